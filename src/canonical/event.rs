@@ -1,0 +1,110 @@
+//! What the relay must know of an answer as it passes: of a stream's frame, of a whole body, of a provider's error.
+//! The bytes themselves pass unchanged.
+
+use std::time::Duration;
+
+use crate::units::Usage;
+
+/// What one frame of a stream is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FrameKind {
+    /// A comment, a ping, an empty frame: keeps the connection alive, says nothing.
+    KeepAlive,
+    /// Opens the answer without saying anything yet (a role, an empty delta). A failure may still move on to another attempt.
+    Preamble,
+    /// Part of the answer.
+    Content,
+    /// Carries the usage and nothing else; left out when the client did not ask for it.
+    UsageOnly,
+    /// The provider reports an error inside the stream.
+    Error(ProviderError),
+    /// The mark after which nothing comes (`[DONE]`).
+    Done,
+}
+
+/// What one frame of a stream says, as far as the gateway acts on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrameFacts {
+    pub kind: FrameKind,
+    /// Usage that stood in this frame; a later one replaces it.
+    pub usage: Option<Usage>,
+    /// The frame carried a finish reason: a stream that ends after it was whole.
+    pub finished: bool,
+}
+
+/// What a whole, unstreamed answer says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AnswerFacts {
+    pub usage: Option<Usage>,
+    /// The model that the provider says it served.
+    pub served_model: Option<String>,
+    /// All text of the answer (content, reasoning, tool arguments), to count where usage is missing.
+    pub text: String,
+}
+
+/// Why a provider refused or failed, in the classes a router needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ErrorClass {
+    /// The request is wrong and would be wrong elsewhere: goes back to the client.
+    BadRequest,
+    /// The prompt is too long for this model.
+    Context,
+    /// The provider's moderation refused it.
+    Moderation,
+    /// Our key is wrong or lacks a permission.
+    Auth,
+    /// The account is out of money or quota.
+    Billing,
+    /// Too many requests or tokens per minute.
+    RateLimited,
+    /// The provider is overloaded, or answered 5xx.
+    Overloaded,
+    /// The model or path is not there.
+    NotFound,
+}
+
+impl ErrorClass {
+    pub const ALL: [ErrorClass; 8] = [
+        ErrorClass::BadRequest,
+        ErrorClass::Context,
+        ErrorClass::Moderation,
+        ErrorClass::Auth,
+        ErrorClass::Billing,
+        ErrorClass::RateLimited,
+        ErrorClass::Overloaded,
+        ErrorClass::NotFound,
+    ];
+
+    /// The word in metrics, rows and errors.
+    pub const fn word(self) -> &'static str {
+        match self {
+            ErrorClass::BadRequest => "bad_request",
+            ErrorClass::Context => "context_too_long",
+            ErrorClass::Moderation => "moderation",
+            ErrorClass::Auth => "auth",
+            ErrorClass::Billing => "billing",
+            ErrorClass::RateLimited => "rate_limited",
+            ErrorClass::Overloaded => "overloaded",
+            ErrorClass::NotFound => "not_found",
+        }
+    }
+
+    /// Whether another provider may well answer the same request.
+    pub const fn another_may_help(self) -> bool {
+        !matches!(self, ErrorClass::BadRequest | ErrorClass::Moderation)
+    }
+}
+
+/// An error as a provider told it, classified by its dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderError {
+    pub class: ErrorClass,
+    /// The HTTP status it came with (200 for an error inside a stream or a body).
+    pub status: u16,
+    /// The provider's own message, shortened; never contains our key.
+    pub message: String,
+    /// The provider's own code or type, where it gave one.
+    pub code: Option<String>,
+    /// How long the provider asks to wait.
+    pub retry_after: Option<Duration>,
+}

@@ -1,0 +1,15 @@
+//! What a request and an answer are, whoever's words they came in. Frontends (what clients speak) and dialects (what
+//! backends speak) meet here and nowhere else. No vendor's serde shapes, no async.
+//!
+//! The canonical request does not copy the conversation: it keeps the client's original bytes, says what in them
+//! decides the routing, and where the few members stand that may have to differ on the way out.
+
+pub mod event;
+pub mod request;
+pub mod text;
+pub mod wishes;
+
+pub use event::{FrameFacts, FrameKind, ProviderError};
+pub use request::{Feature, Features, Members, ReasoningWish, Request};
+pub use text::TextProfile;
+pub use wishes::{QualityTier, Wishes};

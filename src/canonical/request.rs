@@ -1,0 +1,172 @@
+//! The canonical request: what the path reads of a request, beside the original bytes.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::text::TextProfile;
+use super::wishes::Wishes;
+use crate::units::Tokens;
+
+/// Something a request needs of a backend. One bit each, so that adequacy is a mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Feature {
+    /// Function tools are offered.
+    Tools,
+    /// The model must call a tool (`tool_choice` required, or a named function).
+    ForcedTool,
+    /// The answer must satisfy a JSON Schema (`response_format` `json_schema`).
+    JsonSchema,
+    /// The answer must be a JSON object (`response_format` `json_object`).
+    JsonObject,
+    /// Token log probabilities are wanted.
+    Logprobs,
+    /// More than one choice is wanted (`n` above 1).
+    ManyChoices,
+    /// Images stand in the messages.
+    ImageInput,
+    /// Audio stands in the messages.
+    AudioInput,
+    /// Files (documents) stand in the messages.
+    FileInput,
+    /// The answer should be audio as well.
+    AudioOutput,
+}
+
+impl Feature {
+    pub const ALL: [Feature; 10] = [
+        Feature::Tools,
+        Feature::ForcedTool,
+        Feature::JsonSchema,
+        Feature::JsonObject,
+        Feature::Logprobs,
+        Feature::ManyChoices,
+        Feature::ImageInput,
+        Feature::AudioInput,
+        Feature::FileInput,
+        Feature::AudioOutput,
+    ];
+
+    /// The word in the table (`features = [...]`) and in reasons.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Feature::Tools => "tools",
+            Feature::ForcedTool => "forced_tool",
+            Feature::JsonSchema => "json_schema",
+            Feature::JsonObject => "json_object",
+            Feature::Logprobs => "logprobs",
+            Feature::ManyChoices => "many_choices",
+            Feature::ImageInput => "image_input",
+            Feature::AudioInput => "audio_input",
+            Feature::FileInput => "file_input",
+            Feature::AudioOutput => "audio_output",
+        }
+    }
+}
+
+/// A set of features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Features(u16);
+
+impl Features {
+    pub const NONE: Features = Features(0);
+
+    #[must_use]
+    pub const fn with(self, feature: Feature) -> Self {
+        Self(self.0 | (1 << feature as u8))
+    }
+
+    pub const fn contains(self, feature: Feature) -> bool {
+        self.0 & (1 << feature as u8) != 0
+    }
+
+    /// What is in `self` and not in `other`.
+    #[must_use]
+    pub const fn missing_from(self, other: Features) -> Features {
+        Features(self.0 & !other.0)
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Feature> {
+        Feature::ALL.into_iter().filter(move |f| self.contains(*f))
+    }
+}
+
+impl FromIterator<Feature> for Features {
+    fn from_iter<I: IntoIterator<Item = Feature>>(features: I) -> Self {
+        features.into_iter().fold(Features::NONE, Features::with)
+    }
+}
+
+/// What the client says about thinking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ReasoningWish {
+    /// Nothing: the backend's default.
+    #[default]
+    Unsaid,
+    /// Thinking must be off.
+    Off,
+    /// Thinking is asked for, with any effort.
+    On,
+}
+
+/// Where the members stand in the original bytes that may have to differ on the way out. Byte ranges of the body.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Members {
+    /// The value of `model`, quotes included.
+    pub model: Range<usize>,
+    /// The whole member `tokenbroker` (key and value) where it is present.
+    pub wishes: Option<Member>,
+    /// `stream_options`, where present.
+    pub stream_options: Option<Member>,
+    /// `max_tokens`, where present.
+    pub max_tokens: Option<Member>,
+    /// `max_completion_tokens`, where present.
+    pub max_completion_tokens: Option<Member>,
+    /// Each value `"developer"` of a message's `role`, quotes included.
+    pub developer_roles: Vec<Range<usize>>,
+}
+
+/// One member of the top-level object: its key (quotes included) and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub key: Range<usize>,
+    pub value: Range<usize>,
+}
+
+/// One chat request in canonical form.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The client's bytes, unchanged.
+    pub body: Bytes,
+    /// Where in `body` the members stand that may have to differ.
+    pub members: Members,
+    /// The model name as the client sent it.
+    pub model: String,
+    /// The answer is to be streamed.
+    pub stream: bool,
+    /// The client asked for a usage frame at the end of its stream.
+    pub wants_usage_frame: bool,
+    /// The client's bound on the output (`max_completion_tokens`, else `max_tokens`), per choice.
+    pub output_bound: Option<Tokens>,
+    /// How many choices the client wants (`n`).
+    pub choices: u32,
+    /// What the request needs of a backend.
+    pub features: Features,
+    /// What the client says about thinking.
+    pub reasoning: ReasoningWish,
+    /// What the text of the prompt is made of: messages, tool schemas, tool results.
+    pub text: TextProfile,
+    /// Number of messages.
+    pub messages: u32,
+    /// Number of tools offered.
+    pub tools: u32,
+    /// Number of images in the messages.
+    pub images: u32,
+    /// Finer wishes, from the `tokenbroker` object and the `x-tokenbroker-*` headers.
+    pub wishes: Wishes,
+}

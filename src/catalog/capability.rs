@@ -1,0 +1,232 @@
+//! What a provider and a backend are: facts of the table, each with its source there.
+
+use std::collections::BTreeSet;
+
+use super::price::PriceSchedule;
+use super::snapshot::{BackendIndex, ProviderIndex};
+use crate::canonical::{Features, QualityTier};
+use crate::units::{BackendId, Currency, Tokens};
+
+/// A site that sells tokens. A company with a China site and a world site is two providers: other keys, other
+/// currencies, other laws.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    pub index: ProviderIndex,
+    /// The id in the table (`deepseek`, `alibaba-cn`).
+    pub id: String,
+    /// What a person reads.
+    pub name: String,
+    /// Base URL; the dialect appends its path.
+    pub base_url: String,
+    /// The dialect it speaks (`openai-chat`).
+    pub dialect: String,
+    /// Name of the environment variable that holds its key; `None` for one that needs no key.
+    pub api_key_env: Option<String>,
+    /// Who controls it.
+    pub owner: String,
+    /// Whose law its data falls under (country code, or `local`).
+    pub jurisdiction: String,
+    /// Where the request is served (`CN`, `SG`, `US`, `EU`, `local`, ...).
+    pub region: String,
+    /// Whether it trains on API data; `None` when unknown.
+    pub trains_on_data: Option<bool>,
+    /// The currency it bills in.
+    pub currency: Currency,
+    /// How it deviates from its dialect.
+    pub quirks: Quirks,
+    /// Headers that it wants beside the usual ones (never secrets).
+    pub extra_headers: Vec<(String, String)>,
+    /// Why it is off, when the table itself switches it off.
+    pub disabled: Option<String>,
+    /// Present for pretend providers only.
+    pub sandbox: Option<SandboxTraits>,
+}
+
+/// How a site deviates from the plain OpenAI chat dialect. All of it data: a new compatible provider is a table entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quirks {
+    /// Which member carries the output bound.
+    pub output_bound: OutputBoundField,
+    /// Knows the role `developer`; otherwise it is sent as `system`.
+    pub developer_role: bool,
+    /// When usage comes in a stream.
+    pub stream_usage: StreamUsage,
+    /// Reasoning tokens stand beside `completion_tokens` and must be added (xAI, Gemini: providers.md section 2.1).
+    pub reasoning_outside_output: bool,
+}
+
+impl Default for Quirks {
+    fn default() -> Self {
+        Self {
+            output_bound: OutputBoundField::MaxTokens,
+            developer_role: false,
+            stream_usage: StreamUsage::OnRequest,
+            reasoning_outside_output: false,
+        }
+    }
+}
+
+/// Which member of the request carries the output bound at a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputBoundField {
+    MaxTokens,
+    MaxCompletionTokens,
+    /// Either is understood: whichever the client used passes.
+    Either,
+}
+
+/// When a site sends usage in a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamUsage {
+    /// When `stream_options.include_usage` is set.
+    OnRequest,
+    /// Unasked, and the site does not know (or refuses) `stream_options`.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What a pretend provider of the sandbox behaves like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SandboxTraits {
+    /// Milliseconds to the first token.
+    pub latency_ms: u32,
+    /// Tokens per second while it answers.
+    pub tokens_per_second: u32,
+    /// Share of requests that fail, in thousandths.
+    pub failures_permille: u32,
+}
+
+/// How a model thinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reasoning {
+    /// It does not.
+    Never,
+    /// It can be switched.
+    Switchable,
+    /// It always does: not adequate for a request that demands thinking off.
+    Always,
+}
+
+/// The tokenizer families whose ratios were measured (`token_ratios.json`, 2026-11-22). Vendors without a public
+/// tokenizer are estimated by the nearest family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TokenizerFamily {
+    O200k,
+    Cl100k,
+    DeepseekV3,
+    Qwen23,
+    Qwen35,
+    Glm47Glm5,
+    KimiK2,
+    MinimaxM3,
+    Llama3,
+    MistralTekken,
+    MistralSpmV7,
+    Gemma3Gemini,
+    Claude3Recon,
+    Claude47Recon,
+    /// No public tokenizer (ERNIE, Hunyuan, Doubao): estimated as `o200k`.
+    Unknown,
+}
+
+impl TokenizerFamily {
+    /// Every family, with its word in the table.
+    pub const WORDS: [(TokenizerFamily, &'static str); 15] = [
+        (TokenizerFamily::O200k, "o200k"),
+        (TokenizerFamily::Cl100k, "cl100k"),
+        (TokenizerFamily::DeepseekV3, "deepseek_v3"),
+        (TokenizerFamily::Qwen23, "qwen2_3"),
+        (TokenizerFamily::Qwen35, "qwen35"),
+        (TokenizerFamily::Glm47Glm5, "glm47_glm5"),
+        (TokenizerFamily::KimiK2, "kimi_k2"),
+        (TokenizerFamily::MinimaxM3, "minimax_m3"),
+        (TokenizerFamily::Llama3, "llama3"),
+        (TokenizerFamily::MistralTekken, "mistral_tekken"),
+        (TokenizerFamily::MistralSpmV7, "mistral_spm_v7"),
+        (TokenizerFamily::Gemma3Gemini, "gemma3_gemini"),
+        (TokenizerFamily::Claude3Recon, "claude3_recon"),
+        (TokenizerFamily::Claude47Recon, "claude47_recon"),
+        (TokenizerFamily::Unknown, "unknown"),
+    ];
+
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS.into_iter().find(|(_, w)| *w == word).map(|(f, _)| f)
+    }
+
+    pub fn word(self) -> &'static str {
+        Self::WORDS.into_iter().find(|(f, _)| *f == self).map_or("unknown", |(_, w)| w)
+    }
+}
+
+/// Bounds of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Input and output together.
+    pub context: Tokens,
+    /// The most it writes in one answer.
+    pub max_output: Tokens,
+    /// Input above this has no price in the table (a tier that is not shipped yet): not adequate there.
+    pub priced_input: Option<Tokens>,
+}
+
+/// One measured or published quality figure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QualitySignal {
+    pub metric: String,
+    /// As written by its source; figures of different metrics must not be compared.
+    pub value: String,
+    pub measured: Option<String>,
+    pub source: String,
+}
+
+/// How good a model is, on the table's own scale of 0 to 100 and with the signals it was derived from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Quality {
+    /// 0 to 100; `None` when nothing is known: such a backend meets no floor above economy.
+    pub score: Option<u8>,
+    pub signals: Vec<QualitySignal>,
+}
+
+impl Quality {
+    /// The score from which a tier begins (table scale, see `providers.toml`).
+    pub const fn floor_of(tier: QualityTier) -> u8 {
+        match tier {
+            QualityTier::Economy => 0,
+            QualityTier::Standard => 40,
+            QualityTier::Premium => 65,
+        }
+    }
+
+    pub fn meets(&self, tier: QualityTier) -> bool {
+        self.score.unwrap_or(0) >= Self::floor_of(tier)
+    }
+}
+
+/// One routable target: provider, model, region and endpoint, with its prices and limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    pub index: BackendIndex,
+    /// `provider/upstream_model`: exactly this backend.
+    pub id: BackendId,
+    pub provider: ProviderIndex,
+    /// The model's common name, shared by every provider that serves it.
+    pub model: String,
+    /// The id this provider knows the model by; what is sent.
+    pub upstream_model: String,
+    /// Other names clients may use for the model.
+    pub aliases: Vec<String>,
+    pub limits: Limits,
+    /// What it can do.
+    pub features: Features,
+    pub reasoning: Reasoning,
+    /// Languages it is good at (ISO 639-1); `*` for any.
+    pub languages: BTreeSet<String>,
+    pub tokenizer: TokenizerFamily,
+    pub quality: Quality,
+    pub prices: PriceSchedule,
+    /// The operator says it costs nothing; otherwise a backend without a price is not used.
+    pub free: bool,
+    /// Why it is off, when the table switches it off.
+    pub disabled: Option<String>,
+}

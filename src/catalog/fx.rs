@@ -1,0 +1,73 @@
+//! Dated exchange rates. The only place where currencies meet: a cost stays in the vendor's currency until it is
+//! converted here, once, at the last rate published on or before its day (European Central Bank reference rates).
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use crate::units::{Amount, Currency, ExchangeRate, Usd};
+
+/// One published rate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatedRate {
+    pub date: Date,
+    pub rate: ExchangeRate,
+    pub source: String,
+}
+
+/// Rates to the US dollar, by currency and day.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FxTable {
+    /// Oldest first.
+    rates: Vec<DatedRate>,
+}
+
+impl FxTable {
+    pub fn new(mut rates: Vec<DatedRate>) -> Self {
+        rates.sort_by_key(|r| r.date);
+        Self { rates }
+    }
+
+    /// The rate of a currency at an instant: the last one published on or before that day (UTC), or the oldest known
+    /// where the instant lies before all of them. `None`: no rate at all for that currency.
+    pub fn at(&self, currency: Currency, instant: Timestamp) -> Option<ExchangeRate> {
+        if currency == Currency::Usd {
+            return Some(ExchangeRate::USD);
+        }
+        let day = instant.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let of_currency = || self.rates.iter().filter(|r| r.rate.currency() == currency);
+        of_currency().rev().find(|r| r.date <= day).or_else(|| of_currency().next()).map(|r| r.rate)
+    }
+
+    /// Converts a vendor's amount at the rate of its day.
+    pub fn convert(&self, amount: Amount, instant: Timestamp) -> Option<Usd> {
+        self.at(amount.currency(), instant)?.convert(amount)
+    }
+
+    pub fn rates(&self) -> &[DatedRate] {
+        &self.rates
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(date: &str, per_usd: &str) -> DatedRate {
+        DatedRate {
+            date: date.parse().unwrap(),
+            rate: ExchangeRate::parse(Currency::Cny, per_usd).unwrap(),
+            source: "test".into(),
+        }
+    }
+
+    #[test]
+    fn the_rate_of_a_day_is_the_last_one_published_before_it() {
+        let table = FxTable::new(vec![rate("2026-10-30", "6.65"), rate("2026-10-28", "6.66")]);
+        let at = |t: &str| table.at(Currency::Cny, t.parse().unwrap()).map(ExchangeRate::per_usd);
+        assert_eq!(at("2026-10-29T12:00:00Z").as_deref(), Some("6.66"));
+        assert_eq!(at("2026-11-22T00:00:00Z").as_deref(), Some("6.65"));
+        assert_eq!(at("2020-01-01T00:00:00Z").as_deref(), Some("6.66"));
+        assert_eq!(table.at(Currency::Eur, Timestamp::UNIX_EPOCH), None);
+        assert_eq!(table.at(Currency::Usd, Timestamp::UNIX_EPOCH), Some(ExchangeRate::USD));
+    }
+}

@@ -1,0 +1,1 @@
+//! From `providers.toml` to a snapshot.

@@ -1,0 +1,15 @@
+//! The price and capability table: what can be bought, from whom, at what price, under which law. Read from
+//! `providers.toml` whole or not at all, and handed out as one immutable [`Snapshot`] per request.
+
+pub mod capability;
+pub mod fx;
+pub mod live;
+pub mod load;
+pub mod price;
+pub mod snapshot;
+
+pub use capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
+pub use fx::FxTable;
+pub use live::Catalog;
+pub use price::{PriceRow, PriceSchedule};
+pub use snapshot::{BackendIndex, ProviderIndex, Snapshot};

@@ -1,0 +1,92 @@
+//! One immutable view of the whole table. A request takes one snapshot and never sees two mixed.
+
+use std::collections::HashMap;
+
+use super::capability::{Backend, Provider};
+use super::fx::FxTable;
+
+/// A provider's place in its snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProviderIndex(pub u32);
+
+/// A backend's place in its snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendIndex(pub u32);
+
+/// The table at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// Names this state of the table in rows and metrics: its date and the first digits of its SHA-256.
+    pub version: String,
+    providers: Vec<Provider>,
+    backends: Vec<Backend>,
+    pub fx: FxTable,
+    by_id: HashMap<String, BackendIndex>,
+    by_model: HashMap<String, Vec<BackendIndex>>,
+}
+
+impl Snapshot {
+    /// Puts the table together; the indexes inside `providers` and `backends` are set here.
+    ///
+    /// A model's own name wins over another's alias (`price-doubts.md`, 2026-11-22).
+    pub fn new(version: String, mut providers: Vec<Provider>, mut backends: Vec<Backend>, fx: FxTable) -> Self {
+        for (provider, n) in providers.iter_mut().zip(0..) {
+            provider.index = ProviderIndex(n);
+        }
+        for (backend, n) in backends.iter_mut().zip(0..) {
+            backend.index = BackendIndex(n);
+        }
+        let by_id = backends.iter().map(|b| (b.id.as_str().to_owned(), b.index)).collect();
+        let mut by_model: HashMap<String, Vec<BackendIndex>> = HashMap::new();
+        for backend in &backends {
+            by_model.entry(backend.model.clone()).or_default().push(backend.index);
+        }
+        let own_names: Vec<String> = by_model.keys().cloned().collect();
+        for backend in &backends {
+            let names = backend.aliases.iter().chain([&backend.upstream_model]);
+            for name in names.filter(|name| !own_names.contains(name)) {
+                let served = by_model.entry(name.clone()).or_default();
+                if !served.contains(&backend.index) {
+                    served.push(backend.index);
+                }
+            }
+        }
+        Self { version, providers, backends, fx, by_id, by_model }
+    }
+
+    pub fn providers(&self) -> &[Provider] {
+        &self.providers
+    }
+
+    pub fn backends(&self) -> &[Backend] {
+        &self.backends
+    }
+
+    pub fn backend(&self, index: BackendIndex) -> &Backend {
+        &self.backends[index.0 as usize]
+    }
+
+    pub fn provider(&self, index: ProviderIndex) -> &Provider {
+        &self.providers[index.0 as usize]
+    }
+
+    /// The provider of a backend.
+    pub fn provider_of(&self, backend: &Backend) -> &Provider {
+        self.provider(backend.provider)
+    }
+
+    /// The backend called `provider/upstream_model`, exactly.
+    pub fn backend_named(&self, id: &str) -> Option<&Backend> {
+        self.by_id.get(id).map(|index| self.backend(*index))
+    }
+
+    /// Every backend that serves a model, by its name or an alias.
+    pub fn serving(&self, model: &str) -> &[BackendIndex] {
+        self.by_model.get(model).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every name a client may ask a model by, unsorted.
+    pub fn model_names(&self) -> impl Iterator<Item = &str> {
+        self.by_model.keys().map(String::as_str)
+    }
+}

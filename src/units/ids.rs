@@ -1,0 +1,123 @@
+//! Identifiers. Ours are time-ordered, so that the books append in order and need no random unique index.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// One routable target, written `provider/model` with the ids of the price and capability table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId(Arc<str>);
+
+impl BackendId {
+    pub fn new(provider: &str, model: &str) -> Self {
+        Self(format!("{provider}/{model}").into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BackendId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a gateway key: what metrics, rows and logs say of who asked. Never the key itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyName(Arc<str>);
+
+impl KeyName {
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Our name for one request: 48 bits of Unix milliseconds, then 80 random bits, in the layout of a version 7 UUID
+/// (RFC 9562), so that ids sort by time. The client's own request id is only a column beside it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId([u8; 16]);
+
+impl RequestId {
+    /// Makes an id from Unix milliseconds and ten random bytes.
+    pub fn from_parts(unix_millis: u64, random: [u8; 10]) -> Self {
+        let mut bytes = [0_u8; 16];
+        bytes[..6].copy_from_slice(&unix_millis.to_be_bytes()[2..]);
+        bytes[6..].copy_from_slice(&random);
+        bytes[6] = (bytes[6] & 0x0f) | 0x70;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        Self(bytes)
+    }
+
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = |range: std::ops::Range<usize>, f: &mut fmt::Formatter<'_>| {
+            self.0[range].iter().try_for_each(|b| write!(f, "{b:02x}"))
+        };
+        hex(0..4, f)?;
+        for range in [4..6, 6..8, 8..10, 10..16] {
+            f.write_str("-")?;
+            hex(range, f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const SHAPE: &str = "a UUID: 32 hexadecimal digits with or without dashes";
+        let digits: Vec<u8> = text.bytes().filter(|b| *b != b'-').collect();
+        if digits.len() != 32 {
+            return Err(SHAPE);
+        }
+        let mut bytes = [0_u8; 16];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| SHAPE)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| SHAPE)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_sort_by_time_and_read_back() {
+        let early = RequestId::from_parts(1_700_000_000_000, [0xff; 10]);
+        let late = RequestId::from_parts(1_700_000_000_001, [0; 10]);
+        assert!(early < late);
+        assert_eq!(late.to_string().parse::<RequestId>(), Ok(late));
+        assert_eq!(late.to_string().as_bytes()[14], b'7', "version nibble");
+        assert!("zz".parse::<RequestId>().is_err());
+    }
+}

@@ -1,0 +1,107 @@
+//! Token counts, split the way vendors bill them, and where a count comes from.
+
+use std::iter::Sum;
+use std::ops::{Add, AddAssign};
+
+/// A number of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Tokens(u64);
+
+impl Tokens {
+    pub const ZERO: Tokens = Tokens(0);
+
+    pub const fn new(count: u64) -> Self {
+        Self(count)
+    }
+
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    #[must_use]
+    pub const fn saturating_sub(self, other: Tokens) -> Tokens {
+        Tokens(self.0.saturating_sub(other.0))
+    }
+
+    #[must_use]
+    pub fn min(self, other: Tokens) -> Tokens {
+        Tokens(self.0.min(other.0))
+    }
+}
+
+impl Add for Tokens {
+    type Output = Tokens;
+    fn add(self, other: Tokens) -> Tokens {
+        Tokens(self.0.saturating_add(other.0))
+    }
+}
+
+impl AddAssign for Tokens {
+    fn add_assign(&mut self, other: Tokens) {
+        *self = *self + other;
+    }
+}
+
+impl Sum for Tokens {
+    fn sum<I: Iterator<Item = Tokens>>(counts: I) -> Tokens {
+        counts.fold(Tokens::ZERO, Add::add)
+    }
+}
+
+impl std::fmt::Display for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The tokens of one attempt in disjoint parts, each of which may have its own price. Dialects turn what a vendor
+/// reports (where cached tokens may stand inside or beside the input) into this form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Usage {
+    /// Input that was read afresh: neither from a cache nor written to one.
+    pub fresh_input: Tokens,
+    /// Input that the vendor read from its prompt cache.
+    pub cache_read: Tokens,
+    /// Input that the vendor wrote to its prompt cache and bills as such.
+    pub cache_write: Tokens,
+    /// All output that is billed, hidden reasoning included.
+    pub output: Tokens,
+    /// The part of `output` that was reasoning; information, not billed again.
+    pub reasoning: Tokens,
+}
+
+impl Usage {
+    /// Every input token, however it was billed.
+    pub fn input(&self) -> Tokens {
+        self.fresh_input + self.cache_read + self.cache_write
+    }
+
+    /// Input and output without a cache: what an estimate knows.
+    pub const fn fresh(input: Tokens, output: Tokens) -> Self {
+        Self { fresh_input: input, cache_read: Tokens::ZERO, cache_write: Tokens::ZERO, output, reasoning: Tokens::ZERO }
+    }
+}
+
+/// Where a token count comes from. Every row of the books says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Provenance {
+    /// The provider reported it; this is what it bills.
+    Reported,
+    /// We ran the model's own tokenizer over the text that passed.
+    Counted,
+    /// We derived it from the bytes of the text with a fitted ratio.
+    Estimated,
+}
+
+impl Provenance {
+    pub const ALL: [Provenance; 3] = [Provenance::Reported, Provenance::Counted, Provenance::Estimated];
+
+    /// The word that stands in rows, metrics and reports.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Provenance::Reported => "reported",
+            Provenance::Counted => "counted",
+            Provenance::Estimated => "estimated",
+        }
+    }
+}
