@@ -159,9 +159,9 @@ impl<'d, 't> Section<'d, 't> {
         match value.get_ref() {
             DeValue::String(text) => Some(text.clone().into_owned()),
             // A variable's value such as `8080` reads as a number before anybody knows that a text is wanted.
-            DeValue::Integer(number) if self.from_variable(name) => Some(number.as_str().to_owned()),
-            DeValue::Float(number) if self.from_variable(name) => Some(number.as_str().to_owned()),
-            DeValue::Boolean(truth) if self.from_variable(name) => Some(truth.to_string()),
+            DeValue::Integer(number) if self.set_by_variable(name) => Some(number.as_str().to_owned()),
+            DeValue::Float(number) if self.set_by_variable(name) => Some(number.as_str().to_owned()),
+            DeValue::Boolean(truth) if self.set_by_variable(name) => Some(truth.to_string()),
             other => self.wrong_type(name, other, "a text in quotes"),
         }
     }
@@ -327,7 +327,7 @@ impl<'d, 't> Section<'d, 't> {
         there
     }
 
-    fn from_variable(&self, name: &str) -> bool {
+    fn set_by_variable(&self, name: &str) -> bool {
         self.document.variables.contains_key(&self.path_of(name))
     }
 
