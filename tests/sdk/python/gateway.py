@@ -7,6 +7,7 @@ command line and its HTTP interface, and nothing of its files but the books, whi
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -36,7 +37,7 @@ def clean_environment(extra):
     """The caller's environment without anything that configures a gateway or a provider, then what the test wants."""
     foreign = [name for name in os.environ if name.startswith("TOKENBROKER") or name.endswith("_API_KEY")]
     kept = {name: value for name, value in os.environ.items() if name not in foreign}
-    return {**kept, "TOKENBROKER_SANDBOX_KEY": "sandbox", **extra}
+    return {**kept, **extra}
 
 
 def eventually(look, seconds, what):
@@ -46,6 +47,12 @@ def eventually(look, seconds, what):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.01)
     return found
+
+
+def provider_keys(table):
+    """A value for every key that the table names: the pretend providers take any."""
+    names = re.findall(r'^api_key_env = "(\w+)"', Path(table).read_text(), re.MULTILINE)
+    return dict.fromkeys(names, "sandbox")
 
 
 class Process:
@@ -115,7 +122,7 @@ class Serve(Process):
         self.data = Path(folder) / "data"
         command = [binary(), "serve", "--providers", str(table), "--data-dir", str(self.data), "--json"]
         command += ["--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"]
-        super().__init__("serve", command, folder, environment)
+        super().__init__("serve", command, folder, {**provider_keys(table), **(environment or {})})
         self.api, self.operations = self.ready["api"], self.ready["operations"]
 
     def client(self, key="any", **options):
@@ -155,6 +162,11 @@ class Broker:
         """One short chat through `auto`, as the answer and its headers."""
         raw = self.client.chat.completions.with_raw_response.create(**{"model": "auto", "messages": user(text), **more})
         return raw.parse(), raw.headers
+
+
+def long_answer(tokens):
+    """Options for an answer of that length: the sandbox paces its streams, so `tokens` is also how long one lasts."""
+    return {"max_tokens": 4 * tokens, "extra_body": {"sandbox": {"output_tokens": tokens}}}
 
 
 def user(text):

@@ -5,10 +5,11 @@ from decimal import Decimal
 
 import pytest
 
-from gateway import eventually, user
+from gateway import eventually, long_answer, user
 
 STREAM_WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
-LONG = "Tell a long story about a lighthouse, a storm and a cat, with every detail. " * 40
+# Seconds of streaming, of which the tests that abort see the beginning.
+LENGTH = 600
 
 
 def joined(chunks):
@@ -34,7 +35,7 @@ def test_a_clients_request_id_comes_back_beside_ours(broker):
 
 
 def test_the_output_bound_holds(broker):
-    answer, _ = broker.ask(LONG, max_tokens=5)
+    answer, _ = broker.ask("A story.", **{**long_answer(50), "max_tokens": 5})
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage.completion_tokens <= 5
 
@@ -83,16 +84,16 @@ def unfinished(broker, before):
 
 
 def assert_cut_upstream(broker, before):
-    """The provider noticed within a second, and what it had sent by then stays short of its whole answer."""
+    """The provider noticed within a second, and sends no more: its count is short and stands still while it serves another."""
     cut = eventually(lambda: unfinished(broker, before), 1, "an upstream request that was cut")
-    whole, _ = broker.ask(LONG, model=f"{cut[-1]['provider']}/{cut[-1]['model']}", max_tokens=4000)
-    assert cut[-1]["output_tokens"] < whole.usage.completion_tokens
+    assert cut[-1]["output_tokens"] < LENGTH
+    broker.ask("hello")
     assert unfinished(broker, before) == cut
 
 
 def test_closing_a_stream_early_cuts_the_upstream(broker):
     before = len(broker.sandbox.served())
-    stream = broker.client.chat.completions.create(model="auto", messages=user(LONG), max_tokens=4000, stream=True)
+    stream = broker.client.chat.completions.create(model="auto", messages=user("A story."), stream=True, **long_answer(LENGTH))
     next(stream)
     stream.close()
     assert_cut_upstream(broker, before)
@@ -101,7 +102,7 @@ def test_closing_a_stream_early_cuts_the_upstream(broker):
 async def test_cancelling_an_async_stream_cuts_the_upstream(broker):
     before = len(broker.sandbox.served())
     async with broker.serve.async_client() as client:
-        stream = await client.chat.completions.create(model="auto", messages=user(LONG), max_tokens=4000, stream=True)
+        stream = await client.chat.completions.create(model="auto", messages=user("A story."), stream=True, **long_answer(LENGTH))
         first = asyncio.Event()
 
         async def read():

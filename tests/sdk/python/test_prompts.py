@@ -10,7 +10,8 @@ from gateway import REPOSITORY, user
 
 METERING = REPOSITORY.parent / "shared/data/metering"
 SEED = 7
-WORKERS = 4
+# The pretend providers take their time for each answer, so most of these wait.
+WORKERS = 16
 
 pytestmark = pytest.mark.skipif(not METERING.is_dir(), reason="skipped: not present: ../shared/data/metering")
 

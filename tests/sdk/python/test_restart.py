@@ -3,9 +3,9 @@
 import openai
 import pytest
 
-from gateway import Sandbox, Serve, eventually, user
+from gateway import Sandbox, Serve, eventually, long_answer, user
 
-LONG = "Tell a long story about a lighthouse, a storm and a cat, with every detail. " * 40
+LENGTH = 150
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_it_comes_back_after_a_kill(serve):
 def test_an_open_stream_is_finished_before_it_ends(serve):
     gateway = serve()
     with gateway.client() as client:
-        stream = client.chat.completions.create(model="auto", messages=user(LONG), max_tokens=400, stream=True)
+        stream = client.chat.completions.create(model="auto", messages=user("A story."), stream=True, **long_answer(LENGTH))
         next(stream)
         gateway.terminate()
         endings = [chunk.choices[0].finish_reason for chunk in stream]
@@ -70,7 +70,7 @@ def test_an_open_stream_is_finished_before_it_ends(serve):
 def test_no_new_request_is_taken_while_it_drains(serve):
     gateway = serve()
     with gateway.client() as open_client, gateway.client() as late:
-        stream = open_client.chat.completions.create(model="auto", messages=user(LONG), max_tokens=400, stream=True)
+        stream = open_client.chat.completions.create(model="auto", messages=user("A story."), stream=True, **long_answer(LENGTH))
         next(stream)
         gateway.terminate()
         eventually(lambda: refused(late), 5, "a refusal")

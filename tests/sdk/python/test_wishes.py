@@ -71,7 +71,6 @@ def test_a_wish_that_does_not_exist_is_refused(broker):
     assert "chepest" in refusal.value.message
 
 
-def test_wishes_are_not_forwarded(broker):
-    """Pretend providers refuse a body member that they do not know, as real ones do."""
+def test_a_session_and_a_quality_can_be_wished(broker):
     answer, _ = broker.ask("hello", **wish(session="s-1", quality="economy"))
     assert answer.choices[0].message.content.startswith("[sandbox]")
