@@ -61,7 +61,7 @@ export class Broker {
     return broker;
   }
 
-  /** One entry per upstream request that the pretend providers have answered, in part or whole. */
+  /** One entry per upstream request, oldest first, as it stands now: those that still run have no `ending`. */
   async served() {
     const lines = (await (await fetch(`${this.sandbox.control}/served`)).text()).split("\n");
     return lines.filter(Boolean).map((line) => JSON.parse(line));

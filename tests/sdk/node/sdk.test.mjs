@@ -126,9 +126,7 @@ test("aborting a stream cuts the upstream within a second", async () => {
   const long = { max_tokens: 4 * LENGTH, sandbox: { output_tokens: LENGTH } };
   const stream = await create({ messages: user("A story."), stream: true, ...long }, options);
   for await (const _ of stream) controller.abort();
-  const cut = async () => (await broker.served()).slice(before).find((row) => !row.finished);
+  const cut = async () => (await broker.served()).slice(before).find((row) => row.client_gone);
   const row = await eventually(cut, 1000, "an upstream request that was cut");
-  assert.ok(row.output_tokens < LENGTH);
-  await create({ messages: user("hello") });
-  assert.deepEqual(await cut(), row);
+  assert.ok(row.output_tokens < row.planned_output_tokens);
 });

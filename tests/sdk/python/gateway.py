@@ -110,7 +110,7 @@ class Sandbox(Process):
         self.control = self.ready["control"]
 
     def served(self):
-        """One entry per upstream request that the pretend providers have answered, in part or whole."""
+        """One entry per upstream request, oldest first, as it stands now: those that still run have no `ending`."""
         with urllib.request.urlopen(f"{self.control}/served", timeout=10) as answer:
             return [json.loads(line) for line in answer.read().decode().splitlines() if line]
 
