@@ -19,4 +19,5 @@ pub mod upstream;
 
 // Control plane: decides, never in the way of bytes.
 pub mod catalog;
+pub mod config;
 pub mod policy;
