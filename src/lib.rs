@@ -21,3 +21,4 @@ pub mod upstream;
 pub mod catalog;
 pub mod config;
 pub mod policy;
+pub mod telemetry;

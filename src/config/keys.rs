@@ -139,3 +139,9 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
     }
     Some(hash)
 }
+
+/// A hash as it stands in a configuration: 64 hexadecimal digits.
+pub fn to_hex(sha256: &[u8; 32]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    sha256.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}

@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn everything_can_be_said_by_variables_alone() {
-        let digest = hash(b"tb-x").iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let digest = keys::to_hex(&hash(b"tb-x"));
         let config = load(
             "[server]\ndrain_seconds = 1\n",
             &[
