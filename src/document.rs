@@ -155,7 +155,13 @@ impl<'d, 't> Section<'d, 't> {
 
     /// A text, where present.
     pub fn text(&self, name: &'static str) -> Option<String> {
-        let value = self.value(name)?;
+        self.value(name)?;
+        self.named_text(name)
+    }
+
+    /// A text whose name is the operator's own; see [`Section::names`].
+    pub fn named_text(&self, name: &str) -> Option<String> {
+        let (_, value) = self.table.iter().find(|(key, _)| key.get_ref() == name)?;
         match value.get_ref() {
             DeValue::String(text) => Some(text.clone().into_owned()),
             // A variable's value such as `8080` reads as a number before anybody knows that a text is wanted.
