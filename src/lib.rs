@@ -15,3 +15,6 @@ pub mod units;
 
 // Control plane: decides, never in the way of bytes.
 pub mod catalog;
+
+// Request path, in its order.
+pub mod route;
