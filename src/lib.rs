@@ -13,5 +13,8 @@ pub mod clock;
 pub mod document;
 pub mod units;
 
+// Request path, in its order.
+pub mod meter;
+
 // Control plane: decides, never in the way of bytes.
 pub mod catalog;
