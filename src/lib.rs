@@ -24,3 +24,6 @@ pub mod catalog;
 pub mod policy;
 pub mod telemetry;
 pub mod config;
+
+// Shell.
+pub mod sandbox;
