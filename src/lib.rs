@@ -22,3 +22,6 @@ pub mod catalog;
 pub mod config;
 pub mod policy;
 pub mod telemetry;
+
+// Shell.
+pub mod cli;
