@@ -21,9 +21,10 @@ pub mod upstream;
 
 // Control plane: decides, never in the way of bytes.
 pub mod catalog;
+pub mod config;
 pub mod policy;
 pub mod telemetry;
-pub mod config;
 
 // Shell.
+pub mod cli;
 pub mod sandbox;

@@ -29,18 +29,29 @@ impl Config {
     /// Reads a configuration from a file (its path as it is shown, and its text), from variables, or from both, where
     /// a variable wins. Fails with every problem at once, in the order of the file.
     pub fn load(file: Option<(&str, &str)>, environment: &BTreeMap<String, String>) -> Result<Config, Vec<Problem>> {
-        let (path, text) = file.unwrap_or(("no configuration file", ""));
-        let mut document = Document::parse(path, text);
-        for (variable, value) in environment {
-            if let Some(name) = variable.strip_prefix(PREFIX) {
-                let path: Vec<String> = name.split("__").map(str::to_lowercase).collect();
-                document.set(&path, variable, value);
-            }
-        }
-        let config = read(document.root());
-        let problems = document.into_problems();
+        let (config, problems) = Self::read(file, environment);
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
+
+    /// The same with defaults in the place of wrong values, for a command that goes on to find further problems.
+    pub fn read(file: Option<(&str, &str)>, environment: &BTreeMap<String, String>) -> (Config, Vec<Problem>) {
+        let document = document(file, environment);
+        let config = read(document.root());
+        (config, document.into_problems())
+    }
+}
+
+/// The file with the variables laid over it.
+pub(super) fn document<'t>(file: Option<(&str, &'t str)>, environment: &'t BTreeMap<String, String>) -> Document<'t> {
+    let (path, text) = file.unwrap_or(("no configuration file", ""));
+    let mut document = Document::parse(path, text);
+    for (variable, value) in environment {
+        if let Some(name) = variable.strip_prefix(PREFIX) {
+            let path: Vec<String> = name.split("__").map(str::to_lowercase).collect();
+            document.set(&path, variable, value);
+        }
+    }
+    document
 }
 
 fn read(root: Section<'_, '_>) -> Config {
