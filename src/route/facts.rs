@@ -21,7 +21,7 @@ pub struct Facts<'a> {
     pub target: &'a Target,
     /// Tokens of the prompt.
     pub input: &'a InputEstimate,
-    /// Tokens of the answer.
+    /// Tokens of the answer, all its choices together.
     pub expected_output: OutputForecast,
     /// What the key allows.
     pub limits: &'a Limits,
@@ -118,7 +118,7 @@ impl InputEstimate {
     }
 }
 
-/// Tokens that one choice of the answer is expected to have. The plan bounds it by what may be written at all.
+/// Tokens that the answer is expected to have, all its choices together. The plan bounds it by what may be written at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OutputForecast {
     /// From a model that does not think first.
