@@ -15,3 +15,10 @@ pub mod units;
 
 // Control plane: decides, never in the way of bytes.
 pub mod catalog;
+
+// Request path: read top to bottom.
+pub mod dialect;
+pub mod frontend;
+
+#[cfg(test)]
+mod wire_tests;
