@@ -15,3 +15,4 @@ pub mod units;
 
 // Control plane: decides, never in the way of bytes.
 pub mod catalog;
+pub mod ledger;
