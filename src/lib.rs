@@ -25,6 +25,7 @@ pub mod upstream;
 // Control plane: decides, never in the way of bytes.
 pub mod catalog;
 pub mod policy;
+pub mod ledger;
 pub mod telemetry;
 pub mod config;
 
