@@ -165,4 +165,6 @@ fn words<T: Copy>(section: &Section<'_, '_>, name: &'static str, known: &[(T, &s
 }
 
 #[cfg(test)]
+mod shipped;
+#[cfg(test)]
 mod tests;

@@ -204,7 +204,7 @@ fn every_currency_in_use_needs_a_rate_once() {
 
 /// What may happen to a file: cut, overwritten, lines lost, doubled or swapped.
 #[derive(Debug, Clone)]
-enum Damage {
+pub(super) enum Damage {
     Cut(usize),
     Overwrite(usize, String),
     LoseLine(usize),
@@ -212,7 +212,7 @@ enum Damage {
     SwapLines(usize, usize),
 }
 
-fn damages() -> impl Strategy<Value = Vec<Damage>> {
+pub(super) fn damages() -> impl Strategy<Value = Vec<Damage>> {
     let junk = "[\\PC\\n\\x00\\x07]{0,6}|=|\\[|\\]|\"|[0-9]{1,30}|true|\\[\\[|\\{|\\}|#|\\.";
     let one = prop_oneof![
         any::<usize>().prop_map(Damage::Cut),
@@ -224,7 +224,7 @@ fn damages() -> impl Strategy<Value = Vec<Damage>> {
     proptest::collection::vec(one, 1..4)
 }
 
-fn inflict(text: &str, damage: &Damage) -> String {
+pub(super) fn inflict(text: &str, damage: &Damage) -> String {
     let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
     if lines.is_empty() {
         return text.to_owned();
