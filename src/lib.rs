@@ -3,8 +3,8 @@
 //! # The way of a request
 //! The modules stand in the order a request meets them. `server` accepts it; `frontend` turns the client's bytes
 //! into a `canonical` request and keeps them; `policy` admits the key; `catalog` hands out one snapshot of prices
-//! and capabilities; `meter` estimates its tokens; `route` filters, quotes, scores and plans; `policy` holds the plan's
-//! worst case; `dispatch` walks the plan through `dialect` and `upstream`; `relay` streams the answer; `ledger` settles.
+//! and capabilities; [`meter`] estimates its tokens; `route` filters, quotes, scores and plans; `policy` holds the plan's
+//! worst case; [`dispatch`] walks the plan through `dialect` and `upstream`; `relay` streams the answer; `ledger` settles.
 //! `pipeline` is the one function that joins them: read it next.
 
 // Vocabulary: no I/O, no async.
@@ -17,6 +17,7 @@ pub mod units;
 // The request path, read top to bottom.
 pub mod meter;
 pub mod route;
+pub mod dispatch;
 pub mod upstream;
 
 // Control plane: decides, never in the way of bytes.
@@ -27,3 +28,4 @@ pub mod telemetry;
 
 // Shell.
 pub mod cli;
+pub mod sandbox;

@@ -170,8 +170,13 @@ pub fn available(health: BackendHealth) -> Result<(), Unfit> {
 
 /// How often each rule excluded a backend: the most frequent first, then by word.
 pub fn tally(rejected: &[(BackendIndex, Unfit)]) -> Vec<(&'static str, usize)> {
-    let count = |word| rejected.iter().filter(|(_, unfit)| unfit.word() == word).count();
-    let mut counts: Vec<_> = Unfit::WORDS.into_iter().map(|word| (word, count(word))).filter(|(_, n)| *n > 0).collect();
+    let mut counts: Vec<(&'static str, usize)> = Vec::new();
+    for word in rejected.iter().map(|(_, unfit)| unfit.word()) {
+        match counts.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((word, 1)),
+        }
+    }
     counts.sort_by_key(|(word, n)| (std::cmp::Reverse(*n), *word));
     counts
 }

@@ -151,16 +151,16 @@ impl Plan {
     /// The decision in one line of printable ASCII, fit for a header:
     /// `cheapest of 7 adequate; next b/model +12%; 3 excluded: context_too_small=2,no_key=1`.
     pub fn reason(&self, snapshot: &Snapshot) -> String {
-        let mut line = self.choice();
+        let mut parts = vec![self.choice()];
         if let [best, next, ..] = self.candidates.as_slice() {
             let id = snapshot.backend(next.backend).id.as_str();
-            line += &format!("; next {id} {}", difference(best.quote.expected, next.quote.expected));
+            parts.push(format!("next {id} {}", difference(best.quote.expected, next.quote.expected)));
         }
         if !self.rejected.is_empty() {
             let counts: Vec<String> = tally(&self.rejected).iter().map(|(word, n)| format!("{word}={n}")).collect();
-            line += &format!("; {} excluded: {}", self.rejected.len(), counts.join(","));
+            parts.push(format!("{} excluded: {}", self.rejected.len(), counts.join(",")));
         }
-        line.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
+        parts.join("; ").replace(|c: char| c != ' ' && !c.is_ascii_graphic(), "?")
     }
 
     fn choice(&self) -> String {

@@ -21,7 +21,7 @@ pub struct Facts<'a> {
     pub target: &'a Target,
     /// Tokens of the prompt.
     pub input: &'a InputEstimate,
-    /// Tokens of the answer.
+    /// Tokens of the answer, all its choices together.
     pub expected_output: OutputForecast,
     /// What the key allows.
     pub limits: &'a Limits,
@@ -118,7 +118,7 @@ impl InputEstimate {
     }
 }
 
-/// Tokens that one choice of the answer is expected to have. The plan bounds it by what may be written at all.
+/// Tokens that the answer is expected to have, all its choices together. The plan bounds it by what may be written at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OutputForecast {
     /// From a model that does not think first.
@@ -186,5 +186,49 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self { risk_weight_percent: 100, default_quality: QualityTier::Economy, max_attempts: 4 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Case;
+    use super::*;
+
+    #[test]
+    fn a_bound_below_the_expectation_is_raised_to_it() {
+        let t = Tokens::new;
+        assert_eq!(InputTokens::new(t(10), t(7)).upper(), t(10));
+        assert_eq!(InputTokens::new(t(10), t(12)).upper(), t(12));
+    }
+
+    #[test]
+    fn each_family_keeps_its_own_tokens() {
+        let place = |family| TokenizerFamily::WORDS.iter().position(|(f, _)| *f == family).map_or(0, |n| n as u64);
+        let tokens = |family| InputTokens::new(Tokens::new(place(family)), Tokens::ZERO);
+        let estimate = InputEstimate::by_family(tokens);
+        for (family, word) in TokenizerFamily::WORDS {
+            assert_eq!(estimate.of(family), tokens(family), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_switchable_model_is_taken_to_think_unless_thinking_was_refused() {
+        let forecast = OutputForecast { plain: Tokens::new(1), thinking: Tokens::new(5) };
+        let check = |reasoning, expected: [u64; 2]| {
+            assert_eq!([false, true].map(|refused| forecast.of(reasoning, refused).get()), expected, "{reasoning:?}");
+        };
+        check(Reasoning::Never, [1, 1]);
+        check(Reasoning::Switchable, [5, 1]);
+        check(Reasoning::Always, [5, 5]);
+    }
+
+    #[test]
+    fn who_is_not_spoken_of_has_no_key_and_no_failures() {
+        Case::default().with_facts(|facts| {
+            let silent = Facts { availability: &[], health: &[], ..facts.clone() };
+            let backend = &facts.snapshot.backends()[0];
+            assert_eq!(silent.availability_of(facts.snapshot.provider_of(backend)), Availability::NoKey);
+            assert_eq!(silent.health_of(backend), BackendHealth::default());
+        });
     }
 }

@@ -1,9 +1,9 @@
 //! Which backends can answer a request, what each would cost, and in which order to ask them.
 //!
-//! [`plan`](plan::plan) goes through the table once: the first rule that a backend breaks excludes it ([`adequate`]), the others are
-//! quoted in exact money ([`quote`]), weighed by their risk ([`score`]) and put into a small tree of attempts
+//! [`plan()`] goes through the table once: the first rule that a backend breaks excludes it ([`adequate`]), the others
+//! are quoted in exact money ([`quote`]), weighed by their risk ([`score`]) and put into a small tree of attempts
 //! ([`mod@plan`]). The same values explain the choice afterwards ([`explain`]). Everything here is a pure function of
-//! [`Facts`](facts::Facts): the same facts give the same plan, so a decision can be replayed, tested and argued about.
+//! [`Facts`]: the same facts give the same plan, so a decision can be replayed, tested and argued about.
 //!
 //! No clock, no randomness, no I/O, no floating point; nothing is sent, held or booked here.
 

@@ -186,12 +186,16 @@ impl<'a> Sieve<'a> {
         match facts.target {
             Target::Auto(_) => {
                 sieve.reserve(snapshot.backends().len());
-                snapshot.backends().iter().for_each(|backend| sieve.put(backend));
+                for backend in snapshot.backends() {
+                    sieve.put(backend);
+                }
             }
             Target::Model(name) => {
                 let serving = snapshot.serving(name);
                 sieve.reserve(serving.len());
-                serving.iter().for_each(|index| sieve.put(snapshot.backend(*index)));
+                for index in serving {
+                    sieve.put(snapshot.backend(*index));
+                }
             }
             Target::Backend(index) => sieve.put(snapshot.backend(*index)),
         }

@@ -79,7 +79,8 @@ impl<'a> Quoter<'a> {
         let bound = self.needs.output_bound.unwrap_or(room).min(backend.limits.max_output);
         let thinking_refused = self.needs.reasoning == ReasoningWish::Off;
         let forecast = self.facts.expected_output.of(backend.reasoning, thinking_refused);
-        OutputRange { expected: forecast.min(bound), bound }
+        let one_choice = Tokens::new(forecast.get().div_ceil(self.needs.choices));
+        OutputRange { expected: one_choice.min(bound), bound }
     }
 
     /// The bound on the output that the request's maximum cost bears, and the worst case with it.
@@ -152,9 +153,16 @@ mod tests {
     fn expected_and_worst_follow_from_tokens_and_prices() {
         check(|_| {}, Ok(("0.003000", "0.007400", 500)));
         check(|c| c.request.output_bound = Some(Tokens::new(50)), Ok(("0.002500", "0.002900", 50)));
-        check(|c| c.request.choices = 3, Ok(("0.005000", "0.017400", 500)));
         check(|c| c.specs[0].reasoning = Reasoning::Always, Ok(("0.005000", "0.007400", 500)));
         check(|c| c.specs[0].free = true, Ok(("0.000000", "0.000000", 500)));
+    }
+
+    #[test]
+    fn choices_share_the_forecast_and_each_may_reach_the_bound() {
+        let choices =
+            |n, bound: Option<u64>| move |c: &mut Case| (c.request.choices, c.request.output_bound) = (n, bound.map(Tokens::new));
+        check(choices(4, None), Ok(("0.003000", "0.022400", 500)));
+        check(choices(4, Some(10)), Ok(("0.002400", "0.002800", 10)));
     }
 
     #[test]
@@ -201,7 +209,7 @@ mod tests {
         fn the_worst_case_covers_what_is_expected_and_what_may_be_spent(
             input in 0_u64..50_000, slack in 0_u64..5_000, plain in 0_u64..5_000, warm in 0_u64..60_000,
             bound in proptest::option::of(1_u64..500), max_pico in proptest::option::of(1_i128..20_000_000_000),
-            prices in (1_u64..9_000_000, 1_u64..9_000_000, 1_u64..9_000_000), yuan: bool,
+            prices in (1_u64..9_000_000, 1_u64..9_000_000, 1_u64..9_000_000), yuan: bool, choices in 1_u32..4,
         ) {
             let mut case = case();
             case.input = (input, input + slack);
@@ -209,6 +217,7 @@ mod tests {
             case.specs[0].max_output = 20_000;
             case.forecast.plain = Tokens::new(plain);
             case.request.output_bound = bound.map(Tokens::new);
+            case.request.choices = choices;
             case.request.wishes.max_cost = max_pico.map(Usd::from_pico);
             case.warm = Some(Warm { backend: BackendId::new("north", "mist"), tokens: Tokens::new(warm) });
             let currency = if yuan { Currency::Cny } else { Currency::Usd };
@@ -218,7 +227,7 @@ mod tests {
                     prop_assert!(quote.worst >= quote.expected);
                     prop_assert!(max_pico.is_none_or(|max| quote.worst.pico() <= max));
                     prop_assert!(bound.is_none_or(|bound| quote.output_bound.get() == bound));
-                    prop_assert!(quote.usage.output <= quote.output_bound);
+                    prop_assert!(quote.usage.output.get() <= quote.output_bound.get() * u64::from(choices));
                     prop_assert_eq!(quote.usage.input().get(), input);
                 }
                 Err(Unfit::TooDear { worst, max }) => prop_assert!(worst > max && Some(max.pico()) == max_pico),

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_answered_with_near_ones() {
-        check("Mist-7", Err(&["mist-7b"]));
+        check("Mist-7", Err(&["mist-7b", "north/mist-7b", "south/mist-7b"]));
         check("auto:premuim", Err(&["auto:premium"]));
         check("fog", Err(&["lab/fog-1", "south/lab/fog-1"]));
         check("north/mist-8b", Err(&["north/mist-7b", "south/mist-7b"]));

@@ -19,6 +19,10 @@ class Local:
     client: OpenAI
 
     @property
+    def processes(self):
+        return [self.serve, self.server]
+
+    @property
     def url(self):
         return self.server.ready["url"]
 
@@ -39,13 +43,3 @@ def local(tmp_path_factory):
         yield Local(server, serve, client)
     serve.kill()
     server.kill()
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item):
-    outcome = yield
-    report = outcome.get_result()
-    running = getattr(item, "funcargs", {}).get("local")
-    if report.failed and running is not None:
-        report.sections.append(("gateway's log", running.serve.log_tail()))
-        report.sections.append(("server's log", running.server.log_tail(20)))

@@ -153,6 +153,10 @@ class Broker:
             sandbox.kill()
             raise
 
+    @property
+    def processes(self):
+        return [self.serve, self.sandbox]
+
     def stop(self):
         self.client.close()
         self.serve.kill()
