@@ -15,9 +15,11 @@ pub mod tasks;
 pub mod units;
 
 // The request path, read top to bottom.
+pub mod frontend;
 pub mod meter;
 pub mod route;
 pub mod dispatch;
+pub mod dialect;
 pub mod upstream;
 
 // Control plane: decides, never in the way of bytes.
@@ -29,3 +31,6 @@ pub mod telemetry;
 // Shell.
 pub mod cli;
 pub mod sandbox;
+
+#[cfg(test)]
+mod wire_tests;
