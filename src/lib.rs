@@ -15,9 +15,9 @@ pub mod tasks;
 pub mod units;
 
 // The request path, read top to bottom.
+pub mod dispatch;
 pub mod meter;
 pub mod route;
-pub mod dispatch;
 pub mod upstream;
 
 // Control plane: decides, never in the way of bytes.
