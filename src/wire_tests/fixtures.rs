@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use http::HeaderMap;
+use proptest::prelude::*;
 
 use crate::canonical::{FrameFacts, FrameKind, ProviderError};
 use crate::catalog::capability::Quirks;
@@ -50,12 +52,12 @@ fn frame_line(facts: &FrameFacts) -> String {
 
 /// What is read of a stream that comes in pieces of this many bytes.
 fn read_stream(stream: &[u8], piece: usize) -> String {
-    let mut framer = Framer::default();
+    let mut cutter = Framer::default();
     let mut frames = Vec::new();
     for piece in stream.chunks(piece) {
-        framer.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
+        cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
     }
-    frames.extend(framer.finish());
+    frames.extend(cutter.finish());
     let mut reader = OpenAiChat.frame_reader(Quirks::default());
     let (mut lines, mut text) = (String::new(), String::new());
     for frame in frames {
@@ -93,5 +95,47 @@ fn answers_are_read_as_expected() {
     assert!(fixtures.len() >= 14, "{} fixtures", fixtures.len());
     for (name, body, expected) in fixtures {
         assert_eq!(read_answer(&body), expected, "{name}");
+    }
+}
+
+/// A fixture with some bytes overwritten, dropped or doubled: the damage that a fuzzer would begin with.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    let all: Vec<Vec<u8>> = fixtures("sse").into_iter().chain(fixtures("json")).map(|(_, bytes, _)| bytes).collect();
+    let harm = (any::<prop::sample::Index>(), any::<u8>(), 0_u8..3);
+    (prop::sample::select(all), prop::collection::vec(harm, 1..6)).prop_map(|(mut bytes, harms)| {
+        for (at, byte, how) in harms {
+            let at = at.index(bytes.len().max(1));
+            match how {
+                0 if at < bytes.len() => bytes[at] = byte,
+                1 => bytes.truncate(at.max(1)),
+                _ => bytes.insert(at, byte),
+            }
+        }
+        bytes
+    })
+}
+
+proptest! {
+    #[test]
+    fn damage_is_survived(bytes in prop_oneof![damaged(), prop::collection::vec(any::<u8>(), 0..80)], piece in 1_usize..40, outside in any::<bool>()) {
+        let quirks = Quirks { reasoning_outside_output: outside, ..Quirks::default() };
+        let mut frames = Vec::new();
+        let mut cutter = Framer::default();
+        for piece in bytes.chunks(piece) {
+            cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
+        }
+        frames.extend(cutter.finish());
+        let mut reader = OpenAiChat.frame_reader(quirks);
+        for frame in &frames {
+            let mut heard = 0;
+            let facts = reader.read(frame, &mut |text| heard += text.len());
+            prop_assert!(heard <= frame.len(), "text comes out of the frame, nothing is made up");
+            prop_assert!(!(facts.finished && facts.kind == FrameKind::UsageOnly));
+        }
+        if let Ok(facts) = OpenAiChat.read_answer(&bytes, quirks) {
+            prop_assert!(facts.text.len() <= bytes.len());
+            prop_assert!(facts.usage.is_none_or(|usage| usage.reasoning <= usage.output));
+        }
+        prop_assert!(!OpenAiChat.classify(500, &HeaderMap::new(), &bytes).message.is_empty());
     }
 }

@@ -329,6 +329,7 @@ proptest! {
         let sent = send(&case.text, quirks, bound);
         let sent_value: Value = serde_json::from_str(&sent).map_err(|e| TestCaseError::fail(format!("{e}: {sent}")))?;
         prop_assert_eq!(&sent_value, &Value::Object(changed(case.object, quirks, bound)));
+        prop_assert_eq!(send(&sent, quirks, bound), sent, "what went out needs no second splice");
     }
 
     #[test]
