@@ -121,8 +121,21 @@ impl<'t> Document<'t> {
         self.problems.borrow_mut().push(Problem { place, path: path.to_owned(), wrong, accepted });
     }
 
+    /// A table that only variables made has no place in the file: any variable inside it, or beside what is missing in
+    /// it, tells where it comes from.
+    fn variable_near(&self, path: &str) -> Option<&String> {
+        let within = |table: &str| {
+            let inside = |set: &str| set.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'));
+            self.variables.iter().find(|(set, _)| inside(set)).map(|(_, variable)| variable)
+        };
+        within(path).or_else(|| within(path.rsplit_once('.')?.0))
+    }
+
     fn place(&self, span: Option<Range<usize>>, path: &str) -> Place {
-        if let Some(variable) = self.variables.get(path) {
+        let from_file = span.as_ref().is_some_and(|span| !span.is_empty());
+        let exact = self.variables.get(path);
+        let variable = if from_file { exact } else { exact.or_else(|| self.variable_near(path)) };
+        if let Some(variable) = variable {
             return Place::Environment { variable: variable.clone() };
         }
         let before = self.text.get(..span.map_or(0, |s| s.start)).unwrap_or_default();
@@ -155,7 +168,13 @@ impl<'d, 't> Section<'d, 't> {
 
     /// A text, where present.
     pub fn text(&self, name: &'static str) -> Option<String> {
-        let value = self.value(name)?;
+        self.value(name)?;
+        self.named_text(name)
+    }
+
+    /// A text whose name is the operator's own; see [`Section::names`].
+    pub fn named_text(&self, name: &str) -> Option<String> {
+        let (_, value) = self.table.iter().find(|(key, _)| key.get_ref() == name)?;
         match value.get_ref() {
             DeValue::String(text) => Some(text.clone().into_owned()),
             // A variable's value such as `8080` reads as a number before anybody knows that a text is wanted.

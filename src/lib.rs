@@ -1,8 +1,8 @@
 //! **tokenbroker**: one `base_url` in front of every LLM provider; each request goes to the cheapest adequate backend.
 //!
 //! # The way of a request
-//! The modules stand in the order a request meets them. [`server`](self) accepts it; `frontend` turns the client's bytes
-//! into a [`canonical`] request and keeps them; `policy` admits the key; [`catalog`] hands out one snapshot of prices
+//! The modules stand in the order a request meets them. `server` accepts it; `frontend` turns the client's bytes
+//! into a `canonical` request and keeps them; `policy` admits the key; `catalog` hands out one snapshot of prices
 //! and capabilities; `meter` estimates its tokens; `route` filters, quotes, scores and plans; `policy` holds the plan's
 //! worst case; `dispatch` walks the plan through `dialect` and `upstream`; `relay` streams the answer; `ledger` settles.
 //! `pipeline` is the one function that joins them: read it next.
@@ -11,14 +11,28 @@
 pub mod canonical;
 pub mod clock;
 pub mod document;
+pub mod tasks;
 pub mod units;
+
+// The request path, read top to bottom.
+pub mod dialect;
+pub mod dispatch;
+pub mod frontend;
+pub mod market;
+pub mod meter;
+pub mod pipeline;
+pub mod relay;
+pub mod route;
+pub mod upstream;
 
 // Control plane: decides, never in the way of bytes.
 pub mod catalog;
+pub mod config;
+pub mod ledger;
+pub mod policy;
+pub mod telemetry;
 
-// Request path: read top to bottom.
-pub mod dialect;
-pub mod frontend;
-
-#[cfg(test)]
-mod wire_tests;
+// The shell.
+pub mod cli;
+pub mod sandbox;
+pub mod server;

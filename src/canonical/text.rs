@@ -4,18 +4,17 @@
 //! incrementally: adding a text in pieces, cut anywhere, gives the same profile as adding it whole, so a stream can be
 //! profiled as it passes.
 
-/// What the previous byte was: decides whether the next one starts a new run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Run {
-    #[default]
-    None,
-    Lower,
-    Upper,
-    Digit,
-    Punct,
-    Space,
-    Wide,
-}
+// What an ASCII byte is, one bit each; a byte outside ASCII is none of these.
+const LETTER: u8 = 1;
+const UPPER: u8 = 2;
+const DIGIT: u8 = 4;
+const SPACE: u8 = 8;
+const PUNCT: u8 = 16;
+const NEWLINE: u8 = 32;
+
+/// Bytes that are looked at together. The counters of one block are bytes, which lets the compiler keep all lanes of a
+/// vector register busy; 64 stays below what a byte holds.
+const BLOCK: usize = 64;
 
 /// Counts of byte classes and of runs of one class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,7 +45,8 @@ pub struct TextProfile {
     pub lead4: u32,
     /// Characters of three bytes whose lead is E3 or EF: kana, CJK punctuation, full-width forms.
     pub lead_e3_ef: u32,
-    last: Run,
+    /// Class bits of the byte before: they decide whether the next one starts a new run.
+    last: u8,
 }
 
 impl TextProfile {
@@ -59,14 +59,16 @@ impl TextProfile {
 
     /// Adds the next piece of the same text.
     pub fn add(&mut self, piece: &str) {
-        for &byte in piece.as_bytes() {
-            self.add_byte(byte);
+        let (blocks, rest) = piece.as_bytes().as_chunks::<BLOCK>();
+        for block in blocks {
+            self.add_block(block);
         }
+        self.add_rest(rest);
     }
 
     /// Ends the current text: the next piece starts a text of its own.
     pub fn end_text(&mut self) {
-        self.last = Run::None;
+        self.last = 0;
     }
 
     /// Bytes of UTF-8 that were added.
@@ -96,54 +98,122 @@ impl TextProfile {
         self.end_text();
     }
 
+    /// Fewer bytes than a block: few one by one, more as a block filled up with bytes that belong to no class.
+    fn add_rest(&mut self, rest: &[u8]) {
+        const NOTHING: u8 = 0x80;
+        if rest.len() < BLOCK / 4 {
+            for &byte in rest {
+                self.add_byte(byte);
+            }
+        } else if let Some(last) = rest.last() {
+            let mut block = [NOTHING; BLOCK];
+            block[..rest.len()].copy_from_slice(rest);
+            self.add_block(&block);
+            self.last = class_of(*last);
+        }
+    }
+
+    /// The same as [`Self::add_byte`] for every byte of a block, about four times faster on real text: no branch depends
+    /// on the text, but for "a character outside ASCII begins here".
+    fn add_block(&mut self, block: &[u8; BLOCK]) {
+        let classes = block.map(class_of);
+        let mut before = [self.last; BLOCK];
+        before[1..].copy_from_slice(&classes[..BLOCK - 1]);
+        let starts: [u8; BLOCK] = std::array::from_fn(|i| classes[i] & !before[i]);
+        // LETTER shifted onto UPPER: upper here, and before it a letter that was not upper.
+        let camel: [u8; BLOCK] = std::array::from_fn(|i| starts[i] & (before[i] << 1) & UPPER);
+        self.letters += ones(&classes, LETTER);
+        self.letter_runs += ones(&starts, LETTER);
+        self.camel_breaks += ones(&camel, UPPER);
+        self.upper += ones(&classes, UPPER);
+        self.digits += ones(&classes, DIGIT);
+        self.digit_runs += ones(&starts, DIGIT);
+        self.punct += ones(&classes, PUNCT);
+        self.punct_runs += ones(&starts, PUNCT);
+        self.spaces += ones(&classes, SPACE);
+        self.space_runs += ones(&starts, SPACE);
+        self.newlines += ones(&classes, NEWLINE);
+        if block.iter().fold(0, |most, byte| most.max(*byte)) >= 0xc0 {
+            self.add_wide_leads(block);
+        }
+        self.last = classes[BLOCK - 1];
+    }
+
+    fn add_wide_leads(&mut self, block: &[u8; BLOCK]) {
+        self.lead2 += among(block, 0xc0, 0xdf);
+        self.lead3 += among(block, 0xe0, 0xef);
+        self.lead3_han += among(block, 0xe4, 0xe9);
+        self.lead_e3_ef += among(block, 0xe3, 0xe3) + among(block, 0xef, 0xef);
+        self.lead4 += among(block, 0xf0, 0xff);
+    }
+
     fn add_byte(&mut self, byte: u8) {
-        let run = match byte {
+        let begins = |class: u8| u32::from(self.last & class == 0);
+        match byte {
             b'a'..=b'z' => {
                 self.letters += 1;
-                self.letter_runs += u32::from(!matches!(self.last, Run::Lower | Run::Upper));
-                Run::Lower
+                self.letter_runs += begins(LETTER);
             }
             b'A'..=b'Z' => {
                 self.letters += 1;
                 self.upper += 1;
-                self.letter_runs += u32::from(!matches!(self.last, Run::Lower | Run::Upper));
-                self.camel_breaks += u32::from(self.last == Run::Lower);
-                Run::Upper
+                self.letter_runs += begins(LETTER);
+                self.camel_breaks += u32::from(self.last == LETTER);
             }
             b'0'..=b'9' => {
                 self.digits += 1;
-                self.digit_runs += u32::from(self.last != Run::Digit);
-                Run::Digit
+                self.digit_runs += begins(DIGIT);
             }
             b' ' | b'\t' | b'\r' | b'\n' => {
                 self.spaces += 1;
-                self.space_runs += u32::from(self.last != Run::Space);
+                self.space_runs += begins(SPACE);
                 self.newlines += u32::from(byte == b'\n');
-                Run::Space
             }
-            0x80..=0xbf => Run::Wide,
-            0xc0..=0xdf => {
-                self.lead2 += 1;
-                Run::Wide
+            0x80..=0xbf => {}
+            0xc0..=0xff => self.add_wide_lead(byte),
+            _ => {
+                self.punct += 1;
+                self.punct_runs += begins(PUNCT);
             }
+        }
+        self.last = class_of(byte);
+    }
+
+    fn add_wide_lead(&mut self, byte: u8) {
+        match byte {
             0xe0..=0xef => {
                 self.lead3 += 1;
                 self.lead3_han += u32::from(matches!(byte, 0xe4..=0xe9));
                 self.lead_e3_ef += u32::from(matches!(byte, 0xe3 | 0xef));
-                Run::Wide
             }
-            0xf0..=0xff => {
-                self.lead4 += 1;
-                Run::Wide
-            }
-            _ => {
-                self.punct += 1;
-                self.punct_runs += u32::from(self.last != Run::Punct);
-                Run::Punct
-            }
-        };
-        self.last = run;
+            0xf0..=0xff => self.lead4 += 1,
+            _ => self.lead2 += 1,
+        }
     }
+}
+
+/// The class bits of a byte, by comparisons alone (a table lookup would keep the loop over a block from being vectorised).
+#[inline]
+fn class_of(byte: u8) -> u8 {
+    let upper = u8::from(byte.is_ascii_uppercase());
+    let letter = upper | u8::from(byte.is_ascii_lowercase());
+    let digit = u8::from(byte.is_ascii_digit());
+    let newline = u8::from(byte == b'\n');
+    let space = newline | u8::from(byte == b' ') | u8::from(byte == b'\t') | u8::from(byte == b'\r');
+    let punct = u8::from(byte.is_ascii()) & !(letter | digit | space) & 1;
+    (letter * LETTER) | (upper * UPPER) | (digit * DIGIT) | (space * SPACE) | (punct * PUNCT) | (newline * NEWLINE)
+}
+
+/// In how many bytes of a block the bit is set.
+#[inline]
+fn ones(block: &[u8; BLOCK], bit: u8) -> u32 {
+    block.iter().fold(0_u8, |sum, byte| sum + u8::from(byte & bit != 0)).into()
+}
+
+/// How many bytes of a block lie between two values, both included.
+#[inline]
+fn among(block: &[u8; BLOCK], low: u8, high: u8) -> u32 {
+    block.iter().fold(0_u8, |sum, byte| sum + u8::from((low..=high).contains(byte))).into()
 }
 
 #[cfg(test)]
@@ -160,7 +230,30 @@ mod tests {
         assert_eq!(p.bytes(), "getURL 42\n你好, é😀".len() as u64);
     }
 
+    /// The blocks are an optimisation: byte by byte must give the same.
+    fn slowly(text: &str) -> TextProfile {
+        let mut profile = TextProfile::default();
+        text.bytes().for_each(|byte| profile.add_byte(byte));
+        profile
+    }
+
+    #[test]
+    fn every_ascii_byte_has_exactly_one_class() {
+        for byte in 0..=127_u8 {
+            let kinds = class_of(byte) & (LETTER | DIGIT | SPACE | PUNCT);
+            assert_eq!(kinds.count_ones(), 1, "byte {byte}");
+        }
+        for byte in 128..=255_u8 {
+            assert_eq!(class_of(byte), 0, "byte {byte}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn blocks_count_what_single_bytes_count(text in "([a-zA-Z]{0,5}|[0-9 \\n.,]{0,4}|\\PC{0,3}){0,200}") {
+            prop_assert_eq!(slowly(&text), TextProfile::of(&text));
+        }
+
         #[test]
         fn a_text_in_pieces_has_the_profile_of_the_whole(text in "\\PC{0,200}", cut in 0_usize..200) {
             let cut = (0..=cut.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);

@@ -5,6 +5,10 @@ use std::collections::HashMap;
 use super::capability::{Backend, Provider};
 use super::fx::FxTable;
 
+/// How alike (Jaro-Winkler, 1 for equal) two names must be for one to be meant by the other. Below 0.8 short model names
+/// match nearly anything.
+const NEAR: f64 = 0.8;
+
 /// A provider's place in its snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProviderIndex(pub u32);
@@ -88,5 +92,18 @@ impl Snapshot {
     /// Every name a client may ask a model by, unsorted.
     pub fn model_names(&self) -> impl Iterator<Item = &str> {
         self.by_model.keys().map(String::as_str)
+    }
+
+    /// The `count` names nearest to one that nobody serves, best first: for a 404 that helps. A name with a slash is also
+    /// compared with the ids of single backends.
+    pub fn near_models(&self, name: &str, count: usize) -> Vec<&str> {
+        let typed = name.to_lowercase();
+        let ids = self.backends.iter().map(|b| b.id.as_str()).filter(|_| name.contains('/'));
+        let score = |known: &str| strsim::jaro_winkler(&typed, &known.to_lowercase());
+        let mut near: Vec<(f64, &str)> = self.model_names().chain(ids).map(|known| (score(known), known)).collect();
+        near.retain(|(score, _)| *score >= NEAR);
+        near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+        near.dedup_by_key(|(_, known)| *known);
+        near.into_iter().take(count).map(|(_, known)| known).collect()
     }
 }

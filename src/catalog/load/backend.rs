@@ -1,0 +1,215 @@
+//! The `[[backends]]` tables, and what must hold between them: ids and aliases that are told apart, providers that exist,
+//! currencies that have a rate.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::price::{self, Setting};
+use super::{date, required, words};
+use crate::canonical::{Feature, Features};
+use crate::catalog::capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
+use crate::catalog::fx::FxTable;
+use crate::catalog::price::PriceSchedule;
+use crate::catalog::snapshot::{BackendIndex, ProviderIndex};
+use crate::document::{Section, nearest};
+use crate::units::{BackendId, Currency, Tokens};
+
+const ABILITIES: [(Feature, &str); 6] = [
+    (Feature::Tools, Feature::Tools.word()),
+    (Feature::ForcedTool, Feature::ForcedTool.word()),
+    (Feature::JsonSchema, Feature::JsonSchema.word()),
+    (Feature::JsonObject, Feature::JsonObject.word()),
+    (Feature::Logprobs, Feature::Logprobs.word()),
+    (Feature::ManyChoices, Feature::ManyChoices.word()),
+];
+
+/// Text asks for no feature: every backend of this gateway reads and writes it.
+const INPUTS: [(Option<Feature>, &str); 4] = [
+    (None, "text"),
+    (Some(Feature::ImageInput), "image"),
+    (Some(Feature::AudioInput), "audio"),
+    (Some(Feature::FileInput), "file"),
+];
+
+const OUTPUTS: [(Option<Feature>, &str); 2] = [(None, "text"), (Some(Feature::AudioOutput), "audio")];
+
+const REASONING: [(Reasoning, &str); 3] =
+    [(Reasoning::Never, "never"), (Reasoning::Switchable, "switchable"), (Reasoning::Always, "always")];
+
+const NAME: &str = "a name without blanks; \"auto\" and what begins with \"auto:\" are the router's own";
+
+/// Above any context window sold or announced; catches a count of bytes.
+const MOST_TOKENS: u64 = 100_000_000;
+
+/// Reads the backends one by one and remembers what the next one must not repeat.
+pub(super) struct Reader<'a> {
+    providers: &'a [Provider],
+    fx: &'a FxTable,
+    ids: HashSet<BackendId>,
+    aliases: HashSet<(ProviderIndex, String)>,
+    /// Currencies whose missing rate has been reported.
+    without_rate: HashSet<Currency>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(providers: &'a [Provider], fx: &'a FxTable) -> Self {
+        Self { providers, fx, ids: HashSet::new(), aliases: HashSet::new(), without_rate: HashSet::new() }
+    }
+
+    /// Every backend, in the order of the file.
+    pub(super) fn read_all(mut self, root: &Section<'_, '_>) -> Vec<Backend> {
+        let sections = root.sections("backends");
+        if !root.has("backends") {
+            root.problem("backends", "missing", "a table [[backends]] for each model of a provider");
+        }
+        sections.into_iter().map(|section| self.backend(section)).collect()
+    }
+
+    fn backend(&mut self, section: Section<'_, '_>) -> Backend {
+        let provider = self.provider(&section);
+        let model = section.required_text("model", NAME).unwrap_or_default();
+        let upstream_model = section.text("upstream_model").unwrap_or_else(|| model.clone());
+        let provider_id = provider.map_or("", |p| self.providers[p.0 as usize].id.as_str());
+        let free = section.truth("free").unwrap_or(false);
+        let backend = Backend {
+            index: BackendIndex(0),
+            id: BackendId::new(provider_id, &upstream_model),
+            provider: provider.unwrap_or(ProviderIndex(0)),
+            model,
+            upstream_model,
+            aliases: section.texts("aliases"),
+            limits: limits(&section),
+            features: features(&section),
+            reasoning: required(&section, "reasoning", "how it thinks", |s, name| s.word(name, &REASONING))
+                .unwrap_or(Reasoning::Never),
+            languages: languages(&section),
+            tokenizer: tokenizer(&section),
+            quality: section.section("quality").map(quality).unwrap_or_default(),
+            prices: self.prices(&section, provider, free),
+            free,
+            disabled: section.text("disabled"),
+        };
+        if provider.is_some() {
+            self.tell_apart(&section, &backend);
+        }
+        section.finish();
+        backend
+    }
+
+    fn provider(&self, section: &Section<'_, '_>) -> Option<ProviderIndex> {
+        const ACCEPTED: &str = "the id of a table [providers.ID]";
+        let id = section.required_text("provider", ACCEPTED)?;
+        let index = self.providers.iter().zip(0..).find(|(p, _)| p.id == id).map(|(_, n)| ProviderIndex(n));
+        if index.is_none() {
+            let near = nearest(&id, self.providers.iter().map(|p| p.id.as_str()));
+            let hint = near.map(|n| format!(" (did you mean {n:?}?)")).unwrap_or_default();
+            section.problem("provider", format!("there is no provider {id:?}{hint}"), ACCEPTED);
+        }
+        index
+    }
+
+    fn prices(&mut self, section: &Section<'_, '_>, provider: Option<ProviderIndex>, free: bool) -> PriceSchedule {
+        let currency = provider.map_or(Currency::Usd, |p| self.providers[p.0 as usize].currency);
+        let schedule = price::schedule(section, &Setting { currency, free });
+        for currency in schedule.rows().iter().map(|row| row.tariff.currency) {
+            let known = self.fx.rates().iter().any(|r| r.rate.currency() == currency);
+            if currency != Currency::Usd && !known && self.without_rate.insert(currency) {
+                let accepted = format!("[[fx]] with currency = \"{currency}\"");
+                section.problem("prices", format!("there is no exchange rate for {currency}"), accepted);
+            }
+        }
+        schedule
+    }
+
+    /// A name must lead to one backend of a provider; two providers may well share it.
+    fn tell_apart(&mut self, section: &Section<'_, '_>, backend: &Backend) {
+        if !self.ids.insert(backend.id.clone()) {
+            let wrong = format!("there are two backends {}", backend.id);
+            section.problem("upstream_model", wrong, "another upstream_model, or one backend");
+        }
+        for (member, name) in [("model", &backend.model), ("upstream_model", &backend.upstream_model)] {
+            if section.has(member) {
+                check_name(section, member, name);
+            }
+        }
+        for alias in &backend.aliases {
+            check_name(section, "aliases", alias);
+            if !self.aliases.insert((backend.provider, alias.clone())) {
+                let wrong = format!("{alias:?} stands twice at this provider");
+                section.problem("aliases", wrong, "an alias leads to one backend of a provider");
+            }
+        }
+    }
+}
+
+fn check_name(section: &Section<'_, '_>, member: &str, name: &str) {
+    let reserved = name == "auto" || name.starts_with("auto:");
+    let plain = !name.is_empty() && name.len() <= 200 && name.bytes().all(|b| b.is_ascii_graphic());
+    if reserved || !plain {
+        section.problem(member, format!("{name:?} cannot name a model"), NAME);
+    }
+}
+
+fn limits(section: &Section<'_, '_>) -> Limits {
+    let tokens = |name| section.whole(name, 1..=MOST_TOKENS);
+    let context = required(section, "context_tokens", "input and output together", |_, name| tokens(name));
+    let max_output = required(section, "max_output_tokens", "the longest answer", |_, name| tokens(name));
+    let priced_input = tokens("priced_input_tokens");
+    for (name, bound) in [("max_output_tokens", max_output), ("priced_input_tokens", priced_input)] {
+        if let (Some(bound), Some(context)) = (bound, context)
+            && bound > context
+        {
+            section.problem(name, format!("{bound} is more than the context"), format!("at most {context}"));
+        }
+    }
+    Limits {
+        context: Tokens::new(context.unwrap_or_default()),
+        max_output: Tokens::new(max_output.unwrap_or_default()),
+        priced_input: priced_input.map(Tokens::new),
+    }
+}
+
+fn features(section: &Section<'_, '_>) -> Features {
+    let abilities = words(section, "features", &ABILITIES).into_iter();
+    let inputs = words(section, "input", &INPUTS).into_iter().flatten();
+    let outputs = words(section, "output", &OUTPUTS).into_iter().flatten();
+    abilities.chain(inputs).chain(outputs).collect()
+}
+
+fn languages(section: &Section<'_, '_>) -> BTreeSet<String> {
+    const ACCEPTED: &str = "codes of two or three small letters (ISO 639), or \"*\"";
+    let languages: BTreeSet<String> = section.texts("languages").into_iter().collect();
+    let is_code = |l: &str| (2..=3).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_lowercase());
+    for language in languages.iter().filter(|l| *l != "*" && !is_code(l)) {
+        section.problem("languages", format!("{language:?} is no language code"), ACCEPTED);
+    }
+    if !section.has("languages") {
+        section.problem("languages", "missing", ACCEPTED);
+    }
+    languages
+}
+
+fn tokenizer(section: &Section<'_, '_>) -> TokenizerFamily {
+    let family = required(section, "tokenizer", "a family, or \"unknown\"", |s, name| s.word(name, &TokenizerFamily::WORDS));
+    family.unwrap_or(TokenizerFamily::Unknown)
+}
+
+fn quality(section: Section<'_, '_>) -> Quality {
+    let signals = section.sections("signals").into_iter().map(signal).collect::<Vec<_>>();
+    let score = section.whole("score", 0..=100).and_then(|score| u8::try_from(score).ok());
+    if score.is_some() && signals.is_empty() {
+        section.problem("score", "no signal supports the score", "a score with the signals it was derived from");
+    }
+    section.finish();
+    Quality { score, signals }
+}
+
+fn signal(section: Section<'_, '_>) -> QualitySignal {
+    let signal = QualitySignal {
+        metric: section.required_text("metric", "what was measured").unwrap_or_default(),
+        value: section.required_text("value", "the figure in quotes, as its source writes it").unwrap_or_default(),
+        measured: date(&section, "measured").map(|date| date.to_string()),
+        source: section.required_text("source", "who measured or published it").unwrap_or_default(),
+    };
+    section.finish();
+    signal
+}

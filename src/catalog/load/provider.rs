@@ -1,0 +1,239 @@
+//! The `[providers.ID]` tables. Adding a site that speaks a dialect we have is a table here and no code.
+
+use std::net::IpAddr;
+
+use http::{HeaderName, HeaderValue, Uri};
+
+use super::{CURRENCIES, required};
+use crate::catalog::capability::{OutputBoundField, Provider, Quirks, SandboxTraits, StreamUsage};
+use crate::catalog::snapshot::ProviderIndex;
+use crate::document::{Section, nearest};
+use crate::units::Currency;
+
+/// The dialects there is a codec for.
+const DIALECTS: [&str; 1] = ["openai-chat"];
+
+/// Headers that carry secrets or that the HTTP client sets itself.
+const RESERVED_HEADERS: [&str; 10] = [
+    "authorization",
+    "proxy-authorization",
+    "api-key",
+    "x-api-key",
+    "cookie",
+    "host",
+    "connection",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+];
+
+const OUTPUT_BOUNDS: [(OutputBoundField, &str); 3] = [
+    (OutputBoundField::MaxTokens, "max_tokens"),
+    (OutputBoundField::MaxCompletionTokens, "max_completion_tokens"),
+    (OutputBoundField::Either, "either"),
+];
+
+const STREAM_USAGES: [(StreamUsage, &str); 3] =
+    [(StreamUsage::OnRequest, "on_request"), (StreamUsage::Always, "always"), (StreamUsage::Never, "never")];
+
+const COUNTRY: &str = "a country code of two capitals, or \"local\"";
+const REGION: &str = "a country code of two capitals, \"EU\", \"local\", or \"global\" where it may be served anywhere";
+
+/// Every provider, in the order of their ids.
+pub(super) fn read_all(root: &Section<'_, '_>) -> Vec<Provider> {
+    let Some(table) = required(root, "providers", "a table [providers.ID] for each site", Section::section) else {
+        return Vec::new();
+    };
+    let mut ids: Vec<&str> = table.names().collect();
+    ids.sort_unstable();
+    for id in ids.iter().filter(|id| !id_is_fit(id)) {
+        table.problem(id, "this is no fit id", "lower-case letters, digits, dots, dashes and underscores");
+    }
+    ids.into_iter().filter_map(|id| Some(provider(id, table.named_section(id)?))).collect()
+}
+
+fn provider(id: &str, section: Section<'_, '_>) -> Provider {
+    let disabled = section.text("disabled");
+    let provider = Provider {
+        index: ProviderIndex(0),
+        id: id.to_owned(),
+        name: section.required_text("name", "what a person reads").unwrap_or_default(),
+        base_url: base_url(&section),
+        dialect: dialect(&section, disabled.is_some()),
+        api_key_env: api_key_env(&section),
+        owner: section.required_text("owner", "who controls the site").unwrap_or_default(),
+        jurisdiction: place(&section, "jurisdiction", COUNTRY, &["local"]),
+        region: place(&section, "region", REGION, &["local", "global"]),
+        trains_on_data: section.truth("trains_on_data"),
+        currency: required(&section, "currency", "a currency", |s, name| s.word(name, &CURRENCIES)).unwrap_or(Currency::Usd),
+        quirks: section.section("quirks").map(quirks).unwrap_or_default(),
+        extra_headers: section.section("extra_headers").map(|s| extra_headers(&s)).unwrap_or_default(),
+        disabled,
+        sandbox: section.section("sandbox").map(sandbox),
+    };
+    // For whoever reads the file: nothing in the gateway shows where the facts about a site are from.
+    section.required_text("source", "the document these facts are from, and its date");
+    section.finish();
+    provider
+}
+
+/// An id stands before the slash of a backend's id, in labels and in headers.
+fn id_is_fit(id: &str) -> bool {
+    let fit = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+    !id.is_empty() && id.bytes().all(fit)
+}
+
+fn dialect(section: &Section<'_, '_>, disabled: bool) -> String {
+    let Some(dialect) = section.required_text("dialect", &DIALECTS.join(", ")) else {
+        return String::new();
+    };
+    if !disabled && !DIALECTS.contains(&dialect.as_str()) {
+        let near = nearest(&dialect, DIALECTS);
+        let hint = near.map(|n| format!(" (did you mean {n:?}?)")).unwrap_or_default();
+        let accepted = format!("{}; or disabled = \"reason\" beside it", DIALECTS.join(", "));
+        section.problem("dialect", format!("{dialect:?} is not implemented{hint}"), accepted);
+    }
+    dialect
+}
+
+/// The name of a variable. What stands here wrongly is not repeated: it may be the key itself.
+fn api_key_env(section: &Section<'_, '_>) -> Option<String> {
+    let name = section.text("api_key_env")?;
+    let fit = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    if !name.starts_with(|c: char| c.is_ascii_uppercase()) || !name.bytes().all(fit) {
+        section.problem("api_key_env", "this is no variable's name", "the name (never the value) of a variable: EXAMPLE_API_KEY");
+    }
+    Some(name)
+}
+
+fn place(section: &Section<'_, '_>, name: &'static str, accepted: &str, words: &[&str]) -> String {
+    let Some(place) = section.required_text(name, accepted) else {
+        return String::new();
+    };
+    let country = place.len() == 2 && place.bytes().all(|b| b.is_ascii_uppercase());
+    if !country && !words.contains(&place.as_str()) {
+        section.problem(name, format!("{place:?} is not known"), accepted);
+    }
+    place
+}
+
+/// Without the slash at its end, since the dialect appends a path that begins with one.
+fn base_url(section: &Section<'_, '_>) -> String {
+    const ACCEPTED: &str =
+        "an https:// address without user info, query or fragment (http:// on this machine and in private networks)";
+    let text = section.required_text("base_url", ACCEPTED).unwrap_or_default();
+    if let Some(wrong) = address_fault(&text).filter(|_| section.has("base_url")) {
+        section.problem("base_url", wrong, ACCEPTED);
+    }
+    text.trim_end_matches('/').to_owned()
+}
+
+fn address_fault(text: &str) -> Option<&'static str> {
+    let Ok(uri) = text.parse::<Uri>() else {
+        return Some("this is no address");
+    };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Some("the address is not absolute");
+    };
+    if authority.as_str().contains('@') {
+        return Some("user info stands in the address");
+    }
+    if uri.query().is_some() || text.contains('#') {
+        return Some("a query or a fragment stands in the address");
+    }
+    match scheme {
+        "https" => None,
+        "http" if is_private(authority.host()) => None,
+        "http" => Some("the key and the prompts would travel unencrypted"),
+        _ => Some("the scheme is not known"),
+    }
+}
+
+/// Whether a host can only be this machine or one in a private network. A name without a dot is how containers and
+/// cluster services are called.
+fn is_private(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse() {
+        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        Err(_) => {
+            let last = bare.rsplit('.').next().unwrap_or(bare);
+            !bare.contains('.') || ["localhost", "local", "internal"].contains(&last)
+        }
+    }
+}
+
+fn quirks(section: Section<'_, '_>) -> Quirks {
+    let plain = Quirks::default();
+    let quirks = Quirks {
+        output_bound: section.word("output_bound", &OUTPUT_BOUNDS).unwrap_or(plain.output_bound),
+        developer_role: section.truth("developer_role").unwrap_or(plain.developer_role),
+        stream_usage: section.word("stream_usage", &STREAM_USAGES).unwrap_or(plain.stream_usage),
+        reasoning_outside_output: section.truth("reasoning_outside_output").unwrap_or(plain.reasoning_outside_output),
+    };
+    section.finish();
+    quirks
+}
+
+fn extra_headers(section: &Section<'_, '_>) -> Vec<(String, String)> {
+    let header = |name: &str| {
+        let value = section.named_text(name)?;
+        let reserved = RESERVED_HEADERS.contains(&name.to_lowercase().as_str());
+        if reserved || HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(&value).is_err() {
+            let accepted = format!("a header other than {}", RESERVED_HEADERS.join(", "));
+            section.problem(name, "this header cannot be set here", accepted);
+        }
+        Some((name.to_owned(), value))
+    };
+    section.names().filter_map(header).collect()
+}
+
+fn sandbox(section: Section<'_, '_>) -> SandboxTraits {
+    let number = |name, range| {
+        let whole = required(&section, name, "a whole number", |s, name| s.whole(name, range));
+        whole.and_then(|n| u32::try_from(n).ok()).unwrap_or_default()
+    };
+    let traits = SandboxTraits {
+        latency_ms: number("latency_ms", 0..=600_000),
+        tokens_per_second: number("tokens_per_second", 1..=1_000_000),
+        failures_permille: number("failures_permille", 0..=1000),
+    };
+    section.finish();
+    traits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_prompts_cross_foreign_networks_encrypted_only() {
+        let fine = [
+            "https://api.example.com/v1",
+            "http://127.0.0.1:11434/v1",
+            "http://[::1]:8000",
+            "http://localhost",
+            "http://10.1.2.3/v1",
+            "http://[fd00::1]/",
+            "http://vllm:8000/v1",
+            "http://vllm.models.svc.cluster.local/v1",
+        ];
+        for address in fine {
+            assert_eq!(address_fault(address), None, "{address}");
+        }
+        let wrong = [
+            "http://api.example.com",
+            "http://8.8.8.8/v1",
+            "https://user:word@example.com",
+            "https://example.com/v1?key=1",
+            "https://example.com/v1#a",
+            "ftp://example.com",
+            "/v1",
+            "https://{workspace}.example.com",
+            "",
+        ];
+        for address in wrong {
+            assert!(address_fault(address).is_some(), "{address}");
+        }
+    }
+}

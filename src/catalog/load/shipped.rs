@@ -1,0 +1,148 @@
+//! The table at the top of the repository: that it is read without a problem, sells something of everybody it should, and
+//! says what the collected facts say.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::tests::{damages, inflict};
+use crate::canonical::QualityTier;
+use crate::catalog::{Backend, Snapshot};
+use crate::units::TokenPrice;
+
+const SHIPPED: &str = include_str!("../../../providers.toml");
+const FACTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/facts/prices.json");
+
+fn shipped() -> Snapshot {
+    match Snapshot::parse("providers.toml", SHIPPED) {
+        Ok(table) => table,
+        Err(problems) => panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+fn collected() -> Timestamp {
+    "2026-11-22T00:00:00Z".parse().unwrap()
+}
+
+#[test]
+fn it_sells_something_of_everybody() {
+    let table = shipped();
+    assert!(table.backends().len() >= 40, "{} backends", table.backends().len());
+    let sellers = [
+        "deepseek",
+        "alibaba-cn",
+        "alibaba",
+        "volcengine",
+        "zhipuai",
+        "zai",
+        "moonshotai-cn",
+        "moonshotai",
+        "baidu",
+        "tencent-tokenhub",
+        "minimax-cn",
+        "minimax",
+        "siliconflow-cn",
+        "siliconflow",
+        "openai",
+        "google",
+        "mistral",
+        "xai",
+        "groq",
+        "openrouter",
+        "anthropic",
+        "ollama",
+        "vllm",
+    ];
+    for seller in sellers {
+        let sells = table.backends().iter().any(|b| table.provider_of(b).id == seller);
+        assert!(sells, "{seller} sells nothing");
+    }
+    for provider in table.providers() {
+        assert!(table.backends().iter().any(|b| table.provider_of(b).id == provider.id), "{} has no backend", provider.id);
+    }
+}
+
+#[test]
+fn every_backend_quotes_in_dollars() {
+    let table = shipped();
+    for backend in table.backends() {
+        let row = backend.prices.at(collected());
+        let rate = row.and_then(|row| table.fx.at(row.tariff.currency, collected()));
+        assert!(rate.is_some(), "{} has no price in dollars", backend.id);
+    }
+}
+
+#[test]
+fn a_standard_and_a_premium_request_have_a_choice_of_owners() {
+    let table = shipped();
+    for (tier, least) in [(QualityTier::Standard, 5), (QualityTier::Premium, 2)] {
+        let on = |b: &&Backend| b.disabled.is_none() && table.provider_of(b).disabled.is_none() && b.quality.meets(tier);
+        let mut owners: Vec<&str> = table.backends().iter().filter(on).map(|b| table.provider_of(b).owner.as_str()).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        assert!(owners.len() >= least, "{}: {owners:?}", tier.word());
+    }
+}
+
+#[test]
+fn nothing_without_a_key_is_on() {
+    // Such a provider would be first choice everywhere, whether a server listens or not.
+    for provider in shipped().providers() {
+        assert!(provider.api_key_env.is_some() || provider.disabled.is_some(), "{}", provider.id);
+    }
+}
+
+#[test]
+fn prices_are_those_of_the_collected_facts() {
+    let Ok(facts) = std::fs::read_to_string(Path::new(FACTS)) else {
+        println!("skipped: not present ({FACTS})");
+        return;
+    };
+    let facts: Value = serde_json::from_str(&facts).unwrap();
+    let table = shipped();
+    for backend in table.backends().iter().filter(|b| !b.free) {
+        let provider = &table.provider_of(backend).id;
+        let of_backend = |m: &&Value| m["provider"] == provider.as_str() && m["id"] == backend.upstream_model.as_str();
+        let model = facts["models"].as_array().unwrap().iter().find(of_backend);
+        let Some(model) = model else { panic!("{} is not among the facts", backend.id) };
+        for row in backend.prices.rows() {
+            for (cell, price) in [("input", row.tariff.input), ("output", row.tariff.output)] {
+                let known = prices_named(&model["prices"], cell);
+                assert!(known.contains(&price), "{}: {cell} {} is not a fact", backend.id, price.to_per_million());
+            }
+        }
+    }
+}
+
+/// Every price of a cell in a model's facts, in tiers, cells and modes as well, and what it becomes within time windows.
+fn prices_named(facts: &Value, cell: &str) -> Vec<TokenPrice> {
+    let mut found = Vec::new();
+    match facts {
+        Value::Array(items) => items.iter().for_each(|item| found.extend(prices_named(item, cell))),
+        Value::Object(members) => {
+            if let Some(price) = members.get(cell).and_then(Value::as_number) {
+                let price = TokenPrice::per_million(&price.to_string()).unwrap();
+                found.push(price);
+                let windows = facts["time_windows"]["windows"].as_array().map(Vec::as_slice).unwrap_or_default();
+                if windows.iter().any(|window| window["multiplier"] == 2.0) {
+                    found.push(TokenPrice::from_pico(price.pico() * 2));
+                }
+            }
+            members.values().for_each(|member| found.extend(prices_named(member, cell)));
+        }
+        _ => {}
+    }
+    found
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+    #[test]
+    fn damaged_it_parses_or_says_why(damages in damages()) {
+        let text = damages.iter().fold(SHIPPED.to_owned(), |text, damage| inflict(&text, damage));
+        if let Err(problems) = Snapshot::parse("providers.toml", &text) {
+            proptest::prop_assert!(!problems.is_empty());
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Tables that mean something, tables that are wrong in one place each, and tables damaged at random.
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::canonical::Feature;
+use crate::catalog::{Backend, Reasoning};
+use crate::units::TokenPrice;
+
+const SMALL: &str = include_str!("../../../tests/fixtures/tables/small.toml");
+
+fn small() -> Snapshot {
+    Snapshot::parse("small.toml", SMALL).unwrap()
+}
+
+fn problems(text: &str) -> Vec<String> {
+    match Snapshot::parse("t.toml", text) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Replaces one place of the small table and expects exactly these problems (each by its beginning after file and line).
+fn check(old: &str, new: &str, expected: &[&str]) {
+    assert!(SMALL.contains(old), "the fixture has no {old:?}");
+    let found = problems(&SMALL.replacen(old, new, 1));
+    let tails: Vec<&str> = found.iter().map(|p| p.splitn(4, ':').nth(3).unwrap_or_default().trim_start()).collect();
+    let fits = tails.len() == expected.len() && tails.iter().zip(expected).all(|(tail, start)| tail.starts_with(start));
+    assert!(fits, "{new:?}: expected {expected:#?}, found {tails:#?}");
+}
+
+#[test]
+fn the_small_table_means_what_it_says() {
+    let table = small();
+    let [east, home, west] = table.providers() else { panic!("{:?}", table.providers()) };
+    assert_eq!((east.id.as_str(), home.id.as_str(), west.id.as_str()), ("east", "home", "west"));
+    assert_eq!(east.base_url, "https://east.example/v1");
+    assert_eq!(west.extra_headers, [("X-Title".to_owned(), "tests".to_owned())]);
+    assert!(west.quirks.developer_role && west.sandbox.is_some() && home.api_key_env.is_none());
+
+    let jade = table.backend_named("east/jade").unwrap();
+    assert_eq!(table.provider_of(jade).id, "east");
+    assert_eq!((jade.limits.context.get(), jade.reasoning, jade.quality.score), (131_072, Reasoning::Switchable, Some(55)));
+    let summit = table.backend_named("west/summit").unwrap();
+    assert!(Feature::ALL.into_iter().filter(|f| *f != Feature::AudioInput).all(|f| summit.features.contains(f)));
+    assert!(!summit.features.contains(Feature::AudioInput));
+    let serving: Vec<&Backend> = table.serving("open-20b").iter().map(|b| table.backend(*b)).collect();
+    assert_eq!(serving.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["east/open/open-20b", "home/open-20b-q4"]);
+}
+
+#[test]
+fn prices_follow_their_dates_and_default_to_the_input_price() {
+    let table = small();
+    let price = |id: &str, at: &str| {
+        let at: Timestamp = at.parse().unwrap();
+        table.backend_named(id).unwrap().prices.at(at).map(|row| row.tariff)
+    };
+    let per_million = |p: &str| TokenPrice::per_million(p).unwrap();
+    assert_eq!(price("east/jade", "2026-10-31T15:59:59Z").unwrap().input, per_million("1"));
+    let now = price("east/jade", "2026-10-31T16:00:00Z").unwrap();
+    assert_eq!((now.currency, now.input, now.cache_read), (Currency::Cny, per_million("2"), per_million("0.2")));
+    assert_eq!((now.cache_write, now.output), (per_million("2"), per_million("8")));
+    assert_eq!(price("home/open-20b-q4", "2026-11-22T00:00:00Z").unwrap().output, TokenPrice::FREE);
+    assert_eq!(price("west/summit-preview", "2026-11-22T00:00:00Z"), None);
+    let rate = table.fx.at(Currency::Cny, "2026-11-19T12:00:00Z".parse().unwrap());
+    assert_eq!(rate.unwrap().per_usd(), "7");
+}
+
+#[test]
+fn the_version_tells_two_edits_apart() {
+    let (one, other) = (small().version, Snapshot::parse("t", &format!("{SMALL}\n")).unwrap().version);
+    assert!(one.starts_with("2026-11-22+") && one.len() == "2026-11-22+".len() + 12, "{one}");
+    assert_ne!(one, other);
+}
+
+#[test]
+fn unknown_models_get_near_names() {
+    let table = small();
+    assert_eq!(table.near_models("sumit", 1), ["summit"]);
+    assert_eq!(table.near_models("west/sumit", 1), ["west/summit"]);
+    assert_eq!(table.near_models("jade-chatt", 2), ["jade-chat", "jade"]);
+    assert!(table.near_models("zzz", 3).is_empty());
+}
+
+#[test]
+fn a_newer_schema_is_refused_before_anything_else() {
+    check("schema = 1", "schema = 2\nnovelty = 3", &["schema: the table has schema 2, this gateway knows up to 1"]);
+    check("schema = 1\n", "", &["schema: missing"]);
+}
+
+#[test]
+fn wrong_providers_are_named() {
+    check(
+        "provider = \"home\"",
+        "provider = \"hone\"",
+        &["backends[4].provider: there is no provider \"hone\" (did you mean \"home\"?)"],
+    );
+    let expected =
+        ["providers.Home: this is no fit id", "backends[4].provider: there is no provider \"home\" (did you mean \"Home\"?)"];
+    check("[providers.home]", "[providers.Home]", &expected);
+    check("http://127.0.0.1:8000/v1", "http://home.example/v1", &["providers.home.base_url: the key and the prompts"]);
+    check("https://east.example", "https://a:b@east.example", &["providers.east.base_url: user info"]);
+    check(
+        "dialect = \"openai-chat\"",
+        "dialect = \"openai-caht\"",
+        &["providers.east.dialect: \"openai-caht\" is not implemented (did you mean"],
+    );
+    check("dialect = \"openai-chat\"", "dialect = \"other\"\ndisabled = \"no codec\"", &[]);
+    check(
+        "X-Title = \"tests\"",
+        "Authorization = \"Bearer x\"",
+        &["providers.west.extra_headers.Authorization: this header cannot"],
+    );
+    check("jurisdiction = \"CN\"", "jurisdiction = \"China\"", &["providers.east.jurisdiction: \"China\" is not known"]);
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_not_repeated() {
+    let found = problems(&SMALL.replacen("EAST_API_KEY", "sk-4f0c1secret", 1));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].contains("providers.east.api_key_env: this is no variable's name"), "{found:?}");
+    assert!(!found[0].contains("secret"), "{found:?}");
+}
+
+#[test]
+fn wrong_backends_are_named() {
+    check(
+        "upstream_model = \"open/open-20b\"",
+        "upstream_model = \"jade\"",
+        &["backends[1].upstream_model: there are two backends east/jade"],
+    );
+    let twice = "priced_input_tokens = 16_000\naliases = [\"jade-chat\"]";
+    check("priced_input_tokens = 16_000", twice, &["backends[1].aliases: \"jade-chat\" stands twice at this provider"]);
+    check(
+        "aliases = [\"jade-chat\"]",
+        "aliases = [\"auto:economy\"]",
+        &["backends[0].aliases: \"auto:economy\" cannot name a model"],
+    );
+    check(
+        "max_output_tokens = 8_192",
+        "max_output_tokens = 200_000",
+        &["backends[0].max_output_tokens: 200000 is more than the context"],
+    );
+    check("priced_input_tokens = 16_000", "priced_input_tokens = 40_000", &["backends[1].priced_input_tokens: 40000 is more"]);
+    check(
+        "languages = [\"en\", \"zh\"]",
+        "languages = [\"english\"]",
+        &["backends[0].languages: \"english\" is no language code"],
+    );
+    check(
+        "\"json_object\"]",
+        "\"json-object\"]",
+        &["backends[0].features: \"json-object\" is not known (did you mean \"json_object\"?)"],
+    );
+    check(
+        "signals = [{ metric = \"index\", value = \"40.1\", measured = 2026-09-07, source = \"invented for tests\" }]",
+        "",
+        &["backends[0].quality.score: no signal"],
+    );
+    check("reasoning = \"switchable\"\n", "", &["backends[0].reasoning: missing"]);
+    check(
+        "tokenizer = \"deepseek_v3\"",
+        "tokeniser = \"deepseek_v3\"",
+        &["backends[0].tokenizer: missing", "backends[0].tokeniser: unknown name (did you mean \"tokenizer\"?)"],
+    );
+}
+
+#[test]
+fn prices_that_look_like_slips_are_refused() {
+    check("input = 0.5", "input = 0", &["backends[1].prices[0].input: this costs nothing"]);
+    check("output = 2\n", "output = 0.000\n", &["backends[1].prices[0].output: this costs nothing"]);
+    check("cache_read = 0.1\n", "cache_read = 0.0\n", &["backends[0].prices[0].cache_read: this costs nothing"]);
+    check("cache_write = 1.5625", "cache_write = 0", &["backends[2].prices[0].cache_write: this costs nothing"]);
+    check("input = 0.5", "input = 10_001", &["backends[1].prices[0].input: 10001 is beyond belief"]);
+    check("input = 0.5", "input = 0.0000001", &["backends[1].prices[0].input: 0.0000001 is no price"]);
+    check("input = 0.5", "input = -1", &["backends[1].prices[0].input: -1 is no price"]);
+    check("input = 0.5\n", "", &["backends[1].prices[0].input: missing"]);
+    check("input = 1.25", "input = 1.25\nfree = true", &["backends[2].prices[0].free: unknown name"]);
+    check(
+        "priced_input_tokens = 16_000",
+        "free = true",
+        &["backends[1].prices[0].input: the backend is marked free", "backends[1].prices[0].output: the"],
+    );
+}
+
+#[test]
+fn price_dates_are_instants_in_order() {
+    let from = "from = 2026-11-01T00:00:00+08:00";
+    check(from, "", &["backends[0].prices[1].from: another row begins at the same instant"]);
+    check("until = 2026-11-01T00:00:00+08:00", from, &["backends[0].prices[1].from: another row begins at the same instant"]);
+    check(from, "from = 2026-11-01", &["backends[0].prices[1].from: 2026-11-01 is no instant"]);
+    let empty = format!("{from}\nuntil = 2026-11-01T00:00:00+08:00");
+    check(from, &empty, &["backends[0].prices[1].until: the row ends before it begins"]);
+}
+
+#[test]
+fn every_currency_in_use_needs_a_rate_once() {
+    check("currency = \"USD\"", "currency = \"EUR\"", &["backends[2].prices: there is no exchange rate for EUR"]);
+    check("per_usd = 7.0", "per_usd = 0", &["fx[0].per_usd: this is no exchange rate"]);
+    check("date = 2026-11-02", "date = 2026-11-20", &["fx[1].date: CNY has two rates on this day"]);
+    check("currency = \"CNY\"", "currency = \"USD\"", &["fx[0].currency: \"USD\" is not known"]);
+}
+
+/// What may happen to a file: cut, overwritten, lines lost, doubled or swapped.
+#[derive(Debug, Clone)]
+pub(super) enum Damage {
+    Cut(usize),
+    Overwrite(usize, String),
+    LoseLine(usize),
+    DoubleLine(usize),
+    SwapLines(usize, usize),
+}
+
+pub(super) fn damages() -> impl Strategy<Value = Vec<Damage>> {
+    let junk = "[\\PC\\n\\x00\\x07]{0,6}|=|\\[|\\]|\"|[0-9]{1,30}|true|\\[\\[|\\{|\\}|#|\\.";
+    let one = prop_oneof![
+        any::<usize>().prop_map(Damage::Cut),
+        (any::<usize>(), junk).prop_map(|(at, text)| Damage::Overwrite(at, text)),
+        any::<usize>().prop_map(Damage::LoseLine),
+        any::<usize>().prop_map(Damage::DoubleLine),
+        (any::<usize>(), any::<usize>()).prop_map(|(a, b)| Damage::SwapLines(a, b)),
+    ];
+    proptest::collection::vec(one, 1..4)
+}
+
+pub(super) fn inflict(text: &str, damage: &Damage) -> String {
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    if lines.is_empty() {
+        return text.to_owned();
+    }
+    let (count, chars) = (lines.len(), text.char_indices().count());
+    let place = |at: usize| text.char_indices().nth(at % chars).map_or(0, |(n, _)| n);
+    match damage {
+        Damage::Cut(at) => return text[..place(*at)].to_owned(),
+        Damage::Overwrite(at, junk) => {
+            let rest: String = text[place(*at)..].chars().skip(junk.chars().count().max(1)).collect();
+            return format!("{}{junk}{rest}", &text[..place(*at)]);
+        }
+        Damage::LoseLine(at) => drop(lines.remove(at % count)),
+        Damage::DoubleLine(at) => lines.insert(at % count, lines[at % count]),
+        Damage::SwapLines(a, b) => lines.swap(a % count, b % count),
+    }
+    lines.concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    #[test]
+    fn a_damaged_table_parses_or_says_why(damages in damages()) {
+        let text = damages.iter().fold(SMALL.to_owned(), |text, damage| inflict(&text, damage));
+        if let Err(problems) = Snapshot::parse("t.toml", &text) {
+            prop_assert!(!problems.is_empty());
+        }
+    }
+}

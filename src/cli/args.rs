@@ -1,0 +1,158 @@
+//! What can be typed. The help texts are the command line's reference; an option that is also a setting is laid over the
+//! configuration as its variable would be, so that one set of checks serves both.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use super::output::{Exit, Output};
+use super::{check, keys, route};
+use crate::config::load::PREFIX;
+
+/// The variables of this process, as far as commands may read them.
+pub type Environment = BTreeMap<String, String>;
+
+/// Takes the variables of this process. What is not UTF-8 is kept with replacement characters, so that it is refused
+/// where it matters instead of being overlooked.
+pub fn environment() -> Environment {
+    let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
+}
+
+// One line per paragraph: clap wraps them to the terminal.
+const LONG_ABOUT: &str = "\
+An OpenAI-compatible gateway that sends each request to the cheapest adequate LLM provider and keeps exact books.
+
+It reads a table of prices and capabilities (providers.toml) and, where you want one, a configuration. \
+A provider is switched on by its key, under the name that the table gives: DEEPSEEK_API_KEY=key, \
+or DEEPSEEK_API_KEY_FILE=path of a file that holds it.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  tokenbroker check --config config/tokenbroker.toml
+  tokenbroker route --all-providers request.json
+  tokenbroker keys new team
+
+Exit codes:
+  0  it worked
+  1  it failed
+  2  the command line is wrong
+  3  the configuration or the table has problems; each is printed
+  4  no backend can serve the request (route)
+
+Settings come from --config FILE and from variables, which win: TOKENBROKER__SERVER__LISTEN sets server.listen. \
+TOKENBROKER_LOG sets what is logged (info, debug, or filters by module).";
+
+const ROUTE_EXAMPLES: &str = "\
+Examples:
+  tokenbroker route request.json
+  echo '{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}' | tokenbroker route --all-providers";
+
+/// An OpenAI-compatible gateway that sends each request to the cheapest adequate LLM provider and keeps exact books.
+#[derive(Debug, Parser)]
+#[command(name = "tokenbroker", version, long_about = LONG_ABOUT, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Find every problem of the configuration and of the table at once.
+    ///
+    /// Prints each problem with its file, line, path and what would be accepted, or a summary when all is well.
+    #[command(after_help = "Example:\n  tokenbroker check --config config/tokenbroker.toml")]
+    Check(check::CheckArgs),
+    /// Decide where a chat request would go, and say why. Nothing is sent.
+    ///
+    /// Prints every adequate backend with what it would cost, and every other one with the rule that excludes it.
+    #[command(after_help = ROUTE_EXAMPLES)]
+    Route(route::RouteArgs),
+    /// Make a gateway key.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+}
+
+/// What every command that needs a configuration takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GatewayArgs {
+    /// The configuration; without it, defaults and variables alone.
+    #[arg(long, value_name = "FILE", env = "TOKENBROKER_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The price and capability table [default: providers.toml].
+    #[arg(long, value_name = "FILE")]
+    pub providers: Option<PathBuf>,
+    /// Where the API listens [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where metrics and administration listen [default: 127.0.0.1:9090].
+    #[arg(long, value_name = "ADDRESS")]
+    pub operations_listen: Option<String>,
+    /// Where the books lie [default: tokenbroker-data].
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl GatewayArgs {
+    /// The variables, with the options laid over them.
+    pub fn over(&self, environment: &Environment) -> Environment {
+        let path = |path: &Path| path.to_string_lossy().into_owned();
+        let options = [
+            ("PROVIDERS_FILE__PATH", self.providers.as_deref().map(path)),
+            ("SERVER__LISTEN", self.listen.clone()),
+            ("SERVER__OPERATIONS_LISTEN", self.operations_listen.clone()),
+            ("BOOKS__DIRECTORY", self.data_dir.as_deref().map(path)),
+        ];
+        let mut laid = environment.clone();
+        for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            // In quotes: a directory named 2026 or true is a text all the same.
+            laid.insert(format!("{PREFIX}{name}"), toml::Value::String(value).to_string());
+        }
+        laid
+    }
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(&self, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
+        match &self.command {
+            Command::Check(args) => check::run(args, environment, output),
+            Command::Route(args) => route::run(args, environment, output),
+            Command::Keys(command) => keys::run(command, output),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_says_what_it_does() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands() {
+            assert!(sub.get_about().is_some(), "{}", sub.get_name());
+        }
+    }
+
+    #[test]
+    fn options_win_over_variables_and_are_checked_like_them() {
+        let args = GatewayArgs {
+            providers: Some("2026".into()),
+            listen: Some("0.0.0.0:80".into()),
+            data_dir: Some("a \"b\"".into()),
+            ..GatewayArgs::default()
+        };
+        let environment = [("TOKENBROKER__SERVER__LISTEN", "127.0.0.1:1"), ("TOKENBROKER__SERVER__OPEN", "true")];
+        let environment = environment.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let config = Config::load(None, &args.over(&environment)).unwrap();
+        assert_eq!(config.server.listen.to_string(), "0.0.0.0:80");
+        assert_eq!((config.providers_file, config.books.directory), ("2026".into(), "a \"b\"".into()));
+        assert!(Config::load(None, &args.over(&Environment::new())).is_err(), "open beyond loopback");
+    }
+}

@@ -1,0 +1,263 @@
+//! `tokenbroker check`: every problem of the configuration, the table and the variables at once, or a summary of what a
+//! gateway would run with. Nothing is started, sent or written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::Serialize;
+
+use super::args::{Environment, GatewayArgs};
+use super::output::{Exit, Output};
+use super::setup::{self, Setup, Standing, counted};
+use super::table::{Align, Table};
+use crate::clock::SystemClock;
+use crate::document::{Place, Problem};
+
+/// What `check` takes.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// Print one JSON object: `problems` (an array of file or variable, line, column, path, wrong, accepted) and
+    /// `summary` (null while there are problems).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs `tokenbroker check`.
+pub fn run(args: &CheckArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
+    let found = setup::load(&args.gateway, environment);
+    let exit = if found.is_ok() { Exit::Success } else { Exit::Problems };
+    let (problems, summary) = match &found {
+        Ok(setup) => (Vec::new(), Some(Summary::of(setup, SystemClock::shared().wall()))),
+        Err(problems) => (problems.iter().map(Finding::from).collect(), None),
+    };
+    if args.json {
+        output.json(&Report { problems, summary })?;
+        return Ok(exit);
+    }
+    match summary {
+        Some(summary) => output.line(summary.to_string())?,
+        None => tell(&found.err().unwrap_or_default(), output)?,
+    }
+    Ok(exit)
+}
+
+fn tell(problems: &[Problem], output: &mut Output) -> anyhow::Result<()> {
+    for problem in problems {
+        output.line(problem.to_string())?;
+    }
+    output.note(format!("{}.", counted(problems.len(), "problem")))?;
+    Ok(())
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'s> {
+    problems: Vec<Finding<'s>>,
+    summary: Option<Summary<'s>>,
+}
+
+/// A problem as a script reads it: either `file`, `line` and `column` or `variable` is set.
+#[derive(Debug, Serialize)]
+struct Finding<'p> {
+    file: Option<&'p str>,
+    line: Option<usize>,
+    column: Option<usize>,
+    variable: Option<&'p str>,
+    path: &'p str,
+    wrong: &'p str,
+    accepted: &'p str,
+}
+
+impl<'p> From<&'p Problem> for Finding<'p> {
+    fn from(problem: &'p Problem) -> Self {
+        let (file, line, column, variable) = match &problem.place {
+            Place::File { file, line, column } => (Some(file.as_str()), Some(*line), Some(*column), None),
+            Place::Environment { variable } => (None, None, None, Some(variable.as_str())),
+        };
+        Self { file, line, column, variable, path: &problem.path, wrong: &problem.wrong, accepted: &problem.accepted }
+    }
+}
+
+/// What a gateway would run with.
+#[derive(Debug, Serialize)]
+struct Summary<'s> {
+    table: String,
+    book_version: &'s str,
+    backends: usize,
+    /// Backends that have a price now, or are free; the others are never used.
+    priced: usize,
+    /// The oldest day that the sources of the prices in force name: how old the table may be.
+    oldest_price_source: Option<String>,
+    providers_keyed: Vec<&'s str>,
+    providers_keyless: Vec<&'s str>,
+    /// The variable that is not set, by provider.
+    providers_without_key: BTreeMap<&'s str, &'s str>,
+    /// Why it is off, by provider.
+    providers_disabled: BTreeMap<&'s str, &'s str>,
+    /// Names of gateway keys; empty for an open gateway.
+    keys: Vec<&'s str>,
+    listen: String,
+    operations_listen: String,
+    data_directory: String,
+}
+
+impl<'s> Summary<'s> {
+    fn of(setup: &'s Setup, now: Timestamp) -> Self {
+        let (config, snapshot) = (&setup.config, &setup.snapshot);
+        let in_force = snapshot.backends().iter().filter_map(|backend| backend.prices.at(now));
+        let oldest = in_force.filter_map(|row| day_in(&row.source)).min();
+        let mut summary = Self {
+            table: config.providers_file.display().to_string(),
+            book_version: &snapshot.version,
+            backends: snapshot.backends().len(),
+            priced: snapshot.backends().iter().filter(|backend| backend.free || backend.prices.at(now).is_some()).count(),
+            oldest_price_source: oldest.map(|day| day.to_string()),
+            providers_keyed: Vec::new(),
+            providers_keyless: Vec::new(),
+            providers_without_key: BTreeMap::new(),
+            providers_disabled: BTreeMap::new(),
+            keys: config.keys.iter().map(|key| key.name.as_str()).collect(),
+            listen: config.server.listen.to_string(),
+            operations_listen: config.server.operations_listen.to_string(),
+            data_directory: config.books.directory.display().to_string(),
+        };
+        for provider in snapshot.providers() {
+            match setup.standing(provider) {
+                Standing::Keyed => summary.providers_keyed.push(&provider.id),
+                Standing::Keyless => summary.providers_keyless.push(&provider.id),
+                Standing::KeyMissing(variable) => {
+                    summary.providers_without_key.insert(&provider.id, variable);
+                }
+                Standing::Disabled(reason) => {
+                    summary.providers_disabled.insert(&provider.id, reason);
+                }
+            }
+        }
+        summary
+    }
+
+    fn access(&self) -> Vec<String> {
+        match self.keys.as_slice() {
+            [] => vec![format!("none: everybody who reaches {} is answered", self.listen)],
+            names => names.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new([Align::Left, Align::Left]);
+        let mut row = |name: &str, items: Vec<String>| {
+            for (n, line) in wrapped(items).into_iter().enumerate() {
+                table.row([if n == 0 { format!("  {name}") } else { String::new() }, line]);
+            }
+        };
+        let told = |all: &BTreeMap<&str, &str>| all.iter().map(|(id, what)| format!("{id} ({what})")).collect();
+        let listed = |all: &[&str]| all.iter().map(ToString::to_string).collect();
+        let age = self.oldest_price_source.as_deref().unwrap_or("undated");
+        row("table", vec![format!("{}, version {}", self.table, self.book_version)]);
+        row("backends", vec![format!("{}, {} priced or free", self.backends, self.priced)]);
+        row("oldest price", vec![format!("from a source of {age}")]);
+        row("providers on", listed(&self.providers_keyed));
+        row("need no key", listed(&self.providers_keyless));
+        row("without key", told(&self.providers_without_key));
+        row("switched off", told(&self.providers_disabled));
+        row("gateway keys", self.access());
+        row("API", vec![self.listen.clone()]);
+        row("operations", vec![self.operations_listen.clone()]);
+        row("books", vec![self.data_directory.clone()]);
+        write!(f, "No problem found.\n{table}")
+    }
+}
+
+/// Items one after the other on lines that fit a terminal beside the names of the rows.
+fn wrapped(items: Vec<String>) -> Vec<String> {
+    const WIDTH: usize = 62;
+    let mut lines: Vec<String> = Vec::new();
+    for item in items {
+        match lines.last_mut() {
+            Some(line) if line.len() + item.len() + 2 <= WIDTH => *line = format!("{line}, {item}"),
+            Some(line) => {
+                line.push(',');
+                lines.push(item);
+            }
+            None => lines.push(item),
+        }
+    }
+    if lines.is_empty() { vec!["none".into()] } else { lines }
+}
+
+/// The first day (2026-11-22) that a text names. Sources of prices name the day they were taken.
+fn day_in(text: &str) -> Option<Date> {
+    let starts = text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| at);
+    starts.filter_map(|at| text.get(at..at + 10)?.parse().ok()).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::testing::captured;
+    use crate::cli::setup::testing::{TABLE, args, environment};
+
+    fn check(config: &str, table: &str, json: bool) -> (Exit, String, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let args = CheckArgs { gateway: args(directory.path(), config, table), json };
+        captured(|output| run(&args, &environment(&[("FAR_KEY", "s3cret")]), output))
+    }
+
+    #[test]
+    fn a_good_set_up_is_summed_up_without_any_secret() {
+        let (exit, out, _) = check("", TABLE, false);
+        assert_eq!(exit, Exit::Success);
+        for part in [
+            "version 2026-11-22+",
+            "2, 2 priced or free",
+            "a source of 2026-01-02",
+            "near (NEAR_KEY)",
+            "gone (closed)",
+            "127.0.0.1:8080",
+        ] {
+            assert!(out.contains(part), "{part} is not in\n{out}");
+        }
+        assert!(!out.contains("s3cret"));
+        let (_, out, _) = check("", TABLE, true);
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(report["problems"], serde_json::json!([]));
+        assert_eq!(report["summary"]["providers_keyed"], serde_json::json!(["far"]));
+        assert_eq!(report["summary"]["providers_without_key"]["near"], "NEAR_KEY");
+    }
+
+    #[test]
+    fn problems_are_told_to_people_and_to_scripts() {
+        let config = "[server]\nlisten = 1\n[log]\nformat = \"xml\"\n";
+        let (exit, out, err) = check(config, TABLE, false);
+        assert_eq!((exit, out.lines().count(), err.as_str()), (Exit::Problems, 2, "2 problems.\n"));
+        let (exit, out, _) = check(config, TABLE, true);
+        assert_eq!(exit, Exit::Problems);
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let problem = &report["problems"][1];
+        assert!(problem["file"].as_str().unwrap().ends_with("c.toml"));
+        assert_eq!((problem["line"].as_u64(), problem["path"].as_str()), (Some(4), Some("log.format")));
+        assert_eq!((&report["summary"], &problem["variable"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    }
+
+    #[test]
+    fn a_source_names_the_day_it_was_taken() {
+        let day = |text| day_in(text).map(|day| day.to_string());
+        assert_eq!(day("pages 1.0.20260927202305, 2026-09-27; in force since 2026-09-22").as_deref(), Some("2026-09-27"));
+        assert_eq!(day("providers.md 2026-11-22").as_deref(), Some("2026-11-22"));
+        assert_eq!((day("2026-13-40"), day("一2026"), day("")), (None, None, None));
+    }
+
+    #[test]
+    fn long_lists_go_on_under_their_beginning() {
+        assert_eq!(wrapped(Vec::new()), ["none"]);
+        assert_eq!(wrapped(vec!["a".into(), "b".into()]), ["a, b"]);
+        let long = "x".repeat(60);
+        assert_eq!(wrapped(vec![long.clone(), "b".into()]), [format!("{long},"), "b".into()]);
+    }
+}

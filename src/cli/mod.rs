@@ -1,0 +1,15 @@
+//! The command line: one file per command. Commands get what they need from [`setup`], call the library and write what it
+//! returns through [`Output`]; nothing else in the crate prints. A command answers with an [`Exit`]; an error is for
+//! what no command foresaw.
+
+pub mod args;
+pub mod check;
+pub mod keys;
+pub mod output;
+pub mod route;
+pub mod setup;
+pub mod table;
+
+pub use args::{Cli, GatewayArgs, environment};
+pub use output::{Exit, Output};
+pub use setup::Setup;

@@ -1,0 +1,436 @@
+//! From a file and the environment to a [`Config`]. A wrong value is noted and its default stands in until the end, so
+//! that one run finds every problem; with any problem there is no `Config`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use super::keys::{self, QUALITY_WORDS};
+use super::settings::{Books, BooksSync, Config, Limits, Log, LogFormat, Retries, Routing, Server, Timeouts};
+use crate::document::{Document, Problem, Section};
+
+/// What the name of a variable that sets a value begins with: `TOKENBROKER__SERVER__LISTEN` sets `server.listen`.
+pub const PREFIX: &str = "TOKENBROKER__";
+
+const LEVELS: [(LevelFilter, &str); 6] = [
+    (LevelFilter::OFF, "off"),
+    (LevelFilter::ERROR, "error"),
+    (LevelFilter::WARN, "warn"),
+    (LevelFilter::INFO, "info"),
+    (LevelFilter::DEBUG, "debug"),
+    (LevelFilter::TRACE, "trace"),
+];
+
+impl Config {
+    /// Reads a configuration from a file (its path as it is shown, and its text), from variables, or from both, where
+    /// a variable wins. Fails with every problem at once, in the order of the file.
+    pub fn load(file: Option<(&str, &str)>, environment: &BTreeMap<String, String>) -> Result<Config, Vec<Problem>> {
+        let (config, problems) = Self::read(file, environment);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// The same with defaults in the place of wrong values, for a command that goes on to find further problems.
+    pub fn read(file: Option<(&str, &str)>, environment: &BTreeMap<String, String>) -> (Config, Vec<Problem>) {
+        let document = document(file, environment);
+        let config = read(document.root());
+        (config, document.into_problems())
+    }
+}
+
+/// The file with the variables laid over it.
+pub(super) fn document<'t>(file: Option<(&str, &'t str)>, environment: &'t BTreeMap<String, String>) -> Document<'t> {
+    let (path, text) = file.unwrap_or(("no configuration file", ""));
+    let mut document = Document::parse(path, text);
+    for (variable, value) in environment {
+        if let Some(name) = variable.strip_prefix(PREFIX) {
+            let path: Vec<String> = name.split("__").map(str::to_lowercase).collect();
+            document.set(&path, variable, value);
+        }
+    }
+    document
+}
+
+fn read(root: Section<'_, '_>) -> Config {
+    let keys = keys::read(&root);
+    // A key that could not be read is a problem of its own and must not be told as a missing one too.
+    let names_a_key = root.named_section("keys").is_some_and(|section| section.names().next().is_some());
+    let mut config = Config {
+        server: server(&root, names_a_key),
+        books: books(&root),
+        routing: routing(&root),
+        timeouts: timeouts(&root),
+        retries: retries(&root),
+        limits: limits(&root),
+        log: log(&root),
+        keys,
+        ..Config::default()
+    };
+    if let Some(section) = root.section("providers_file") {
+        put(&mut config.providers_file, file_path(&section, "path"));
+        section.finish();
+    }
+    root.finish();
+    config
+}
+
+fn server(root: &Section<'_, '_>, has_keys: bool) -> Server {
+    let mut server = Server::default();
+    let Some(section) = root.section("server") else {
+        return server;
+    };
+    put(&mut server.listen, address(&section, "listen"));
+    put(&mut server.operations_listen, address(&section, "operations_listen"));
+    put(&mut server.max_body_bytes, size(&section, "max_body_bytes", 1_024..=1 << 30));
+    put(&mut server.max_header_bytes, size(&section, "max_header_bytes", 8_192..=1 << 20));
+    put(&mut server.header_timeout, millis(&section, "header_timeout_ms"));
+    put(&mut server.body_timeout, millis(&section, "body_timeout_ms"));
+    put(&mut server.max_connections, size(&section, "max_connections", 1..=1_000_000));
+    put(&mut server.drain, section.whole("drain_seconds", 0..=3_600).map(Duration::from_secs));
+    put(&mut server.open, section.truth("open"));
+    check_addresses(&section, &server, has_keys);
+    section.finish();
+    server
+}
+
+fn check_addresses(section: &Section<'_, '_>, server: &Server, has_keys: bool) {
+    let (api, operations) = (server.listen, server.operations_listen);
+    let overlap = api.ip() == operations.ip() || api.ip().is_unspecified() || operations.ip().is_unspecified();
+    if api.port() == operations.port() && api.port() != 0 && overlap {
+        let member = if section.has("operations_listen") { "operations_listen" } else { "listen" };
+        section.problem(member, format!("{api} and {operations} need the same port"), "two ports, one for each listener");
+    }
+    if has_keys && server.open {
+        section.problem("open", "keys are configured, and an open gateway asks for none", "open = false, or no [keys.NAME]");
+    }
+    if !has_keys && !server.open && !api.ip().is_loopback() {
+        let wrong = format!("{api} is not loopback and no key is configured: anybody who reaches it could spend your money");
+        section.problem("listen", wrong, "a [keys.NAME] (see `tokenbroker keys new`), a loopback address, or open = true");
+    }
+}
+
+fn books(root: &Section<'_, '_>) -> Books {
+    let mut books = Books::default();
+    if let Some(section) = root.section("books") {
+        put(&mut books.directory, file_path(&section, "directory"));
+        put(&mut books.sync, section.word("sync", &BooksSync::WORDS));
+        section.finish();
+    }
+    books
+}
+
+fn routing(root: &Section<'_, '_>) -> Routing {
+    let mut routing = Routing { aliases: aliases(root), ..Routing::default() };
+    if let Some(section) = root.section("routing") {
+        put(&mut routing.default_quality, section.word("default_quality", &QUALITY_WORDS));
+        put(&mut routing.max_attempts, count(&section, "max_attempts", 1..=16));
+        put(&mut routing.risk_weight_percent, count(&section, "risk_weight_percent", 0..=1_000));
+        routing.baseline = section.text("baseline");
+        if routing.baseline.as_ref().is_some_and(|id| !id.contains('/')) {
+            section.problem("baseline", "this names no backend", "provider/model, as in the table");
+        }
+        section.finish();
+    }
+    routing
+}
+
+fn aliases(root: &Section<'_, '_>) -> BTreeMap<String, String> {
+    let Some(section) = root.section("aliases") else {
+        return BTreeMap::new();
+    };
+    let target = |name: &str| Some((name.to_owned(), section.named_text(name)?));
+    let aliases: BTreeMap<String, String> = section.names().filter_map(target).collect();
+    for (name, target) in &aliases {
+        if name.is_empty() || name == "auto" || name.starts_with("auto:") {
+            section.problem(name, format!("{name:?} is taken"), "a name other than `auto` and `auto:...`");
+        }
+        if target.is_empty() || aliases.contains_key(target) {
+            let accepted = "`auto`, `auto:QUALITY`, a model or provider/model of the table: aliases do not chain";
+            section.problem(name, format!("{target:?} is no target"), accepted);
+        }
+    }
+    aliases
+}
+
+fn timeouts(root: &Section<'_, '_>) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    if let Some(section) = root.section("timeouts") {
+        put(&mut timeouts.connect, millis(&section, "connect_ms"));
+        put(&mut timeouts.first_byte, millis(&section, "first_byte_ms"));
+        put(&mut timeouts.stream_idle, millis(&section, "stream_idle_ms"));
+        put(&mut timeouts.total, millis(&section, "total_ms"));
+        section.finish();
+    }
+    timeouts
+}
+
+fn retries(root: &Section<'_, '_>) -> Retries {
+    let mut retries = Retries::default();
+    if let Some(section) = root.section("retries") {
+        put(&mut retries.share_percent, count(&section, "share_percent", 0..=100));
+        put(&mut retries.floor_per_second, count(&section, "floor_per_second", 0..=1_000));
+        section.finish();
+    }
+    retries
+}
+
+fn limits(root: &Section<'_, '_>) -> Limits {
+    let mut limits = Limits::default();
+    if let Some(section) = root.section("limits") {
+        put(&mut limits.max_waiting_per_backend, count(&section, "max_waiting_per_backend", 1..=1_000_000));
+        put(&mut limits.max_concurrent_requests, count(&section, "max_concurrent_requests", 1..=1_000_000));
+        section.finish();
+    }
+    limits
+}
+
+fn log(root: &Section<'_, '_>) -> Log {
+    let mut log = Log::default();
+    if let Some(section) = root.section("log") {
+        put(&mut log.level, section.word("level", &LEVELS));
+        put(&mut log.format, section.word("format", &LogFormat::WORDS));
+        section.finish();
+    }
+    log
+}
+
+fn put<T>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
+fn address(section: &Section<'_, '_>, name: &'static str) -> Option<SocketAddr> {
+    let text = section.text(name)?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        section.problem(
+            name,
+            format!("{text:?} is no address"),
+            "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
+        );
+    }
+    address
+}
+
+fn file_path(section: &Section<'_, '_>, name: &'static str) -> Option<PathBuf> {
+    let text = section.text(name)?;
+    if text.is_empty() {
+        section.problem(name, "this is empty", "a path");
+        return None;
+    }
+    Some(PathBuf::from(text))
+}
+
+/// A duration in milliseconds: at least one, at most a day.
+fn millis(section: &Section<'_, '_>, name: &'static str) -> Option<Duration> {
+    section.whole(name, 1..=86_400_000).map(Duration::from_millis)
+}
+
+fn count(section: &Section<'_, '_>, name: &'static str, range: RangeInclusive<u64>) -> Option<u32> {
+    section.whole(name, range).and_then(|n| u32::try_from(n).ok())
+}
+
+fn size(section: &Section<'_, '_>, name: &'static str, range: RangeInclusive<u64>) -> Option<usize> {
+    section.whole(name, range).and_then(|n| usize::try_from(n).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canonical::QualityTier;
+    use crate::config::Access;
+    use crate::policy::BudgetWindow;
+    use crate::policy::keys::hash;
+    use crate::units::Usd;
+
+    const EXAMPLE: &str = include_str!("../../config/tokenbroker.toml");
+    const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let environment = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let shown = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
+        Config::load(Some(("t.toml", text)), &environment).map_err(shown)
+    }
+
+    /// Expects exactly these problems, each told by a part of it.
+    fn check(text: &str, variables: &[(&str, &str)], expected: &[&str]) {
+        let found = load(text, variables).map_or_else(|problems| problems, |_| Vec::new());
+        assert_eq!(found.len(), expected.len(), "{text}: {found:#?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{found}\nlacks\n{expected}");
+        }
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_configuration() {
+        let config = Config::load(None, &BTreeMap::new()).unwrap();
+        assert_eq!(config.server, Server::default());
+        assert_eq!(config.access(), Access::Open);
+    }
+
+    #[test]
+    fn everything_can_be_said_by_variables_alone() {
+        let digest = keys::to_hex(&hash(b"tb-x"));
+        let config = load(
+            "[server]\ndrain_seconds = 1\n",
+            &[
+                ("TOKENBROKER__SERVER__LISTEN", "0.0.0.0:80"),
+                ("TOKENBROKER__KEYS__WEB__SHA256", &digest),
+                ("TOKENBROKER__KEYS__WEB__BUDGET_USD", "2.50"),
+                ("TOKENBROKER__KEYS__WEB__REGIONS", "[\"EU\", \"local\"]"),
+                ("TOKENBROKER__ALIASES__FAST", "auto:economy"),
+                ("TOKENBROKER__LOG__LEVEL", "debug"),
+                ("PATH", "/bin"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.server.listen.to_string(), "0.0.0.0:80");
+        assert_eq!(config.server.drain, Duration::from_secs(1));
+        assert_eq!(config.access(), Access::Keys);
+        let key = &config.keys[0];
+        assert_eq!((key.name.as_str(), key.sha256), ("web", hash(b"tb-x")));
+        assert_eq!(key.budget, Some((Usd::parse("2.5").unwrap(), BudgetWindow::Month)));
+        assert_eq!(key.limits.regions, ["EU", "local"]);
+        assert_eq!(config.routing.aliases["fast"], "auto:economy");
+        assert_eq!(config.log.level, LevelFilter::DEBUG);
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_told_with_the_name_that_was_meant() {
+        check(
+            "",
+            &[("TOKENBROKER__SERVER__LISEN", "x")],
+            &["TOKENBROKER__SERVER__LISEN: server.lisen: unknown name (did you mean \"listen\"?)"],
+        );
+        check(
+            "",
+            &[("TOKENBROKER__SERVR__LISTEN", "x")],
+            &["TOKENBROKER__SERVR__LISTEN: servr: unknown name (did you mean \"server\"?)"],
+        );
+        check("", &[("TOKENBROKER__KEYS__A__QUALITY", "premium")], &["TOKENBROKER__KEYS__A__QUALITY: keys.a.sha256: missing"]);
+        check("", &[("TOKENBROKER__", "x")], &["unknown name"]);
+    }
+
+    #[test]
+    fn every_problem_is_found_in_one_run() {
+        let text = "[server]\nlisten = \"localhost\"\nmax_body_bytes = 0\n[routing]\ndefault_quality = \"premum\"\n\
+                    max_attempts = 1.5\n[timeout]\n[retries]\nshare_percent = 200\n";
+        check(
+            text,
+            &[],
+            &[
+                "t.toml:2:10: server.listen: \"localhost\" is no address",
+                "t.toml:3:18: server.max_body_bytes: 0 is out of range",
+                "t.toml:5:19: routing.default_quality: \"premum\" is not known (did you mean \"premium\"?)",
+                "t.toml:6:16: routing.max_attempts: this is a float",
+                "t.toml:7:2: timeout: unknown name (did you mean \"timeouts\"?)",
+                "t.toml:9:17: retries.share_percent: 200 is out of range",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_open_gateway_stays_on_loopback_unless_it_is_asked_for() {
+        let key = format!("[keys.a]\nsha256 = \"{A}\"\n");
+        let open = |listen: &str, rest: &str| format!("[server]\nlisten = \"{listen}\"\n{rest}");
+        check(&open("127.0.0.1:1", ""), &[], &[]);
+        check(&open("[::1]:1", ""), &[], &[]);
+        check(&open("0.0.0.0:1", ""), &[], &["no key is configured"]);
+        check(&open("0.0.0.0:1", "[keys]\n"), &[], &["no key is configured"]);
+        check(&open("0.0.0.0:1", "open = true\n"), &[], &[]);
+        check(&open("0.0.0.0:1", &key), &[], &[]);
+        check(&open("127.0.0.1:1", &format!("open = true\n{key}")), &[], &["an open gateway asks for none"]);
+    }
+
+    #[test]
+    fn the_listeners_do_not_share_a_port() {
+        let both = |api: &str, operations: &str| {
+            format!("[server]\nlisten = \"{api}\"\noperations_listen = \"{operations}\"\nopen = true\n")
+        };
+        check(&both("127.0.0.1:1", "127.0.0.1:1"), &[], &["operations_listen: 127.0.0.1:1 and 127.0.0.1:1 need the same port"]);
+        check(&both("0.0.0.0:1", "127.0.0.1:1"), &[], &["need the same port"]);
+        check(&both("127.0.0.2:1", "127.0.0.1:1"), &[], &[]);
+        check(&both("127.0.0.1:0", "127.0.0.1:0"), &[], &[]);
+    }
+
+    #[test]
+    fn a_key_is_a_hash_of_its_own() {
+        let pair = |a: &str, b: &str| format!("[keys.a]\n{a}\n[keys.b]\n{b}\n");
+        let hash = format!("sha256 = \"{A}\"");
+        check(&pair(&hash, &hash), &[], &["keys.b: the same key as \"a\""]);
+        check("[keys.a]\nsha256 = \"tb-the-key-itself\"\n", &[], &["keys.a.sha256: this is no SHA-256"]);
+        check("[keys.a]\n", &[], &["keys.a.sha256: missing"]);
+        check(&format!("[keys.a]\n{hash}\nsha256_file = \"x\"\n"), &[], &["`sha256` is given too"]);
+        check("[keys.a]\nsha256_file = \"no-such-file\"\n", &[], &["cannot read no-such-file"]);
+        check(&format!("[keys.anonymous]\n{hash}\n"), &[], &["cannot name a key"]);
+        check(&format!("[keys.a]\n{hash}\nproviders = [\"p\"]\nexclude_providers = [\"p\"]\n"), &[], &["allowed and excluded"]);
+        check(&format!("[keys.a]\n{hash}\nmax_cost_usd = 0\n"), &[], &["keys.a.max_cost_usd: this is no amount"]);
+        check(&format!("[keys.a]\n{hash}\nbudget_window = \"day\"\n"), &[], &["keys.a.budget_usd: missing"]);
+        let shown = format!("{:?}", load("[keys.a]\nsha256 = \"tb-the-key-itself\"\n", &[]));
+        assert!(!shown.contains("the-key-itself"), "{shown}");
+    }
+
+    #[test]
+    fn a_hash_may_lie_in_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("hash");
+        std::fs::write(&path, format!("{A}\n")).unwrap();
+        let config = load(&format!("[keys.a]\nsha256_file = \"{}\"\n", path.display()), &[]).unwrap();
+        assert_eq!(config.keys[0].sha256, [0xaa; 32]);
+    }
+
+    #[test]
+    fn aliases_name_targets_and_do_not_chain() {
+        check("[aliases]\nfast = \"auto:economy\"\nbest = \"p/m\"\n", &[], &[]);
+        check("[aliases]\na = \"b\"\nb = \"auto\"\n", &[], &["aliases.a: \"b\" is no target"]);
+        check("[aliases]\nauto = \"m\"\n", &[], &["aliases.auto: \"auto\" is taken"]);
+        check("[aliases]\na = 1\n", &[], &["aliases.a: this is an integer"]);
+        check("[routing]\nbaseline = \"gpt\"\n", &[], &["routing.baseline: this names no backend"]);
+    }
+
+    /// The example with its settings switched on: lines such as `# name = value` and `# [section]`.
+    fn uncommented_example() -> String {
+        let setting = |line: &str| {
+            let text = line.strip_prefix("# ")?;
+            let name = text.split_once(" = ").map_or(text, |(name, _)| name);
+            let is_name = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            (is_name && text.contains(" = ") || text.starts_with('[')).then(|| text.to_owned())
+        };
+        EXAMPLE.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned())).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_example_is_valid_and_its_commented_values_are_the_defaults() {
+        load(EXAMPLE, &[]).unwrap();
+        let config = load(&uncommented_example(), &[]).unwrap();
+        assert_eq!(config.server, Server::default());
+        assert_eq!(config.books, Books::default());
+        assert_eq!(config.timeouts, Timeouts::default());
+        assert_eq!((config.retries, config.limits, config.log), (Retries::default(), Limits::default(), Log::default()));
+        assert_eq!(config.providers_file, Config::default().providers_file);
+        let routing =
+            Routing { aliases: config.routing.aliases.clone(), baseline: config.routing.baseline.clone(), ..Routing::default() };
+        assert_eq!(config.routing, routing);
+        assert_eq!(config.keys[0].limits.quality, Some(QualityTier::Standard));
+    }
+
+    #[test]
+    fn the_example_names_every_setting() {
+        let key = format!("sha256 = \"{A}\"\n");
+        let sections = ["", "server", "books", "routing", "timeouts", "retries", "limits", "log", "providers_file", "keys.team"];
+        for section in sections {
+            let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
+            let rest = if section.starts_with("keys") { key.as_str() } else { "" };
+            let problems = load(&format!("{header}zzz = 1\n{rest}"), &[]).unwrap_err();
+            let (_, accepted) = problems[0].split_once("accepted: ").unwrap();
+            for name in accepted.split(", ") {
+                let shown = if section.is_empty() { format!("[{name}") } else { format!("{name} = ") };
+                assert!(EXAMPLE.contains(&shown), "the example lacks {section} {name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What the operator wants: one file, laid over by environment variables, read whole and checked at once.
+//!
+//! [`Config::load`] returns checked values or every problem with its place; a value that is wrong never reaches the
+//! gateway as a default in disguise. Secrets stay out of the file: provider keys come from the environment or from a file
+//! that the environment names ([`secret::provider_keys`]), gateway keys are kept as hashes only. Nothing here knows
+//! the price and capability table itself; names that belong to it are judged by [`names`], given what the table knows.
+
+pub mod keys;
+pub mod load;
+pub mod names;
+pub mod secret;
+pub mod settings;
+
+pub use keys::GatewayKey;
+pub use secret::{ProviderKeys, Secret, provider_keys};
+pub use settings::{Access, Books, BooksSync, Config, Limits, Log, LogFormat, Retries, Routing, Server, Timeouts};

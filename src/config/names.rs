@@ -1,0 +1,129 @@
+//! Names in the configuration that belong to the table: providers and regions of keys, the targets of aliases, the
+//! baseline. The configuration alone cannot judge them, so the caller says what the table knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::load::document;
+use crate::canonical::QualityTier;
+use crate::document::{Problem, Section, nearest};
+
+/// What the table knows, by the names that a configuration may use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known<'n> {
+    pub providers: BTreeSet<&'n str>,
+    pub regions: BTreeSet<&'n str>,
+    /// `provider/model`, exactly.
+    pub backends: BTreeSet<&'n str>,
+    /// Models and their aliases in the table.
+    pub models: BTreeSet<&'n str>,
+}
+
+/// Every name in the configuration that the table does not know, with its place. The arguments are those of
+/// [`Config::load`](super::Config::load).
+pub fn unknown_names(file: Option<(&str, &str)>, environment: &BTreeMap<String, String>, known: &Known<'_>) -> Vec<Problem> {
+    let document = document(file, environment);
+    check(&document.root(), known);
+    document.into_problems()
+}
+
+fn check(root: &Section<'_, '_>, known: &Known<'_>) {
+    if let Some(keys) = root.named_section("keys") {
+        for key in keys.names().filter_map(|name| keys.named_section(name)) {
+            check_all(&key, "providers", "provider", &known.providers);
+            check_all(&key, "exclude_providers", "provider", &known.providers);
+            check_all(&key, "regions", "region", &known.regions);
+        }
+    }
+    if let Some(aliases) = root.named_section("aliases") {
+        for name in aliases.names() {
+            if let Some(target) = aliases.named_text(name).filter(|target| !is_target(target, known)) {
+                let all = known.backends.union(&known.models).copied();
+                aliases.problem(
+                    name,
+                    unknown("model or backend", &target, all),
+                    "`auto`, `auto:QUALITY`, a model or provider/model of the table",
+                );
+            }
+        }
+    }
+    if let Some(routing) = root.named_section("routing")
+        && let Some(baseline) = routing.text("baseline")
+        && baseline.contains('/')
+        && !known.backends.contains(baseline.as_str())
+    {
+        routing.problem(
+            "baseline",
+            unknown("backend", &baseline, known.backends.iter().copied()),
+            "provider/model, as in the table",
+        );
+    }
+}
+
+fn check_all(section: &Section<'_, '_>, member: &'static str, what: &str, known: &BTreeSet<&str>) {
+    for name in section.texts(member).iter().filter(|name| !known.contains(name.as_str())) {
+        let list = known.iter().copied().collect::<Vec<_>>().join(", ");
+        section.problem(member, unknown(what, name, known.iter().copied()), list);
+    }
+}
+
+fn is_target(target: &str, known: &Known<'_>) -> bool {
+    let auto = match target.strip_prefix("auto") {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix(':').is_some_and(|tier| QualityTier::from_word(tier).is_some()),
+        None => false,
+    };
+    auto || known.backends.contains(target) || known.models.contains(target)
+}
+
+fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> String {
+    let hint = nearest(name, known).map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default();
+    format!("the table knows no {what} {name:?}{hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_text(text: &str, expected: &[&str]) {
+        let known = Known {
+            providers: ["deepseek", "openai"].into(),
+            regions: ["CN", "US"].into(),
+            backends: ["openai/gpt-5"].into(),
+            models: ["gpt-5", "lab/fog"].into(),
+        };
+        let found = unknown_names(Some(("t.toml", text)), &BTreeMap::new(), &known);
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found}\nlacks\n{expected}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_the_table_lacks_is_a_problem_with_its_place() {
+        check_text("[keys.a]\nproviders = [\"openai\"]\nregions = [\"CN\", \"US\"]\n", &[]);
+        check_text(
+            "[keys.a]\nproviders = [\"depseek\"]\nexclude_providers = [\"x\"]\nregions = [\"cn\"]\n",
+            &[
+                "t.toml:2:13: keys.a.providers: the table knows no provider \"depseek\" (did you mean \"deepseek\"?)",
+                "t.toml:3:21: keys.a.exclude_providers: the table knows no provider \"x\"; accepted: deepseek, openai",
+                "t.toml:4:11: keys.a.regions: the table knows no region \"cn\" (did you mean \"CN\"?)",
+            ],
+        );
+        check_text("[routing]\nbaseline = \"openai/gpt-5\"\n", &[]);
+        check_text("[routing]\nbaseline = \"openai/gpt-6\"\n", &["t.toml:2:12: routing.baseline: the table knows no backend"]);
+    }
+
+    #[test]
+    fn an_alias_leads_to_what_a_client_could_ask_for() {
+        check_text("[aliases]\na = \"auto\"\nb = \"auto:premium\"\nc = \"gpt-5\"\nd = \"openai/gpt-5\"\ne = \"lab/fog\"\n", &[]);
+        check_text(
+            "[aliases]\na = \"auto:best\"\n",
+            &["t.toml:2:5: aliases.a: the table knows no model or backend \"auto:best\""],
+        );
+        check_text(
+            "[aliases]\na = \"gtp-5\"\n",
+            &["t.toml:2:5: aliases.a: the table knows no model or backend \"gtp-5\" (did you mean \"gpt-5\"?)"],
+        );
+    }
+}

@@ -1,0 +1,140 @@
+//! Provider keys. They come from the environment by the name the table gives, or from a file that the same name with
+//! `_FILE` points to (as container platforms mount them), and they are never printed: not by `Debug`, not in a
+//! problem, not by serde, for which there is no implementation.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::document::{Place, Problem};
+
+/// A value that must not be shown. No `PartialEq`: what must be compared is compared by its hash.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
+/// The keys that were found, by the name of their variable.
+pub type ProviderKeys = BTreeMap<String, Secret>;
+
+/// Looks for a key under each name: the variable itself, else the file that `NAME_FILE` points to. A name that is not
+/// set, or set to nothing, is simply absent; a key that is there but unusable is a problem.
+pub fn provider_keys<'n>(
+    names: impl IntoIterator<Item = &'n str>,
+    environment: &BTreeMap<String, String>,
+) -> (ProviderKeys, Vec<Problem>) {
+    let mut keys = ProviderKeys::new();
+    let mut problems = Vec::new();
+    for name in names {
+        match provider_key(name, environment) {
+            Ok(Some(key)) => {
+                keys.insert(name.to_owned(), key);
+            }
+            Ok(None) => {}
+            Err(problem) => problems.push(problem),
+        }
+    }
+    problems.sort();
+    problems.dedup();
+    (keys, problems)
+}
+
+fn provider_key(name: &str, environment: &BTreeMap<String, String>) -> Result<Option<Secret>, Problem> {
+    let set = |variable: &str| environment.get(variable).filter(|value| !value.trim().is_empty());
+    let file_variable = format!("{name}_FILE");
+    match (set(name), set(&file_variable)) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(problem(&file_variable, format!("{name} is set too"), "one of the two")),
+        (Some(value), None) => usable(name, value).map(Some),
+        (None, Some(path)) => match std::fs::read_to_string(path) {
+            Ok(value) => usable(&file_variable, &value).map(Some),
+            Err(error) => Err(problem(&file_variable, format!("cannot read {path}: {error}"), "the path of a readable file")),
+        },
+    }
+}
+
+fn usable(variable: &str, value: &str) -> Result<Secret, Problem> {
+    const ACCEPTED: &str = "a key of visible ASCII characters (its value is not shown)";
+    let value = value.trim();
+    if value.is_empty() {
+        return Err(problem(variable, "the file is empty".into(), ACCEPTED));
+    }
+    if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(problem(variable, "the key holds a character that no header can carry".into(), ACCEPTED));
+    }
+    Ok(Secret::new(value.to_owned()))
+}
+
+fn problem(variable: &str, wrong: String, accepted: &str) -> Problem {
+    let place = Place::Environment { variable: variable.to_owned() };
+    Problem { place, path: String::new(), wrong, accepted: accepted.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(variables: &[(&str, &str)], expected: Result<Option<&str>, &str>) {
+        let environment = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let (keys, problems) = provider_keys(["A_KEY"], &environment);
+        match expected {
+            Ok(value) => {
+                assert_eq!(problems, []);
+                assert_eq!(keys.get("A_KEY").map(Secret::expose), value, "{variables:?}");
+            }
+            Err(wrong) => {
+                let shown = problems.iter().map(ToString::to_string).collect::<String>();
+                assert!(shown.contains(wrong), "{shown}");
+                assert!(keys.is_empty() && !shown.contains("s3cret"), "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_comes_from_its_variable_or_from_the_file_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let good = path("good", " s3cret\n");
+        check(&[], Ok(None));
+        check(&[("A_KEY", " ")], Ok(None));
+        check(&[("A_KEY", "s3cret")], Ok(Some("s3cret")));
+        check(&[("A_KEY_FILE", &good)], Ok(Some("s3cret")));
+        check(&[("A_KEY", ""), ("A_KEY_FILE", &good)], Ok(Some("s3cret")));
+        check(&[("A_KEY", "s3cret"), ("A_KEY_FILE", &good)], Err("A_KEY_FILE: A_KEY is set too"));
+        check(&[("A_KEY", "s3cret\r\nx: y")], Err("A_KEY: the key holds a character"));
+        check(&[("A_KEY_FILE", &path("two", "s3cret\ns3cret"))], Err("no header can carry"));
+        check(&[("A_KEY_FILE", &path("empty", "\n"))], Err("the file is empty"));
+        let absent = directory.path().join("absent");
+        check(&[("A_KEY_FILE", absent.to_str().unwrap())], Err("absent"));
+    }
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        let secret = Secret::new("s3cret".into());
+        assert!(!format!("{secret} {secret:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,236 @@
+//! The checked settings and their defaults. The example file `config/tokenbroker.toml` lists each of them; a test in
+//! `load.rs` holds the two together.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use super::keys::GatewayKey;
+use crate::canonical::QualityTier;
+
+/// Everything the operator decides, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub server: Server,
+    pub books: Books,
+    pub routing: Routing,
+    pub timeouts: Timeouts,
+    pub retries: Retries,
+    pub limits: Limits,
+    /// Who may ask, in the order of their names.
+    pub keys: Vec<GatewayKey>,
+    /// Where the price and capability table lies, relative to the working directory.
+    pub providers_file: PathBuf,
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            books: Books::default(),
+            routing: Routing::default(),
+            timeouts: Timeouts::default(),
+            retries: Retries::default(),
+            limits: Limits::default(),
+            keys: Vec::new(),
+            providers_file: PathBuf::from("providers.toml"),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Who is answered: everybody where no key is configured, else only those who present one.
+    pub fn access(&self) -> Access {
+        if self.keys.is_empty() { Access::Open } else { Access::Keys }
+    }
+}
+
+/// Who is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody who can connect. Only on loopback, or where the operator asked for it.
+    Open,
+    /// Those who present a configured key.
+    Keys,
+}
+
+/// The two listeners and what a connection may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The API, `/healthz` and `/readyz`. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// `/metrics` and administration, without keys: keep it on loopback or inside a private network.
+    pub operations_listen: SocketAddr,
+    /// The largest request body.
+    pub max_body_bytes: usize,
+    /// The largest request head.
+    pub max_header_bytes: usize,
+    /// How long a client may take to send its request's head.
+    pub header_timeout: Duration,
+    /// How long a client may take to send its request's body.
+    pub body_timeout: Duration,
+    /// Connections beyond this wait to be accepted.
+    pub max_connections: usize,
+    /// How long open streams may go on after a request to stop.
+    pub drain: Duration,
+    /// Answer without keys although the API listens beyond loopback.
+    pub open: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self {
+            listen: loopback(8080),
+            operations_listen: loopback(9090),
+            max_body_bytes: 8 << 20,
+            max_header_bytes: 64 << 10,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            max_connections: 10_000,
+            drain: Duration::from_secs(30),
+            open: false,
+        }
+    }
+}
+
+/// Where the books lie and how often they are forced to the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Books {
+    /// The data directory, relative to the working directory. One gateway at a time.
+    pub directory: PathBuf,
+    pub sync: BooksSync,
+}
+
+impl Default for Books {
+    fn default() -> Self {
+        Self { directory: PathBuf::from("tokenbroker-data"), sync: BooksSync::Second }
+    }
+}
+
+/// When the journal is forced to the disk. A killed process loses nothing either way; a power cut is another matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BooksSync {
+    /// Once a second, beside the path of requests.
+    Second,
+    /// Before each answer: slower by one disk flush.
+    Always,
+}
+
+impl BooksSync {
+    /// Every value with its word in the file.
+    pub const WORDS: [(BooksSync, &'static str); 2] = [(BooksSync::Second, "second"), (BooksSync::Always, "always")];
+}
+
+/// How a backend is chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routing {
+    /// The floor of requests that name none.
+    pub default_quality: QualityTier,
+    /// Upstream requests one client request may lead to.
+    pub max_attempts: u32,
+    /// How much the expected cost of failure weighs in the score: 100 as computed, 0 not at all.
+    pub risk_weight_percent: u32,
+    /// Further model names for clients: alias to `auto...`, a model or `provider/model`. Aliases do not chain.
+    pub aliases: BTreeMap<String, String>,
+    /// The backend (`provider/model`) whose price tells what the same requests would have cost there.
+    pub baseline: Option<String>,
+}
+
+impl Default for Routing {
+    fn default() -> Self {
+        Self {
+            default_quality: QualityTier::Economy,
+            max_attempts: 4,
+            risk_weight_percent: 100,
+            aliases: BTreeMap::new(),
+            baseline: None,
+        }
+    }
+}
+
+/// How long one upstream request may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Name resolution, TCP and TLS.
+    pub connect: Duration,
+    /// From sending the request to the first meaningful byte of the answer.
+    pub first_byte: Duration,
+    /// The longest silence within a stream.
+    pub stream_idle: Duration,
+    /// The whole of one client request, all attempts included.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(60),
+            stream_idle: Duration::from_secs(60),
+            total: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How many upstream requests beyond the first ones are allowed, over all clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// Extra upstream requests per hundred client requests.
+    pub share_percent: u32,
+    /// Extra upstream requests per second that are always allowed, so that a quiet gateway can fail over.
+    pub floor_per_second: u32,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { share_percent: 20, floor_per_second: 3 }
+    }
+}
+
+/// How much may be under way at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests that wait on one backend without a byte of an answer.
+    pub max_waiting_per_backend: u32,
+    /// Client requests under way; further ones get 503.
+    pub max_concurrent_requests: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_waiting_per_backend: 256, max_concurrent_requests: 4096 }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    pub level: LevelFilter,
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LevelFilter::INFO, format: LogFormat::Text }
+    }
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl LogFormat {
+    /// Every value with its word in the file.
+    pub const WORDS: [(LogFormat, &'static str); 2] = [(LogFormat::Text, "text"), (LogFormat::Json, "json")];
+}

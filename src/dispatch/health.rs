@@ -1,0 +1,383 @@
+//! How each backend fares: the one door to its breaker and its places, and the memory of how it did.
+//!
+//! The dispatcher enters a backend once per attempt and reports once how it went; the router reads plain figures before.
+//! The failure share is a mean over the recent past in which an attempt's weight halves every minute: a share per window
+//! would jump when the window turns, and a share since start would never forget. It is whole numbers in fixed ticks of a
+//! second, so that it depends on what happened when, not on how often somebody looked. Ten imagined good attempts stand
+//! before the first real one: a single failure of a fresh backend is no proof.
+//!
+//! Kept by the backend's id, so a reload of the table forgets nothing about backends that stay. Lives in this process only.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use super::breaker::{Breaker, BreakerSettings, Cooling, Failure, Permit};
+use super::concurrency::{Saturated, Waiting, WaitingGuard};
+use crate::clock::SharedClock;
+use crate::units::BackendId;
+
+/// Settings of every backend's breaker and places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthSettings {
+    pub breaker: BreakerSettings,
+    /// Requests that may wait on one backend without a byte of an answer.
+    pub most_waiting: u32,
+}
+
+impl Default for HealthSettings {
+    fn default() -> Self {
+        Self { breaker: BreakerSettings::default(), most_waiting: 256 }
+    }
+}
+
+/// What the router reads of one backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HealthView {
+    /// Share of recent attempts that failed, in millionths.
+    pub failure_share: u32,
+    /// Time to the first token, averaged over the last attempts; `None` before the first answer.
+    pub first_token: Option<Duration>,
+    /// It is left alone for this much longer.
+    pub cooling: Option<Duration>,
+    /// As many requests wait on it as may.
+    pub waiting_full: bool,
+}
+
+/// Why a backend is not asked now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error(transparent)]
+    Cooling(#[from] Cooling),
+    #[error(transparent)]
+    Saturated(#[from] Saturated),
+}
+
+/// The health of all backends.
+pub struct Health {
+    clock: SharedClock,
+    settings: HealthSettings,
+    backends: RwLock<HashMap<BackendId, Arc<BackendHealth>>>,
+}
+
+impl Health {
+    pub fn new(clock: SharedClock, settings: HealthSettings) -> Self {
+        Self { clock, settings, backends: RwLock::default() }
+    }
+
+    /// One backend's health, made when it is first asked for. Callers that ask often keep it: it stays the same for the
+    /// life of the process.
+    pub fn of(&self, id: &BackendId) -> Arc<BackendHealth> {
+        let known = self.backends.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        known.unwrap_or_else(|| {
+            let mut backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(backends.entry(id.clone()).or_insert_with(|| BackendHealth::new(&self.clock, self.settings)))
+        })
+    }
+
+    /// Asks to send a request to a backend. Report on what it returns how it went.
+    pub fn enter(&self, id: &BackendId) -> Result<BackendAttempt, Refused> {
+        self.of(id).enter()
+    }
+
+    /// Plain figures of one backend, now.
+    pub fn view(&self, id: &BackendId) -> HealthView {
+        self.of(id).view_at(self.clock.monotonic())
+    }
+
+    /// The backends of one table, in its order. Made once per table, so that a request looks nothing up by name.
+    pub fn roster<'a>(&self, ids: impl IntoIterator<Item = &'a BackendId>) -> Roster {
+        Roster { clock: Arc::clone(&self.clock), backends: ids.into_iter().map(|id| self.of(id)).collect() }
+    }
+
+    /// Drops what is known of backends that the table no longer names. Attempts under way keep theirs to their end.
+    pub fn keep_only(&self, named: impl Fn(&BackendId) -> bool) {
+        self.backends.write().unwrap_or_else(PoisonError::into_inner).retain(|id, _| named(id));
+    }
+}
+
+/// The backends of one table.
+pub struct Roster {
+    clock: SharedClock,
+    backends: Vec<Arc<BackendHealth>>,
+}
+
+impl Roster {
+    /// Plain figures of all of them at one moment, in the table's order.
+    pub fn views(&self) -> Vec<HealthView> {
+        let now = self.clock.monotonic();
+        self.backends.iter().map(|backend| backend.view_at(now)).collect()
+    }
+
+    /// The backend at a place in the table's order.
+    pub fn get(&self, place: usize) -> Option<&Arc<BackendHealth>> {
+        self.backends.get(place)
+    }
+}
+
+/// The health of one backend.
+pub struct BackendHealth {
+    clock: SharedClock,
+    breaker: Arc<Breaker>,
+    waiting: Arc<Waiting>,
+    record: Mutex<Record>,
+}
+
+impl BackendHealth {
+    fn new(clock: &SharedClock, settings: HealthSettings) -> Arc<Self> {
+        Arc::new(Self {
+            clock: Arc::clone(clock),
+            breaker: Breaker::new(Arc::clone(clock), settings.breaker),
+            waiting: Waiting::new(settings.most_waiting),
+            record: Mutex::default(),
+        })
+    }
+
+    /// Asks to send a request.
+    pub fn enter(self: &Arc<Self>) -> Result<BackendAttempt, Refused> {
+        let place = self.waiting.enter()?;
+        let permit = self.breaker.admit()?;
+        Ok(BackendAttempt { health: Arc::clone(self), began: self.clock.monotonic(), place: Some(place), permit })
+    }
+
+    /// Plain figures. `now` is the monotonic time, read once for many backends.
+    fn view_at(&self, now: Duration) -> HealthView {
+        let (failure_share, first_token) = self.with_record(now, |record| (record.failure_share(), record.first_token));
+        HealthView { failure_share, first_token, cooling: self.breaker.cooling_at(now), waiting_full: self.waiting.is_full() }
+    }
+
+    fn with_record<T>(&self, now: Duration, then: impl FnOnce(&mut Record) -> T) -> T {
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.decay(now);
+        then(&mut record)
+    }
+}
+
+/// One attempt at one backend. Dropped without a report (the client left, a race was lost) it gives back its place and
+/// teaches nothing.
+#[must_use = "an attempt that is dropped gives back its place and teaches nothing"]
+pub struct BackendAttempt {
+    health: Arc<BackendHealth>,
+    began: Duration,
+    place: Option<WaitingGuard>,
+    permit: Permit,
+}
+
+impl BackendAttempt {
+    /// The first meaningful byte is here: the wait is over. Further calls change nothing.
+    pub fn answered(&mut self) {
+        if self.place.take().is_none() {
+            return;
+        }
+        let now = self.health.clock.monotonic();
+        self.permit.answered();
+        self.health.with_record(now, |record| record.add_first_token(now.saturating_sub(self.began)));
+    }
+
+    /// The answer came to its proper end.
+    pub fn succeeded(self) {
+        self.health.with_record(self.health.clock.monotonic(), |record| record.add(false));
+        self.permit.succeeded();
+    }
+
+    /// It failed, before or within the answer. A failure that is the request's own fault counts as an answer.
+    pub fn failed(self, failure: Failure, retry_after: Option<Duration>) {
+        self.health.with_record(self.health.clock.monotonic(), |record| record.add(failure.blames_backend()));
+        self.permit.failed(failure, retry_after);
+    }
+}
+
+/// One attempt, in the unit of the decaying counts: so fine that rounding down each tick does not show in millionths.
+const ATTEMPT: u64 = 1 << 32;
+/// What is left of a count after one tick of a second, in 2⁻³²: the sixtieth root of a half.
+const LEFT_PER_TICK: u64 = 4_245_635_389;
+/// Imagined good attempts before the first real one.
+const PRIOR: u64 = 10 * ATTEMPT;
+/// After this many ticks nothing is left of any count that fits.
+const FORGOTTEN_AFTER: u64 = 4000;
+
+/// Decaying counts of one backend.
+#[derive(Default)]
+struct Record {
+    tick: u64,
+    attempts: u64,
+    failed: u64,
+    first_token: Option<Duration>,
+}
+
+impl Record {
+    fn decay(&mut self, now: Duration) {
+        let ticks = now.as_secs().saturating_sub(self.tick);
+        if ticks == 0 {
+            return;
+        }
+        self.tick += ticks;
+        let left = left_after(ticks);
+        self.attempts = scale(self.attempts, left);
+        self.failed = scale(self.failed, left);
+    }
+
+    fn add(&mut self, failed: bool) {
+        self.attempts = self.attempts.saturating_add(ATTEMPT);
+        self.failed = self.failed.saturating_add(if failed { ATTEMPT } else { 0 });
+    }
+
+    /// Each new time counts an eighth, as round trips do in TCP: a dozen attempts settle it, one outlier does not move it far.
+    fn add_first_token(&mut self, took: Duration) {
+        self.first_token = Some(self.first_token.map_or(took, |mean| (mean * 7 + took) / 8));
+    }
+
+    /// In millionths.
+    fn failure_share(&self) -> u32 {
+        let share = u128::from(self.failed) * 1_000_000 / u128::from(self.attempts.saturating_add(PRIOR));
+        u32::try_from(share).unwrap_or(u32::MAX)
+    }
+}
+
+/// What is left of one after so many ticks, in 2⁻³², by repeated squaring.
+fn left_after(ticks: u64) -> u64 {
+    if ticks > FORGOTTEN_AFTER {
+        return 0;
+    }
+    let (mut left, mut power, mut remaining) = (1_u64 << 32, LEFT_PER_TICK, ticks);
+    while remaining > 0 {
+        if remaining & 1 == 1 {
+            left = scale(left, power);
+        }
+        power = scale(power, power);
+        remaining >>= 1;
+    }
+    left
+}
+
+fn scale(count: u64, by: u64) -> u64 {
+    u64::try_from((u128::from(count) * u128::from(by)) >> 32).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::canonical::event::ErrorClass;
+    use crate::clock::ManualClock;
+
+    const BAD_REQUEST: Failure = Failure::Told(ErrorClass::BadRequest);
+
+    fn health(most_waiting: u32) -> (Arc<ManualClock>, Health, BackendId) {
+        let clock = ManualClock::starting_at(Timestamp::UNIX_EPOCH);
+        let shared: SharedClock = clock.clone();
+        let settings = HealthSettings { most_waiting, ..HealthSettings::default() };
+        (clock, Health::new(shared, settings), BackendId::new("north", "small"))
+    }
+
+    #[test]
+    fn the_failure_share_rises_and_is_forgotten() {
+        let (clock, health, id) = health(8);
+        assert_eq!(health.view(&id), HealthView::default());
+        health.enter(&id).unwrap().failed(Failure::Timeout, None);
+        assert_eq!(health.view(&id).failure_share, 90_909, "one of one with ten imagined good ones");
+        health.enter(&id).unwrap().succeeded();
+        health.enter(&id).unwrap().failed(BAD_REQUEST, None);
+        assert_eq!(health.view(&id).failure_share, 76_923, "one of three");
+        clock.advance(Duration::from_mins(1));
+        let halved = health.view(&id).failure_share;
+        assert!(halved.abs_diff(43_478) <= 1, "half of one in ten and three halves: {halved}");
+        clock.advance(Duration::from_hours(2));
+        assert_eq!(health.view(&id).failure_share, 0);
+    }
+
+    #[test]
+    fn the_decay_does_not_depend_on_how_often_one_looks() {
+        let share_after = |looks: u64| {
+            let (clock, health, id) = health(8);
+            health.enter(&id).unwrap().failed(Failure::Cut, None);
+            for _ in 0..looks {
+                clock.advance(Duration::from_mins(2) / u32::try_from(looks).unwrap());
+                health.view(&id);
+            }
+            health.view(&id).failure_share
+        };
+        assert!(share_after(1).abs_diff(share_after(480)) <= 2);
+        assert!(share_after(1).abs_diff(24_390) <= 2, "a quarter of one in ten and a quarter");
+    }
+
+    #[test]
+    fn a_place_is_held_until_the_first_byte() {
+        let (clock, health, id) = health(1);
+        let mut attempt = health.enter(&id).unwrap();
+        assert!(matches!(health.enter(&id), Err(Refused::Saturated(Saturated { most: 1 }))));
+        assert!(health.view(&id).waiting_full);
+        clock.advance(Duration::from_millis(800));
+        attempt.answered();
+        assert_eq!(health.view(&id).first_token, Some(Duration::from_millis(800)));
+        let mut second = health.enter(&id).unwrap();
+        clock.advance(Duration::from_millis(1600));
+        attempt.answered();
+        second.answered();
+        assert_eq!(health.view(&id).first_token, Some(Duration::from_millis(900)), "an eighth of 1600, seven of 800");
+        attempt.succeeded();
+        second.succeeded();
+    }
+
+    #[test]
+    fn an_attempt_that_is_dropped_gives_back_everything_and_teaches_nothing() {
+        let (clock, health, id) = health(1);
+        drop(health.enter(&id).unwrap());
+        assert_eq!(health.view(&id), HealthView::default());
+        for _ in 0..5 {
+            health.enter(&id).unwrap().failed(Failure::Connect, None);
+        }
+        assert!(matches!(health.enter(&id), Err(Refused::Cooling(_))));
+        assert!(!health.view(&id).waiting_full, "a refusal keeps no place");
+        assert_eq!(health.view(&id).cooling, Some(Duration::from_secs(5)));
+        clock.advance(Duration::from_secs(5));
+        drop(health.enter(&id).unwrap());
+        health.enter(&id).unwrap().succeeded();
+        assert_eq!(health.view(&id).cooling, None);
+    }
+
+    #[test]
+    fn a_cut_stream_counts_once_and_against_the_backend() {
+        let (_, health, id) = health(4);
+        for _ in 0..5 {
+            let mut attempt = health.enter(&id).unwrap();
+            attempt.answered();
+            attempt.failed(Failure::Cut, None);
+        }
+        assert!(health.view(&id).cooling.is_some());
+        assert_eq!(health.view(&id).failure_share, 333_333, "five of fifteen");
+    }
+
+    #[test]
+    fn backends_are_kept_by_id_and_dropped_when_unnamed() {
+        let (_, health, id) = health(4);
+        let other = BackendId::new("south", "small");
+        health.enter(&id).unwrap().failed(Failure::Timeout, None);
+        health.enter(&other).unwrap().failed(Failure::Timeout, None);
+        assert!(Arc::ptr_eq(&health.of(&id), &health.of(&BackendId::new("north", "small"))));
+        health.keep_only(|named| *named == id);
+        assert!(health.view(&id).failure_share > 0);
+        assert_eq!(health.view(&other).failure_share, 0);
+    }
+
+    #[test]
+    fn a_roster_sees_what_happens_after_it_was_made() {
+        let (_, health, id) = health(4);
+        let other = BackendId::new("south", "small");
+        let roster = health.roster([&other, &id]);
+        health.enter(&id).unwrap().failed(Failure::Timeout, None);
+        assert_eq!(roster.views(), [HealthView::default(), health.view(&id)]);
+        roster.get(0).unwrap().enter().unwrap().failed(Failure::Timeout, None);
+        assert_eq!(roster.views(), [health.view(&other), health.view(&id)]);
+        assert!(health.view(&other).failure_share > 0 && roster.get(2).is_none());
+    }
+
+    #[test]
+    fn sixty_ticks_leave_a_half() {
+        assert_eq!(left_after(0), 1 << 32);
+        assert!(left_after(60).abs_diff(1 << 31) < 100);
+        assert!(left_after(FORGOTTEN_AFTER) < 100);
+        assert_eq!(left_after(u64::MAX), 0);
+    }
+}

@@ -1,0 +1,26 @@
+//! How many tokens a request, an answer or a stream has: before ([`estimate`], [`prompt`], [`forecast`]), while it runs
+//! ([`running`]) and after ([`tokenizer`], [`usage`]).
+//!
+//! Two ways of counting, because one cannot do both jobs. Exact tokenising costs tens of nanoseconds a byte and exists
+//! here for two vocabularies only; the gateway has about a microsecond for a whole prompt and needs a figure for every
+//! backend's family. So the decision rests on an estimate from the byte classes of the text, which
+//! [`TextProfile`](crate::canonical::TextProfile) gathers while the request is parsed, and the bill rests on what the
+//! provider reports. The exact tokenizer serves where a report is missing, a stream broke, or a budget is near its end.
+//!
+//! Everything but `tokenizer` is pure: no clock, no I/O, no async. What tokens cost is not known here.
+
+mod coefficients;
+pub mod estimate;
+pub mod forecast;
+pub mod prompt;
+pub mod running;
+pub mod tokenizer;
+pub mod usage;
+
+#[cfg(test)]
+mod testing;
+
+pub use forecast::Forecast;
+pub use prompt::Estimate;
+pub use running::RunningCount;
+pub use tokenizer::{Count, Tokenizer};

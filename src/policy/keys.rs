@@ -1,0 +1,121 @@
+//! Gateway keys: 256 random bits each, kept only as SHA-256 and looked up by that hash, so that neither a leaked
+//! configuration nor the time a comparison takes gives one away.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use sha2::{Digest, Sha256};
+
+use super::budget::Budget;
+use crate::canonical::QualityTier;
+use crate::units::{KeyName, Tokens, Usd};
+
+/// What a key may ask for. Empty lists allow everything.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyLimits {
+    pub providers: Vec<String>,
+    pub excluded_providers: Vec<String>,
+    pub regions: Vec<String>,
+    /// At least this tier.
+    pub quality: Option<QualityTier>,
+    /// One request may cost at most this, at its worst.
+    pub max_cost: Option<Usd>,
+    /// Bound on the output of one request, sent to the provider where the client sets none or a larger one.
+    pub max_output: Option<Tokens>,
+    /// Whether providers that train on API data may be used.
+    pub no_training: bool,
+}
+
+impl KeyLimits {
+    /// Whether money is bounded, so that the provider must be told the output bound.
+    pub fn bounds_money(&self) -> bool {
+        self.max_cost.is_some() || self.max_output.is_some()
+    }
+}
+
+/// A key that was let in.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    pub key: KeyName,
+    pub limits: Arc<KeyLimits>,
+    pub budget: Option<Arc<Budget>>,
+}
+
+/// Why a caller was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    #[error("no API key was sent: expected the header `Authorization: Bearer <gateway key>`")]
+    Missing,
+    #[error("this API key is not known to the gateway")]
+    Unknown,
+}
+
+/// Every key the gateway knows.
+#[derive(Debug, Default)]
+pub struct KeyRing {
+    by_hash: HashMap<[u8; 32], Admission>,
+    /// Who everybody is, when no key is asked for.
+    open: Option<Admission>,
+}
+
+impl KeyRing {
+    /// The keys by the SHA-256 of their text.
+    pub fn new(keys: impl IntoIterator<Item = ([u8; 32], Admission)>) -> Self {
+        Self { by_hash: keys.into_iter().collect(), open: None }
+    }
+
+    /// No key is asked for: everybody is `name`.
+    pub fn open_to_all(name: &str) -> Self {
+        let everybody = Admission { key: KeyName::new(name), limits: Arc::default(), budget: None };
+        Self { by_hash: HashMap::new(), open: Some(everybody) }
+    }
+
+    /// Lets a caller in by its `Authorization` header.
+    pub fn admit(&self, headers: &HeaderMap) -> Result<Admission, NotAdmitted> {
+        if let Some(everybody) = &self.open {
+            return Ok(everybody.clone());
+        }
+        let key = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes())).ok_or(NotAdmitted::Missing)?;
+        self.by_hash.get(&hash(key)).cloned().ok_or(NotAdmitted::Unknown)
+    }
+}
+
+/// What is kept of a key.
+pub fn hash(key: &[u8]) -> [u8; 32] {
+    Sha256::digest(key).into()
+}
+
+fn bearer(header: &[u8]) -> Option<&[u8]> {
+    let (scheme, key) = header.split_at_checked(7)?;
+    let key = key.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"Bearer ") && !key.is_empty()).then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(ring: &KeyRing, authorization: Option<&str>, expected: Result<&str, NotAdmitted>) {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = authorization {
+            headers.insert(AUTHORIZATION, value.parse().unwrap());
+        }
+        let admitted = ring.admit(&headers).map(|a| a.key.as_str().to_owned());
+        assert_eq!(admitted, expected.map(str::to_owned), "{authorization:?}");
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_hash_alone() {
+        let admission = Admission { key: KeyName::new("web"), limits: Arc::default(), budget: None };
+        let ring = KeyRing::new([(hash(b"tb-abc"), admission)]);
+        check(&ring, Some("Bearer tb-abc"), Ok("web"));
+        check(&ring, Some("bearer  tb-abc "), Ok("web"));
+        check(&ring, Some("Bearer tb-abd"), Err(NotAdmitted::Unknown));
+        check(&ring, Some("Basic tb-abc"), Err(NotAdmitted::Missing));
+        check(&ring, Some("Bearer "), Err(NotAdmitted::Missing));
+        check(&ring, None, Err(NotAdmitted::Missing));
+        check(&KeyRing::open_to_all("open"), None, Ok("open"));
+    }
+}

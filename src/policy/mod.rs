@@ -1,0 +1,11 @@
+//! Who may ask, for what, and for how much: keys, what each is allowed, and money held against budgets.
+
+pub mod budget;
+pub mod keys;
+pub mod places;
+pub mod sessions;
+
+pub use budget::{Budget, BudgetWindow, Hold, OverBudget};
+pub use keys::{Admission, KeyLimits, KeyRing, NotAdmitted};
+pub use places::{Full, Place, Places};
+pub use sessions::{LastAnswer, Sessions};

@@ -1,0 +1,415 @@
+//! Whether a backend can answer a request, and if not, the rule that excludes it with the figures that met.
+//!
+//! Rules are tried in a fixed order: what the provider is, what the model can do, what it costs, how it fares. So a
+//! reason is stable while health comes and goes, and a backend that is left out for its health was fit in every other
+//! way: waiting would help. A refusal is a small value without text, as most backends of a table are refused for most
+//! requests; words are made of it when somebody asks.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::facts::{Availability, BackendHealth, Facts};
+use super::needs::Needs;
+use crate::canonical::{Features, ReasoningWish};
+use crate::catalog::{Backend, BackendIndex, Provider, Quality, Reasoning};
+use crate::units::{Currency, Tokens, Usd};
+
+/// Why a backend is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// The table switches it, or its provider, off.
+    Disabled,
+    /// Its provider's key is missing.
+    NoKey,
+    /// The key or the request names other providers.
+    ProviderNotAllowed,
+    /// The key or the request rules its provider out.
+    ProviderExcluded,
+    /// It is served elsewhere than allowed.
+    OutsideRegions,
+    /// Its data falls under another law than allowed.
+    OutsideJurisdictions,
+    /// Its provider trains on what it is sent, or does not say.
+    TrainsOnData,
+    /// It cannot do this.
+    MissingFeatures(Features),
+    /// Thinking was refused, and it always thinks.
+    ReasoningAlwaysOn,
+    /// Thinking was asked for, and it never thinks.
+    ReasoningMissing,
+    /// It is not good at the prompt's language.
+    LanguageUnsupported,
+    /// Below the floor; no score counts as zero.
+    BelowQuality { score: Option<u8>, floor: u8 },
+    /// Prompt and answer may not fit its window.
+    ContextTooSmall { window: Tokens, needed: Tokens },
+    /// It writes less than the client's bound, and providers refuse a bound above their own.
+    OutputTooSmall { max: Tokens, wanted: Tokens },
+    /// The table has no price for so long a prompt.
+    InputUnpriced { priced_up_to: Tokens, needed: Tokens },
+    /// The table has no price in force: promise 4, it is not used.
+    Unpriced,
+    /// There is no exchange rate for its currency.
+    NoExchangeRate(Currency),
+    /// Even the least that could be held for it is above what the request may cost.
+    TooDear { worst: Usd, max: Usd },
+    /// Its breaker is open.
+    CoolingDown { remaining: Duration },
+    /// Too many requests wait on it already.
+    Saturated,
+}
+
+impl Unfit {
+    /// Every word there is: the closed set of a metric's label.
+    pub const WORDS: [&'static str; 20] = [
+        "disabled",
+        "no_key",
+        "provider_not_allowed",
+        "provider_excluded",
+        "outside_regions",
+        "outside_jurisdictions",
+        "trains_on_data",
+        "missing_features",
+        "reasoning_always_on",
+        "reasoning_missing",
+        "language_unsupported",
+        "below_quality",
+        "context_too_small",
+        "output_too_small",
+        "input_unpriced",
+        "unpriced",
+        "no_exchange_rate",
+        "too_dear",
+        "cooling_down",
+        "saturated",
+    ];
+
+    /// The rule in one word: label, summary and JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Unfit::Disabled => "disabled",
+            Unfit::NoKey => "no_key",
+            Unfit::ProviderNotAllowed => "provider_not_allowed",
+            Unfit::ProviderExcluded => "provider_excluded",
+            Unfit::OutsideRegions => "outside_regions",
+            Unfit::OutsideJurisdictions => "outside_jurisdictions",
+            Unfit::TrainsOnData => "trains_on_data",
+            Unfit::MissingFeatures(_) => "missing_features",
+            Unfit::ReasoningAlwaysOn => "reasoning_always_on",
+            Unfit::ReasoningMissing => "reasoning_missing",
+            Unfit::LanguageUnsupported => "language_unsupported",
+            Unfit::BelowQuality { .. } => "below_quality",
+            Unfit::ContextTooSmall { .. } => "context_too_small",
+            Unfit::OutputTooSmall { .. } => "output_too_small",
+            Unfit::InputUnpriced { .. } => "input_unpriced",
+            Unfit::Unpriced => "unpriced",
+            Unfit::NoExchangeRate(_) => "no_exchange_rate",
+            Unfit::TooDear { .. } => "too_dear",
+            Unfit::CoolingDown { .. } => "cooling_down",
+            Unfit::Saturated => "saturated",
+        }
+    }
+
+    /// The backend was fit in every other way, and may be so again without anybody changing anything.
+    pub const fn is_passing(self) -> bool {
+        matches!(self, Unfit::CoolingDown { .. } | Unfit::Saturated)
+    }
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unfit::Disabled => f.write_str("switched off in the table"),
+            Unfit::NoKey => f.write_str("its provider's key is missing"),
+            Unfit::ProviderNotAllowed => f.write_str("its provider is not among those allowed"),
+            Unfit::ProviderExcluded => f.write_str("its provider is excluded"),
+            Unfit::OutsideRegions => f.write_str("served outside the allowed regions"),
+            Unfit::OutsideJurisdictions => f.write_str("under a law that is not allowed"),
+            Unfit::TrainsOnData => f.write_str("its provider trains on data, or does not say"),
+            Unfit::MissingFeatures(missing) => {
+                f.write_str("cannot do")?;
+                missing.iter().try_for_each(|feature| write!(f, " {}", feature.word()))
+            }
+            Unfit::ReasoningAlwaysOn => f.write_str("always thinks, and thinking was refused"),
+            Unfit::ReasoningMissing => f.write_str("never thinks, and thinking was asked for"),
+            Unfit::LanguageUnsupported => f.write_str("not good at Chinese"),
+            Unfit::BelowQuality { score: Some(score), floor } => write!(f, "quality {score} is below the floor of {floor}"),
+            Unfit::BelowQuality { score: None, floor } => write!(f, "quality unknown, the floor is {floor}"),
+            Unfit::ContextTooSmall { window, needed } => write!(f, "window of {window} tokens, {needed} may be needed"),
+            Unfit::OutputTooSmall { max, wanted } => write!(f, "writes at most {max} tokens, {wanted} wanted"),
+            Unfit::InputUnpriced { priced_up_to, needed } => {
+                write!(f, "no price above {priced_up_to} input tokens, {needed} may be needed")
+            }
+            Unfit::Unpriced => f.write_str("no price in force"),
+            Unfit::NoExchangeRate(currency) => write!(f, "no exchange rate for {currency}"),
+            Unfit::TooDear { worst, max } => write!(f, "could cost ${}, at most ${} allowed", worst.to_exact(), max.to_exact()),
+            Unfit::CoolingDown { remaining } => write!(f, "cooling down for {} s more", remaining.as_millis().div_ceil(1000)),
+            Unfit::Saturated => f.write_str("too many requests wait on it"),
+        }
+    }
+}
+
+/// Whether a backend may be asked and can answer, before its price and its health are looked at.
+pub fn adequate(backend: &Backend, provider: &Provider, needs: &Needs, facts: &Facts<'_>) -> Result<(), Unfit> {
+    if backend.disabled.is_some() {
+        return Err(Unfit::Disabled);
+    }
+    allowed(provider, facts)?;
+    able(backend, needs)?;
+    roomy(backend, needs, facts.input.of(backend.tokenizer).upper())
+}
+
+/// What its recent past says against it.
+pub fn available(health: BackendHealth) -> Result<(), Unfit> {
+    match health {
+        BackendHealth { cooling: Some(remaining), .. } => Err(Unfit::CoolingDown { remaining }),
+        BackendHealth { waiting_full: true, .. } => Err(Unfit::Saturated),
+        BackendHealth { .. } => Ok(()),
+    }
+}
+
+/// How often each rule excluded a backend: the most frequent first, then by word.
+pub fn tally(rejected: &[(BackendIndex, Unfit)]) -> Vec<(&'static str, usize)> {
+    let mut counts: Vec<(&'static str, usize)> = Vec::new();
+    for word in rejected.iter().map(|(_, unfit)| unfit.word()) {
+        match counts.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((word, 1)),
+        }
+    }
+    counts.sort_by_key(|(word, n)| (std::cmp::Reverse(*n), *word));
+    counts
+}
+
+fn allowed(provider: &Provider, facts: &Facts<'_>) -> Result<(), Unfit> {
+    let (limits, wishes) = (facts.limits, &facts.request.wishes);
+    let outside = |list: &[String], value: &String| !list.is_empty() && !list.contains(value);
+    if provider.disabled.is_some() {
+        return Err(Unfit::Disabled);
+    }
+    if outside(&limits.providers, &provider.id) || outside(&wishes.providers, &provider.id) {
+        return Err(Unfit::ProviderNotAllowed);
+    }
+    if limits.excluded_providers.contains(&provider.id) || wishes.excluded_providers.contains(&provider.id) {
+        return Err(Unfit::ProviderExcluded);
+    }
+    if outside(&limits.regions, &provider.region) || outside(&wishes.regions, &provider.region) {
+        return Err(Unfit::OutsideRegions);
+    }
+    if outside(&limits.jurisdictions, &provider.jurisdiction) {
+        return Err(Unfit::OutsideJurisdictions);
+    }
+    if !limits.may_train && provider.trains_on_data != Some(false) {
+        return Err(Unfit::TrainsOnData);
+    }
+    match facts.availability_of(provider) {
+        Availability::Ready => Ok(()),
+        Availability::NoKey => Err(Unfit::NoKey),
+    }
+}
+
+fn able(backend: &Backend, needs: &Needs) -> Result<(), Unfit> {
+    let missing = needs.features.missing_from(backend.features);
+    if !missing.is_empty() {
+        return Err(Unfit::MissingFeatures(missing));
+    }
+    match (needs.reasoning, backend.reasoning) {
+        (ReasoningWish::Off, Reasoning::Always) => return Err(Unfit::ReasoningAlwaysOn),
+        (ReasoningWish::On, Reasoning::Never) => return Err(Unfit::ReasoningMissing),
+        (ReasoningWish::Unsaid | ReasoningWish::Off | ReasoningWish::On, _) => {}
+    }
+    if needs.chinese && !speaks_chinese(backend) {
+        return Err(Unfit::LanguageUnsupported);
+    }
+    if !backend.quality.meets(needs.quality) {
+        let floor = Quality::floor_of(needs.quality);
+        return Err(Unfit::BelowQuality { score: backend.quality.score, floor });
+    }
+    Ok(())
+}
+
+/// A table row that names no language says nothing against any.
+fn speaks_chinese(backend: &Backend) -> bool {
+    let languages = &backend.languages;
+    languages.is_empty() || languages.contains("zh") || languages.contains("*")
+}
+
+/// `input` is the prompt's upper bound: a prompt that might not fit is not tried.
+fn roomy(backend: &Backend, needs: &Needs, input: Tokens) -> Result<(), Unfit> {
+    let limits = &backend.limits;
+    let needed = input + needs.output_bound.unwrap_or(Tokens::new(1));
+    if let Some(wanted) = needs.output_bound.filter(|wanted| *wanted > limits.max_output) {
+        return Err(Unfit::OutputTooSmall { max: limits.max_output, wanted });
+    }
+    if needed > limits.context {
+        return Err(Unfit::ContextTooSmall { window: limits.context, needed });
+    }
+    match limits.priced_input {
+        Some(priced_up_to) if input > priced_up_to => Err(Unfit::InputUnpriced { priced_up_to, needed: input }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Case, Spec};
+    use super::*;
+    use crate::canonical::{Feature, QualityTier, TextProfile};
+
+    /// One backend, `north/mist`, that is adequate until `change` makes it unfit.
+    fn check(change: impl FnOnce(&mut Case), expected: Unfit, text: &str) {
+        let mut case = Case::of(vec![Spec::named("north/mist")]);
+        assert_eq!(case.unfit("north/mist"), None, "adequate before the change");
+        change(&mut case);
+        assert_eq!(case.unfit("north/mist"), Some(expected));
+        assert_eq!(expected.to_string(), text);
+        assert!(Unfit::WORDS.contains(&expected.word()), "{}", expected.word());
+    }
+
+    fn list(item: &str) -> Vec<String> {
+        vec![item.to_owned()]
+    }
+
+    #[test]
+    fn a_provider_that_may_not_be_used_is_left_out() {
+        check(|c| c.specs[0].disabled = true, Unfit::Disabled, "switched off in the table");
+        check(|c| c.provider("north").disabled = Some("moved".into()), Unfit::Disabled, "switched off in the table");
+        check(|c| c.keyless = list("north"), Unfit::NoKey, "its provider's key is missing");
+        let (word, text) = (Unfit::ProviderNotAllowed, "its provider is not among those allowed");
+        check(|c| c.limits.providers = list("south"), word, text);
+        check(|c| c.request.wishes.providers = list("south"), word, text);
+        check(|c| c.limits.excluded_providers = list("north"), Unfit::ProviderExcluded, "its provider is excluded");
+        check(|c| c.request.wishes.excluded_providers = list("north"), Unfit::ProviderExcluded, "its provider is excluded");
+    }
+
+    #[test]
+    fn data_stays_where_it_may() {
+        check(|c| c.limits.regions = list("EU"), Unfit::OutsideRegions, "served outside the allowed regions");
+        check(|c| c.request.wishes.regions = list("EU"), Unfit::OutsideRegions, "served outside the allowed regions");
+        check(|c| c.limits.jurisdictions = list("EU"), Unfit::OutsideJurisdictions, "under a law that is not allowed");
+        let text = "its provider trains on data, or does not say";
+        for trains in [None, Some(true)] {
+            check(
+                |c| {
+                    c.limits.may_train = false;
+                    c.provider("north").trains_on_data = trains;
+                },
+                Unfit::TrainsOnData,
+                text,
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_and_a_request_must_both_allow_a_region() {
+        check(
+            |c| {
+                c.limits.regions = list("EU");
+                c.request.wishes.regions = list("US");
+            },
+            Unfit::OutsideRegions,
+            "served outside the allowed regions",
+        );
+    }
+
+    #[test]
+    fn a_model_that_cannot_do_it_is_left_out() {
+        let wanted = Features::NONE.with(Feature::Tools).with(Feature::ImageInput);
+        check(
+            |c| {
+                c.request.features = wanted;
+                c.specs[0].features = Features::NONE.with(Feature::Tools);
+            },
+            Unfit::MissingFeatures(Features::NONE.with(Feature::ImageInput)),
+            "cannot do image_input",
+        );
+        check(
+            |c| {
+                c.request.reasoning = ReasoningWish::Off;
+                c.specs[0].reasoning = Reasoning::Always;
+            },
+            Unfit::ReasoningAlwaysOn,
+            "always thinks, and thinking was refused",
+        );
+        let text = "never thinks, and thinking was asked for";
+        check(|c| c.request.reasoning = ReasoningWish::On, Unfit::ReasoningMissing, text);
+        check(
+            |c| {
+                c.request.text = TextProfile::of("你好，世界");
+                c.specs[0].languages = vec!["en"];
+            },
+            Unfit::LanguageUnsupported,
+            "not good at Chinese",
+        );
+    }
+
+    #[test]
+    fn quality_is_a_floor() {
+        let ask = |score| {
+            move |c: &mut Case| {
+                c.request.wishes.quality = Some(QualityTier::Standard);
+                c.specs[0].quality = score;
+            }
+        };
+        let below = |score| Unfit::BelowQuality { score, floor: 40 };
+        check(ask(Some(39)), below(Some(39)), "quality 39 is below the floor of 40");
+        check(ask(None), below(None), "quality unknown, the floor is 40");
+        let mut case = Case::of(vec![Spec::named("north/mist")]);
+        ask(Some(40))(&mut case);
+        assert_eq!(case.unfit("north/mist"), None);
+    }
+
+    #[test]
+    fn prompt_and_answer_must_fit() {
+        let t = Tokens::new;
+        check(
+            |c| {
+                c.input = (900, 1000);
+                c.specs[0].context = 1000;
+            },
+            Unfit::ContextTooSmall { window: t(1000), needed: t(1001) },
+            "window of 1000 tokens, 1001 may be needed",
+        );
+        check(
+            |c| {
+                c.request.output_bound = Some(t(200));
+                c.specs[0].max_output = 199;
+            },
+            Unfit::OutputTooSmall { max: t(199), wanted: t(200) },
+            "writes at most 199 tokens, 200 wanted",
+        );
+        check(
+            |c| {
+                c.input = (900, 1000);
+                c.specs[0].priced_input = Some(999);
+            },
+            Unfit::InputUnpriced { priced_up_to: t(999), needed: t(1000) },
+            "no price above 999 input tokens, 1000 may be needed",
+        );
+    }
+
+    #[test]
+    fn a_prompt_that_just_fits_is_adequate() {
+        let mut case = Case::of(vec![Spec::named("north/mist")]);
+        (case.input, case.specs[0].context, case.specs[0].priced_input) = ((900, 1000), 1200, Some(1000));
+        (case.request.output_bound, case.specs[0].max_output) = (Some(Tokens::new(200)), 200);
+        assert_eq!(case.unfit("north/mist"), None);
+    }
+
+    #[test]
+    fn health_is_looked_at_last() {
+        let remaining = Duration::from_millis(1200);
+        let cooling = Unfit::CoolingDown { remaining };
+        check(|c| c.specs[0].health.cooling = Some(remaining), cooling, "cooling down for 2 s more");
+        check(|c| c.specs[0].health.waiting_full = true, Unfit::Saturated, "too many requests wait on it");
+        check(
+            |c| {
+                c.specs[0].health.cooling = Some(remaining);
+                c.specs[0].price = None;
+            },
+            Unfit::Unpriced,
+            "no price in force",
+        );
+        assert!(cooling.is_passing() && !Unfit::Unpriced.is_passing());
+    }
+}

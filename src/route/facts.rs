@@ -1,0 +1,234 @@
+//! What a decision is made from. The pipeline fills these in from the meter, the policy and the health registry; they
+//! are `route`'s own types, so that routing can be replayed without any of those. Nothing here is computed from a clock.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::affinity::Warm;
+use super::target::Target;
+use crate::canonical::{QualityTier, Request};
+use crate::catalog::{Backend, BackendIndex, Provider, ProviderIndex, Reasoning, Snapshot, TokenizerFamily};
+use crate::units::{Tokens, Usd};
+
+/// Everything one decision depends on.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    pub request: &'a Request,
+    /// The one table for the whole request.
+    pub snapshot: &'a Snapshot,
+    /// What the client's model name means in `snapshot`.
+    pub target: &'a Target,
+    /// Tokens of the prompt.
+    pub input: &'a InputEstimate,
+    /// Tokens of the answer, all its choices together.
+    pub expected_output: OutputForecast,
+    /// What the key allows.
+    pub limits: &'a Limits,
+    /// By [`ProviderIndex`]; a provider beyond its end has no key.
+    pub availability: &'a [Availability],
+    /// By [`BackendIndex`]; a backend beyond its end is taken as healthy.
+    pub health: &'a [BackendHealth],
+    /// Where this session's prompt is likely still cached.
+    pub warm: Option<&'a Warm>,
+    /// The instant whose prices and exchange rates apply.
+    pub at: Timestamp,
+    pub settings: &'a Settings,
+}
+
+impl Facts<'_> {
+    /// Whether a provider can be called at all; one that nobody spoke of cannot.
+    pub fn availability_of(&self, provider: &Provider) -> Availability {
+        let ProviderIndex(n) = provider.index;
+        self.availability.get(n as usize).copied().unwrap_or(Availability::NoKey)
+    }
+
+    /// How a backend has fared lately; one that nobody spoke of has not failed.
+    pub fn health_of(&self, backend: &Backend) -> BackendHealth {
+        let BackendIndex(n) = backend.index;
+        self.health.get(n as usize).copied().unwrap_or_default()
+    }
+}
+
+/// Whether a provider can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Availability {
+    /// It has its key, or needs none.
+    Ready,
+    /// Its key is missing.
+    NoKey,
+}
+
+/// How a backend has fared lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BackendHealth {
+    /// Share of recent attempts that failed, in millionths (0 to 1,000,000).
+    pub failure_share: u32,
+    /// Its breaker is open for this much longer.
+    pub cooling: Option<Duration>,
+    /// As many requests wait on it without an answer as may.
+    pub waiting_full: bool,
+}
+
+/// Tokens of one prompt by one tokenizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InputTokens {
+    expected: Tokens,
+    upper: Tokens,
+}
+
+impl InputTokens {
+    /// An expectation and a bound that the truth is not above; a bound below the expectation is raised to it, so that
+    /// no quote's worst case falls below its expectation.
+    pub fn new(expected: Tokens, upper: Tokens) -> Self {
+        Self { expected, upper: upper.max(expected) }
+    }
+
+    /// What is expected.
+    pub const fn expected(self) -> Tokens {
+        self.expected
+    }
+
+    /// What it is at most.
+    pub const fn upper(self) -> Tokens {
+        self.upper
+    }
+}
+
+/// Tokens of the prompt by each tokenizer family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputEstimate {
+    /// By the family's discriminant.
+    families: [InputTokens; TokenizerFamily::WORDS.len()],
+}
+
+impl InputEstimate {
+    /// Asks for each family once.
+    pub fn by_family(mut tokens: impl FnMut(TokenizerFamily) -> InputTokens) -> Self {
+        let mut families = [InputTokens::default(); TokenizerFamily::WORDS.len()];
+        for (family, _) in TokenizerFamily::WORDS {
+            families[family as usize] = tokens(family);
+        }
+        Self { families }
+    }
+
+    /// The tokens of the prompt by one family.
+    pub const fn of(&self, family: TokenizerFamily) -> InputTokens {
+        self.families[family as usize]
+    }
+}
+
+/// Tokens that the answer is expected to have, all its choices together. The plan bounds it by what may be written at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutputForecast {
+    /// From a model that does not think first.
+    pub plain: Tokens,
+    /// From a model that does, its hidden reasoning included.
+    pub thinking: Tokens,
+}
+
+impl OutputForecast {
+    /// The forecast for a backend. A switchable one is taken to think unless thinking was refused: most such models
+    /// think by default, and too dear a quote misleads less than too cheap a one.
+    pub fn of(self, reasoning: Reasoning, thinking_refused: bool) -> Tokens {
+        match reasoning {
+            Reasoning::Never => self.plain,
+            Reasoning::Switchable if thinking_refused => self.plain,
+            Reasoning::Switchable | Reasoning::Always => self.thinking,
+        }
+    }
+}
+
+/// What a gateway key allows. An empty list allows everything. A request's wishes can only narrow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Only these providers (ids of the table).
+    pub providers: Vec<String>,
+    /// Not these providers.
+    pub excluded_providers: Vec<String>,
+    /// Only providers that serve in one of these regions.
+    pub regions: Vec<String>,
+    /// Only providers whose data falls under one of these laws.
+    pub jurisdictions: Vec<String>,
+    /// At least this tier, whatever the request says.
+    pub quality: Option<QualityTier>,
+    /// The most that one request may cost at its worst.
+    pub max_cost: Option<Usd>,
+    /// Providers that train on what they are sent, or do not say, may be used.
+    pub may_train: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            providers: Vec::new(),
+            excluded_providers: Vec::new(),
+            regions: Vec::new(),
+            jurisdictions: Vec::new(),
+            quality: None,
+            max_cost: None,
+            may_train: true,
+        }
+    }
+}
+
+/// What the operator set for all decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How much of the risk counts, in per cent: 0 looks at the price alone.
+    pub risk_weight_percent: u32,
+    /// The floor for `auto` where neither name nor wish nor key sets one.
+    pub default_quality: QualityTier,
+    /// Upstream attempts that one request may take, raced ones included; at least one is made.
+    pub max_attempts: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { risk_weight_percent: 100, default_quality: QualityTier::Economy, max_attempts: 4 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Case;
+    use super::*;
+
+    #[test]
+    fn a_bound_below_the_expectation_is_raised_to_it() {
+        let t = Tokens::new;
+        assert_eq!(InputTokens::new(t(10), t(7)).upper(), t(10));
+        assert_eq!(InputTokens::new(t(10), t(12)).upper(), t(12));
+    }
+
+    #[test]
+    fn each_family_keeps_its_own_tokens() {
+        let place = |family| TokenizerFamily::WORDS.iter().position(|(f, _)| *f == family).map_or(0, |n| n as u64);
+        let tokens = |family| InputTokens::new(Tokens::new(place(family)), Tokens::ZERO);
+        let estimate = InputEstimate::by_family(tokens);
+        for (family, word) in TokenizerFamily::WORDS {
+            assert_eq!(estimate.of(family), tokens(family), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_switchable_model_is_taken_to_think_unless_thinking_was_refused() {
+        let forecast = OutputForecast { plain: Tokens::new(1), thinking: Tokens::new(5) };
+        let check = |reasoning, expected: [u64; 2]| {
+            assert_eq!([false, true].map(|refused| forecast.of(reasoning, refused).get()), expected, "{reasoning:?}");
+        };
+        check(Reasoning::Never, [1, 1]);
+        check(Reasoning::Switchable, [5, 1]);
+        check(Reasoning::Always, [5, 5]);
+    }
+
+    #[test]
+    fn who_is_not_spoken_of_has_no_key_and_no_failures() {
+        Case::default().with_facts(|facts| {
+            let silent = Facts { availability: &[], health: &[], ..facts.clone() };
+            let backend = &facts.snapshot.backends()[0];
+            assert_eq!(silent.availability_of(facts.snapshot.provider_of(backend)), Availability::NoKey);
+            assert_eq!(silent.health_of(backend), BackendHealth::default());
+        });
+    }
+}

@@ -1,0 +1,32 @@
+//! Which backends can answer a request, what each would cost, and in which order to ask them.
+//!
+//! [`plan()`] goes through the table once: the first rule that a backend breaks excludes it ([`adequate`]), the others
+//! are quoted in exact money ([`quote`]), weighed by their risk ([`score`]) and put into a small tree of attempts
+//! ([`mod@plan`]). The same values explain the choice afterwards ([`explain`]). Everything here is a pure function of
+//! [`Facts`]: the same facts give the same plan, so a decision can be replayed, tested and argued about.
+//!
+//! No clock, no randomness, no I/O, no floating point; nothing is sent, held or booked here.
+
+pub mod adequate;
+pub mod affinity;
+pub mod explain;
+pub mod facts;
+pub mod needs;
+pub mod plan;
+#[cfg(test)]
+mod properties;
+pub mod quote;
+pub mod score;
+pub mod target;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use adequate::Unfit;
+pub use affinity::Warm;
+pub use explain::Decision;
+pub use facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+pub use needs::Needs;
+pub use plan::{Candidate, Node, Plan, PlanError, PlannedAttempt, plan};
+pub use quote::Quote;
+pub use score::Score;
+pub use target::{Target, UnknownModel, resolve};

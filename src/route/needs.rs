@@ -1,0 +1,125 @@
+//! What a request requires of a backend, once all who may say so have been heard: the request itself, its wishes, its
+//! key's limits and the operator's settings. Of two rules for one thing the stricter wins. Lists of providers and
+//! regions stay where they are: two lists cannot be merged into one without losing which of them was empty.
+
+use super::facts::Facts;
+use super::target::Target;
+use crate::canonical::{Features, QualityTier, ReasoningWish, TextProfile};
+use crate::units::{Tokens, Usd};
+
+/// What a backend must offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// Everything it must be able to do.
+    pub features: Features,
+    /// What it must do about thinking.
+    pub reasoning: ReasoningWish,
+    /// The client's bound on each choice.
+    pub output_bound: Option<Tokens>,
+    /// Choices wanted, at least one.
+    pub choices: u64,
+    /// The prompt is mostly Chinese.
+    pub chinese: bool,
+    /// The floor under its quality.
+    pub quality: QualityTier,
+    /// What the whole request may cost at its worst.
+    pub max_cost: Option<Usd>,
+    /// How many to ask at once; 1 is no race.
+    pub race: usize,
+}
+
+impl Needs {
+    /// Collects them from everyone who has a say.
+    pub fn of(facts: &Facts<'_>) -> Self {
+        let (request, wishes) = (facts.request, &facts.request.wishes);
+        Self {
+            features: request.features,
+            reasoning: request.reasoning,
+            output_bound: request.output_bound,
+            choices: u64::from(request.choices.max(1)),
+            chinese: mostly_han(&request.text),
+            quality: quality_floor(facts),
+            max_cost: [wishes.max_cost, facts.limits.max_cost].into_iter().flatten().min(),
+            race: wishes.race.map_or(1, usize::from).max(1),
+        }
+    }
+}
+
+/// The highest floor anyone asks for. The operator's default speaks only where nobody else does and the client left the
+/// choice to us: whoever names a model has chosen its quality.
+fn quality_floor(facts: &Facts<'_>) -> QualityTier {
+    let (named, fallback) = match facts.target {
+        Target::Auto(tier) => (*tier, facts.settings.default_quality),
+        Target::Model(_) | Target::Backend(_) => (None, QualityTier::Economy),
+    };
+    [named, facts.request.wishes.quality, facts.limits.quality].into_iter().flatten().max().unwrap_or(fallback)
+}
+
+/// More than half of the bytes are Han, and kana are few: Japanese is written with Han too.
+fn mostly_han(text: &TextProfile) -> bool {
+    let han_bytes = 3 * u64::from(text.lead3_han);
+    2 * han_bytes > text.bytes() && text.lead_e3_ef < text.lead3_han
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Case;
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut Case), expected: impl FnOnce(&mut Needs)) {
+        let mut case = Case::default();
+        let mut wanted = case.with_facts(Needs::of);
+        change(&mut case);
+        expected(&mut wanted);
+        assert_eq!(case.with_facts(Needs::of), wanted);
+    }
+
+    #[test]
+    fn the_stricter_rule_wins() {
+        let cents = |n: i128| Some(Usd::from_pico(n * 10_000_000_000));
+        check(|c| (c.limits.max_cost, c.request.wishes.max_cost) = (cents(3), cents(2)), |n| n.max_cost = cents(2));
+        check(|c| c.limits.max_cost = cents(3), |n| n.max_cost = cents(3));
+        check(
+            |c| (c.limits.quality, c.request.wishes.quality) = (Some(QualityTier::Standard), Some(QualityTier::Premium)),
+            |n| n.quality = QualityTier::Premium,
+        );
+        check(
+            |c| {
+                c.target = "auto:premium".into();
+                c.request.wishes.quality = Some(QualityTier::Economy);
+            },
+            |n| n.quality = QualityTier::Premium,
+        );
+    }
+
+    #[test]
+    fn the_default_floor_speaks_only_where_nobody_else_does() {
+        let standard = |c: &mut Case| c.settings.default_quality = QualityTier::Standard;
+        check(standard, |n| n.quality = QualityTier::Standard);
+        check(
+            |c| {
+                standard(c);
+                c.target = "auto:economy".into();
+            },
+            |n| n.quality = QualityTier::Economy,
+        );
+        check(
+            |c| {
+                standard(c);
+                c.target = c.specs[0].model.clone();
+            },
+            |n| n.quality = QualityTier::Economy,
+        );
+    }
+
+    #[test]
+    fn chinese_is_told_from_japanese_and_from_code_with_comments() {
+        let says = |text: &str, chinese| {
+            check(|c| c.request.text = TextProfile::of(text), |n| n.chinese = chinese);
+        };
+        says("请用三句话解释什么是通货膨胀。", true);
+        says("この文章を日本語で要約してください。", false);
+        says("fn main() { println!(\"x\"); } // 打印", false);
+        says("", false);
+    }
+}

@@ -1,0 +1,374 @@
+//! The plan: which backends to ask, in which order or at once, and why no others.
+//!
+//! A plan is a small tree, so that failover and races (and later verification and escalation) are one shape to
+//! dispatch, to hold money for and to explain. Its root is a sequence: the best first, then the best of each other
+//! provider, then further backends of providers already named, since what fails one backend of a provider (a key, an
+//! account, an outage) mostly fails the others too.
+//!
+//! The plan decides; it sends nothing, and does not know what became of it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::adequate::{Unfit, adequate, available, tally};
+use super::facts::Facts;
+use super::needs::Needs;
+use super::quote::{Quote, Quoter};
+use super::score::{Score, Standing};
+use super::target::Target;
+use crate::catalog::{Backend, BackendIndex, ProviderIndex, Snapshot};
+use crate::units::Usd;
+
+/// What to do with one request. Its indexes belong to the snapshot of the facts it was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// A sequence of at least one attempt.
+    pub root: Node,
+    /// Every adequate backend, the best first. The first one stands first in the tree.
+    pub candidates: Vec<Candidate>,
+    /// Every other backend that was considered, with the rule that excluded it, in the order of the table.
+    pub rejected: Vec<(BackendIndex, Unfit)>,
+    /// What was required.
+    pub needs: Needs,
+    /// The instant whose prices apply.
+    pub at: Timestamp,
+}
+
+impl Plan {
+    /// The best candidate: the first attempt.
+    pub fn chosen(&self) -> Option<&Candidate> {
+        self.candidates.first()
+    }
+
+    /// The most that the plan holds money for at once, see [`Node::worst_case`].
+    pub fn worst_case(&self) -> Usd {
+        self.root.worst_case()
+    }
+}
+
+/// An adequate backend with its price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    pub backend: BackendIndex,
+    pub provider: ProviderIndex,
+    pub quote: Quote,
+    pub score: Score,
+}
+
+/// A part of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// Ask one backend.
+    Attempt(PlannedAttempt),
+    /// One after the other, until one answers.
+    Sequence(Vec<Node>),
+    /// All at once; the first answer is kept, and each is paid.
+    Race(Vec<Node>),
+}
+
+impl Node {
+    /// What must be held before the node begins. Attempts of a race run together, so theirs add up. In a sequence one
+    /// begins only after the one before it failed, and a failed attempt is mostly not billed, so the dearest covers
+    /// them all. Whoever moves on from an attempt that may be billed after all (a time-out once the request was sent)
+    /// must keep that attempt's own worst case in addition.
+    pub fn worst_case(&self) -> Usd {
+        match self {
+            Node::Attempt(attempt) => attempt.quote.worst,
+            Node::Sequence(nodes) => nodes.iter().map(Node::worst_case).max().unwrap_or(Usd::ZERO),
+            Node::Race(nodes) => nodes.iter().map(Node::worst_case).sum(),
+        }
+    }
+
+    /// Every attempt in the order of the plan.
+    pub fn attempts(&self) -> Attempts<'_> {
+        Attempts { ahead: vec![self] }
+    }
+}
+
+/// Walks the attempts of a node, depth first.
+#[derive(Debug)]
+pub struct Attempts<'p> {
+    /// The next one last.
+    ahead: Vec<&'p Node>,
+}
+
+impl<'p> Iterator for Attempts<'p> {
+    type Item = &'p PlannedAttempt;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.ahead.pop()? {
+                Node::Attempt(attempt) => return Some(attempt),
+                Node::Sequence(nodes) | Node::Race(nodes) => self.ahead.extend(nodes.iter().rev()),
+            }
+        }
+    }
+}
+
+/// One request to one backend, at the prices it will be settled by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedAttempt {
+    pub backend: BackendIndex,
+    pub quote: Quote,
+}
+
+impl From<&Candidate> for Node {
+    fn from(candidate: &Candidate) -> Self {
+        Node::Attempt(PlannedAttempt { backend: candidate.backend, quote: candidate.quote })
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Every backend that was considered broke a rule.
+    #[error("no backend can serve this request: {} considered, none adequate{}", .rejected.len(), reasons(.rejected))]
+    NoneAdequate { rejected: Vec<(BackendIndex, Unfit)> },
+}
+
+impl PlanError {
+    /// The backends that were considered, with the rule that excluded each.
+    pub fn rejected(&self) -> &[(BackendIndex, Unfit)] {
+        let PlanError::NoneAdequate { rejected } = self;
+        rejected
+    }
+
+    /// Whether the same request may be served later without anybody changing anything: some backend was left out for
+    /// its health alone.
+    pub fn is_passing(&self) -> bool {
+        self.rejected().iter().any(|(_, unfit)| unfit.is_passing())
+    }
+
+    /// When the first backend that is left out for its health alone may be asked again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let remaining = |unfit: &Unfit| match unfit {
+            Unfit::CoolingDown { remaining } => Some(*remaining),
+            _ => None,
+        };
+        self.rejected().iter().filter_map(|(_, unfit)| remaining(unfit)).min()
+    }
+}
+
+/// `: no_key=4, context_too_small=2`, the most frequent first.
+fn reasons(rejected: &[(BackendIndex, Unfit)]) -> String {
+    let counts: Vec<String> = tally(rejected).iter().map(|(word, n)| format!("{word}={n}")).collect();
+    if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) }
+}
+
+/// Decides. The same facts give the same plan.
+pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
+    let needs = Needs::of(facts);
+    let Sieve { mut candidates, rejected, .. } = Sieve::over(facts, &needs);
+    if candidates.is_empty() {
+        return Err(PlanError::NoneAdequate { rejected });
+    }
+    rank(&mut candidates, facts.snapshot);
+    let root = tree(&candidates, &needs, facts.settings.max_attempts);
+    Ok(Plan { root, candidates, rejected, needs, at: facts.at })
+}
+
+/// Parts the adequate from the others.
+struct Sieve<'a> {
+    facts: &'a Facts<'a>,
+    needs: &'a Needs,
+    quoter: Quoter<'a>,
+    candidates: Vec<Candidate>,
+    rejected: Vec<(BackendIndex, Unfit)>,
+}
+
+impl<'a> Sieve<'a> {
+    /// Goes through every backend that the target may mean, and no other: those that serve another model than the one
+    /// named were never considered, so they are not rejected either.
+    fn over(facts: &'a Facts<'a>, needs: &'a Needs) -> Self {
+        let mut sieve = Self { facts, needs, quoter: Quoter::new(facts, needs), candidates: Vec::new(), rejected: Vec::new() };
+        let snapshot = facts.snapshot;
+        match facts.target {
+            Target::Auto(_) => {
+                sieve.reserve(snapshot.backends().len());
+                for backend in snapshot.backends() {
+                    sieve.put(backend);
+                }
+            }
+            Target::Model(name) => {
+                let serving = snapshot.serving(name);
+                sieve.reserve(serving.len());
+                for index in serving {
+                    sieve.put(snapshot.backend(*index));
+                }
+            }
+            Target::Backend(index) => sieve.put(snapshot.backend(*index)),
+        }
+        sieve
+    }
+
+    fn reserve(&mut self, considered: usize) {
+        self.candidates.reserve(considered);
+        self.rejected.reserve(considered);
+    }
+
+    fn put(&mut self, backend: &Backend) {
+        match self.candidate(backend) {
+            Ok(candidate) => self.candidates.push(candidate),
+            Err(unfit) => self.rejected.push((backend.index, unfit)),
+        }
+    }
+
+    fn candidate(&self, backend: &Backend) -> Result<Candidate, Unfit> {
+        let provider = self.facts.snapshot.provider_of(backend);
+        adequate(backend, provider, self.needs, self.facts)?;
+        let quote = self.quoter.quote(backend)?;
+        let health = self.facts.health_of(backend);
+        available(health)?;
+        let score = Score::of(quote.expected, health.failure_share, self.facts.settings.risk_weight_percent);
+        Ok(Candidate { backend: backend.index, provider: backend.provider, quote, score })
+    }
+}
+
+/// The best first.
+fn rank(candidates: &mut [Candidate], snapshot: &Snapshot) {
+    let standing = |candidate: &Candidate| {
+        let backend = snapshot.backend(candidate.backend);
+        Standing { score: candidate.score, quality: backend.quality.score, id: backend.id.as_str() }
+    };
+    candidates.sort_unstable_by(|a, b| standing(a).compare(&standing(b)));
+}
+
+/// Arranges the best candidates, at most `max_attempts` and at least one.
+fn tree(candidates: &[Candidate], needs: &Needs, max_attempts: usize) -> Node {
+    let room = max_attempts.max(1);
+    let (firsts, others) = by_provider(candidates, room);
+    let (racing, behind) = racing(firsts, needs);
+    let start = match racing.as_slice() {
+        [only] => Node::from(*only),
+        several => Node::Race(several.iter().copied().map(Node::from).collect()),
+    };
+    let room_behind = room - racing.len();
+    let fallbacks = behind.into_iter().chain(others).take(room_behind).map(Node::from);
+    Node::Sequence(std::iter::once(start).chain(fallbacks).collect())
+}
+
+/// The best of each provider, then the others; both in order and none longer than `room`.
+fn by_provider(candidates: &[Candidate], room: usize) -> (Vec<&Candidate>, Vec<&Candidate>) {
+    let (mut firsts, mut others) = (Vec::with_capacity(room), Vec::with_capacity(room));
+    for candidate in candidates {
+        if firsts.len() == room {
+            break;
+        }
+        let known = firsts.iter().any(|first: &&Candidate| first.provider == candidate.provider);
+        if !known {
+            firsts.push(candidate);
+        } else if others.len() < room {
+            others.push(candidate);
+        }
+    }
+    (firsts, others)
+}
+
+/// Parts those that are asked at once from those that are asked after them. Each of a race is paid, so together they
+/// must keep to what the request may cost.
+fn racing<'c>(firsts: Vec<&'c Candidate>, needs: &Needs) -> (Vec<&'c Candidate>, Vec<&'c Candidate>) {
+    let max = needs.max_cost.unwrap_or(Usd::MAX);
+    let (mut racing, mut behind, mut held) = (Vec::with_capacity(needs.race.min(firsts.len())), Vec::new(), Usd::ZERO);
+    for candidate in firsts {
+        let together = held + candidate.quote.worst;
+        if racing.len() < needs.race && together <= max {
+            racing.push(candidate);
+            held = together;
+        } else {
+            behind.push(candidate);
+        }
+    }
+    (racing, behind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Case, Spec};
+    use super::*;
+
+    /// Costs rise in this order; `north` and `south` have two models each.
+    fn case() -> Case {
+        let ids = ["north/a", "north/b", "south/a", "south/c", "east/d", "west/a"];
+        let priced = ids.iter().zip(1..).map(|(id, price)| Spec::named(id).costing(&price.to_string(), "1"));
+        Case::of(priced.collect())
+    }
+
+    /// The shape of the plan: `[a b]` is a race, the rest a sequence.
+    fn check(change: impl FnOnce(&mut Case), expected: &str) {
+        let mut case = case();
+        change(&mut case);
+        assert_eq!(case.shape().unwrap_or_else(|error| error.to_string()), expected);
+    }
+
+    #[test]
+    fn fallbacks_go_to_other_providers_first() {
+        check(|_| {}, "north/a south/a east/d west/a");
+        check(|c| c.settings.max_attempts = 9, "north/a south/a east/d west/a north/b south/c");
+        check(|c| c.settings.max_attempts = 0, "north/a");
+        check(|c| c.request.wishes.providers = vec!["north".into()], "north/a north/b");
+    }
+
+    #[test]
+    fn a_model_goes_to_all_who_serve_it_and_a_backend_to_itself() {
+        check(|c| c.target = "a".into(), "north/a south/a west/a");
+        check(|c| c.target = "south/c".into(), "south/c");
+    }
+
+    #[test]
+    fn a_race_asks_different_providers_at_once() {
+        check(|c| c.request.wishes.race = Some(2), "[north/a south/a] east/d west/a");
+        check(|c| (c.request.wishes.race, c.settings.max_attempts) = (Some(4), 3), "[north/a south/a east/d]");
+        check(|c| (c.request.wishes.race, c.target) = (Some(3), "south/c".into()), "south/c");
+    }
+
+    #[test]
+    fn a_race_keeps_to_what_the_request_may_cost() {
+        // One token in and one out at most: 2, 4, 6 and 7 millionths of a dollar for the firsts.
+        let tight = |micros: &'static str| {
+            move |c: &mut Case| {
+                c.input = (1, 1);
+                c.request.output_bound = Some(crate::units::Tokens::new(1));
+                c.request.wishes.race = Some(3);
+                c.request.wishes.max_cost = Some(Usd::parse(micros).unwrap());
+            }
+        };
+        check(tight("0.000012"), "[north/a south/a east/d] west/a");
+        check(tight("0.000007"), "[north/a south/a] east/d west/a");
+        check(tight("0.000005"), "north/a south/a north/b south/c");
+    }
+
+    #[test]
+    fn a_failing_backend_falls_behind_until_its_price_makes_up_for_it() {
+        check(|c| c.specs[0].health.failure_share = 100_000, "north/a south/a east/d west/a");
+        check(|c| c.specs[0].health.failure_share = 800_000, "north/b south/a east/d west/a");
+    }
+
+    #[test]
+    fn none_adequate_says_why_and_whether_waiting_helps() {
+        let none = "no backend can serve this request: 6 considered, none adequate";
+        check(|c| c.keyless = c.provider_names(), &format!("{none}: no_key=6"));
+        let mixed = |c: &mut Case| {
+            c.keyless = vec!["north".into()];
+            c.specs.iter_mut().skip(2).for_each(|spec| spec.max_output = 10);
+            c.request.output_bound = Some(crate::units::Tokens::new(11));
+        };
+        check(mixed, &format!("{none}: output_too_small=4, no_key=2"));
+        let mut cooling = case();
+        for (spec, seconds) in cooling.specs.iter_mut().zip(3..) {
+            spec.health.cooling = Some(Duration::from_secs(seconds));
+        }
+        let error = cooling.plan().1.unwrap_err();
+        assert!(error.is_passing());
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn an_empty_table_has_no_plan() {
+        let mut case = case();
+        case.specs.clear();
+        let error = case.plan().1.unwrap_err();
+        assert_eq!(error.to_string(), "no backend can serve this request: 0 considered, none adequate");
+        assert!(!error.is_passing());
+    }
+}

@@ -1,0 +1,223 @@
+//! What must hold of every plan, over generated tables and requests.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::facts::BackendHealth;
+use super::plan::{Node, Plan, PlanError};
+use super::testing::{Case, Price, Spec};
+use super::{Settings, Unfit};
+use crate::canonical::{Feature, Features, ReasoningWish};
+use crate::catalog::{Reasoning, Snapshot};
+use crate::units::{Currency, Tokens, Usd};
+
+fn price() -> impl Strategy<Value = Price> {
+    let currency = prop_oneof![4 => Just(Currency::Usd), 3 => Just(Currency::Cny), 1 => Just(Currency::Eur)];
+    (1_u64..20, 1_u64..20, 1_u64..60, currency).prop_map(|(input, cache_read, output, currency)| {
+        let pico = |tenths| tenths * 100_000;
+        Price { input: pico(input), cache_read: pico(cache_read), output: pico(output), currency }
+    })
+}
+
+fn health() -> impl Strategy<Value = BackendHealth> {
+    let share = prop_oneof![3 => Just(0_u32), 1 => 0_u32..=1_000_000];
+    let cooling = prop_oneof![9 => Just(None), 1 => (0_u64..90).prop_map(|s| Some(std::time::Duration::from_secs(s)))];
+    (share, cooling, prop::bool::weighted(0.1)).prop_map(|(failure_share, cooling, waiting_full)| BackendHealth {
+        failure_share,
+        cooling,
+        waiting_full,
+    })
+}
+
+fn features() -> impl Strategy<Value = Features> {
+    prop::sample::subsequence(vec![Feature::Tools, Feature::JsonSchema, Feature::ImageInput], 0..=3)
+        .prop_map(|features| features.into_iter().collect())
+}
+
+fn spec(n: usize) -> impl Strategy<Value = Spec> {
+    let reasoning = prop_oneof![Just(Reasoning::Never), Just(Reasoning::Switchable), Just(Reasoning::Always)];
+    let price = prop_oneof![9 => price().prop_map(Some), 1 => Just(None)];
+    let sizes = (1_000_u64..20_000, 100_u64..5_000);
+    let quality = prop::option::weighted(0.9, 0_u8..=100);
+    (0_usize..4, price, prop::bool::weighted(0.1), sizes, features(), reasoning, quality, health()).prop_map(
+        move |(provider, price, free, (context, max_output), features, reasoning, quality, health)| {
+            let named = Spec::named(&format!("p{provider}/m{n:02}"));
+            Spec { price, free, context, max_output, features, reasoning, quality, health, ..named }
+        },
+    )
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let specs: Vec<_> = (0..12).map(spec).collect();
+    let reasoning = prop_oneof![4 => Just(ReasoningWish::Unsaid), 1 => Just(ReasoningWish::Off), 1 => Just(ReasoningWish::On)];
+    let wanted = prop_oneof![3 => Just(Features::NONE), 1 => features()];
+    let bound = prop::option::of(1_u64..2_000);
+    let max_cost = prop::option::weighted(0.2, 1_i128..30_000_000_000);
+    let sizes = (0_u64..3_000, 0_u64..500, 0_u64..2_000);
+    (specs, 1_usize..=12, reasoning, wanted, bound, max_cost, sizes, prop::option::of(1_u8..=4), 1_usize..6).prop_map(
+        |(mut specs, rows, reasoning, wanted, bound, max_cost, (input, slack, output), race, max_attempts)| {
+            specs.truncate(rows);
+            let mut case = Case::of(specs);
+            case.input = (input, input + slack);
+            (case.forecast.plain, case.forecast.thinking) = (Tokens::new(output), Tokens::new(4 * output));
+            (case.request.reasoning, case.request.features) = (reasoning, wanted);
+            case.request.output_bound = bound.map(Tokens::new);
+            (case.request.wishes.max_cost, case.request.wishes.race) = (max_cost.map(Usd::from_pico), race);
+            case.settings = Settings { max_attempts, ..Settings::default() };
+            case
+        },
+    )
+}
+
+/// A plan told by ids and amounts, which do not depend on the order of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Told {
+    shape: Result<String, ()>,
+    candidates: Vec<(String, Usd, Usd)>,
+    /// Sorted by id.
+    rejected: Vec<(String, Unfit)>,
+}
+
+impl Told {
+    fn of(case: &Case) -> Self {
+        let (snapshot, plan) = case.plan();
+        let id = |index| snapshot.backend(index).id.to_string();
+        let rejected = plan.as_ref().map_or_else(PlanError::rejected, |plan| &plan.rejected);
+        let mut rejected: Vec<_> = rejected.iter().map(|(index, unfit)| (id(*index), *unfit)).collect();
+        rejected.sort_by(|a, b| a.0.cmp(&b.0));
+        let candidates = plan.map_or_else(|_| Vec::new(), |plan| plan.candidates);
+        let candidates = candidates.iter().map(|c| (id(c.backend), c.quote.expected, c.score.weighed)).collect();
+        Self { shape: case.shape().map_err(|_| ()), candidates, rejected }
+    }
+
+    fn chosen(&self) -> Option<&str> {
+        self.candidates.first().map(|(id, ..)| id.as_str())
+    }
+}
+
+/// The case without one backend.
+fn without(case: &Case, id: &str) -> Case {
+    let mut fewer = case.clone();
+    fewer.specs.retain(|spec| spec.id() != id);
+    fewer
+}
+
+/// The rules that matter most, told a second time from the generated rows alone.
+fn broken_rule(case: &Case, spec: &Spec) -> Option<&'static str> {
+    let request = &case.request;
+    let bound = request.output_bound.map_or(1, Tokens::get);
+    let broken = [
+        (!request.features.missing_from(spec.features).is_empty(), "features"),
+        (request.reasoning == ReasoningWish::Off && spec.reasoning == Reasoning::Always, "always thinks"),
+        (request.reasoning == ReasoningWish::On && spec.reasoning == Reasoning::Never, "never thinks"),
+        (case.input.1 + bound > spec.context, "window"),
+        (request.output_bound.is_some() && bound > spec.max_output, "output"),
+        (!spec.free && spec.price.is_none(), "price"),
+        (!spec.free && spec.price.is_some_and(|price| price.currency == Currency::Eur), "exchange rate"),
+        (spec.health.cooling.is_some() || spec.health.waiting_full, "health"),
+    ];
+    broken.into_iter().find(|(is_broken, _)| *is_broken).map(|(_, rule)| rule)
+}
+
+fn plan_of(case: &Case) -> Option<(Snapshot, Plan)> {
+    let (snapshot, plan) = case.plan();
+    plan.ok().map(|plan| (snapshot, plan))
+}
+
+proptest! {
+    #[test]
+    fn every_backend_is_a_candidate_or_rejected_for_a_rule_it_breaks(case in case()) {
+        let told = Told::of(&case);
+        for spec in &case.specs {
+            let candidate = told.candidates.iter().any(|(id, ..)| *id == spec.id());
+            let rejected = told.rejected.iter().find(|(id, _)| *id == spec.id()).map(|(_, unfit)| *unfit);
+            prop_assert!(candidate != rejected.is_some(), "exactly one of both");
+            match rejected {
+                None => prop_assert_eq!(broken_rule(&case, spec), None),
+                Some(Unfit::TooDear { worst, max }) => prop_assert!(worst > max && case.request.wishes.max_cost == Some(max)),
+                Some(unfit) => prop_assert!(broken_rule(&case, spec).is_some(), "{unfit}"),
+            }
+        }
+    }
+
+    #[test]
+    fn no_adequate_backend_is_cheaper_at_no_more_risk(case in case()) {
+        let Some((_, plan)) = plan_of(&case) else { return Ok(()) };
+        let chosen = plan.candidates[0];
+        for other in plan.candidates.iter().filter(|other| other.score.risk <= chosen.score.risk) {
+            prop_assert!(other.quote.expected >= chosen.quote.expected);
+        }
+    }
+
+    #[test]
+    fn a_rejected_backend_might_as_well_not_be_there(case in case(), pick: Index) {
+        let mut told = Told::of(&case);
+        prop_assume!(!told.rejected.is_empty());
+        let (id, _) = told.rejected.remove(pick.index(told.rejected.len()));
+        prop_assert_eq!(Told::of(&without(&case, &id)), told);
+    }
+
+    #[test]
+    fn removing_one_that_was_not_chosen_keeps_the_choice(case in case(), pick: Index) {
+        let told = Told::of(&case);
+        prop_assume!(told.candidates.len() > 1);
+        let (id, ..) = &told.candidates[1 + pick.index(told.candidates.len() - 1)];
+        let fewer = Told::of(&without(&case, id));
+        prop_assert_eq!(fewer.chosen(), told.chosen());
+    }
+
+    #[test]
+    fn raising_a_price_never_makes_its_backend_win(case in case(), pick: Index, raise in (0_u64..5, 0_u64..5, 0_u64..5)) {
+        let told = Told::of(&case);
+        let n = pick.index(case.specs.len());
+        let id = case.specs[n].id();
+        prop_assume!(told.chosen() != Some(id.as_str()) && case.specs[n].price.is_some());
+        let mut dearer = case.clone();
+        if let Some(price) = dearer.specs[n].price.as_mut() {
+            price.input += raise.0 * 100_000;
+            price.cache_read += raise.1 * 100_000;
+            price.output += raise.2 * 100_000;
+        }
+        let after = Told::of(&dearer);
+        prop_assert_ne!(after.chosen(), Some(id.as_str()));
+        prop_assert_eq!(after.chosen(), told.chosen(), "nor anybody else's win");
+    }
+
+    #[test]
+    fn the_order_of_the_table_does_not_matter(
+        (case, shuffled) in case().prop_flat_map(|case| (Just(case.clone()), Just(case.specs).prop_shuffle())),
+    ) {
+        let other = Case { specs: shuffled, ..case.clone() };
+        prop_assert_eq!(Told::of(&other), Told::of(&case));
+    }
+
+    #[test]
+    fn a_plan_names_each_candidate_at_most_once_and_nobody_else(case in case()) {
+        let Some((snapshot, plan)) = plan_of(&case) else { return Ok(()) };
+        let mut planned: Vec<_> = plan.root.attempts().map(|attempt| attempt.backend).collect();
+        prop_assert_eq!(planned.first(), Some(&plan.candidates[0].backend));
+        prop_assert_eq!(planned.len(), plan.candidates.len().min(case.settings.max_attempts));
+        prop_assert!(planned.iter().all(|index| plan.candidates.iter().any(|c| c.backend == *index)));
+        let providers = |planned: &[_]| planned.iter().map(|i| snapshot.backend(*i).provider).collect::<std::collections::BTreeSet<_>>().len();
+        let all: Vec<_> = plan.candidates.iter().map(|c| c.backend).collect();
+        prop_assert_eq!(providers(&planned), providers(&all).min(planned.len()), "as many providers as can be");
+        planned.sort_unstable();
+        planned.dedup();
+        prop_assert_eq!(planned.len(), plan.root.attempts().count());
+    }
+
+    #[test]
+    fn what_is_held_covers_each_attempt_and_all_of_a_race_and_never_more_than_allowed(case in case()) {
+        let Some((_, plan)) = plan_of(&case) else { return Ok(()) };
+        let held = plan.worst_case();
+        for attempt in plan.root.attempts() {
+            prop_assert!(attempt.quote.expected <= attempt.quote.worst && attempt.quote.worst <= held);
+        }
+        let Node::Sequence(nodes) = &plan.root else { panic!("a plan is a sequence") };
+        let together = nodes[0].attempts().map(|attempt| attempt.quote.worst).sum::<Usd>();
+        prop_assert_eq!(nodes[0].worst_case(), together);
+        prop_assert!(nodes[0].attempts().count() <= case.request.wishes.race.map_or(1, usize::from));
+        prop_assert!(nodes[1..].iter().all(|node| matches!(node, Node::Attempt(_))));
+        prop_assert!(case.request.wishes.max_cost.is_none_or(|max| held <= max));
+    }
+}

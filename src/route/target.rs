@@ -1,0 +1,129 @@
+//! What a client's model name means: any backend, one model, exactly one backend. An operator's alias comes first (so
+//! that even `auto` can be redirected), then the `auto` words, then backend ids, then model names; a model's own name
+//! may hold a slash, so an id that does not exist is still tried as a name. An alias is looked up once and never leads
+//! to another alias: no cycle can exist.
+
+use std::collections::BTreeMap;
+
+use crate::canonical::QualityTier;
+use crate::catalog::{BackendIndex, Snapshot};
+
+/// The word for "any adequate backend".
+const AUTO: &str = "auto";
+/// Names are compared up to this many characters, so that a long wrong name costs no more than a short one.
+const COMPARED_CHARS: usize = 80;
+/// A part of a name says which one is meant from this many characters.
+const SHORTEST_PART: usize = 3;
+/// How many near names an error gives.
+const NEAR_NAMES: usize = 3;
+
+/// Which backends a request may go to, as far as its model name says. Belongs to the snapshot it was resolved in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Any adequate backend, perhaps with a quality floor.
+    Auto(Option<QualityTier>),
+    /// Any backend that serves this model.
+    Model(String),
+    /// Exactly this backend.
+    Backend(BackendIndex),
+}
+
+/// No backend, model or alias has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the model `{name}` is not known here{}", suggestion(.near))]
+pub struct UnknownModel {
+    /// The name as the client sent it.
+    pub name: String,
+    /// Known names near to it, the nearest first.
+    pub near: Vec<String>,
+}
+
+fn suggestion(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!("; near names: {}", near.join(", ")) }
+}
+
+/// Finds what a model name means. `aliases` are the operator's own names and what each stands for.
+pub fn resolve(name: &str, snapshot: &Snapshot, aliases: &BTreeMap<String, String>) -> Result<Target, UnknownModel> {
+    let meant = aliases.get(name).map_or(name, String::as_str);
+    auto(meant)
+        .or_else(|| snapshot.backend_named(meant).map(|backend| Target::Backend(backend.index)))
+        .or_else(|| (!snapshot.serving(meant).is_empty()).then(|| Target::Model(meant.to_owned())))
+        .ok_or_else(|| UnknownModel { name: name.to_owned(), near: near(meant, snapshot, aliases) })
+}
+
+fn auto(name: &str) -> Option<Target> {
+    let rest = name.strip_prefix(AUTO)?;
+    if rest.is_empty() {
+        return Some(Target::Auto(None));
+    }
+    QualityTier::from_word(rest.strip_prefix(':')?).map(|tier| Target::Auto(Some(tier)))
+}
+
+/// The known names nearest to a wrong one: at most a third of it is to be edited, or it is a part of them.
+fn near(name: &str, snapshot: &Snapshot, aliases: &BTreeMap<String, String>) -> Vec<String> {
+    let comparable = |text: &str| text.chars().take(COMPARED_CHARS).collect::<String>().to_lowercase();
+    let wrong = comparable(name);
+    let length = wrong.chars().count();
+    let tolerance = (length / 3).max(2);
+    let auto_words = QualityTier::ALL.map(|tier| format!("{AUTO}:{}", tier.word()));
+    let known = snapshot
+        .model_names()
+        .chain(snapshot.backends().iter().map(|backend| backend.id.as_str()))
+        .chain(aliases.keys().map(String::as_str))
+        .chain(auto_words.iter().map(String::as_str))
+        .chain([AUTO]);
+    let distance = |known: &str| {
+        let known = comparable(known);
+        let edits = strsim::osa_distance(&wrong, &known);
+        (edits <= tolerance || (length >= SHORTEST_PART && known.contains(&wrong))).then_some(edits)
+    };
+    let mut found: Vec<(usize, &str)> = known.filter_map(|known| Some((distance(known)?, known))).collect();
+    found.sort_unstable();
+    found.dedup();
+    found.into_iter().take(NEAR_NAMES).map(|(_, known)| known.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Spec, table};
+    use super::*;
+
+    fn check(name: &str, expected: Result<Target, &[&str]>) {
+        let specs = ["north/mist-7b", "south/mist-7b", "south/lab/fog-1"].map(Spec::named);
+        let aliases = [("best", "auto:premium"), ("old", "gone"), ("twice", "best")];
+        let aliases = aliases.map(|(from, to)| (from.to_owned(), to.to_owned())).into();
+        let found = resolve(name, &table(&specs), &aliases).map_err(|unknown| {
+            assert_eq!(unknown.name, name);
+            unknown.near
+        });
+        assert_eq!(found, expected.map_err(|near| near.iter().map(ToString::to_string).collect()), "{name}");
+    }
+
+    #[test]
+    fn a_name_means_any_backend_a_model_or_one_backend() {
+        check("auto", Ok(Target::Auto(None)));
+        check("auto:standard", Ok(Target::Auto(Some(QualityTier::Standard))));
+        check("best", Ok(Target::Auto(Some(QualityTier::Premium))));
+        check("mist-7b", Ok(Target::Model("mist-7b".into())));
+        check("south/mist-7b", Ok(Target::Backend(BackendIndex(1))));
+        check("lab/fog-1", Ok(Target::Model("lab/fog-1".into())));
+        check("south/lab/fog-1", Ok(Target::Backend(BackendIndex(2))));
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_near_ones() {
+        check("Mist-7", Err(&["mist-7b", "north/mist-7b", "south/mist-7b"]));
+        check("auto:premuim", Err(&["auto:premium"]));
+        check("fog", Err(&["lab/fog-1", "south/lab/fog-1"]));
+        check("north/mist-8b", Err(&["north/mist-7b", "south/mist-7b"]));
+        check("automatic", Err(&[]));
+        check("quite-another-model", Err(&[]));
+        check(&"m".repeat(10_000), Err(&[]));
+    }
+
+    #[test]
+    fn an_alias_never_leads_to_another_alias() {
+        check("twice", Err(&["best"]));
+        check("old", Err(&[]));
+    }
+}

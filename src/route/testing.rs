@@ -1,0 +1,296 @@
+//! Small tables and requests for the tests of this folder: a [`Spec`] is one row of a table, a [`Case`] everything one
+//! decision depends on, adequate and healthy until a test says otherwise. Health stands in the row, not beside it, so
+//! that rows can be removed and shuffled.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::Unfit;
+use super::affinity::Warm;
+use super::explain::Decision;
+use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+use super::needs::Needs;
+use super::plan::{Node, Plan, PlanError, plan};
+use super::quote::{Quote, Quoter};
+use super::target::resolve;
+use crate::canonical::{Features, Members, ReasoningWish, Request, TextProfile, Wishes};
+use crate::catalog::capability::Quirks;
+use crate::catalog::fx::DatedRate;
+use crate::catalog::{
+    Backend, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, Reasoning, Snapshot, TokenizerFamily,
+};
+use crate::catalog::{BackendIndex, Limits as TableLimits};
+use crate::units::{BackendId, Currency, ExchangeRate, Tariff, TokenPrice, Tokens};
+
+/// 10⁻¹² units per token.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Price {
+    pub(crate) input: u64,
+    pub(crate) cache_read: u64,
+    pub(crate) output: u64,
+    pub(crate) currency: Currency,
+}
+
+/// One backend.
+#[derive(Debug, Clone)]
+pub(crate) struct Spec {
+    pub(crate) provider: String,
+    pub(crate) model: String,
+    pub(crate) price: Option<Price>,
+    pub(crate) free: bool,
+    pub(crate) context: u64,
+    pub(crate) max_output: u64,
+    pub(crate) priced_input: Option<u64>,
+    pub(crate) features: Features,
+    pub(crate) reasoning: Reasoning,
+    pub(crate) languages: Vec<&'static str>,
+    pub(crate) quality: Option<u8>,
+    pub(crate) disabled: bool,
+    pub(crate) health: BackendHealth,
+}
+
+impl Spec {
+    /// A backend by its id, `provider/model`, at a dollar per million tokens of any kind.
+    pub(crate) fn named(id: &str) -> Self {
+        let (provider, model) = id.split_once('/').unwrap();
+        let dollar = Price { input: 1_000_000, cache_read: 1_000_000, output: 1_000_000, currency: Currency::Usd };
+        Self {
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            price: Some(dollar),
+            free: false,
+            context: 100_000,
+            max_output: 10_000,
+            priced_input: None,
+            features: Features::NONE,
+            reasoning: Reasoning::Never,
+            languages: Vec::new(),
+            quality: Some(50),
+            disabled: false,
+            health: BackendHealth::default(),
+        }
+    }
+
+    /// The same at these dollars per million; cached input costs a tenth.
+    pub(crate) fn costing(self, input: &str, output: &str) -> Self {
+        let pico = |text| TokenPrice::per_million(text).unwrap().pico();
+        let (input, output) = (pico(input), pico(output));
+        Self { price: Some(Price { input, cache_read: input / 10, output, currency: Currency::Usd }), ..self }
+    }
+
+    pub(crate) fn id(&self) -> String {
+        format!("{}/{}", self.provider, self.model)
+    }
+
+    fn backend(&self, providers: &[Provider]) -> Backend {
+        let provider = providers.iter().position(|p| p.id == self.provider).unwrap();
+        Backend {
+            index: BackendIndex(0),
+            id: BackendId::new(&self.provider, &self.model),
+            provider: ProviderIndex(u32::try_from(provider).unwrap()),
+            model: self.model.clone(),
+            upstream_model: self.model.clone(),
+            aliases: Vec::new(),
+            limits: TableLimits {
+                context: Tokens::new(self.context),
+                max_output: Tokens::new(self.max_output),
+                priced_input: self.priced_input.map(Tokens::new),
+            },
+            features: self.features,
+            reasoning: self.reasoning,
+            languages: self.languages.iter().map(ToString::to_string).collect(),
+            tokenizer: TokenizerFamily::O200k,
+            quality: Quality { score: self.quality, signals: Vec::new() },
+            prices: PriceSchedule::new(self.price.iter().map(price_row).collect()),
+            free: self.free,
+            disabled: self.disabled.then(|| "off".to_owned()),
+        }
+    }
+}
+
+fn price_row(price: &Price) -> PriceRow {
+    let tariff = Tariff {
+        currency: price.currency,
+        input: TokenPrice::from_pico(price.input),
+        cache_read: TokenPrice::from_pico(price.cache_read),
+        cache_write: TokenPrice::from_pico(price.input),
+        output: TokenPrice::from_pico(price.output),
+    };
+    PriceRow { tariff, from: None, until: None, source: "a test".into() }
+}
+
+fn provider(id: &str) -> Provider {
+    Provider {
+        index: ProviderIndex(0),
+        id: id.to_owned(),
+        name: id.to_owned(),
+        base_url: format!("https://{id}.example"),
+        dialect: "openai-chat".into(),
+        api_key_env: None,
+        owner: id.to_owned(),
+        jurisdiction: "US".into(),
+        region: "US".into(),
+        trains_on_data: Some(false),
+        currency: Currency::Usd,
+        quirks: Quirks::default(),
+        extra_headers: Vec::new(),
+        disabled: None,
+        sandbox: None,
+    }
+}
+
+/// A table of these rows.
+pub(crate) fn table(specs: &[Spec]) -> Snapshot {
+    Case::of(specs.to_vec()).table()
+}
+
+/// Everything one decision depends on.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    pub(crate) specs: Vec<Spec>,
+    /// Providers that differ from the ordinary one.
+    pub(crate) providers: BTreeMap<String, Provider>,
+    /// Providers without their key.
+    pub(crate) keyless: Vec<String>,
+    pub(crate) request: Request,
+    pub(crate) target: String,
+    /// Expected and upper bound, the same for every tokenizer.
+    pub(crate) input: (u64, u64),
+    pub(crate) forecast: OutputForecast,
+    pub(crate) limits: Limits,
+    pub(crate) warm: Option<Warm>,
+    pub(crate) settings: Settings,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Self::of(vec![Spec::named("north/mist")])
+    }
+}
+
+impl Case {
+    /// A short plain request for any backend of this table.
+    pub(crate) fn of(specs: Vec<Spec>) -> Self {
+        Self {
+            specs,
+            providers: BTreeMap::new(),
+            keyless: Vec::new(),
+            request: request(),
+            target: "auto".into(),
+            input: (1000, 1100),
+            forecast: OutputForecast { plain: Tokens::new(200), thinking: Tokens::new(800) },
+            limits: Limits::default(),
+            warm: None,
+            settings: Settings::default(),
+        }
+    }
+
+    /// A provider, to change it.
+    pub(crate) fn provider(&mut self, id: &str) -> &mut Provider {
+        self.providers.entry(id.to_owned()).or_insert_with(|| provider(id))
+    }
+
+    /// The ids of all providers, in the order in which the table first names them.
+    pub(crate) fn provider_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for spec in &self.specs {
+            if !names.contains(&spec.provider) {
+                names.push(spec.provider.clone());
+            }
+        }
+        names
+    }
+
+    pub(crate) fn table(&self) -> Snapshot {
+        let with_changes = |id: &String| self.providers.get(id).cloned().unwrap_or_else(|| provider(id));
+        let providers: Vec<Provider> = self.provider_names().iter().map(with_changes).collect();
+        let backends = self.specs.iter().map(|spec| spec.backend(&providers)).collect();
+        let rate = ExchangeRate::parse(Currency::Cny, "7").unwrap();
+        let fx = FxTable::new(vec![DatedRate { date: "2026-01-01".parse().unwrap(), rate, source: "a test".into() }]);
+        Snapshot::new("test".into(), providers, backends, fx)
+    }
+
+    /// Decides something by these facts.
+    pub(crate) fn with_facts<T>(&self, decide: impl FnOnce(&Facts<'_>) -> T) -> T {
+        self.with_facts_of(&self.table(), decide)
+    }
+
+    pub(crate) fn with_facts_of<T>(&self, snapshot: &Snapshot, decide: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let keyless = |p: &Provider| if self.keyless.contains(&p.id) { Availability::NoKey } else { Availability::Ready };
+        let availability: Vec<Availability> = snapshot.providers().iter().map(keyless).collect();
+        let health: Vec<BackendHealth> = self.specs.iter().map(|spec| spec.health).collect();
+        let (expected, upper) = (Tokens::new(self.input.0), Tokens::new(self.input.1));
+        decide(&Facts {
+            request: &self.request,
+            snapshot,
+            target: &resolve(&self.target, snapshot, &BTreeMap::new()).unwrap(),
+            input: &InputEstimate::by_family(|_| InputTokens::new(expected, upper)),
+            expected_output: self.forecast,
+            limits: &self.limits,
+            availability: &availability,
+            health: &health,
+            warm: self.warm.as_ref(),
+            at: Timestamp::from_second(1_790_000_000).unwrap(),
+            settings: &self.settings,
+        })
+    }
+
+    /// The plan, with the table that its indexes belong to.
+    pub(crate) fn plan(&self) -> (Snapshot, Result<Plan, PlanError>) {
+        let snapshot = self.table();
+        let plan = self.with_facts_of(&snapshot, plan);
+        (snapshot, plan)
+    }
+
+    /// Why a backend is left out; `None` where it is a candidate.
+    pub(crate) fn unfit(&self, id: &str) -> Option<Unfit> {
+        let (snapshot, plan) = self.plan();
+        let rejected = plan.map_or_else(|error| error.rejected().to_vec(), |plan| plan.rejected);
+        let index = snapshot.backend_named(id).unwrap().index;
+        rejected.into_iter().find(|(backend, _)| *backend == index).map(|(_, unfit)| unfit)
+    }
+
+    pub(crate) fn quote(&self, id: &str) -> Result<Quote, Unfit> {
+        self.with_facts(|facts| Quoter::new(facts, &Needs::of(facts)).quote(facts.snapshot.backend_named(id).unwrap()))
+    }
+
+    /// The shape of the plan: `[a b]` is a race, the rest a sequence.
+    pub(crate) fn shape(&self) -> Result<String, PlanError> {
+        let (snapshot, plan) = self.plan();
+        plan.map(|plan| shape(&plan.root, &snapshot))
+    }
+
+    pub(crate) fn decision(&self) -> Decision {
+        let (snapshot, plan) = self.plan();
+        Decision::of(plan.as_ref(), &snapshot)
+    }
+}
+
+fn shape(node: &Node, snapshot: &Snapshot) -> String {
+    let joined = |nodes: &[Node]| nodes.iter().map(|n| shape(n, snapshot)).collect::<Vec<_>>().join(" ");
+    match node {
+        Node::Attempt(attempt) => snapshot.backend(attempt.backend).id.to_string(),
+        Node::Sequence(nodes) => joined(nodes),
+        Node::Race(nodes) => format!("[{}]", joined(nodes)),
+    }
+}
+
+fn request() -> Request {
+    Request {
+        body: bytes::Bytes::new(),
+        members: Members::default(),
+        model: "auto".into(),
+        stream: false,
+        wants_usage_frame: false,
+        output_bound: None,
+        choices: 1,
+        features: Features::NONE,
+        reasoning: ReasoningWish::Unsaid,
+        text: TextProfile::of("Say hello."),
+        messages: 1,
+        tools: 0,
+        images: 0,
+        wishes: Wishes::default(),
+    }
+}

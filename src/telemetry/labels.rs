@@ -1,0 +1,145 @@
+//! The closed lists that label values come from. Other modules' enums join by implementing [`Label`].
+
+use crate::dispatch::Cause;
+use crate::ledger::{Ending, Outcome};
+use crate::units::Provenance;
+
+/// A value of a closed list, with the word that stands in metrics.
+pub trait Label: Copy {
+    fn word(self) -> &'static str;
+}
+
+impl Label for Provenance {
+    fn word(self) -> &'static str {
+        Provenance::word(self)
+    }
+}
+
+impl Label for Cause {
+    fn word(self) -> &'static str {
+        Cause::word(self)
+    }
+}
+
+impl Label for Ending {
+    fn word(self) -> &'static str {
+        Ending::word(self)
+    }
+}
+
+impl Label for Outcome {
+    fn word(self) -> &'static str {
+        Outcome::word(self)
+    }
+}
+
+/// What a client asked for, by path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Route {
+    ChatCompletions,
+    Models,
+    Model,
+    Route,
+    Healthz,
+    Readyz,
+    Metrics,
+    /// Any path that the gateway does not serve.
+    Other,
+}
+
+impl Route {
+    /// The route of a request's path.
+    pub fn of(path: &str) -> Self {
+        match path {
+            "/v1/chat/completions" => Route::ChatCompletions,
+            "/v1/models" => Route::Models,
+            "/v1/route" => Route::Route,
+            "/healthz" => Route::Healthz,
+            "/readyz" => Route::Readyz,
+            "/metrics" => Route::Metrics,
+            _ if path.starts_with("/v1/models/") => Route::Model,
+            _ => Route::Other,
+        }
+    }
+}
+
+impl Label for Route {
+    fn word(self) -> &'static str {
+        match self {
+            Route::ChatCompletions => "/v1/chat/completions",
+            Route::Models => "/v1/models",
+            Route::Model => "/v1/models/{id}",
+            Route::Route => "/v1/route",
+            Route::Healthz => "/healthz",
+            Route::Readyz => "/readyz",
+            Route::Metrics => "/metrics",
+            Route::Other => "other",
+        }
+    }
+}
+
+/// Why the gateway itself refused a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rejection {
+    /// The request cannot be read (400).
+    BadRequest,
+    /// No key, or an unknown one (401).
+    NotAdmitted,
+    /// The model is not known (404).
+    UnknownModel,
+    /// The path is not known, or not with this method (404, 405, 501).
+    UnknownPath,
+    /// The body is too large (413).
+    TooLarge,
+    /// The body is of another type than JSON (415).
+    MediaType,
+    /// The client was too slow to send its request (408).
+    TooSlow,
+    /// The key's budget does not bear it (429).
+    OverBudget,
+    /// No backend is adequate.
+    NoneAdequate,
+    /// Too many requests are under way (503).
+    Overloaded,
+    /// The gateway is stopping (503).
+    Draining,
+    /// The books cannot be written (503).
+    BooksUnwritable,
+}
+
+impl Label for Rejection {
+    fn word(self) -> &'static str {
+        match self {
+            Rejection::BadRequest => "bad_request",
+            Rejection::NotAdmitted => "not_admitted",
+            Rejection::UnknownModel => "unknown_model",
+            Rejection::UnknownPath => "unknown_path",
+            Rejection::TooLarge => "too_large",
+            Rejection::MediaType => "media_type",
+            Rejection::TooSlow => "too_slow",
+            Rejection::OverBudget => "over_budget",
+            Rejection::NoneAdequate => "none_adequate",
+            Rejection::Overloaded => "overloaded",
+            Rejection::Draining => "draining",
+            Rejection::BooksUnwritable => "books_unwritable",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_a_client_made_up_is_one_label() {
+        for path in ["/v1/models/a", "/v1/models/b/c"] {
+            assert_eq!(Route::of(path).word(), "/v1/models/{id}");
+        }
+        for path in ["/", "/v1/chat/completions/", "/x\"}\n"] {
+            assert_eq!(Route::of(path).word(), "other");
+        }
+        for path in ["/v1/chat/completions", "/v1/models", "/v1/route", "/healthz", "/readyz", "/metrics"] {
+            assert_eq!(Route::of(path).word(), path);
+        }
+    }
+}

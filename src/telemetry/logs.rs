@@ -1,0 +1,115 @@
+//! The log: one line per event on the standard error stream, for people or as JSON.
+//!
+//! ERROR: money or data was lost, act now. WARN: recovered, look. INFO: the operator's own actions. Per-request lines are
+//! DEBUG. Prompts, keys and completions are never logged: our own code does not pass them, and libraries, whose finest
+//! levels may show headers and frames, are held to INFO whatever filter is asked for.
+
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, FilterFn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry;
+
+use crate::config::{Log, LogFormat};
+
+/// The variable that overrides the configured level; it takes filters by module (`info,tokenbroker::route=debug`).
+pub const VARIABLE: &str = "TOKENBROKER_LOG";
+
+/// Logging could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum LogsError {
+    #[error("{VARIABLE} cannot be read: {0}; accepted: a level (info) or filters by module (info,tokenbroker::route=debug)")]
+    Filter(String),
+    #[error("logging was begun already")]
+    Begun,
+}
+
+/// Begins logging to the standard error stream. `filter` is the value of [`VARIABLE`], where it is set.
+pub fn begin(log: Log, filter: Option<&str>) -> Result<(), LogsError> {
+    let subscriber = subscriber(log, filter, std::io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogsError::Begun)
+}
+
+fn subscriber<W>(log: Log, filter: Option<&str>, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, LogsError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let wanted = levels(log.level, filter)?.and(FilterFn::new(is_harmless));
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(true);
+    Ok(match log.format {
+        LogFormat::Json => Box::new(registry().with(lines.json().flatten_event(true).with_filter(wanted))),
+        LogFormat::Text => {
+            let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+            Box::new(registry().with(lines.with_ansi(colour).with_filter(wanted)))
+        }
+    })
+}
+
+/// The configured level for our own lines and at most WARN for those of libraries, unless a filter says otherwise.
+fn levels(level: LevelFilter, filter: Option<&str>) -> Result<EnvFilter, LogsError> {
+    let configured = format!("{},tokenbroker={level}", level.min(LevelFilter::WARN));
+    let text = filter.filter(|text| !text.trim().is_empty()).unwrap_or(&configured);
+    EnvFilter::builder().parse(text).map_err(|error| LogsError::Filter(error.to_string()))
+}
+
+fn is_harmless(event: &Metadata<'_>) -> bool {
+    event.target().starts_with("tokenbroker") || *event.level() <= Level::INFO
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn check(level: LevelFilter, format: LogFormat, filter: Option<&str>, expected: &[&str]) {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let subscriber = subscriber(Log { level, format }, filter, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!(attempt = 2, "ours, fine");
+            tracing::info!("ours");
+            tracing::info!(target: "hyper", "theirs");
+            tracing::trace!(target: "hyper", "authorization: Bearer s3cret");
+        });
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), expected.len(), "{text}");
+        for (line, part) in text.lines().zip(expected) {
+            assert!(line.contains(part), "{line}\nlacks\n{part}");
+        }
+    }
+
+    #[test]
+    fn libraries_are_quiet_and_never_reach_the_levels_that_show_headers() {
+        check(LevelFilter::INFO, LogFormat::Text, None, &["ours"]);
+        check(LevelFilter::DEBUG, LogFormat::Text, None, &["ours, fine", "ours"]);
+        check(LevelFilter::INFO, LogFormat::Text, Some("trace"), &["ours, fine", "ours", "theirs"]);
+        check(LevelFilter::INFO, LogFormat::Text, Some("off,hyper=trace"), &["theirs"]);
+        check(LevelFilter::OFF, LogFormat::Text, None, &[]);
+    }
+
+    #[test]
+    fn json_lines_are_objects_with_their_fields() {
+        check(LevelFilter::DEBUG, LogFormat::Json, None, &["\"attempt\":2", "\"message\":\"ours\""]);
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_refused() {
+        let refused = levels(LevelFilter::INFO, Some("tokenbroker=loud")).unwrap_err();
+        assert!(refused.to_string().starts_with("TOKENBROKER_LOG cannot be read"), "{refused}");
+    }
+}

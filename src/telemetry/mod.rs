@@ -1,0 +1,12 @@
+//! What the gateway tells its operators: metrics for Prometheus and a log for people. Both are typed: label values come
+//! from closed lists, from the table and from the configuration, so that no client can create a series, and nothing
+//! that a client or a provider wrote reaches a label or a log line. Only `metrics.rs` and `process.rs` name prometheus.
+//! The books are elsewhere: a figure here is a float for a dashboard, never money that somebody owes.
+
+pub mod labels;
+pub mod logs;
+pub mod metrics;
+mod process;
+
+pub use labels::{Label, Rejection, Route};
+pub use metrics::{Metrics, MetricsError, OpenRequest, Settled};

@@ -1,0 +1,7 @@
+//! The way out: the one HTTP client, and what it needs to be let in at a provider. No routing, no dialect, no retries.
+
+pub mod client;
+pub mod endpoint;
+
+pub use client::{Upstream, UpstreamAnswer, UpstreamError, UpstreamSettings};
+pub use endpoint::Endpoint;
