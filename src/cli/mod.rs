@@ -7,7 +7,9 @@ pub mod check;
 pub mod keys;
 pub mod output;
 pub mod route;
+pub mod serve;
 pub mod setup;
+mod stop;
 pub mod table;
 
 pub use args::{Cli, GatewayArgs, environment};
