@@ -191,10 +191,10 @@ fn wrapped(items: Vec<String>) -> Vec<String> {
     if lines.is_empty() { vec!["none".into()] } else { lines }
 }
 
-/// The first day (2026-11-22) that a text names. Sources of prices name the day they were taken.
+/// The first day (2026-11-22) that a text names. Sources of prices name first the day they were taken.
 fn day_in(text: &str) -> Option<Date> {
-    let starts = text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| at);
-    starts.filter_map(|at| text.get(at..at + 10)?.parse().ok()).next()
+    let mut starts = text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| at);
+    starts.find_map(|at| text.get(at..at + 10)?.parse().ok())
 }
 
 #[cfg(test)]

@@ -149,19 +149,15 @@ fn per_choice(request: &Request) -> OutputForecast {
 
 fn told(decided: Result<&Plan, &PlanError>, request: &Request, snapshot: &Snapshot) -> String {
     let decision = Decision::of(decided, snapshot);
-    let mut text = match &decision.chosen {
-        Some(chosen) => format!("{} -> {}\n{}\n", request.model, chosen.backend, decision.reason),
-        None => format!("{} -> nothing\n{}\n", request.model, decision.reason),
-    };
-    if let Ok(plan) = decided {
-        text.push_str(&format!("\n{}\n", candidates(plan, snapshot)));
-    }
+    let chosen = decision.chosen.as_ref().map_or("nothing", |chosen| &chosen.backend);
+    let mut parts = vec![format!("{} -> {chosen}\n{}", request.model, decision.reason)];
+    parts.extend(decided.ok().map(|plan| candidates(plan, snapshot).to_string()));
     if !decision.rejected.is_empty() {
         let mut left_out = Table::new([Align::Left, Align::Left]);
         decision.rejected.iter().for_each(|refusal| left_out.row([format!("  {}", refusal.backend), refusal.why.clone()]));
-        text.push_str(&format!("\nLeft out:\n{left_out}\n"));
+        parts.push(format!("Left out:\n{left_out}"));
     }
-    text.trim_end().to_owned()
+    parts.join("\n\n")
 }
 
 /// The adequate backends, the best first, with the place that the plan gives each.
