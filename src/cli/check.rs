@@ -13,6 +13,7 @@ use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
 use super::setup::{self, Setup, Standing, counted};
 use super::table::{Align, Table};
+use crate::catalog::Backend;
 use crate::clock::SystemClock;
 use crate::document::{Place, Problem};
 
@@ -88,8 +89,8 @@ struct Summary<'s> {
     table: String,
     book_version: &'s str,
     backends: usize,
-    /// Backends that have a price now, or are free; the others are never used.
-    priced: usize,
+    /// Backends that are not switched off and have a price now, or are free: what can be used, given the keys.
+    usable: usize,
     /// The oldest day that the sources of the prices in force name: how old the table may be.
     oldest_price_source: Option<String>,
     providers_keyed: Vec<&'s str>,
@@ -108,13 +109,14 @@ struct Summary<'s> {
 impl<'s> Summary<'s> {
     fn of(setup: &'s Setup, now: Timestamp) -> Self {
         let (config, snapshot) = (&setup.config, &setup.snapshot);
-        let in_force = snapshot.backends().iter().filter_map(|backend| backend.prices.at(now));
-        let oldest = in_force.filter_map(|row| day_in(&row.source)).min();
+        let is_off = |backend: &Backend| backend.disabled.is_some() || snapshot.provider_of(backend).disabled.is_some();
+        let on = || snapshot.backends().iter().filter(|backend| !is_off(backend));
+        let oldest = on().filter_map(|backend| day_in(&backend.prices.at(now)?.source)).min();
         let mut summary = Self {
             table: config.providers_file.display().to_string(),
             book_version: &snapshot.version,
             backends: snapshot.backends().len(),
-            priced: snapshot.backends().iter().filter(|backend| backend.free || backend.prices.at(now).is_some()).count(),
+            usable: on().filter(|backend| backend.free || backend.prices.at(now).is_some()).count(),
             oldest_price_source: oldest.map(|day| day.to_string()),
             providers_keyed: Vec::new(),
             providers_keyless: Vec::new(),
@@ -160,7 +162,7 @@ impl fmt::Display for Summary<'_> {
         let listed = |all: &[&str]| all.iter().map(ToString::to_string).collect();
         let age = self.oldest_price_source.as_deref().unwrap_or("undated");
         row("table", vec![format!("{}, version {}", self.table, self.book_version)]);
-        row("backends", vec![format!("{}, {} priced or free", self.backends, self.priced)]);
+        row("backends", vec![format!("{}, of which {} can be used, given the keys", self.backends, self.usable)]);
         row("oldest price", vec![format!("from a source of {age}")]);
         row("providers on", listed(&self.providers_keyed));
         row("need no key", listed(&self.providers_keyless));
@@ -215,7 +217,7 @@ mod tests {
         assert_eq!(exit, Exit::Success);
         for part in [
             "version 2026-11-22+",
-            "2, 2 priced or free",
+            "2, of which 2 can be used",
             "a source of 2026-01-02",
             "near (NEAR_KEY)",
             "gone (closed)",

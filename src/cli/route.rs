@@ -63,7 +63,8 @@ pub fn run(args: &RouteArgs, environment: &Environment, output: &mut Output) -> 
         output.json(&Decision::of(decided.as_ref(), &setup.snapshot))?;
     } else {
         output.line(told(decided.as_ref(), &request, &setup.snapshot))?;
-        output.note(format!("Table {}, prices of {at}. Nothing was sent.", setup.snapshot.version))?;
+        let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");
+        output.note(format!("\nTable {}, prices of {at}. Nothing was sent.", setup.snapshot.version))?;
     }
     Ok(if decided.is_ok() { Exit::Success } else { Exit::NoneAdequate })
 }

@@ -1,6 +1,7 @@
 //! The closed lists that label values come from. Other modules' enums join by implementing [`Label`].
 
 use crate::canonical::event::ErrorClass;
+use crate::ledger::{Ending, Outcome};
 use crate::units::Provenance;
 
 /// A value of a closed list, with the word that stands in metrics.
@@ -17,6 +18,18 @@ impl Label for Provenance {
 impl Label for ErrorClass {
     fn word(self) -> &'static str {
         ErrorClass::word(self)
+    }
+}
+
+impl Label for Ending {
+    fn word(self) -> &'static str {
+        Ending::word(self)
+    }
+}
+
+impl Label for Outcome {
+    fn word(self) -> &'static str {
+        Outcome::word(self)
     }
 }
 

@@ -20,6 +20,7 @@ use prometheus::{
 use super::labels::{Cause, Label, Rejection, Route};
 use super::process::Process;
 use crate::catalog::Snapshot;
+use crate::ledger::{Gauges, Observer};
 use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
 
 /// What an unlisted backend, model or key is called.
@@ -182,19 +183,12 @@ impl Metrics {
         self.families.baseline.with_label_values(&labels).inc_by(cost.to_metric().max(0.0));
     }
 
-    /// How many records wait to be journaled or folded into the store.
-    pub fn ledger_queue(&self, records: usize) {
-        self.families.ledger_queue.set(i64::try_from(records).unwrap_or(i64::MAX));
-    }
-
-    /// A batch of records reached the store after so long.
-    pub fn ledger_commit(&self, took: Duration) {
-        self.families.ledger_commit.observe(took.as_secs_f64());
-    }
-
-    /// Whether the books can be written.
-    pub fn ledger_writable(&self, writable: bool) {
-        self.families.ledger_writable.set(i64::from(writable));
+    /// How the books are doing now.
+    pub fn ledger(&self, now: &Gauges) {
+        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.families.ledger_queue.set(whole(now.backlog));
+        self.families.ledger_queued_bytes.set(i64::try_from(now.queued_bytes).unwrap_or(i64::MAX));
+        self.families.ledger_writable.set(i64::from(now.writable));
     }
 
     /// Everything in the Prometheus text format.
@@ -211,6 +205,16 @@ impl Metrics {
 
     fn key<'k>(&self, key: &'k KeyName) -> &'k str {
         if self.keys.contains(key) { key.as_str() } else { UNKNOWN }
+    }
+}
+
+impl Observer for Metrics {
+    fn journaled(&self, _records: usize, waited: Duration) {
+        self.families.ledger_journal.observe(waited.as_secs_f64());
+    }
+
+    fn committed(&self, _rows: usize, took: Duration) {
+        self.families.ledger_commit.observe(took.as_secs_f64());
     }
 }
 
@@ -316,6 +320,8 @@ struct Families {
     quote_ratio: HistogramVec,
     settlements: IntCounterVec,
     ledger_queue: IntGauge,
+    ledger_queued_bytes: IntGauge,
+    ledger_journal: Histogram,
     ledger_commit: Histogram,
     ledger_writable: IntGauge,
     book: IntGaugeVec,
@@ -344,8 +350,14 @@ impl Families {
             overage: r.amounts("overage_usd_total", "Cost beyond what was held: promised never to happen.", &["backend"])?,
             quote_ratio: r.histograms("quote_ratio", "Final cost over quoted cost.", &["provider"], RATIOS)?,
             settlements: r.counters("settlements_total", "Attempts booked.", &["provenance", "ending"])?,
-            ledger_queue: r.gauge("ledger_queue_records", "Records that wait for the store.")?,
-            ledger_commit: r.histogram("ledger_commit_seconds", "Time to commit a batch of records.", COMMIT_SECONDS)?,
+            ledger_queue: r.gauge("ledger_queue_records", "Closed requests that wait for the store.")?,
+            ledger_queued_bytes: r.gauge("ledger_queued_bytes", "Bytes that wait to be journaled.")?,
+            ledger_journal: r.histogram("ledger_journal_seconds", "Longest wait of a batch for the journal.", COMMIT_SECONDS)?,
+            ledger_commit: r.histogram(
+                "ledger_commit_seconds",
+                "Time to commit a batch of rows to the store.",
+                COMMIT_SECONDS,
+            )?,
             ledger_writable: r.gauge("ledger_writable", "1 while the books can be written.")?,
             book: r.gauges("price_book_info", "The price book in force.", &["version"])?,
             build: r.gauges("build_info", "The gateway's version.", &["version"])?,
@@ -405,16 +417,8 @@ mod tests {
         Backend as TableBackend, BackendIndex, FxTable, Limits, PriceSchedule, Provider, ProviderIndex, Quality, Reasoning,
         TokenizerFamily,
     };
+    use crate::ledger::{Ending, Outcome};
     use crate::units::Currency;
-
-    #[derive(Clone, Copy)]
-    struct Word(&'static str);
-
-    impl Label for Word {
-        fn word(self) -> &'static str {
-            self.0
-        }
-    }
 
     fn table(version: &str) -> Snapshot {
         let provider = Provider {
@@ -466,13 +470,13 @@ mod tests {
         let (quoted, held) = (Usd::parse("0.5").unwrap(), Usd::parse("0.75").unwrap());
         let (key, cost) = (&KeyName::new(key), Usd::parse(cost).unwrap());
         let provenance = Provenance::Reported;
-        metrics.settled(&Settled { backend, key, usage: &usage, provenance, ending: Word("complete"), cost, quoted, held });
+        metrics.settled(&Settled { backend, key, usage: &usage, provenance, ending: Ending::Complete, cost, quoted, held });
     }
 
     /// Uses every family once, with known and unknown names.
     fn use_everything(metrics: &Metrics) {
         for id in [BackendId::new("p", "m-2026"), BackendId::new("made", "up")] {
-            metrics.request(Route::ChatCompletions, Some(&id), Word("answered"));
+            metrics.request(Route::ChatCompletions, Some(&id), Outcome::Answered);
             metrics.attempt(&id, Cause::Provider(ErrorClass::RateLimited));
             metrics.first_token(&id, Duration::from_millis(300));
             metrics.upstream(&id, Duration::from_secs(2));
@@ -480,13 +484,13 @@ mod tests {
             settle(metrics, &id, "made-up", "1");
             metrics.baseline(&id, &KeyName::new("web"), Usd::parse("2").unwrap());
         }
-        metrics.request(Route::Other, None, Word("refused"));
+        metrics.request(Route::Other, None, Outcome::Refused);
         metrics.rejected(Rejection::UnknownModel);
         metrics.failover(Cause::Timeout);
         metrics.overhead(Duration::from_micros(80));
-        metrics.ledger_queue(7);
-        metrics.ledger_commit(Duration::from_millis(2));
-        metrics.ledger_writable(true);
+        metrics.ledger(&Gauges { open_requests: 1, queued_bytes: 512, backlog: 7, segments: 2, writable: true });
+        metrics.journaled(3, Duration::from_micros(40));
+        metrics.committed(3, Duration::from_millis(2));
     }
 
     #[test]
@@ -503,7 +507,9 @@ mod tests {
             "cost_usd_total counter",
             "failovers_total counter",
             "ledger_commit_seconds histogram",
+            "ledger_journal_seconds histogram",
             "ledger_queue_records gauge",
+            "ledger_queued_bytes gauge",
             "ledger_writable gauge",
             "open_requests gauge",
             "overage_usd_total counter",
@@ -532,7 +538,10 @@ mod tests {
             "tokenbroker_cost_usd_total{key=\"web\",model=\"m\",provider=\"p\"} 0.25",
             "tokenbroker_cost_usd_total{key=\"unknown\",model=\"unknown\",provider=\"unknown\"} 1",
             "tokenbroker_failovers_total{cause=\"timeout\"} 1",
+            "tokenbroker_ledger_journal_seconds_count 1",
             "tokenbroker_ledger_queue_records 7",
+            "tokenbroker_ledger_queued_bytes 512",
+            "tokenbroker_ledger_writable 1",
             "tokenbroker_overage_usd_total{backend=\"p/m-2026\"} 0.25",
             "tokenbroker_quote_ratio_bucket{provider=\"p\",le=\"0.5\"} 1",
             "tokenbroker_rejections_total{reason=\"unknown_model\"} 1",
