@@ -107,9 +107,9 @@ fn a_whole_answer_reports_what_was_generated() {
         assert!(content.starts_with("[sandbox]"), "{content}");
         assert_eq!(answer["choices"][0]["finish_reason"], "stop");
         assert_eq!(answer["usage"]["completion_tokens"], tokens::count(content));
-        assert_eq!(answer["usage"]["prompt_tokens"], 10);
+        assert_eq!(answer["usage"]["prompt_tokens"], 9);
         let served = asker.last();
-        assert_eq!((served.input_tokens, served.output_tokens), (10, tokens::count(content)));
+        assert_eq!((served.input_tokens, served.output_tokens), (9, tokens::count(content)));
         assert_eq!((served.finished, served.request_id.as_deref(), served.key.as_deref()), (true, Some("r-1"), Some("k")));
         let again = asker.ask("sandbox-lotus", &chat("lotus-lite", &json!({}))).await.1;
         assert_eq!(again["choices"], answer["choices"]);
