@@ -334,7 +334,7 @@ fn a_provider_fails_as_often_as_its_table_says_and_for_the_same_seed_alike() {
         let asker = Asker::with(Pace::AsFastAsPossible, true).await;
         let mut statuses = Vec::new();
         for _ in 0..200 {
-            statuses.push(asker.post("sandbox-flaky", &chat("resold/pearl-chat", &json!({}))).await.status);
+            statuses.push(asker.post("sandbox-flaky", &chat("pearl-chat-r", &json!({}))).await.status);
         }
         statuses
     };
