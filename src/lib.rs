@@ -3,8 +3,8 @@
 //! # The way of a request
 //! The modules stand in the order a request meets them. `server` accepts it; `frontend` turns the client's bytes
 //! into a `canonical` request and keeps them; `policy` admits the key; `catalog` hands out one snapshot of prices
-//! and capabilities; [`meter`] estimates its tokens; `route` filters, quotes, scores and plans; `policy` holds the plan's
-//! worst case; [`dispatch`] walks the plan through `dialect` and `upstream`; `relay` streams the answer; `ledger` settles.
+//! and capabilities; `meter` estimates its tokens; `route` filters, quotes, scores and plans; `policy` holds the plan's
+//! worst case; `dispatch` walks the plan through `dialect` and `upstream`; `relay` streams the answer; `ledger` settles.
 //! `pipeline` is the one function that joins them: read it next.
 
 // Vocabulary: no I/O, no async.
@@ -15,17 +15,20 @@ pub mod tasks;
 pub mod units;
 
 // The request path, read top to bottom.
+pub mod frontend;
 pub mod meter;
 pub mod route;
 pub mod dispatch;
+pub mod dialect;
 pub mod upstream;
 
 // Control plane: decides, never in the way of bytes.
 pub mod catalog;
-pub mod config;
 pub mod policy;
+pub mod ledger;
 pub mod telemetry;
+pub mod config;
 
-// Shell.
-pub mod cli;
+// The shell.
 pub mod sandbox;
+pub mod cli;

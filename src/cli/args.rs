@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, keys};
+use super::{check, keys, route};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -31,6 +31,7 @@ or DEEPSEEK_API_KEY_FILE=path of a file that holds it.";
 const AFTER_HELP: &str = "\
 Examples:
   tokenbroker check --config config/tokenbroker.toml
+  tokenbroker route --all-providers request.json
   tokenbroker keys new team
 
 Exit codes:
@@ -42,6 +43,11 @@ Exit codes:
 
 Settings come from --config FILE and from variables, which win: TOKENBROKER__SERVER__LISTEN sets server.listen. \
 TOKENBROKER_LOG sets what is logged (info, debug, or filters by module).";
+
+const ROUTE_EXAMPLES: &str = "\
+Examples:
+  tokenbroker route request.json
+  echo '{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}' | tokenbroker route --all-providers";
 
 /// An OpenAI-compatible gateway that sends each request to the cheapest adequate LLM provider and keeps exact books.
 #[derive(Debug, Parser)]
@@ -59,6 +65,11 @@ pub enum Command {
     /// Prints each problem with its file, line, path and what would be accepted, or a summary when all is well.
     #[command(after_help = "Example:\n  tokenbroker check --config config/tokenbroker.toml")]
     Check(check::CheckArgs),
+    /// Decide where a chat request would go, and say why. Nothing is sent.
+    ///
+    /// Prints every adequate backend with what it would cost, and every other one with the rule that excludes it.
+    #[command(after_help = ROUTE_EXAMPLES)]
+    Route(route::RouteArgs),
     /// Make a gateway key.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -108,6 +119,7 @@ impl Cli {
     pub fn run(&self, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
         match &self.command {
             Command::Check(args) => check::run(args, environment, output),
+            Command::Route(args) => route::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),
         }
     }

@@ -1,8 +1,12 @@
 //! `tokenbroker check`: every problem of the configuration, the table and the variables at once, or a summary of what a
 //! gateway would run with. Nothing is started, sent or written.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use clap::Args;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::Serialize;
 
 use super::args::{Environment, GatewayArgs};
@@ -86,14 +90,14 @@ struct Summary<'s> {
     backends: usize,
     /// Backends that have a price now, or are free; the others are never used.
     priced: usize,
-    /// The day from which the oldest price in force applies, of those that have one.
-    oldest_price: Option<String>,
+    /// The oldest day that the sources of the prices in force name: how old the table may be.
+    oldest_price_source: Option<String>,
     providers_keyed: Vec<&'s str>,
     providers_keyless: Vec<&'s str>,
-    /// Provider and the variable that is not set.
-    providers_without_key: Vec<(&'s str, &'s str)>,
-    /// Provider and why it is off.
-    providers_disabled: Vec<(&'s str, &'s str)>,
+    /// The variable that is not set, by provider.
+    providers_without_key: BTreeMap<&'s str, &'s str>,
+    /// Why it is off, by provider.
+    providers_disabled: BTreeMap<&'s str, &'s str>,
     /// Names of gateway keys; empty for an open gateway.
     keys: Vec<&'s str>,
     listen: String,
@@ -104,18 +108,18 @@ struct Summary<'s> {
 impl<'s> Summary<'s> {
     fn of(setup: &'s Setup, now: Timestamp) -> Self {
         let (config, snapshot) = (&setup.config, &setup.snapshot);
-        let in_force = || snapshot.backends().iter().filter_map(|backend| backend.prices.at(now));
-        let oldest = in_force().filter_map(|row| row.from).min();
+        let in_force = snapshot.backends().iter().filter_map(|backend| backend.prices.at(now));
+        let oldest = in_force.filter_map(|row| day_in(&row.source)).min();
         let mut summary = Self {
             table: config.providers_file.display().to_string(),
             book_version: &snapshot.version,
             backends: snapshot.backends().len(),
             priced: snapshot.backends().iter().filter(|backend| backend.free || backend.prices.at(now).is_some()).count(),
-            oldest_price: oldest.map(|from| from.strftime("%Y-%m-%d").to_string()),
+            oldest_price_source: oldest.map(|day| day.to_string()),
             providers_keyed: Vec::new(),
             providers_keyless: Vec::new(),
-            providers_without_key: Vec::new(),
-            providers_disabled: Vec::new(),
+            providers_without_key: BTreeMap::new(),
+            providers_disabled: BTreeMap::new(),
             keys: config.keys.iter().map(|key| key.name.as_str()).collect(),
             listen: config.server.listen.to_string(),
             operations_listen: config.server.operations_listen.to_string(),
@@ -125,43 +129,72 @@ impl<'s> Summary<'s> {
             match setup.standing(provider) {
                 Standing::Keyed => summary.providers_keyed.push(&provider.id),
                 Standing::Keyless => summary.providers_keyless.push(&provider.id),
-                Standing::KeyMissing(variable) => summary.providers_without_key.push((&provider.id, variable)),
-                Standing::Disabled(reason) => summary.providers_disabled.push((&provider.id, reason)),
+                Standing::KeyMissing(variable) => {
+                    summary.providers_without_key.insert(&provider.id, variable);
+                }
+                Standing::Disabled(reason) => {
+                    summary.providers_disabled.insert(&provider.id, reason);
+                }
             }
         }
         summary
     }
 
-    fn access(&self) -> String {
+    fn access(&self) -> Vec<String> {
         match self.keys.as_slice() {
-            [] => format!("none: everybody who reaches {} is answered", self.listen),
-            names => names.join(", "),
+            [] => vec![format!("none: everybody who reaches {} is answered", self.listen)],
+            names => names.iter().map(ToString::to_string).collect(),
         }
     }
 }
 
-impl std::fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new([Align::Left, Align::Left]);
-        let mut row = |name: &str, value: String| table.row([format!("  {name}"), value]);
-        row("table", format!("{}, version {}", self.table, self.book_version));
-        row("backends", format!("{}, {} priced or free", self.backends, self.priced));
-        row("oldest price", self.oldest_price.clone().map_or("undated".into(), |day| format!("in force since {day}")));
-        row("providers on", listed(self.providers_keyed.iter().map(ToString::to_string)));
-        row("need no key", listed(self.providers_keyless.iter().map(ToString::to_string)));
-        row("without key", listed(self.providers_without_key.iter().map(|(id, variable)| format!("{id} ({variable})"))));
-        row("switched off", listed(self.providers_disabled.iter().map(|(id, reason)| format!("{id} ({reason})"))));
+        let mut row = |name: &str, items: Vec<String>| {
+            for (n, line) in wrapped(items).into_iter().enumerate() {
+                table.row([if n == 0 { format!("  {name}") } else { String::new() }, line]);
+            }
+        };
+        let told = |all: &BTreeMap<&str, &str>| all.iter().map(|(id, what)| format!("{id} ({what})")).collect();
+        let listed = |all: &[&str]| all.iter().map(ToString::to_string).collect();
+        let age = self.oldest_price_source.as_deref().unwrap_or("undated");
+        row("table", vec![format!("{}, version {}", self.table, self.book_version)]);
+        row("backends", vec![format!("{}, {} priced or free", self.backends, self.priced)]);
+        row("oldest price", vec![format!("from a source of {age}")]);
+        row("providers on", listed(&self.providers_keyed));
+        row("need no key", listed(&self.providers_keyless));
+        row("without key", told(&self.providers_without_key));
+        row("switched off", told(&self.providers_disabled));
         row("gateway keys", self.access());
-        row("API", self.listen.clone());
-        row("operations", self.operations_listen.clone());
-        row("books", self.data_directory.clone());
+        row("API", vec![self.listen.clone()]);
+        row("operations", vec![self.operations_listen.clone()]);
+        row("books", vec![self.data_directory.clone()]);
         write!(f, "No problem found.\n{table}")
     }
 }
 
-fn listed(items: impl Iterator<Item = String>) -> String {
-    let all: Vec<String> = items.collect();
-    if all.is_empty() { "none".into() } else { all.join(", ") }
+/// Items one after the other on lines that fit a terminal beside the names of the rows.
+fn wrapped(items: Vec<String>) -> Vec<String> {
+    const WIDTH: usize = 62;
+    let mut lines: Vec<String> = Vec::new();
+    for item in items {
+        match lines.last_mut() {
+            Some(line) if line.len() + item.len() + 2 <= WIDTH => *line = format!("{line}, {item}"),
+            Some(line) => {
+                line.push(',');
+                lines.push(item);
+            }
+            None => lines.push(item),
+        }
+    }
+    if lines.is_empty() { vec!["none".into()] } else { lines }
+}
+
+/// The first day (2026-11-22) that a text names. Sources of prices name the day they were taken.
+fn day_in(text: &str) -> Option<Date> {
+    let starts = text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| at);
+    starts.filter_map(|at| text.get(at..at + 10)?.parse().ok()).next()
 }
 
 #[cfg(test)]
@@ -183,7 +216,7 @@ mod tests {
         for part in [
             "version 2026-11-22+",
             "2, 2 priced or free",
-            "since 2026-01-02",
+            "a source of 2026-01-02",
             "near (NEAR_KEY)",
             "gone (closed)",
             "127.0.0.1:8080",
@@ -195,6 +228,7 @@ mod tests {
         let report: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(report["problems"], serde_json::json!([]));
         assert_eq!(report["summary"]["providers_keyed"], serde_json::json!(["far"]));
+        assert_eq!(report["summary"]["providers_without_key"]["near"], "NEAR_KEY");
     }
 
     #[test]
@@ -209,5 +243,21 @@ mod tests {
         assert!(problem["file"].as_str().unwrap().ends_with("c.toml"));
         assert_eq!((problem["line"].as_u64(), problem["path"].as_str()), (Some(4), Some("log.format")));
         assert_eq!((&report["summary"], &problem["variable"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    }
+
+    #[test]
+    fn a_source_names_the_day_it_was_taken() {
+        let day = |text| day_in(text).map(|day| day.to_string());
+        assert_eq!(day("pages 1.0.20260927202305, 2026-09-27; in force since 2026-09-22").as_deref(), Some("2026-09-27"));
+        assert_eq!(day("providers.md 2026-11-22").as_deref(), Some("2026-11-22"));
+        assert_eq!((day("2026-13-40"), day("一2026"), day("")), (None, None, None));
+    }
+
+    #[test]
+    fn long_lists_go_on_under_their_beginning() {
+        assert_eq!(wrapped(Vec::new()), ["none"]);
+        assert_eq!(wrapped(vec!["a".into(), "b".into()]), ["a, b"]);
+        let long = "x".repeat(60);
+        assert_eq!(wrapped(vec![long.clone(), "b".into()]), [format!("{long},"), "b".into()]);
     }
 }

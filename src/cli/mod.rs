@@ -6,6 +6,7 @@ pub mod args;
 pub mod check;
 pub mod keys;
 pub mod output;
+pub mod route;
 pub mod setup;
 pub mod table;
 

@@ -163,7 +163,7 @@ pub(crate) mod testing {
         owner = \"Gone\"\njurisdiction = \"US\"\nregion = \"US\"\ncurrency = \"USD\"\nsource = \"test\"\ndisabled = \"closed\"\n\
         [[backends]]\nprovider = \"far\"\nmodel = \"m\"\ncontext_tokens = 8000\nmax_output_tokens = 4000\ninput = [\"text\"]\n\
         features = []\nreasoning = \"never\"\nlanguages = [\"*\"]\ntokenizer = \"o200k\"\n\
-        [[backends.prices]]\nfrom = 2026-01-02T00:00:00Z\ninput = 1\noutput = 2\nsource = \"test\"\n\
+        [[backends.prices]]\nfrom = 2026-01-02T00:00:00Z\ninput = 1\noutput = 2\nsource = \"a page, 2026-01-02\"\n\
         [[backends]]\nprovider = \"near\"\nmodel = \"m\"\ncontext_tokens = 2000\nmax_output_tokens = 1000\ninput = [\"text\"]\n\
         features = []\nreasoning = \"never\"\nlanguages = [\"*\"]\ntokenizer = \"o200k\"\nfree = true\n";
 

@@ -82,12 +82,36 @@ impl Health {
 
     /// Plain figures of one backend, now.
     pub fn view(&self, id: &BackendId) -> HealthView {
-        self.of(id).view()
+        self.of(id).view_at(self.clock.monotonic())
+    }
+
+    /// The backends of one table, in its order. Made once per table, so that a request looks nothing up by name.
+    pub fn roster<'a>(&self, ids: impl IntoIterator<Item = &'a BackendId>) -> Roster {
+        Roster { clock: Arc::clone(&self.clock), backends: ids.into_iter().map(|id| self.of(id)).collect() }
     }
 
     /// Drops what is known of backends that the table no longer names. Attempts under way keep theirs to their end.
     pub fn keep_only(&self, named: impl Fn(&BackendId) -> bool) {
         self.backends.write().unwrap_or_else(PoisonError::into_inner).retain(|id, _| named(id));
+    }
+}
+
+/// The backends of one table.
+pub struct Roster {
+    clock: SharedClock,
+    backends: Vec<Arc<BackendHealth>>,
+}
+
+impl Roster {
+    /// Plain figures of all of them at one moment, in the table's order.
+    pub fn views(&self) -> Vec<HealthView> {
+        let now = self.clock.monotonic();
+        self.backends.iter().map(|backend| backend.view_at(now)).collect()
+    }
+
+    /// The backend at a place in the table's order.
+    pub fn get(&self, place: usize) -> Option<&Arc<BackendHealth>> {
+        self.backends.get(place)
     }
 }
 
@@ -116,9 +140,8 @@ impl BackendHealth {
         Ok(BackendAttempt { health: Arc::clone(self), began: self.clock.monotonic(), place: Some(place), permit })
     }
 
-    /// Plain figures, now.
-    pub fn view(&self) -> HealthView {
-        let now = self.clock.monotonic();
+    /// Plain figures. `now` is the monotonic time, read once for many backends.
+    fn view_at(&self, now: Duration) -> HealthView {
         let (failure_share, first_token) = self.with_record(now, |record| (record.failure_share(), record.first_token));
         HealthView { failure_share, first_token, cooling: self.breaker.cooling_at(now), waiting_full: self.waiting.is_full() }
     }
@@ -336,6 +359,18 @@ mod tests {
         health.keep_only(|named| *named == id);
         assert!(health.view(&id).failure_share > 0);
         assert_eq!(health.view(&other).failure_share, 0);
+    }
+
+    #[test]
+    fn a_roster_sees_what_happens_after_it_was_made() {
+        let (_, health, id) = health(4);
+        let other = BackendId::new("south", "small");
+        let roster = health.roster([&other, &id]);
+        health.enter(&id).unwrap().failed(Failure::Timeout, None);
+        assert_eq!(roster.views(), [HealthView::default(), health.view(&id)]);
+        roster.get(0).unwrap().enter().unwrap().failed(Failure::Timeout, None);
+        assert_eq!(roster.views(), [health.view(&other), health.view(&id)]);
+        assert!(health.view(&other).failure_share > 0 && roster.get(2).is_none());
     }
 
     #[test]

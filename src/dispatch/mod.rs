@@ -11,5 +11,5 @@ pub mod retry_budget;
 
 pub use breaker::{BreakerSettings, Cooling, Failure};
 pub use concurrency::Saturated;
-pub use health::{BackendAttempt, Health, HealthSettings, HealthView, Refused};
+pub use health::{BackendAttempt, Health, HealthSettings, HealthView, Refused, Roster};
 pub use retry_budget::RetryBudget;

@@ -1,0 +1,265 @@
+//! `tokenbroker route`: what the gateway would do with a chat request, as a table. Nothing is sent, held or booked. It
+//! decides as a gateway does that has just started: nothing is known of backends' health or of warm caches.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use clap::Args;
+use http::HeaderMap;
+use jiff::Timestamp;
+
+use super::args::{Environment, GatewayArgs};
+use super::output::{Exit, Output};
+use super::setup::{self, Setup};
+use super::table::{Align, Table};
+use crate::canonical::Request;
+use crate::catalog::Snapshot;
+use crate::clock::SystemClock;
+use crate::frontend;
+use crate::meter::{Estimate, Forecast};
+use crate::policy::KeyLimits;
+use crate::route::{
+    Availability, Candidate, Decision, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Plan, PlanError, Settings,
+    plan, resolve,
+};
+use crate::units::{Tokens, Usd};
+
+/// What `route` takes.
+#[derive(Debug, Args)]
+pub struct RouteArgs {
+    /// A chat completion request in JSON; `-` or nothing reads the standard input.
+    #[arg(value_name = "FILE")]
+    pub request: Option<PathBuf>,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// Decide for this gateway key of the configuration.
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// Decide as if every provider had its key.
+    #[arg(long)]
+    pub all_providers: bool,
+    /// Decide at the prices of this instant (2026-12-01T00:00:00Z) instead of now.
+    #[arg(long, value_name = "INSTANT")]
+    pub at: Option<Timestamp>,
+    /// Print the decision as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs `tokenbroker route`.
+pub fn run(args: &RouteArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
+    let setup = match setup::load_or_tell(&args.gateway, environment, output)? {
+        Ok(setup) => setup,
+        Err(exit) => return Ok(exit),
+    };
+    let limits = limits_of(&setup, args.key.as_deref())?;
+    let request = read(args.request.as_deref(), setup.config.server.max_body_bytes)?;
+    let at = args.at.unwrap_or_else(|| SystemClock::shared().wall());
+    let decided = decide(&setup, &request, &limits, args.all_providers, at)?;
+    if args.json {
+        output.json(&Decision::of(decided.as_ref(), &setup.snapshot))?;
+    } else {
+        output.line(told(decided.as_ref(), &request, &setup.snapshot))?;
+        output.note(format!("Table {}, prices of {at}. Nothing was sent.", setup.snapshot.version))?;
+    }
+    Ok(if decided.is_ok() { Exit::Success } else { Exit::NoneAdequate })
+}
+
+/// Reads a request as the gateway would: no larger, no laxer.
+fn read(path: Option<&Path>, max_bytes: usize) -> anyhow::Result<Request> {
+    let path = path.filter(|path| *path != Path::new("-"));
+    let name = path.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
+    let source: Box<dyn Read> = match path {
+        Some(path) => Box::new(std::fs::File::open(path).with_context(|| format!("cannot read {name}"))?),
+        None => Box::new(std::io::stdin()),
+    };
+    let mut body = Vec::new();
+    let bound = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    source.take(bound).read_to_end(&mut body).with_context(|| format!("cannot read {name}"))?;
+    if body.len() > max_bytes {
+        bail!("{name} is larger than server.max_body_bytes allows ({max_bytes} bytes)");
+    }
+    frontend::parse(Bytes::from(body), &HeaderMap::new()).map_err(|error| {
+        let place = error.position.map(|at| format!(":{}:{}", at.line, at.column)).unwrap_or_default();
+        anyhow::anyhow!("{name}{place}: {error}")
+    })
+}
+
+fn limits_of(setup: &Setup, key: Option<&str>) -> anyhow::Result<Limits> {
+    let Some(name) = key else {
+        return Ok(Limits::default());
+    };
+    let Some(key) = setup.config.keys.iter().find(|key| key.name.as_str() == name) else {
+        let known: Vec<&str> = setup.config.keys.iter().map(|key| key.name.as_str()).collect();
+        bail!(
+            "the configuration has no key {name:?}; it has: {}",
+            if known.is_empty() { "none".into() } else { known.join(", ") }
+        );
+    };
+    let KeyLimits { providers, excluded_providers, regions, quality, max_cost, max_output: _, no_training } = key.limits.clone();
+    Ok(Limits { providers, excluded_providers, regions, quality, max_cost, may_train: !no_training, ..Limits::default() })
+}
+
+fn decide(
+    setup: &Setup,
+    request: &Request,
+    limits: &Limits,
+    all: bool,
+    at: Timestamp,
+) -> anyhow::Result<Result<Plan, PlanError>> {
+    let snapshot = &setup.snapshot;
+    let routing = &setup.config.routing;
+    let target = resolve(&request.model, snapshot, &routing.aliases)?;
+    let estimate = Estimate::of(request);
+    let availability: Vec<Availability> = snapshot
+        .providers()
+        .iter()
+        .map(|provider| if all || setup.standing(provider).is_on() { Availability::Ready } else { Availability::NoKey })
+        .collect();
+    let settings = Settings {
+        risk_weight_percent: routing.risk_weight_percent,
+        default_quality: routing.default_quality,
+        max_attempts: usize::try_from(routing.max_attempts).unwrap_or(usize::MAX),
+    };
+    let facts = Facts {
+        request,
+        snapshot,
+        target: &target,
+        input: &InputEstimate::by_family(|family| InputTokens::new(estimate.expected(family), estimate.upper(family))),
+        expected_output: per_choice(request),
+        limits,
+        availability: &availability,
+        health: &[],
+        warm: None,
+        at,
+        settings: &settings,
+    };
+    Ok(plan(&facts))
+}
+
+/// The meter forecasts all choices together, routing asks for one.
+fn per_choice(request: &Request) -> OutputForecast {
+    let all = Forecast::of(request);
+    let one = |tokens: Tokens| Tokens::new(tokens.get().div_ceil(u64::from(request.choices.max(1))));
+    OutputForecast { plain: one(all.plain), thinking: one(all.thinking) }
+}
+
+fn told(decided: Result<&Plan, &PlanError>, request: &Request, snapshot: &Snapshot) -> String {
+    let decision = Decision::of(decided, snapshot);
+    let mut text = match &decision.chosen {
+        Some(chosen) => format!("{} -> {}\n{}\n", request.model, chosen.backend, decision.reason),
+        None => format!("{} -> nothing\n{}\n", request.model, decision.reason),
+    };
+    if let Ok(plan) = decided {
+        text.push_str(&format!("\n{}\n", candidates(plan, snapshot)));
+    }
+    if !decision.rejected.is_empty() {
+        let mut left_out = Table::new([Align::Left, Align::Left]);
+        decision.rejected.iter().for_each(|refusal| left_out.row([format!("  {}", refusal.backend), refusal.why.clone()]));
+        text.push_str(&format!("\nLeft out:\n{left_out}\n"));
+    }
+    text.trim_end().to_owned()
+}
+
+/// The adequate backends, the best first, with the place that the plan gives each.
+fn candidates(plan: &Plan, snapshot: &Snapshot) -> Table {
+    let places: BTreeMap<_, _> = plan.root.attempts().zip(1..).map(|(attempt, place)| (attempt.backend, place)).collect();
+    let best = plan.chosen().map_or(Usd::ZERO, |candidate| candidate.quote.expected);
+    let (left, right) = (Align::Left, Align::Right);
+    let mut table = Table::new([right, left, right, right, right, right, right, right, left]);
+    table.row(["ask", "backend", "expected", "", "at most", "input", "output", "quality", "region"]);
+    for candidate in &plan.candidates {
+        let backend = snapshot.backend(candidate.backend);
+        table.row([
+            places.get(&candidate.backend).map_or_else(|| "-".to_owned(), |place| format!("{place}.")),
+            backend.id.to_string(),
+            candidate.quote.expected.to_string(),
+            dearer(candidate, best),
+            candidate.quote.worst.to_string(),
+            candidate.quote.usage.input().to_string(),
+            candidate.quote.usage.output.to_string(),
+            backend.quality.score.map_or_else(|| "?".to_owned(), |score| score.to_string()),
+            snapshot.provider_of(backend).region.clone(),
+        ]);
+    }
+    table
+}
+
+/// How much dearer than the best a candidate is, in per cent.
+fn dearer(candidate: &Candidate, best: Usd) -> String {
+    let more = (candidate.quote.expected - best).pico().saturating_mul(100);
+    match more.checked_div(best.pico()) {
+        Some(percent) if more != 0 => format!("{percent:+}%"),
+        Some(_) | None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::testing::captured;
+    use crate::cli::setup::testing::{TABLE, args, environment};
+
+    const HELLO: &str = r#"{"model":"auto","messages":[{"role":"user","content":"hello"}],"max_tokens":10}"#;
+
+    fn check(config: &str, body: &str, options: impl FnOnce(&mut RouteArgs)) -> (Exit, String, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("request.json");
+        std::fs::write(&file, body).unwrap();
+        let gateway = args(directory.path(), config, TABLE);
+        let at = Some("2026-11-22T00:00:00Z".parse().unwrap());
+        let mut args = RouteArgs { request: Some(file), gateway, key: None, all_providers: false, at, json: false };
+        options(&mut args);
+        captured(|output| run(&args, &environment(&[("FAR_KEY", "k")]), output))
+    }
+
+    #[test]
+    fn the_decision_is_a_table_of_who_is_asked_and_who_is_left_out() {
+        let (exit, out, err) = check("", HELLO, |_| {});
+        assert_eq!(exit, Exit::Success, "{out}{err}");
+        assert!(out.starts_with("auto -> far/m\n"), "{out}");
+        assert!(out.contains(" 1.  far/m") && out.contains("Left out:\n  near/m"), "{out}");
+        assert!(err.ends_with("Nothing was sent.\n"), "{err}");
+    }
+
+    #[test]
+    fn with_every_provider_the_free_one_wins() {
+        let (_, out, _) = check("", HELLO, |args| args.all_providers = true);
+        assert!(out.starts_with("auto -> near/m\n") && !out.contains("Left out"), "{out}");
+    }
+
+    #[test]
+    fn a_script_reads_the_decision_and_the_exit_code() {
+        let (exit, out, _) = check("", HELLO, |args| args.json = true);
+        let decision: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((exit, decision["chosen"]["backend"].as_str()), (Exit::Success, Some("far/m")));
+        let before_the_price = Some("2025-01-01T00:00:00Z".parse().unwrap());
+        let (exit, out, _) = check("", HELLO, |args| (args.json, args.at) = (true, before_the_price));
+        let decision: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((exit, &decision["chosen"]), (Exit::NoneAdequate, &serde_json::Value::Null));
+        assert_eq!(decision["rejected"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn a_key_narrows_the_choice() {
+        let config =
+            "[keys.team]\nsha256 = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\nregions = [\"local\"]\n";
+        assert_eq!(check(config, HELLO, |_| {}).0, Exit::Success);
+        assert_eq!(check(config, HELLO, |args| args.key = Some("team".into())).0, Exit::NoneAdequate);
+        let (exit, _, err) = check(config, HELLO, |args| args.key = Some("taem".into()));
+        assert!(exit == Exit::Failure && err.contains("it has: team"), "{err}");
+    }
+
+    #[test]
+    fn a_request_that_the_gateway_would_refuse_is_refused_with_its_place() {
+        let (exit, _, err) = check("", "{\"model\":\"auto\",\n\"messages\":]}", |_| {});
+        assert!(exit == Exit::Failure && err.contains("request.json:2:"), "{err}");
+        let (exit, _, err) = check("", &HELLO.replace("auto", "mm"), |_| {});
+        assert!(exit == Exit::Failure && err.contains("`mm` is not known"), "{err}");
+        let (exit, _, err) = check(&format!("[server]\nmax_body_bytes = {}\n", 1024), &" ".repeat(2000), |_| {});
+        assert!(exit == Exit::Failure && err.contains("larger than server.max_body_bytes"), "{err}");
+    }
+}

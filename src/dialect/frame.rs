@@ -1,0 +1,67 @@
+//! Reading the frames of one chat stream.
+
+use super::reading::Reading;
+use super::{FrameReader, errors, sse};
+use crate::canonical::event::ErrorClass;
+use crate::canonical::{FrameFacts, FrameKind, ProviderError};
+use crate::catalog::capability::Quirks;
+
+/// What has to be remembered between the frames: which choices there are, and which have ended.
+pub(super) struct ChatFrames {
+    quirks: Quirks,
+    seen: u128,
+    ended: u128,
+}
+
+impl ChatFrames {
+    pub(super) fn new(quirks: Quirks) -> Self {
+        Self { quirks, seen: 0, ended: 0 }
+    }
+
+    fn facts(&mut self, data: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts {
+        let (reading, outcome) = Reading::of(data, false, text);
+        if outcome.is_err() {
+            return only(if reading.said { FrameKind::Content } else { FrameKind::KeepAlive });
+        }
+        let error = if reading.suspect { errors::in_good_status(data) } else { None };
+        if let Some(error) = error.or_else(|| reading.broke.map(broken)) {
+            return FrameFacts { kind: FrameKind::Error(error), usage: reading.usage(self.quirks), finished: false };
+        }
+        self.seen |= reading.seen;
+        self.ended |= reading.ended;
+        let usage = reading.usage(self.quirks);
+        let kind = match (reading.choices, usage) {
+            _ if reading.said || reading.ended != 0 => FrameKind::Content,
+            (None | Some(0), Some(_)) => FrameKind::UsageOnly,
+            (Some(_), _) => FrameKind::Preamble,
+            (None, None) => FrameKind::KeepAlive,
+        };
+        FrameFacts { kind, usage, finished: reading.ended != 0 && self.ended == self.seen }
+    }
+}
+
+impl FrameReader for ChatFrames {
+    fn read(&mut self, frame: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts {
+        let data = sse::data_of(frame);
+        match data.trim_ascii() {
+            b"" => only(FrameKind::KeepAlive),
+            b"[DONE]" => only(FrameKind::Done),
+            json => self.facts(json, text),
+        }
+    }
+}
+
+/// The error that a finish reason stands for.
+pub(super) fn broken(reason: &str) -> ProviderError {
+    ProviderError {
+        class: ErrorClass::Overloaded,
+        status: 200,
+        message: format!("the provider ended the answer with `{reason}`"),
+        code: Some(reason.to_owned()),
+        retry_after: None,
+    }
+}
+
+fn only(kind: FrameKind) -> FrameFacts {
+    FrameFacts { kind, usage: None, finished: false }
+}

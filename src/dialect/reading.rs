@@ -1,0 +1,435 @@
+//! Walking one answer or one chunk: what in it is text, usage, an ending or an error, without building it.
+//!
+//! Chunk and answer differ by one word (`delta`, `message`), so one walk reads both. It is lenient where vendors differ
+//! (content as a string or as parts, reasoning under three names, usage in three places) and strict about nothing: the
+//! bytes pass as they are. An error is only noticed here; [`super::errors`] reads it again at leisure.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::usage::{ReadUsage, Reported};
+use crate::catalog::capability::Quirks;
+use crate::units::Usage;
+
+/// What was found.
+pub(super) struct Reading<'t> {
+    text: &'t mut dyn FnMut(&str),
+    /// Generated text was found, or audio.
+    pub(super) said: bool,
+    /// A member that errors have is there.
+    pub(super) suspect: bool,
+    /// How many choices the array has; `None` without one.
+    pub(super) choices: Option<u32>,
+    /// Indexes of the choices that were here, as bits.
+    pub(super) seen: u128,
+    /// Indexes of the choices that ended here, as bits.
+    pub(super) ended: u128,
+    /// A finish reason that means failure.
+    pub(super) broke: Option<&'static str>,
+    /// The model that the provider names.
+    pub(super) model: Option<String>,
+    wants_model: bool,
+    usage: Reported,
+    usage_of_choice: Reported,
+    usage_of_vendor: Reported,
+}
+
+/// Endings that are failures of the provider, not of the answer.
+const BROKEN: [&str; 4] = ["error", "insufficient_system_resource", "network_error", "abort"];
+
+impl<'t> Reading<'t> {
+    /// Walks one JSON text; whatever the model generated goes to `text`.
+    pub(super) fn of(json: &[u8], wants_model: bool, text: &'t mut dyn FnMut(&str)) -> (Self, Result<(), serde_json::Error>) {
+        let mut reading = Self {
+            text,
+            said: false,
+            suspect: false,
+            choices: None,
+            seen: 0,
+            ended: 0,
+            broke: None,
+            model: None,
+            wants_model,
+            usage: Reported::default(),
+            usage_of_choice: Reported::default(),
+            usage_of_vendor: Reported::default(),
+        };
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        let outcome = Top(&mut reading).deserialize(&mut reader).and_then(|()| reader.end());
+        (reading, outcome)
+    }
+
+    /// The usage, wherever it stood.
+    pub(super) fn usage(&self, quirks: Quirks) -> Option<Usage> {
+        [self.usage, self.usage_of_choice, self.usage_of_vendor].iter().find_map(|reported| reported.usage(quirks))
+    }
+
+    fn texts(&mut self) -> Texts<'_> {
+        Texts { text: self.text, said: &mut self.said }
+    }
+
+    /// Reasoning under two names in one delta is the same text twice: only the first one counts.
+    fn reasoning<'de, A: MapAccess<'de>>(&mut self, heard: &mut bool, members: &mut A) -> Result<(), A::Error> {
+        if *heard {
+            return members.next_value::<IgnoredAny>().map(drop);
+        }
+        members.next_value_seed(Texts { text: self.text, said: heard })?;
+        self.said |= *heard;
+        Ok(())
+    }
+}
+
+/// Implements the visits of values that say nothing where an object is looked for.
+macro_rules! says_nothing {
+    (text) => {
+        fn visit_str<E>(self, _: &str) -> Result<(), E> {
+            Ok(())
+        }
+    };
+    (array) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+            while items.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(())
+        }
+    };
+    () => {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("JSON")
+        }
+
+        fn visit_unit<E>(self) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+            Ok(())
+        }
+    };
+}
+
+/// Implements the seed of a visitor that takes whatever comes.
+macro_rules! takes_anything {
+    ($seed:ident) => {
+        impl<'de> DeserializeSeed<'de> for $seed<'_, '_> {
+            type Value = ();
+
+            fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+                value.deserialize_any(self)
+            }
+        }
+    };
+}
+
+/// The top level: an object, or an array around one (some sites wrap their errors so).
+struct Top<'r, 't>(&'r mut Reading<'t>);
+
+takes_anything!(Top);
+
+impl<'de> Visitor<'de> for Top<'_, '_> {
+    type Value = ();
+    says_nothing!();
+    says_nothing!(text);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Top(self.0))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let reading = self.0;
+        let mut bare_error = false;
+        while let Some(key) = members.next_key_seed(ReadTopKey)? {
+            match key {
+                TopMember::Choices => members.next_value_seed(Choices(reading))?,
+                TopMember::Usage => members.next_value_seed(ReadUsage(&mut reading.usage))?,
+                TopMember::Model if reading.wants_model => {
+                    reading.model = serde_json::from_str(members.next_value::<&RawValue>()?.get()).ok();
+                }
+                TopMember::Error => {
+                    let error = members.next_value::<&RawValue>()?.get();
+                    reading.suspect |= !matches!(error, "null" | "\"\"" | "{}" | "false");
+                }
+                TopMember::Status => {
+                    let status = members.next_value::<&RawValue>()?.get();
+                    reading.suspect |= !serde_json::from_str::<Status>(status).is_ok_and(|s| s.status_code == 0);
+                }
+                TopMember::BareError => {
+                    members.next_value::<IgnoredAny>()?;
+                    bare_error = true;
+                }
+                TopMember::Vendor => members.next_value_seed(Vendor(reading))?,
+                TopMember::Model | TopMember::Other => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        reading.suspect |= bare_error && reading.choices.is_none();
+        Ok(())
+    }
+}
+
+/// The state that one vendor adds to every body; zero is well.
+#[derive(Deserialize)]
+struct Status {
+    status_code: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TopMember {
+    Choices,
+    Usage,
+    Model,
+    Error,
+    Status,
+    /// A member that bodies without an `error` object describe an error with.
+    BareError,
+    /// A vendor's own member, in which usage may stand.
+    Vendor,
+    Other,
+}
+
+struct ReadTopKey;
+
+impl<'de> DeserializeSeed<'de> for ReadTopKey {
+    type Value = TopMember;
+
+    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<TopMember, D::Error> {
+        key.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for ReadTopKey {
+    type Value = TopMember;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<TopMember, E> {
+        Ok(match key {
+            "choices" => TopMember::Choices,
+            "usage" => TopMember::Usage,
+            "model" => TopMember::Model,
+            "error" => TopMember::Error,
+            "base_resp" => TopMember::Status,
+            "code" | "message" | "error_code" | "error_msg" | "Response" | "detail" => TopMember::BareError,
+            vendor if vendor.starts_with("x_") => TopMember::Vendor,
+            _ => TopMember::Other,
+        })
+    }
+}
+
+/// The vendor's own member of a chunk: usage may stand in it, or an error.
+struct Vendor<'r, 't>(&'r mut Reading<'t>);
+
+takes_anything!(Vendor);
+
+impl<'de> Visitor<'de> for Vendor<'_, '_> {
+    type Value = ();
+    says_nothing!();
+    says_nothing!(text);
+    says_nothing!(array);
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(key) = members.next_key_seed(ReadTopKey)? {
+            match key {
+                TopMember::Usage => members.next_value_seed(ReadUsage(&mut self.0.usage_of_vendor))?,
+                _ => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Choices<'r, 't>(&'r mut Reading<'t>);
+
+takes_anything!(Choices);
+
+impl<'de> Visitor<'de> for Choices<'_, '_> {
+    type Value = ();
+    says_nothing!();
+    says_nothing!(text);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut choices: A) -> Result<(), A::Error> {
+        let mut count = 0;
+        while choices.next_element_seed(Choice { reading: self.0, index: count })?.is_some() {
+            count += 1;
+        }
+        self.0.choices = Some(count);
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum ChoiceKey {
+    Index,
+    Delta,
+    Message,
+    Text,
+    FinishReason,
+    Usage,
+    #[serde(other)]
+    Other,
+}
+
+struct Choice<'r, 't> {
+    reading: &'r mut Reading<'t>,
+    /// Its place in the array: its index, unless it names another.
+    index: u32,
+}
+
+takes_anything!(Choice);
+
+impl<'de> Visitor<'de> for Choice<'_, '_> {
+    type Value = ();
+    says_nothing!();
+    says_nothing!(text);
+    says_nothing!(array);
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let (reading, mut index, mut ended) = (self.reading, self.index, false);
+        while let Some(key) = members.next_key::<ChoiceKey>()? {
+            match key {
+                ChoiceKey::Index => index = members.next_value::<&RawValue>()?.get().parse().unwrap_or(index),
+                ChoiceKey::Delta | ChoiceKey::Message => members.next_value_seed(Delta(reading))?,
+                ChoiceKey::Text => members.next_value_seed(reading.texts())?,
+                ChoiceKey::Usage => members.next_value_seed(ReadUsage(&mut reading.usage_of_choice))?,
+                ChoiceKey::FinishReason => {
+                    let reason = members.next_value::<&RawValue>()?.get().trim_matches('"');
+                    ended = !matches!(reason, "null" | "");
+                    reading.broke = reading.broke.or(BROKEN.into_iter().find(|broken| *broken == reason));
+                }
+                ChoiceKey::Other => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        // A request has at most 128 choices; an index beyond them is nonsense and shares the last bit.
+        let bit = 1_u128 << index.min(127);
+        reading.seen |= bit;
+        reading.ended |= if ended { bit } else { 0 };
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum DeltaKey {
+    Content,
+    Refusal,
+    ToolCalls,
+    FunctionCall,
+    Audio,
+    ReasoningContent,
+    Reasoning,
+    ReasoningDetails,
+    #[serde(other)]
+    Other,
+}
+
+struct Delta<'r, 't>(&'r mut Reading<'t>);
+
+takes_anything!(Delta);
+
+impl<'de> Visitor<'de> for Delta<'_, '_> {
+    type Value = ();
+    says_nothing!();
+    says_nothing!(text);
+    says_nothing!(array);
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let mut heard_reasoning = false;
+        while let Some(key) = members.next_key::<DeltaKey>()? {
+            match key {
+                DeltaKey::Content | DeltaKey::Refusal | DeltaKey::ToolCalls | DeltaKey::FunctionCall | DeltaKey::Audio => {
+                    members.next_value_seed(self.0.texts())?;
+                }
+                DeltaKey::ReasoningContent | DeltaKey::Reasoning | DeltaKey::ReasoningDetails => {
+                    self.0.reasoning(&mut heard_reasoning, &mut members)?;
+                }
+                DeltaKey::Other => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hands on every text in a value of any shape, but for what only names or signs something.
+struct Texts<'r> {
+    text: &'r mut dyn FnMut(&str),
+    said: &'r mut bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Texts<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum TextKey {
+    Id,
+    Type,
+    Index,
+    Format,
+    Signature,
+    ExpiresAt,
+    /// Audio or an encrypted thought: part of the answer, but not its text.
+    Data,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Visitor<'de> for Texts<'_> {
+    type Value = ();
+    says_nothing!();
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        if !text.is_empty() {
+            *self.said = true;
+            (self.text)(text);
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Texts { text: self.text, said: self.said })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(key) = members.next_key::<TextKey>()? {
+            match key {
+                TextKey::Other => members.next_value_seed(Texts { text: self.text, said: self.said })?,
+                TextKey::Data => {
+                    members.next_value::<IgnoredAny>()?;
+                    *self.said = true;
+                }
+                TextKey::Id | TextKey::Type | TextKey::Index | TextKey::Format | TextKey::Signature | TextKey::ExpiresAt => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

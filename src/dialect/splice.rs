@@ -1,0 +1,203 @@
+//! The client's bytes with only what must differ: never a re-serialised copy.
+//!
+//! The frontend noted where the members stand. Here each difference becomes an edit (a range and what replaces it), and
+//! the edits are laid over the body with one allocation. No difference: the same bytes, shared.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::Outgoing;
+use crate::canonical::Request;
+use crate::canonical::request::Member;
+use crate::catalog::capability::{OutputBoundField, StreamUsage};
+
+/// The body that goes out.
+pub(super) fn splice(request: &Request, out: &Outgoing<'_>) -> Bytes {
+    let mut edits = Edits { body: &request.body, replaced: Vec::new(), cut: Vec::new() };
+    edits.set_model(request, out.upstream_model);
+    edits.cut.extend(request.members.wishes.as_ref());
+    edits.ask_for_usage(request, out.quirks.stream_usage);
+    edits.bound_output(request, out);
+    if !out.quirks.developer_role {
+        let roles = request.members.developer_roles.iter();
+        edits.replaced.extend(roles.map(|role| (role.clone(), Cow::Borrowed("\"system\""))));
+    }
+    edits.apply(&request.body)
+}
+
+struct Edits<'r> {
+    body: &'r [u8],
+    /// What stands at a range is replaced; an empty range inserts.
+    replaced: Vec<(Range<usize>, Cow<'static, str>)>,
+    /// Members that go, with a comma beside them.
+    cut: Vec<&'r Member>,
+}
+
+impl<'r> Edits<'r> {
+    fn set_model(&mut self, request: &Request, upstream_model: &str) {
+        if request.model != upstream_model {
+            let quoted = serde_json::Value::from(upstream_model).to_string();
+            self.replaced.push((request.members.model.clone(), quoted.into()));
+        }
+    }
+
+    /// Right behind the model, which every request has: the place is always that of a whole member.
+    fn insert(&mut self, request: &Request, member: String) {
+        let behind = request.members.model.end;
+        self.replaced.push((behind..behind, member.into()));
+    }
+
+    fn ask_for_usage(&mut self, request: &'r Request, when: StreamUsage) {
+        let options = request.members.stream_options.as_ref();
+        match (when, options) {
+            // Such a site may refuse a request with options it does not know.
+            (StreamUsage::Always, _) => self.cut.extend(options),
+            (StreamUsage::OnRequest, None) if request.stream => {
+                self.insert(request, ",\"stream_options\":{\"include_usage\":true}".to_owned());
+            }
+            (StreamUsage::OnRequest, Some(options)) if request.stream && !request.wants_usage_frame => {
+                self.merge_options(&options.value);
+            }
+            (StreamUsage::OnRequest | StreamUsage::Never, _) => {}
+        }
+    }
+
+    /// Sets `include_usage` in an object of options and leaves its other members alone.
+    fn merge_options(&mut self, options: &Range<usize>) {
+        let text = self.body.get(options.clone()).and_then(|raw| std::str::from_utf8(raw).ok()).unwrap_or_default();
+        let Ok(Entries(entries)) = serde_json::from_str(text) else {
+            // Null: the one other thing that a parsed request has here.
+            self.replaced.push((options.clone(), "{\"include_usage\":true}".into()));
+            return;
+        };
+        let is_wanted = |key: &RawValue| serde_json::from_str::<Cow<'_, str>>(key.get()).is_ok_and(|k| k == "include_usage");
+        let mut found = entries.iter().filter(|(key, _)| is_wanted(key)).map(|(_, value)| value.get()).peekable();
+        if found.peek().is_none() {
+            let member = if entries.is_empty() { "\"include_usage\":true" } else { "\"include_usage\":true," };
+            self.replaced.push((options.start + 1..options.start + 1, member.into()));
+        }
+        for value in found {
+            let start = options.start + (value.as_ptr().addr() - text.as_ptr().addr());
+            self.replaced.push((start..start + value.len(), "true".into()));
+        }
+    }
+
+    /// Sends the smaller of the client's bound and ours, in the one member that the site reads.
+    fn bound_output(&mut self, request: &'r Request, out: &Outgoing<'_>) {
+        let bound = [request.output_bound, out.output_bound].into_iter().flatten().min();
+        let members = &request.members;
+        let (tokens, completion) = (members.max_tokens.as_ref(), members.max_completion_tokens.as_ref());
+        let name = match (out.quirks.output_bound, completion) {
+            (OutputBoundField::MaxCompletionTokens, _) | (OutputBoundField::Either, Some(_)) => "max_completion_tokens",
+            (OutputBoundField::MaxTokens, _) | (OutputBoundField::Either, None) => "max_tokens",
+        };
+        let (kept, spare) = if name == "max_tokens" { (tokens, completion) } else { (completion, tokens) };
+        let Some(member) = kept.or(spare) else {
+            if let Some(bound) = bound {
+                self.insert(request, format!(",\"{name}\":{bound}"));
+            }
+            return;
+        };
+        self.cut.extend(kept.and(spare));
+        self.replace_if_other(&member.key, format!("\"{name}\""));
+        if let Some(bound) = bound {
+            self.replace_if_other(&member.value, bound.to_string());
+        }
+    }
+
+    fn replace_if_other(&mut self, at: &Range<usize>, wanted: String) {
+        if self.body.get(at.clone()) != Some(wanted.as_bytes()) {
+            self.replaced.push((at.clone(), wanted.into()));
+        }
+    }
+
+    fn apply(mut self, whole: &Bytes) -> Bytes {
+        let cuts = self.cut_ranges();
+        self.replaced.extend(cuts.into_iter().map(|range| (range, Cow::Borrowed(""))));
+        if self.replaced.is_empty() {
+            return whole.clone();
+        }
+        self.replaced.sort_by_key(|(range, _)| (range.start, range.end));
+        let added: usize = self.replaced.iter().map(|(_, new)| new.len()).sum();
+        let mut spliced = Vec::with_capacity(whole.len() + added);
+        let mut copied = 0;
+        for (range, new) in &self.replaced {
+            spliced.extend_from_slice(&whole[copied..range.start]);
+            spliced.extend_from_slice(new.as_bytes());
+            copied = range.end;
+        }
+        spliced.extend_from_slice(&whole[copied..]);
+        spliced.into()
+    }
+
+    /// The ranges to cut, each with the one comma that goes with it. Neighbours are cut as one range, for each of
+    /// them would claim the comma between them.
+    fn cut_ranges(&mut self) -> Vec<Range<usize>> {
+        self.cut.sort_by_key(|member| member.key.start);
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for member in &self.cut {
+            match ranges.last_mut() {
+                Some(last) if self.comma_after(last.end).is_some_and(|comma| self.next_token(comma + 1) == member.key.start) => {
+                    last.end = member.value.end;
+                }
+                _ => ranges.push(member.key.start..member.value.end),
+            }
+        }
+        for range in &mut ranges {
+            if let Some(comma) = self.comma_after(range.end) {
+                range.end = comma + 1;
+            } else if let Some(comma) = self.comma_before(range.start) {
+                range.start = comma;
+            }
+        }
+        ranges
+    }
+
+    fn next_token(&self, from: usize) -> usize {
+        let space = |b: &&u8| b.is_ascii_whitespace();
+        from + self.body.get(from..).unwrap_or_default().iter().take_while(space).count()
+    }
+
+    fn comma_after(&self, end: usize) -> Option<usize> {
+        let next = self.next_token(end);
+        (self.body.get(next) == Some(&b',')).then_some(next)
+    }
+
+    fn comma_before(&self, start: usize) -> Option<usize> {
+        let before = self.body.get(..start).unwrap_or_default().trim_ascii_end();
+        before.ends_with(b",").then(|| before.len() - 1)
+    }
+}
+
+/// The members of an object in their order, unread, doubles included.
+struct Entries<'b>(Vec<(&'b RawValue, &'b RawValue)>);
+
+impl<'de: 'b, 'b> Deserialize<'de> for Entries<'b> {
+    fn deserialize<D: Deserializer<'de>>(object: D) -> Result<Self, D::Error> {
+        object.deserialize_map(EntriesVisitor)
+    }
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Entries<'de>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = members.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Entries(entries))
+    }
+}

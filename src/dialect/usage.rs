@@ -1,0 +1,321 @@
+//! What a vendor reports as usage, brought into the disjoint parts that are billed.
+//!
+//! The names were collected from the vendors' answers (`prompt_tokens_details.cached_tokens`, `prompt_cache_hit_tokens`,
+//! a bare `cached_tokens`, ...). Reading is lenient: a count that is null, missing or of an odd type is no count; one
+//! that contradicts the others is clamped, so that nothing is ever billed below zero.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::catalog::capability::Quirks;
+use crate::units::{Tokens, Usage};
+
+/// The counts of one usage object, by what they mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Reported {
+    input: Option<u64>,
+    output: Option<u64>,
+    total: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    reasoning: Option<u64>,
+}
+
+impl Reported {
+    /// The parts that are billed; `None` when the object says nothing. All zeros say nothing either: some sites send
+    /// them in every chunk but the last, and no answered request costs no token.
+    pub(super) fn usage(&self, quirks: Quirks) -> Option<Usage> {
+        let (input, mut output) = self.sides()?;
+        let mut reasoning = self.reasoning.unwrap_or(0);
+        if quirks.reasoning_outside_output {
+            let unaccounted = self.total.map_or(0, |total| total.saturating_sub(input.saturating_add(output)));
+            reasoning = self.reasoning.unwrap_or(unaccounted);
+            output = output.saturating_add(reasoning);
+        }
+        let cache_read = self.cache_read.unwrap_or(0).min(input);
+        let cache_write = self.cache_write.unwrap_or(0).min(input - cache_read);
+        (input > 0 || output > 0).then_some(Usage {
+            fresh_input: Tokens::new(input - cache_read - cache_write),
+            cache_read: Tokens::new(cache_read),
+            cache_write: Tokens::new(cache_write),
+            output: Tokens::new(output),
+            reasoning: Tokens::new(reasoning.min(output)),
+        })
+    }
+
+    /// Input and output; one that is missing follows from the total.
+    fn sides(&self) -> Option<(u64, u64)> {
+        let rest = |known: u64| self.total.map_or(0, |total| total.saturating_sub(known));
+        match (self.input, self.output) {
+            (None, None) => None,
+            (Some(input), None) => Some((input, rest(input))),
+            (None, Some(output)) => Some((rest(output), output)),
+            (Some(input), Some(output)) => Some((input, output)),
+        }
+    }
+
+    fn slot(&mut self, key: Key) -> Option<&mut Option<u64>> {
+        match key {
+            Key::Input => Some(&mut self.input),
+            Key::Output => Some(&mut self.output),
+            Key::Total => Some(&mut self.total),
+            Key::CacheRead => Some(&mut self.cache_read),
+            Key::CacheWrite => Some(&mut self.cache_write),
+            Key::Reasoning => Some(&mut self.reasoning),
+            Key::Details | Key::Other => None,
+        }
+    }
+}
+
+/// Reads a usage object of any shape into a [`Reported`].
+pub(super) struct ReadUsage<'r>(pub(super) &'r mut Reported);
+
+impl<'de> DeserializeSeed<'de> for ReadUsage<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ReadUsage<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a usage object")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(key) = members.next_key_seed(ReadKey)? {
+            if key == Key::Details {
+                members.next_value_seed(ReadUsage(self.0))?;
+                continue;
+            }
+            match self.0.slot(key) {
+                // The same count may stand in two places; the larger one is what the other left out.
+                Some(slot) => *slot = (*slot).max(members.next_value_seed(Count)?),
+                None => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Input,
+    Output,
+    Total,
+    CacheRead,
+    CacheWrite,
+    Reasoning,
+    Details,
+    Other,
+}
+
+struct ReadKey;
+
+impl<'de> DeserializeSeed<'de> for ReadKey {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Key, D::Error> {
+        key.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for ReadKey {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+        Ok(match key {
+            "prompt_tokens" | "input_tokens" => Key::Input,
+            "completion_tokens" | "output_tokens" => Key::Output,
+            "total_tokens" => Key::Total,
+            "cached_tokens" | "prompt_cache_hit_tokens" | "cached_prompt_text_tokens" => Key::CacheRead,
+            "cache_write_tokens" | "cache_creation_input_tokens" => Key::CacheWrite,
+            "reasoning_tokens" => Key::Reasoning,
+            "prompt_tokens_details" | "input_tokens_details" | "completion_tokens_details" | "output_tokens_details" => {
+                Key::Details
+            }
+            _ => Key::Other,
+        })
+    }
+}
+
+/// A count, where the value is one.
+struct Count;
+
+impl<'de> DeserializeSeed<'de> for Count {
+    type Value = Option<u64>;
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<Option<u64>, D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Count {
+    type Value = Option<u64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a count")
+    }
+
+    fn visit_u64<E>(self, count: u64) -> Result<Option<u64>, E> {
+        Ok(Some(count))
+    }
+
+    fn visit_i64<E>(self, count: i64) -> Result<Option<u64>, E> {
+        Ok(Some(u64::try_from(count).unwrap_or(0)))
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, which is the clamp wanted")]
+    fn visit_f64<E>(self, count: f64) -> Result<Option<u64>, E> {
+        Ok(Some(count as u64))
+    }
+
+    fn visit_str<E>(self, count: &str) -> Result<Option<u64>, E> {
+        Ok(count.parse().ok())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Option<u64>, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<u64>, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<u64>, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Option<u64>, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const OUTSIDE: bool = true;
+    const INSIDE: bool = false;
+
+    /// `[fresh, read, write, output, reasoning]`, or `None`.
+    fn read(json: &str, reasoning_outside_output: bool) -> Option<[u64; 5]> {
+        let mut reported = Reported::default();
+        ReadUsage(&mut reported).deserialize(&mut serde_json::Deserializer::from_str(json)).unwrap();
+        let usage = reported.usage(Quirks { reasoning_outside_output, ..Quirks::default() })?;
+        Some([usage.fresh_input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning].map(Tokens::get))
+    }
+
+    #[test]
+    fn every_vendors_names_mean_the_same() {
+        for (json, expected) in [
+            (r#"{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13}"#, [9, 0, 0, 4, 0]),
+            (r#"{"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":6}}"#, [3, 6, 0, 4, 0]),
+            (
+                r#"{"prompt_tokens":9,"completion_tokens":4,"prompt_cache_hit_tokens":6,"prompt_cache_miss_tokens":3}"#,
+                [3, 6, 0, 4, 0],
+            ),
+            (r#"{"prompt_tokens":9,"completion_tokens":4,"cached_tokens":6}"#, [3, 6, 0, 4, 0]),
+            (
+                r#"{"prompt_tokens":9,"completion_tokens":4,"cached_tokens":6,"prompt_tokens_details":{"cached_tokens":0}}"#,
+                [3, 6, 0, 4, 0],
+            ),
+            (
+                r#"{"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":2,"cache_write_tokens":3}}"#,
+                [4, 2, 3, 4, 0],
+            ),
+            (
+                r#"{"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":{"cache_creation_input_tokens":3}}"#,
+                [6, 0, 3, 4, 0],
+            ),
+            (
+                r#"{"prompt_tokens":9,"completion_tokens":4,"completion_tokens_details":{"reasoning_tokens":3,"audio_tokens":0}}"#,
+                [9, 0, 0, 4, 3],
+            ),
+            (r#"{"input_tokens":9,"output_tokens":4,"input_tokens_details":null}"#, [9, 0, 0, 4, 0]),
+            (r#"{"prompt_tokens":9,"total_tokens":13}"#, [9, 0, 0, 4, 0]),
+            (r#"{"prompt_tokens":"9","completion_tokens":4.0}"#, [9, 0, 0, 4, 0]),
+        ] {
+            assert_eq!(read(json, INSIDE), Some(expected), "{json}");
+        }
+    }
+
+    #[test]
+    fn reasoning_beside_the_output_is_added() {
+        let with =
+            r#"{"prompt_tokens":9,"completion_tokens":4,"total_tokens":23,"completion_tokens_details":{"reasoning_tokens":10}}"#;
+        assert_eq!(read(with, OUTSIDE), Some([9, 0, 0, 14, 10]));
+        assert_eq!(read(with, INSIDE), Some([9, 0, 0, 4, 4]), "clamped: a part is never larger than the whole");
+        let only_total = r#"{"prompt_tokens":9,"completion_tokens":4,"total_tokens":23}"#;
+        assert_eq!(read(only_total, OUTSIDE), Some([9, 0, 0, 14, 10]));
+        assert_eq!(read(only_total, INSIDE), Some([9, 0, 0, 4, 0]));
+    }
+
+    #[test]
+    fn contradictions_are_clamped() {
+        let more_cached_than_read = r#"{"prompt_tokens":5,"completion_tokens":1,"cached_tokens":9,"cache_write_tokens":9}"#;
+        assert_eq!(read(more_cached_than_read, INSIDE), Some([0, 5, 0, 1, 0]));
+        assert_eq!(read(r#"{"prompt_tokens":-5,"completion_tokens":1}"#, INSIDE), Some([0, 0, 0, 1, 0]));
+    }
+
+    #[test]
+    fn what_says_nothing_is_no_usage() {
+        for json in
+            ["null", "{}", "7", "[]", "\"n/a\"", "true", r#"{"prompt_tokens":0,"completion_tokens":0}"#, r#"{"total_tokens":4}"#]
+        {
+            assert_eq!(read(json, INSIDE), None, "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_parts_never_exceed_the_whole(input in 0_u64..1000, output in 0_u64..1000, read_ in any::<i32>(), write in any::<i32>(), reason in 0_u64..2000, outside in any::<bool>()) {
+            let json = format!(r#"{{"prompt_tokens":{input},"completion_tokens":{output},"cached_tokens":{read_},"cache_write_tokens":{write},"reasoning_tokens":{reason}}}"#);
+            if let Some([fresh, cached, written, out, reasoning]) = read(&json, outside) {
+                prop_assert_eq!(fresh + cached + written, input);
+                prop_assert_eq!(out, if outside { output + reason } else { output });
+                prop_assert!(reasoning <= out);
+            }
+        }
+    }
+}

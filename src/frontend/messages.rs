@@ -1,0 +1,340 @@
+//! Reading `messages` and `tools`: no message is built, their texts go into the profile as they pass the reader.
+//!
+//! What a message may contain is the provider's to judge, so unknown members and parts are let through. Refused is only
+//! what would make the profile or the needs wrong: a message that is no object, a content of another type.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::json::{EveryText, TOO_DEEP, nests_deeper, raw_value, span_in};
+use crate::canonical::TextProfile;
+
+/// What was found in the conversation so far.
+#[derive(Debug, Default)]
+pub(super) struct Conversation<'b> {
+    body: &'b str,
+    pub(super) profile: TextProfile,
+    pub(super) messages: u32,
+    pub(super) tools: u32,
+    pub(super) images: u32,
+    pub(super) audios: u32,
+    pub(super) files: u32,
+    /// Each value `"developer"` of a role, quotes included.
+    pub(super) developer_roles: Vec<Range<usize>>,
+    /// What is being read, to name it when it is wrong.
+    reading: Reading,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum Reading {
+    #[default]
+    Nothing,
+    Member(&'static str),
+    Message(u32, &'static str),
+    Tool(u32),
+}
+
+impl<'b> Conversation<'b> {
+    pub(super) fn of(body: &'b str) -> Self {
+        Self { body, ..Self::default() }
+    }
+
+    /// The path of what was being read when the reader stopped.
+    pub(super) fn param(&self) -> Option<String> {
+        match self.reading {
+            Reading::Nothing => None,
+            Reading::Member(name) => Some(name.to_owned()),
+            Reading::Message(index, member) => Some(format!("messages[{index}]{member}")),
+            Reading::Tool(index) => Some(format!("tools[{index}]")),
+        }
+    }
+
+    /// The array itself was read to its end: what is wrong now is wrong elsewhere.
+    fn done(&mut self) {
+        self.reading = Reading::Nothing;
+    }
+
+    fn texts(&mut self) -> EveryText<'_> {
+        EveryText { profile: &mut self.profile, depth: 0 }
+    }
+
+    fn note_role(&mut self, role: &str) {
+        let developer = role == "\"developer\""
+            || role.contains('\\') && serde_json::from_str::<String>(role).is_ok_and(|r| r == "developer");
+        if developer {
+            self.developer_roles.push(span_in(self.body, role));
+        }
+    }
+
+    fn note_part(&mut self, medium: Medium) {
+        match medium {
+            Medium::Text => {}
+            Medium::Image => self.images += 1,
+            Medium::Audio => self.audios += 1,
+            Medium::File => self.files += 1,
+        }
+    }
+}
+
+/// Reads the value of `messages`.
+pub(super) struct Messages<'c, 'b>(pub(super) &'c mut Conversation<'b>);
+
+impl<'de> DeserializeSeed<'de> for Messages<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        self.0.reading = Reading::Member("messages");
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Messages<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`messages` to be an array of messages")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.0.done();
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut messages: A) -> Result<(), A::Error> {
+        loop {
+            self.0.reading = Reading::Message(self.0.messages, "");
+            if messages.next_element_seed(Message(self.0))?.is_none() {
+                break;
+            }
+            self.0.messages += 1;
+        }
+        self.0.done();
+        Ok(())
+    }
+}
+
+/// Reads the value of `tools` (or of `functions`, its forerunner).
+pub(super) struct Tools<'c, 'b>(pub(super) &'c mut Conversation<'b>);
+
+impl<'de> DeserializeSeed<'de> for Tools<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        self.0.reading = Reading::Member("tools");
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tools<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`tools` to be an array of tools")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.0.done();
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut tools: A) -> Result<(), A::Error> {
+        let conversation = self.0;
+        conversation.reading = Reading::Tool(conversation.tools);
+        while let Some(tool) = tools.next_element::<&RawValue>()? {
+            if nests_deeper(tool.get()) {
+                return Err(A::Error::custom(TOO_DEEP));
+            }
+            if !tool.get().starts_with('{') {
+                return Err(A::Error::custom("each tool must be an object"));
+            }
+            conversation.profile.add(tool.get());
+            conversation.profile.end_text();
+            conversation.tools += 1;
+            conversation.reading = Reading::Tool(conversation.tools);
+        }
+        conversation.done();
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum MessageKey {
+    Role,
+    Content,
+    Name,
+    ToolCalls,
+    FunctionCall,
+    ReasoningContent,
+    Reasoning,
+    Refusal,
+    #[serde(other)]
+    Other,
+}
+
+struct Message<'c, 'b>(&'c mut Conversation<'b>);
+
+impl Message<'_, '_> {
+    fn reading(&mut self, member: &'static str) -> &mut Self {
+        self.0.reading = Reading::Message(self.0.messages, member);
+        self
+    }
+
+    fn read<'de, A: MapAccess<'de>>(&mut self, key: &MessageKey, members: &mut A) -> Result<(), A::Error> {
+        match key {
+            MessageKey::Role => {
+                let role = members.next_value::<&RawValue>()?.get();
+                if !role.starts_with('"') {
+                    self.reading(".role");
+                    return Err(A::Error::custom("a message's `role` must be a string"));
+                }
+                self.0.note_role(role);
+                Ok(())
+            }
+            MessageKey::Content => members.next_value_seed(Content(self.reading(".content").0)),
+            MessageKey::ToolCalls => members.next_value_seed(self.reading(".tool_calls").0.texts()),
+            MessageKey::FunctionCall => members.next_value_seed(self.reading(".function_call").0.texts()),
+            MessageKey::Name | MessageKey::ReasoningContent | MessageKey::Reasoning | MessageKey::Refusal => {
+                members.next_value_seed(self.reading("").0.texts())
+            }
+            MessageKey::Other => raw_value(members).map(|_| ()),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Message<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Message<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("each message to be an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
+        while let Some(key) = members.next_key::<MessageKey>()? {
+            self.read(&key, &mut members)?;
+            self.reading("");
+        }
+        Ok(())
+    }
+}
+
+struct Content<'c, 'b>(&'c mut Conversation<'b>);
+
+impl<'de> DeserializeSeed<'de> for Content<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Content<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`content` to be a string, an array of parts or null")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.0.profile.add(text);
+        self.0.profile.end_text();
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<(), A::Error> {
+        while parts.next_element_seed(Part(self.0))?.is_some() {}
+        Ok(())
+    }
+}
+
+/// What a content part is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Medium {
+    #[default]
+    Text,
+    Image,
+    Audio,
+    File,
+}
+
+impl Medium {
+    /// By the part's `type`, quotes included.
+    fn of_type(word: &str) -> Medium {
+        match word {
+            "\"image_url\"" | "\"input_image\"" | "\"image\"" => Medium::Image,
+            "\"input_audio\"" | "\"audio_url\"" => Medium::Audio,
+            "\"file\"" | "\"input_file\"" | "\"file_url\"" => Medium::File,
+            _ => Medium::Text,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum PartKey {
+    Type,
+    Text,
+    Refusal,
+    Thinking,
+    ImageUrl,
+    InputAudio,
+    File,
+    #[serde(other)]
+    Other,
+}
+
+struct Part<'c, 'b>(&'c mut Conversation<'b>);
+
+impl<'de> DeserializeSeed<'de> for Part<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Part<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("each content part to be an object")
+    }
+
+    /// Parts may come in any order of members, so what carries the medium counts as much as what names it.
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let (mut named, mut carried) = (Medium::Text, Medium::Text);
+        while let Some(key) = members.next_key::<PartKey>()? {
+            match key {
+                PartKey::Type => named = Medium::of_type(raw_value(&mut members)?),
+                PartKey::Text | PartKey::Refusal | PartKey::Thinking => members.next_value_seed(self.0.texts())?,
+                PartKey::ImageUrl | PartKey::InputAudio | PartKey::File | PartKey::Other => {
+                    raw_value(&mut members)?;
+                    carried = match key {
+                        PartKey::ImageUrl => Medium::Image,
+                        PartKey::InputAudio => Medium::Audio,
+                        PartKey::File => Medium::File,
+                        _ => carried,
+                    };
+                }
+            }
+        }
+        self.0.note_part(if named == Medium::Text { carried } else { named });
+        Ok(())
+    }
+}

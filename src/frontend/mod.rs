@@ -1,0 +1,15 @@
+//! What clients speak: bytes in, a canonical request out, and the gateway's own answers (errors, model lists) in the
+//! client's words.
+//!
+//! A frontend is a pure codec: it opens no socket and never sees a dialect. Answers of a backend that speaks the same
+//! dialect do not come through here; they pass as they are.
+
+pub mod errors;
+mod json;
+mod messages;
+pub mod models;
+pub mod openai_chat;
+pub mod wishes;
+
+pub use errors::{BadRequest, ClientError, ErrorKind, Position};
+pub use openai_chat::parse;

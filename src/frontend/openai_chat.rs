@@ -1,0 +1,467 @@
+//! Reading a chat completion request in one borrowed pass over the client's bytes.
+//!
+//! Members of the top-level object are kept as slices of the body, so that where they stand is known to the splice;
+//! only `messages` and `tools` are walked, to profile their text. Unknown members are not looked at. Names that decide
+//! money or routing must not stand twice (parsers disagree on which one counts) nor in another case (some parsers do
+//! not mind the case, so a second model could be smuggled past the gateway).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde::de::{Deserializer as _, Error, MapAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+use super::errors::{BadRequest, Position};
+use super::json::{TOO_DEEP, nests_deeper, span_in};
+use super::messages::{Conversation, Messages, Tools};
+use super::wishes;
+use crate::canonical::request::Member;
+use crate::canonical::{Feature, Features, Members, ReasoningWish, Request, TextProfile, Wishes};
+use crate::units::Tokens;
+
+const MAX_MODEL_BYTES: usize = 256;
+const MAX_CHOICES: u64 = 128;
+
+/// The top-level members that the gateway acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+enum Name {
+    Model,
+    Messages,
+    Stream,
+    StreamOptions,
+    MaxTokens,
+    MaxCompletionTokens,
+    N,
+    Tools,
+    ToolChoice,
+    Functions,
+    FunctionCall,
+    ResponseFormat,
+    Logprobs,
+    TopLogprobs,
+    Modalities,
+    ReasoningEffort,
+    Reasoning,
+    Thinking,
+    EnableThinking,
+    ChatTemplateKwargs,
+    Tokenbroker,
+}
+
+/// Each name as a key of the body, in the order of [`Name`].
+const NAMES: [(Name, &str); 21] = [
+    (Name::Model, "model"),
+    (Name::Messages, "messages"),
+    (Name::Stream, "stream"),
+    (Name::StreamOptions, "stream_options"),
+    (Name::MaxTokens, "max_tokens"),
+    (Name::MaxCompletionTokens, "max_completion_tokens"),
+    (Name::N, "n"),
+    (Name::Tools, "tools"),
+    (Name::ToolChoice, "tool_choice"),
+    (Name::Functions, "functions"),
+    (Name::FunctionCall, "function_call"),
+    (Name::ResponseFormat, "response_format"),
+    (Name::Logprobs, "logprobs"),
+    (Name::TopLogprobs, "top_logprobs"),
+    (Name::Modalities, "modalities"),
+    (Name::ReasoningEffort, "reasoning_effort"),
+    (Name::Reasoning, "reasoning"),
+    (Name::Thinking, "thinking"),
+    (Name::EnableThinking, "enable_thinking"),
+    (Name::ChatTemplateKwargs, "chat_template_kwargs"),
+    (Name::Tokenbroker, "tokenbroker"),
+];
+
+impl Name {
+    fn word(self) -> &'static str {
+        NAMES[self as usize].1
+    }
+}
+
+/// Reads a request and keeps its bytes.
+///
+/// # Errors
+/// When it is not valid JSON, not an object, nests too deep, or when a member that the gateway acts on is missing,
+/// doubled or of a wrong type. What only the provider can judge is let through.
+pub fn parse(body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
+    let mut wishes = Wishes::default();
+    wishes::from_headers(headers, &mut wishes)?;
+    let (request, members) = read(&body, wishes)?;
+    Ok(Request { body, members, ..request })
+}
+
+/// Everything but the bytes themselves.
+fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
+    let text = std::str::from_utf8(body).map_err(|e| not_utf8(body, e.valid_up_to()))?;
+    let top = TopLevel::read(text)?;
+    if let Some(value) = top.value(Name::Tokenbroker) {
+        wishes::from_body(value, &mut wishes).map_err(|bad| top.place(bad, value))?;
+    }
+    let members = top.members()?;
+    let stream = top.flag(Name::Stream)?.unwrap_or(false);
+    let choices = top.whole(Name::N, 1, MAX_CHOICES)?.unwrap_or(1);
+    let format = top.response_format()?;
+    let request = Request {
+        body: Bytes::new(),
+        members: Members::default(),
+        model: top.model()?.into_owned(),
+        stream,
+        wants_usage_frame: top.include_usage()? && stream,
+        output_bound: top.output_bound()?,
+        choices: u32::try_from(choices).unwrap_or(u32::MAX),
+        features: top.features(choices, format.as_ref())?,
+        reasoning: top.reasoning()?,
+        text: top.profile(format.as_ref()),
+        messages: top.conversation.messages,
+        tools: top.conversation.tools,
+        images: top.conversation.images,
+        wishes,
+    };
+    Ok((request, Members { developer_roles: top.conversation.developer_roles, ..members }))
+}
+
+fn not_utf8(body: &[u8], offset: usize) -> BadRequest {
+    let message = "the body is not valid UTF-8".to_owned();
+    BadRequest { message, param: None, code: "invalid_json", position: Some(Position::at(body, offset)) }
+}
+
+/// The members found, as slices of the body.
+struct TopLevel<'b> {
+    body: &'b str,
+    /// Key and value of each known member, quotes included; the values of `messages`, `tools` and `functions` are
+    /// walked instead of kept.
+    slots: [Option<(&'b str, &'b str)>; NAMES.len()],
+    conversation: Conversation<'b>,
+    /// What is wrong, where it has to be said better than the JSON reader can.
+    wrong: Option<BadRequest>,
+}
+
+impl<'b> TopLevel<'b> {
+    fn read(body: &'b str) -> Result<Self, BadRequest> {
+        let mut top = Self { body, slots: [None; NAMES.len()], conversation: Conversation::of(body), wrong: None };
+        let mut reader = serde_json::Deserializer::from_str(body);
+        let outcome = reader.deserialize_map(Walk(&mut top)).and_then(|()| reader.end());
+        match outcome {
+            Err(error) => Err(top.explain(&error)),
+            Ok(()) => Ok(top),
+        }
+    }
+
+    /// Turns the JSON reader's complaint into ours.
+    fn explain(&mut self, error: &serde_json::Error) -> BadRequest {
+        let position = Position::of_line(self.body.as_bytes(), error.line(), error.column());
+        if let Some(wrong) = self.wrong.take() {
+            return wrong.at(position);
+        }
+        let full = error.to_string();
+        let said = full.rsplit_once(" at line ").map_or(full.as_str(), |(said, _)| said);
+        let param = self.conversation.param();
+        let (code, message) = match error.classify() {
+            Category::Data if said.contains(TOO_DEEP) => ("nesting_too_deep", said.to_owned()),
+            Category::Data => ("invalid_type", said.to_owned()),
+            _ if said.contains("recursion limit") => ("nesting_too_deep", TOO_DEEP.to_owned()),
+            Category::Syntax | Category::Eof | Category::Io => ("invalid_json", format!("the body is not valid JSON: {said}")),
+        };
+        let param = if code == "invalid_json" { None } else { param };
+        BadRequest { message, param, code, position: Some(position) }
+    }
+
+    /// The raw value of a member; null counts as absent.
+    fn value(&self, name: Name) -> Option<&'b str> {
+        self.slots[name as usize].map(|(_, value)| value).filter(|value| *value != "null")
+    }
+
+    fn place(&self, bad: BadRequest, value: &str) -> BadRequest {
+        bad.at(Position::at(self.body.as_bytes(), span_in(self.body, value).start))
+    }
+
+    fn wrong_type(&self, name: Name, value: &str, accepted: &str) -> BadRequest {
+        let word = name.word();
+        self.place(BadRequest::new("invalid_type", word, format!("`{word}` must be {accepted}")), value)
+    }
+
+    fn model(&self) -> Result<Cow<'b, str>, BadRequest> {
+        let missing =
+            || BadRequest::new("missing_required_parameter", "model", "`model` must be given: a model's name, or `auto`");
+        let raw = self.value(Name::Model).ok_or_else(missing)?;
+        let model = string(raw).ok_or_else(|| self.wrong_type(Name::Model, raw, "a string"))?;
+        if model.trim().is_empty() || model.len() > MAX_MODEL_BYTES || model.contains(char::is_control) {
+            let message = format!("`model` must have 1 to {MAX_MODEL_BYTES} bytes and no control characters");
+            return Err(self.place(BadRequest::new("invalid_value", "model", message), raw));
+        }
+        Ok(model)
+    }
+
+    fn flag(&self, name: Name) -> Result<Option<bool>, BadRequest> {
+        match self.value(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(other) => Err(self.wrong_type(name, other, "true or false")),
+        }
+    }
+
+    fn whole(&self, name: Name, least: u64, most: u64) -> Result<Option<u64>, BadRequest> {
+        let Some(raw) = self.value(name) else {
+            return Ok(None);
+        };
+        let number = raw.parse::<u64>().ok();
+        match number.filter(|n| (least..=most).contains(n)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.wrong_type(name, raw, &format!("a whole number from {least} to {most}"))),
+        }
+    }
+
+    /// Both members may be given (SDKs that serve old and new servers do): the smaller one binds.
+    fn output_bound(&self) -> Result<Option<Tokens>, BadRequest> {
+        let most = u64::from(u32::MAX);
+        let bounds = [self.whole(Name::MaxTokens, 1, most)?, self.whole(Name::MaxCompletionTokens, 1, most)?];
+        Ok(bounds.into_iter().flatten().min().map(Tokens::new))
+    }
+
+    fn include_usage(&self) -> Result<bool, BadRequest> {
+        #[derive(Deserialize)]
+        struct StreamOptions {
+            include_usage: Option<bool>,
+        }
+        let options: Option<StreamOptions> = self.object(Name::StreamOptions, "an object with `include_usage` true or false")?;
+        Ok(options.and_then(|o| o.include_usage).unwrap_or(false))
+    }
+
+    /// A small object read into a type of its own.
+    fn object<T: Deserialize<'b>>(&self, name: Name, accepted: &str) -> Result<Option<T>, BadRequest> {
+        let Some(raw) = self.value(name) else {
+            return Ok(None);
+        };
+        if !raw.starts_with('{') {
+            return Err(self.wrong_type(name, raw, accepted));
+        }
+        serde_json::from_str(raw).map(Some).map_err(|_| self.wrong_type(name, raw, accepted))
+    }
+
+    fn features(&self, choices: u64, format: Option<&ResponseFormat<'_>>) -> Result<Features, BadRequest> {
+        let wanted = [
+            (Feature::Tools, self.conversation.tools > 0),
+            (Feature::ForcedTool, self.forces_tool()?),
+            (Feature::JsonSchema, format.is_some_and(|f| f.kind == "json_schema")),
+            (Feature::JsonObject, format.is_some_and(|f| f.kind == "json_object")),
+            (Feature::Logprobs, self.wants_logprobs()?),
+            (Feature::ManyChoices, choices > 1),
+            (Feature::ImageInput, self.conversation.images > 0),
+            (Feature::AudioInput, self.conversation.audios > 0),
+            (Feature::FileInput, self.conversation.files > 0),
+            (Feature::AudioOutput, self.wants_audio()?),
+        ];
+        Ok(wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(feature, _)| feature).collect())
+    }
+
+    fn response_format(&self) -> Result<Option<ResponseFormat<'b>>, BadRequest> {
+        self.object(Name::ResponseFormat, "an object with a `type`")
+    }
+
+    fn forces_tool(&self) -> Result<bool, BadRequest> {
+        if self.value(Name::FunctionCall).is_some_and(|call| call.starts_with('{')) {
+            return Ok(true);
+        }
+        match self.value(Name::ToolChoice) {
+            None => Ok(false),
+            Some(word) if word.starts_with('"') => Ok(matches!(word, "\"required\"" | "\"any\"")),
+            Some(_) => {
+                let choice: Option<ToolChoice<'_>> = self.object(Name::ToolChoice, "a string or an object with a `type`")?;
+                Ok(choice.is_some_and(|c| c.forces()))
+            }
+        }
+    }
+
+    fn wants_logprobs(&self) -> Result<bool, BadRequest> {
+        let top = self.whole(Name::TopLogprobs, 0, 1000)?.unwrap_or(0);
+        Ok(self.flag(Name::Logprobs)?.unwrap_or(false) || top > 0)
+    }
+
+    fn wants_audio(&self) -> Result<bool, BadRequest> {
+        let Some(raw) = self.value(Name::Modalities) else {
+            return Ok(false);
+        };
+        let wrong = |_| self.wrong_type(Name::Modalities, raw, "an array of strings");
+        let modalities: Vec<Cow<'_, str>> = serde_json::from_str(raw).map_err(wrong)?;
+        Ok(modalities.iter().any(|m| m == "audio"))
+    }
+
+    /// Any member that says "off" settles it: a model that cannot stop thinking would then be wrong.
+    fn reasoning(&self) -> Result<ReasoningWish, BadRequest> {
+        #[derive(Deserialize)]
+        struct Thinking<'b> {
+            #[serde(borrow, rename = "type")]
+            kind: Option<Cow<'b, str>>,
+            #[serde(borrow)]
+            effort: Option<Cow<'b, str>>,
+            enabled: Option<bool>,
+        }
+        #[derive(Deserialize)]
+        struct TemplateArguments {
+            enable_thinking: Option<bool>,
+        }
+        let mut said = Vec::new();
+        if let Some(raw) = self.value(Name::ReasoningEffort) {
+            let effort = string(raw).ok_or_else(|| self.wrong_type(Name::ReasoningEffort, raw, "a string"))?;
+            said.push(effort != "none");
+        }
+        said.extend(self.flag(Name::EnableThinking)?);
+        for name in [Name::Thinking, Name::Reasoning] {
+            let Some(thinking) = self.object::<Thinking<'_>>(name, "an object that says how to think")? else {
+                continue;
+            };
+            said.extend(thinking.kind.map(|kind| kind != "disabled"));
+            said.extend(thinking.effort.map(|effort| effort != "none"));
+            said.extend(thinking.enabled);
+        }
+        // A template's arguments are a server's own: what does not read as the switch we know says nothing to us.
+        let template = self.value(Name::ChatTemplateKwargs).and_then(|raw| serde_json::from_str::<TemplateArguments>(raw).ok());
+        said.extend(template.and_then(|t| t.enable_thinking));
+        Ok(match (said.is_empty(), said.contains(&false)) {
+            (true, _) => ReasoningWish::Unsaid,
+            (false, true) => ReasoningWish::Off,
+            (false, false) => ReasoningWish::On,
+        })
+    }
+
+    /// The profile of the prompt; a schema for the answer is part of it.
+    fn profile(&self, format: Option<&ResponseFormat<'_>>) -> TextProfile {
+        let mut profile = self.conversation.profile;
+        if let Some(schema) = format.and_then(|format| format.json_schema) {
+            profile.add(schema.get());
+            profile.end_text();
+        }
+        profile
+    }
+
+    fn members(&self) -> Result<Members, BadRequest> {
+        if self.slots[Name::Messages as usize].is_none() {
+            let message = "`messages` must be given: an array of at least one message";
+            return Err(BadRequest::new("missing_required_parameter", "messages", message));
+        }
+        if self.conversation.messages == 0 {
+            let message = "`messages` must have at least one message";
+            return Err(BadRequest::new("invalid_value", "messages", message));
+        }
+        Ok(Members {
+            model: self.member(Name::Model).map(|m| m.value).unwrap_or_default(),
+            wishes: self.member(Name::Tokenbroker),
+            stream_options: self.member(Name::StreamOptions),
+            max_tokens: self.member(Name::MaxTokens),
+            max_completion_tokens: self.member(Name::MaxCompletionTokens),
+            developer_roles: Vec::new(),
+        })
+    }
+
+    /// Where a member stands; one that is null stands there all the same.
+    fn member(&self, name: Name) -> Option<Member> {
+        self.slots[name as usize].map(|(key, value)| Member { key: span_in(self.body, key), value: span_in(self.body, value) })
+    }
+}
+
+#[derive(Deserialize)]
+struct ResponseFormat<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+    #[serde(borrow)]
+    json_schema: Option<&'b RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ToolChoice<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+    #[serde(borrow)]
+    allowed_tools: Option<AllowedTools<'b>>,
+}
+
+#[derive(Deserialize)]
+struct AllowedTools<'b> {
+    #[serde(borrow)]
+    mode: Cow<'b, str>,
+}
+
+impl ToolChoice<'_> {
+    fn forces(&self) -> bool {
+        match self.kind.as_ref() {
+            "auto" | "none" => false,
+            "allowed_tools" => self.allowed_tools.as_ref().is_some_and(|a| a.mode == "required"),
+            _ => true,
+        }
+    }
+}
+
+/// The text of a raw JSON string.
+fn string(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(inner.into()) }
+}
+
+/// Walks the members of the top-level object.
+struct Walk<'t, 'b>(&'t mut TopLevel<'b>);
+
+impl<'b> Walk<'_, 'b> {
+    /// What a key stands for; `None` for a member that only passes.
+    fn name(&mut self, key: &'b str) -> Result<Option<Name>, BadRequest> {
+        let word = string(key).unwrap_or_default();
+        if let Some((name, _)) = NAMES.into_iter().find(|(_, known)| *known == word) {
+            return match self.0.slots[name as usize] {
+                None => Ok(Some(name)),
+                Some(_) => Err(self.refuse(key, "duplicate_parameter", &word, "stands twice")),
+            };
+        }
+        if NAMES.iter().any(|(_, known)| known.eq_ignore_ascii_case(&word)) {
+            return Err(self.refuse(key, "unknown_parameter", &word, "must be written in lower case"));
+        }
+        Ok(None)
+    }
+
+    fn refuse(&self, key: &str, code: &'static str, word: &str, what: &str) -> BadRequest {
+        self.0.place(BadRequest::new(code, word, format!("`{word}` {what}")), key)
+    }
+
+    fn read<A: MapAccess<'b>>(&mut self, name: Option<Name>, key: &'b str, members: &mut A) -> Result<(), A::Error> {
+        let conversation = &mut self.0.conversation;
+        let value = match name {
+            Some(Name::Messages) => members.next_value_seed(Messages(conversation)).map(|()| "")?,
+            Some(Name::Tools | Name::Functions) => members.next_value_seed(Tools(conversation)).map(|()| "")?,
+            _ => members.next_value::<&RawValue>()?.get(),
+        };
+        if nests_deeper(value) {
+            self.0.wrong = Some(self.refuse(value, "nesting_too_deep", &string(key).unwrap_or_default(), "nests too deep"));
+            return Err(A::Error::custom(TOO_DEEP));
+        }
+        if let Some(name) = name {
+            self.0.slots[name as usize] = Some((key, value));
+        }
+        Ok(())
+    }
+}
+
+impl<'b> Visitor<'b> for Walk<'_, 'b> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the body to be a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'b>>(mut self, mut members: A) -> Result<(), A::Error> {
+        while let Some(key) = members.next_key::<&RawValue>()? {
+            match self.name(key.get()) {
+                Ok(name) => self.read(name, key.get(), &mut members)?,
+                Err(wrong) => {
+                    self.0.wrong = Some(wrong);
+                    return Err(A::Error::custom("refused"));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! The ledger as the rest of the gateway holds it: opened once, cheap to clone, closed at the end.
+//!
+//! Three threads stand behind it (journal, bookkeeper, housekeeping), each ended by the one before it, so that a stop
+//! writes what is queued, then folds what is written, then syncs. They hold the lock of the data directory between them.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::disk::{Disk, FileDisk};
+use super::entry::{RequestOpened, clip};
+use super::folding::{Bookkeeper, FoldQueue};
+use super::health::{Health, Unwritable, lock};
+use super::housekeeping::{Housekeeping, SegmentFiles};
+use super::journal::{Journal, Writer};
+use super::recovery::{self, RecoveryReport};
+use super::sqlite::SqliteStore;
+use super::store::{Store, StoreError};
+use super::tab::Tab;
+use crate::clock::SharedClock;
+
+/// When the journal is synced against a loss of power. A killed process loses nothing either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncPolicy {
+    /// Once a second: a loss of power costs at most that window.
+    #[default]
+    Second,
+    /// Before anybody is told that a record is written.
+    Always,
+}
+
+/// How the books are kept.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The data directory; made where it is absent, used by one gateway at a time.
+    pub folder: PathBuf,
+    pub sync: SyncPolicy,
+    /// The size of one journal segment; two are always set aside.
+    pub segment_bytes: u64,
+    /// New requests are refused while more than this waits to be written.
+    pub queue_bytes: usize,
+    /// New requests are refused while more closed requests than this wait for the store.
+    pub backlog_cap: usize,
+    /// A journal write that takes longer turns the books red.
+    pub stuck_after: Duration,
+    /// How often a failed write is tried again, and how often the housekeeping runs.
+    pub retry_every: Duration,
+}
+
+impl Settings {
+    /// The defaults, in a data directory.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            sync: SyncPolicy::default(),
+            segment_bytes: 16 * 1024 * 1024,
+            queue_bytes: 4 * 1024 * 1024,
+            backlog_cap: 50_000,
+            stuck_after: Duration::from_secs(2),
+            retry_every: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Why the books could not be opened or written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    #[error("{} is in use by another gateway: give each its own data directory", .folder.display())]
+    Locked { folder: PathBuf },
+    #[error("{} cannot be used", .path.display())]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: Arc<io::Error>,
+    },
+    #[error("{} was written by a newer version (journal format {version}): run that version", .file.display())]
+    NewerJournal { file: PathBuf, version: u32 },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Unwritable(#[from] Unwritable),
+    #[error("the books are closed")]
+    Closed,
+}
+
+impl LedgerError {
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        |source| Self::Io { path: path.to_owned(), source: Arc::new(source) }
+    }
+}
+
+/// Told how the books are doing; must return at once.
+pub trait Observer: Send + Sync + 'static {
+    /// A batch of records was written to the journal; its oldest had waited this long.
+    fn journaled(&self, _records: usize, _waited: Duration) {}
+
+    /// A transaction added this many rows to the store and took this long.
+    fn committed(&self, _rows: usize, _took: Duration) {}
+}
+
+/// Nobody looks.
+impl Observer for () {}
+
+/// How the books are doing now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gauges {
+    pub open_requests: usize,
+    /// Bytes that wait to be written to the journal.
+    pub queued_bytes: usize,
+    /// Closed requests that are not in the store yet.
+    pub backlog: u64,
+    pub segments: usize,
+    pub writable: bool,
+}
+
+/// The books, open.
+#[derive(Clone)]
+pub struct Ledger {
+    core: Arc<Core>,
+}
+
+struct Core {
+    journal: Arc<Journal>,
+    folding: Arc<FoldQueue>,
+    housekeeping: Arc<Housekeeping>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Core {
+    fn writer(&self, observer: Arc<dyn Observer>, sync: SyncPolicy, retry_every: Duration) -> Writer {
+        Writer {
+            journal: Arc::clone(&self.journal),
+            housekeeping: Arc::clone(&self.housekeeping),
+            folding: Arc::clone(&self.folding),
+            observer,
+            sync,
+            retry_every,
+            current: None,
+        }
+    }
+
+    fn bookkeeper(&self, store: Box<dyn Store>, observer: Arc<dyn Observer>, retry_every: Duration) -> Bookkeeper {
+        Bookkeeper {
+            queue: Arc::clone(&self.folding),
+            store,
+            housekeeping: Arc::clone(&self.housekeeping),
+            observer,
+            retry_every,
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.journal.stop();
+    }
+}
+
+impl Ledger {
+    /// Opens the books of a data directory: locks it, opens the store, and books what the journal still holds.
+    pub fn open(settings: Settings, clock: SharedClock) -> Result<(Self, RecoveryReport), LedgerError> {
+        Self::open_with(settings, clock, Arc::new(FileDisk), Arc::new(()))
+    }
+
+    /// The same on a given disk and watched by an observer.
+    pub fn open_with(
+        settings: Settings,
+        clock: SharedClock,
+        disk: Arc<dyn Disk>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<(Self, RecoveryReport), LedgerError> {
+        let Settings { folder, sync, segment_bytes, queue_bytes, backlog_cap, stuck_after, retry_every } = settings;
+        std::fs::create_dir_all(&folder).map_err(LedgerError::io(&folder))?;
+        let held = Arc::new(lock_folder(&folder)?);
+        let mut store = SqliteStore::open(&folder)?;
+        let mut upkeep = store.upkeep()?;
+        let (report, next) = recovery::run(&folder, disk.as_ref(), &mut store, upkeep.as_mut())?;
+
+        let health = Arc::new(Health::new(Arc::clone(&clock), stuck_after, retry_every));
+        let files = SegmentFiles { folder: folder.clone(), disk, bytes: segment_bytes };
+        let housekeeping = Arc::new(Housekeeping::new(files, next, retry_every, Arc::clone(&health)));
+        housekeeping.provide_spare();
+        let folding = Arc::new(FoldQueue::new(backlog_cap, Arc::clone(&health), Arc::clone(&clock)));
+        let journal = Arc::new(Journal::new(queue_bytes, health, clock));
+        let core = Core { journal, folding, housekeeping, threads: Mutex::default() };
+        let writer = core.writer(Arc::clone(&observer), sync, retry_every);
+        let bookkeeper = core.bookkeeper(Box::new(store), observer, retry_every);
+        let housekeeping = Arc::clone(&core.housekeeping);
+        let threads = [
+            spawn("journal", &held, move || writer.run()),
+            spawn("bookkeeper", &held, move || bookkeeper.run()),
+            spawn("housekeeping", &held, move || housekeeping.run(upkeep)),
+        ];
+        *lock(&core.threads) = threads.into_iter().collect::<io::Result<_>>().map_err(LedgerError::io(&folder))?;
+        Ok((Self { core: Arc::new(core) }, report))
+    }
+
+    /// Whether new requests may be taken on.
+    pub fn writable(&self) -> Result<(), Unwritable> {
+        self.core.journal.health.writable()
+    }
+
+    /// Opens a request's page. Queues its record and returns at once; [`Tab::journaled`] says when it is written.
+    pub fn begin(&self, mut opened: RequestOpened) -> Result<Tab, Unwritable> {
+        self.writable()?;
+        if !self.core.journal.room() {
+            return Err(self.core.journal.health.unwritable("too much waits to be written"));
+        }
+        clip(&mut opened.requested_model, 256);
+        for text in [&mut opened.client_request_id, &mut opened.session].into_iter().flatten() {
+            clip(text, 128);
+        }
+        Ok(Tab::open(&self.core.journal, opened))
+    }
+
+    /// How many records were queued so far.
+    #[cfg(test)]
+    pub(super) fn records(&self) -> u64 {
+        self.core.journal.last()
+    }
+
+    /// How many records are in the journal.
+    #[cfg(test)]
+    pub(super) fn journaled_records(&self) -> u64 {
+        (0..=self.records()).rev().find(|number| self.core.journal.is_journaled(*number)).unwrap_or(0)
+    }
+
+    /// Returns when everything that was closed before this call is in the store.
+    pub async fn flush(&self) -> Result<(), LedgerError> {
+        let core = &self.core;
+        core.journal.journaled(core.journal.last()).await?;
+        core.folding.folded().await
+    }
+
+    /// Flushes, stops the threads and frees the data directory. What is still open is booked as lost at the next start.
+    pub async fn close(self) -> Result<(), LedgerError> {
+        let flushed = self.flush().await;
+        self.core.journal.stop();
+        let threads = std::mem::take(&mut *lock(&self.core.threads));
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
+        match joined.await {
+            Ok(true) => flushed,
+            _ => Err(LedgerError::Closed),
+        }
+    }
+
+    pub fn gauges(&self) -> Gauges {
+        let core = &self.core;
+        let (open_requests, queued_bytes) = core.journal.depth();
+        let (backlog, segments) = (core.folding.backlog(), core.housekeeping.segments());
+        Gauges { open_requests, queued_bytes, backlog, segments, writable: self.writable().is_ok() }
+    }
+}
+
+/// Takes the data directory for this process; the lock goes with the file handle, so a killed gateway leaves none.
+fn lock_folder(folder: &Path) -> Result<File, LedgerError> {
+    let path = folder.join("ledger.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(LedgerError::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LedgerError::Locked { folder: folder.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(LedgerError::io(&path)(error)),
+    }
+}
+
+/// A thread of the books, which holds the data directory until it ends.
+fn spawn(name: &str, held: &Arc<File>, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let held = Arc::clone(held);
+    std::thread::Builder::new().name(format!("ledger-{name}")).spawn(move || {
+        run();
+        drop(held);
+    })
+}

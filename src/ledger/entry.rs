@@ -1,0 +1,336 @@
+//! What the books hold, as plain values: a request, its attempts, how each began and how each ended. No I/O; how these
+//! become bytes says `codec`, how they become rows says `sqlite`.
+//!
+//! Prices and exchange rate travel together as [`Terms`], checked once when they are made, so that no later stage can
+//! find an amount it cannot convert.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::units::{Amount, BackendId, ExchangeRate, KeyName, Provenance, RequestId, Tariff, Tokens, Usage, Usd};
+
+/// How many output tokens may have passed to a client beyond the last checkpoint that is in the journal. The stream
+/// waits for the journal before it gets further ahead; see `OpenAttempt::progress`.
+pub const LEAD_TOKENS: u64 = 256;
+
+/// How many output tokens a provider may have made (and will bill) that had not yet reached us.
+pub const IN_FLIGHT_TOKENS: u64 = 256;
+
+/// What an answer cut by a kill is booked above its last checkpoint, so that truth ≤ booked ≤ truth + margin.
+pub const MARGIN_TOKENS: u64 = LEAD_TOKENS + IN_FLIGHT_TOKENS;
+
+/// At what prices an attempt is settled, and how its cost becomes dollars. Made only of parts in one currency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    tariff: Tariff,
+    exchange_rate: ExchangeRate,
+    rate_date: String,
+}
+
+impl Terms {
+    /// Joins prices and a dated rate. `None` when the rate is for another currency than the prices.
+    ///
+    /// `rate_date` is the day the rate was published (`2026-11-20`), as the books will show it.
+    pub fn new(tariff: Tariff, exchange_rate: ExchangeRate, rate_date: impl Into<String>) -> Option<Self> {
+        (tariff.currency == exchange_rate.currency()).then(|| Self { tariff, exchange_rate, rate_date: rate_date.into() })
+    }
+
+    pub const fn tariff(&self) -> &Tariff {
+        &self.tariff
+    }
+
+    pub const fn exchange_rate(&self) -> ExchangeRate {
+        self.exchange_rate
+    }
+
+    pub fn rate_date(&self) -> &str {
+        &self.rate_date
+    }
+
+    /// What a usage costs: exactly in the vendor's currency, then converted once.
+    pub fn cost(&self, usage: &Usage) -> Cost {
+        let amount = self.tariff.cost(usage);
+        // The currencies are the same by construction; were they not, the row would be dear and seen, not free and unseen.
+        let usd = self.exchange_rate.convert(amount).unwrap_or(Usd::MAX);
+        Cost { amount, usd }
+    }
+}
+
+/// One cost, as the vendor bills it and as the ledger counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    pub amount: Amount,
+    pub usd: Usd,
+}
+
+/// A configured model to compare with: what the same tokens would have cost there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Baseline {
+    pub model: String,
+    pub terms: Terms,
+}
+
+/// A request as it is when the books open its page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestOpened {
+    pub id: RequestId,
+    /// The client's own `x-request-id`; cut at 128 bytes.
+    pub client_request_id: Option<String>,
+    pub key: KeyName,
+    /// What shape of API the client speaks.
+    pub frontend: Cow<'static, str>,
+    /// The model name as the client sent it; cut at 256 bytes.
+    pub requested_model: String,
+    pub stream: bool,
+    /// The client's session; cut at 128 bytes.
+    pub session: Option<String>,
+    pub arrived_at: Timestamp,
+    /// Which price book the request was quoted and is settled from.
+    pub book_version: String,
+    pub input_estimate: Tokens,
+    pub expected_output: Tokens,
+    /// What the chosen backend was expected to cost.
+    pub quoted: Usd,
+    /// What the second candidate was expected to cost.
+    pub runner_up: Option<Usd>,
+    pub baseline: Option<Baseline>,
+}
+
+/// An attempt at one backend as it is just before it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptOpened {
+    pub backend: BackendId,
+    pub provider: String,
+    pub model: String,
+    pub terms: Terms,
+    pub quoted: Usd,
+    /// Money set aside for this attempt.
+    pub held: Usd,
+    pub input_estimate: Tokens,
+    /// The input is no more than this.
+    pub input_upper: Tokens,
+    pub expected_output: Tokens,
+    /// The output of all choices together is no more than this.
+    pub output_bound: Tokens,
+    pub started_at: Timestamp,
+}
+
+/// Defines a closed list of words that stand in rows, metrics and reports.
+macro_rules! words {
+    ($(#[$docs:meta])* $name:ident { $($(#[$variant_docs:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$docs])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$variant_docs])* $variant),+ }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &[$name] = &[$($name::$variant),+];
+
+            /// The word in rows, metrics and reports.
+            pub const fn word(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+
+            /// The value of a word; `None` for a word that is not in the list.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.word() == word)
+            }
+        }
+    };
+}
+
+words! {
+    /// How an attempt ended.
+    Ending {
+        /// The whole answer came.
+        Complete = "complete",
+        /// The provider refused or failed before an answer; usually not billed.
+        Failed = "failed",
+        /// No answer in time; may have been billed.
+        TimedOut = "timed_out",
+        /// The stream broke after its first byte.
+        Cut = "cut",
+        /// The client left or we cancelled.
+        Abandoned = "abandoned",
+        /// Another attempt at the same request was kept instead.
+        Superseded = "superseded",
+        /// The gateway died; booked at the next start from the last checkpoint plus a margin.
+        Lost = "lost",
+    }
+}
+
+words! {
+    /// How a request ended, as its client saw it.
+    Outcome {
+        Answered = "answered",
+        /// Every attempt failed.
+        Failed = "failed",
+        /// The answer broke off after its first byte.
+        Cut = "cut",
+        /// The client left.
+        Abandoned = "abandoned",
+        /// The gateway itself said no.
+        Refused = "refused",
+        /// The gateway died before the request ended.
+        Lost = "lost",
+    }
+}
+
+/// How one attempt ended and what it used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptEnd {
+    pub ending: Ending,
+    pub usage: Usage,
+    /// Where `usage` comes from.
+    pub provenance: Provenance,
+    /// The model that the provider says it served; cut at 256 bytes.
+    pub served_model: Option<String>,
+    pub http_status: Option<u16>,
+    /// A short reason without secrets; cut at 256 bytes.
+    pub cause: Option<String>,
+    pub first_byte_ms: Option<u64>,
+    /// From start to end; of no meaning where the attempt was lost.
+    pub duration_ms: u64,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestEnd {
+    pub outcome: Outcome,
+    /// The status the client got; 0 where none is known.
+    pub status: u16,
+    pub first_byte_ms: Option<u64>,
+    pub duration_ms: u64,
+    /// What the gateway itself added before the upstream call.
+    pub overhead_us: u64,
+}
+
+/// An attempt that has ended: what its caller, the cost header and the metrics need of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettledAttempt {
+    /// 0, 1, 2… in the order the attempts began.
+    pub number: u32,
+    pub backend: BackendId,
+    pub ending: Ending,
+    pub usage: Usage,
+    pub provenance: Provenance,
+    pub cost: Cost,
+    pub quoted: Usd,
+    pub held: Usd,
+}
+
+/// A whole attempt, ready to become a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedAttempt {
+    pub number: u32,
+    pub opened: AttemptOpened,
+    pub end: AttemptEnd,
+    pub cost: Cost,
+}
+
+impl ClosedAttempt {
+    /// Prices what an attempt used.
+    pub fn settle(number: u32, opened: AttemptOpened, end: AttemptEnd) -> Self {
+        let cost = opened.terms.cost(&end.usage);
+        Self { number, opened, end, cost }
+    }
+
+    pub fn settled(&self) -> SettledAttempt {
+        SettledAttempt {
+            number: self.number,
+            backend: self.opened.backend.clone(),
+            ending: self.end.ending,
+            usage: self.end.usage,
+            provenance: self.end.provenance,
+            cost: self.cost,
+            quoted: self.opened.quoted,
+            held: self.opened.held,
+        }
+    }
+}
+
+/// A request of which every attempt has ended: it and they become rows in one transaction.
+#[derive(Debug, Clone)]
+pub struct ClosedRequest {
+    pub opened: Arc<RequestOpened>,
+    pub end: RequestEnd,
+    pub attempts: Vec<Arc<ClosedAttempt>>,
+}
+
+impl ClosedRequest {
+    /// The cost of all attempts, converted row by row.
+    pub fn cost(&self) -> Usd {
+        self.attempts.iter().map(|attempt| attempt.cost.usd).sum()
+    }
+
+    /// The tokens of all attempts.
+    pub fn usage(&self) -> Usage {
+        self.attempts.iter().fold(Usage::default(), |sum, attempt| {
+            let usage = &attempt.end.usage;
+            Usage {
+                fresh_input: sum.fresh_input + usage.fresh_input,
+                cache_read: sum.cache_read + usage.cache_read,
+                cache_write: sum.cache_write + usage.cache_write,
+                output: sum.output + usage.output,
+                reasoning: sum.reasoning + usage.reasoning,
+            }
+        })
+    }
+
+    /// What the answer's tokens would have cost at the baseline. Only the attempt that answered counts (the last complete
+    /// one, else the last that used anything): failures on the way to it are no part of what another model would bill.
+    pub fn baseline_cost(&self) -> Option<Usd> {
+        let baseline = self.opened.baseline.as_ref()?;
+        let complete = self.attempts.iter().rev().find(|a| a.end.ending == Ending::Complete);
+        let used = || self.attempts.iter().rev().find(|a| a.end.usage != Usage::default());
+        let usage = complete.or_else(used).map(|a| a.end.usage).unwrap_or_default();
+        Some(baseline.terms.cost(&usage).usd)
+    }
+}
+
+/// Shortens a text to at most `bytes` bytes at a character's border.
+pub(super) fn clip(text: &mut String, bytes: usize) {
+    if text.len() > bytes {
+        let border = (0..=bytes).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(border.unwrap_or(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::fixtures::{attempt_end, attempt_opened, request_opened};
+    use crate::units::Currency;
+
+    #[test]
+    fn terms_take_one_currency_only() {
+        let rate = ExchangeRate::parse(Currency::Cny, "7").unwrap();
+        assert_eq!(Terms::new(Tariff::free(Currency::Usd), rate, "2026-11-20"), None);
+        assert!(Terms::new(Tariff::free(Currency::Cny), rate, "2026-11-20").is_some());
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        let mut text = "价格价格".to_owned();
+        clip(&mut text, 7);
+        assert_eq!(text, "价格");
+    }
+
+    #[test]
+    fn the_baseline_counts_the_answer_and_not_the_failures_before_it() {
+        let ended = |number, ending, output| {
+            let end = AttemptEnd { ending, ..attempt_end(10, output) };
+            Arc::new(ClosedAttempt::settle(number, attempt_opened(), end))
+        };
+        let opened = Arc::new(request_opened(1));
+        let terms = opened.baseline.clone().unwrap().terms;
+        let end = RequestEnd { outcome: Outcome::Answered, status: 200, first_byte_ms: None, duration_ms: 1, overhead_us: 1 };
+        let attempts = vec![ended(0, Ending::TimedOut, 99), ended(1, Ending::Complete, 5), ended(2, Ending::Superseded, 7)];
+        let request = ClosedRequest { opened, end, attempts };
+        let answer = Usage::fresh(Tokens::new(10), Tokens::new(5));
+        assert_eq!(request.baseline_cost(), Some(terms.cost(&answer).usd));
+        assert_eq!(request.usage().output, Tokens::new(111));
+    }
+}

@@ -1,0 +1,358 @@
+//! The write-ahead journal: what happened, on disk before anybody is told of it.
+//!
+//! Requests encode their records into one shared buffer under a short lock; a single thread takes the buffer, writes it
+//! with one call and wakes those who wait for it. So a record costs its encoding, and a write is shared by everything
+//! that happened while the last one ran. A write is not synced (a killed process loses nothing that the kernel has);
+//! `housekeeping` syncs once a second against a loss of power, unless every write is to be synced.
+//!
+//! A failed write is kept and tried again; meanwhile waiters get an error at once, new requests are refused, and the
+//! ends of open requests gather in the buffer, which their number bounds.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::entry::ClosedRequest;
+use super::folding::{FoldQueue, Folding};
+use super::health::{Health, Part, Unwritable, lock};
+use super::housekeeping::{Housekeeping, Segment};
+use super::segment::{self, HEADER};
+use super::{LedgerError, Observer, SyncPolicy};
+use crate::clock::SharedClock;
+
+/// How long a record that nobody waits for may lie in the buffer while requests are open.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How soon a record is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// With whatever is written next, at the latest after a [`TICK`].
+    Soon,
+    /// Somebody waits for it, or will.
+    Now,
+}
+
+/// Where the request of a page was opened: written by the journal, read when the request is folded.
+pub(super) type OpenedIn = Arc<AtomicU64>;
+
+/// What a record means to the journal besides its bytes.
+pub(super) enum Meaning {
+    Opens(OpenedIn),
+    Plain,
+    Closes(Box<Folding>),
+}
+
+impl Meaning {
+    /// A closed request, if this record made one.
+    pub(super) fn closing(request: Option<ClosedRequest>, opened_in: &OpenedIn) -> Self {
+        request.map_or(Self::Plain, |request| Self::Closes(Box::new(Folding { request, opened_in: Arc::clone(opened_in) })))
+    }
+}
+
+/// The journal as requests see it.
+pub(super) struct Journal {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// The highest number of which the record and all before it are written.
+    journaled: AtomicU64,
+    capacity_bytes: usize,
+    pub(super) health: Arc<Health>,
+    pub(super) clock: SharedClock,
+}
+
+#[derive(Default)]
+struct Queue {
+    batch: Batch,
+    /// The number of the last record.
+    last: u64,
+    waiters: Vec<(u64, oneshot::Sender<Result<(), Unwritable>>)>,
+    /// Requests that are open: while there are any, the writer looks every [`TICK`].
+    open: usize,
+    urgent: bool,
+    parked: bool,
+    phase: Phase,
+}
+
+/// How far a stop has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    #[default]
+    Open,
+    /// The writer writes what is queued and then stops.
+    Closing,
+    /// Nobody writes any more.
+    Stopped,
+}
+
+/// Records to be written together.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    records: usize,
+    last: u64,
+    since: Duration,
+    opened: Vec<OpenedIn>,
+    closed: Vec<Folding>,
+}
+
+impl Journal {
+    pub(super) fn new(capacity_bytes: usize, health: Arc<Health>, clock: SharedClock) -> Self {
+        Self { queue: Mutex::default(), wake: Condvar::new(), journaled: AtomicU64::new(0), capacity_bytes, health, clock }
+    }
+
+    /// Queues a record and returns its number. Never blocks on the disk; nothing is ever refused here, because whoever
+    /// ends something must be able to: see [`Journal::room`] for those who begin something.
+    pub(super) fn push(&self, meaning: Meaning, urgency: Urgency, encode: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        let mut queue = lock(&self.queue);
+        if queue.batch.records == 0 {
+            queue.batch.since = self.clock.monotonic();
+        }
+        queue.last += 1;
+        let number = queue.last;
+        queue.batch.last = number;
+        queue.batch.records += 1;
+        encode(&mut queue.batch.bytes);
+        let was_idle = queue.open == 0;
+        match meaning {
+            Meaning::Opens(opened_in) => {
+                queue.open += 1;
+                queue.batch.opened.push(opened_in);
+            }
+            Meaning::Plain => {}
+            Meaning::Closes(folding) => {
+                queue.open = queue.open.saturating_sub(1);
+                queue.batch.closed.push(*folding);
+            }
+        }
+        self.nudge(&mut queue, urgency, was_idle);
+        number
+    }
+
+    fn nudge(&self, queue: &mut Queue, urgency: Urgency, was_idle: bool) {
+        let first = urgency == Urgency::Now && !queue.urgent;
+        queue.urgent |= first;
+        if queue.parked && (first || was_idle) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether the buffer has room for something that could as well not begin.
+    pub(super) fn room(&self) -> bool {
+        lock(&self.queue).batch.bytes.len() < self.capacity_bytes
+    }
+
+    pub(super) fn is_journaled(&self, number: u64) -> bool {
+        self.journaled.load(Ordering::Acquire) >= number
+    }
+
+    /// Returns when a record and all before it are written; an error when they cannot be now (they stay queued).
+    pub(super) async fn journaled(&self, number: u64) -> Result<(), LedgerError> {
+        if self.is_journaled(number) {
+            return Ok(());
+        }
+        self.health.ends_writable()?;
+        let Some(written) = self.wait_for(number)? else {
+            return Ok(());
+        };
+        match tokio::time::timeout(self.health.stuck_after(), written).await {
+            Ok(Ok(result)) => result.map_err(LedgerError::Unwritable),
+            Ok(Err(_)) => Err(LedgerError::Closed),
+            Err(_) => Err(self.health.unwritable("the journal did not keep up").into()),
+        }
+    }
+
+    fn wait_for(&self, number: u64) -> Result<Option<oneshot::Receiver<Result<(), Unwritable>>>, LedgerError> {
+        let mut queue = lock(&self.queue);
+        if self.is_journaled(number) {
+            return Ok(None);
+        }
+        if queue.phase == Phase::Stopped {
+            return Err(LedgerError::Closed);
+        }
+        let (tell, written) = oneshot::channel();
+        queue.waiters.push((number, tell));
+        self.nudge(&mut queue, Urgency::Now, false);
+        Ok(Some(written))
+    }
+
+    /// The number of the last record queued.
+    pub(super) fn last(&self) -> u64 {
+        lock(&self.queue).last
+    }
+
+    /// Open requests and bytes that wait to be written.
+    pub(super) fn depth(&self) -> (usize, usize) {
+        let queue = lock(&self.queue);
+        (queue.open, queue.batch.bytes.len())
+    }
+
+    /// Tells the writer to write what is queued and to stop.
+    pub(super) fn stop(&self) {
+        let mut queue = lock(&self.queue);
+        if queue.phase == Phase::Open {
+            queue.phase = Phase::Closing;
+        }
+        self.wake.notify_all();
+    }
+
+    /// Waits for the next batch; `None` when the journal is closed and nothing is left.
+    fn take(&self) -> Option<Batch> {
+        let mut queue = lock(&self.queue);
+        let mut ticked = false;
+        loop {
+            let filled = queue.batch.records > 0;
+            if filled && (queue.urgent || queue.phase == Phase::Closing || ticked) {
+                queue.urgent = false;
+                return Some(std::mem::take(&mut queue.batch));
+            }
+            if queue.phase == Phase::Closing {
+                queue.phase = Phase::Stopped;
+                queue.waiters.clear();
+                return None;
+            }
+            queue.urgent = false;
+            queue.parked = true;
+            if queue.open > 0 || filled {
+                let (guard, timeout) = self.wake.wait_timeout(queue, TICK).unwrap_or_else(std::sync::PoisonError::into_inner);
+                queue = guard;
+                ticked = timeout.timed_out();
+            } else {
+                queue = self.wake.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
+            }
+            queue.parked = false;
+        }
+    }
+
+    fn published(&self, last: u64) {
+        self.journaled.store(last, Ordering::Release);
+        let mut queue = lock(&self.queue);
+        let mut index = 0;
+        while index < queue.waiters.len() {
+            if queue.waiters[index].0 <= last {
+                let (_, tell) = queue.waiters.swap_remove(index);
+                let _ = tell.send(Ok(()));
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    fn fail_waiters(&self, reason: &str) {
+        for (_, tell) in lock(&self.queue).waiters.drain(..) {
+            let _ = tell.send(Err(self.health.unwritable(reason)));
+        }
+    }
+
+    /// Sleeps before the next try; returns at once, and `true`, when the journal is being closed.
+    fn pause(&self, time: Duration) -> bool {
+        let queue = lock(&self.queue);
+        let waited = self.wake.wait_timeout_while(queue, time, |queue| queue.phase == Phase::Open);
+        waited.unwrap_or_else(std::sync::PoisonError::into_inner).0.phase != Phase::Open
+    }
+}
+
+/// The one thread that writes.
+pub(super) struct Writer {
+    pub(super) journal: Arc<Journal>,
+    pub(super) housekeeping: Arc<Housekeeping>,
+    pub(super) folding: Arc<FoldQueue>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) sync: SyncPolicy,
+    pub(super) retry_every: Duration,
+    pub(super) current: Option<Position>,
+}
+
+/// The segment being written and where its next record goes.
+pub(super) struct Position {
+    segment: Segment,
+    offset: u64,
+    /// The header is not on disk yet; it goes out with the first batch.
+    fresh: bool,
+}
+
+impl Writer {
+    /// Writes until the journal is closed.
+    pub(super) fn run(mut self) {
+        while let Some(batch) = self.journal.take() {
+            self.write(batch);
+        }
+        self.folding.stop();
+    }
+
+    /// Writes a batch, however often that takes; gives up only when the gateway stops over a disk that does not write.
+    fn write(&mut self, batch: Batch) {
+        let health = Arc::clone(&self.journal.health);
+        loop {
+            health.write_begins();
+            let written = self.append(&batch);
+            health.write_ends();
+            match written {
+                Ok(()) => {
+                    health.clear(Part::Write);
+                    return self.publish(batch);
+                }
+                Err(error) => {
+                    let reason = format!("the journal cannot be written: {error}");
+                    health.fault(Part::Write, reason.clone());
+                    self.journal.fail_waiters(&reason);
+                }
+            }
+            if self.journal.pause(self.retry_every) {
+                tracing::error!(records = batch.records, "stopped with records that the journal could not take");
+                return;
+            }
+        }
+    }
+
+    fn append(&mut self, batch: &Batch) -> std::io::Result<()> {
+        let mut position = self.position_for(batch.bytes.len())?;
+        let result = self.append_at(&mut position, batch);
+        self.current = Some(position);
+        result
+    }
+
+    fn append_at(&self, position: &mut Position, batch: &Batch) -> std::io::Result<()> {
+        let file = &position.segment.file;
+        if position.fresh {
+            file.write_at(&segment::header(), 0)?;
+            position.fresh = false;
+        }
+        file.write_at(&batch.bytes, position.offset)?;
+        match self.sync {
+            SyncPolicy::Always => file.sync()?,
+            SyncPolicy::Second => self.housekeeping.written(&position.segment),
+        }
+        position.offset += batch.bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The segment in which a batch has room. A batch is never split: whatever a request's page says of its segment
+    /// then holds for the whole record. A batch larger than a segment gets one of its own.
+    fn position_for(&mut self, bytes: usize) -> std::io::Result<Position> {
+        if let Some(position) = self.current.take() {
+            if position.offset + bytes as u64 <= position.segment.room {
+                return Ok(position);
+            }
+            self.current = Some(position);
+        }
+        let segment = self.housekeeping.next_segment()?;
+        self.current = None;
+        Ok(Position { segment, offset: HEADER as u64, fresh: true })
+    }
+
+    fn publish(&mut self, batch: Batch) {
+        if let Some(position) = &self.current {
+            let number = position.segment.number;
+            self.housekeeping.pin(number, batch.opened.len());
+            batch.opened.iter().for_each(|opened_in| opened_in.store(number, Ordering::Release));
+        }
+        self.journal.published(batch.last);
+        let waited = self.journal.clock.monotonic().saturating_sub(batch.since);
+        self.observer.journaled(batch.records, waited);
+        if !batch.closed.is_empty() {
+            self.folding.hand_over(batch.closed);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! After a kill: the journal is read again, from the oldest segment on. What was closed goes into the store if it is not
+//! there; what was open is booked as lost. Both are computed from the journal alone, so a recovery that is itself killed
+//! and run again comes to the same rows, and keys drop what is there already.
+//!
+//! A torn end of the newest segment is what a kill looks like and no problem. Damage anywhere else is reported, the
+//! segment is kept beside the others under another name, and the rest of the journal is read all the same.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::LedgerError;
+use super::codec::Record;
+use super::disk::Disk;
+use super::entry::{
+    AttemptEnd, AttemptOpened, ClosedAttempt, ClosedRequest, Ending, MARGIN_TOKENS, Outcome, RequestEnd, RequestOpened,
+};
+use super::segment::{self, Tail};
+use super::store::{Store, StoreError, Upkeep};
+use super::tab::unanswered;
+use crate::units::{Provenance, RequestId, Tokens, Usage, Usd};
+
+/// How many closed requests are gathered for one transaction.
+const BATCH: usize = 2_048;
+
+/// What the journal held when the books were opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecoveryReport {
+    pub segments: usize,
+    /// Requests that were closed before the gateway stopped, and how many of them the store did not have yet.
+    pub closed: usize,
+    pub closed_inserted: usize,
+    /// Requests that had not ended, newly booked now.
+    pub lost_requests: usize,
+    /// Attempts that had not ended: booked from an estimate.
+    pub lost_attempts: usize,
+    /// What the attempts that had not ended were booked with, together.
+    pub lost_cost: Usd,
+    /// The newest segment ended within a record.
+    pub torn_tail: bool,
+    /// Damage: records are missing. An operator must look.
+    pub problems: Vec<String>,
+}
+
+/// Replays the journal of a data directory into the store; returns the number for the next segment too.
+pub(super) fn run(
+    folder: &Path,
+    disk: &dyn Disk,
+    store: &mut dyn Store,
+    upkeep: &mut dyn Upkeep,
+) -> Result<(RecoveryReport, u64), LedgerError> {
+    let segments = segment::list(folder).map_err(LedgerError::io(folder))?;
+    let next = segments.last().map_or(1, |(number, _)| number + 1);
+    let mut replay = Replay { store, pages: HashMap::new(), finished: Vec::new(), report: RecoveryReport::default() };
+    let damaged = replay.read_all(&segments)?;
+    let report = replay.finish()?;
+    let durable = upkeep.make_durable()?;
+    for (_, path) in &segments {
+        if damaged.contains(path) {
+            std::fs::rename(path, path.with_extension("damaged")).map_err(LedgerError::io(path))?;
+        } else if durable {
+            disk.remove(path).map_err(LedgerError::io(path))?;
+        }
+    }
+    Ok((report, next))
+}
+
+struct Replay<'s> {
+    store: &'s mut dyn Store,
+    pages: HashMap<RequestId, Page>,
+    finished: Vec<ClosedRequest>,
+    report: RecoveryReport,
+}
+
+/// A request as far as the journal has been read.
+struct Page {
+    opened: Arc<RequestOpened>,
+    attempts: BTreeMap<u32, Attempt>,
+    end: Option<RequestEnd>,
+}
+
+struct Attempt {
+    opened: AttemptOpened,
+    seen: Option<(Usage, Provenance)>,
+    end: Option<AttemptEnd>,
+}
+
+impl Replay<'_> {
+    /// Reads every segment and returns the damaged ones.
+    fn read_all(&mut self, segments: &[(u64, PathBuf)]) -> Result<Vec<PathBuf>, LedgerError> {
+        let mut damaged = Vec::new();
+        let mut torn: Option<(&PathBuf, usize)> = None;
+        for (_, path) in segments {
+            let bytes = std::fs::read(path).map_err(LedgerError::io(path))?;
+            if bytes.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            self.report.segments += 1;
+            if let Some((path, offset)) = torn.take() {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                self.report.problems.push(format!("{name} is damaged at byte {offset}: later records in it are lost"));
+                damaged.push(path.clone());
+            }
+            match segment::read(&bytes, |request, record| self.apply(request, record)) {
+                Tail::Clean => {}
+                Tail::Torn { offset } => torn = Some((path, offset)),
+                Tail::Newer { version } => return Err(LedgerError::NewerJournal { file: path.clone(), version }),
+            }
+            self.insert_when_many()?;
+        }
+        self.report.torn_tail = torn.is_some();
+        Ok(damaged)
+    }
+
+    /// Records of a request whose opening is gone belong to one that was folded before its segment was deleted.
+    fn apply(&mut self, request: RequestId, record: Record) {
+        if let Record::Opened(opened) = record {
+            let page = Page { opened: Arc::new(*opened), attempts: BTreeMap::new(), end: None };
+            self.pages.insert(request, page);
+            return;
+        }
+        let Some(page) = self.pages.get_mut(&request) else {
+            return;
+        };
+        page.apply(record);
+        if page.is_finished()
+            && let Some(page) = self.pages.remove(&request)
+        {
+            self.report.closed += 1;
+            self.finished.push(page.close().0);
+        }
+    }
+
+    fn insert_when_many(&mut self) -> Result<(), StoreError> {
+        if self.finished.len() >= BATCH { self.insert_finished() } else { Ok(()) }
+    }
+
+    fn insert_finished(&mut self) -> Result<(), StoreError> {
+        for batch in self.finished.chunks(BATCH) {
+            self.report.closed_inserted += self.store.insert(&mut batch.iter())?.requests;
+        }
+        self.finished.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<RecoveryReport, StoreError> {
+        self.insert_finished()?;
+        let mut open: Vec<_> = self.pages.drain().collect();
+        open.sort_by_key(|(id, _)| *id);
+        let lost: Vec<_> = open.into_iter().map(|(_, page)| page.close()).collect();
+        for (request, lost) in &lost {
+            // One by one: only what was not there counts in the report.
+            if self.store.insert(&mut std::iter::once(request))?.requests == 1 {
+                self.report.lost_requests += 1;
+                self.report.lost_attempts += lost.attempts;
+                self.report.lost_cost += lost.cost;
+            }
+        }
+        Ok(self.report)
+    }
+}
+
+/// What of a request had to be estimated.
+#[derive(Default)]
+struct Lost {
+    attempts: usize,
+    cost: Usd,
+}
+
+impl Page {
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::AttemptOpened { number, opened } => {
+                self.attempts.insert(number, Attempt { opened: *opened, seen: None, end: None });
+            }
+            Record::Checkpoint { number, usage, provenance } => {
+                if let Some(attempt) = self.attempts.get_mut(&number) {
+                    attempt.seen = Some((usage, provenance));
+                }
+            }
+            Record::AttemptEnded { number, end } => {
+                if let Some(attempt) = self.attempts.get_mut(&number) {
+                    attempt.end.get_or_insert(end);
+                }
+            }
+            Record::Closed(end) => {
+                self.end.get_or_insert(end);
+            }
+            Record::Opened(_) => {}
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.end.is_some() && self.attempts.values().all(|attempt| attempt.end.is_some())
+    }
+
+    /// The request as it goes into the books; what has not ended is lost.
+    fn close(self) -> (ClosedRequest, Lost) {
+        let mut lost = Lost::default();
+        let close = |(number, attempt): (u32, Attempt)| {
+            let ended = attempt.end.is_some();
+            let end = attempt.end.unwrap_or_else(|| lost_end(&attempt.opened, attempt.seen));
+            let closed = ClosedAttempt::settle(number, attempt.opened, end);
+            if !ended {
+                lost.attempts += 1;
+                lost.cost += closed.cost.usd;
+            }
+            Arc::new(closed)
+        };
+        let attempts = self.attempts.into_iter().map(close).collect();
+        let end = self.end.unwrap_or(RequestEnd {
+            outcome: Outcome::Lost,
+            status: 0,
+            first_byte_ms: None,
+            duration_ms: 0,
+            overhead_us: 0,
+        });
+        (ClosedRequest { opened: self.opened, end, attempts }, lost)
+    }
+}
+
+fn lost_end(opened: &AttemptOpened, seen: Option<(Usage, Provenance)>) -> AttemptEnd {
+    AttemptEnd {
+        ending: Ending::Lost,
+        usage: lost_usage(opened, seen),
+        provenance: Provenance::Estimated,
+        served_model: None,
+        http_status: None,
+        cause: Some("the gateway stopped before the end".into()),
+        first_byte_ms: None,
+        duration_ms: 0,
+    }
+}
+
+/// No less than the truth, and no more than the margin above it. Output: the last checkpoint plus [`MARGIN_TOKENS`],
+/// within the bound that was sent to the provider, never less than was seen. Input: what the provider reported, else its
+/// upper bound at the dearest price an input token may have. Where no answer had begun, no client saw a byte: what the
+/// quote expected.
+fn lost_usage(opened: &AttemptOpened, seen: Option<(Usage, Provenance)>) -> Usage {
+    let Some((seen, provenance)) = seen else {
+        return unanswered(opened);
+    };
+    let output = (seen.output + Tokens::new(MARGIN_TOKENS)).min(opened.output_bound).max(seen.output);
+    if provenance == Provenance::Reported && seen.input() > Tokens::ZERO {
+        return Usage { output, ..seen };
+    }
+    let input = opened.input_upper.max(seen.input());
+    let tariff = opened.terms.tariff();
+    let usage = Usage { reasoning: seen.reasoning, ..Usage::fresh(input, output) };
+    if tariff.cache_write > tariff.input {
+        return Usage { fresh_input: Tokens::ZERO, cache_write: input, ..usage };
+    }
+    usage
+}

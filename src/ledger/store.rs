@@ -1,0 +1,50 @@
+//! Where closed requests are kept for good. The journal is the same whatever the store; a store only has to insert whole
+//! requests, to ignore what it already has, and to say when what it took is safe.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::entry::ClosedRequest;
+
+/// Why a store could not be opened or written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// A newer gateway wrote these books.
+    #[error(
+        "{} has schema version {found}, this gateway knows up to {known}: run the newer version, or restore a copy from before it", 
+        .file.display()
+    )]
+    Newer { file: PathBuf, found: i64, known: i64 },
+    /// The file is not what a gateway wrote.
+    #[error(
+        "{} is damaged ({detail}): keep the journal-*.log files where they are, move this file away (with its -wal and -shm) and start again, or restore a copy of it; the journal then fills in what it still holds", 
+        .file.display()
+    )]
+    Damaged { file: PathBuf, detail: String },
+    /// Anything else: busy, full, forbidden.
+    #[error("the store failed")]
+    Failed(#[source] Arc<dyn std::error::Error + Send + Sync>),
+}
+
+/// What an insertion added; what was there already is not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Inserted {
+    pub requests: usize,
+    /// Rows of any kind.
+    pub rows: usize,
+}
+
+/// Keeps closed requests.
+pub trait Store: Send {
+    /// Inserts requests with their attempts, all or none. A request or attempt that is there already stays as it is.
+    fn insert(&mut self, requests: &mut dyn Iterator<Item = &ClosedRequest>) -> Result<Inserted, StoreError>;
+
+    /// A second access for the upkeep, so that it never holds up an insertion.
+    fn upkeep(&self) -> Result<Box<dyn Upkeep>, StoreError>;
+}
+
+/// Periodic work on a store.
+pub trait Upkeep: Send {
+    /// Makes everything inserted so far survive a loss of power; `false` when that could not be had just now.
+    fn make_durable(&mut self) -> Result<bool, StoreError>;
+}

@@ -1,0 +1,317 @@
+//! One request's open page, and the guards of its attempts.
+//!
+//! Every end happens exactly once. An attempt is ended by its caller, or by dropping the guard; a request by its caller,
+//! or by dropping the tab. A drop never blocks and never loses: it queues the end, and ends are never refused.
+//!
+//! Order matters to a kill: tell [`OpenAttempt::progress`] of the first frame before awaiting [`Tab::journaled`], and of
+//! every frame before it goes to the client. Then what a client saw is never more than the journal plus a margin.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::LedgerError;
+use super::codec;
+use super::entry::{
+    AttemptEnd, AttemptOpened, ClosedAttempt, ClosedRequest, Ending, LEAD_TOKENS, Outcome, RequestEnd, RequestOpened,
+    SettledAttempt, clip,
+};
+use super::health::lock;
+use super::journal::{Journal, Meaning, OpenedIn, Urgency};
+use crate::units::{Provenance, RequestId, Tokens, Usage, Usd};
+
+/// A checkpoint is queued after this many output tokens, at half the lead that is allowed, so that it is normally
+/// written before the lead is used up and nobody waits;
+const CHECKPOINT_TOKENS: u64 = LEAD_TOKENS / 2;
+
+/// or this long after the last one, when the count moved.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
+
+/// What a client that left is said to have got: the customary status for a closed request.
+const CLIENT_LEFT: u16 = 499;
+
+/// One request's open page. Dropping it unclosed closes it as abandoned.
+pub struct Tab {
+    page: Arc<Page>,
+}
+
+struct Page {
+    id: RequestId,
+    opened: Arc<RequestOpened>,
+    journal: Arc<Journal>,
+    opened_in: OpenedIn,
+    began: Duration,
+    /// The number of the last record on this page.
+    last: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    attempts: Vec<Arc<ClosedAttempt>>,
+    begun: u32,
+    open: usize,
+    end: Option<RequestEnd>,
+}
+
+impl Tab {
+    pub(super) fn open(journal: &Arc<Journal>, opened: RequestOpened) -> Self {
+        let opened_in = OpenedIn::default();
+        let page = Page {
+            id: opened.id,
+            opened: Arc::new(opened),
+            journal: Arc::clone(journal),
+            opened_in: Arc::clone(&opened_in),
+            began: journal.clock.monotonic(),
+            last: AtomicU64::new(0),
+            state: Mutex::default(),
+        };
+        page.push(Meaning::Opens(opened_in), Urgency::Soon, |out| codec::put_opened(out, &page.opened));
+        Self { page: Arc::new(page) }
+    }
+
+    /// Opens an attempt, just before it is sent. Not to be called after [`Tab::close`].
+    pub fn attempt(&self, opened: AttemptOpened) -> OpenAttempt {
+        let page = Arc::clone(&self.page);
+        let number = {
+            let mut state = lock(&page.state);
+            state.open += 1;
+            state.begun += 1;
+            state.begun - 1
+        };
+        page.push(Meaning::Plain, Urgency::Now, |out| codec::put_attempt_opened(out, page.id, number, &opened));
+        let now = page.journal.clock.monotonic();
+        OpenAttempt {
+            page,
+            number,
+            opened: Some(opened),
+            started: now,
+            sent: false,
+            seen: None,
+            safe_output: 0,
+            queued: None,
+            noted: None,
+            checkpoint_at: now,
+        }
+    }
+
+    /// Returns when everything on this page so far is in the journal: to be awaited before the first byte of an answer.
+    pub async fn journaled(&self) -> Result<(), LedgerError> {
+        self.page.journal.journaled(self.page.last.load(Ordering::Acquire)).await
+    }
+
+    /// Ends the request and returns when that is in the journal. Later calls only wait. On an error the end stays queued
+    /// and is written when the disk recovers.
+    pub async fn close(&self, end: RequestEnd) -> Result<(), LedgerError> {
+        self.page.close(end);
+        self.journaled().await
+    }
+
+    /// What the attempts that have ended cost.
+    pub fn spent(&self) -> Usd {
+        lock(&self.page.state).attempts.iter().map(|attempt| attempt.cost.usd).sum()
+    }
+
+    /// The attempts that have ended, in the order they ended.
+    pub fn settled_attempts(&self) -> Vec<SettledAttempt> {
+        lock(&self.page.state).attempts.iter().map(|attempt| attempt.settled()).collect()
+    }
+}
+
+impl Drop for Tab {
+    fn drop(&mut self) {
+        let duration = self.page.journal.clock.monotonic().saturating_sub(self.page.began);
+        self.page.close(RequestEnd {
+            outcome: Outcome::Abandoned,
+            status: CLIENT_LEFT,
+            first_byte_ms: None,
+            duration_ms: millis(duration),
+            overhead_us: 0,
+        });
+    }
+}
+
+impl Page {
+    fn push(&self, meaning: Meaning, urgency: Urgency, encode: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        let number = self.journal.push(meaning, urgency, encode);
+        self.last.fetch_max(number, Ordering::AcqRel);
+        number
+    }
+
+    fn close(&self, end: RequestEnd) {
+        let mut state = lock(&self.state);
+        if state.end.is_some() {
+            return;
+        }
+        state.end = Some(end);
+        let closing = Meaning::closing(self.finished(&state), &self.opened_in);
+        self.push(closing, Urgency::Now, |out| codec::put_closed(out, self.id, &end));
+    }
+
+    fn settle(&self, number: u32, opened: AttemptOpened, mut end: AttemptEnd) -> (SettledAttempt, u64) {
+        for text in [&mut end.cause, &mut end.served_model].into_iter().flatten() {
+            clip(text, 256);
+        }
+        let attempt = Arc::new(ClosedAttempt::settle(number, opened, end));
+        let mut state = lock(&self.state);
+        state.attempts.push(Arc::clone(&attempt));
+        state.open -= 1;
+        let closing = Meaning::closing(self.finished(&state), &self.opened_in);
+        let written = self.push(closing, Urgency::Now, |out| codec::put_attempt_ended(out, self.id, number, &attempt.end));
+        (attempt.settled(), written)
+    }
+
+    /// The whole request, once it and all its attempts have ended.
+    fn finished(&self, state: &State) -> Option<ClosedRequest> {
+        let end = state.end.filter(|_| state.open == 0)?;
+        Some(ClosedRequest { opened: Arc::clone(&self.opened), end, attempts: state.attempts.clone() })
+    }
+}
+
+/// Whether a stream may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a stream that does not wait may get further ahead of the books than the margin covers"]
+pub enum Pace {
+    /// The frame may go to the client now.
+    Go,
+    /// Await [`OpenAttempt::caught_up`] first.
+    Wait,
+}
+
+/// A guard that ends one attempt exactly once. Dropping it books it as abandoned, from what was seen of its answer.
+pub struct OpenAttempt {
+    page: Arc<Page>,
+    number: u32,
+    /// Taken when the attempt ends.
+    opened: Option<AttemptOpened>,
+    started: Duration,
+    sent: bool,
+    /// The running count, once an answer has begun.
+    seen: Option<(Usage, Provenance)>,
+    /// The output of the last checkpoint that is in the journal.
+    safe_output: u64,
+    /// A checkpoint that is queued: its record's number and its output.
+    queued: Option<(u64, u64)>,
+    /// The usage and the time of the last checkpoint.
+    noted: Option<Usage>,
+    checkpoint_at: Duration,
+}
+
+impl OpenAttempt {
+    /// 0, 1, 2… in the order the attempts of this request began.
+    pub const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Notes that the request is on its way to the provider: from here on a drop books an estimate, not nothing.
+    pub const fn sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// Notes the running count of the answer, including a frame that is not sent yet, and queues a checkpoint when one
+    /// is due: always at the first call, then every so many tokens or milliseconds. Never blocks.
+    pub fn progress(&mut self, usage: Usage, provenance: Provenance) -> Pace {
+        self.seen = Some((usage, provenance));
+        self.learn_what_is_safe();
+        let output = usage.output.get();
+        let now = self.page.journal.clock.monotonic();
+        let moved = self.noted.is_some_and(|noted| noted != usage);
+        let due = self.noted.is_none()
+            || output >= self.safe_output + CHECKPOINT_TOKENS
+            || (moved && now.saturating_sub(self.checkpoint_at) >= CHECKPOINT_EVERY);
+        if due && self.queued.is_none() {
+            self.checkpoint(now);
+        }
+        if output > self.safe_output + LEAD_TOKENS { Pace::Wait } else { Pace::Go }
+    }
+
+    /// Returns when the running count is in the journal.
+    pub async fn caught_up(&mut self) -> Result<(), LedgerError> {
+        let Some((usage, _)) = self.seen else {
+            return Ok(());
+        };
+        let covered = self.queued.is_some_and(|(_, output)| output >= usage.output.get());
+        if !covered && self.safe_output < usage.output.get() {
+            self.checkpoint(self.page.journal.clock.monotonic());
+        }
+        if let Some((record, _)) = self.queued {
+            self.page.journal.journaled(record).await?;
+            self.learn_what_is_safe();
+        }
+        Ok(())
+    }
+
+    /// Ends the attempt and returns when that is in the journal. On an error the end stays queued, is written when the
+    /// disk recovers, and stands in [`Tab::settled_attempts`].
+    pub async fn end(mut self, end: AttemptEnd) -> Result<SettledAttempt, LedgerError> {
+        let Some(opened) = self.opened.take() else {
+            return Err(LedgerError::Closed);
+        };
+        let (settled, written) = self.page.settle(self.number, opened, end);
+        self.page.journal.journaled(written).await?;
+        Ok(settled)
+    }
+
+    fn checkpoint(&mut self, now: Duration) {
+        if let Some((usage, provenance)) = self.seen {
+            let (id, number) = (self.page.id, self.number);
+            let record = self.page.push(Meaning::Plain, Urgency::Soon, |out| {
+                codec::put_checkpoint(out, id, number, usage, provenance);
+            });
+            self.queued = Some((record, usage.output.get()));
+            self.noted = Some(usage);
+            self.checkpoint_at = now;
+        }
+    }
+
+    fn learn_what_is_safe(&mut self) {
+        if let Some((record, output)) = self.queued
+            && self.page.journal.is_journaled(record)
+        {
+            self.safe_output = output;
+            self.queued = None;
+        }
+    }
+
+    /// What a dropped attempt is booked with: the running count; where no answer had begun, what was to be expected;
+    /// nothing where nothing was sent.
+    fn abandoned(&self, opened: &AttemptOpened) -> (Usage, Provenance) {
+        match self.seen {
+            Some((seen, provenance)) if seen.input() > Tokens::ZERO => (seen, provenance),
+            Some((seen, provenance)) => (Usage { fresh_input: opened.input_estimate, ..seen }, provenance),
+            None if self.sent => (unanswered(opened), Provenance::Estimated),
+            None => (Usage::default(), Provenance::Counted),
+        }
+    }
+}
+
+impl Drop for OpenAttempt {
+    fn drop(&mut self) {
+        let Some(opened) = self.opened.take() else {
+            return;
+        };
+        let (usage, provenance) = self.abandoned(&opened);
+        let duration = self.page.journal.clock.monotonic().saturating_sub(self.started);
+        let cause = (self.seen.is_none() && !self.sent).then(|| "not sent".to_owned());
+        let end = AttemptEnd {
+            ending: Ending::Abandoned,
+            usage,
+            provenance,
+            served_model: None,
+            http_status: None,
+            cause,
+            first_byte_ms: None,
+            duration_ms: millis(duration),
+        };
+        self.page.settle(self.number, opened, end);
+    }
+}
+
+/// What a request that was sent, and of whose answer nothing was seen, is expected to be billed.
+pub(super) fn unanswered(opened: &AttemptOpened) -> Usage {
+    Usage::fresh(opened.input_estimate, opened.expected_output.min(opened.output_bound))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
