@@ -330,10 +330,10 @@ mod tests {
     #[test]
     fn input_is_counted_by_the_rule_in_the_module_doc() {
         let plain = json!({"model": "m", "messages": [{"role": "user", "content": "hello you"}]});
-        assert_eq!(tokens_of(&plain), PRIMING + PER_MESSAGE + 3);
+        assert_eq!(tokens_of(&plain), PRIMING + PER_MESSAGE + 2);
         let parts = json!({"model": "m", "messages": [{"role": "user", "content": [
             {"type": "text", "text": "hello you"}, {"type": "image_url", "image_url": {"url": "x"}}]}]});
-        assert_eq!(tokens_of(&parts), PRIMING + PER_MESSAGE + 3 + PER_IMAGE);
+        assert_eq!(tokens_of(&parts), PRIMING + PER_MESSAGE + 2 + PER_IMAGE);
         let null = json!({"model": "m", "messages": [{"role": "assistant", "content": null}]});
         assert_eq!(tokens_of(&null), PRIMING + PER_MESSAGE);
         let escaped = json!({"model": "m", "messages": [{"role": "user", "content": "a\n\"b\""}]});

