@@ -104,6 +104,8 @@ struct Summary<'s> {
     listen: String,
     operations_listen: String,
     data_directory: String,
+    /// Why `serve` would not start on this, though nothing is wrong in the files.
+    refusal: Option<String>,
 }
 
 impl<'s> Summary<'s> {
@@ -126,6 +128,7 @@ impl<'s> Summary<'s> {
             listen: config.server.listen.to_string(),
             operations_listen: config.server.operations_listen.to_string(),
             data_directory: config.books.directory.display().to_string(),
+            refusal: setup.refusal(),
         };
         for provider in snapshot.providers() {
             match setup.standing(provider) {
@@ -160,10 +163,10 @@ impl fmt::Display for Summary<'_> {
         };
         let told = |all: &BTreeMap<&str, &str>| all.iter().map(|(id, what)| format!("{id} ({what})")).collect();
         let listed = |all: &[&str]| all.iter().map(ToString::to_string).collect();
-        let age = self.oldest_price_source.as_deref().unwrap_or("undated");
+        let age = self.oldest_price_source.as_ref().map_or_else(|| "undated".to_owned(), |day| format!("from a source of {day}"));
         row("table", vec![format!("{}, version {}", self.table, self.book_version)]);
         row("backends", vec![format!("{}, of which {} can be used, given the keys", self.backends, self.usable)]);
-        row("oldest price", vec![format!("from a source of {age}")]);
+        row("oldest price", vec![age]);
         row("providers on", listed(&self.providers_keyed));
         row("need no key", listed(&self.providers_keyless));
         row("without key", told(&self.providers_without_key));
@@ -172,7 +175,8 @@ impl fmt::Display for Summary<'_> {
         row("API", vec![self.listen.clone()]);
         row("operations", vec![self.operations_listen.clone()]);
         row("books", vec![self.data_directory.clone()]);
-        write!(f, "No problem found.\n{table}")
+        write!(f, "No problem found.\n{table}")?;
+        self.refusal.iter().try_for_each(|refusal| write!(f, "\n\nA gateway would not start on this: {refusal}"))
     }
 }
 
@@ -231,6 +235,7 @@ mod tests {
         assert_eq!(report["problems"], serde_json::json!([]));
         assert_eq!(report["summary"]["providers_keyed"], serde_json::json!(["far"]));
         assert_eq!(report["summary"]["providers_without_key"]["near"], "NEAR_KEY");
+        assert_eq!(report["summary"]["refusal"], serde_json::Value::Null);
     }
 
     #[test]
@@ -245,6 +250,12 @@ mod tests {
         assert!(problem["file"].as_str().unwrap().ends_with("c.toml"));
         assert_eq!((problem["line"].as_u64(), problem["path"].as_str()), (Some(4), Some("log.format")));
         assert_eq!((&report["summary"], &problem["variable"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    }
+
+    #[test]
+    fn a_set_up_that_could_not_start_says_so() {
+        let (exit, out, _) = check("", &TABLE.replace("FAR_KEY", "ABSENT_KEY"), false);
+        assert!(exit == Exit::Success && out.contains("would not start on this: no provider is on"), "{out}");
     }
 
     #[test]
