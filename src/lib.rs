@@ -18,7 +18,10 @@ pub mod units;
 pub mod dialect;
 pub mod dispatch;
 pub mod frontend;
+pub mod market;
 pub mod meter;
+pub mod pipeline;
+pub mod relay;
 pub mod route;
 pub mod upstream;
 
@@ -32,3 +35,4 @@ pub mod telemetry;
 // The shell.
 pub mod cli;
 pub mod sandbox;
+pub mod server;

@@ -172,7 +172,7 @@ fn tool_calls_stream_as_deltas_that_add_up_to_arguments() {
         for (_, arguments) in &calls {
             assert!(serde_json::from_str::<Value>(arguments).unwrap()["city"].is_string());
         }
-        let whole = asker.ask("sandbox-pearl", &chat("pearl-chat", &json!({"tools": [tool("weather")]}))).await.1;
+        let whole = asker.ask("sandbox-pearl", &chat("pearl-chat", &json!({"tools": [tool("weather"), tool("time")]}))).await.1;
         assert_eq!(whole["choices"][0]["finish_reason"], "tool_calls");
         assert_eq!(whole["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"], calls[0].1);
     });
