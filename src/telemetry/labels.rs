@@ -33,18 +33,6 @@ impl Label for Outcome {
     }
 }
 
-impl Label for Ending {
-    fn word(self) -> &'static str {
-        Ending::word(self)
-    }
-}
-
-impl Label for Outcome {
-    fn word(self) -> &'static str {
-        Outcome::word(self)
-    }
-}
-
 /// What a client asked for, by path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Route {

@@ -11,12 +11,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::{
-    CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::core::{MetricVec, MetricVecBuilder};
+use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use super::families::Families;
 use super::labels::{Label, Rejection, Route};
 use super::process::Process;
 use crate::catalog::Snapshot;
@@ -27,15 +25,6 @@ use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
 const UNKNOWN: &str = "unknown";
 /// What the backend of a request is called that never reached one.
 const NO_BACKEND: &str = "none";
-
-/// From the arrival of a request to its way out, upstream's time left out: a gateway's own work.
-const OVERHEAD_SECONDS: &[f64] = &[0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
-/// What models take: a tenth of a second to minutes.
-const UPSTREAM_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 60.0, 120.0, 300.0];
-/// A batch of rows on anything from a fast disk to a stuck one.
-const COMMIT_SECONDS: &[f64] = &[0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
-/// Final cost over quoted cost: one is a perfect quote.
-const RATIOS: &[f64] = &[0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0];
 
 /// A metric could not be set up; its name or its labels clash with another's.
 #[derive(Debug, thiserror::Error)]
@@ -183,12 +172,19 @@ impl Metrics {
         self.families.baseline.with_label_values(&labels).inc_by(cost.to_metric().max(0.0));
     }
 
-    /// How the books are doing now.
-    pub fn ledger(&self, now: &Gauges) {
-        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.families.ledger_queue.set(whole(now.backlog));
-        self.families.ledger_queued_bytes.set(i64::try_from(now.queued_bytes).unwrap_or(i64::MAX));
-        self.families.ledger_writable.set(i64::from(now.writable));
+    /// How many records wait to be journaled or folded into the store.
+    pub fn ledger_queue(&self, records: usize) {
+        self.families.ledger_queue.set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    /// A batch of records reached the store after so long.
+    pub fn ledger_commit(&self, took: Duration) {
+        self.families.ledger_commit.observe(took.as_secs_f64());
+    }
+
+    /// Whether the books can be written.
+    pub fn ledger_writable(&self, writable: bool) {
+        self.families.ledger_writable.set(i64::from(writable));
     }
 
     /// Everything in the Prometheus text format.
@@ -205,16 +201,6 @@ impl Metrics {
 
     fn key<'k>(&self, key: &'k KeyName) -> &'k str {
         if self.keys.contains(key) { key.as_str() } else { UNKNOWN }
-    }
-}
-
-impl Observer for Metrics {
-    fn journaled(&self, _records: usize, waited: Duration) {
-        self.families.ledger_journal.observe(waited.as_secs_f64());
-    }
-
-    fn committed(&self, _rows: usize, took: Duration) {
-        self.families.ledger_commit.observe(took.as_secs_f64());
     }
 }
 
@@ -302,111 +288,6 @@ impl<M: prometheus::core::Metric> Lazy<M> {
     }
 }
 
-/// The families, by the names that dashboards know.
-#[derive(Debug)]
-struct Families {
-    requests: IntCounterVec,
-    rejections: IntCounterVec,
-    open: IntGauge,
-    overhead: Histogram,
-    attempts: IntCounterVec,
-    failovers: IntCounterVec,
-    ttft: HistogramVec,
-    upstream: HistogramVec,
-    tokens: IntCounterVec,
-    cost: CounterVec,
-    baseline: CounterVec,
-    overage: CounterVec,
-    quote_ratio: HistogramVec,
-    settlements: IntCounterVec,
-    ledger_queue: IntGauge,
-    ledger_queued_bytes: IntGauge,
-    ledger_journal: Histogram,
-    ledger_commit: Histogram,
-    ledger_writable: IntGauge,
-    book: IntGaugeVec,
-    build: IntGaugeVec,
-}
-
-impl Families {
-    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let r = registry;
-        Ok(Self {
-            requests: r.counters("requests_total", "Client requests that ended.", &["route", "backend", "outcome"])?,
-            rejections: r.counters("rejections_total", "Client requests that the gateway itself refused.", &["reason"])?,
-            open: r.gauge("open_requests", "Client requests under way.")?,
-            overhead: r.histogram("overhead_seconds", "The gateway's own time per request.", OVERHEAD_SECONDS)?,
-            attempts: r.counters("attempts_total", "Upstream requests that ended.", &["backend", "result"])?,
-            failovers: r.counters("failovers_total", "Moves to the next attempt of a plan.", &["cause"])?,
-            ttft: r.histograms("ttft_seconds", "Upstream time to the first token.", &["backend"], UPSTREAM_SECONDS)?,
-            upstream: r.histograms("upstream_seconds", "Upstream time to the last byte.", &["backend"], UPSTREAM_SECONDS)?,
-            tokens: r.counters("tokens_total", "Tokens booked, as they are billed.", &["kind", "provider", "model"])?,
-            cost: r.amounts("cost_usd_total", "Cost booked, in US dollars.", &["provider", "model", "key"])?,
-            baseline: r.amounts(
-                "baseline_cost_usd_total",
-                "Cost of the same tokens at the baseline model.",
-                &["model", "key"],
-            )?,
-            overage: r.amounts("overage_usd_total", "Cost beyond what was held: promised never to happen.", &["backend"])?,
-            quote_ratio: r.histograms("quote_ratio", "Final cost over quoted cost.", &["provider"], RATIOS)?,
-            settlements: r.counters("settlements_total", "Attempts booked.", &["provenance", "ending"])?,
-            ledger_queue: r.gauge("ledger_queue_records", "Closed requests that wait for the store.")?,
-            ledger_queued_bytes: r.gauge("ledger_queued_bytes", "Bytes that wait to be journaled.")?,
-            ledger_journal: r.histogram("ledger_journal_seconds", "Longest wait of a batch for the journal.", COMMIT_SECONDS)?,
-            ledger_commit: r.histogram(
-                "ledger_commit_seconds",
-                "Time to commit a batch of rows to the store.",
-                COMMIT_SECONDS,
-            )?,
-            ledger_writable: r.gauge("ledger_writable", "1 while the books can be written.")?,
-            book: r.gauges("price_book_info", "The price book in force.", &["version"])?,
-            build: r.gauges("build_info", "The gateway's version.", &["version"])?,
-        })
-    }
-}
-
-/// Registering under the gateway's prefix.
-trait Register {
-    fn keep<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> prometheus::Result<C>;
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
-        self.keep(IntCounterVec::new(options(name, help), labels))
-    }
-
-    fn amounts(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<CounterVec> {
-        self.keep(CounterVec::new(options(name, help), labels))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        self.keep(IntGauge::with_opts(options(name, help)))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
-        self.keep(IntGaugeVec::new(options(name, help), labels))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
-        self.keep(Histogram::with_opts(HistogramOpts::from(options(name, help)).buckets(buckets.to_vec())))
-    }
-
-    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> prometheus::Result<HistogramVec> {
-        let options = HistogramOpts::from(options(name, help)).buckets(buckets.to_vec());
-        self.keep(HistogramVec::new(options, labels))
-    }
-}
-
-impl Register for Registry {
-    fn keep<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> prometheus::Result<C> {
-        let made = made?;
-        self.register(Box::new(made.clone()))?;
-        Ok(made)
-    }
-}
-
-fn options(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("tokenbroker")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -488,9 +369,9 @@ mod tests {
         metrics.rejected(Rejection::UnknownModel);
         metrics.failover(Cause::Timeout);
         metrics.overhead(Duration::from_micros(80));
-        metrics.ledger(&Gauges { open_requests: 1, queued_bytes: 512, backlog: 7, segments: 2, writable: true });
-        metrics.journaled(3, Duration::from_micros(40));
-        metrics.committed(3, Duration::from_millis(2));
+        metrics.ledger_queue(7);
+        metrics.ledger_commit(Duration::from_millis(2));
+        metrics.ledger_writable(true);
     }
 
     #[test]
@@ -507,9 +388,7 @@ mod tests {
             "cost_usd_total counter",
             "failovers_total counter",
             "ledger_commit_seconds histogram",
-            "ledger_journal_seconds histogram",
             "ledger_queue_records gauge",
-            "ledger_queued_bytes gauge",
             "ledger_writable gauge",
             "open_requests gauge",
             "overage_usd_total counter",
@@ -538,10 +417,7 @@ mod tests {
             "tokenbroker_cost_usd_total{key=\"web\",model=\"m\",provider=\"p\"} 0.25",
             "tokenbroker_cost_usd_total{key=\"unknown\",model=\"unknown\",provider=\"unknown\"} 1",
             "tokenbroker_failovers_total{cause=\"timeout\"} 1",
-            "tokenbroker_ledger_journal_seconds_count 1",
             "tokenbroker_ledger_queue_records 7",
-            "tokenbroker_ledger_queued_bytes 512",
-            "tokenbroker_ledger_writable 1",
             "tokenbroker_overage_usd_total{backend=\"p/m-2026\"} 0.25",
             "tokenbroker_quote_ratio_bucket{provider=\"p\",le=\"0.5\"} 1",
             "tokenbroker_rejections_total{reason=\"unknown_model\"} 1",
