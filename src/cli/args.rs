@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, keys, route, sandbox};
+use super::{check, keys, route, sandbox, serve};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -30,6 +30,7 @@ or DEEPSEEK_API_KEY_FILE=path of a file that holds it.";
 
 const AFTER_HELP: &str = "\
 Examples:
+  DEEPSEEK_API_KEY=... tokenbroker serve
   tokenbroker check --config config/tokenbroker.toml
   tokenbroker route --all-providers request.json
   tokenbroker keys new team
@@ -60,6 +61,9 @@ pub struct Cli {
 /// One command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the gateway until it is told to stop (SIGTERM or Ctrl-C drain it).
+    #[command(after_help = "Example:\n  DEEPSEEK_API_KEY=... tokenbroker serve --config config/tokenbroker.toml")]
+    Serve(serve::ServeArgs),
     /// Find every problem of the configuration and of the table at once.
     ///
     /// Prints each problem with its file, line, path and what would be accepted, or a summary when all is well.
@@ -121,6 +125,7 @@ impl Cli {
     /// Runs the command.
     pub fn run(&self, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
         match &self.command {
+            Command::Serve(args) => serve::run(args, environment, output),
             Command::Check(args) => check::run(args, environment, output),
             Command::Route(args) => route::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),

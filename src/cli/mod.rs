@@ -8,7 +8,9 @@ pub mod keys;
 pub mod output;
 pub mod route;
 pub mod sandbox;
+pub mod serve;
 pub mod setup;
+mod stop;
 pub mod table;
 
 pub use args::{Cli, GatewayArgs, environment};
