@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, keys, route};
+use super::{check, keys, route, sandbox};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -60,6 +60,9 @@ pub struct Cli {
 /// One command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the pretend providers alone, for tests.
+    #[command(hide = true)]
+    Sandbox(sandbox::SandboxArgs),
     /// Find every problem of the configuration and of the table at once.
     ///
     /// Prints each problem with its file, line, path and what would be accepted, or a summary when all is well.
@@ -118,6 +121,7 @@ impl Cli {
     /// Runs the command.
     pub fn run(&self, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
         match &self.command {
+            Command::Sandbox(args) => sandbox::run(args, output),
             Command::Check(args) => check::run(args, environment, output),
             Command::Route(args) => route::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),
