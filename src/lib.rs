@@ -15,20 +15,24 @@ pub mod tasks;
 pub mod units;
 
 // The request path, read top to bottom.
-pub mod frontend;
-pub mod meter;
-pub mod route;
-pub mod dispatch;
 pub mod dialect;
+pub mod dispatch;
+pub mod frontend;
+pub mod market;
+pub mod meter;
+pub mod pipeline;
+pub mod relay;
+pub mod route;
 pub mod upstream;
 
 // Control plane: decides, never in the way of bytes.
 pub mod catalog;
-pub mod policy;
-pub mod ledger;
-pub mod telemetry;
 pub mod config;
+pub mod ledger;
+pub mod policy;
+pub mod telemetry;
 
 // The shell.
-pub mod sandbox;
 pub mod cli;
+pub mod sandbox;
+pub mod server;

@@ -30,12 +30,17 @@ impl FxTable {
     /// The rate of a currency at an instant: the last one published on or before that day (UTC), or the oldest known
     /// where the instant lies before all of them. `None`: no rate at all for that currency.
     pub fn at(&self, currency: Currency, instant: Timestamp) -> Option<ExchangeRate> {
-        if currency == Currency::Usd {
-            return Some(ExchangeRate::USD);
-        }
+        self.dated(currency, instant).map(|(rate, _)| rate)
+    }
+
+    /// The same with the day it was published; for the dollar itself the day of the instant.
+    pub fn dated(&self, currency: Currency, instant: Timestamp) -> Option<(ExchangeRate, Date)> {
         let day = instant.to_zoned(jiff::tz::TimeZone::UTC).date();
+        if currency == Currency::Usd {
+            return Some((ExchangeRate::USD, day));
+        }
         let of_currency = || self.rates.iter().filter(|r| r.rate.currency() == currency);
-        of_currency().rev().find(|r| r.date <= day).or_else(|| of_currency().next()).map(|r| r.rate)
+        of_currency().rev().find(|r| r.date <= day).or_else(|| of_currency().next()).map(|r| (r.rate, r.date))
     }
 
     /// Converts a vendor's amount at the rate of its day.

@@ -3,13 +3,11 @@
 
 pub mod capability;
 pub mod fx;
-pub mod live;
 pub mod load;
 pub mod price;
 pub mod snapshot;
 
 pub use capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
 pub use fx::FxTable;
-pub use live::Catalog;
 pub use price::{PriceRow, PriceSchedule};
 pub use snapshot::{BackendIndex, ProviderIndex, Snapshot};

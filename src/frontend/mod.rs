@@ -9,7 +9,9 @@ mod json;
 mod messages;
 pub mod models;
 pub mod openai_chat;
+mod prompt_text;
 pub mod wishes;
 
 pub use errors::{BadRequest, ClientError, ErrorKind, Position};
 pub use openai_chat::parse;
+pub use prompt_text::prompt_text;

@@ -84,6 +84,9 @@ impl Name {
     }
 }
 
+/// What this frontend is called in the books.
+pub const WORD: &str = "openai_chat";
+
 /// Reads a request and keeps its bytes.
 ///
 /// # Errors

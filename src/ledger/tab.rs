@@ -252,6 +252,19 @@ impl OpenAttempt {
         Ok(settled)
     }
 
+    /// The same without waiting: for a caller who will wait for something that comes later on the same page, as the
+    /// request's own end does.
+    pub fn conclude(mut self, end: AttemptEnd) {
+        if let Some(opened) = self.opened.take() {
+            self.page.settle(self.number, opened, end);
+        }
+    }
+
+    /// What the attempt is to be booked at when it may have been billed although nothing of an answer was seen.
+    pub fn unanswered(&self) -> Usage {
+        self.opened.as_ref().map(unanswered).unwrap_or_default()
+    }
+
     fn checkpoint(&mut self, now: Duration) {
         if let Some((usage, provenance)) = self.seen {
             let (id, number) = (self.page.id, self.number);

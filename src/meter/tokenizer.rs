@@ -62,6 +62,17 @@ impl Tokenizer {
         self.count_beginning(text, whole, family).await
     }
 
+    /// The same for a text that has yet to be made, which happens off the reactor too. `None`: the runtime is going down.
+    pub async fn count_made(&self, make: impl FnOnce() -> String + Send + 'static, family: TokenizerFamily) -> Option<Count> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let counting = tokio::task::spawn_blocking(move || {
+            let _held_until_counted = place;
+            let text = make();
+            count_within(&text, &TextProfile::of(&text), family, BUDGET_BYTES)
+        });
+        counting.await.ok()
+    }
+
     /// Counts a text of which only the beginning is at hand, with the profile of the whole: what
     /// [`RunningCount::into_parts`](super::RunningCount::into_parts) gives.
     ///

@@ -28,6 +28,13 @@ pub struct KeyLimits {
     pub no_training: bool,
 }
 
+impl KeyLimits {
+    /// Whether money is bounded, so that the provider must be told the output bound.
+    pub fn bounds_money(&self) -> bool {
+        self.max_cost.is_some() || self.max_output.is_some()
+    }
+}
+
 /// A key that was let in.
 #[derive(Debug, Clone)]
 pub struct Admission {

@@ -1,6 +1,7 @@
 //! The closed lists that label values come from. Other modules' enums join by implementing [`Label`].
 
-use crate::canonical::event::ErrorClass;
+use crate::dispatch::Cause;
+use crate::ledger::{Ending, Outcome};
 use crate::units::Provenance;
 
 /// A value of a closed list, with the word that stands in metrics.
@@ -14,9 +15,21 @@ impl Label for Provenance {
     }
 }
 
-impl Label for ErrorClass {
+impl Label for Cause {
     fn word(self) -> &'static str {
-        ErrorClass::word(self)
+        Cause::word(self)
+    }
+}
+
+impl Label for Ending {
+    fn word(self) -> &'static str {
+        Ending::word(self)
+    }
+}
+
+impl Label for Outcome {
+    fn word(self) -> &'static str {
+        Outcome::word(self)
     }
 }
 
@@ -61,39 +74,6 @@ impl Label for Route {
             Route::Readyz => "/readyz",
             Route::Metrics => "/metrics",
             Route::Other => "other",
-        }
-    }
-}
-
-/// Why an attempt did not answer, and so why the gateway moved on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// No connection came about.
-    Connect,
-    /// Nothing came in time.
-    Timeout,
-    /// The provider said no.
-    Provider(ErrorClass),
-    /// The connection broke.
-    Cut,
-    /// What came was no answer.
-    Malformed,
-    /// The backend's breaker was open.
-    Cooling,
-    /// Too many requests were waiting on the backend.
-    Saturated,
-}
-
-impl Label for Cause {
-    fn word(self) -> &'static str {
-        match self {
-            Cause::Connect => "connect",
-            Cause::Timeout => "timeout",
-            Cause::Provider(class) => class.word(),
-            Cause::Cut => "cut",
-            Cause::Malformed => "malformed",
-            Cause::Cooling => "cooling",
-            Cause::Saturated => "saturated",
         }
     }
 }

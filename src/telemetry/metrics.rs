@@ -17,9 +17,10 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::labels::{Cause, Label, Rejection, Route};
+use super::labels::{Label, Rejection, Route};
 use super::process::Process;
 use crate::catalog::Snapshot;
+use crate::dispatch::Cause;
 use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
 
 /// What an unlisted backend, model or key is called.

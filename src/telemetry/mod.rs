@@ -8,5 +8,5 @@ pub mod logs;
 pub mod metrics;
 mod process;
 
-pub use labels::{Cause, Label, Rejection, Route};
+pub use labels::{Label, Rejection, Route};
 pub use metrics::{Metrics, MetricsError, OpenRequest, Settled};

@@ -1,0 +1,168 @@
+//! One attempt: ask one backend, and wait until its answer may begin to reach the client or has failed.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+
+use super::failure::{AttemptFailure, Cause};
+use super::opening::{FrameSource, OpenStream, Opening, SourceError};
+use crate::canonical::Request;
+use crate::canonical::event::{FrameKind, ProviderError};
+use crate::dialect::sse::Framer;
+use crate::dialect::{BodyProblem, Dialect, Outgoing};
+use crate::market::Offer;
+use crate::units::Tokens;
+use crate::upstream::{Upstream, UpstreamAnswer, UpstreamError};
+
+/// An error body larger than this is not read on: its beginning says what is wrong.
+const ERROR_BODY_CAP: usize = 64 * 1024;
+/// A whole answer larger than this is refused (base64 audio and long choices stay far below).
+const ANSWER_CAP: usize = 64 * 1024 * 1024;
+/// How long an error's body may take once its status line is there.
+const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
+
+/// How long an attempt may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until the first meaningful frame of a stream.
+    pub first_frame: Duration,
+    /// Between two frames of a stream.
+    pub idle: Duration,
+    /// Until a whole, unstreamed answer is there.
+    pub whole: Duration,
+}
+
+/// Everything one attempt needs.
+pub struct Errand<'a> {
+    pub upstream: &'a Upstream,
+    pub offer: Offer<'a>,
+    pub request: &'a Request,
+    /// Headers that pass through.
+    pub trace: &'a HeaderMap,
+    pub patience: Patience,
+    /// The output bound to send where money is bounded; `None` leaves the client's alone.
+    pub output_bound: Option<Tokens>,
+}
+
+impl Errand<'_> {
+    /// Asks, and waits for the answer to begin. `text` is given every piece of a stream's text that arrives meanwhile.
+    pub async fn run(&self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Opening, AttemptFailure> {
+        let limit = if self.request.stream { self.patience.first_frame } else { self.patience.whole };
+        match tokio::time::timeout(limit, self.exchange(text)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.failed(Cause::Timeout, format!("no answer began within {} ms", limit.as_millis()))),
+        }
+    }
+
+    async fn exchange(&self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Opening, AttemptFailure> {
+        let outgoing = Outgoing {
+            upstream_model: &self.offer.backend.upstream_model,
+            quirks: self.offer.provider.quirks,
+            output_bound: self.output_bound,
+        };
+        let body = self.dialect().encode(self.request, &outgoing);
+        let answer = self.upstream.send(self.offer.endpoint, self.trace, body).await.map_err(|e| self.broke(&e))?;
+        if !answer.status().is_success() {
+            return Err(self.refused(answer).await);
+        }
+        if self.request.stream && is_event_stream(answer.headers()) {
+            return self.open_stream(answer, text).await.map(Opening::Stream);
+        }
+        self.read_whole(answer).await
+    }
+
+    async fn read_whole(&self, answer: UpstreamAnswer) -> Result<Opening, AttemptFailure> {
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = answer.whole(ANSWER_CAP).await.map_err(|e| self.broke(&e))?;
+        let facts = match self.dialect().read_answer(&body, self.offer.provider.quirks) {
+            Ok(facts) => facts,
+            Err(BodyProblem::Provider(error)) => return Err(self.said_no(error, status, &headers, None)),
+            Err(BodyProblem::Malformed(what)) => return Err(self.failed(Cause::Malformed, what)),
+        };
+        if self.request.stream {
+            return Err(self.failed(Cause::Malformed, "answered a stream request with a whole body".into()));
+        }
+        Ok(Opening::Whole { body, facts })
+    }
+
+    async fn open_stream(
+        &self,
+        answer: UpstreamAnswer,
+        text: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<OpenStream, AttemptFailure> {
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let reader = self.dialect().frame_reader(self.offer.provider.quirks);
+        let mut source = FrameSource::new(answer, Framer::default(), reader, self.patience.idle);
+        let mut held = Vec::new();
+        loop {
+            let Some(frames) = source.next(text).await.map_err(|e| self.stopped(&e))? else {
+                return Err(self.failed(Cause::Broken, "the stream ended before it said anything".into()));
+            };
+            let meaningful = frames.iter().any(|f| !matches!(f.facts.kind, FrameKind::KeepAlive | FrameKind::Preamble));
+            if let Some(error) = frames.iter().find_map(|f| first_error(&f.facts.kind)) {
+                return Err(self.said_no(error.clone(), status, &headers, None));
+            }
+            held.extend(frames);
+            if meaningful {
+                return Ok(OpenStream { held, source });
+            }
+        }
+    }
+
+    async fn refused(&self, answer: UpstreamAnswer) -> AttemptFailure {
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let read = tokio::time::timeout(ERROR_BODY_WAIT, answer.whole(ERROR_BODY_CAP)).await;
+        let body = read.ok().and_then(Result::ok).unwrap_or_default();
+        let error = self.dialect().classify(status.as_u16(), &headers, &body);
+        self.said_no(error, status, &headers, Some(body))
+    }
+
+    fn said_no(&self, error: ProviderError, status: StatusCode, headers: &HeaderMap, body: Option<Bytes>) -> AttemptFailure {
+        let json = headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+        let fit = |body: &Bytes| json && !body.is_empty() && !self.offer.endpoint.quotes_key(body);
+        AttemptFailure {
+            backend: self.offer.backend.id.clone(),
+            cause: Cause::Provider(error.class),
+            status: Some(status.as_u16()),
+            message: self.offer.endpoint.scrub(&error.message),
+            retry_after: error.retry_after,
+            body: body.filter(fit),
+        }
+    }
+
+    fn broke(&self, error: &UpstreamError) -> AttemptFailure {
+        let cause = match error {
+            UpstreamError::Connect(_) | UpstreamError::Setup(_) => Cause::Connect,
+            UpstreamError::Broken(_) => Cause::Broken,
+            UpstreamError::TooLarge(_) => Cause::Malformed,
+        };
+        self.failed(cause, error.to_string())
+    }
+
+    fn stopped(&self, error: &SourceError) -> AttemptFailure {
+        self.failed(error.cause(), error.to_string())
+    }
+
+    fn failed(&self, cause: Cause, message: String) -> AttemptFailure {
+        let message = self.offer.endpoint.scrub(&message);
+        AttemptFailure { backend: self.offer.backend.id.clone(), cause, status: None, message, retry_after: None, body: None }
+    }
+
+    fn dialect(&self) -> &dyn Dialect {
+        self.offer.dialect
+    }
+}
+
+/// An error that comes before anything else in a stream: still time to ask another.
+fn first_error(kind: &FrameKind) -> Option<&ProviderError> {
+    match kind {
+        FrameKind::Error(error) => Some(error),
+        _ => None,
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
+}

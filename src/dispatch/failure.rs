@@ -1,0 +1,119 @@
+//! Why an attempt did not answer, and what follows from it: may another backend help, may it have been billed, was it
+//! the backend's fault.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::breaker::Failure;
+use crate::canonical::event::ErrorClass;
+use crate::units::BackendId;
+
+/// What ended an attempt before it answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// Its breaker is open: nothing was sent.
+    Cooling,
+    /// Too many requests already wait on it: nothing was sent.
+    Saturated,
+    /// No connection could be made.
+    Connect,
+    /// It did not begin to answer in time.
+    Timeout,
+    /// The connection broke before the answer began.
+    Broken,
+    /// It answered something that is no answer.
+    Malformed,
+    /// The provider said no.
+    Provider(ErrorClass),
+}
+
+impl Cause {
+    /// Every cause, for metrics that must not grow.
+    pub const ALL: [Cause; 14] = [
+        Cause::Cooling,
+        Cause::Saturated,
+        Cause::Connect,
+        Cause::Timeout,
+        Cause::Broken,
+        Cause::Malformed,
+        Cause::Provider(ErrorClass::BadRequest),
+        Cause::Provider(ErrorClass::Context),
+        Cause::Provider(ErrorClass::Moderation),
+        Cause::Provider(ErrorClass::Auth),
+        Cause::Provider(ErrorClass::Billing),
+        Cause::Provider(ErrorClass::RateLimited),
+        Cause::Provider(ErrorClass::Overloaded),
+        Cause::Provider(ErrorClass::NotFound),
+    ];
+
+    /// The word in metrics, rows and errors.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Cause::Cooling => "cooling_down",
+            Cause::Saturated => "saturated",
+            Cause::Connect => "connect",
+            Cause::Timeout => "timeout",
+            Cause::Broken => "broken",
+            Cause::Malformed => "malformed",
+            Cause::Provider(class) => class.word(),
+        }
+    }
+
+    /// Whether the next attempt may well succeed.
+    pub const fn another_may_help(self) -> bool {
+        match self {
+            Cause::Provider(class) => class.another_may_help(),
+            _ => true,
+        }
+    }
+
+    /// Whether the provider may bill it although no answer came: it had the request and may have worked on it.
+    pub const fn may_be_billed(self) -> bool {
+        matches!(self, Cause::Timeout | Cause::Broken | Cause::Malformed)
+    }
+
+    /// What the backend's health learns from it; nothing where nothing was tried.
+    pub const fn lesson(self) -> Option<Failure> {
+        match self {
+            Cause::Cooling | Cause::Saturated => None,
+            Cause::Connect => Some(Failure::Connect),
+            Cause::Timeout => Some(Failure::Timeout),
+            Cause::Broken => Some(Failure::Cut),
+            Cause::Malformed => Some(Failure::Malformed),
+            Cause::Provider(class) => Some(Failure::Told(class)),
+        }
+    }
+}
+
+/// One attempt that did not answer.
+#[derive(Debug, Clone)]
+pub struct AttemptFailure {
+    pub backend: BackendId,
+    pub cause: Cause,
+    /// The provider's status, where one came.
+    pub status: Option<u16>,
+    /// What happened, in words; without our key.
+    pub message: String,
+    pub retry_after: Option<Duration>,
+    /// The provider's own error body, where it is fit to be passed on.
+    pub body: Option<Bytes>,
+}
+
+/// Why no further attempt was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Every attempt of the plan was made.
+    Exhausted,
+    /// The request itself was refused: it would be elsewhere too.
+    Refused,
+    /// Retries have used up their share of the traffic.
+    RetryBudget,
+}
+
+/// A plan that was walked without an answer.
+#[derive(Debug, Clone)]
+pub struct RunFailure {
+    pub failures: Vec<AttemptFailure>,
+    pub stopped: Stopped,
+}

@@ -1,0 +1,113 @@
+//! An answer at the moment it may be shown to the client: the status line waits for the first meaningful frame, so
+//! that until then a failure can still move on to another backend.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::failure::Cause;
+use crate::canonical::event::{AnswerFacts, FrameFacts};
+use crate::dialect::FrameReader;
+use crate::dialect::sse::{FrameTooLarge, Framer};
+use crate::upstream::{UpstreamAnswer, UpstreamError};
+
+/// An answer that has begun.
+pub enum Opening {
+    /// A whole, unstreamed answer: the provider's bytes and what they say.
+    Whole { body: Bytes, facts: AnswerFacts },
+    /// A stream, with the frames that were held back while the status line waited.
+    Stream(OpenStream),
+}
+
+/// A stream whose first meaningful frame has arrived.
+pub struct OpenStream {
+    /// Frames in the order they came, the meaningful one last.
+    pub held: Vec<Frame>,
+    /// Where the rest comes from.
+    pub source: FrameSource,
+}
+
+/// One whole frame of a stream: its bytes unchanged, and what they mean.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    pub bytes: Bytes,
+    pub facts: FrameFacts,
+}
+
+/// Why no further frame comes.
+#[derive(Debug)]
+pub enum SourceError {
+    /// Nothing came for this long.
+    Idle(Duration),
+    Upstream(UpstreamError),
+    Framing(FrameTooLarge),
+}
+
+impl SourceError {
+    pub fn cause(&self) -> Cause {
+        match self {
+            SourceError::Idle(_) => Cause::Timeout,
+            SourceError::Upstream(UpstreamError::Connect(_)) => Cause::Connect,
+            SourceError::Upstream(UpstreamError::TooLarge(_)) | SourceError::Framing(_) => Cause::Malformed,
+            SourceError::Upstream(_) => Cause::Broken,
+        }
+    }
+}
+
+impl std::fmt::Display for SourceError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SourceError::Idle(limit) => write!(f, "nothing arrived for {} ms", limit.as_millis()),
+            SourceError::Upstream(error) => error.fmt(f),
+            SourceError::Framing(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The frames of one upstream answer.
+pub struct FrameSource {
+    answer: UpstreamAnswer,
+    framer: Framer,
+    reader: Box<dyn FrameReader>,
+    idle: Duration,
+    ended: bool,
+}
+
+impl FrameSource {
+    pub fn new(answer: UpstreamAnswer, framer: Framer, reader: Box<dyn FrameReader>, idle: Duration) -> Self {
+        Self { answer, framer, reader, idle, ended: false }
+    }
+
+    /// The frames that arrived next, at least one; `None` once the upstream has closed. `text` is given every piece of
+    /// the answer's text.
+    pub async fn next(&mut self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Option<Vec<Frame>>, SourceError> {
+        while !self.ended {
+            let arrived = tokio::time::timeout(self.idle, self.answer.chunk()).await;
+            let chunk = arrived.map_err(|_| SourceError::Idle(self.idle))?.map_err(SourceError::Upstream)?;
+            let mut blocks = Vec::new();
+            match chunk {
+                Some(chunk) => self.framer.push(chunk, &mut blocks).map_err(SourceError::Framing)?,
+                None => {
+                    self.ended = true;
+                    blocks.extend(self.framer.finish());
+                }
+            }
+            if !blocks.is_empty() {
+                return Ok(Some(blocks.into_iter().map(|bytes| self.read(bytes, text)).collect()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the upstream to its end, so that its connection can be used again; gives up on anything unexpected.
+    pub async fn drain(&mut self) {
+        while !self.ended {
+            self.ended = !matches!(self.answer.chunk().await, Ok(Some(_)));
+        }
+    }
+
+    fn read(&mut self, bytes: Bytes, text: &mut (dyn FnMut(&str) + Send)) -> Frame {
+        let facts = self.reader.read(&bytes, text);
+        Frame { bytes, facts }
+    }
+}

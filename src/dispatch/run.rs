@@ -1,0 +1,239 @@
+//! Walks a plan until one attempt answers. Each attempt gets a page in the books before it is sent and its own end
+//! there; an extra attempt is paid from the retry budget, so that retries cannot make an outage worse.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use http::HeaderMap;
+
+use super::attempt::{Errand, Patience};
+use super::failure::{AttemptFailure, Cause, RunFailure, Stopped};
+use super::health::{BackendAttempt, Refused};
+use super::opening::Opening;
+use super::retry_budget::RetryBudget;
+use crate::canonical::Request;
+use crate::clock::SharedClock;
+use crate::market::{Market, Offer};
+use crate::meter::RunningCount;
+use crate::route::{Node, PlannedAttempt};
+use crate::upstream::Upstream;
+
+/// Where attempts are written down. The dispatcher knows that there are books, not which.
+pub trait AttemptBook: Sync {
+    /// One attempt's page. Dropping it ends the attempt as abandoned.
+    type Page: Send;
+
+    /// Writes an attempt down before anything of it is sent. `None`: it cannot be booked, so it must not be sent.
+    fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<Self::Page>;
+
+    /// Ends the page of an attempt that did not answer.
+    fn fail(&self, page: Self::Page, failure: &AttemptFailure, took: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// An attempt that answers, with its page still open.
+pub struct Answered<P> {
+    pub planned: PlannedAttempt,
+    pub page: P,
+    pub opening: Opening,
+    /// What has been counted of a stream so far.
+    pub running: RunningCount,
+    /// The turn at the backend, to report how the answer ended.
+    pub turn: BackendAttempt,
+    /// When it was sent, on the monotonic clock.
+    pub sent: Duration,
+    /// From sending to the first meaningful byte.
+    pub first_byte: Duration,
+    /// The attempts that failed before this one.
+    pub failures: Vec<AttemptFailure>,
+}
+
+/// Walks plans.
+pub struct Dispatcher {
+    upstream: Upstream,
+    retries: RetryBudget,
+    patience: Patience,
+    clock: SharedClock,
+}
+
+/// One request on its way.
+pub struct Journey<'a, B> {
+    pub market: &'a Market,
+    pub request: &'a Request,
+    pub book: &'a B,
+    /// Headers that pass through to the provider.
+    pub trace: &'a HeaderMap,
+    /// Overrides how long the first byte may take.
+    pub deadline: Option<Duration>,
+    /// Money is bounded: the output bound that the quote counts with must reach the provider.
+    pub bounded: bool,
+}
+
+impl Dispatcher {
+    pub fn new(upstream: Upstream, retries: RetryBudget, patience: Patience, clock: SharedClock) -> Self {
+        Self { upstream, retries, patience, clock }
+    }
+
+    /// Walks the plan until an attempt answers.
+    pub async fn run<B: AttemptBook>(&self, plan: &Node, journey: &Journey<'_, B>) -> Result<Answered<B::Page>, RunFailure> {
+        self.retries.deposit();
+        let mut failures = Vec::new();
+        let mut sent = false;
+        match self.walk(plan, journey, &mut failures, &mut sent, false).await {
+            Ok(mut answered) => {
+                answered.failures = failures;
+                Ok(answered)
+            }
+            Err(stopped) => Err(RunFailure { failures, stopped }),
+        }
+    }
+
+    async fn walk<B: AttemptBook>(
+        &self,
+        node: &Node,
+        journey: &Journey<'_, B>,
+        failures: &mut Vec<AttemptFailure>,
+        sent: &mut bool,
+        raced: bool,
+    ) -> Result<Answered<B::Page>, Stopped> {
+        match node {
+            Node::Attempt(planned) => {
+                if *sent && !raced && !self.retries.try_spend() {
+                    return Err(Stopped::RetryBudget);
+                }
+                self.attempt(planned, journey, failures, sent).await
+            }
+            Node::Sequence(nodes) => {
+                for node in nodes {
+                    match self.walk_boxed(node, journey, failures, sent, raced).await {
+                        Err(Stopped::Exhausted) => {}
+                        ended => return ended,
+                    }
+                }
+                Err(Stopped::Exhausted)
+            }
+            Node::Race(nodes) => self.race(nodes, journey, failures, sent).await,
+        }
+    }
+
+    /// The tree is walked by recursion, which needs a box; a plain attempt does not.
+    fn walk_boxed<'a, B: AttemptBook>(
+        &'a self,
+        node: &'a Node,
+        journey: &'a Journey<'_, B>,
+        failures: &'a mut Vec<AttemptFailure>,
+        sent: &'a mut bool,
+        raced: bool,
+    ) -> BoxFuture<'a, Result<Answered<B::Page>, Stopped>> {
+        Box::pin(self.walk(node, journey, failures, sent, raced))
+    }
+
+    /// Asks all at once and keeps the first answer; dropping the others cancels them and closes their pages.
+    async fn race<B: AttemptBook>(
+        &self,
+        nodes: &[Node],
+        journey: &Journey<'_, B>,
+        failures: &mut Vec<AttemptFailure>,
+        sent: &mut bool,
+    ) -> Result<Answered<B::Page>, Stopped> {
+        let mut runners: FuturesUnordered<_> = nodes
+            .iter()
+            .map(|node| async move {
+                let (mut failures, mut sent) = (Vec::new(), false);
+                let ended = self.walk_boxed(node, journey, &mut failures, &mut sent, true).await;
+                (ended, failures, sent)
+            })
+            .collect();
+        let mut refused = None;
+        while let Some((ended, failed, was_sent)) = runners.next().await {
+            failures.extend(failed);
+            *sent |= was_sent;
+            match ended {
+                Ok(answered) => return Ok(answered),
+                Err(Stopped::Exhausted) => {}
+                Err(stopped) => refused = Some(stopped),
+            }
+        }
+        Err(refused.unwrap_or(Stopped::Exhausted))
+    }
+
+    async fn attempt<B: AttemptBook>(
+        &self,
+        planned: &PlannedAttempt,
+        journey: &Journey<'_, B>,
+        failures: &mut Vec<AttemptFailure>,
+        sent: &mut bool,
+    ) -> Result<Answered<B::Page>, Stopped> {
+        // A plan names reachable backends only.
+        let Some(offer) = journey.market.offer(planned.backend) else { return Err(Stopped::Exhausted) };
+        let mut turn = match offer.health.enter() {
+            Ok(turn) => turn,
+            Err(refusal) => {
+                failures.push(not_tried(&offer, &refusal));
+                return Err(Stopped::Exhausted);
+            }
+        };
+        // What cannot be booked is not sent: its price and its exchange rate are of two currencies.
+        let Some(page) = journey.book.open(planned, &offer) else { return Err(Stopped::Exhausted) };
+        *sent = true;
+        let mut running = RunningCount::new();
+        let patience = self.patience_of(journey);
+        let output_bound = journey.bounded.then_some(planned.quote.output_bound);
+        let errand =
+            Errand { upstream: &self.upstream, offer, request: journey.request, trace: journey.trace, patience, output_bound };
+        let sent_at = self.clock.monotonic();
+        let outcome = errand.run(&mut |piece| running.add(piece)).await;
+        let took = self.clock.monotonic().saturating_sub(sent_at);
+        match outcome {
+            Ok(opening) => {
+                turn.answered();
+                Ok(Answered {
+                    planned: *planned,
+                    page,
+                    opening,
+                    running,
+                    turn,
+                    sent: sent_at,
+                    first_byte: took,
+                    failures: Vec::new(),
+                })
+            }
+            Err(failure) => {
+                if let Some(lesson) = failure.cause.lesson() {
+                    turn.failed(lesson, failure.retry_after);
+                }
+                journey.book.fail(page, &failure, took).await;
+                let stopped = if failure.cause.another_may_help() { Stopped::Exhausted } else { Stopped::Refused };
+                failures.push(failure);
+                Err(stopped)
+            }
+        }
+    }
+
+    fn patience_of<B>(&self, journey: &Journey<'_, B>) -> Patience {
+        match journey.deadline {
+            Some(deadline) => Patience {
+                first_frame: self.patience.first_frame.min(deadline),
+                whole: self.patience.whole.min(deadline),
+                ..self.patience
+            },
+            None => self.patience,
+        }
+    }
+}
+
+fn not_tried(offer: &Offer<'_>, refused: &Refused) -> AttemptFailure {
+    let (cause, retry_after) = match refused {
+        Refused::Cooling(cooling) => (Cause::Cooling, Some(cooling.remaining)),
+        Refused::Saturated(_) => (Cause::Saturated, None),
+    };
+    AttemptFailure {
+        backend: offer.backend.id.clone(),
+        cause,
+        status: None,
+        message: refused.to_string(),
+        retry_after,
+        body: None,
+    }
+}

@@ -1,0 +1,114 @@
+//! The table in force together with what this process holds for it: who can be reached with which key, how healthy
+//! each backend is, which dialect it speaks. A request takes one market and never sees two mixed; a new table makes a
+//! new market, and health carries over by backend id.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::catalog::{Backend, BackendIndex, Provider, Snapshot};
+use crate::config::secret::ProviderKeys;
+use crate::dialect::{self, Dialect};
+use crate::dispatch::health::{BackendHealth, Health, HealthView, Roster};
+use crate::route::{self, Availability};
+use crate::upstream::Endpoint;
+
+/// Everything needed to ask one backend.
+#[derive(Clone, Copy)]
+pub struct Offer<'m> {
+    pub backend: &'m Backend,
+    pub provider: &'m Provider,
+    pub endpoint: &'m Endpoint,
+    pub dialect: &'static dyn Dialect,
+    pub health: &'m Arc<BackendHealth>,
+}
+
+/// How one provider is reached.
+struct Site {
+    endpoint: Endpoint,
+    dialect: &'static dyn Dialect,
+}
+
+/// The table in force and this process's means to use it.
+pub struct Market {
+    pub snapshot: Arc<Snapshot>,
+    /// By provider index; `None` for one that cannot be reached.
+    sites: Vec<Option<Site>>,
+    availability: Vec<Availability>,
+    /// By backend index.
+    health: Roster,
+}
+
+/// A provider that could be used but for its address or its key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("provider {provider} cannot be used: {reason}")]
+pub struct Unreachable {
+    pub provider: String,
+    pub reason: String,
+}
+
+impl Market {
+    /// Opens a market with the provider keys that were found. A provider without its key is off; one whose address or
+    /// key is unusable is an error that names it.
+    pub fn open(snapshot: Arc<Snapshot>, keys: &ProviderKeys, health: &Health) -> Result<Self, Unreachable> {
+        let sites = snapshot.providers().iter().map(|provider| site(provider, keys)).collect::<Result<Vec<_>, _>>()?;
+        let availability =
+            sites.iter().map(|site| if site.is_some() { Availability::Ready } else { Availability::NoKey }).collect();
+        let health = health.roster(snapshot.backends().iter().map(|backend| &backend.id));
+        Ok(Self { snapshot, sites, availability, health })
+    }
+
+    /// Whether each provider can be used, by its index.
+    pub fn availability(&self) -> &[Availability] {
+        &self.availability
+    }
+
+    /// How each backend fares right now, by its index.
+    pub fn health(&self) -> Vec<route::BackendHealth> {
+        let plain = |view: HealthView| route::BackendHealth {
+            failure_share: view.failure_share,
+            cooling: view.cooling,
+            waiting_full: view.waiting_full,
+        };
+        self.health.views().into_iter().map(plain).collect()
+    }
+
+    /// What is needed to ask a backend; `None` when its provider cannot be reached, which no plan names.
+    pub fn offer(&self, index: BackendIndex) -> Option<Offer<'_>> {
+        let backend = self.snapshot.backend(index);
+        let site = self.sites.get(backend.provider.0 as usize)?.as_ref()?;
+        Some(Offer {
+            backend,
+            provider: self.snapshot.provider_of(backend),
+            endpoint: &site.endpoint,
+            dialect: site.dialect,
+            health: self.health.get(index.0 as usize)?,
+        })
+    }
+
+    /// The models that can be asked for by name right now: those that a reachable provider serves, sorted.
+    ///
+    /// Each with who stands behind it: the provider of a backend, nobody in particular for a model.
+    pub fn models(&self) -> BTreeMap<&str, &str> {
+        let reachable = |backend: &&Backend| self.offer(backend.index).is_some() && backend.disabled.is_none();
+        let names = |backend: &'_ Backend| {
+            let owner = self.snapshot.provider_of(backend).id.as_str();
+            let backend = self.snapshot.backend(backend.index);
+            [(backend.model.as_str(), "tokenbroker"), (backend.id.as_str(), owner)]
+        };
+        self.snapshot.backends().iter().filter(reachable).flat_map(names).collect()
+    }
+}
+
+fn site(provider: &Provider, keys: &ProviderKeys) -> Result<Option<Site>, Unreachable> {
+    let key = match &provider.api_key_env {
+        Some(variable) => match keys.get(variable) {
+            Some(key) => Some(key.expose()),
+            None => return Ok(None),
+        },
+        None => None,
+    };
+    let Some(dialect) = dialect::by_word(&provider.dialect).filter(|_| provider.disabled.is_none()) else { return Ok(None) };
+    let endpoint = Endpoint::new(&provider.base_url, dialect.path(), &provider.extra_headers, key)
+        .map_err(|error| Unreachable { provider: provider.id.clone(), reason: error.to_string() })?;
+    Ok(Some(Site { endpoint, dialect }))
+}

@@ -1,0 +1,347 @@
+//! The way of a request, as one function. Each stage takes what the one before gave it, so the order cannot be wrong.
+//!
+//! Nothing here knows a vendor, a wire format's inside or an HTTP framework.
+
+mod pages;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+
+use self::pages::Pages;
+use crate::canonical::Request;
+use crate::clock::SharedClock;
+use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure};
+use crate::frontend::BadRequest;
+use crate::frontend::models::ListedModel;
+use crate::frontend::openai_chat;
+use crate::ledger::{Baseline, Ending, Ledger, LedgerError, OpenAttempt, Outcome, RequestOpened, Tab, Terms, Unwritable};
+use crate::market::Market;
+use crate::meter::{Estimate, Forecast};
+use crate::policy::{Admission, Full, Hold, KeyRing, LastAnswer, NotAdmitted, OverBudget, Places, Sessions};
+use crate::relay::{Account, AccountOpening, AnswerBasis, Comparison, Desk, EndEvent, Pump, Settlement};
+use crate::route::{
+    self, Decision, Facts, InputEstimate, InputTokens, OutputForecast, Plan, PlanError, Target, UnknownModel, Warm,
+};
+use crate::units::{BackendId, RequestId, Tokens, Usd};
+
+/// Headers that pass through to the provider as they are: a trace must not end at the gateway.
+const PASSING: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+
+/// A request as it came in.
+#[derive(Debug)]
+pub struct InboundCall {
+    pub id: RequestId,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// When it arrived, on the monotonic clock.
+    pub arrived: Duration,
+}
+
+/// What a client gets.
+pub enum Reply {
+    /// A whole answer: the provider's bytes.
+    Whole { receipt: Receipt, body: Bytes },
+    /// A stream that has begun.
+    Stream { receipt: Receipt, pump: Box<Pump> },
+    /// A decision, explained; nothing was sent.
+    Decision(Box<Decision>),
+}
+
+/// What an answer says of itself in its headers.
+#[derive(Debug)]
+pub struct Receipt {
+    pub backend: BackendId,
+    /// What the request cost; not known yet for a stream.
+    pub cost: Option<Usd>,
+    /// The decision in a few words.
+    pub decision: String,
+}
+
+/// Why a client gets no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    #[error(transparent)]
+    BadRequest(#[from] BadRequest),
+    #[error(transparent)]
+    UnknownModel(#[from] UnknownModel),
+    #[error("{error}")]
+    NoPlan { error: PlanError, decision: Box<Decision> },
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+    #[error(transparent)]
+    Full(#[from] Full),
+    #[error(transparent)]
+    Unwritable(#[from] Unwritable),
+    #[error("no attempt was answered")]
+    Failed(RunFailure),
+    #[error("the books cannot be written: {0}")]
+    Books(#[from] LedgerError),
+}
+
+/// What the operator decides about the path.
+pub struct PipelineSettings {
+    pub aliases: BTreeMap<String, String>,
+    pub routing: route::Settings,
+    /// The backend whose price tells what the same requests would have cost there.
+    pub baseline: Option<String>,
+    /// Output bound of a key with a budget that names none: a hold must not be the model's whole capacity.
+    pub budgeted_output: Tokens,
+    /// Writes the error event of a stream that broke off.
+    pub end_event: EndEvent,
+}
+
+/// The stages, joined.
+pub struct Pipeline {
+    pub keys: KeyRing,
+    pub places: Places,
+    pub sessions: Sessions,
+    pub market: ArcSwap<Market>,
+    pub dispatcher: Dispatcher,
+    pub ledger: Ledger,
+    pub desk: Arc<Desk>,
+    pub settings: PipelineSettings,
+    pub clock: SharedClock,
+}
+
+/// A request that was let in, with everything that decides about it.
+struct Admitted {
+    admission: Admission,
+    request: Request,
+    market: Arc<Market>,
+    target: Target,
+}
+
+impl Pipeline {
+    /// Answers a request, or says why not.
+    pub async fn answer(&self, call: InboundCall) -> Result<Reply, GatewayError> {
+        let admitted = self.admit(&call)?;
+        let plan = self.plan(&admitted)?;
+        if admitted.request.wishes.dry_run {
+            return Ok(Reply::Decision(Box::new(Decision::of(Ok(&plan), &admitted.market.snapshot))));
+        }
+        let place = self.places.take()?;
+        let hold = self.hold(&admitted.admission, &plan)?;
+        let (entry, comparison) = self.opening_entry(&call, &admitted, &plan);
+        let tab = Arc::new(self.ledger.begin(entry)?);
+        let key = admitted.admission.key.clone();
+        let opening = AccountOpening { key, arrived: call.arrived, tab: Arc::clone(&tab), hold, place, baseline: comparison };
+        let account = Account::open(Arc::clone(&self.desk), opening);
+        match self.dispatch(&call, &admitted, &plan, &tab).await {
+            Ok(answered) => self.relay(answered, account, &tab, &plan, &admitted).await,
+            Err(failure) => {
+                account.close(Outcome::Failed, 0, None).await?;
+                Err(GatewayError::Failed(failure))
+            }
+        }
+    }
+
+    /// Decides and explains; nothing is sent.
+    pub fn decide(&self, call: &InboundCall) -> Result<Decision, GatewayError> {
+        let admitted = self.admit(call)?;
+        match self.plan(&admitted) {
+            Ok(plan) => Ok(Decision::of(Ok(&plan), &admitted.market.snapshot)),
+            Err(GatewayError::NoPlan { decision, .. }) => Ok(*decision),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every name that can be asked for right now: the `auto` names, the operator's aliases, models and backends.
+    pub fn models(&self) -> Vec<ListedModel> {
+        let market = self.market.load();
+        let ours = ["auto", "auto:economy", "auto:standard", "auto:premium"].into_iter();
+        let ours = ours.chain(self.settings.aliases.keys().map(String::as_str));
+        let mut models: Vec<ListedModel> = ours.map(|id| listed(id, "tokenbroker")).collect();
+        models.extend(market.models().into_iter().map(|(name, owner)| listed(name, owner)));
+        models
+    }
+
+    /// The names near one that is not served.
+    pub fn unknown(&self, name: &str) -> UnknownModel {
+        let market = self.market.load();
+        match route::resolve(name, &market.snapshot, &self.settings.aliases) {
+            Err(unknown) => unknown,
+            // Known to the table, but nobody who serves it can be reached.
+            Ok(_) => UnknownModel { name: name.to_owned(), near: Vec::new() },
+        }
+    }
+
+    fn admit(&self, call: &InboundCall) -> Result<Admitted, GatewayError> {
+        let admission = self.keys.admit(&call.headers)?;
+        let mut request = openai_chat::parse(call.body.clone(), &call.headers)?;
+        if let Some(most) = admission.limits.max_output.or(admission.budget.as_ref().map(|_| self.settings.budgeted_output)) {
+            request.output_bound = Some(request.output_bound.map_or(most, |bound| bound.min(most)));
+        }
+        let market = self.market.load_full();
+        let target = route::resolve(&request.model, &market.snapshot, &self.settings.aliases)?;
+        Ok(Admitted { admission, request, market, target })
+    }
+
+    fn plan(&self, admitted: &Admitted) -> Result<Plan, GatewayError> {
+        let Admitted { admission, request, market, target } = admitted;
+        let (estimate, forecast) = (Estimate::of(request), Forecast::of(request));
+        let now = self.clock.monotonic();
+        let last = request.wishes.session.as_deref().and_then(|session| self.sessions.last(&admission.key, session, now));
+        let warm = last.map(|last| Warm { backend: last.backend, tokens: last.input });
+        let facts = Facts {
+            request,
+            snapshot: &market.snapshot,
+            target,
+            input: &InputEstimate::by_family(|f| InputTokens::new(estimate.expected(f), estimate.upper(f))),
+            expected_output: OutputForecast { plain: forecast.plain, thinking: forecast.thinking },
+            limits: &limits(admission),
+            availability: market.availability(),
+            health: &market.health(),
+            warm: warm.as_ref(),
+            at: self.clock.wall(),
+            settings: &self.settings.routing,
+        };
+        route::plan(&facts).map_err(|error| {
+            let decision = Box::new(Decision::of(Err(&error), &market.snapshot));
+            GatewayError::NoPlan { error, decision }
+        })
+    }
+
+    /// Sets aside what the plan can cost at most, where the key has a budget.
+    fn hold(&self, admission: &Admission, plan: &Plan) -> Result<Hold, OverBudget> {
+        match &admission.budget {
+            Some(budget) => budget.hold(plan.worst_case(), self.clock.wall()),
+            None => Ok(Hold::none()),
+        }
+    }
+
+    fn opening_entry(&self, call: &InboundCall, admitted: &Admitted, plan: &Plan) -> (RequestOpened, Option<Comparison>) {
+        let Admitted { admission, request, market, .. } = admitted;
+        let quote = plan.chosen().map(|chosen| chosen.quote);
+        let usage = quote.map(|quote| quote.usage).unwrap_or_default();
+        let comparison = self.comparison(market, plan);
+        let entry = RequestOpened {
+            id: call.id,
+            client_request_id: call.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(str::to_owned),
+            key: admission.key.clone(),
+            frontend: openai_chat::WORD.into(),
+            requested_model: request.model.clone(),
+            stream: request.stream,
+            session: request.wishes.session.clone(),
+            arrived_at: plan.at,
+            book_version: market.snapshot.version.clone(),
+            input_estimate: usage.input(),
+            expected_output: usage.output,
+            quoted: quote.map_or(Usd::ZERO, |quote| quote.expected),
+            runner_up: plan.candidates.get(1).map(|next| next.quote.expected),
+            baseline: comparison.as_ref().map(|c| Baseline { model: c.backend.to_string(), terms: c.terms.clone() }),
+        };
+        (entry, comparison)
+    }
+
+    /// The baseline's prices at the instant of the plan, if one is configured and priced.
+    fn comparison(&self, market: &Market, plan: &Plan) -> Option<Comparison> {
+        let backend = market.snapshot.backend_named(self.settings.baseline.as_deref()?)?;
+        let tariff = backend.prices.at(plan.at)?.tariff;
+        let (rate, date) = market.snapshot.fx.dated(tariff.currency, plan.at)?;
+        Some(Comparison { backend: backend.id.clone(), terms: Terms::new(tariff, rate, date.to_string())? })
+    }
+
+    async fn dispatch(
+        &self,
+        call: &InboundCall,
+        admitted: &Admitted,
+        plan: &Plan,
+        tab: &Tab,
+    ) -> Result<Answered<OpenAttempt>, RunFailure> {
+        let Admitted { admission, request, market, .. } = admitted;
+        let journey = Journey {
+            market,
+            request,
+            book: &Pages { tab, fx: &market.snapshot.fx, at: plan.at, metrics: &self.desk.metrics },
+            trace: &passing(&call.headers),
+            deadline: request.wishes.deadline_ms.map(Duration::from_millis),
+            bounded: admission.budget.is_some() || admission.limits.bounds_money() || request.wishes.max_cost.is_some(),
+        };
+        let ran = self.dispatcher.run(&plan.root, &journey).await;
+        let failures = match &ran {
+            Ok(answered) => &answered.failures,
+            Err(failure) => &failure.failures,
+        };
+        // The last failure of a failed run moved on to nothing.
+        let moved_on = failures.len() - usize::from(ran.is_err() && !failures.is_empty());
+        failures[..moved_on].iter().for_each(|failure: &AttemptFailure| self.desk.metrics.failover(failure.cause));
+        ran
+    }
+
+    async fn relay(
+        &self,
+        answered: Answered<OpenAttempt>,
+        account: Account,
+        tab: &Tab,
+        plan: &Plan,
+        admitted: &Admitted,
+    ) -> Result<Reply, GatewayError> {
+        let Admitted { admission, request, market, .. } = admitted;
+        let quote = answered.planned.quote;
+        let backend = market.snapshot.backend(answered.planned.backend);
+        self.desk.metrics.first_token(&backend.id, answered.first_byte);
+        if let Some(session) = &request.wishes.session {
+            let last = LastAnswer { backend: backend.id.clone(), input: quote.usage.input() };
+            self.sessions.answered(&admission.key, session, last, self.clock.monotonic());
+        }
+        let receipt = Receipt { backend: backend.id.clone(), cost: None, decision: plan.reason(&market.snapshot) };
+        let basis = AnswerBasis {
+            backend: backend.id.clone(),
+            family: backend.tokenizer,
+            input_estimate: quote.usage.input(),
+            prompt: request.body.clone(),
+            first_byte: answered.first_byte,
+            sent: answered.sent,
+        };
+        let mut settlement = Settlement::new(answered.page, account, answered.running, answered.turn, basis);
+        match answered.opening {
+            Opening::Whole { body, facts } => {
+                settlement.add_text(&facts.text);
+                settlement.reported(facts.usage);
+                settlement.served_model(facts.served_model);
+                let cost = settlement.end(Ending::Complete).await?;
+                Ok(Reply::Whole { receipt: Receipt { cost: Some(cost), ..receipt }, body })
+            }
+            Opening::Stream(stream) => {
+                // No answer outruns the books: the opening was written while the provider worked.
+                settlement.checkpoint().await?;
+                tab.journaled().await?;
+                let market = Arc::clone(market);
+                let index = answered.planned.backend;
+                let quotes_key =
+                    Arc::new(move |bytes: &[u8]| market.offer(index).is_some_and(|offer| offer.endpoint.quotes_key(bytes)));
+                let pump = Pump::new(stream, settlement, request.wants_usage_frame, self.settings.end_event, quotes_key);
+                Ok(Reply::Stream { receipt, pump: Box::new(pump) })
+            }
+        }
+    }
+}
+
+/// What the key allows, in the words of routing; the request's own wishes are merged there.
+fn limits(admission: &Admission) -> route::Limits {
+    let key = &admission.limits;
+    route::Limits {
+        providers: key.providers.clone(),
+        excluded_providers: key.excluded_providers.clone(),
+        regions: key.regions.clone(),
+        jurisdictions: Vec::new(),
+        quality: key.quality,
+        max_cost: key.max_cost,
+        may_train: !key.no_training,
+    }
+}
+
+fn passing(headers: &HeaderMap) -> HeaderMap {
+    PASSING.iter().filter_map(|name| headers.get(name).map(|value| (name.clone(), value.clone()))).collect()
+}
+
+fn listed(id: &str, owner: &str) -> ListedModel {
+    ListedModel { id: id.to_owned(), owned_by: owner.to_owned(), created: 0 }
+}

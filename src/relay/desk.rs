@@ -1,0 +1,19 @@
+//! What every settlement of a gateway shares: how to count exactly, whom to tell, where to run what must go on after
+//! its client has left.
+
+use std::sync::Arc;
+
+use crate::clock::SharedClock;
+use crate::meter::Tokenizer;
+use crate::tasks::Tasks;
+use crate::telemetry::Metrics;
+
+/// The shared parts.
+pub struct Desk {
+    pub tokenizer: Tokenizer,
+    pub metrics: Arc<Metrics>,
+    pub tasks: Tasks,
+    pub clock: SharedClock,
+    /// The prompt's text from the client's bytes, for an exact count.
+    pub prompt_text: fn(&[u8]) -> String,
+}

@@ -1,0 +1,9 @@
+//! The way back: an answer's bytes to the client, counted as they pass, and its page in the books ended exactly once.
+
+pub mod desk;
+pub mod pump;
+pub mod settlement;
+
+pub use desk::Desk;
+pub use pump::{EndEvent, Pump, StreamEnd};
+pub use settlement::{Account, AccountOpening, AnswerBasis, Comparison, Settlement};

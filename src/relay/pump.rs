@@ -1,0 +1,168 @@
+//! Carries a stream from the provider to the client, frame by whole frame, bytes unchanged.
+//!
+//! The pump is pulled by the client's connection, so a slow client slows the provider down and nothing piles up here.
+//! Before the frame that ends the answer goes out, the answer is settled. A stream that breaks ends with an error event
+//! in the client's dialect and without the mark that says "done": a cut stream never looks like a finished one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::settlement::Settlement;
+use crate::canonical::event::FrameKind;
+use crate::dispatch::opening::{Frame, FrameSource, OpenStream, SourceError};
+use crate::ledger::{Ending, LedgerError};
+use crate::units::Usd;
+
+/// How long the provider may take to close its side after the mark that says "done", so that the connection can be
+/// used again. It is nearly always there already.
+const CLOSING_WAIT: Duration = Duration::from_millis(5);
+
+/// Why a stream broke off, for the client's error event.
+#[derive(Debug)]
+pub enum StreamEnd<'a> {
+    /// The provider closed before the answer was whole.
+    Truncated,
+    /// The connection to the provider broke, or it fell silent.
+    Broken(&'a SourceError),
+    /// The books cannot be written.
+    Books(&'a LedgerError),
+    /// The provider's own error event cannot be passed on, since it quotes our key.
+    Withheld,
+}
+
+/// Writes an error event in the client's dialect.
+pub type EndEvent = fn(&StreamEnd<'_>) -> Bytes;
+
+/// A stream on its way to the client.
+pub struct Pump {
+    held: Option<Vec<Frame>>,
+    source: FrameSource,
+    settlement: Option<Settlement>,
+    wants_usage_frame: bool,
+    finished: bool,
+    end_event: EndEvent,
+    quotes_key: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    cost: Option<Usd>,
+}
+
+impl Pump {
+    pub fn new(
+        stream: OpenStream,
+        settlement: Settlement,
+        wants_usage_frame: bool,
+        end_event: EndEvent,
+        quotes_key: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    ) -> Self {
+        let OpenStream { held, source } = stream;
+        Self {
+            held: Some(held),
+            source,
+            settlement: Some(settlement),
+            wants_usage_frame,
+            finished: false,
+            end_event,
+            quotes_key,
+            cost: None,
+        }
+    }
+
+    /// What the answer cost, once it has ended and is settled.
+    pub fn cost(&self) -> Option<Usd> {
+        self.cost
+    }
+
+    /// The next bytes for the client; `None` when the stream has ended and is settled.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let settlement = self.settlement.as_mut()?;
+            let arrived = match self.held.take() {
+                Some(frames) => Ok(Some(frames)),
+                None => self.source.next(&mut |piece| settlement.add_text(piece)).await,
+            };
+            let bytes = match arrived {
+                Ok(Some(frames)) => self.pass(frames).await,
+                Ok(None) if self.finished => self.settle(Ending::Complete).await.unwrap_or_default(),
+                Ok(None) => self.cut(&StreamEnd::Truncated).await,
+                Err(error) => self.cut(&StreamEnd::Broken(&error)).await,
+            };
+            if !bytes.is_empty() {
+                return Some(bytes);
+            }
+        }
+    }
+
+    /// Takes what arrived together, and answers what of it the client gets.
+    async fn pass(&mut self, frames: Vec<Frame>) -> Bytes {
+        if let Some(settlement) = &mut self.settlement {
+            for frame in &frames {
+                settlement.reported(frame.facts.usage);
+                self.finished |= frame.facts.finished;
+            }
+        }
+        let end = frames.iter().position(|f| matches!(f.facts.kind, FrameKind::Done | FrameKind::Error(_)));
+        let Some(end) = end else {
+            let booked = match &mut self.settlement {
+                Some(settlement) => settlement.checkpoint().await,
+                None => Ok(()),
+            };
+            return match booked {
+                Ok(()) => self.join(&frames),
+                Err(error) => self.cut(&StreamEnd::Books(&error)).await,
+            };
+        };
+        let (before, last) = (self.join(&frames[..end]), &frames[end]);
+        let after = match &last.facts.kind {
+            FrameKind::Error(_) if (self.quotes_key)(&last.bytes) => self.cut(&StreamEnd::Withheld).await,
+            FrameKind::Error(_) => self.settle(Ending::Cut).await.unwrap_or_else(|| last.bytes.clone()),
+            _ => self.settle(Ending::Complete).await.unwrap_or_else(|| last.bytes.clone()),
+        };
+        concat(&[before, after])
+    }
+
+    /// Settles; answers the error event to send instead of an ordinary ending when the books cannot be written.
+    async fn settle(&mut self, ending: Ending) -> Option<Bytes> {
+        let settlement = self.settlement.take()?;
+        let drained = tokio::time::timeout(CLOSING_WAIT, self.source.drain());
+        let (settled, _) = tokio::join!(settlement.end(ending), drained);
+        match settled {
+            Ok(cost) => {
+                self.cost = Some(cost);
+                None
+            }
+            Err(error) => Some((self.end_event)(&StreamEnd::Books(&error))),
+        }
+    }
+
+    async fn cut(&mut self, end: &StreamEnd<'_>) -> Bytes {
+        let event = (self.end_event)(end);
+        let Some(settlement) = self.settlement.take() else { return event };
+        match settlement.end(Ending::Cut).await {
+            Ok(cost) => {
+                self.cost = Some(cost);
+                event
+            }
+            Err(error) => (self.end_event)(&StreamEnd::Books(&error)),
+        }
+    }
+
+    fn join(&self, frames: &[Frame]) -> Bytes {
+        let wanted = |frame: &&Frame| self.wants_usage_frame || frame.facts.kind != FrameKind::UsageOnly;
+        let pieces: Vec<Bytes> = frames.iter().filter(wanted).map(|f| f.bytes.clone()).collect();
+        concat(&pieces)
+    }
+}
+
+fn concat(pieces: &[Bytes]) -> Bytes {
+    match pieces {
+        [only] => only.clone(),
+        [only, empty] if empty.is_empty() => only.clone(),
+        [empty, only] if empty.is_empty() => only.clone(),
+        several => {
+            let mut joined = BytesMut::with_capacity(several.iter().map(Bytes::len).sum());
+            several.iter().for_each(|piece| joined.extend_from_slice(piece));
+            joined.freeze()
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Ends one answer's page in the books exactly once, whatever happens to the client meanwhile.
+//!
+//! [`Settlement::end`] is awaited before the last byte goes out, so that no answer outruns the books. When the client
+//! leaves first, dropping the settlement sends the same ending on its way in a task of its own. What a provider did not
+//! report is counted off the reactor; a broken stream is never booked at zero in silence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::desk::Desk;
+use crate::catalog::TokenizerFamily;
+use crate::dispatch::{BackendAttempt, Failure};
+use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace, RequestEnd, SettledAttempt, Tab, Terms};
+use crate::meter::RunningCount;
+use crate::meter::tokenizer::{BUDGET_BYTES, Count};
+use crate::meter::usage::metered;
+use crate::policy::{Hold, Place};
+use crate::telemetry::{Route, Settled};
+use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
+
+/// The status that stands in the books for a client that left: it got none.
+const CLIENT_LEFT: u16 = 499;
+
+/// A backend to compare with: what the same tokens would have cost there.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    pub backend: BackendId,
+    pub terms: Terms,
+}
+
+/// One request's standing: its page, the money held for it, its place among the requests under way. Dropped before it
+/// was closed, it closes itself as abandoned.
+pub struct Account {
+    desk: Arc<Desk>,
+    key: KeyName,
+    arrived: Duration,
+    overhead: Duration,
+    baseline: Option<Comparison>,
+    /// Taken by the closing.
+    open: Option<Standing>,
+}
+
+/// What an account begins with.
+pub struct AccountOpening {
+    pub key: KeyName,
+    /// When the request arrived, on the monotonic clock.
+    pub arrived: Duration,
+    pub tab: Arc<Tab>,
+    pub hold: Hold,
+    pub place: Place,
+    /// What the request is compared with.
+    pub baseline: Option<Comparison>,
+}
+
+struct Standing {
+    tab: Arc<Tab>,
+    hold: Hold,
+    place: Place,
+}
+
+impl Account {
+    pub fn open(desk: Arc<Desk>, opening: AccountOpening) -> Self {
+        let AccountOpening { key, arrived, tab, hold, place, baseline } = opening;
+        let overhead = desk.clock.monotonic().saturating_sub(arrived);
+        desk.metrics.overhead(overhead);
+        Self { desk, key, arrived, overhead, baseline, open: Some(Standing { tab, hold, place }) }
+    }
+
+    /// Closes the page, settles the hold and tells the metrics. Answers what the whole request cost.
+    pub async fn close(mut self, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> Result<Usd, LedgerError> {
+        match self.open.take() {
+            Some(standing) => self.closing(outcome, status, first_byte).run(standing).await,
+            None => Ok(Usd::ZERO),
+        }
+    }
+
+    fn closing(&self, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> Closing {
+        let took = self.desk.clock.monotonic().saturating_sub(self.arrived);
+        let end = RequestEnd {
+            outcome,
+            status,
+            first_byte_ms: first_byte.map(millis),
+            duration_ms: millis(took),
+            overhead_us: u64::try_from(self.overhead.as_micros()).unwrap_or(u64::MAX),
+        };
+        Closing { desk: Arc::clone(&self.desk), key: self.key.clone(), baseline: self.baseline.clone(), end }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let Some(standing) = self.open.take() else { return };
+        let closing = self.closing(Outcome::Abandoned, CLIENT_LEFT, None);
+        self.desk.tasks.spawn("close an abandoned request", async move {
+            if let Err(error) = closing.run(standing).await {
+                tracing::error!(%error, "an abandoned request is not in the books yet");
+            }
+        });
+    }
+}
+
+/// A request's last act, apart from the request, so that it can outlive it.
+struct Closing {
+    desk: Arc<Desk>,
+    key: KeyName,
+    baseline: Option<Comparison>,
+    end: RequestEnd,
+}
+
+impl Closing {
+    async fn run(self, standing: Standing) -> Result<Usd, LedgerError> {
+        let Standing { tab, hold, place } = standing;
+        let outcome = self.end.outcome;
+        let closed = tab.close(self.end.clone()).await;
+        let cost = tab.spent();
+        hold.settle(cost);
+        self.tell(outcome, &tab.settled_attempts());
+        drop(place);
+        closed.map(|()| cost)
+    }
+
+    fn tell(&self, outcome: Outcome, attempts: &[SettledAttempt]) {
+        let metrics = &self.desk.metrics;
+        for attempt in attempts {
+            metrics.settled(&Settled {
+                backend: &attempt.backend,
+                key: &self.key,
+                usage: &attempt.usage,
+                provenance: attempt.provenance,
+                ending: attempt.ending,
+                cost: attempt.cost.usd,
+                quoted: attempt.quoted,
+                held: attempt.held,
+            });
+        }
+        let answered = attempts.iter().rev().find(|a| a.ending == Ending::Complete);
+        metrics.request(Route::ChatCompletions, answered.or(attempts.last()).map(|a| &a.backend), outcome);
+        if let (Some(baseline), Some(answered)) = (&self.baseline, answered) {
+            metrics.baseline(&baseline.backend, &self.key, baseline.terms.cost(&answered.usage).usd);
+        }
+    }
+}
+
+/// What the books must know of the attempt that answers.
+pub struct AnswerBasis {
+    pub backend: BackendId,
+    pub family: TokenizerFamily,
+    /// The estimate of the input, where nothing better turns up.
+    pub input_estimate: Tokens,
+    /// The client's bytes, for an exact count of the prompt.
+    pub prompt: Bytes,
+    /// From sending to the first meaningful byte.
+    pub first_byte: Duration,
+    /// When the attempt was sent, on the monotonic clock.
+    pub sent: Duration,
+}
+
+/// The end of one answer, still to come.
+pub struct Settlement {
+    open: Option<OpenAnswer>,
+}
+
+struct OpenAnswer {
+    page: OpenAttempt,
+    account: Account,
+    running: RunningCount,
+    turn: BackendAttempt,
+    reported: Option<Usage>,
+    served_model: Option<String>,
+    basis: AnswerBasis,
+}
+
+impl Settlement {
+    pub fn new(page: OpenAttempt, account: Account, running: RunningCount, turn: BackendAttempt, basis: AnswerBasis) -> Self {
+        Self { open: Some(OpenAnswer { page, account, running, turn, reported: None, served_model: None, basis }) }
+    }
+
+    /// Takes the next piece of the answer's text.
+    pub fn add_text(&mut self, piece: &str) {
+        if let Some(open) = &mut self.open {
+            open.running.add(piece);
+        }
+    }
+
+    /// Takes what the provider reports; a later report replaces an earlier one.
+    pub fn reported(&mut self, usage: Option<Usage>) {
+        if let (Some(open), Some(usage)) = (&mut self.open, usage) {
+            open.reported = Some(usage);
+        }
+    }
+
+    /// Takes the model that the provider says it served.
+    pub fn served_model(&mut self, model: Option<String>) {
+        if let Some(open) = &mut self.open {
+            open.served_model = model;
+        }
+    }
+
+    /// Checkpoints the running count, where it is time to; waits where the journal has fallen too far behind.
+    pub async fn checkpoint(&mut self) -> Result<(), LedgerError> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let counted = || Usage::fresh(open.basis.input_estimate, open.running.expected(open.basis.family));
+        let (usage, provenance) = match open.reported {
+            Some(usage) => (usage, Provenance::Reported),
+            None => (counted(), Provenance::Estimated),
+        };
+        match open.page.progress(usage, provenance) {
+            Pace::Go => Ok(()),
+            Pace::Wait => open.page.caught_up().await,
+        }
+    }
+
+    /// Settles: the attempt's end and the request's are journaled when this returns. Answers what the request cost.
+    pub async fn end(mut self, ending: Ending) -> Result<Usd, LedgerError> {
+        match self.open.take() {
+            Some(open) => open.end(ending).await,
+            None => Ok(Usd::ZERO),
+        }
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        let tasks = open.account.desk.tasks.clone();
+        tasks.spawn("settle an abandoned answer", async move {
+            if let Err(error) = open.end(Ending::Abandoned).await {
+                tracing::error!(%error, "an abandoned answer is not in the books yet");
+            }
+        });
+    }
+}
+
+impl OpenAnswer {
+    async fn end(self, ending: Ending) -> Result<Usd, LedgerError> {
+        let Self { page, account, running, turn, reported, served_model, basis } = self;
+        report(turn, ending);
+        let desk = Arc::clone(&account.desk);
+        let measured = match reported {
+            Some(usage) => metered(Some(usage), estimated(basis.input_estimate), estimated(running.expected(basis.family))),
+            None => count(&desk, running, &basis).await,
+        };
+        let took = desk.clock.monotonic().saturating_sub(basis.sent);
+        desk.metrics.upstream(&basis.backend, took);
+        let end = AttemptEnd {
+            ending,
+            usage: measured.usage,
+            provenance: measured.provenance,
+            served_model,
+            http_status: Some(200),
+            cause: None,
+            first_byte_ms: Some(millis(basis.first_byte)),
+            duration_ms: millis(took),
+        };
+        // Both ends are queued before either is waited for: one write of the journal carries them.
+        page.conclude(end);
+        account.close(outcome_of(ending), 200, Some(basis.first_byte)).await
+    }
+}
+
+/// Counts what was not reported: the answer's text as far as it was kept, and the prompt where it is not too long.
+async fn count(desk: &Desk, running: RunningCount, basis: &AnswerBasis) -> crate::meter::usage::Metered {
+    let (kept, whole) = running.into_parts();
+    let output = desk.tokenizer.count_beginning(kept, whole, basis.family).await;
+    let counted = if basis.prompt.len() <= BUDGET_BYTES {
+        let (prompt, prompt_text) = (basis.prompt.clone(), desk.prompt_text);
+        desk.tokenizer.count_made(move || prompt_text(&prompt), basis.family).await
+    } else {
+        None
+    };
+    metered(None, counted.unwrap_or(estimated(basis.input_estimate)), output)
+}
+
+/// Tells the backend's health how its answer ended; a client that left teaches nothing about the backend.
+fn report(turn: BackendAttempt, ending: Ending) {
+    match ending {
+        Ending::Complete => turn.succeeded(),
+        Ending::Cut | Ending::Failed => turn.failed(Failure::Cut, None),
+        Ending::TimedOut => turn.failed(Failure::Timeout, None),
+        Ending::Abandoned | Ending::Superseded | Ending::Lost => drop(turn),
+    }
+}
+
+fn estimated(tokens: Tokens) -> Count {
+    Count { tokens, provenance: Provenance::Estimated }
+}
+
+fn outcome_of(ending: Ending) -> Outcome {
+    match ending {
+        Ending::Complete => Outcome::Answered,
+        Ending::Cut => Outcome::Cut,
+        Ending::Abandoned | Ending::Superseded => Outcome::Abandoned,
+        Ending::Failed | Ending::TimedOut => Outcome::Failed,
+        Ending::Lost => Outcome::Lost,
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,132 @@
+//! Accepting connections, and letting go of them: bind, serve with limits, drain. The drain lets what is under way
+//! finish within its grace period; new connections are refused from its first moment.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::{Service, ServiceExt};
+
+use crate::tasks::Tasks;
+
+/// Limits on connections.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// How many at once; more wait in the kernel's queue.
+    pub connections: usize,
+    /// The largest head of a request, in bytes.
+    pub head_bytes: usize,
+    /// Until a request's head is there.
+    pub head_wait: Duration,
+}
+
+/// Why a listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {reason}; choose another address, or stop what uses it")]
+pub struct BindError {
+    pub address: SocketAddr,
+    pub reason: std::io::Error,
+}
+
+/// A bound listener that does not accept yet.
+pub struct Listener {
+    socket: TcpListener,
+    limits: ConnectionLimits,
+}
+
+impl Listener {
+    pub async fn bind(address: SocketAddr, limits: ConnectionLimits) -> Result<Self, BindError> {
+        let socket = TcpListener::bind(address).await.map_err(|reason| BindError { address, reason })?;
+        Ok(Self { socket, limits })
+    }
+
+    /// The address with the port that was really given.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Accepts until the tasks are told to stop, then drains within `grace`.
+    pub fn serve<S>(self, name: &'static str, service: S, tasks: &Tasks, grace: Duration)
+    where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let tasks_inside = tasks.clone();
+        tasks.spawn(name, async move { self.accept(name, service, tasks_inside, grace).await });
+    }
+
+    async fn accept<S>(self, name: &'static str, service: S, tasks: Tasks, grace: Duration)
+    where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let places = Arc::new(Semaphore::new(self.limits.connections));
+        let graceful = GracefulShutdown::new();
+        loop {
+            let (stream, place) = tokio::select! {
+                () = tasks.stopping().cancelled() => break,
+                accepted = next_connection(&self.socket, &places) => match accepted {
+                    Some(accepted) => accepted,
+                    None => continue,
+                },
+            };
+            self.serve_one(name, stream, place, &service, &graceful, &tasks);
+        }
+        drop(self.socket);
+        if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+            tracing::warn!(listener = name, "grace period over: open connections are cut");
+        }
+    }
+
+    fn serve_one<S>(
+        &self,
+        name: &'static str,
+        stream: TcpStream,
+        place: OwnedSemaphorePermit,
+        service: &S,
+        graceful: &GracefulShutdown,
+        tasks: &Tasks,
+    ) where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        // Small frames of a stream must not wait for each other.
+        let _ = stream.set_nodelay(true);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.head_wait)
+            .max_buf_size(self.limits.head_bytes.max(8192))
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone().boxed_clone()));
+        let watched = graceful.watch(connection);
+        tasks.spawn("connection", async move {
+            if let Err(error) = watched.await {
+                tracing::debug!(listener = name, %error, "connection ended");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// `None` when accepting failed for this one connection (it was reset, or we are out of file handles for a moment).
+async fn next_connection(socket: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match socket.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            // Out of file handles is the usual reason, and it does not pass by asking again at once.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
+}

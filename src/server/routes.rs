@@ -1,0 +1,341 @@
+//! The paths of both listeners: HTTP in, a call of the pipeline, HTTP out. No routing decision is made here.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TE, TRAILER};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
+use hyper::body::Frame;
+
+use super::status::{Refusal, refusal};
+use crate::clock::SharedClock;
+use crate::frontend::errors::{ClientError, ErrorKind};
+use crate::frontend::models::{ListedModel, item_body, list_body};
+use crate::pipeline::{GatewayError, InboundCall, Pipeline, Receipt, Reply};
+use crate::relay::Pump;
+use crate::route::Decision;
+use crate::telemetry::Metrics;
+use crate::units::RequestId;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-tokenbroker-request-id");
+const BACKEND: HeaderName = HeaderName::from_static("x-tokenbroker-backend");
+const COST: HeaderName = HeaderName::from_static("x-tokenbroker-cost-usd");
+const DECISION: HeaderName = HeaderName::from_static("x-tokenbroker-decision");
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Paths of the OpenAI API that this gateway does not serve: a client is told so, rather than "not found".
+const NOT_SERVED: [&str; 14] = [
+    "/v1/responses",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/moderations",
+    "/v1/images/generations",
+    "/v1/images/edits",
+    "/v1/audio/speech",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+    "/v1/files",
+    "/v1/batches",
+    "/v1/fine_tuning/jobs",
+    "/v1/assistants",
+    "/v1/messages",
+];
+
+/// What the handlers share.
+pub struct Front {
+    pub pipeline: Pipeline,
+    pub metrics: Arc<Metrics>,
+    pub clock: SharedClock,
+    pub max_body: usize,
+    pub body_wait: Duration,
+    /// Set when the drain begins.
+    pub draining: AtomicBool,
+}
+
+type Shared = State<Arc<Front>>;
+
+/// The API listener's paths.
+pub fn api(front: Arc<Front>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/route", post(decide))
+        .route("/v1/models", get(models))
+        .route("/v1/models/{*id}", get(model))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .with_state(front)
+}
+
+/// The operations listener's paths.
+pub fn operations(front: Arc<Front>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .with_state(front)
+}
+
+async fn chat(State(front): Shared, request: Request<Body>) -> Response {
+    let mut marks = Marks::of(&front, request.headers());
+    let call = match receive(&front, request, marks.id).await {
+        Ok(call) => call,
+        Err(refusal) => return marks.refuse(&refusal),
+    };
+    marks.trailers = call.headers.get(TE).is_some_and(|te| te.as_bytes() == b"trailers");
+    match front.pipeline.answer(call).await {
+        Ok(Reply::Whole { receipt, body }) => marks.whole(&receipt, body),
+        Ok(Reply::Stream { receipt, pump }) => marks.stream(&receipt, *pump),
+        Ok(Reply::Decision(decision)) => marks.json(StatusCode::OK, decision_body(&decision)),
+        Err(error) => marks.refuse(&refusal(&error)),
+    }
+}
+
+async fn decide(State(front): Shared, request: Request<Body>) -> Response {
+    let marks = Marks::of(&front, request.headers());
+    let decided = match receive(&front, request, marks.id).await {
+        Ok(call) => front.pipeline.decide(&call).map_err(|error| refusal(&error)),
+        Err(refusal) => Err(refusal),
+    };
+    match decided {
+        Ok(decision) => marks.json(StatusCode::OK, decision_body(&decision)),
+        Err(refusal) => marks.refuse(&refusal),
+    }
+}
+
+async fn models(State(front): Shared, headers: HeaderMap) -> Response {
+    let marks = Marks::of(&front, &headers);
+    match listed(&front, &headers) {
+        Ok(models) => marks.json(StatusCode::OK, list_body(&models)),
+        Err(error) => marks.refuse(&refusal(&error)),
+    }
+}
+
+async fn model(State(front): Shared, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let marks = Marks::of(&front, &headers);
+    let models = match listed(&front, &headers) {
+        Ok(models) => models,
+        Err(error) => return marks.refuse(&refusal(&error)),
+    };
+    match models.iter().find(|model| model.id == id) {
+        Some(model) => marks.json(StatusCode::OK, item_body(model)),
+        None => marks.refuse(&refusal(&GatewayError::UnknownModel(front.pipeline.unknown(&id)))),
+    }
+}
+
+fn listed(front: &Front, headers: &HeaderMap) -> Result<Vec<ListedModel>, GatewayError> {
+    front.pipeline.keys.admit(headers)?;
+    Ok(front.pipeline.models())
+}
+
+async fn ready(State(front): Shared) -> Response {
+    let problem = if front.draining.load(Ordering::Relaxed) {
+        Some("draining: the gateway is stopping".to_owned())
+    } else {
+        front.pipeline.ledger.writable().err().map(|unwritable| unwritable.to_string())
+    };
+    match problem {
+        None => answer(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(b"ready\n")),
+        Some(problem) => answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", format!("{problem}\n").into()),
+    }
+}
+
+async fn metrics(State(front): Shared) -> Response {
+    let books = front.pipeline.ledger.gauges();
+    front.metrics.ledger_queue(usize::try_from(books.backlog).unwrap_or(usize::MAX));
+    front.metrics.ledger_writable(books.writable);
+    match front.metrics.render() {
+        Ok(text) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
+        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", error.to_string().into()),
+    }
+}
+
+async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
+    let marks = Marks::of(&front, request.headers());
+    let path = request.uri().path();
+    let error =
+        if NOT_SERVED.iter().any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/'))) {
+            let message = format!(
+                "{path} is not served by this gateway; served are POST /v1/chat/completions, GET /v1/models and POST /v1/route"
+            );
+            ClientError::new(501, ErrorKind::InvalidRequest, "not_implemented", message)
+        } else {
+            let message = format!("no such path: {path}; an SDK's base_url must end in /v1");
+            ClientError::new(404, ErrorKind::InvalidRequest, "path_not_found", message)
+        };
+    marks.refuse(&Refusal::of(error))
+}
+
+async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Response {
+    let marks = Marks::of(&front, request.headers());
+    let path = request.uri().path();
+    let allowed = if matches!(path, "/v1/chat/completions" | "/v1/route") { "POST" } else { "GET" };
+    let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
+    let mut response =
+        marks.refuse(&Refusal::of(ClientError::new(405, ErrorKind::InvalidRequest, "method_not_allowed", message)));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Reads a request's body within its limits.
+async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result<InboundCall, Refusal> {
+    let arrived = front.clock.monotonic();
+    let (parts, body) = request.into_parts();
+    if !is_json(&parts.headers) {
+        let message = "the body must be JSON: send `content-type: application/json`";
+        return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message)));
+    }
+    let announced = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > front.max_body) {
+        return Err(too_large(front.max_body));
+    }
+    let read = tokio::time::timeout(front.body_wait, Limited::new(body, front.max_body).collect()).await;
+    let body = match read {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large(front.max_body)),
+        Ok(Err(_)) => {
+            return Err(Refusal::of(ClientError::new(
+                400,
+                ErrorKind::InvalidRequest,
+                "body_incomplete",
+                "the body ended before it was complete",
+            )));
+        }
+        Err(_) => {
+            let message = format!("the body did not arrive within {} ms", front.body_wait.as_millis());
+            return Err(Refusal::of(ClientError::new(408, ErrorKind::InvalidRequest, "body_timeout", message)));
+        }
+    };
+    Ok(InboundCall { id, headers: parts.headers, body, arrived })
+}
+
+fn too_large(limit: usize) -> Refusal {
+    let message = format!("the body is larger than {limit} bytes (server.max_body_bytes)");
+    Refusal::of(ClientError::new(413, ErrorKind::InvalidRequest, "request_too_large", message))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json") || kind.to_ascii_lowercase().ends_with("+json")
+}
+
+fn decision_body(decision: &Decision) -> Bytes {
+    // Texts and numbers: nothing in it can fail to become JSON.
+    serde_json::to_vec(decision).unwrap_or_default().into()
+}
+
+fn new_id(clock: &SharedClock) -> RequestId {
+    let mut random = [0; 10];
+    // Without randomness ids could meet within one millisecond; the system has it or does not run.
+    if getrandom::fill(&mut random).is_err() {
+        random[..8].copy_from_slice(&clock.monotonic().as_nanos().to_le_bytes()[..8]);
+    }
+    RequestId::from_parts(u64::try_from(clock.wall().as_millisecond()).unwrap_or(0), random)
+}
+
+/// What every answer to one request carries.
+struct Marks {
+    id: RequestId,
+    client_id: Option<HeaderValue>,
+    trailers: bool,
+}
+
+impl Marks {
+    fn of(front: &Front, headers: &HeaderMap) -> Self {
+        Self { id: new_id(&front.clock), client_id: headers.get(CLIENT_REQUEST_ID).cloned(), trailers: false }
+    }
+
+    fn whole(&self, receipt: &Receipt, body: Bytes) -> Response {
+        let mut response = answer(StatusCode::OK, "application/json", body);
+        self.mark(&mut response);
+        mark_receipt(&mut response, receipt);
+        response
+    }
+
+    fn stream(&self, receipt: &Receipt, pump: Pump) -> Response {
+        let trailers = self.trailers;
+        let frames = unfold(Some(pump), move |pump| async move {
+            let mut pump = pump?;
+            match pump.next().await {
+                Some(bytes) => Some((Ok::<_, Infallible>(Frame::data(bytes)), Some(pump))),
+                None if trailers => Some((Ok(Frame::trailers(cost_trailer(&pump))), None)),
+                None => None,
+            }
+        });
+        let mut response = Response::new(Body::new(StreamBody::new(frames)));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(BUFFERING, HeaderValue::from_static("no"));
+        if trailers {
+            headers.insert(TRAILER, HeaderValue::from_static("x-tokenbroker-cost-usd"));
+        }
+        self.mark(&mut response);
+        mark_receipt(&mut response, receipt);
+        response
+    }
+
+    fn json(&self, status: StatusCode, body: Bytes) -> Response {
+        let mut response = answer(status, "application/json", body);
+        self.mark(&mut response);
+        response
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response {
+        let status = StatusCode::from_u16(refusal.error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = refusal.verbatim.clone().unwrap_or_else(|| refusal.error.body());
+        let mut response = self.json(status, body);
+        let headers = response.headers_mut();
+        if let Some(after) = refusal.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static(if refusal.should_retry { "true" } else { "false" }));
+        response
+    }
+
+    fn mark(&self, response: &mut Response) {
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::try_from(self.id.to_string()) {
+            headers.insert(CLIENT_REQUEST_ID, self.client_id.clone().unwrap_or_else(|| id.clone()));
+            headers.insert(REQUEST_ID, id);
+        }
+    }
+}
+
+fn mark_receipt(response: &mut Response, receipt: &Receipt) {
+    let cost = receipt.cost.map(crate::units::Usd::to_exact);
+    let marks = [(BACKEND, Some(receipt.backend.to_string())), (DECISION, Some(receipt.decision.clone())), (COST, cost)];
+    for (name, value) in marks {
+        if let Some(value) = value.and_then(|v| HeaderValue::try_from(v).ok()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+}
+
+fn cost_trailer(pump: &Pump) -> HeaderMap {
+    let cost = pump.cost().and_then(|cost| HeaderValue::try_from(cost.to_exact()).ok());
+    cost.map(|cost| (COST, cost)).into_iter().collect()
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,167 @@
+//! From what went wrong to what the client is told: the one place where an error becomes an HTTP status.
+//!
+//! SDKs retry 408, 409, 429 and 5xx by themselves. Where another try cannot help, or where we have failed over already,
+//! `x-should-retry: false` says so; where it can, `retry-after` says when.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::canonical::event::ErrorClass;
+use crate::dispatch::{AttemptFailure, Cause, RunFailure, Stopped};
+use crate::frontend::errors::{BadRequest, ClientError, ErrorKind};
+use crate::pipeline::GatewayError;
+use crate::policy::OverBudget;
+use crate::relay::StreamEnd;
+use crate::route::PlanError;
+
+/// How long to wait before asking again when nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// An error as it goes out.
+#[derive(Debug)]
+pub struct Refusal {
+    pub error: ClientError,
+    /// When another try may help.
+    pub retry_after: Option<Duration>,
+    /// Whether an SDK should try again by itself.
+    pub should_retry: bool,
+    /// The provider's own body, passed on as it is.
+    pub verbatim: Option<bytes::Bytes>,
+}
+
+impl Refusal {
+    /// An error that another try does not mend.
+    pub fn of(error: ClientError) -> Self {
+        Self { error, retry_after: None, should_retry: false, verbatim: None }
+    }
+
+    fn retry(error: ClientError, after: Duration) -> Self {
+        Self { error, retry_after: Some(after), should_retry: true, verbatim: None }
+    }
+}
+
+/// What the client is told.
+pub fn refusal(error: &GatewayError) -> Refusal {
+    let said = error.to_string();
+    match error {
+        GatewayError::NotAdmitted(_) => Refusal::of(ClientError::new(401, ErrorKind::Authentication, "invalid_api_key", said)),
+        GatewayError::BadRequest(bad) => Refusal::of(bad_request(bad)),
+        GatewayError::UnknownModel(unknown) => {
+            let near: Vec<&str> = unknown.near.iter().map(String::as_str).collect();
+            Refusal::of(ClientError::model_not_found(&unknown.name, &near))
+        }
+        GatewayError::NoPlan { error, .. } => no_plan(error),
+        GatewayError::OverBudget(over) => Refusal::of(over_budget(over)),
+        GatewayError::Unwritable(unwritable) => {
+            let error = ClientError::new(503, ErrorKind::Server, "books_unwritable", said);
+            Refusal::retry(error, unwritable.retry_after)
+        }
+        GatewayError::Books(_) => Refusal::retry(ClientError::new(503, ErrorKind::Server, "books_unwritable", said), RETRY_AFTER),
+        GatewayError::Full(_) => Refusal::retry(ClientError::new(503, ErrorKind::Server, "overloaded", said), RETRY_AFTER),
+        GatewayError::Failed(failure) => failed(failure),
+    }
+}
+
+fn bad_request(bad: &BadRequest) -> ClientError {
+    let error = ClientError::new(400, ErrorKind::InvalidRequest, bad.code, bad.message.clone());
+    let error = match &bad.param {
+        Some(param) => error.about(param),
+        None => error,
+    };
+    match bad.position {
+        Some(at) => error.with("position", json!({"line": at.line, "column": at.column, "offset": at.offset})),
+        None => error,
+    }
+}
+
+/// A request that fits nowhere is the client's to change; one that only has to wait says for how long.
+fn no_plan(none: &PlanError) -> Refusal {
+    let said = none.to_string();
+    if none.is_passing() {
+        let error = ClientError::new(503, ErrorKind::Server, "no_backend_available", said);
+        return Refusal::retry(error, none.retry_after().unwrap_or(RETRY_AFTER));
+    }
+    let too_long = |word: &str| matches!(word, "context_too_small" | "input_unpriced");
+    let all_too_long = !none.rejected().is_empty() && none.rejected().iter().all(|(_, unfit)| too_long(unfit.word()));
+    let code = if all_too_long { "context_length_exceeded" } else { "no_adequate_backend" };
+    Refusal::of(ClientError::new(400, ErrorKind::InvalidRequest, code, said))
+}
+
+fn over_budget(over: &OverBudget) -> ClientError {
+    let error = ClientError::new(402, ErrorKind::InsufficientQuota, "insufficient_quota", over.to_string());
+    let error = error
+        .with("limit_usd", over.limit.to_exact())
+        .with("left_usd", over.left.to_exact())
+        .with("wanted_usd", over.wanted.to_exact());
+    match over.refills_at {
+        Some(at) => error.with("refills_at", at.to_string()),
+        None => error,
+    }
+}
+
+/// After failover: what each attempt died of. When the request itself was refused, the provider's own words pass.
+fn failed(run: &RunFailure) -> Refusal {
+    let attempts: Vec<Value> = run.failures.iter().map(attempt).collect();
+    if let (Stopped::Refused, Some(last)) = (run.stopped, run.failures.last()) {
+        return refused(last, attempts);
+    }
+    let status = status_of(&run.failures);
+    let message = match run.failures.last() {
+        Some(last) => {
+            format!("no provider answered; the last of {} attempts, {}: {}", run.failures.len(), last.backend, last.message)
+        }
+        None => "no attempt was made: retries have used up their share of the traffic".to_owned(),
+    };
+    let code = match status {
+        504 => "upstream_timeout",
+        503 => "upstream_unavailable",
+        _ => "upstream_error",
+    };
+    let error = ClientError::new(status, ErrorKind::Server, code, message).with("attempts", attempts);
+    let wait = run.failures.iter().filter_map(|f| f.retry_after).min();
+    Refusal { retry_after: (status == 503).then(|| wait.unwrap_or(RETRY_AFTER)), ..Refusal::of(error) }
+}
+
+fn refused(failure: &AttemptFailure, attempts: Vec<Value>) -> Refusal {
+    let status = failure.status.filter(|s| (400..500).contains(s)).unwrap_or(400);
+    let code = failure.cause.word();
+    let error = ClientError::new(status, ErrorKind::InvalidRequest, code, failure.message.clone()).with("attempts", attempts);
+    Refusal { verbatim: failure.body.clone(), ..Refusal::of(error) }
+}
+
+fn attempt(failure: &AttemptFailure) -> Value {
+    json!({
+        "backend": failure.backend.as_str(),
+        "cause": failure.cause.word(),
+        "status": failure.status,
+        "message": failure.message,
+    })
+}
+
+/// 504 when all timed out, 503 when all say "later", 502 otherwise.
+fn status_of(failures: &[AttemptFailure]) -> u16 {
+    let later = |f: &AttemptFailure| {
+        matches!(f.cause, Cause::Cooling | Cause::Saturated | Cause::Provider(ErrorClass::RateLimited | ErrorClass::Overloaded))
+    };
+    if !failures.is_empty() && failures.iter().all(|f| f.cause == Cause::Timeout) {
+        504
+    } else if failures.iter().all(later) {
+        503
+    } else {
+        502
+    }
+}
+
+/// The error event that ends a stream which broke off.
+pub fn end_event(end: &StreamEnd<'_>) -> bytes::Bytes {
+    let (code, message) = match end {
+        StreamEnd::Truncated => {
+            ("upstream_truncated", "the provider closed the stream before the answer was complete".to_owned())
+        }
+        StreamEnd::Broken(error) => ("upstream_broken", format!("the stream from the provider broke off: {error}")),
+        StreamEnd::Books(error) => ("books_unwritable", format!("the answer cannot be booked, so it ends here: {error}")),
+        StreamEnd::Withheld => ("upstream_error", "the provider reported an error that cannot be passed on".to_owned()),
+    };
+    ClientError::new(502, ErrorKind::Server, code, message).sse_frame()
+}
