@@ -64,6 +64,9 @@ pub enum Command {
     /// Run the gateway until it is told to stop (SIGTERM or Ctrl-C drain it).
     #[command(after_help = "Example:\n  DEEPSEEK_API_KEY=... tokenbroker serve --config config/tokenbroker.toml")]
     Serve(serve::ServeArgs),
+    /// Run the pretend providers alone, for tests.
+    #[command(hide = true)]
+    Sandbox(sandbox::SandboxArgs),
     /// Find every problem of the configuration and of the table at once.
     ///
     /// Prints each problem with its file, line, path and what would be accepted, or a summary when all is well.
@@ -77,9 +80,6 @@ pub enum Command {
     /// Make a gateway key.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Run pretend providers alone, over real HTTP on loopback, for tests and for trying a gateway by hand.
-    #[command(hide = true)]
-    Sandbox(sandbox::SandboxArgs),
 }
 
 /// What every command that needs a configuration takes.
@@ -126,10 +126,10 @@ impl Cli {
     pub fn run(&self, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
         match &self.command {
             Command::Serve(args) => serve::run(args, environment, output),
+            Command::Sandbox(args) => sandbox::run(args, output),
             Command::Check(args) => check::run(args, environment, output),
             Command::Route(args) => route::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),
-            Command::Sandbox(args) => sandbox::run(args, output),
         }
     }
 }

@@ -1,14 +1,13 @@
 //! `tokenbroker sandbox`: pretend providers alone, for tests and for trying a gateway by hand.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::{Exit, Output};
+use super::stop::StopSignals;
 use crate::clock::SystemClock;
 use crate::sandbox::{Pace, Sandbox, SandboxOptions};
 
@@ -70,25 +69,4 @@ async fn serve(args: &SandboxArgs, output: &mut Output) -> anyhow::Result<Exit> 
     stop.told().await;
     sandbox.stop().await;
     Ok(Exit::Success)
-}
-
-/// What tells a command to stop: Ctrl-C at a terminal, SIGTERM from whoever started it. Listened for before a command
-/// says that it is ready, so that no signal is lost.
-pub(super) struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl StopSignals {
-    pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// Waits for either.
-    pub(super) async fn told(&mut self) {
-        tokio::select! {
-            _got = self.interrupt.recv() => {}
-            _got = self.terminate.recv() => {}
-        }
-    }
 }
