@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, keys, route, serve};
+use super::{check, keys, route, sandbox, serve};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -30,6 +30,7 @@ or DEEPSEEK_API_KEY_FILE=path of a file that holds it.";
 
 const AFTER_HELP: &str = "\
 Examples:
+  DEEPSEEK_API_KEY=... tokenbroker serve
   tokenbroker check --config config/tokenbroker.toml
   tokenbroker route --all-providers request.json
   tokenbroker keys new team
@@ -76,6 +77,9 @@ pub enum Command {
     /// Make a gateway key.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Run pretend providers alone, over real HTTP on loopback, for tests and for trying a gateway by hand.
+    #[command(hide = true)]
+    Sandbox(sandbox::SandboxArgs),
 }
 
 /// What every command that needs a configuration takes.
@@ -125,6 +129,7 @@ impl Cli {
             Command::Check(args) => check::run(args, environment, output),
             Command::Route(args) => route::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),
+            Command::Sandbox(args) => sandbox::run(args, output),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod check;
 pub mod keys;
 pub mod output;
 pub mod route;
+pub mod sandbox;
 pub mod serve;
 pub mod setup;
 mod stop;

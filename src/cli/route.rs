@@ -63,7 +63,8 @@ pub fn run(args: &RouteArgs, environment: &Environment, output: &mut Output) -> 
         output.json(&Decision::of(decided.as_ref(), &setup.snapshot))?;
     } else {
         output.line(told(decided.as_ref(), &request, &setup.snapshot))?;
-        output.note(format!("Table {}, prices of {at}. Nothing was sent.", setup.snapshot.version))?;
+        let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");
+        output.note(format!("\nTable {}, prices of {at}. Nothing was sent.", setup.snapshot.version))?;
     }
     Ok(if decided.is_ok() { Exit::Success } else { Exit::NoneAdequate })
 }
@@ -149,19 +150,15 @@ fn per_choice(request: &Request) -> OutputForecast {
 
 fn told(decided: Result<&Plan, &PlanError>, request: &Request, snapshot: &Snapshot) -> String {
     let decision = Decision::of(decided, snapshot);
-    let mut text = match &decision.chosen {
-        Some(chosen) => format!("{} -> {}\n{}\n", request.model, chosen.backend, decision.reason),
-        None => format!("{} -> nothing\n{}\n", request.model, decision.reason),
-    };
-    if let Ok(plan) = decided {
-        text.push_str(&format!("\n{}\n", candidates(plan, snapshot)));
-    }
+    let chosen = decision.chosen.as_ref().map_or("nothing", |chosen| &chosen.backend);
+    let mut parts = vec![format!("{} -> {chosen}\n{}", request.model, decision.reason)];
+    parts.extend(decided.ok().map(|plan| candidates(plan, snapshot).to_string()));
     if !decision.rejected.is_empty() {
         let mut left_out = Table::new([Align::Left, Align::Left]);
         decision.rejected.iter().for_each(|refusal| left_out.row([format!("  {}", refusal.backend), refusal.why.clone()]));
-        text.push_str(&format!("\nLeft out:\n{left_out}\n"));
+        parts.push(format!("Left out:\n{left_out}"));
     }
-    text.trim_end().to_owned()
+    parts.join("\n\n")
 }
 
 /// The adequate backends, the best first, with the place that the plan gives each.

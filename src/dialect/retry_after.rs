@@ -6,12 +6,12 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, header};
 
 /// No wait that a provider asks for is believed beyond this.
-const LONGEST: Duration = Duration::from_hours(24);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The wait that the headers ask for.
 pub(super) fn in_headers(headers: &HeaderMap) -> Option<Duration> {
     let milliseconds = HeaderName::from_static("retry-after-ms");
-    let exact = text(headers, &milliseconds).and_then(|ms| seconds(ms)).map(|as_seconds| as_seconds / 1000);
+    let exact = text(headers, &milliseconds).and_then(seconds).map(|as_seconds| as_seconds / 1000);
     exact.or_else(|| text(headers, &header::RETRY_AFTER).and_then(|value| seconds(value).or_else(|| until(value, headers))))
 }
 

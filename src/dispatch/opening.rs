@@ -86,7 +86,7 @@ impl FrameSource {
             let chunk = arrived.map_err(|_| SourceError::Idle(self.idle))?.map_err(SourceError::Upstream)?;
             let mut blocks = Vec::new();
             match chunk {
-                Some(chunk) => self.framer.push(chunk, &mut blocks).map_err(SourceError::Framing)?,
+                Some(chunk) => self.framer.push(&chunk, &mut blocks).map_err(SourceError::Framing)?,
                 None => {
                     self.ended = true;
                     blocks.extend(self.framer.finish());

@@ -50,7 +50,7 @@ impl AttemptBook for Pages<'_> {
             true => (page.unanswered(), Provenance::Estimated),
             false => (Usage::default(), Provenance::Counted),
         };
-        page.conclude(AttemptEnd {
+        page.settle(AttemptEnd {
             ending: if failure.cause == Cause::Timeout { Ending::TimedOut } else { Ending::Failed },
             usage,
             provenance,

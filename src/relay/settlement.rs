@@ -255,7 +255,7 @@ impl OpenAnswer {
             duration_ms: millis(took),
         };
         // Both ends are queued before either is waited for: one write of the journal carries them.
-        page.conclude(end);
+        page.settle(end);
         account.close(outcome_of(ending), 200, Some(basis.first_byte)).await
     }
 }
