@@ -94,8 +94,6 @@ pub struct PipelineSettings {
     pub budgeted_output: Tokens,
     /// Writes the error event of a stream that broke off.
     pub end_event: EndEvent,
-    /// The status that a client gets for a run without an answer.
-    pub failure_status: fn(&RunFailure) -> u16,
 }
 
 /// The stages, joined.
@@ -137,7 +135,7 @@ impl Pipeline {
         match self.dispatch(&call, &admitted, &plan, &tab).await {
             Ok(answered) => self.relay(answered, account, &tab, &plan, &admitted).await,
             Err(failure) => {
-                account.close(Outcome::Failed, (self.settings.failure_status)(&failure), None).await?;
+                account.close(Outcome::Failed, 0, None).await?;
                 Err(GatewayError::Failed(failure))
             }
         }
@@ -260,7 +258,7 @@ impl Pipeline {
         let journey = Journey {
             market,
             request,
-            book: &Pages { tab, fx: &market.snapshot.fx, at: plan.at, metrics: &self.desk.metrics, choices: request.choices },
+            book: &Pages { tab, fx: &market.snapshot.fx, at: plan.at, metrics: &self.desk.metrics },
             trace: &passing(&call.headers),
             deadline: request.wishes.deadline_ms.map(Duration::from_millis),
             bounded: admission.budget.is_some() || admission.limits.bounds_money() || request.wishes.max_cost.is_some(),
@@ -317,7 +315,7 @@ impl Pipeline {
                 let market = Arc::clone(market);
                 let index = answered.planned.backend;
                 let quotes_key =
-                    Box::new(move |bytes: &[u8]| market.offer(index).is_some_and(|offer| offer.endpoint.quotes_key(bytes)));
+                    Arc::new(move |bytes: &[u8]| market.offer(index).is_some_and(|offer| offer.endpoint.quotes_key(bytes)));
                 let pump = Pump::new(stream, settlement, request.wants_usage_frame, self.settings.end_event, quotes_key);
                 Ok(Reply::Stream { receipt, pump: Box::new(pump) })
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, header};
 
 /// No wait that a provider asks for is believed beyond this.
-const LONGEST: Duration = Duration::from_hours(24);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The wait that the headers ask for.
 pub(super) fn in_headers(headers: &HeaderMap) -> Option<Duration> {

@@ -217,11 +217,6 @@ impl Ledger {
         Ok(Tab::open(&self.core.journal, opened))
     }
 
-    #[cfg(test)]
-    pub(super) fn has_spare(&self) -> bool {
-        self.core.housekeeping.has_spare()
-    }
-
     /// How many records were queued so far.
     #[cfg(test)]
     pub(super) fn records(&self) -> u64 {

@@ -197,7 +197,7 @@ async fn a_full_disk_refuses_new_requests_and_lets_open_ones_end() {
     let tab = ledger.begin(request_opened(0)).unwrap();
     let attempt = tab.attempt(attempt_opened());
     tab.journaled().await.unwrap();
-    eventually("a spare is ready", || ledger.has_spare()).await;
+    eventually("a spare is ready", || segments(folder.path()).len() == 2).await;
     disk.set_full(true);
     let mut number = 0;
     while ledger.gauges().segments < 2 {
@@ -339,32 +339,18 @@ async fn two_gateways_cannot_share_a_data_directory() {
     open(folder.path()).0.close().await.unwrap();
 }
 
-/// The segment that is being written.
-fn newest(folder: &Path) -> PathBuf {
-    let written = |path: &PathBuf| !segment::is_empty(&std::fs::read(path).unwrap());
-    segments(folder).into_iter().rfind(written).unwrap()
-}
-
 #[tokio::test]
 async fn finished_segments_go_and_one_with_an_open_request_stays() {
     let folder = tempfile::tempdir().unwrap();
-    let small = Settings { segment_bytes: 4_096, ..settings(folder.path()) };
-    let (ledger, _) = Ledger::open(small, SystemClock::shared()).unwrap();
-    for number in 0..50 {
-        one_request(&ledger, number).await.unwrap();
-    }
-    let long = ledger.begin(request_opened(50)).unwrap();
+    let (ledger, _) = Ledger::open(Settings { segment_bytes: 4_096, ..settings(folder.path()) }, SystemClock::shared()).unwrap();
+    let long = ledger.begin(request_opened(0)).unwrap();
     long.journaled().await.unwrap();
-    let pinned = newest(folder.path());
-    for number in 51..100 {
+    let oldest = segments(folder.path())[0].clone();
+    for number in 1..100 {
         one_request(&ledger, number).await.unwrap();
     }
     ledger.flush().await.unwrap();
-    eventually("all before the pinned one are gone", || segments(folder.path())[0] >= pinned).await;
-    let copy = crashed(folder.path());
-    let (recovered, report) = open(copy.path());
-    assert_eq!((report.lost_requests, report.problems.len()), (1, 0), "the open request is still in the journal");
-    recovered.close().await.unwrap();
+    assert!(oldest.exists() && ledger.gauges().segments > 5, "an open request pins its segment and all after it");
     long.close(request_end()).await.unwrap();
     ledger.flush().await.unwrap();
     eventually("the current segment and the spare remain", || segments(folder.path()).len() == 2).await;

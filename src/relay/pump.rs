@@ -4,6 +4,7 @@
 //! Before the frame that ends the answer goes out, the answer is settled. A stream that breaks ends with an error event
 //! in the client's dialect and without the mark that says "done": a cut stream never looks like a finished one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -34,9 +35,6 @@ pub enum StreamEnd<'a> {
 /// Writes an error event in the client's dialect.
 pub type EndEvent = fn(&StreamEnd<'_>) -> Bytes;
 
-/// Whether our key stands in these bytes.
-pub type QuotesKey = Box<dyn Fn(&[u8]) -> bool + Send>;
-
 /// A stream on its way to the client.
 pub struct Pump {
     held: Option<Vec<Frame>>,
@@ -45,7 +43,7 @@ pub struct Pump {
     wants_usage_frame: bool,
     finished: bool,
     end_event: EndEvent,
-    quotes_key: QuotesKey,
+    quotes_key: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
     cost: Option<Usd>,
 }
 
@@ -55,7 +53,7 @@ impl Pump {
         settlement: Settlement,
         wants_usage_frame: bool,
         end_event: EndEvent,
-        quotes_key: QuotesKey,
+        quotes_key: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
     ) -> Self {
         let OpenStream { held, source } = stream;
         Self {
@@ -163,9 +161,7 @@ fn concat(pieces: &[Bytes]) -> Bytes {
         [empty, only] if empty.is_empty() => only.clone(),
         several => {
             let mut joined = BytesMut::with_capacity(several.iter().map(Bytes::len).sum());
-            for piece in several {
-                joined.extend_from_slice(piece);
-            }
+            several.iter().for_each(|piece| joined.extend_from_slice(piece));
             joined.freeze()
         }
     }

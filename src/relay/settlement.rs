@@ -17,7 +17,7 @@ use crate::meter::RunningCount;
 use crate::meter::tokenizer::{BUDGET_BYTES, Count};
 use crate::meter::usage::metered;
 use crate::policy::{Hold, Place};
-use crate::telemetry::{OpenRequest, Route, Settled};
+use crate::telemetry::{Route, Settled};
 use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
 
 /// The status that stands in the books for a client that left: it got none.
@@ -58,7 +58,6 @@ struct Standing {
     tab: Arc<Tab>,
     hold: Hold,
     place: Place,
-    counted: OpenRequest,
 }
 
 impl Account {
@@ -66,8 +65,7 @@ impl Account {
         let AccountOpening { key, arrived, tab, hold, place, baseline } = opening;
         let overhead = desk.clock.monotonic().saturating_sub(arrived);
         desk.metrics.overhead(overhead);
-        let counted = desk.metrics.open_request();
-        Self { desk, key, arrived, overhead, baseline, open: Some(Standing { tab, hold, place, counted }) }
+        Self { desk, key, arrived, overhead, baseline, open: Some(Standing { tab, hold, place }) }
     }
 
     /// Closes the page, settles the hold and tells the metrics. Answers what the whole request cost.
@@ -113,13 +111,13 @@ struct Closing {
 
 impl Closing {
     async fn run(self, standing: Standing) -> Result<Usd, LedgerError> {
-        let Standing { tab, hold, place, counted } = standing;
+        let Standing { tab, hold, place } = standing;
         let outcome = self.end.outcome;
-        let closed = tab.close(self.end).await;
+        let closed = tab.close(self.end.clone()).await;
         let cost = tab.spent();
         hold.settle(cost);
         self.tell(outcome, &tab.settled_attempts());
-        drop((place, counted));
+        drop(place);
         closed.map(|()| cost)
     }
 
@@ -246,7 +244,6 @@ impl OpenAnswer {
         };
         let took = desk.clock.monotonic().saturating_sub(basis.sent);
         desk.metrics.upstream(&basis.backend, took);
-        desk.metrics.attempt(&basis.backend, ending);
         let end = AttemptEnd {
             ending,
             usage: measured.usage,

@@ -175,7 +175,6 @@ fn settings(config: &Config) -> PipelineSettings {
         baseline: config.routing.baseline.clone(),
         budgeted_output: BUDGETED_OUTPUT,
         end_event: status::end_event,
-        failure_status: status::failure_status,
     }
 }
 
