@@ -106,8 +106,13 @@ impl Tab {
     /// Ends the request and returns when that is in the journal. Later calls only wait. On an error the end stays queued
     /// and is written when the disk recovers.
     pub async fn close(&self, end: RequestEnd) -> Result<(), LedgerError> {
-        self.page.close(end);
+        self.end(end);
         self.journaled().await
+    }
+
+    /// Ends the request without waiting for the journal. Later calls do nothing.
+    pub fn end(&self, end: RequestEnd) {
+        self.page.close(end);
     }
 
     /// What the attempts that have ended cost.
