@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a vendor, a wire format's inside or an HTTP framework.
 
+pub mod appraise;
 mod pages;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
+use self::appraise::{Appraisal, limits_of};
 use self::pages::Pages;
 use crate::canonical::Request;
 use crate::clock::SharedClock;
@@ -21,12 +23,9 @@ use crate::frontend::models::ListedModel;
 use crate::frontend::openai_chat;
 use crate::ledger::{Baseline, Ending, Ledger, LedgerError, OpenAttempt, Outcome, RequestOpened, Tab, Terms, Unwritable};
 use crate::market::Market;
-use crate::meter::{Estimate, Forecast};
 use crate::policy::{Admission, Full, Hold, KeyRing, LastAnswer, NotAdmitted, OverBudget, Places, Sessions};
 use crate::relay::{Account, AccountOpening, AnswerBasis, Comparison, Desk, EndEvent, Pump, Settlement};
-use crate::route::{
-    self, Decision, Facts, InputEstimate, InputTokens, OutputForecast, Plan, PlanError, Target, UnknownModel, Warm,
-};
+use crate::route::{self, Decision, Facts, Plan, PlanError, Target, UnknownModel, Warm};
 use crate::units::{BackendId, RequestId, Tokens, Usd};
 
 /// Headers that pass through to the provider as they are: a trace must not end at the gateway.
@@ -95,6 +94,8 @@ pub struct PipelineSettings {
     pub budgeted_output: Tokens,
     /// Writes the error event of a stream that broke off.
     pub end_event: EndEvent,
+    /// The status that a client gets for a run without an answer.
+    pub failure_status: fn(&RunFailure) -> u16,
 }
 
 /// The stages, joined.
@@ -136,7 +137,7 @@ impl Pipeline {
         match self.dispatch(&call, &admitted, &plan, &tab).await {
             Ok(answered) => self.relay(answered, account, &tab, &plan, &admitted).await,
             Err(failure) => {
-                account.close(Outcome::Failed, 0, None).await?;
+                account.close(Outcome::Failed, (self.settings.failure_status)(&failure), None).await?;
                 Err(GatewayError::Failed(failure))
             }
         }
@@ -185,7 +186,7 @@ impl Pipeline {
 
     fn plan(&self, admitted: &Admitted) -> Result<Plan, GatewayError> {
         let Admitted { admission, request, market, target } = admitted;
-        let (estimate, forecast) = (Estimate::of(request), Forecast::of(request));
+        let appraisal = Appraisal::of(request);
         let now = self.clock.monotonic();
         let last = request.wishes.session.as_deref().and_then(|session| self.sessions.last(&admission.key, session, now));
         let warm = last.map(|last| Warm { backend: last.backend, tokens: last.input });
@@ -193,9 +194,9 @@ impl Pipeline {
             request,
             snapshot: &market.snapshot,
             target,
-            input: &InputEstimate::by_family(|f| InputTokens::new(estimate.expected(f), estimate.upper(f))),
-            expected_output: OutputForecast { plain: forecast.plain, thinking: forecast.thinking },
-            limits: &limits(admission),
+            input: &appraisal.input,
+            expected_output: appraisal.output,
+            limits: &limits_of(&admission.limits),
             availability: market.availability(),
             health: &market.health(),
             warm: warm.as_ref(),
@@ -259,7 +260,7 @@ impl Pipeline {
         let journey = Journey {
             market,
             request,
-            book: &Pages { tab, fx: &market.snapshot.fx, at: plan.at, metrics: &self.desk.metrics },
+            book: &Pages { tab, fx: &market.snapshot.fx, at: plan.at, metrics: &self.desk.metrics, choices: request.choices },
             trace: &passing(&call.headers),
             deadline: request.wishes.deadline_ms.map(Duration::from_millis),
             bounded: admission.budget.is_some() || admission.limits.bounds_money() || request.wishes.max_cost.is_some(),
@@ -316,25 +317,11 @@ impl Pipeline {
                 let market = Arc::clone(market);
                 let index = answered.planned.backend;
                 let quotes_key =
-                    Arc::new(move |bytes: &[u8]| market.offer(index).is_some_and(|offer| offer.endpoint.quotes_key(bytes)));
+                    Box::new(move |bytes: &[u8]| market.offer(index).is_some_and(|offer| offer.endpoint.quotes_key(bytes)));
                 let pump = Pump::new(stream, settlement, request.wants_usage_frame, self.settings.end_event, quotes_key);
                 Ok(Reply::Stream { receipt, pump: Box::new(pump) })
             }
         }
-    }
-}
-
-/// What the key allows, in the words of routing; the request's own wishes are merged there.
-fn limits(admission: &Admission) -> route::Limits {
-    let key = &admission.limits;
-    route::Limits {
-        providers: key.providers.clone(),
-        excluded_providers: key.excluded_providers.clone(),
-        regions: key.regions.clone(),
-        jurisdictions: Vec::new(),
-        quality: key.quality,
-        max_cost: key.max_cost,
-        may_train: !key.no_training,
     }
 }
 

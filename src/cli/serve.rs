@@ -71,6 +71,9 @@ async fn serve(args: &ServeArgs, setup: Setup, output: &mut Output) -> anyhow::R
             "the last run was cut short: what was open is booked as estimated"
         );
     }
+    if recovery.torn_tail {
+        tracing::warn!("the last record of the journal was cut off: it was being written when the last run ended");
+    }
     for problem in &recovery.problems {
         tracing::error!(problem, "the journal is damaged: records are missing from the books");
     }

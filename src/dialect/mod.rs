@@ -47,7 +47,7 @@ pub enum BodyProblem {
 /// One provider-side API shape.
 pub trait Dialect: Send + Sync {
     /// What is appended to a provider's base URL.
-    fn path(&self) -> &str;
+    fn path(&self) -> &'static str;
 
     /// The bytes that go out for a request.
     fn encode(&self, request: &Request, out: &Outgoing<'_>) -> Bytes;

@@ -20,7 +20,7 @@ impl OpenAiChat {
 }
 
 impl Dialect for OpenAiChat {
-    fn path(&self) -> &str {
+    fn path(&self) -> &'static str {
         "/chat/completions"
     }
 

@@ -52,7 +52,7 @@ impl Errand<'_> {
         let limit = if self.request.stream { self.patience.first_frame } else { self.patience.whole };
         match tokio::time::timeout(limit, self.exchange(text)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(self.failed(Cause::Timeout, format!("no answer began within {} ms", limit.as_millis()))),
+            Err(_) => Err(self.failed(Cause::Timeout, &format!("no answer began within {} ms", limit.as_millis()))),
         }
     }
 
@@ -78,11 +78,11 @@ impl Errand<'_> {
         let body = answer.whole(ANSWER_CAP).await.map_err(|e| self.broke(&e))?;
         let facts = match self.dialect().read_answer(&body, self.offer.provider.quirks) {
             Ok(facts) => facts,
-            Err(BodyProblem::Provider(error)) => return Err(self.said_no(error, status, &headers, None)),
-            Err(BodyProblem::Malformed(what)) => return Err(self.failed(Cause::Malformed, what)),
+            Err(BodyProblem::Provider(error)) => return Err(self.said_no(&error, status, &headers, None)),
+            Err(BodyProblem::Malformed(what)) => return Err(self.failed(Cause::Malformed, &what)),
         };
         if self.request.stream {
-            return Err(self.failed(Cause::Malformed, "answered a stream request with a whole body".into()));
+            return Err(self.failed(Cause::Malformed, "answered a stream request with a whole body"));
         }
         Ok(Opening::Whole { body, facts })
     }
@@ -98,11 +98,11 @@ impl Errand<'_> {
         let mut held = Vec::new();
         loop {
             let Some(frames) = source.next(text).await.map_err(|e| self.stopped(&e))? else {
-                return Err(self.failed(Cause::Broken, "the stream ended before it said anything".into()));
+                return Err(self.failed(Cause::Broken, "the stream ended before it said anything"));
             };
             let meaningful = frames.iter().any(|f| !matches!(f.facts.kind, FrameKind::KeepAlive | FrameKind::Preamble));
             if let Some(error) = frames.iter().find_map(|f| first_error(&f.facts.kind)) {
-                return Err(self.said_no(error.clone(), status, &headers, None));
+                return Err(self.said_no(error, status, &headers, None));
             }
             held.extend(frames);
             if meaningful {
@@ -116,10 +116,10 @@ impl Errand<'_> {
         let read = tokio::time::timeout(ERROR_BODY_WAIT, answer.whole(ERROR_BODY_CAP)).await;
         let body = read.ok().and_then(Result::ok).unwrap_or_default();
         let error = self.dialect().classify(status.as_u16(), &headers, &body);
-        self.said_no(error, status, &headers, Some(body))
+        self.said_no(&error, status, &headers, Some(body))
     }
 
-    fn said_no(&self, error: ProviderError, status: StatusCode, headers: &HeaderMap, body: Option<Bytes>) -> AttemptFailure {
+    fn said_no(&self, error: &ProviderError, status: StatusCode, headers: &HeaderMap, body: Option<Bytes>) -> AttemptFailure {
         let json = headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
         let fit = |body: &Bytes| json && !body.is_empty() && !self.offer.endpoint.quotes_key(body);
         AttemptFailure {
@@ -138,15 +138,15 @@ impl Errand<'_> {
             UpstreamError::Broken(_) => Cause::Broken,
             UpstreamError::TooLarge(_) => Cause::Malformed,
         };
-        self.failed(cause, error.to_string())
+        self.failed(cause, &error.to_string())
     }
 
     fn stopped(&self, error: &SourceError) -> AttemptFailure {
-        self.failed(error.cause(), error.to_string())
+        self.failed(error.cause(), &error.to_string())
     }
 
-    fn failed(&self, cause: Cause, message: String) -> AttemptFailure {
-        let message = self.offer.endpoint.scrub(&message);
+    fn failed(&self, cause: Cause, message: &str) -> AttemptFailure {
+        let message = self.offer.endpoint.scrub(message);
         AttemptFailure { backend: self.offer.backend.id.clone(), cause, status: None, message, retry_after: None, body: None }
     }
 

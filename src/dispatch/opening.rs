@@ -85,12 +85,11 @@ impl FrameSource {
             let arrived = tokio::time::timeout(self.idle, self.answer.chunk()).await;
             let chunk = arrived.map_err(|_| SourceError::Idle(self.idle))?.map_err(SourceError::Upstream)?;
             let mut blocks = Vec::new();
-            match chunk {
-                Some(chunk) => self.framer.push(chunk, &mut blocks).map_err(SourceError::Framing)?,
-                None => {
-                    self.ended = true;
-                    blocks.extend(self.framer.finish());
-                }
+            if let Some(chunk) = chunk {
+                self.framer.push(&chunk, &mut blocks).map_err(SourceError::Framing)?;
+            } else {
+                self.ended = true;
+                blocks.extend(self.framer.finish());
             }
             if !blocks.is_empty() {
                 return Ok(Some(blocks.into_iter().map(|bytes| self.read(bytes, text)).collect()));

@@ -100,6 +100,7 @@ struct Faults {
     stuck: Mutex<bool>,
     released: Condvar,
     writes: AtomicUsize,
+    unsynced: AtomicUsize,
 }
 
 impl FaultyDisk {
@@ -122,6 +123,11 @@ impl FaultyDisk {
     pub(super) fn set_stuck(&self, stuck: bool) {
         *self.faults.stuck.lock().unwrap() = stuck;
         self.faults.released.notify_all();
+    }
+
+    /// Writes since the last sync.
+    pub(super) fn unsynced(&self) -> usize {
+        self.faults.unsynced.load(Ordering::SeqCst)
     }
 
     pub(super) fn writes(&self) -> usize {
@@ -159,10 +165,12 @@ impl SegmentFile for FaultyFile {
             }
             return Err(io::Error::other("input/output error"));
         }
+        self.faults.unsynced.fetch_add(1, Ordering::SeqCst);
         self.inner.write_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.faults.unsynced.store(0, Ordering::SeqCst);
         self.inner.sync()
     }
 }

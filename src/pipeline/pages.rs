@@ -10,7 +10,7 @@ use crate::ledger::{AttemptEnd, AttemptOpened, Ending, OpenAttempt, Tab, Terms};
 use crate::market::Offer;
 use crate::route::PlannedAttempt;
 use crate::telemetry::Metrics;
-use crate::units::{Provenance, Usage};
+use crate::units::{Provenance, Tokens, Usage};
 
 /// One request's attempts in the books.
 pub(super) struct Pages<'a> {
@@ -19,6 +19,8 @@ pub(super) struct Pages<'a> {
     /// The instant whose prices and rates apply.
     pub(super) at: Timestamp,
     pub(super) metrics: &'a Metrics,
+    /// How many answers each attempt is to give.
+    pub(super) choices: u32,
 }
 
 impl AttemptBook for Pages<'_> {
@@ -37,7 +39,7 @@ impl AttemptBook for Pages<'_> {
             input_estimate: quote.usage.input(),
             input_upper: quote.input_upper,
             expected_output: quote.usage.output,
-            output_bound: quote.output_bound,
+            output_bound: Tokens::new(quote.output_bound.get().saturating_mul(u64::from(self.choices))),
             started_at: self.at,
         });
         page.sent();
@@ -46,11 +48,12 @@ impl AttemptBook for Pages<'_> {
 
     async fn fail(&self, page: OpenAttempt, failure: &AttemptFailure, took: Duration) {
         self.metrics.attempt(&failure.backend, failure.cause);
-        let (usage, provenance) = match failure.cause.may_be_billed() {
-            true => (page.unanswered(), Provenance::Estimated),
-            false => (Usage::default(), Provenance::Counted),
+        let (usage, provenance) = if failure.cause.may_be_billed() {
+            (page.unanswered(), Provenance::Estimated)
+        } else {
+            (Usage::default(), Provenance::Counted)
         };
-        page.conclude(AttemptEnd {
+        page.settle(AttemptEnd {
             ending: if failure.cause == Cause::Timeout { Ending::TimedOut } else { Ending::Failed },
             usage,
             provenance,

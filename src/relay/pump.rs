@@ -4,7 +4,6 @@
 //! Before the frame that ends the answer goes out, the answer is settled. A stream that breaks ends with an error event
 //! in the client's dialect and without the mark that says "done": a cut stream never looks like a finished one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -35,6 +34,9 @@ pub enum StreamEnd<'a> {
 /// Writes an error event in the client's dialect.
 pub type EndEvent = fn(&StreamEnd<'_>) -> Bytes;
 
+/// Whether our key stands in these bytes.
+pub type QuotesKey = Box<dyn Fn(&[u8]) -> bool + Send>;
+
 /// A stream on its way to the client.
 pub struct Pump {
     held: Option<Vec<Frame>>,
@@ -43,7 +45,7 @@ pub struct Pump {
     wants_usage_frame: bool,
     finished: bool,
     end_event: EndEvent,
-    quotes_key: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    quotes_key: QuotesKey,
     cost: Option<Usd>,
 }
 
@@ -53,7 +55,7 @@ impl Pump {
         settlement: Settlement,
         wants_usage_frame: bool,
         end_event: EndEvent,
-        quotes_key: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+        quotes_key: QuotesKey,
     ) -> Self {
         let OpenStream { held, source } = stream;
         Self {
@@ -161,7 +163,9 @@ fn concat(pieces: &[Bytes]) -> Bytes {
         [empty, only] if empty.is_empty() => only.clone(),
         several => {
             let mut joined = BytesMut::with_capacity(several.iter().map(Bytes::len).sum());
-            several.iter().for_each(|piece| joined.extend_from_slice(piece));
+            for piece in several {
+                joined.extend_from_slice(piece);
+            }
             joined.freeze()
         }
     }

@@ -17,7 +17,7 @@ use crate::meter::RunningCount;
 use crate::meter::tokenizer::{BUDGET_BYTES, Count};
 use crate::meter::usage::metered;
 use crate::policy::{Hold, Place};
-use crate::telemetry::{Route, Settled};
+use crate::telemetry::{OpenRequest, Route, Settled};
 use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
 
 /// The status that stands in the books for a client that left: it got none.
@@ -58,6 +58,7 @@ struct Standing {
     tab: Arc<Tab>,
     hold: Hold,
     place: Place,
+    counted: OpenRequest,
 }
 
 impl Account {
@@ -65,60 +66,35 @@ impl Account {
         let AccountOpening { key, arrived, tab, hold, place, baseline } = opening;
         let overhead = desk.clock.monotonic().saturating_sub(arrived);
         desk.metrics.overhead(overhead);
-        Self { desk, key, arrived, overhead, baseline, open: Some(Standing { tab, hold, place }) }
+        let counted = desk.metrics.open_request();
+        Self { desk, key, arrived, overhead, baseline, open: Some(Standing { tab, hold, place, counted }) }
     }
 
-    /// Closes the page, settles the hold and tells the metrics. Answers what the whole request cost.
+    /// Closes the page, settles the hold and tells the metrics; returns when the books have it. Answers what the whole
+    /// request cost.
     pub async fn close(mut self, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> Result<Usd, LedgerError> {
-        match self.open.take() {
-            Some(standing) => self.closing(outcome, status, first_byte).run(standing).await,
-            None => Ok(Usd::ZERO),
-        }
+        let Some(standing) = self.open.take() else { return Ok(Usd::ZERO) };
+        let (cost, tab) = self.settle(standing, outcome, status, first_byte);
+        tab.journaled().await.map(|()| cost)
     }
 
-    fn closing(&self, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> Closing {
+    /// All but the wait, in one step: a client that leaves while its end is being written must not turn a hold into
+    /// nothing spent.
+    fn settle(&self, standing: Standing, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> (Usd, Arc<Tab>) {
+        let Standing { tab, hold, place, counted } = standing;
         let took = self.desk.clock.monotonic().saturating_sub(self.arrived);
-        let end = RequestEnd {
+        tab.end(RequestEnd {
             outcome,
             status,
             first_byte_ms: first_byte.map(millis),
             duration_ms: millis(took),
             overhead_us: u64::try_from(self.overhead.as_micros()).unwrap_or(u64::MAX),
-        };
-        Closing { desk: Arc::clone(&self.desk), key: self.key.clone(), baseline: self.baseline.clone(), end }
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        let Some(standing) = self.open.take() else { return };
-        let closing = self.closing(Outcome::Abandoned, CLIENT_LEFT, None);
-        self.desk.tasks.spawn("close an abandoned request", async move {
-            if let Err(error) = closing.run(standing).await {
-                tracing::error!(%error, "an abandoned request is not in the books yet");
-            }
         });
-    }
-}
-
-/// A request's last act, apart from the request, so that it can outlive it.
-struct Closing {
-    desk: Arc<Desk>,
-    key: KeyName,
-    baseline: Option<Comparison>,
-    end: RequestEnd,
-}
-
-impl Closing {
-    async fn run(self, standing: Standing) -> Result<Usd, LedgerError> {
-        let Standing { tab, hold, place } = standing;
-        let outcome = self.end.outcome;
-        let closed = tab.close(self.end.clone()).await;
         let cost = tab.spent();
         hold.settle(cost);
         self.tell(outcome, &tab.settled_attempts());
-        drop(place);
-        closed.map(|()| cost)
+        drop((place, counted));
+        (cost, tab)
     }
 
     fn tell(&self, outcome: Outcome, attempts: &[SettledAttempt]) {
@@ -139,6 +115,14 @@ impl Closing {
         metrics.request(Route::ChatCompletions, answered.or(attempts.last()).map(|a| &a.backend), outcome);
         if let (Some(baseline), Some(answered)) = (&self.baseline, answered) {
             metrics.baseline(&baseline.backend, &self.key, baseline.terms.cost(&answered.usage).usd);
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Some(standing) = self.open.take() {
+            self.settle(standing, Outcome::Abandoned, CLIENT_LEFT, None);
         }
     }
 }
@@ -235,7 +219,8 @@ impl Drop for Settlement {
 
 impl OpenAnswer {
     async fn end(self, ending: Ending) -> Result<Usd, LedgerError> {
-        let Self { page, account, running, turn, reported, served_model, basis } = self;
+        // The page after the account, so that it goes first should this be dropped midway: the account closes what ended.
+        let Self { account, page, running, turn, reported, served_model, basis } = self;
         report(turn, ending);
         let desk = Arc::clone(&account.desk);
         let measured = match reported {
@@ -244,6 +229,7 @@ impl OpenAnswer {
         };
         let took = desk.clock.monotonic().saturating_sub(basis.sent);
         desk.metrics.upstream(&basis.backend, took);
+        desk.metrics.attempt(&basis.backend, ending);
         let end = AttemptEnd {
             ending,
             usage: measured.usage,
@@ -255,7 +241,7 @@ impl OpenAnswer {
             duration_ms: millis(took),
         };
         // Both ends are queued before either is waited for: one write of the journal carries them.
-        page.conclude(end);
+        page.settle(end);
         account.close(outcome_of(ending), 200, Some(basis.first_byte)).await
     }
 }

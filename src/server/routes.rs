@@ -21,10 +21,11 @@ use super::status::{Refusal, refusal};
 use crate::clock::SharedClock;
 use crate::frontend::errors::{ClientError, ErrorKind};
 use crate::frontend::models::{ListedModel, item_body, list_body};
+use crate::ledger::Outcome;
 use crate::pipeline::{GatewayError, InboundCall, Pipeline, Receipt, Reply};
 use crate::relay::Pump;
 use crate::route::Decision;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Rejection, Route};
 use crate::units::RequestId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tokenbroker-request-id");
@@ -92,7 +93,7 @@ pub fn operations(front: Arc<Front>) -> Router {
 }
 
 async fn chat(State(front): Shared, request: Request<Body>) -> Response {
-    let mut marks = Marks::of(&front, request.headers());
+    let mut marks = Marks::of(&front, Route::ChatCompletions, request.headers());
     let call = match receive(&front, request, marks.id).await {
         Ok(call) => call,
         Err(refusal) => return marks.refuse(&refusal),
@@ -101,39 +102,39 @@ async fn chat(State(front): Shared, request: Request<Body>) -> Response {
     match front.pipeline.answer(call).await {
         Ok(Reply::Whole { receipt, body }) => marks.whole(&receipt, body),
         Ok(Reply::Stream { receipt, pump }) => marks.stream(&receipt, *pump),
-        Ok(Reply::Decision(decision)) => marks.json(StatusCode::OK, decision_body(&decision)),
+        Ok(Reply::Decision(decision)) => marks.own(decision_body(&decision)),
         Err(error) => marks.refuse(&refusal(&error)),
     }
 }
 
 async fn decide(State(front): Shared, request: Request<Body>) -> Response {
-    let marks = Marks::of(&front, request.headers());
+    let marks = Marks::of(&front, Route::Route, request.headers());
     let decided = match receive(&front, request, marks.id).await {
         Ok(call) => front.pipeline.decide(&call).map_err(|error| refusal(&error)),
         Err(refusal) => Err(refusal),
     };
     match decided {
-        Ok(decision) => marks.json(StatusCode::OK, decision_body(&decision)),
+        Ok(decision) => marks.own(decision_body(&decision)),
         Err(refusal) => marks.refuse(&refusal),
     }
 }
 
 async fn models(State(front): Shared, headers: HeaderMap) -> Response {
-    let marks = Marks::of(&front, &headers);
+    let marks = Marks::of(&front, Route::Models, &headers);
     match listed(&front, &headers) {
-        Ok(models) => marks.json(StatusCode::OK, list_body(&models)),
+        Ok(models) => marks.own(list_body(&models)),
         Err(error) => marks.refuse(&refusal(&error)),
     }
 }
 
 async fn model(State(front): Shared, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let marks = Marks::of(&front, &headers);
+    let marks = Marks::of(&front, Route::Model, &headers);
     let models = match listed(&front, &headers) {
         Ok(models) => models,
         Err(error) => return marks.refuse(&refusal(&error)),
     };
     match models.iter().find(|model| model.id == id) {
-        Some(model) => marks.json(StatusCode::OK, item_body(model)),
+        Some(model) => marks.own(item_body(model)),
         None => marks.refuse(&refusal(&GatewayError::UnknownModel(front.pipeline.unknown(&id)))),
     }
 }
@@ -166,7 +167,7 @@ async fn metrics(State(front): Shared) -> Response {
 }
 
 async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
-    let marks = Marks::of(&front, request.headers());
+    let marks = Marks::of(&front, Route::of(request.uri().path()), request.headers());
     let path = request.uri().path();
     let error =
         if NOT_SERVED.iter().any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/'))) {
@@ -178,16 +179,18 @@ async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
             let message = format!("no such path: {path}; an SDK's base_url must end in /v1");
             ClientError::new(404, ErrorKind::InvalidRequest, "path_not_found", message)
         };
-    marks.refuse(&Refusal::of(error))
+    marks.refuse(&Refusal::of(error).because(Rejection::UnknownPath))
 }
 
 async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Response {
-    let marks = Marks::of(&front, request.headers());
+    let marks = Marks::of(&front, Route::of(request.uri().path()), request.headers());
     let path = request.uri().path();
     let allowed = if matches!(path, "/v1/chat/completions" | "/v1/route") { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
-    let mut response =
-        marks.refuse(&Refusal::of(ClientError::new(405, ErrorKind::InvalidRequest, "method_not_allowed", message)));
+    let mut response = marks.refuse(
+        &Refusal::of(ClientError::new(405, ErrorKind::InvalidRequest, "method_not_allowed", message))
+            .because(Rejection::UnknownPath),
+    );
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
@@ -198,7 +201,8 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
     let (parts, body) = request.into_parts();
     if !is_json(&parts.headers) {
         let message = "the body must be JSON: send `content-type: application/json`";
-        return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message)));
+        return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message))
+            .because(Rejection::MediaType));
     }
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     if announced.is_some_and(|length| length > front.max_body) {
@@ -214,11 +218,13 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
                 ErrorKind::InvalidRequest,
                 "body_incomplete",
                 "the body ended before it was complete",
-            )));
+            ))
+            .because(Rejection::BadRequest));
         }
         Err(_) => {
             let message = format!("the body did not arrive within {} ms", front.body_wait.as_millis());
-            return Err(Refusal::of(ClientError::new(408, ErrorKind::InvalidRequest, "body_timeout", message)));
+            return Err(Refusal::of(ClientError::new(408, ErrorKind::InvalidRequest, "body_timeout", message))
+                .because(Rejection::TooSlow));
         }
     };
     Ok(InboundCall { id, headers: parts.headers, body, arrived })
@@ -226,7 +232,7 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
 
 fn too_large(limit: usize) -> Refusal {
     let message = format!("the body is larger than {limit} bytes (server.max_body_bytes)");
-    Refusal::of(ClientError::new(413, ErrorKind::InvalidRequest, "request_too_large", message))
+    Refusal::of(ClientError::new(413, ErrorKind::InvalidRequest, "request_too_large", message)).because(Rejection::TooLarge)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -250,15 +256,17 @@ fn new_id(clock: &SharedClock) -> RequestId {
 }
 
 /// What every answer to one request carries.
-struct Marks {
+struct Marks<'f> {
+    front: &'f Front,
+    route: Route,
     id: RequestId,
     client_id: Option<HeaderValue>,
     trailers: bool,
 }
 
-impl Marks {
-    fn of(front: &Front, headers: &HeaderMap) -> Self {
-        Self { id: new_id(&front.clock), client_id: headers.get(CLIENT_REQUEST_ID).cloned(), trailers: false }
+impl<'f> Marks<'f> {
+    fn of(front: &'f Front, route: Route, headers: &HeaderMap) -> Self {
+        Self { front, route, id: new_id(&front.clock), client_id: headers.get(CLIENT_REQUEST_ID).cloned(), trailers: false }
     }
 
     fn whole(&self, receipt: &Receipt, body: Bytes) -> Response {
@@ -297,7 +305,17 @@ impl Marks {
         response
     }
 
+    /// An answer that the gateway gives by itself.
+    fn own(&self, body: Bytes) -> Response {
+        self.front.metrics.request(self.route, None, Outcome::Answered);
+        self.json(StatusCode::OK, body)
+    }
+
     fn refuse(&self, refusal: &Refusal) -> Response {
+        if let Some(rejection) = refusal.counts_as {
+            self.front.metrics.rejected(rejection);
+            self.front.metrics.request(self.route, None, Outcome::Refused);
+        }
         let status = StatusCode::from_u16(refusal.error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = refusal.verbatim.clone().unwrap_or_else(|| refusal.error.body());
         let mut response = self.json(status, body);
