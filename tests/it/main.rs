@@ -1,0 +1,8 @@
+//! The real binary over real sockets, against providers that do whatever a test scripts: what clients see, what providers
+//! were asked, and what stands in the books. One binary, so that it links once.
+//!
+//! Not here: real SDKs (`tests/sdk`), a real inference server (`tests/local`), and what a unit test beside the code can show.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod harness;
+mod stream;
