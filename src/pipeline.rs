@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a vendor, a wire format's inside or an HTTP framework.
 
+pub mod appraise;
 mod pages;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
+use self::appraise::{Appraisal, limits_of};
 use self::pages::Pages;
 use crate::canonical::Request;
 use crate::clock::SharedClock;
@@ -21,12 +23,9 @@ use crate::frontend::models::ListedModel;
 use crate::frontend::openai_chat;
 use crate::ledger::{Baseline, Ending, Ledger, LedgerError, OpenAttempt, Outcome, RequestOpened, Tab, Terms, Unwritable};
 use crate::market::Market;
-use crate::meter::{Estimate, Forecast};
 use crate::policy::{Admission, Full, Hold, KeyRing, LastAnswer, NotAdmitted, OverBudget, Places, Sessions};
 use crate::relay::{Account, AccountOpening, AnswerBasis, Comparison, Desk, EndEvent, Pump, Settlement};
-use crate::route::{
-    self, Decision, Facts, InputEstimate, InputTokens, OutputForecast, Plan, PlanError, Target, UnknownModel, Warm,
-};
+use crate::route::{self, Decision, Facts, Plan, PlanError, Target, UnknownModel, Warm};
 use crate::units::{BackendId, RequestId, Tokens, Usd};
 
 /// Headers that pass through to the provider as they are: a trace must not end at the gateway.
@@ -187,7 +186,7 @@ impl Pipeline {
 
     fn plan(&self, admitted: &Admitted) -> Result<Plan, GatewayError> {
         let Admitted { admission, request, market, target } = admitted;
-        let (estimate, forecast) = (Estimate::of(request), Forecast::of(request));
+        let appraisal = Appraisal::of(request);
         let now = self.clock.monotonic();
         let last = request.wishes.session.as_deref().and_then(|session| self.sessions.last(&admission.key, session, now));
         let warm = last.map(|last| Warm { backend: last.backend, tokens: last.input });
@@ -195,9 +194,9 @@ impl Pipeline {
             request,
             snapshot: &market.snapshot,
             target,
-            input: &InputEstimate::by_family(|f| InputTokens::new(estimate.expected(f), estimate.upper(f))),
-            expected_output: OutputForecast { plain: forecast.plain, thinking: forecast.thinking },
-            limits: &limits(admission),
+            input: &appraisal.input,
+            expected_output: appraisal.output,
+            limits: &limits_of(&admission.limits),
             availability: market.availability(),
             health: &market.health(),
             warm: warm.as_ref(),
@@ -323,20 +322,6 @@ impl Pipeline {
                 Ok(Reply::Stream { receipt, pump: Box::new(pump) })
             }
         }
-    }
-}
-
-/// What the key allows, in the words of routing; the request's own wishes are merged there.
-fn limits(admission: &Admission) -> route::Limits {
-    let key = &admission.limits;
-    route::Limits {
-        providers: key.providers.clone(),
-        excluded_providers: key.excluded_providers.clone(),
-        regions: key.regions.clone(),
-        jurisdictions: Vec::new(),
-        quality: key.quality,
-        max_cost: key.max_cost,
-        may_train: !key.no_training,
     }
 }
 

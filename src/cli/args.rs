@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, keys, route, sandbox, serve};
+use super::{check, demo, keys, route, sandbox, serve};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -30,6 +30,7 @@ or DEEPSEEK_API_KEY_FILE=path of a file that holds it.";
 
 const AFTER_HELP: &str = "\
 Examples:
+  tokenbroker demo
   DEEPSEEK_API_KEY=... tokenbroker serve
   tokenbroker check --config config/tokenbroker.toml
   tokenbroker route --all-providers request.json
@@ -61,6 +62,12 @@ pub struct Cli {
 /// One command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// See the gateway at work before pretend providers: no key, no network.
+    ///
+    /// Sends real requests through a real gateway, and shows for each which backend won, what it cost, what others would
+    /// have cost and why the rest were left out. Then it serves until Ctrl-C.
+    #[command(after_help = "Examples:\n  tokenbroker demo\n  tokenbroker demo --once\n  tokenbroker demo --once --json")]
+    Demo(demo::DemoArgs),
     /// Run the gateway until it is told to stop (SIGTERM or Ctrl-C drain it).
     #[command(after_help = "Example:\n  DEEPSEEK_API_KEY=... tokenbroker serve --config config/tokenbroker.toml")]
     Serve(serve::ServeArgs),
@@ -125,6 +132,7 @@ impl Cli {
     /// Runs the command.
     pub fn run(&self, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
         match &self.command {
+            Command::Demo(args) => demo::run(args, output),
             Command::Serve(args) => serve::run(args, environment, output),
             Command::Sandbox(args) => sandbox::run(args, output),
             Command::Check(args) => check::run(args, environment, output),

@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod check;
+pub mod demo;
 pub mod keys;
 pub mod output;
 pub mod route;

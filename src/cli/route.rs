@@ -19,13 +19,10 @@ use crate::canonical::Request;
 use crate::catalog::Snapshot;
 use crate::clock::SystemClock;
 use crate::frontend;
-use crate::meter::{Estimate, Forecast};
-use crate::policy::KeyLimits;
-use crate::route::{
-    Availability, Candidate, Decision, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Plan, PlanError, Settings,
-    plan, resolve,
-};
-use crate::units::{Tokens, Usd};
+use crate::pipeline::appraise::{Appraisal, limits_of};
+use crate::route::{Availability, Candidate, Decision, Facts, Limits, Plan, PlanError, plan, resolve};
+use crate::server::routing_settings;
+use crate::units::Usd;
 
 /// What `route` takes.
 #[derive(Debug, Args)]
@@ -55,7 +52,7 @@ pub fn run(args: &RouteArgs, environment: &Environment, output: &mut Output) -> 
         Ok(setup) => setup,
         Err(exit) => return Ok(exit),
     };
-    let limits = limits_of(&setup, args.key.as_deref())?;
+    let limits = limits_of_key(&setup, args.key.as_deref())?;
     let request = read(args.request.as_deref(), setup.config.server.max_body_bytes)?;
     let at = args.at.unwrap_or_else(|| SystemClock::shared().wall());
     let decided = decide(&setup, &request, &limits, args.all_providers, at)?;
@@ -89,7 +86,7 @@ fn read(path: Option<&Path>, max_bytes: usize) -> anyhow::Result<Request> {
     })
 }
 
-fn limits_of(setup: &Setup, key: Option<&str>) -> anyhow::Result<Limits> {
+fn limits_of_key(setup: &Setup, key: Option<&str>) -> anyhow::Result<Limits> {
     let Some(name) = key else {
         return Ok(Limits::default());
     };
@@ -100,8 +97,7 @@ fn limits_of(setup: &Setup, key: Option<&str>) -> anyhow::Result<Limits> {
             if known.is_empty() { "none".into() } else { known.join(", ") }
         );
     };
-    let KeyLimits { providers, excluded_providers, regions, quality, max_cost, max_output: _, no_training } = key.limits.clone();
-    Ok(Limits { providers, excluded_providers, regions, quality, max_cost, may_train: !no_training, ..Limits::default() })
+    Ok(limits_of(&key.limits))
 }
 
 fn decide(
@@ -114,38 +110,26 @@ fn decide(
     let snapshot = &setup.snapshot;
     let routing = &setup.config.routing;
     let target = resolve(&request.model, snapshot, &routing.aliases)?;
-    let estimate = Estimate::of(request);
+    let appraisal = Appraisal::of(request);
     let availability: Vec<Availability> = snapshot
         .providers()
         .iter()
         .map(|provider| if all || setup.standing(provider).is_on() { Availability::Ready } else { Availability::NoKey })
         .collect();
-    let settings = Settings {
-        risk_weight_percent: routing.risk_weight_percent,
-        default_quality: routing.default_quality,
-        max_attempts: usize::try_from(routing.max_attempts).unwrap_or(usize::MAX),
-    };
     let facts = Facts {
         request,
         snapshot,
         target: &target,
-        input: &InputEstimate::by_family(|family| InputTokens::new(estimate.expected(family), estimate.upper(family))),
-        expected_output: per_choice(request),
+        input: &appraisal.input,
+        expected_output: appraisal.output,
         limits,
         availability: &availability,
         health: &[],
         warm: None,
         at,
-        settings: &settings,
+        settings: &routing_settings(&setup.config),
     };
     Ok(plan(&facts))
-}
-
-/// The meter forecasts all choices together, routing asks for one.
-fn per_choice(request: &Request) -> OutputForecast {
-    let all = Forecast::of(request);
-    let one = |tokens: Tokens| Tokens::new(tokens.get().div_ceil(u64::from(request.choices.max(1))));
-    OutputForecast { plain: one(all.plain), thinking: one(all.thinking) }
 }
 
 fn told(decided: Result<&Plan, &PlanError>, request: &Request, snapshot: &Snapshot) -> String {

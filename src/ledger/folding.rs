@@ -288,7 +288,7 @@ mod tests {
     async fn a_stop_over_a_store_that_fails_ends_and_keeps_nobody_waiting() {
         let store = Arc::new(Stubborn::default());
         store.failing.store(true, Ordering::SeqCst);
-        let (queue, _, keeper) = bookkeeper(&store, Duration::from_secs(3_600));
+        let (queue, _, keeper) = bookkeeper(&store, Duration::from_hours(1));
         queue.hand_over(vec![closed(1)]);
         queue.stop();
         keeper.run();

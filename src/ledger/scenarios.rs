@@ -323,7 +323,7 @@ async fn with_every_write_synced_nothing_is_told_before_its_sync() {
 async fn a_synced_journal_is_what_a_clean_stop_leaves() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Arc::new(FaultyDisk::default());
-    let ledger = open_on(&disk, Settings { retry_every: Duration::from_secs(3_600), ..settings(folder.path()) });
+    let ledger = open_on(&disk, Settings { retry_every: Duration::from_hours(1), ..settings(folder.path()) });
     one_request(&ledger, 1).await.unwrap();
     ledger.close().await.unwrap();
     assert_eq!(disk.unsynced(), 0);

@@ -180,15 +180,20 @@ fn health(config: &Config) -> HealthSettings {
 fn settings(config: &Config) -> PipelineSettings {
     PipelineSettings {
         aliases: config.routing.aliases.clone(),
-        routing: route::Settings {
-            risk_weight_percent: config.routing.risk_weight_percent,
-            default_quality: config.routing.default_quality,
-            max_attempts: config.routing.max_attempts as usize,
-        },
+        routing: routing_settings(config),
         baseline: config.routing.baseline.clone(),
         budgeted_output: BUDGETED_OUTPUT,
         end_event: status::end_event,
         failure_status: status::failure_status,
+    }
+}
+
+/// How backends are chosen, in routing's words.
+pub fn routing_settings(config: &Config) -> route::Settings {
+    route::Settings {
+        risk_weight_percent: config.routing.risk_weight_percent,
+        default_quality: config.routing.default_quality,
+        max_attempts: config.routing.max_attempts as usize,
     }
 }
 

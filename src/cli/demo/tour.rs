@@ -30,13 +30,12 @@ pub(super) fn stops() -> Vec<Stop> {
     vec![short_chat(), chinese_chat(), stream(), long_context(), tools(), json_schema(), premium(), failing()]
 }
 
-/// The first request again, for people to copy.
-pub(super) fn example() -> Value {
-    chat("auto", "In one sentence: what does a broker do?")
-}
+/// About as many tokens as chats usually get, and as the gateway therefore expects.
+const USUAL_ANSWER: u64 = 180;
 
 fn chat(model: &str, prompt: &str) -> Value {
-    json!({"model": model, "messages": [{"role": "user", "content": prompt}]})
+    let directions = json!({"output_tokens": USUAL_ANSWER});
+    json!({"model": model, "messages": [{"role": "user", "content": prompt}], "sandbox": directions})
 }
 
 fn with(mut body: Value, more: Value) -> Value {
@@ -48,7 +47,7 @@ fn with(mut body: Value, more: Value) -> Value {
 
 fn short_chat() -> Stop {
     let prompt = "In one sentence: what does a broker do?";
-    Stop::new("A short chat", "the cheapest backend that is good enough", prompt, example())
+    Stop::new("A short chat", "the cheapest backend that is good enough", prompt, chat("auto", prompt))
 }
 
 fn chinese_chat() -> Stop {
@@ -58,18 +57,18 @@ fn chinese_chat() -> Stop {
 
 fn stream() -> Stop {
     let prompt = "Tell me about lighthouses, as long as you like.";
-    let more = json!({"stream": true, "stream_options": {"include_usage": true}, "sandbox": {"output_tokens": 150}});
+    let more = json!({"stream": true, "stream_options": {"include_usage": true}});
     Stop::new("A stream", "the price comes behind the last byte, in a trailer", prompt, with(chat("auto", prompt), more))
 }
 
 fn long_context() -> Stop {
     let shown = "(a ledger of 9,000 lines) Which entry is out of order?";
-    let mut prompt = String::new();
-    for line in 0..9_000_u64 {
+    let entry = |line: u64| {
         let coins = (line * 7_919 + 13) % 9_973;
-        prompt.push_str(&format!("entry {line}: boat {} brought {coins} coins to the harbour at dusk\n", line % 61));
-    }
-    prompt.push_str("Which entry is out of order?");
+        format!("entry {line}: boat {} brought {coins} coins to the harbour at dusk\n", line % 61)
+    };
+    let entries: Vec<String> = (0..9_000).map(entry).collect();
+    let prompt = entries.concat() + "Which entry is out of order?";
     Stop::new("A long context", "small windows are left out", shown, chat("auto", &prompt))
 }
 
@@ -84,14 +83,15 @@ fn tools() -> Stop {
 }
 
 fn json_schema() -> Stop {
-    let prompt = "Read this invoice: ACME, 3 anvils, EUR 127.50, due 2026-12-01.";
-    let schema = json!({"type": "object", "additionalProperties": false,
-        "required": ["seller", "items", "currency", "due"],
-        "properties": {
-            "seller": {"type": "string", "maxLength": 9},
-            "items": {"type": "integer", "minimum": 1, "maximum": 9},
-            "currency": {"enum": ["EUR", "USD", "CNY"]},
-            "due": {"type": "string", "format": "date"}}});
+    let prompt = "Draft an invoice of twelve lines for a boat yard.";
+    let line = json!({"type": "object", "additionalProperties": false, "required": ["what", "pieces", "each"], "properties": {
+        "what": {"enum": ["anchor", "sail", "rope", "lamp"]},
+        "pieces": {"type": "integer", "minimum": 1, "maximum": 20},
+        "each": {"type": "integer", "minimum": 5, "maximum": 900}}});
+    let schema = json!({"type": "object", "additionalProperties": false, "required": ["due", "currency", "lines"], "properties": {
+        "due": {"type": "string", "format": "date"},
+        "currency": {"enum": ["EUR", "USD", "CNY"]},
+        "lines": {"type": "array", "minItems": 12, "maxItems": 12, "items": line}}});
     let format = json!({"type": "json_schema", "json_schema": {"name": "invoice", "strict": true, "schema": schema}});
     let body = with(chat("auto", prompt), json!({"response_format": format}));
     Stop::new("A JSON schema", "only backends that keep to a schema", prompt, body)

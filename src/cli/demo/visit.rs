@@ -1,14 +1,14 @@
 //! Sends one request of the tour through the gateway and notes what became of it: the decision, the answer, its price,
-//! and what the same tokens would have cost elsewhere.
+//! and what it would have cost elsewhere.
 
 use anyhow::{Context, bail};
 use http::Method;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::tour::Stop;
 use crate::catalog::Snapshot;
+use crate::clock::SharedClock;
 use crate::sandbox::loopback::{self, Answer};
 use crate::sandbox::{Fault, FaultOrder, Sandbox};
 use crate::tasks::Tasks;
@@ -25,6 +25,15 @@ pub(super) struct Decided {
 struct Candidate {
     backend: String,
     provider: String,
+    expected_usd: String,
+    tokens: ExpectedTokens,
+}
+
+/// The tokens that a backend was expected to count and to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+struct ExpectedTokens {
+    input: u64,
+    output: u64,
 }
 
 /// A backend that was left out, and why.
@@ -34,7 +43,7 @@ pub(super) struct LeftOut {
     pub(super) why: String,
 }
 
-/// A backend and what the tokens of this request cost there.
+/// A backend and what this request costs there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Priced {
     pub(super) backend: String,
@@ -56,11 +65,13 @@ pub(super) struct FailedAttempt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Visit {
     pub(super) won: Priced,
+    /// What it was expected to cost there before it was sent.
+    pub(super) quoted: Option<Usd>,
     /// The next best.
     pub(super) runner_up: Option<Priced>,
-    /// The one where the same tokens cost most.
+    /// The adequate one where the request would have cost most.
     pub(super) dearest: Option<Priced>,
-    /// What the same tokens cost at the baseline.
+    /// What it would have cost at the baseline.
     pub(super) baseline: Usd,
     pub(super) left_out: Vec<LeftOut>,
     pub(super) failed: Vec<FailedAttempt>,
@@ -81,7 +92,7 @@ pub(super) struct Guide<'d> {
     pub(super) api: String,
     pub(super) baseline: &'d str,
     pub(super) tasks: Tasks,
-    pub(super) now: Timestamp,
+    pub(super) clock: SharedClock,
 }
 
 impl Guide<'_> {
@@ -120,16 +131,22 @@ impl Guide<'_> {
     }
 
     fn compare(&self, decided: Decided, told: Told, failed: Vec<FailedAttempt>) -> anyhow::Result<Visit> {
-        let won = Priced { cost: told.cost, ..self.priced(&told.backend, &told.usage)? };
+        let found = decided.candidates.iter().find(|candidate| candidate.backend == told.backend);
+        let winner = found.with_context(|| format!("{} answered, which was not adequate", told.backend))?;
+        let there =
+            |candidate: &Candidate| self.priced(&candidate.backend, elsewhere(&told.usage, winner.tokens, candidate.tokens));
         let is_failed = |candidate: &Candidate| failed.iter().any(|attempt| attempt.provider == candidate.provider);
-        let others = decided.candidates.iter().filter(|candidate| candidate.backend != won.backend);
-        let runner_up = others.clone().find(|candidate| !is_failed(candidate));
-        let runner_up = runner_up.map(|candidate| self.priced(&candidate.backend, &told.usage)).transpose()?;
-        let priced = others.map(|candidate| self.priced(&candidate.backend, &told.usage)).collect::<anyhow::Result<Vec<_>>>()?;
+        let others = decided.candidates.iter().filter(|candidate| candidate.backend != winner.backend);
+        let runner_up = others.clone().find(|candidate| !is_failed(candidate)).map(there).transpose()?;
+        let dearest = others.map(there).collect::<anyhow::Result<Vec<_>>>()?.into_iter().max_by_key(|other| other.cost);
+        let baseline = decided.candidates.iter().find(|candidate| candidate.backend == self.baseline);
+        let baseline = baseline.map_or_else(|| self.priced(self.baseline, told.usage), there)?.cost;
         Ok(Visit {
+            won: Priced { cost: told.cost, ..self.priced(&told.backend, told.usage)? },
+            quoted: Usd::parse(&winner.expected_usd).ok(),
             runner_up,
-            dearest: priced.into_iter().max_by_key(|other| other.cost),
-            baseline: self.priced(self.baseline, &told.usage)?.cost,
+            dearest,
+            baseline,
             left_out: decided.rejected,
             failed,
             input_tokens: told.usage.input().get(),
@@ -137,22 +154,28 @@ impl Guide<'_> {
             said: told.said,
             decision: told.decision,
             request_id: told.request_id,
-            won,
         })
     }
 
-    /// What the tokens cost at a backend, as if none of them were cached there.
-    fn priced(&self, backend: &str, usage: &Usage) -> anyhow::Result<Priced> {
+    /// What these tokens cost at a backend.
+    fn priced(&self, backend: &str, usage: Usage) -> anyhow::Result<Priced> {
         let found = self.snapshot.backend_named(backend).with_context(|| format!("{backend} is not in the table"))?;
-        let quality = found.quality.score;
-        let uncached = Usage::fresh(usage.input(), usage.output);
-        let cost = match found.prices.at(self.now) {
-            Some(row) => self.snapshot.fx.convert(row.tariff.cost(&uncached), self.now),
+        let now = self.clock.wall();
+        let cost = match found.prices.at(now) {
+            Some(row) => self.snapshot.fx.convert(row.tariff.cost(&usage), now),
             None => Some(Usd::ZERO).filter(|_| found.free),
         };
         let cost = cost.with_context(|| format!("{backend} has no price"))?;
-        Ok(Priced { backend: backend.to_owned(), quality, cost })
+        Ok(Priced { backend: backend.to_owned(), quality: found.quality.score, cost })
     }
+}
+
+/// What another backend would have counted and written, none of it cached: the tokens that were billed, in the proportion
+/// in which the gateway expected them of the two. A model that thinks writes more of the same answer.
+fn elsewhere(billed: &Usage, here: ExpectedTokens, there: ExpectedTokens) -> Usage {
+    let scaled = |count: u64, here: u64, there: u64| Tokens::new((count * there).checked_div(here).unwrap_or(count));
+    let input = scaled(billed.input().get(), here.input, there.input);
+    Usage::fresh(input, scaled(billed.output.get(), here.output, there.output))
 }
 
 fn overloaded() -> Fault {
@@ -245,6 +268,18 @@ mod tests {
         let stream = format!("data: {}\n\ndata: {}\n\ndata: {last}\n\ndata: [DONE]\n\n", chunk("a"), chunk(" b"));
         assert_eq!(streamed_answer(stream.as_bytes()), ("a b".to_owned(), usage.clone()));
         assert_eq!(super::usage(&usage), Usage::fresh(Tokens::new(5), Tokens::new(4)));
+    }
+
+    #[test]
+    fn elsewhere_the_tokens_are_those_expected_there() {
+        let billed = Usage::fresh(Tokens::new(100), Tokens::new(50));
+        let expected = |input, output| ExpectedTokens { input, output };
+        let check = |here, there, input, output| {
+            assert_eq!(elsewhere(&billed, here, there), Usage::fresh(Tokens::new(input), Tokens::new(output)));
+        };
+        check(expected(90, 200), expected(90, 600), 100, 150);
+        check(expected(90, 200), expected(45, 200), 50, 50);
+        check(expected(0, 0), expected(45, 200), 100, 50);
     }
 
     #[test]
