@@ -4,7 +4,14 @@
 //! Not here: real SDKs (`tests/sdk`), a real inference server (`tests/local`), and what a unit test beside the code can show.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod disconnect;
+mod errors;
 mod failover;
 mod harness;
+mod metrics;
+mod models;
+mod passthrough;
 mod resilience;
+mod secrets;
 mod stream;
+mod wishes;

@@ -47,6 +47,13 @@ impl Setup {
         self.variable(&name, value)
     }
 
+    /// A gateway key of this name; from now on clients need one. Its limits are settings of `keys.NAME`.
+    pub(crate) fn key(self, name: &str, secret: &str) -> Self {
+        let hash = tokenbroker::policy::keys::hash(secret.as_bytes());
+        let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.set(&format!("keys.{name}.sha256"), &digits)
+    }
+
     /// A variable of the process.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
