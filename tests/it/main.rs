@@ -5,4 +5,5 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod harness;
+mod kill;
 mod stream;

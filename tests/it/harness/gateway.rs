@@ -158,13 +158,26 @@ impl Gateway {
     /// Asks it to stop, and waits until it has.
     pub(crate) async fn drain(mut self) -> (ExitStatus, Setup) {
         self.terminate();
-        let status = until("the gateway to end", async || self.child.try_wait().unwrap()).await;
-        (status, self.setup.clone())
+        (self.ended().await, self.setup.clone())
     }
 
     /// Asks it to stop (SIGTERM), and does not wait.
     pub(crate) fn terminate(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends any signal, and does not wait.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.process(), signal).unwrap();
+    }
+
+    pub(crate) fn process(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        until("the gateway to end", async || self.child.try_wait().unwrap()).await
     }
 
     /// Ends it as a power cut would (SIGKILL). What it leaves can be started again.
