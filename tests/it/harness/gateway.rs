@@ -145,6 +145,11 @@ impl Gateway {
         until("a row in the books", async || booked(&data, id)).await
     }
 
+    /// The row of an answer's request, once it is closed and written.
+    pub(crate) async fn row_of(&self, answer: &Whole) -> BookedRequest {
+        self.booked(answer.header("x-tokenbroker-request-id")).await
+    }
+
     /// All rows, once there are this many: for clients that saw no request id.
     pub(crate) async fn all_booked(&self, count: usize) -> Vec<BookedRequest> {
         let data = self.setup.data();
