@@ -4,8 +4,13 @@
 //! Not here: real SDKs (`tests/sdk`), a real inference server (`tests/local`), and what a unit test beside the code can show.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod books;
+mod budget;
+mod drain;
 mod failover;
 mod harness;
 mod kill;
+mod old_data;
 mod resilience;
 mod stream;
+mod unwritable;

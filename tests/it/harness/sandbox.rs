@@ -2,7 +2,6 @@
 //! measure of the books.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use http::Method;
@@ -60,17 +59,16 @@ impl Sandbox {
 
     /// A gateway in front of it.
     pub(crate) fn gateway(&self) -> Setup {
-        let file = self.table_file().to_string_lossy().into_owned();
-        let setup = Setup::of([]).set("providers_file.path", &file);
-        let keys = self.table.lines().filter_map(|line| line.strip_prefix("api_key_env = "));
-        keys.fold(setup, |setup, variable| setup.variable(variable.trim_matches('"'), "pretend"))
+        self.gateway_with(&self.table)
     }
 
-    /// Orders a fault: `{"provider": "*", "fault": "no_usage", "count": 1}`.
-    pub(crate) async fn order(&self, fault: &Value) {
-        let url = format!("{}/faults", self.control);
-        let answer = loopback::call(&self.tasks, Method::POST, &url, &[], fault.to_string());
-        assert_eq!(answer.await.unwrap().status, 200, "{fault}");
+    /// A gateway that reads another table of the same providers.
+    pub(crate) fn gateway_with(&self, table: &str) -> Setup {
+        let file = self.folder.path().join("read.toml");
+        std::fs::write(&file, table).unwrap();
+        let setup = Setup::of([]).set("providers_file.path", &file.to_string_lossy());
+        let keys = table.lines().filter_map(|line| line.strip_prefix("api_key_env = "));
+        keys.fold(setup, |setup, variable| setup.variable(variable.trim_matches('"'), "pretend"))
     }
 
     /// Everything served, once nothing is being served any more.
@@ -96,10 +94,6 @@ impl Sandbox {
     /// The table that its providers are in, with their addresses.
     pub(crate) fn table(&self) -> &str {
         &self.table
-    }
-
-    fn table_file(&self) -> PathBuf {
-        self.folder.path().join("sandbox.toml")
     }
 }
 
