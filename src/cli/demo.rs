@@ -10,6 +10,7 @@ mod visit;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -50,27 +51,36 @@ pub struct DemoArgs {
 /// Runs the demo.
 pub fn run(args: &DemoArgs, output: &mut Output) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(demonstrate(args, output))
+    runtime.block_on(async {
+        let mut stop = StopSignals::listen()?;
+        demonstrate(args, Pace::AsTheTableSays, output, stop.told()).await
+    })
 }
 
-async fn demonstrate(args: &DemoArgs, output: &mut Output) -> anyhow::Result<Exit> {
-    let mut stop = StopSignals::listen()?;
+/// The demo from beginning to end; `told_to_stop` ends it at any time.
+async fn demonstrate(
+    args: &DemoArgs,
+    pace: Pace,
+    output: &mut Output,
+    told_to_stop: impl Future<Output = ()>,
+) -> anyhow::Result<Exit> {
+    let mut told_to_stop = pin!(told_to_stop);
     let clock = SystemClock::shared();
-    let options = SandboxOptions { seed: DEFAULT_SEED, pace: Pace::AsTheTableSays, failures: true, clock: Arc::clone(&clock) };
+    let options = SandboxOptions { seed: DEFAULT_SEED, pace, failures: true, clock: Arc::clone(&clock) };
     let sandbox = Sandbox::start(options).await?;
     let books = TemporaryBooks::create()?;
     let gateway = start_gateway(args, &sandbox, &books, Arc::clone(&clock)).await?;
     let shown = tokio::select! {
-        shown = show_all(args, &sandbox, &gateway, clock, output) => shown,
-        () = stop.told() => Ok(()),
+        shown = show_all(args, &sandbox, &gateway, clock, output) => Some(shown),
+        () = &mut told_to_stop => None,
     };
-    if shown.is_ok() && !args.once {
-        stop.told().await;
+    if matches!(shown, Some(Ok(()))) && !args.once {
+        told_to_stop.await;
     }
     let stopped = gateway.stop().await;
     sandbox.stop().await;
     drop(books);
-    shown?;
+    shown.unwrap_or(Ok(()))?;
     stopped.context("the books were not closed in order")?;
     Ok(Exit::Success)
 }
@@ -194,5 +204,45 @@ impl Drop for TemporaryBooks {
     fn drop(&mut self) {
         // What cannot be removed lies in the system's directory for temporary files, which is emptied anyway.
         std::fs::remove_dir_all(&self.directory).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::testing::captured;
+    use super::*;
+    use crate::units::Usd;
+    use serde_json::Value;
+
+    fn demo(once: bool, told_to_stop: impl Future<Output = ()>) -> (Exit, Vec<Value>, String) {
+        let args = DemoArgs { once, json: true, listen: None };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (exit, out, err) =
+            captured(|output| runtime.block_on(demonstrate(&args, Pace::AsFastAsPossible, output, told_to_stop)));
+        (exit, out.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), err)
+    }
+
+    fn usd(value: &Value) -> Usd {
+        Usd::parse(value.as_str().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_tour_goes_through_a_real_gateway_and_adds_up() {
+        let (exit, told, err) = demo(true, std::future::pending());
+        assert_eq!(exit, Exit::Success, "{err}");
+        let [visits @ .., ending] = told.as_slice() else { panic!("nothing was told") };
+        assert_eq!(visits.len(), tour::stops().len());
+        let spent: Usd = visits.iter().map(|visit| usd(&visit["won"]["cost_usd"])).sum();
+        assert_eq!(spent, usd(&ending["spent_usd"]));
+        assert!(spent > Usd::ZERO && spent < usd(&ending["dearest_usd"]));
+        assert!(visits.iter().all(|visit| visit["left_out"].as_array().is_some_and(|out| !out.is_empty())));
+        assert_eq!(visits.last().unwrap()["failed"][0]["status"], 503);
+    }
+
+    #[test]
+    fn the_demo_ends_when_it_is_told_to() {
+        let (exit, told, err) = demo(false, std::future::ready(()));
+        assert_eq!((exit, err.as_str()), (Exit::Success, ""));
+        assert!(told.len() <= tour::stops().len());
     }
 }

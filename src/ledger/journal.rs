@@ -2,14 +2,15 @@
 //!
 //! Requests encode their records into one shared buffer under a short lock; a single thread takes the buffer, writes it
 //! with one call and wakes those who wait for it. So a record costs its encoding, and a write is shared by everything
-//! that happened while the last one ran. A write is not synced (a killed process loses nothing that the kernel has);
+//! that happened while the last one ran. Waking a thread costs more than the write itself, so only those who wait for a
+//! record wake the writer, and they first let every task that is ready queue its own. A write is not synced (a killed process loses nothing that the kernel has);
 //! `housekeeping` syncs once a second against a loss of power, unless every write is to be synced.
 //!
 //! A failed write is kept and tried again; meanwhile waiters get an error at once, new requests are refused, and the
 //! ends of open requests gather in the buffer, which their number bounds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -22,17 +23,8 @@ use super::segment::{self, HEADER};
 use super::{LedgerError, Observer, SyncPolicy};
 use crate::clock::SharedClock;
 
-/// How long a record that nobody waits for may lie in the buffer while requests are open.
+/// How long a record that nobody waits for may lie in the buffer.
 const TICK: Duration = Duration::from_millis(20);
-
-/// How soon a record is to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Urgency {
-    /// With whatever is written next, at the latest after a [`TICK`].
-    Soon,
-    /// Somebody waits for it, or will.
-    Now,
-}
 
 /// Where the request of a page was opened: written by the journal, read when the request is folded.
 pub(super) type OpenedIn = Arc<AtomicU64>;
@@ -68,11 +60,24 @@ struct Queue {
     /// The number of the last record.
     last: u64,
     waiters: Vec<(u64, oneshot::Sender<Result<(), Unwritable>>)>,
-    /// Requests that are open: while there are any, the writer looks every [`TICK`].
+    /// Requests that are open.
     open: usize,
+    /// Somebody waits for what is queued.
     urgent: bool,
-    parked: bool,
+    rest: Rest,
     phase: Phase,
+}
+
+/// What the writer does while there is nothing to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Rest {
+    /// It writes, or has been told to look.
+    #[default]
+    Awake,
+    /// It looks again after a [`TICK`], or when told.
+    Dozing,
+    /// It looks only when told: a whole tick has passed without a record.
+    Asleep,
 }
 
 /// How far a stop has come.
@@ -104,7 +109,7 @@ impl Journal {
 
     /// Queues a record and returns its number. Never blocks on the disk; nothing is ever refused here, because whoever
     /// ends something must be able to: see [`Journal::room`] for those who begin something.
-    pub(super) fn push(&self, meaning: Meaning, urgency: Urgency, encode: impl FnOnce(&mut Vec<u8>)) -> u64 {
+    pub(super) fn push(&self, meaning: Meaning, encode: impl FnOnce(&mut Vec<u8>)) -> u64 {
         let mut queue = lock(&self.queue);
         if queue.batch.records == 0 {
             queue.batch.since = self.clock.monotonic();
@@ -114,7 +119,6 @@ impl Journal {
         queue.batch.last = number;
         queue.batch.records += 1;
         encode(&mut queue.batch.bytes);
-        let was_idle = queue.open == 0;
         match meaning {
             Meaning::Opens(opened_in) => {
                 queue.open += 1;
@@ -126,14 +130,17 @@ impl Journal {
                 queue.batch.closed.push(*folding);
             }
         }
-        self.nudge(&mut queue, urgency, was_idle);
+        if queue.rest == Rest::Asleep {
+            self.rouse(queue);
+        }
         number
     }
 
-    fn nudge(&self, queue: &mut Queue, urgency: Urgency, was_idle: bool) {
-        let first = urgency == Urgency::Now && !queue.urgent;
-        queue.urgent |= first;
-        if queue.parked && (first || was_idle) {
+    /// Wakes the writer if it rests and nobody has woken it yet; outside the lock, which it takes first.
+    fn rouse(&self, mut queue: MutexGuard<'_, Queue>) {
+        if queue.rest != Rest::Awake {
+            queue.rest = Rest::Awake;
+            drop(queue);
             self.wake.notify_one();
         }
     }
@@ -153,6 +160,8 @@ impl Journal {
             return Ok(());
         }
         self.health.ends_writable()?;
+        // Whatever else is ready now queues its records first, so that one write carries them all.
+        tokio::task::yield_now().await;
         let Some(written) = self.wait_for(number)? else {
             return Ok(());
         };
@@ -173,7 +182,8 @@ impl Journal {
         }
         let (tell, written) = oneshot::channel();
         queue.waiters.push((number, tell));
-        self.nudge(&mut queue, Urgency::Now, false);
+        queue.urgent = true;
+        self.rouse(queue);
         Ok(Some(written))
     }
 
@@ -213,29 +223,31 @@ impl Journal {
                 return None;
             }
             queue.urgent = false;
-            queue.parked = true;
-            if queue.open > 0 || filled {
-                let (guard, timeout) = self.wake.wait_timeout(queue, TICK).unwrap_or_else(std::sync::PoisonError::into_inner);
-                queue = guard;
-                ticked = timeout.timed_out();
-            } else {
-                queue = self.wake.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
-            }
-            queue.parked = false;
+            (queue, ticked) = self.rest(queue, ticked && !filled);
         }
+    }
+
+    /// Waits until told, at most a tick unless there is nothing to look for; answers whether the tick is over.
+    fn rest<'q>(&self, mut queue: MutexGuard<'q, Queue>, nothing_to_do: bool) -> (MutexGuard<'q, Queue>, bool) {
+        let ticked;
+        if nothing_to_do {
+            queue.rest = Rest::Asleep;
+            (queue, ticked) = (self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner), false);
+        } else {
+            queue.rest = Rest::Dozing;
+            let (woken, timeout) = self.wake.wait_timeout(queue, TICK).unwrap_or_else(PoisonError::into_inner);
+            (queue, ticked) = (woken, timeout.timed_out());
+        }
+        queue.rest = Rest::Awake;
+        (queue, ticked)
     }
 
     fn published(&self, last: u64) {
         self.journaled.store(last, Ordering::Release);
-        let mut queue = lock(&self.queue);
-        let mut index = 0;
-        while index < queue.waiters.len() {
-            if queue.waiters[index].0 <= last {
-                let (_, tell) = queue.waiters.swap_remove(index);
-                let _ = tell.send(Ok(()));
-            } else {
-                index += 1;
-            }
+        // Told outside the lock: each of them may run at once and queue its next record.
+        let written: Vec<_> = lock(&self.queue).waiters.extract_if(.., |(number, _)| *number <= last).collect();
+        for (_, tell) in written {
+            let _ = tell.send(Ok(()));
         }
     }
 
@@ -249,7 +261,7 @@ impl Journal {
     fn pause(&self, time: Duration) -> bool {
         let queue = lock(&self.queue);
         let waited = self.wake.wait_timeout_while(queue, time, |queue| queue.phase == Phase::Open);
-        waited.unwrap_or_else(std::sync::PoisonError::into_inner).0.phase != Phase::Open
+        waited.unwrap_or_else(PoisonError::into_inner).0.phase != Phase::Open
     }
 }
 

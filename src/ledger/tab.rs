@@ -20,7 +20,7 @@ use super::entry::{
     SettledAttempt, clip,
 };
 use super::health::lock;
-use super::journal::{Journal, Meaning, OpenedIn, Urgency};
+use super::journal::{Journal, Meaning, OpenedIn};
 use crate::units::{Provenance, RequestId, Tokens, Usage, Usd};
 
 /// A checkpoint is queued after this many output tokens, at half the lead that is allowed, so that it is normally
@@ -69,7 +69,7 @@ impl Tab {
             last: AtomicU64::new(0),
             state: Mutex::default(),
         };
-        page.push(Meaning::Opens(opened_in), Urgency::Soon, |out| codec::put_opened(out, &page.opened));
+        page.push(Meaning::Opens(opened_in), |out| codec::put_opened(out, &page.opened));
         Self { page: Arc::new(page) }
     }
 
@@ -82,7 +82,7 @@ impl Tab {
             state.begun += 1;
             state.begun - 1
         };
-        page.push(Meaning::Plain, Urgency::Now, |out| codec::put_attempt_opened(out, page.id, number, &opened));
+        page.push(Meaning::Plain, |out| codec::put_attempt_opened(out, page.id, number, &opened));
         let now = page.journal.clock.monotonic();
         OpenAttempt {
             page,
@@ -140,8 +140,8 @@ impl Drop for Tab {
 }
 
 impl Page {
-    fn push(&self, meaning: Meaning, urgency: Urgency, encode: impl FnOnce(&mut Vec<u8>)) -> u64 {
-        let number = self.journal.push(meaning, urgency, encode);
+    fn push(&self, meaning: Meaning, encode: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        let number = self.journal.push(meaning, encode);
         self.last.fetch_max(number, Ordering::AcqRel);
         number
     }
@@ -153,7 +153,7 @@ impl Page {
         }
         state.end = Some(end);
         let closing = Meaning::closing(self.finished(&state), &self.opened_in);
-        self.push(closing, Urgency::Soon, |out| codec::put_closed(out, self.id, &end));
+        self.push(closing, |out| codec::put_closed(out, self.id, &end));
     }
 
     fn settle(&self, number: u32, opened: AttemptOpened, mut end: AttemptEnd) -> (SettledAttempt, u64) {
@@ -165,7 +165,7 @@ impl Page {
         state.attempts.push(Arc::clone(&attempt));
         state.open -= 1;
         let closing = Meaning::closing(self.finished(&state), &self.opened_in);
-        let written = self.push(closing, Urgency::Soon, |out| codec::put_attempt_ended(out, self.id, number, &attempt.end));
+        let written = self.push(closing, |out| codec::put_attempt_ended(out, self.id, number, &attempt.end));
         (attempt.settled(), written)
     }
 
@@ -275,7 +275,7 @@ impl OpenAttempt {
     fn checkpoint(&mut self, now: Duration) {
         if let Some((usage, provenance)) = self.seen {
             let (id, number) = (self.page.id, self.number);
-            let record = self.page.push(Meaning::Plain, Urgency::Soon, |out| {
+            let record = self.page.push(Meaning::Plain, |out| {
                 codec::put_checkpoint(out, id, number, usage, provenance);
             });
             self.queued = Some((record, usage.output.get()));

@@ -102,7 +102,7 @@ async fn chat(State(front): Shared, request: Request<Body>) -> Response {
     match front.pipeline.answer(call).await {
         Ok(Reply::Whole { receipt, body }) => marks.whole(&receipt, body),
         Ok(Reply::Stream { receipt, pump }) => marks.stream(&receipt, *pump),
-        Ok(Reply::Decision(decision)) => marks.own(decision_body(&decision)),
+        Ok(Reply::Decision(decision)) => marks.decision(&decision),
         Err(error) => marks.refuse(&refusal(&error)),
     }
 }
@@ -114,7 +114,7 @@ async fn decide(State(front): Shared, request: Request<Body>) -> Response {
         Err(refusal) => Err(refusal),
     };
     match decided {
-        Ok(decision) => marks.own(decision_body(&decision)),
+        Ok(decision) => marks.decision(&decision),
         Err(refusal) => marks.refuse(&refusal),
     }
 }
@@ -311,6 +311,16 @@ impl<'f> Marks<'f> {
         self.json(StatusCode::OK, body)
     }
 
+    /// A decision, with the headers that an answer made by it would carry.
+    fn decision(&self, decision: &Decision) -> Response {
+        let mut response = self.own(decision_body(decision));
+        let chosen = decision.chosen.as_ref().map(|chosen| chosen.backend.clone());
+        for (name, value) in [(BACKEND, chosen), (DECISION, Some(decision.reason.clone()))] {
+            insert(&mut response, name, value);
+        }
+        response
+    }
+
     fn refuse(&self, refusal: &Refusal) -> Response {
         if let Some(rejection) = refusal.counts_as {
             self.front.metrics.rejected(rejection);
@@ -340,9 +350,14 @@ fn mark_receipt(response: &mut Response, receipt: &Receipt) {
     let cost = receipt.cost.map(crate::units::Usd::to_exact);
     let marks = [(BACKEND, Some(receipt.backend.to_string())), (DECISION, Some(receipt.decision.clone())), (COST, cost)];
     for (name, value) in marks {
-        if let Some(value) = value.and_then(|v| HeaderValue::try_from(v).ok()) {
-            response.headers_mut().insert(name, value);
-        }
+        insert(response, name, value);
+    }
+}
+
+/// Sets a header, where there is something to say that a header can carry.
+fn insert(response: &mut Response, name: HeaderName, value: Option<String>) {
+    if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+        response.headers_mut().insert(name, value);
     }
 }
 

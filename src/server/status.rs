@@ -88,7 +88,8 @@ pub fn failure_status(failure: &RunFailure) -> u16 {
 }
 
 fn bad_request(bad: &BadRequest) -> ClientError {
-    let error = ClientError::new(400, ErrorKind::InvalidRequest, bad.code, bad.message.clone());
+    let place = bad.position.map(|at| format!(" (line {}, column {})", at.line, at.column)).unwrap_or_default();
+    let error = ClientError::new(400, ErrorKind::InvalidRequest, bad.code, format!("{}{place}", bad.message));
     let error = match &bad.param {
         Some(param) => error.about(param),
         None => error,
