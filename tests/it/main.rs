@@ -6,11 +6,18 @@
 
 mod books;
 mod budget;
+mod disconnect;
 mod drain;
+mod errors;
 mod failover;
 mod harness;
 mod kill;
+mod metrics;
+mod models;
 mod old_data;
+mod passthrough;
 mod resilience;
+mod secrets;
 mod stream;
 mod unwritable;
+mod wishes;
