@@ -16,6 +16,10 @@ pub struct Endpoint {
     secret: Option<Secret>,
 }
 
+/// A shorter key is no secret but a word that some local server wants to see (`none`, `ollama`), and words stand in
+/// answers. Every vendor's key is longer.
+const SHORTEST_SECRET: usize = 16;
+
 /// Our key, ready to be looked for.
 #[derive(Clone)]
 struct Secret {
@@ -110,9 +114,10 @@ impl Endpoint {
         }
     }
 
-    /// Whether our key stands in these bytes, written plainly or in JSON's escapes.
+    /// Whether our key stands in these bytes, written plainly or in JSON's escapes. A key of fewer than 16 bytes is never
+    /// found: it is a word, not a secret.
     pub fn quotes_key(&self, bytes: &[u8]) -> bool {
-        self.secret.as_ref().is_some_and(|secret| secret.is_in(bytes))
+        self.secret.as_ref().is_some_and(|secret| secret.text.len() >= SHORTEST_SECRET && secret.is_in(bytes))
     }
 }
 
@@ -132,16 +137,18 @@ mod tests {
         assert_eq!(endpoint.url.as_str(), "https://api.example.com/v1/chat/completions");
         assert!(!format!("{endpoint:?} {:?}", endpoint.headers).contains("secret"));
         assert_eq!(endpoint.scrub("bad key sk-secret!"), "bad key [key removed]!");
-        assert!(endpoint.quotes_key(b"..sk-secret.."));
+        assert!(!endpoint.quotes_key(b"..sk-secret.."), "too short to be a secret");
     }
 
     #[test]
     fn a_key_is_found_however_json_writes_it() {
-        let endpoint = Endpoint::new("https://api.example.com", "/x", &[], Some("v3/AL-7")).unwrap();
-        for said in ["v3/AL-7", r"\nv3\/AL-7", r"v\u0033\u002fAL\u002D7", r"\\v3\/AL-7"] {
-            assert!(endpoint.quotes_key(said.as_bytes()), "{said}");
+        let endpoint = Endpoint::new("https://api.example.com", "/x", &[], Some("bce-v3/ALTAK-7c2e")).unwrap();
+        let key = r"bce-v3/ALTAK-7c2e";
+        let writings = [key.to_owned(), key.replace('/', r"\/"), key.replace('-', r"\u002d"), key.replace('-', r"\u002D")];
+        for said in &writings {
+            assert!(endpoint.quotes_key(format!(r#"{{"n":"\n\\{said}\u4f60"}}"#).as_bytes()), "{said}");
         }
-        for said in ["", "v3", r"v3\AL-7", r"v3\u00", r"v3\u00zzAL-7", r"\u4f60v3\u552fAL-7"] {
+        for said in ["", "bce-v3", r"bce-v3\\ALTAK-7c2e", r"bce-v3\u00", r"bce-v3\u00zzALTAK-7c2e", r"bce-v3\u552fALTAK-7c2e"] {
             assert!(!endpoint.quotes_key(said.as_bytes()), "{said}");
         }
     }
