@@ -14,6 +14,7 @@ mod harness;
 mod kill;
 mod metrics;
 mod models;
+mod odd_providers;
 mod old_data;
 mod passthrough;
 mod resilience;
