@@ -28,7 +28,7 @@ async fn check(gateway: &Gateway, key: &str, answers: &[Whole]) {
         clean("an answer", &shown(answer));
     }
     clean("metrics", &gateway.metrics().await);
-    gateway.all_booked(answers.len()).await;
+    gateway.all_booked(answers.iter().filter(|answer| answer.status != 503).count()).await;
     let log = gateway.setup.log();
     assert!(log.contains("TRACE"), "the log was meant to tell everything");
     clean("the log", &log);
@@ -67,18 +67,26 @@ fn echoes(key: &str) -> Vec<Script> {
 
 #[tokio::test]
 async fn a_key_that_a_provider_says_back_reaches_nobody() {
-    let plain = Provider::start("east").await.key();
-    for key in [plain.as_str(), SLASHED] {
-        for script in echoes(key) {
-            for ask in [chat::ask("auto"), chat::ask_stream("auto")] {
-                let east = Provider::start("east").await;
-                let gateway = Gateway::of([Site::of(&east).with_key(key)]);
-                east.always(script.clone());
-                let answer = gateway.ask(&Call::chat(ask).header("te", "trailers")).await;
-                assert_eq!(east.call(0).await.header("authorization"), format!("Bearer {key}"));
-                check(&gateway, key, &[answer]).await;
-            }
+    for key in ["sk-east-7f3a91c05be24d68", SLASHED] {
+        let scripts = echoes(key);
+        // A provider for each, since some of these mean that it is to be left alone.
+        let mut providers = Vec::new();
+        for (id, script) in ('a'..='z').zip(&scripts) {
+            let provider = Provider::start(id.to_string().leak()).await;
+            provider.always(script.clone());
+            providers.push(provider);
         }
+        assert_eq!(providers.len(), scripts.len());
+        let gateway = Gateway::of(providers.iter().map(|provider| Site::of(provider).with_key(key)));
+        let mut answers = Vec::new();
+        for provider in &providers {
+            for ask in [chat::ask_stream, chat::ask] {
+                let call = Call::chat(ask(&format!("{}/jade-v3", provider.id))).header("te", "trailers");
+                answers.push(gateway.ask(&call).await);
+            }
+            assert_eq!(provider.call(0).await.header("authorization"), format!("Bearer {key}"));
+        }
+        check(&gateway, key, &answers).await;
     }
 }
 
@@ -92,7 +100,7 @@ async fn an_error_event_that_quotes_the_key_is_replaced_by_ours() {
     let answer = gateway.chat(&chat::ask_stream("auto")).await;
 
     let event = answer.text().strip_prefix(&frames[0]).expect("what came before it").to_owned();
-    assert!(event.starts_with("data: {\"error\":{\"message\":\"the provider reported an error"), "{event}");
+    assert!(event.starts_with("data: {\"error\":{\"message\":\"the provider sent something"), "{event}");
     assert_eq!(gateway.row_of(&answer).await.outcome, "cut");
 }
 
