@@ -8,6 +8,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem::Finder;
 use reqwest::Url;
 
+/// A key shorter than this is no secret (`none`, `ollama`, `sandbox`): it would be found in ordinary answers.
+const SECRET_BYTES: usize = 12;
+
 /// A provider's address and the headers of every call to it.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -91,7 +94,7 @@ impl Endpoint {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
-        Ok(Self { url, headers, secret: key.map(Secret::new) })
+        Ok(Self { url, headers, secret: key.filter(|key| key.len() >= SECRET_BYTES).map(Secret::new) })
     }
 
     pub(super) fn url(&self) -> Url {
@@ -128,22 +131,29 @@ mod tests {
 
     #[test]
     fn the_key_is_in_no_debug_output_and_is_scrubbed_from_messages() {
-        let endpoint = Endpoint::new("https://api.example.com/v1/", "/chat/completions", &[], Some("sk-secret")).unwrap();
+        let endpoint = Endpoint::new("https://api.example.com/v1/", "/chat/completions", &[], Some("sk-secret-0042")).unwrap();
         assert_eq!(endpoint.url.as_str(), "https://api.example.com/v1/chat/completions");
         assert!(!format!("{endpoint:?} {:?}", endpoint.headers).contains("secret"));
-        assert_eq!(endpoint.scrub("bad key sk-secret!"), "bad key [key removed]!");
-        assert!(endpoint.quotes_key(b"..sk-secret.."));
+        assert_eq!(endpoint.scrub("bad key sk-secret-0042!"), "bad key [key removed]!");
+        assert!(endpoint.quotes_key(b"..sk-secret-0042.."));
     }
 
     #[test]
     fn a_key_is_found_however_json_writes_it() {
-        let endpoint = Endpoint::new("https://api.example.com", "/x", &[], Some("v3/AL-7")).unwrap();
-        for said in ["v3/AL-7", r"\nv3\/AL-7", r"v\u0033\u002fAL\u002D7", r"\\v3\/AL-7"] {
+        let endpoint = Endpoint::new("https://api.example.com", "/x", &[], Some("bce-v3/AL-7-0042")).unwrap();
+        for said in ["bce-v3/AL-7-0042", r"\nbce-v3\/AL-7-0042", r"bce-v\u0033\u002fAL\u002D7-0042", r"\\bce-v3\/AL-7-0042"] {
             assert!(endpoint.quotes_key(said.as_bytes()), "{said}");
         }
-        for said in ["", "v3", r"v3\AL-7", r"v3\u00", r"v3\u00zzAL-7", r"\u4f60v3\u552fAL-7"] {
+        for said in ["", "bce-v3", r"bce-v3\AL-7-0042", r"bce-v3\u00", r"bce-v3\u00zzAL-7-0042", r"\u4f60bce-v3\u552fAL-7-0042"] {
             assert!(!endpoint.quotes_key(said.as_bytes()), "{said}");
         }
+    }
+
+    #[test]
+    fn a_word_that_servers_take_for_a_key_is_not_looked_for_in_answers() {
+        let endpoint = Endpoint::new("http://127.0.0.1:1", "/x", &[], Some("sandbox")).unwrap();
+        assert!(!endpoint.quotes_key(b"[sandbox] hello"));
+        assert_eq!(endpoint.scrub("[sandbox] hello"), "[sandbox] hello");
     }
 
     #[test]
