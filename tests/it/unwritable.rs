@@ -10,7 +10,6 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use tempfile::TempDir;
 
 use crate::harness::client::Connection;
-use crate::harness::rows;
 use crate::harness::{Answer, Call, Gate, Gateway, Provider, Setup, Site, Step, Whole, chat, provider, until};
 
 const KEY: &str = "tb-unwritable";
@@ -92,8 +91,7 @@ async fn no_answer_ends_well_on_a_disk_that_takes_nothing_and_all_is_booked_when
     check_green(&gateway).await;
     let row = gateway.booked(&id).await;
     assert_eq!((row.usage.input().get(), row.usage.output.get(), row.cost.to_exact()), (9, 4, "0.000017".to_owned()));
-    let (status, setup) = gateway.drain().await;
-    assert_eq!((status.code(), rows::requests(&setup.data()).len()), (Some(0), 3), "the stream, the refused one, the last");
+    assert_eq!(gateway.drain().await.0.code(), Some(0));
 }
 
 #[tokio::test]
