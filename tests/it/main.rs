@@ -6,5 +6,7 @@
 
 mod failover;
 mod harness;
+mod newcomer;
+mod readme;
 mod resilience;
 mod stream;
