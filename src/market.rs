@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::catalog::{Backend, BackendIndex, Provider, Snapshot};
 use crate::config::secret::ProviderKeys;
 use crate::dialect::{self, Dialect};
-use crate::dispatch::health::{BackendHealth, Health, HealthView, Roster};
+use crate::dispatch::health::{BackendHealth, Health, HealthRisk, Roster};
 use crate::route::{self, Availability};
 use crate::upstream::Endpoint;
 
@@ -64,12 +64,12 @@ impl Market {
 
     /// How each backend fares right now, by its index.
     pub fn health(&self) -> Vec<route::BackendHealth> {
-        let plain = |view: HealthView| route::BackendHealth {
-            failure_share: view.failure_share,
-            cooling: view.cooling,
-            waiting_full: view.waiting_full,
+        let plain = |risk: HealthRisk| route::BackendHealth {
+            failure_share: risk.failure_share,
+            cooling: risk.cooling,
+            waiting_full: risk.waiting_full,
         };
-        self.health.views().into_iter().map(plain).collect()
+        self.health.risks().map(plain).collect()
     }
 
     /// What is needed to ask a backend; `None` when its provider cannot be reached, which no plan names.

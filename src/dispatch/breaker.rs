@@ -173,6 +173,11 @@ impl Breaker {
         }
     }
 
+    /// Whether requests are let through as ever.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.lock().phase, Phase::Closed(_))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,6 +9,7 @@
 //! Kept by the backend's id, so a reload of the table forgets nothing about backends that stay. Lives in this process only.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -38,6 +39,18 @@ pub struct HealthView {
     pub failure_share: u32,
     /// Time to the first token, averaged over the last attempts; `None` before the first answer.
     pub first_token: Option<Duration>,
+    /// It is left alone for this much longer.
+    pub cooling: Option<Duration>,
+    /// As many requests wait on it as may.
+    pub waiting_full: bool,
+}
+
+/// What counts against a backend: what every request reads of every backend, so that it costs next to nothing where
+/// nothing does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HealthRisk {
+    /// Share of recent attempts that failed, in millionths.
+    pub failure_share: u32,
     /// It is left alone for this much longer.
     pub cooling: Option<Duration>,
     /// As many requests wait on it as may.
@@ -103,10 +116,10 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// Plain figures of all of them at one moment, in the table's order.
-    pub fn views(&self) -> Vec<HealthView> {
+    /// What counts against each of them at one moment, in the table's order.
+    pub fn risks(&self) -> impl Iterator<Item = HealthRisk> {
         let now = self.clock.monotonic();
-        self.backends.iter().map(|backend| backend.view_at(now)).collect()
+        self.backends.iter().map(move |backend| backend.risk_at(now))
     }
 
     /// The backend at a place in the table's order.
@@ -122,6 +135,10 @@ pub struct BackendHealth {
     breaker: Arc<Breaker>,
     waiting: Arc<Waiting>,
     record: Mutex<Record>,
+    /// Failures reported so far, and up to which of them nothing is left to tell. While the two are equal, a request that
+    /// looks at all backends need not ask this one's record and breaker.
+    failures: AtomicU64,
+    forgotten: AtomicU64,
 }
 
 impl BackendHealth {
@@ -132,6 +149,8 @@ impl BackendHealth {
             breaker: Breaker::new(Arc::clone(clock), settings.breaker),
             waiting: Waiting::new(settings.most_waiting),
             record: Mutex::default(),
+            failures: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
         })
     }
 
@@ -142,7 +161,21 @@ impl BackendHealth {
         Ok(BackendAttempt { health: Arc::clone(self), began: self.clock.monotonic(), place: Some(place), permit })
     }
 
-    /// Plain figures. `now` is the monotonic time, read once for many backends.
+    /// What counts against it now. `now` is the monotonic time, read once for many backends.
+    fn risk_at(&self, now: Duration) -> HealthRisk {
+        let waiting_full = self.waiting.is_full();
+        let failures = self.failures.load(Ordering::Acquire);
+        if failures == self.forgotten.load(Ordering::Relaxed) {
+            return HealthRisk { waiting_full, ..HealthRisk::default() };
+        }
+        let (failure_share, left) = self.with_record(now, |record| (record.failure_share(), record.failed));
+        if left == 0 && self.breaker.is_closed() {
+            self.forgotten.store(failures, Ordering::Relaxed);
+        }
+        HealthRisk { failure_share, cooling: self.breaker.cooling_at(now), waiting_full }
+    }
+
+    /// Plain figures. `now` is the monotonic time.
     fn view_at(&self, now: Duration) -> HealthView {
         let (failure_share, first_token) = self.with_record(now, |record| (record.failure_share(), record.first_token));
         HealthView { failure_share, first_token, cooling: self.breaker.cooling_at(now), waiting_full: self.waiting.is_full() }
@@ -190,6 +223,8 @@ impl BackendAttempt {
             let (backend, cause, seconds) = (&self.health.id, failure.word(), cooling.as_secs());
             tracing::warn!(%backend, cause, seconds, "the backend fails and is left alone for a while");
         }
+        // Last: whoever sees the count sees what it counts.
+        self.health.failures.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -373,10 +408,40 @@ mod tests {
         let other = BackendId::new("south", "small");
         let roster = health.roster([&other, &id]);
         health.enter(&id).unwrap().failed(Failure::Timeout, None);
-        assert_eq!(roster.views(), [HealthView::default(), health.view(&id)]);
+        let shares = || roster.risks().map(|risk| risk.failure_share).collect::<Vec<_>>();
+        assert_eq!(shares(), [0, health.view(&id).failure_share]);
         roster.get(0).unwrap().enter().unwrap().failed(Failure::Timeout, None);
-        assert_eq!(roster.views(), [health.view(&other), health.view(&id)]);
+        assert_eq!(shares(), [health.view(&other).failure_share, health.view(&id).failure_share]);
         assert!(health.view(&other).failure_share > 0 && roster.get(2).is_none());
+    }
+
+    /// What nobody failed at, or everybody has forgotten, is answered without a look at the record: as the record would.
+    #[test]
+    fn the_short_way_says_what_the_long_one_says() {
+        let (clock, health, id) = health(1);
+        let roster = health.roster([&id]);
+        let check = |what: &str| {
+            let HealthView { failure_share, cooling, waiting_full, .. } = health.view(&id);
+            let long = HealthRisk { failure_share, cooling, waiting_full };
+            assert_eq!(roster.risks().collect::<Vec<_>>(), [long], "{what}");
+            assert_eq!(roster.risks().collect::<Vec<_>>(), [long], "{what}, again");
+        };
+        check("nothing has happened");
+        let waits = health.enter(&id).unwrap();
+        check("one waits");
+        waits.failed(Failure::Told(ErrorClass::RateLimited), Some(Duration::from_secs(90)));
+        check("told to stay away");
+        clock.advance(Duration::from_secs(91));
+        check("may be asked again");
+        let probe = health.enter(&id).unwrap();
+        check("being probed");
+        probe.succeeded();
+        check("back");
+        clock.advance(Duration::from_hours(3));
+        check("all is forgotten");
+        health.enter(&id).unwrap().failed(Failure::Timeout, None);
+        check("and failed again");
+        assert!(roster.risks().all(|risk| risk.failure_share > 0));
     }
 
     #[test]

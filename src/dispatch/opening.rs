@@ -1,9 +1,11 @@
 //! An answer at the moment it may be shown to the client: the status line waits for the first meaningful frame, so
 //! that until then a failure can still move on to another backend.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::{Instant, Sleep};
 
 use super::failure::Cause;
 use crate::canonical::event::{AnswerFacts, FrameFacts};
@@ -70,29 +72,39 @@ pub struct FrameSource {
     framer: Framer,
     reader: Box<dyn FrameReader>,
     idle: Duration,
+    /// One timer for the whole stream: setting it off again costs a store, a new one two locks.
+    silence: Pin<Box<Sleep>>,
+    /// Where the framer puts its frames; empty between two calls.
+    blocks: Vec<Bytes>,
     ended: bool,
 }
 
 impl FrameSource {
     pub fn new(answer: UpstreamAnswer, framer: Framer, reader: Box<dyn FrameReader>, idle: Duration) -> Self {
-        Self { answer, framer, reader, idle, ended: false }
+        let silence = Box::pin(tokio::time::sleep(idle));
+        Self { answer, framer, reader, idle, silence, blocks: Vec::new(), ended: false }
     }
 
     /// The frames that arrived next, at least one; `None` once the upstream has closed. `text` is given every piece of
     /// the answer's text.
     pub async fn next(&mut self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Option<Vec<Frame>>, SourceError> {
         while !self.ended {
-            let arrived = tokio::time::timeout(self.idle, self.answer.chunk()).await;
-            let chunk = arrived.map_err(|_| SourceError::Idle(self.idle))?.map_err(SourceError::Upstream)?;
-            let mut blocks = Vec::new();
+            self.silence.as_mut().reset(Instant::now() + self.idle);
+            let chunk = tokio::select! {
+                biased;
+                arrived = self.answer.chunk() => arrived.map_err(SourceError::Upstream)?,
+                () = &mut self.silence => return Err(SourceError::Idle(self.idle)),
+            };
             if let Some(chunk) = chunk {
-                self.framer.push(&chunk, &mut blocks).map_err(SourceError::Framing)?;
+                self.framer.push(&chunk, &mut self.blocks).map_err(SourceError::Framing)?;
             } else {
                 self.ended = true;
-                blocks.extend(self.framer.finish());
+                self.blocks.extend(self.framer.finish());
             }
-            if !blocks.is_empty() {
-                return Ok(Some(blocks.into_iter().map(|bytes| self.read(bytes, text)).collect()));
+            if !self.blocks.is_empty() {
+                let reader = &mut self.reader;
+                let read = |bytes: Bytes| Frame { facts: reader.read(&bytes, text), bytes };
+                return Ok(Some(self.blocks.drain(..).map(read).collect()));
             }
         }
         Ok(None)
@@ -103,10 +115,5 @@ impl FrameSource {
         while !self.ended {
             self.ended = !matches!(self.answer.chunk().await, Ok(Some(_)));
         }
-    }
-
-    fn read(&mut self, bytes: Bytes, text: &mut (dyn FnMut(&str) + Send)) -> Frame {
-        let facts = self.reader.read(&bytes, text);
-        Frame { bytes, facts }
     }
 }

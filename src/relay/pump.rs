@@ -152,6 +152,9 @@ impl Pump {
 
     fn join(&self, frames: &[Frame]) -> Bytes {
         let wanted = |frame: &&Frame| self.wants_usage_frame || frame.facts.kind != FrameKind::UsageOnly;
+        if let [only] = frames {
+            return if wanted(&only) { only.bytes.clone() } else { Bytes::new() };
+        }
         let pieces: Vec<Bytes> = frames.iter().filter(wanted).map(|f| f.bytes.clone()).collect();
         concat(&pieces)
     }

@@ -10,12 +10,12 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::unfold;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
-use hyper::body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Body as _, Frame};
 
 use super::status::{Refusal, refusal};
 use crate::clock::SharedClock;
@@ -109,7 +109,7 @@ async fn chat(State(front): Shared, request: Request<Body>) -> Response {
     marks.trailers = takes_trailers(&call.headers);
     match front.pipeline.answer(call).await {
         Ok(Reply::Whole { receipt, body }) => marks.whole(&receipt, body),
-        Ok(Reply::Stream { receipt, pump }) => marks.stream(&receipt, *pump),
+        Ok(Reply::Stream { receipt, pump }) => marks.stream(&receipt, pump),
         Ok(Reply::Decision(decision)) => marks.decision(&decision),
         Err(error) => marks.refuse(&refusal(&error)),
     }
@@ -227,11 +227,11 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
     if announced.is_some_and(|length| length > front.max_body) {
         return Err(too_large(front.max_body));
     }
-    let read = tokio::time::timeout(front.body_wait, Limited::new(body, front.max_body).collect()).await;
+    let read = tokio::time::timeout(front.body_wait, whole(body, announced.unwrap_or(0), front.max_body)).await;
     let body = match read {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large(front.max_body)),
-        Ok(Err(_)) => {
+        Ok(Ok(body)) => body,
+        Ok(Err(Unread::TooLarge)) => return Err(too_large(front.max_body)),
+        Ok(Err(Unread::Broken)) => {
             return Err(Refusal::of(ClientError::new(
                 400,
                 ErrorKind::InvalidRequest,
@@ -247,6 +247,41 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
         }
     };
     Ok(InboundCall { id, headers: parts.headers, body, arrived })
+}
+
+/// Why a body was not read to its end.
+enum Unread {
+    TooLarge,
+    Broken,
+}
+
+/// A body in one piece. Each part is copied as it comes, so that the connection reads the next one into the same memory;
+/// a body that comes in one part is not copied.
+async fn whole(mut body: Body, announced: usize, most: usize) -> Result<Bytes, Unread> {
+    let Some(first) = part(&mut body).await? else { return Ok(Bytes::new()) };
+    let within = |length: usize| if length > most { Err(Unread::TooLarge) } else { Ok(()) };
+    within(first.len())?;
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(announced.max(first.len()));
+    whole.extend_from_slice(&first);
+    drop(first);
+    while let Some(next) = part(&mut body).await? {
+        within(whole.len() + next.len())?;
+        whole.extend_from_slice(&next);
+    }
+    Ok(whole.freeze())
+}
+
+async fn part(body: &mut Body) -> Result<Option<Bytes>, Unread> {
+    while let Some(frame) = body.frame().await {
+        // What is no data is a trailer, which says nothing of the body.
+        if let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }
 
 fn too_large(limit: usize) -> Refusal {
@@ -301,7 +336,8 @@ impl<'f> Marks<'f> {
         response
     }
 
-    fn stream(&self, receipt: &Receipt, pump: Pump) -> Response {
+    /// The pump stays in its box: it is handed on at every chunk.
+    fn stream(&self, receipt: &Receipt, pump: Box<Pump>) -> Response {
         let trailers = self.trailers;
         let frames = unfold(Some(pump), move |pump| async move {
             let mut pump = pump?;

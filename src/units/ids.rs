@@ -71,15 +71,13 @@ impl RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hex = |range: std::ops::Range<usize>, f: &mut fmt::Formatter<'_>| {
-            self.0[range].iter().try_for_each(|b| write!(f, "{b:02x}"))
-        };
-        hex(0..4, f)?;
-        for range in [4..6, 6..8, 8..10, 10..16] {
-            f.write_str("-")?;
-            hex(range, f)?;
-        }
-        Ok(())
+        // Every answer carries its id: one write of a made-up text costs a tenth of sixteen formatted bytes.
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b'-'; 36];
+        let places = (0..text.len()).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
+        let nibbles = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        places.zip(nibbles).for_each(|(place, nibble)| text[place] = DIGITS[usize::from(nibble)]);
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

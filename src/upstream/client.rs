@@ -1,12 +1,29 @@
 //! The one HTTP client. It follows no redirect (a key is never sent to another host), reads no proxy from the
 //! environment, keeps connections warm per host, and says of every failure whether the request may have arrived.
+//!
+//! hyper's own client, without the comforts of a library around it: redirects, cookies and proxies are what this
+//! gateway must not have, and looking for them at every request costs more than sending it.
 
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tower::{BoxError, Service};
 
 use super::endpoint::Endpoint;
+
+/// How long a silent connection is trusted before the kernel asks whether the other side is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Limits of the way out.
 #[derive(Debug, Clone, Copy)]
@@ -35,39 +52,77 @@ pub enum UpstreamError {
 /// The client.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    client: reqwest::Client,
+    client: Client<Connector, Full<Bytes>>,
 }
 
 impl Upstream {
     /// Builds the client; fails when the machine's certificates cannot be read.
+    #[expect(clippy::disallowed_methods, reason = "the one place that builds the client")]
     pub fn new(settings: UpstreamSettings) -> Result<Self, UpstreamError> {
-        // Another part of the process may have installed it already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(settings.connect)
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(KEEP_ALIVE));
+        let https = HttpsConnectorBuilder::new()
+            .with_provider_and_platform_verifier(rustls::crypto::ring::default_provider())
+            .map_err(|error| UpstreamError::Setup(chain(&error)))?
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(settings.pool_idle)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| UpstreamError::Setup(chain(&error)))?;
+            .pool_timer(TokioTimer::new())
+            .build(Connector { https: Arc::new(https), wait: settings.connect });
         Ok(Self { client })
     }
 
     /// Sends a request and waits for the status line. `trace` are headers that pass through (`traceparent`).
     pub async fn send(&self, endpoint: &Endpoint, trace: &HeaderMap, body: Bytes) -> Result<UpstreamAnswer, UpstreamError> {
-        let mut headers = endpoint.headers();
-        headers.extend(trace.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let call = self.client.post(endpoint.url()).headers(headers).body(body);
-        let response = call.send().await.map_err(failure)?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = endpoint.uri();
+        *request.headers_mut() = endpoint.headers();
+        request.headers_mut().extend(trace.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let response = self.client.request(request).await.map_err(|error| {
+            let said = chain(&error);
+            if error.is_connect() { UpstreamError::Connect(said) } else { UpstreamError::Broken(said) }
+        })?;
         Ok(UpstreamAnswer { response })
+    }
+}
+
+/// Opens connections and gives up after a while, the TLS handshake included.
+#[derive(Debug, Clone)]
+struct Connector {
+    /// Shared, as the client clones its connector for every request.
+    https: Arc<HttpsConnector<HttpConnector>>,
+    wait: Duration,
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let (mut https, wait) = (HttpsConnector::clone(&self.https), self.wait);
+        Box::pin(async move {
+            match tokio::time::timeout(wait, https.call(to)).await {
+                Ok(connected) => connected,
+                Err(_) => Err(format!("none within {} ms", wait.as_millis()).into()),
+            }
+        })
     }
 }
 
 /// An answer whose status line has arrived.
 #[derive(Debug)]
 pub struct UpstreamAnswer {
-    response: reqwest::Response,
+    response: Response<Incoming>,
 }
 
 impl UpstreamAnswer {
@@ -81,7 +136,13 @@ impl UpstreamAnswer {
 
     /// The next piece of the body as it arrived; `None` at its end. Dropping the answer closes the exchange.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, UpstreamError> {
-        self.response.chunk().await.map_err(failure)
+        while let Some(frame) = self.response.body_mut().frame().await {
+            // What is no data is a trailer, which nobody reads.
+            if let Ok(data) = frame.map_err(|error| UpstreamError::Broken(chain(&error)))?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
     }
 
     /// The whole body, up to `cap` bytes.
@@ -103,13 +164,6 @@ impl UpstreamAnswer {
 
 fn within(body: Bytes, cap: usize) -> Result<Bytes, UpstreamError> {
     if body.len() > cap { Err(UpstreamError::TooLarge(cap)) } else { Ok(body) }
-}
-
-/// The URL is left out: it may carry what an operator put there.
-fn failure(error: reqwest::Error) -> UpstreamError {
-    let connect = error.is_connect();
-    let said = chain(&error.without_url());
-    if connect { UpstreamError::Connect(said) } else { UpstreamError::Broken(said) }
 }
 
 /// The innermost reasons of an error, which say what happened.

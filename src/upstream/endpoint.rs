@@ -4,14 +4,13 @@
 //! so whatever a provider says goes through [`Endpoint::scrub`] before anybody reads it.
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use memchr::memmem::Finder;
-use reqwest::Url;
 
 /// A provider's address and the headers of every call to it.
 #[derive(Clone)]
 pub struct Endpoint {
-    url: Url,
+    uri: Uri,
     headers: HeaderMap,
     secret: Option<Secret>,
 }
@@ -80,7 +79,7 @@ impl Endpoint {
     /// Joins base URL and path, and sets the key as a bearer token.
     pub fn new(base_url: &str, path: &str, extra_headers: &[(String, String)], key: Option<&str>) -> Result<Self, EndpointError> {
         let joined = format!("{}{path}", base_url.trim_end_matches('/'));
-        let url = Url::parse(&joined).map_err(|_| EndpointError::Url(joined))?;
+        let uri = Uri::try_from(&joined).ok().filter(is_site).ok_or(EndpointError::Url(joined))?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
@@ -95,11 +94,11 @@ impl Endpoint {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
-        Ok(Self { url, headers, secret: key.map(Secret::new) })
+        Ok(Self { uri, headers, secret: key.map(Secret::new) })
     }
 
-    pub(super) fn url(&self) -> Url {
-        self.url.clone()
+    pub(super) fn uri(&self) -> Uri {
+        self.uri.clone()
     }
 
     pub(super) fn headers(&self) -> HeaderMap {
@@ -123,8 +122,15 @@ impl Endpoint {
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("url", &self.url.as_str()).finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("uri", &self.uri).finish_non_exhaustive()
     }
+}
+
+/// A web address of a host. One with a user in it is none: what stands there would not be sent, and the key has its own
+/// place.
+fn is_site(uri: &Uri) -> bool {
+    let user = uri.authority().is_none_or(|authority| authority.as_str().contains('@'));
+    matches!(uri.scheme_str(), Some("http" | "https")) && !user
 }
 
 #[cfg(test)]
@@ -134,7 +140,7 @@ mod tests {
     #[test]
     fn the_key_is_in_no_debug_output_and_is_scrubbed_from_messages() {
         let endpoint = Endpoint::new("https://api.example.com/v1/", "/chat/completions", &[], Some("sk-secret")).unwrap();
-        assert_eq!(endpoint.url.as_str(), "https://api.example.com/v1/chat/completions");
+        assert_eq!(endpoint.uri, "https://api.example.com/v1/chat/completions");
         assert!(!format!("{endpoint:?} {:?}", endpoint.headers).contains("secret"));
         assert_eq!(endpoint.scrub("bad key sk-secret!"), "bad key [key removed]!");
         assert!(!endpoint.quotes_key(b"..sk-secret.."), "too short to be a secret");
@@ -151,6 +157,21 @@ mod tests {
         for said in ["", "bce-v3", r"bce-v3\\ALTAK-7c2e", r"bce-v3\u00", r"bce-v3\u00zzALTAK-7c2e", r"bce-v3\u552fALTAK-7c2e"] {
             assert!(!endpoint.quotes_key(said.as_bytes()), "{said}");
         }
+    }
+
+    #[test]
+    fn only_a_web_address_is_an_endpoint() {
+        let check = |base: &str, accepted: bool| {
+            let made = Endpoint::new(base, "/x", &[], None);
+            assert_eq!(made.is_ok(), accepted, "{base}");
+            assert!(accepted || made.err() == Some(EndpointError::Url(format!("{base}/x"))), "{base}");
+        };
+        check("http://127.0.0.1:8080/v1", true);
+        check("https://[::1]/v1", true);
+        check("api.example.com/v1", false);
+        check("ftp://api.example.com", false);
+        check("https://user:word@api.example.com", false);
+        check("https://api example.com", false);
     }
 
     #[test]
