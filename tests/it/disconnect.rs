@@ -69,16 +69,26 @@ async fn a_client_that_leaves_while_the_second_provider_is_asked_is_booked_for_b
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_teaches_nothing_about_the_provider() {
-    let east = Provider::start("east").await;
-    let gateway = Gateway::of([Site::of(&east)]);
-    for number in 0..6 {
-        east.next(vec![Step::Stall]);
-        let client = gateway.sent(&Call::chat(chat::ask("auto"))).await;
-        let arrived = east.call(number).await;
-        drop(client);
-        arrived.hung_up().await;
-    }
+async fn clients_that_leave_teach_nothing_about_the_provider() {
+    let silent = vec![Step::Stall];
+    let speaking = then(begun(&[chat::text("Well,")]), [Step::Stall]);
+    for (script, begins) in [(silent, false), (speaking, true)] {
+        let east = Provider::start("east").await;
+        let gateway = Gateway::of([Site::of(&east)]);
+        // More than the failures in a row after which a backend is left alone.
+        for number in 0..6 {
+            east.next(script.clone());
+            let client = gateway.sent(&Call::chat(chat::ask_stream("auto"))).await;
+            let arrived = east.call(number).await;
+            if begins {
+                client.answer().await.read_past("Well,").await;
+            } else {
+                drop(client);
+            }
+            arrived.hung_up().await;
+        }
+        gateway.all_booked(6).await;
 
-    assert_eq!(gateway.chat(&chat::ask("auto")).await.status, 200);
+        assert_eq!(gateway.chat(&chat::ask("auto")).await.status, 200);
+    }
 }
