@@ -89,8 +89,11 @@ fn what_is_the_backends_fault_opens_in_time() {
     ];
     for (failure, needed) in lasting.into_iter().chain(passing.map(|failure| (failure, 5))) {
         let (_, breaker) = breaker();
-        let admitted = (0..10).filter_map(|_| breaker.admit().ok()).map(|permit| permit.failed(failure, None)).count();
-        assert_eq!(admitted, needed, "{}", failure.word());
+        let permits = (0..10).filter_map(|_| breaker.admit().ok());
+        let told: Vec<Option<Duration>> = permits.map(|permit| permit.failed(failure, None)).collect();
+        assert_eq!(told.len(), needed, "{}", failure.word());
+        let opened: Vec<usize> = (0..).zip(&told).filter_map(|(n, told)| told.map(|_| n)).collect();
+        assert_eq!(opened, [needed - 1], "the opening is told by the attempt that caused it");
     }
 }
 
