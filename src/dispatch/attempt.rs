@@ -20,6 +20,8 @@ use crate::upstream::{Upstream, UpstreamAnswer, UpstreamError};
 const ERROR_BODY_CAP: usize = 64 * 1024;
 /// A whole answer larger than this is refused (base64 audio and long choices stay far below).
 const ANSWER_CAP: usize = 64 * 1024 * 1024;
+/// Why an answer that says our key back is none: it must not reach a client.
+const QUOTES_KEY: &str = "the answer quotes our key";
 /// How long an error's body may take once its status line is there.
 const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
 
@@ -84,6 +86,9 @@ impl Errand<'_> {
         if self.request.stream {
             return Err(self.failed(Cause::Malformed, "answered a stream request with a whole body"));
         }
+        if self.offer.endpoint.quotes_key(&body) {
+            return Err(self.failed(Cause::Malformed, QUOTES_KEY));
+        }
         Ok(Opening::Whole { body, facts })
     }
 
@@ -103,6 +108,9 @@ impl Errand<'_> {
             let meaningful = frames.iter().any(|f| !matches!(f.facts.kind, FrameKind::KeepAlive | FrameKind::Preamble));
             if let Some(error) = frames.iter().find_map(|f| first_error(&f.facts.kind)) {
                 return Err(self.said_no(error, status, &headers, None));
+            }
+            if frames.iter().any(|f| self.offer.endpoint.quotes_key(&f.bytes)) {
+                return Err(self.failed(Cause::Malformed, QUOTES_KEY));
             }
             held.extend(frames);
             if meaningful {

@@ -1,6 +1,7 @@
 //! Walks a plan until one attempt answers. Each attempt gets a page in the books before it is sent and its own end
 //! there; an extra attempt is paid from the retry budget, so that retries cannot make an outage worse.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -30,6 +31,9 @@ pub trait AttemptBook: Sync {
 
     /// Ends the page of an attempt that did not answer.
     fn fail(&self, page: Self::Page, failure: &AttemptFailure, took: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Ends the page of an attempt that was cancelled because another one's answer was kept.
+    fn supersede(&self, page: Self::Page, offer: &Offer<'_>, took: Duration);
 }
 
 /// An attempt that answers, with its page still open.
@@ -80,7 +84,7 @@ impl Dispatcher {
         self.retries.deposit();
         let mut failures = Vec::new();
         let mut sent = false;
-        match self.walk(plan, journey, &mut failures, &mut sent, false).await {
+        match self.walk(plan, journey, &mut failures, &mut sent, None).await {
             Ok(mut answered) => {
                 answered.failures = failures;
                 Ok(answered)
@@ -95,18 +99,18 @@ impl Dispatcher {
         journey: &Journey<'_, B>,
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
-        raced: bool,
+        race: Option<&Race>,
     ) -> Result<Answered<B::Page>, Stopped> {
         match node {
             Node::Attempt(planned) => {
-                if *sent && !raced && !self.retries.try_spend() {
+                if *sent && race.is_none() && !self.retries.try_spend() {
                     return Err(Stopped::RetryBudget);
                 }
-                self.attempt(planned, journey, failures, sent).await
+                self.attempt(planned, journey, failures, sent, race).await
             }
             Node::Sequence(nodes) => {
                 for node in nodes {
-                    match self.walk_boxed(node, journey, failures, sent, raced).await {
+                    match self.walk_boxed(node, journey, failures, sent, race).await {
                         Err(Stopped::Exhausted) => {}
                         ended => return ended,
                     }
@@ -124,9 +128,9 @@ impl Dispatcher {
         journey: &'a Journey<'_, B>,
         failures: &'a mut Vec<AttemptFailure>,
         sent: &'a mut bool,
-        raced: bool,
+        race: Option<&'a Race>,
     ) -> BoxFuture<'a, Result<Answered<B::Page>, Stopped>> {
-        Box::pin(self.walk(node, journey, failures, sent, raced))
+        Box::pin(self.walk(node, journey, failures, sent, race))
     }
 
     /// Asks all at once and keeps the first answer; dropping the others cancels them and closes their pages.
@@ -137,11 +141,12 @@ impl Dispatcher {
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
     ) -> Result<Answered<B::Page>, Stopped> {
+        let race = &Race::default();
         let mut runners: FuturesUnordered<_> = nodes
             .iter()
             .map(|node| async move {
                 let (mut failures, mut sent) = (Vec::new(), false);
-                let ended = self.walk_boxed(node, journey, &mut failures, &mut sent, true).await;
+                let ended = self.walk_boxed(node, journey, &mut failures, &mut sent, Some(race)).await;
                 (ended, failures, sent)
             })
             .collect();
@@ -150,7 +155,10 @@ impl Dispatcher {
             failures.extend(failed);
             *sent |= was_sent;
             match ended {
-                Ok(answered) => return Ok(answered),
+                Ok(answered) => {
+                    race.won.store(true, Ordering::Relaxed);
+                    return Ok(answered);
+                }
                 Err(Stopped::Exhausted) => {}
                 Err(stopped) => refused = Some(stopped),
             }
@@ -164,6 +172,7 @@ impl Dispatcher {
         journey: &Journey<'_, B>,
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
+        race: Option<&Race>,
     ) -> Result<Answered<B::Page>, Stopped> {
         // A plan names reachable backends only.
         let Some(offer) = journey.market.offer(planned.backend) else { return Err(Stopped::Exhausted) };
@@ -183,8 +192,10 @@ impl Dispatcher {
         let errand =
             Errand { upstream: &self.upstream, offer, request: journey.request, trace: journey.trace, patience, output_bound };
         let sent_at = self.clock.monotonic();
+        let asked = Asked { book: journey.book, page: Some(page), offer, race, clock: &self.clock, sent: sent_at };
         let outcome = errand.run(&mut |piece| running.add(piece)).await;
         let took = self.clock.monotonic().saturating_sub(sent_at);
+        let Some(page) = asked.ended() else { return Err(Stopped::Exhausted) };
         match outcome {
             Ok(opening) => {
                 turn.answered();
@@ -219,6 +230,41 @@ impl Dispatcher {
                 ..self.patience
             },
             None => self.patience,
+        }
+    }
+}
+
+/// What the racers of one race share.
+#[derive(Default)]
+struct Race {
+    /// One of them answered: the others are cancelled for it.
+    won: AtomicBool,
+}
+
+/// An attempt that waits for its provider. Dropped while it waits, it lost a race, or the client left.
+struct Asked<'a, B: AttemptBook> {
+    book: &'a B,
+    /// Taken when the wait is over.
+    page: Option<B::Page>,
+    offer: Offer<'a>,
+    race: Option<&'a Race>,
+    clock: &'a SharedClock,
+    sent: Duration,
+}
+
+impl<B: AttemptBook> Asked<'_, B> {
+    /// The wait is over: hands the page back.
+    fn ended(mut self) -> Option<B::Page> {
+        self.page.take()
+    }
+}
+
+impl<B: AttemptBook> Drop for Asked<'_, B> {
+    fn drop(&mut self) {
+        let lost = self.race.is_some_and(|race| race.won.load(Ordering::Relaxed));
+        // Any other page is left to its own drop, which ends it as abandoned.
+        if let Some(page) = self.page.take_if(|_| lost) {
+            self.book.supersede(page, &self.offer, self.clock.monotonic().saturating_sub(self.sent));
         }
     }
 }

@@ -27,7 +27,7 @@ pub enum StreamEnd<'a> {
     Broken(&'a SourceError),
     /// The books cannot be written.
     Books(&'a LedgerError),
-    /// The provider's own error event cannot be passed on, since it quotes our key.
+    /// What the provider sent next cannot be passed on, since it quotes our key.
     Withheld,
 }
 
@@ -103,7 +103,8 @@ impl Pump {
                 self.finished |= frame.facts.finished;
             }
         }
-        let end = frames.iter().position(|f| matches!(f.facts.kind, FrameKind::Done | FrameKind::Error(_)));
+        let ends = |f: &Frame| matches!(f.facts.kind, FrameKind::Done | FrameKind::Error(_)) || (self.quotes_key)(&f.bytes);
+        let end = frames.iter().position(ends);
         let Some(end) = end else {
             let booked = match &mut self.settlement {
                 Some(settlement) => settlement.checkpoint().await,
@@ -116,7 +117,7 @@ impl Pump {
         };
         let (before, last) = (self.join(&frames[..end]), &frames[end]);
         let after = match &last.facts.kind {
-            FrameKind::Error(_) if (self.quotes_key)(&last.bytes) => self.cut(&StreamEnd::Withheld).await,
+            _ if (self.quotes_key)(&last.bytes) => self.cut(&StreamEnd::Withheld).await,
             FrameKind::Error(_) => self.settle(Ending::Cut).await.unwrap_or_else(|| last.bytes.clone()),
             _ => self.settle(Ending::Complete).await.unwrap_or_else(|| last.bytes.clone()),
         };

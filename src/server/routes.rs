@@ -106,7 +106,7 @@ async fn chat(State(front): Shared, request: Request<Body>) -> Response {
         Ok(call) => call,
         Err(refusal) => return marks.refuse(&refusal),
     };
-    marks.trailers = call.headers.get(TE).is_some_and(|te| te.as_bytes() == b"trailers");
+    marks.trailers = takes_trailers(&call.headers);
     match front.pipeline.answer(call).await {
         Ok(Reply::Whole { receipt, body }) => marks.whole(&receipt, body),
         Ok(Reply::Stream { receipt, pump }) => marks.stream(&receipt, *pump),
@@ -252,6 +252,12 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
 fn too_large(limit: usize) -> Refusal {
     let message = format!("the body is larger than {limit} bytes (server.max_body_bytes)");
     Refusal::of(ClientError::new(413, ErrorKind::InvalidRequest, "request_too_large", message)).because(Rejection::TooLarge)
+}
+
+/// `TE` is a list, and may come in several lines.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let listed = headers.get_all(TE).iter().filter_map(|te| te.to_str().ok()).flat_map(|te| te.split(','));
+    listed.map(str::trim).any(|coding| coding.eq_ignore_ascii_case("trailers"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

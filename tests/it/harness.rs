@@ -5,7 +5,11 @@
 pub(crate) mod chat;
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod money;
 pub(crate) mod provider;
+pub(crate) mod rows;
+pub(crate) mod sandbox;
+pub(crate) mod seeded;
 pub(crate) mod site;
 
 use std::time::Duration;
@@ -13,6 +17,7 @@ use std::time::Duration;
 pub(crate) use self::client::{Answer, Call, Whole};
 pub(crate) use self::gateway::{Gateway, Setup};
 pub(crate) use self::provider::{Gate, Provider, Step};
+pub(crate) use self::sandbox::Sandbox;
 pub(crate) use self::site::Site;
 
 /// How long anything may take on a busy machine before a test fails.
@@ -20,10 +25,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits, but not for ever.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited {} s for {what}", PATIENCE.as_secs()),
-    }
+    let ended = tokio::time::timeout(PATIENCE, future).await;
+    ended.unwrap_or_else(|_| panic!("waited {} s for {what}", PATIENCE.as_secs()))
 }
 
 /// Asks again and again until there is an answer.

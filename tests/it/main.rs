@@ -4,9 +4,23 @@
 //! Not here: real SDKs (`tests/sdk`), a real inference server (`tests/local`), and what a unit test beside the code can show.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod books;
+mod budget;
+mod disconnect;
+mod drain;
+mod errors;
 mod failover;
 mod harness;
+mod kill;
+mod metrics;
+mod models;
 mod newcomer;
+mod odd_providers;
+mod old_data;
+mod passthrough;
 mod readme;
 mod resilience;
+mod secrets;
 mod stream;
+mod unwritable;
+mod wishes;
