@@ -143,9 +143,9 @@ fn decide(
 }
 
 /// What the table's short words mean.
-const LEGEND: &str = "\
-     ask: the order of attempts, - is not in the plan; expected, at most: US dollars;
-     input, output: tokens; quality: 0 to 100, ? is not known and counts as economy";
+const LEGEND: &str = "
+ask: the order of attempts, - is not in the plan; expected, at most: US dollars;
+input, output: tokens; quality: 0 to 100, ? is not known and counts as the lowest";
 
 fn told(decided: Result<&Plan, &PlanError>, request: &Request, snapshot: &Snapshot) -> String {
     let decision = Decision::of(decided, snapshot);
