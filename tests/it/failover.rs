@@ -13,10 +13,16 @@ fn failures() -> Vec<(&'static str, Script)> {
     vec![
         ("timeout", vec![Step::Stall]),
         ("timeout", then(begun::<&str>(&[]), [Step::Stall])),
-        ("timeout", then(raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{\"ch"), [Step::Stall])),
+        (
+            "timeout",
+            then(raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{\"ch"), [Step::Stall]),
+        ),
         ("broken", vec![Step::Reset]),
         ("broken", vec![Step::Close]),
-        ("broken", then(raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{\"ch"), [Step::Close])),
+        (
+            "broken",
+            then(raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{\"ch"), [Step::Close]),
+        ),
         ("malformed", whole("{\"choices\":[")),
         ("malformed", whole("")),
         ("malformed", raw("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 15\r\n\r\n<html>hi</html>")),

@@ -6,5 +6,6 @@
 
 mod failover;
 mod harness;
+mod limits;
 mod resilience;
 mod stream;
