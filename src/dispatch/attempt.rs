@@ -22,6 +22,8 @@ const ERROR_BODY_CAP: usize = 64 * 1024;
 const ANSWER_CAP: usize = 64 * 1024 * 1024;
 /// Frames that say nothing are held back until one says something, but not without end.
 const PREAMBLE_CAP: usize = 1024 * 1024;
+/// Why an answer that says our key back is none: it must not reach a client.
+const QUOTES_KEY: &str = "the answer quotes our key";
 /// How long an error's body may take once its status line is there.
 const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
 
@@ -89,6 +91,9 @@ impl Errand<'_> {
             let failure = self.failed(Cause::Malformed, "answered a stream request with a whole body");
             return Err(AttemptFailure { reported: facts.usage, ..failure });
         }
+        if self.offer.endpoint.quotes_key(&body) {
+            return Err(self.failed(Cause::Malformed, QUOTES_KEY));
+        }
         Ok(Opening::Whole { body, facts })
     }
 
@@ -109,6 +114,9 @@ impl Errand<'_> {
             if let Some(error) = frames.iter().find_map(|f| first_error(&f.facts.kind)) {
                 let reported = held.iter().chain(&frames).filter_map(|f: &Frame| f.facts.usage).next_back();
                 return Err(AttemptFailure { reported, ..self.said_no(error, status, &headers, None) });
+            }
+            if frames.iter().any(|f| self.offer.endpoint.quotes_key(&f.bytes)) {
+                return Err(self.failed(Cause::Malformed, QUOTES_KEY));
             }
             held_bytes += frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
             held.extend(frames);

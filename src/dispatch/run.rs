@@ -1,6 +1,7 @@
 //! Walks a plan until one attempt answers. Each attempt gets a page in the books before it is sent and its own end
 //! there; an extra attempt is paid from the retry budget, so that retries cannot make an outage worse.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -31,6 +32,9 @@ pub trait AttemptBook: Sync {
 
     /// Ends the page of an attempt that did not answer.
     fn fail(&self, page: Self::Page, failure: &AttemptFailure, took: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Ends the page of an attempt that was cancelled because another one's answer was kept.
+    fn supersede(&self, page: Self::Page, offer: &Offer<'_>, took: Duration);
 }
 
 /// An attempt that answers, with its page still open.
@@ -98,15 +102,15 @@ impl Dispatcher {
         journey: &Journey<'_, B>,
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
-        place: Place,
+        place: Place<'_>,
     ) -> Result<Answered<B::Page>, Stopped> {
         match node {
             Node::Attempt(planned) => {
                 let Some(time) = self.time_for(journey, place) else { return Err(Stopped::OutOfTime) };
-                if *sent && !place.raced && !self.retries.try_spend() {
+                if *sent && place.race.is_none() && !self.retries.try_spend() {
                     return Err(Stopped::RetryBudget);
                 }
-                self.attempt(planned, journey, failures, sent, time).await
+                self.attempt(planned, journey, failures, sent, time, place.race).await
             }
             Node::Sequence(nodes) => {
                 for (number, node) in nodes.iter().enumerate() {
@@ -129,7 +133,7 @@ impl Dispatcher {
         journey: &'a Journey<'_, B>,
         failures: &'a mut Vec<AttemptFailure>,
         sent: &'a mut bool,
-        place: Place,
+        place: Place<'a>,
     ) -> BoxFuture<'a, Result<Answered<B::Page>, Stopped>> {
         Box::pin(self.walk(node, journey, failures, sent, place))
     }
@@ -141,9 +145,10 @@ impl Dispatcher {
         journey: &Journey<'_, B>,
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
-        place: Place,
+        place: Place<'_>,
     ) -> Result<Answered<B::Page>, Stopped> {
-        let place = Place { raced: true, ..place };
+        let race = &Race::default();
+        let place = Place { race: Some(race), ..place };
         let mut runners: FuturesUnordered<_> = nodes
             .iter()
             .map(|node| async move {
@@ -157,7 +162,10 @@ impl Dispatcher {
             failures.extend(failed);
             *sent |= was_sent;
             match ended {
-                Ok(answered) => return Ok(answered),
+                Ok(answered) => {
+                    race.won.store(true, Ordering::Relaxed);
+                    return Ok(answered);
+                }
                 Err(Stopped::Exhausted) => {}
                 Err(stopped) => refused = Some(stopped),
             }
@@ -172,6 +180,7 @@ impl Dispatcher {
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
         time: Time,
+        race: Option<&Race>,
     ) -> Result<Answered<B::Page>, Stopped> {
         // A plan names reachable backends only.
         let Some(offer) = journey.market.offer(planned.backend) else { return Err(Stopped::Exhausted) };
@@ -191,8 +200,10 @@ impl Dispatcher {
         let errand =
             Errand { upstream: &self.upstream, offer, request: journey.request, trace: journey.trace, patience, output_bound };
         let sent_at = self.clock.monotonic();
+        let asked = Asked { book: journey.book, page: Some(page), offer, race, clock: &self.clock, sent: sent_at };
         let outcome = errand.run(&mut |piece| running.add(piece)).await;
         let took = self.clock.monotonic().saturating_sub(sent_at);
+        let Some(page) = asked.ended() else { return Err(Stopped::Exhausted) };
         match outcome {
             Ok(opening) => {
                 turn.answered();
@@ -224,27 +235,29 @@ impl Dispatcher {
 
     /// How long an attempt that begins now may take; `None` once there is no time left. An attempt with others behind it
     /// gets half of what is left of the request's time: one that hangs must leave them some.
-    fn time_for<B>(&self, journey: &Journey<'_, B>, place: Place) -> Option<Time> {
+    fn time_for<B>(&self, journey: &Journey<'_, B>, place: Place<'_>) -> Option<Time> {
         let now = self.clock.monotonic();
-        let left = |end: Duration| end.checked_sub(now).filter(|left| !left.is_zero());
-        let all = left(journey.ends)?;
-        let ours = if place.others_behind { all / 2 } else { all }.min(self.patience.whole);
-        let begins = self.patience.first_frame.min(ours);
-        let longest = if journey.request.stream { begins } else { ours };
+        let until = |end: Duration| {
+            let left = end.checked_sub(now).filter(|left| !left.is_zero())?;
+            Some(if place.others_behind { left / 2 } else { left })
+        };
+        let whole = until(journey.ends)?.min(self.patience.whole);
+        let first_frame = self.patience.first_frame.min(whole);
+        let longest = if journey.request.stream { first_frame } else { whole };
         let wanted = match journey.deadline {
-            Some(deadline) => left(deadline)?,
+            Some(deadline) => until(deadline)?,
             None => Duration::MAX,
         };
-        let patience = Patience { first_frame: begins.min(wanted), whole: ours.min(wanted), ..self.patience };
+        let patience = Patience { first_frame: first_frame.min(wanted), whole: whole.min(wanted), ..self.patience };
         Some(Time { patience, clients: wanted < longest })
     }
 }
 
 /// Where in the plan an attempt stands.
-#[derive(Debug, Clone, Copy, Default)]
-struct Place {
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
     /// Others run beside it.
-    raced: bool,
+    race: Option<&'a Race>,
     /// Others come after it, should it fail.
     others_behind: bool,
 }
@@ -255,6 +268,41 @@ struct Time {
     patience: Patience,
     /// It is the client's deadline that cuts it short.
     clients: bool,
+}
+
+/// What the racers of one race share.
+#[derive(Default)]
+struct Race {
+    /// One of them answered: the others are cancelled for it.
+    won: AtomicBool,
+}
+
+/// An attempt that waits for its provider. Dropped while it waits, it lost a race, or the client left.
+struct Asked<'a, B: AttemptBook> {
+    book: &'a B,
+    /// Taken when the wait is over.
+    page: Option<B::Page>,
+    offer: Offer<'a>,
+    race: Option<&'a Race>,
+    clock: &'a SharedClock,
+    sent: Duration,
+}
+
+impl<B: AttemptBook> Asked<'_, B> {
+    /// The wait is over: hands the page back.
+    fn ended(mut self) -> Option<B::Page> {
+        self.page.take()
+    }
+}
+
+impl<B: AttemptBook> Drop for Asked<'_, B> {
+    fn drop(&mut self) {
+        let lost = self.race.is_some_and(|race| race.won.load(Ordering::Relaxed));
+        // Any other page is left to its own drop, which ends it as abandoned.
+        if let Some(page) = self.page.take_if(|_| lost) {
+            self.book.supersede(page, &self.offer, self.clock.monotonic().saturating_sub(self.sent));
+        }
+    }
 }
 
 fn not_tried(offer: &Offer<'_>, refused: &Refused) -> AttemptFailure {

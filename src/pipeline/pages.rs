@@ -93,4 +93,19 @@ impl AttemptBook for Pages<'_> {
             *committed = *committed - settled.held + settled.cost.usd;
         }
     }
+
+    fn supersede(&self, page: OpenAttempt, offer: &Offer<'_>, took: Duration) {
+        self.metrics.attempt(&offer.backend.id, Ending::Superseded);
+        let usage = page.unanswered();
+        page.settle(AttemptEnd {
+            ending: Ending::Superseded,
+            usage,
+            provenance: Provenance::Estimated,
+            served_model: None,
+            http_status: None,
+            cause: None,
+            first_byte_ms: None,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        });
+    }
 }

@@ -31,7 +31,7 @@ pub enum StreamEnd<'a> {
     OutOfTime,
     /// The books cannot be written.
     Books(&'a LedgerError),
-    /// The provider's own error event cannot be passed on, since it quotes our key.
+    /// What the provider sent next cannot be passed on, since it quotes our key.
     Withheld,
 }
 
@@ -124,7 +124,8 @@ impl Pump {
                 self.finished |= frame.facts.finished;
             }
         }
-        let end = frames.iter().position(|f| matches!(f.facts.kind, FrameKind::Done | FrameKind::Error(_)));
+        let ends = |f: &Frame| matches!(f.facts.kind, FrameKind::Done | FrameKind::Error(_)) || (self.quotes_key)(&f.bytes);
+        let end = frames.iter().position(ends);
         let Some(end) = end else {
             let booked = match &mut self.settlement {
                 Some(settlement) => settlement.checkpoint().await,
@@ -136,18 +137,22 @@ impl Pump {
             };
         };
         let (before, last) = (self.join(&frames[..end]), &frames[end]);
-        let settled = match &last.facts.kind {
+        let withheld = (self.quotes_key)(&last.bytes);
+        let ending = match &last.facts.kind {
             FrameKind::Error(error) => {
-                let withheld = (self.quotes_key)(&last.bytes);
                 self.teaches(Some(Failure::Told(error.class)));
-                self.settle(Ending::Cut)
-                    .await
-                    .map(|()| if withheld { (self.end_event)(&StreamEnd::Withheld) } else { last.bytes.clone() })
+                Ending::Cut
             }
-            _ => self.settle(Ending::Complete).await.map(|()| last.bytes.clone()),
+            _ if withheld => {
+                self.teaches(None);
+                Ending::Cut
+            }
+            _ => Ending::Complete,
         };
+        let settled = self.settle(ending).await;
+        let last = if withheld { (self.end_event)(&StreamEnd::Withheld) } else { last.bytes.clone() };
         match settled {
-            Ok(last) => concat(&[before, last]),
+            Ok(()) => concat(&[before, last]),
             // What came with the end is not in the books either: nothing of it may go out.
             Err(event) => event,
         }

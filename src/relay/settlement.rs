@@ -298,7 +298,7 @@ fn report(turn: BackendAttempt, ending: Ending, lesson: Option<Failure>) {
         (Ending::Complete, _) => turn.succeeded(),
         (Ending::Cut | Ending::Failed | Ending::TimedOut, Some(lesson)) => turn.failed(lesson, None),
         (Ending::Cut | Ending::Failed | Ending::TimedOut, None) | (Ending::Abandoned | Ending::Superseded | Ending::Lost, _) => {
-            drop(turn)
+            drop(turn);
         }
     }
 }

@@ -97,6 +97,7 @@ impl PretendProvider {
         Arrival {
             provider: self.site.id.clone(),
             request_id: text("x-request-id"),
+            trace: text("traceparent").and_then(|parent| parent.split('-').nth(1).map(str::to_owned)),
             key: bearer(headers).map(str::to_owned),
             body,
         }

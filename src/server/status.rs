@@ -188,7 +188,7 @@ pub fn end_event(end: &StreamEnd<'_>) -> bytes::Bytes {
         StreamEnd::Broken(error) => ("upstream_broken", format!("the stream from the provider broke off: {error}")),
         StreamEnd::OutOfTime => ("timeout", "the request has taken as long as one may (timeouts.total_ms)".to_owned()),
         StreamEnd::Books(error) => ("books_unwritable", format!("the answer cannot be booked, so it ends here: {error}")),
-        StreamEnd::Withheld => ("upstream_error", "the provider reported an error that cannot be passed on".to_owned()),
+        StreamEnd::Withheld => ("upstream_error", "the provider sent something that cannot be passed on".to_owned()),
     };
     ClientError::new(502, ErrorKind::Server, code, message).sse_frame()
 }

@@ -5,19 +5,67 @@
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memmem::Finder;
 use reqwest::Url;
 
 /// What stands where a key stood.
 const REMOVED: &str = "[key removed]";
 /// So many first characters of a key are more than its customary prefix.
 const TELLING_PART: usize = 6;
+/// A key shorter than this is no secret (`none`, `ollama`, `sandbox`): it would be found in ordinary answers.
+const SECRET_BYTES: usize = 12;
 
 /// A provider's address and the headers of every call to it.
 #[derive(Clone)]
 pub struct Endpoint {
     url: Url,
     headers: HeaderMap,
-    secret: Option<String>,
+    secret: Option<Secret>,
+}
+
+/// Our key, ready to be looked for.
+#[derive(Clone)]
+struct Secret {
+    text: String,
+    finder: Finder<'static>,
+}
+
+impl Secret {
+    fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), finder: Finder::new(text).into_owned() }
+    }
+
+    /// Whether it stands in these bytes, written plainly or in JSON's escapes.
+    fn is_in(&self, bytes: &[u8]) -> bool {
+        let found = |bytes: &[u8]| self.finder.find(bytes).is_some();
+        found(bytes) || plainly(bytes).is_some_and(|plain| found(&plain))
+    }
+}
+
+/// JSON text with `\/` and `\u00XX` written out; `None` where there are none. A key is ASCII, so no other escape can hide
+/// one.
+fn plainly(json: &[u8]) -> Option<Vec<u8>> {
+    let escape = |rest: &[u8]| match rest {
+        [b'\\', b'/', ..] => Some((b'/', 2)),
+        [b'\\', b'u', b'0', b'0', high, low, ..] => Some((hex(*high)? << 4 | hex(*low)?, 6)),
+        _ => None,
+    };
+    let mut escaped = memchr::memchr_iter(b'\\', json).filter(|at| escape(&json[*at..]).is_some()).peekable();
+    escaped.peek()?;
+    let (mut plain, mut copied) = (Vec::with_capacity(json.len()), 0);
+    for at in escaped {
+        if let Some((byte, length)) = escape(&json[at..]) {
+            plain.extend_from_slice(&json[copied..at]);
+            plain.push(byte);
+            copied = at + length;
+        }
+    }
+    plain.extend_from_slice(&json[copied..]);
+    Some(plain)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 /// Why an endpoint cannot be built from the table and the key.
@@ -50,7 +98,7 @@ impl Endpoint {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
-        Ok(Self { url, headers, secret: key.map(str::to_owned) })
+        Ok(Self { url, headers, secret: key.filter(|key| key.len() >= SECRET_BYTES).map(Secret::new) })
     }
 
     pub(super) fn url(&self) -> Url {
@@ -63,8 +111,8 @@ impl Endpoint {
 
     /// Takes our key out of something the provider said, its beginning too where the text was cut within it.
     pub fn scrub(&self, said: &str) -> String {
-        let Some(secret) = self.secret.as_deref() else { return said.to_owned() };
-        let whole = if said.contains(secret) { said.replace(secret, REMOVED) } else { said.to_owned() };
+        let Some(Secret { text: secret, .. }) = &self.secret else { return said.to_owned() };
+        let whole = said.replace(secret, REMOVED);
         let kept = whole.trim_end_matches('…');
         let cut = (TELLING_PART..secret.len()).rev().find(|n| secret.get(..*n).is_some_and(|part| kept.ends_with(part)));
         match cut {
@@ -73,9 +121,9 @@ impl Endpoint {
         }
     }
 
-    /// Whether our key stands in these bytes.
+    /// Whether our key stands in these bytes, written plainly or in JSON's escapes.
     pub fn quotes_key(&self, bytes: &[u8]) -> bool {
-        self.secret.as_deref().is_some_and(|secret| memchr::memmem::find(bytes, secret.as_bytes()).is_some())
+        self.secret.as_ref().is_some_and(|secret| secret.is_in(bytes))
     }
 }
 
@@ -91,11 +139,29 @@ mod tests {
 
     #[test]
     fn the_key_is_in_no_debug_output_and_is_scrubbed_from_messages() {
-        let endpoint = Endpoint::new("https://api.example.com/v1/", "/chat/completions", &[], Some("sk-secret")).unwrap();
+        let endpoint = Endpoint::new("https://api.example.com/v1/", "/chat/completions", &[], Some("sk-secret-0042")).unwrap();
         assert_eq!(endpoint.url.as_str(), "https://api.example.com/v1/chat/completions");
         assert!(!format!("{endpoint:?} {:?}", endpoint.headers).contains("secret"));
-        assert_eq!(endpoint.scrub("bad key sk-secret!"), "bad key [key removed]!");
-        assert!(endpoint.quotes_key(b"..sk-secret.."));
+        assert_eq!(endpoint.scrub("bad key sk-secret-0042!"), "bad key [key removed]!");
+        assert!(endpoint.quotes_key(b"..sk-secret-0042.."));
+    }
+
+    #[test]
+    fn a_key_is_found_however_json_writes_it() {
+        let endpoint = Endpoint::new("https://api.example.com", "/x", &[], Some("bce-v3/AL-7-0042")).unwrap();
+        for said in ["bce-v3/AL-7-0042", r"\nbce-v3\/AL-7-0042", r"bce-v\u0033\u002fAL\u002D7-0042", r"\\bce-v3\/AL-7-0042"] {
+            assert!(endpoint.quotes_key(said.as_bytes()), "{said}");
+        }
+        for said in ["", "bce-v3", r"bce-v3\AL-7-0042", r"bce-v3\u00", r"bce-v3\u00zzAL-7-0042", r"\u4f60bce-v3\u552fAL-7-0042"] {
+            assert!(!endpoint.quotes_key(said.as_bytes()), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_servers_take_for_a_key_is_not_looked_for_in_answers() {
+        let endpoint = Endpoint::new("http://127.0.0.1:1", "/x", &[], Some("sandbox")).unwrap();
+        assert!(!endpoint.quotes_key(b"[sandbox] hello"));
+        assert_eq!(endpoint.scrub("[sandbox] hello"), "[sandbox] hello");
     }
 
     #[test]

@@ -5,7 +5,11 @@
 pub(crate) mod chat;
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod money;
 pub(crate) mod provider;
+pub(crate) mod rows;
+pub(crate) mod sandbox;
+pub(crate) mod seeded;
 pub(crate) mod site;
 
 use std::time::Duration;
@@ -13,6 +17,7 @@ use std::time::Duration;
 pub(crate) use self::client::{Answer, Call, Whole};
 pub(crate) use self::gateway::{Gateway, Setup};
 pub(crate) use self::provider::{Gate, Provider, Step};
+pub(crate) use self::sandbox::Sandbox;
 pub(crate) use self::site::Site;
 
 /// How long anything may take on a busy machine before a test fails.

@@ -41,12 +41,13 @@ async fn a_timed_out_attempt_and_the_next_one_keep_within_the_budget_together() 
 }
 
 #[tokio::test]
-async fn a_deadline_is_for_the_whole_request_and_no_evidence_against_a_backend() {
+async fn a_clients_deadline_is_no_evidence_against_a_backend() {
     let (east, west) = (Provider::start("east").await, Provider::start("west").await);
-    let gateway = Gateway::of([Site::of(&east), Site::of(&west).price("3", "6")]);
+    let gateway = Setup::of([Site::of(&east), Site::of(&west).price("3", "6")]).set("retries.share_percent", "100").start();
     let hurried = chat::ask_with("auto", r#""tokenbroker":{"deadline_ms":60}"#);
     for _ in 0..7 {
         east.next(stall());
+        west.next(stall());
         let answer = gateway.chat(&hurried).await;
         assert_eq!((answer.status, answer.error("code")), (504, "upstream_timeout".into()));
     }
@@ -54,7 +55,6 @@ async fn a_deadline_is_for_the_whole_request_and_no_evidence_against_a_backend()
     let answer = gateway.chat(&chat::ask("auto")).await;
 
     assert_eq!(answer.header("x-tokenbroker-backend"), "east/jade-v3", "its breaker is still closed");
-    assert!(west.calls().is_empty(), "no attempt after the deadline");
 }
 
 #[tokio::test]

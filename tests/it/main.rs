@@ -4,8 +4,21 @@
 //! Not here: real SDKs (`tests/sdk`), a real inference server (`tests/local`), and what a unit test beside the code can show.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod books;
+mod budget;
+mod disconnect;
+mod drain;
+mod errors;
 mod failover;
 mod harness;
+mod kill;
 mod limits;
+mod metrics;
+mod models;
+mod old_data;
+mod passthrough;
 mod resilience;
+mod secrets;
 mod stream;
+mod unwritable;
+mod wishes;

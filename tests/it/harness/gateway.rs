@@ -25,13 +25,19 @@ pub(crate) struct Setup {
     sites: Vec<Site>,
     variables: Vec<(String, String)>,
     folder: Arc<TempDir>,
+    /// What a shell does before it becomes the gateway.
+    shell: Option<String>,
 }
 
 impl Setup {
     /// A gateway in front of these, with free ports and a data directory of its own.
     pub(crate) fn of(sites: impl IntoIterator<Item = Site>) -> Self {
-        let setup =
-            Self { sites: sites.into_iter().collect(), variables: Vec::new(), folder: Arc::new(tempfile::tempdir().unwrap()) };
+        let setup = Self {
+            sites: sites.into_iter().collect(),
+            variables: Vec::new(),
+            folder: Arc::new(tempfile::tempdir().unwrap()),
+            shell: None,
+        };
         let (table, data) = (setup.path("providers.toml"), setup.data());
         setup
             .variable("TOKENBROKER_LOG", "trace")
@@ -47,15 +53,29 @@ impl Setup {
         self.variable(&name, value)
     }
 
+    /// A gateway key of this name; from now on clients need one. Its limits are settings of `keys.NAME`.
+    pub(crate) fn key(self, name: &str, secret: &str) -> Self {
+        let hash = tokenbroker::policy::keys::hash(secret.as_bytes());
+        let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.set(&format!("keys.{name}.sha256"), &digits)
+    }
+
     /// A variable of the process.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
+    /// Starts it from a shell that does this first.
+    pub(crate) fn after(mut self, shell: &str) -> Self {
+        self.shell = Some(shell.to_owned());
+        self
+    }
+
     /// Where the books lie.
     pub(crate) fn data(&self) -> PathBuf {
-        self.path("data")
+        let set = self.variables.iter().rev().find(|(name, _)| name == "TOKENBROKER__BOOKS__DIRECTORY");
+        set.map_or_else(|| self.path("data"), |(_, folder)| PathBuf::from(folder))
     }
 
     /// What the process wrote to its standard error so far, over all its lives.
@@ -69,25 +89,47 @@ impl Setup {
 
     /// Starts it and waits until it serves.
     pub(crate) fn start(self) -> Gateway {
-        let table_file = self.path("providers.toml");
-        fs::write(table_file, table(&self.sites)).unwrap();
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tokenbroker"))
-            .args(["serve", "--json"])
-            .env_clear()
-            .envs(self.sites.iter().filter_map(Site::key))
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line:?}\n{}", self.log()));
         let (api, operations) = (address(&ready["api"]), address(&ready["operations"]));
         Gateway { api, operations, setup: self, child }
+    }
+
+    /// Starts it where it must not start; answers its exit code and what it said.
+    pub(crate) fn refused(&self) -> (Option<i32>, String) {
+        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if !line.is_empty() {
+            child.kill().unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(line, "", "it says that it is ready");
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn command(&self) -> Command {
+        fs::write(self.path("providers.toml"), table(&self.sites)).unwrap();
+        let binary = env!("CARGO_BIN_EXE_tokenbroker");
+        let mut command = match &self.shell {
+            None => Command::new(binary),
+            Some(shell) => {
+                let mut command = Command::new("/bin/sh");
+                command.args(["-c", &format!("{shell}; exec \"$0\" \"$@\""), binary]);
+                command
+            }
+        };
+        command
+            .args(["serve", "--json"])
+            .env_clear()
+            .envs(self.sites.iter().filter_map(Site::key))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
     }
 }
 
@@ -163,13 +205,26 @@ impl Gateway {
     /// Asks it to stop, and waits until it has.
     pub(crate) async fn drain(mut self) -> (ExitStatus, Setup) {
         self.terminate();
-        let status = until("the gateway to end", async || self.child.try_wait().unwrap()).await;
-        (status, self.setup.clone())
+        (self.ended().await, self.setup.clone())
     }
 
     /// Asks it to stop (SIGTERM), and does not wait.
     pub(crate) fn terminate(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends any signal, and does not wait.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.process(), signal).unwrap();
+    }
+
+    pub(crate) fn process(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        until("the gateway to end", async || self.child.try_wait().unwrap()).await
     }
 
     /// Ends it as a power cut would (SIGKILL). What it leaves can be started again.

@@ -64,6 +64,24 @@ impl Site {
         self
     }
 
+    /// Dollars per million tokens that are read from its cache.
+    pub(crate) fn cached(mut self, price: &str) -> Self {
+        self.prices.0 += &format!("\ncache_read = {price}");
+        self
+    }
+
+    /// Its key is not there, so it is off.
+    pub(crate) fn without_key(mut self) -> Self {
+        self.key = None;
+        self
+    }
+
+    /// Another key than the usual one.
+    pub(crate) fn with_key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
     /// Lines in TOML that stand after its backend: further backends of this provider.
     pub(crate) fn more(mut self, lines: &str) -> Self {
         self.more += lines;
