@@ -43,13 +43,17 @@ Exit codes:
   3  the configuration or the table has problems; each is printed
   4  no backend can serve the request (route)
 
-Settings come from --config FILE and from variables, which win: TOKENBROKER__SERVER__LISTEN sets server.listen. \
+Settings come from --config FILE (or TOKENBROKER_CONFIG=FILE; no file is read unasked) and from variables, which win: \
+TOKENBROKER__SERVER__LISTEN sets server.listen. \
 TOKENBROKER_LOG sets what is logged (info, debug, or filters by module).";
 
 const ROUTE_EXAMPLES: &str = "\
 Examples:
   tokenbroker route request.json
-  echo '{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}' | tokenbroker route --all-providers";
+  tokenbroker route --all-providers < request.json
+
+A request.json to begin with:
+  {\"model\": \"auto\", \"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}";
 
 /// An OpenAI-compatible gateway that sends each request to the cheapest adequate LLM provider and keeps exact books.
 #[derive(Debug, Parser)]
@@ -112,19 +116,30 @@ pub struct GatewayArgs {
 impl GatewayArgs {
     /// The variables, with the options laid over them.
     pub fn over(&self, environment: &Environment) -> Environment {
-        let path = |path: &Path| path.to_string_lossy().into_owned();
-        let options = [
-            ("PROVIDERS_FILE__PATH", self.providers.as_deref().map(path)),
-            ("SERVER__LISTEN", self.listen.clone()),
-            ("SERVER__OPERATIONS_LISTEN", self.operations_listen.clone()),
-            ("BOOKS__DIRECTORY", self.data_dir.as_deref().map(path)),
-        ];
         let mut laid = environment.clone();
-        for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        for (_, name, value) in self.given() {
             // In quotes: a directory named 2026 or true is a text all the same.
             laid.insert(format!("{PREFIX}{name}"), toml::Value::String(value).to_string());
         }
         laid
+    }
+
+    /// The option, as it is typed, that stands behind a variable of [`GatewayArgs::over`]. `None` for a real variable.
+    pub fn behind(&self, variable: &str) -> Option<&'static str> {
+        let name = variable.strip_prefix(PREFIX)?;
+        self.given().find(|(_, given, _)| *given == name).map(|(option, _, _)| option)
+    }
+
+    /// The options that were given: each as it is typed, the name of its variable without the prefix, and its value.
+    fn given(&self) -> impl Iterator<Item = (&'static str, &'static str, String)> {
+        let path = |path: &Path| path.to_string_lossy().into_owned();
+        let options = [
+            ("--providers", "PROVIDERS_FILE__PATH", self.providers.as_deref().map(path)),
+            ("--listen", "SERVER__LISTEN", self.listen.clone()),
+            ("--operations-listen", "SERVER__OPERATIONS_LISTEN", self.operations_listen.clone()),
+            ("--data-dir", "BOOKS__DIRECTORY", self.data_dir.as_deref().map(path)),
+        ];
+        options.into_iter().filter_map(|(option, name, value)| Some((option, name, value?)))
     }
 }
 

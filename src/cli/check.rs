@@ -22,8 +22,8 @@ use crate::document::{Place, Problem};
 pub struct CheckArgs {
     #[command(flatten)]
     pub gateway: GatewayArgs,
-    /// Print one JSON object: `problems` (an array of file or variable, line, column, path, wrong, accepted) and
-    /// `summary` (null while there are problems).
+    /// Print one JSON object: `problems` (an array of file with line and column, variable or option, then path, wrong,
+    /// accepted) and `summary` (null while there are problems).
     #[arg(long)]
     pub json: bool,
 }
@@ -61,13 +61,14 @@ struct Report<'s> {
     summary: Option<Summary<'s>>,
 }
 
-/// A problem as a script reads it: either `file`, `line` and `column` or `variable` is set.
+/// A problem as a script reads it: `file`, `line` and `column` are set, or `variable`, or `option`.
 #[derive(Debug, Serialize)]
 struct Finding<'p> {
     file: Option<&'p str>,
     line: Option<usize>,
     column: Option<usize>,
     variable: Option<&'p str>,
+    option: Option<&'p str>,
     path: &'p str,
     wrong: &'p str,
     accepted: &'p str,
@@ -75,17 +76,24 @@ struct Finding<'p> {
 
 impl<'p> From<&'p Problem> for Finding<'p> {
     fn from(problem: &'p Problem) -> Self {
-        let (file, line, column, variable) = match &problem.place {
-            Place::File { file, line, column } => (Some(file.as_str()), Some(*line), Some(*column), None),
-            Place::Environment { variable } => (None, None, None, Some(variable.as_str())),
-        };
-        Self { file, line, column, variable, path: &problem.path, wrong: &problem.wrong, accepted: &problem.accepted }
+        let (path, wrong, accepted) = (problem.path.as_str(), problem.wrong.as_str(), problem.accepted.as_str());
+        let mut finding = Self { file: None, line: None, column: None, variable: None, option: None, path, wrong, accepted };
+        match &problem.place {
+            Place::File { file, line, column } => {
+                (finding.file, finding.line, finding.column) = (Some(file.as_str()), Some(*line), Some(*column));
+            }
+            Place::Environment { variable } => finding.variable = Some(variable),
+            Place::Option { option } => finding.option = Some(option),
+        }
+        finding
     }
 }
 
 /// What a gateway would run with.
 #[derive(Debug, Serialize)]
 struct Summary<'s> {
+    /// The configuration's file; null where there is none.
+    config: Option<String>,
     table: String,
     book_version: &'s str,
     backends: usize,
@@ -115,6 +123,7 @@ impl<'s> Summary<'s> {
         let on = || snapshot.backends().iter().filter(|backend| !is_off(backend));
         let oldest = on().filter_map(|backend| day_in(&backend.prices.at(now)?.source)).min();
         let mut summary = Self {
+            config: setup.config_file.as_ref().map(|path| path.display().to_string()),
             table: config.providers_file.display().to_string(),
             book_version: &snapshot.version,
             backends: snapshot.backends().len(),
@@ -164,6 +173,7 @@ impl fmt::Display for Summary<'_> {
         let told = |all: &BTreeMap<&str, &str>| all.iter().map(|(id, what)| format!("{id} ({what})")).collect();
         let listed = |all: &[&str]| all.iter().map(ToString::to_string).collect();
         let age = self.oldest_price_source.as_ref().map_or_else(|| "undated".to_owned(), |day| format!("from a source of {day}"));
+        row("configuration", vec![setup::shown_config(self.config.as_deref())]);
         row("table", vec![format!("{}, version {}", self.table, self.book_version)]);
         row("backends", vec![format!("{}, of which {} can be used, given the keys", self.backends, self.usable)]);
         row("oldest price", vec![age]);
@@ -220,6 +230,7 @@ mod tests {
         let (exit, out, _) = check("", TABLE, false);
         assert_eq!(exit, Exit::Success);
         for part in [
+            "c.toml",
             "version 2026-11-22+",
             "2, of which 2 can be used",
             "a source of 2026-01-02",

@@ -2,7 +2,7 @@
 //! decides as a gateway does that has just started: nothing is known of backends' health or of warm caches.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -53,6 +53,9 @@ pub fn run(args: &RouteArgs, environment: &Environment, output: &mut Output) -> 
         Err(exit) => return Ok(exit),
     };
     let limits = limits_of_key(&setup, args.key.as_deref())?;
+    if from_stdin(args.request.as_deref()) && std::io::stdin().is_terminal() {
+        output.note("Reading a chat completion request in JSON from the terminal; Ctrl-D ends it.")?;
+    }
     let request = read(args.request.as_deref(), setup.config.server.max_body_bytes)?;
     let at = args.at.unwrap_or_else(|| SystemClock::shared().wall());
     let decided = decide(&setup, &request, &limits, args.all_providers, at)?;
@@ -60,15 +63,22 @@ pub fn run(args: &RouteArgs, environment: &Environment, output: &mut Output) -> 
         output.json(&Decision::of(decided.as_ref(), &setup.snapshot))?;
     } else {
         output.line(told(decided.as_ref(), &request, &setup.snapshot))?;
+        if decided.is_err() && !args.all_providers && setup.refusal().is_some() {
+            output.note("\nNo provider has its key here. --all-providers decides as if every one had.")?;
+        }
         let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");
         output.note(format!("\nTable {}, prices of {at}. Nothing was sent.", setup.snapshot.version))?;
     }
     Ok(if decided.is_ok() { Exit::Success } else { Exit::NoneAdequate })
 }
 
+fn from_stdin(path: Option<&Path>) -> bool {
+    path.is_none_or(|path| path == Path::new("-"))
+}
+
 /// Reads a request as the gateway would: no larger, no laxer.
 fn read(path: Option<&Path>, max_bytes: usize) -> anyhow::Result<Request> {
-    let path = path.filter(|path| *path != Path::new("-"));
+    let path = path.filter(|path| !from_stdin(Some(path)));
     let name = path.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
     let source: Box<dyn Read> = match path {
         Some(path) => Box::new(std::fs::File::open(path).with_context(|| format!("cannot read {name}"))?),
@@ -132,11 +142,16 @@ fn decide(
     Ok(plan(&facts))
 }
 
+/// What the table's short words mean.
+const LEGEND: &str = "\
+     ask: the order of attempts, - is not in the plan; expected, at most: US dollars;
+     input, output: tokens; quality: 0 to 100, ? is not known and counts as economy";
+
 fn told(decided: Result<&Plan, &PlanError>, request: &Request, snapshot: &Snapshot) -> String {
     let decision = Decision::of(decided, snapshot);
     let chosen = decision.chosen.as_ref().map_or("nothing", |chosen| &chosen.backend);
     let mut parts = vec![format!("{} -> {chosen}\n{}", request.model, decision.reason)];
-    parts.extend(decided.ok().map(|plan| candidates(plan, snapshot).to_string()));
+    parts.extend(decided.ok().map(|plan| format!("{}\n{LEGEND}", candidates(plan, snapshot))));
     if !decision.rejected.is_empty() {
         let mut left_out = Table::new([Align::Left, Align::Left]);
         decision.rejected.iter().for_each(|refusal| left_out.row([format!("  {}", refusal.backend), refusal.why.clone()]));
@@ -204,6 +219,24 @@ mod tests {
         assert!(out.starts_with("auto -> far/m\n"), "{out}");
         assert!(out.contains(" 1.  far/m") && out.contains("Left out:\n  near/m"), "{out}");
         assert!(err.ends_with("Nothing was sent.\n"), "{err}");
+    }
+
+    #[test]
+    fn without_any_key_one_is_told_how_to_decide_all_the_same() {
+        let shown = |variables: &[(&str, &str)], all_providers: bool| {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("request.json");
+            std::fs::write(&file, HELLO.replace("auto", "near/m")).unwrap();
+            let gateway = args(directory.path(), "", TABLE);
+            let args = RouteArgs { request: Some(file), gateway, key: None, all_providers, at: None, json: false };
+            captured(|output| run(&args, &environment(variables), output)).2
+        };
+        assert!(shown(&[], false).contains("--all-providers decides"));
+        assert!(
+            !shown(&[("FAR_KEY", "k")], false).contains("--all-providers decides"),
+            "one has its key, and it is not asked for"
+        );
+        assert!(!shown(&[], true).contains("--all-providers decides"));
     }
 
     #[test]

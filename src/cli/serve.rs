@@ -50,7 +50,7 @@ pub fn run(args: &ServeArgs, environment: &Environment, output: &mut Output) -> 
 async fn serve(args: &ServeArgs, setup: Setup, output: &mut Output) -> anyhow::Result<Exit> {
     let mut stop = StopSignals::listen()?;
     let summary = summary(&setup);
-    let Setup { config, snapshot, provider_keys } = setup;
+    let Setup { config, snapshot, provider_keys, .. } = setup;
     let grace = config.server.drain;
     let gateway = Gateway::start(config, snapshot, &provider_keys, SystemClock::shared()).await?;
     let ready =
@@ -81,7 +81,10 @@ async fn serve(args: &ServeArgs, setup: Setup, output: &mut Output) -> anyhow::R
     stop.told().await;
     tracing::info!(grace_seconds = grace.as_secs(), "draining: open answers may finish");
     tokio::select! {
-        closed = gateway.stop() => closed?,
+        closed = gateway.stop() => {
+            closed?;
+            tracing::info!("stopped: the books are closed");
+        }
         () = stop.told() => tracing::warn!("told to stop twice: open answers are cut; what they used is booked at the next start"),
     }
     Ok(Exit::Success)
@@ -91,7 +94,9 @@ async fn serve(args: &ServeArgs, setup: Setup, output: &mut Output) -> anyhow::R
 fn summary(setup: &Setup) -> String {
     let providers = setup.snapshot.providers();
     let (on, off): (Vec<_>, Vec<_>) = providers.iter().partition(|provider| setup.standing(provider).is_on());
-    let mut text = format!("table       {}\n", setup.snapshot.version);
+    let file = setup.config_file.as_ref().map(|path| path.display().to_string());
+    let mut text = format!("config      {}\n", setup::shown_config(file.as_deref()));
+    let _ = writeln!(text, "table       {}", setup.snapshot.version);
     let names = |list: &[&crate::catalog::Provider]| list.iter().map(|p| p.id.as_str()).collect::<Vec<_>>().join(", ");
     let _ = writeln!(text, "on          {}: {}", counted(on.len(), "provider"), names(&on));
     for provider in off {

@@ -177,7 +177,8 @@ impl Breaker {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, epoch: u64, failure: Option<Failure>, retry_after: Option<Duration>) {
+    /// Returns the cooling, where this closed breaker opens by it.
+    fn record(&self, epoch: u64, failure: Option<Failure>, retry_after: Option<Duration>) -> Option<Duration> {
         let now = self.clock.monotonic();
         let mut state = self.lock();
         let current = state.epoch == epoch;
@@ -186,9 +187,11 @@ impl Breaker {
             (Phase::Closed(mut record), _) if current => {
                 record.add(now, settings.window / 2, failure.is_some());
                 state.phase = Phase::Closed(record);
-                if let Some(cooling) = failure.and_then(|failure| record.verdict(failure, retry_after, settings)) {
+                let verdict = failure.and_then(|failure| record.verdict(failure, retry_after, settings));
+                if let Some(cooling) = verdict {
                     state.open(now, cooling);
                 }
+                return verdict;
             }
             (Phase::Probing, None) if current => state.close(now),
             (Phase::Probing, Some(failure)) if current => {
@@ -203,6 +206,7 @@ impl Breaker {
             }
             (Phase::Closed(_) | Phase::Open { .. } | Phase::Probing, _) => {}
         }
+        None
     }
 
     /// A probe that learned nothing makes room for the next one.
@@ -315,11 +319,12 @@ impl Permit {
         self.breaker.record(self.epoch, None, None);
     }
 
-    /// The attempt failed; `retry_after` is how long the provider asked to stay away.
-    pub fn failed(mut self, failure: Failure, retry_after: Option<Duration>) {
+    /// The attempt failed; `retry_after` is how long the provider asked to stay away. Returns for how long the backend is
+    /// left alone now, where it was not left alone before.
+    pub fn failed(mut self, failure: Failure, retry_after: Option<Duration>) -> Option<Duration> {
         self.decided = true;
         let blamed = Some(failure).filter(|failure| failure.blames_backend());
-        self.breaker.record(self.epoch, blamed, retry_after);
+        self.breaker.record(self.epoch, blamed, retry_after)
     }
 }
 

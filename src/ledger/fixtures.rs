@@ -1,4 +1,4 @@
-//! Values and disks for the tests of this folder.
+//! Values and disks for the tests of this folder, and values for those of its callers.
 
 use std::io;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) fn terms() -> Terms {
     Terms::new(tariff, ExchangeRate::parse(Currency::Cny, "7.1").unwrap(), "2026-11-20").unwrap()
 }
 
-pub(super) fn request_opened(number: u64) -> RequestOpened {
+pub(crate) fn request_opened(number: u64) -> RequestOpened {
     let dear = Tariff { input: TokenPrice::from_pico(5_000_000), ..Tariff::free(Currency::Usd) };
     RequestOpened {
         id: request_id(number),
@@ -49,7 +49,7 @@ pub(super) fn request_opened(number: u64) -> RequestOpened {
     }
 }
 
-pub(super) fn attempt_opened() -> AttemptOpened {
+pub(crate) fn attempt_opened() -> AttemptOpened {
     AttemptOpened {
         backend: BackendId::new("acme", "fast"),
         provider: "acme".into(),
@@ -69,7 +69,7 @@ pub(super) fn usage(input: u64, output: u64) -> Usage {
     Usage::fresh(Tokens::new(input), Tokens::new(output))
 }
 
-pub(super) fn attempt_end(input: u64, output: u64) -> AttemptEnd {
+pub(crate) fn attempt_end(input: u64, output: u64) -> AttemptEnd {
     AttemptEnd {
         ending: Ending::Complete,
         usage: usage(input, output),

@@ -320,3 +320,56 @@ fn outcome_of(ending: Ending) -> Outcome {
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::ledger::fixtures::{attempt_end, attempt_opened, request_opened};
+    use crate::ledger::{Ledger, Settings};
+    use crate::meter::Tokenizer;
+    use crate::policy::{Budget, BudgetWindow, Places};
+    use crate::tasks::Tasks;
+    use crate::telemetry::Metrics;
+
+    fn desk() -> Arc<Desk> {
+        Arc::new(Desk {
+            tokenizer: Tokenizer::new(),
+            metrics: Arc::new(Metrics::new([]).unwrap()),
+            tasks: Tasks::on_this_runtime(),
+            clock: SystemClock::shared(),
+            prompt_text: |_| String::new(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_while_its_end_is_written_has_spent_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (desk, now) = (desk(), SystemClock::shared().wall());
+        let (ledger, _) = Ledger::open(Settings::new(folder.path()), Arc::clone(&desk.clock)).unwrap();
+        let budget = Budget::new(Usd::from_pico(1_000_000_000_000), BudgetWindow::Total, Usd::ZERO, now);
+        for leaves_before_its_end in [false, true] {
+            let (spent, _) = budget.standing();
+            let tab = Arc::new(ledger.begin(request_opened(u64::from(leaves_before_its_end))).unwrap());
+            let page = tab.attempt(attempt_opened());
+            let opening = AccountOpening {
+                key: KeyName::new("team"),
+                arrived: Duration::ZERO,
+                tab: Arc::clone(&tab),
+                hold: budget.hold(Usd::from_pico(1_000_000_000), now).unwrap(),
+                place: Places::new(1).take().unwrap(),
+                baseline: None,
+            };
+            let account = Account::open(Arc::clone(&desk), opening);
+            page.settle(attempt_end(10, 20));
+            if leaves_before_its_end {
+                drop(account);
+            } else {
+                let mut closing = Box::pin(account.close(Outcome::Answered, 200, None));
+                let _ = futures_util::poll!(&mut closing);
+            }
+            assert!(tab.spent() > Usd::ZERO);
+            assert_eq!(budget.standing(), (spent + tab.spent(), Usd::ZERO));
+        }
+    }
+}

@@ -33,8 +33,10 @@ pub struct ConnectionLimits {
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {reason}; choose another address, or stop what uses it")]
+#[error("cannot listen on {address} ({setting}): {reason}; choose another address, or stop what uses it")]
 pub struct BindError {
+    /// The path of the setting that names the address.
+    pub setting: &'static str,
     pub address: SocketAddr,
     pub reason: std::io::Error,
 }
@@ -52,8 +54,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub async fn bind(address: SocketAddr, limits: ConnectionLimits) -> Result<Self, BindError> {
-        let socket = TcpListener::bind(address).await.map_err(|reason| BindError { address, reason })?;
+    /// Takes the address, which the setting of this path names.
+    pub async fn bind(setting: &'static str, address: SocketAddr, limits: ConnectionLimits) -> Result<Self, BindError> {
+        let socket = TcpListener::bind(address).await.map_err(|reason| BindError { setting, address, reason })?;
         Ok(Self { socket, limits })
     }
 

@@ -51,7 +51,7 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error("the address of a listener cannot be read: {0}")]
     Address(std::io::Error),
-    #[error(transparent)]
+    #[error("the books cannot be opened (books.directory, --data-dir)")]
     Books(#[from] LedgerError),
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
@@ -82,8 +82,8 @@ impl Gateway {
             head_bytes: config.server.max_header_bytes,
             head_wait: config.server.header_timeout,
         };
-        let api = Listener::bind(config.server.listen, limits).await?;
-        let operations = Listener::bind(config.server.operations_listen, limits).await?;
+        let api = Listener::bind("server.listen", config.server.listen, limits).await?;
+        let operations = Listener::bind("server.operations_listen", config.server.operations_listen, limits).await?;
         let (api_address, operations_address) =
             (api.address().map_err(StartError::Address)?, operations.address().map_err(StartError::Address)?);
         let tasks = Tasks::on_this_runtime();

@@ -81,6 +81,14 @@ pub fn api(front: Arc<Front>) -> Router {
         .with_state(front)
 }
 
+/// What the API listener answers to a path it does not have, after the path.
+const BASE_URL_HINT: &str =
+    "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models and POST /v1/route";
+/// The same for the operations listener.
+const OPERATIONS_HINT: &str = "here are /metrics, /healthz and /readyz; the API is on the other listener";
+/// What the API listener answers to those who look for metrics.
+const METRICS_HINT: &str = "metrics are on the operations listener (server.operations_listen)";
+
 /// The operations listener's paths.
 pub fn operations(front: Arc<Front>) -> Router {
     Router::new()
@@ -88,7 +96,7 @@ pub fn operations(front: Arc<Front>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
+        .fallback(not_found_for_operators)
         .with_state(front)
 }
 
@@ -98,7 +106,7 @@ async fn chat(State(front): Shared, request: Request<Body>) -> Response {
         Ok(call) => call,
         Err(refusal) => return marks.refuse(&refusal),
     };
-    marks.trailers = call.headers.get(TE).is_some_and(|te| te.as_bytes() == b"trailers");
+    marks.trailers = takes_trailers(&call.headers);
     match front.pipeline.answer(call).await {
         Ok(Reply::Whole { receipt, body }) => marks.whole(&receipt, body),
         Ok(Reply::Stream { receipt, pump }) => marks.stream(&receipt, *pump),
@@ -167,7 +175,6 @@ async fn metrics(State(front): Shared) -> Response {
 }
 
 async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
-    let marks = Marks::of(&front, Route::of(request.uri().path()), request.headers());
     let path = request.uri().path();
     let error =
         if NOT_SERVED.iter().any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/'))) {
@@ -176,9 +183,21 @@ async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
             );
             ClientError::new(501, ErrorKind::InvalidRequest, "not_implemented", message)
         } else {
-            let message = format!("no such path: {path}; an SDK's base_url must end in /v1");
-            ClientError::new(404, ErrorKind::InvalidRequest, "path_not_found", message)
+            no_such_path(path, if path == "/metrics" { METRICS_HINT } else { BASE_URL_HINT })
         };
+    refuse_path(&front, &request, error)
+}
+
+async fn not_found_for_operators(State(front): Shared, request: Request<Body>) -> Response {
+    refuse_path(&front, &request, no_such_path(request.uri().path(), OPERATIONS_HINT))
+}
+
+fn no_such_path(path: &str, hint: &str) -> ClientError {
+    ClientError::new(404, ErrorKind::InvalidRequest, "path_not_found", format!("no such path: {path}; {hint}"))
+}
+
+fn refuse_path(front: &Front, request: &Request<Body>, error: ClientError) -> Response {
+    let marks = Marks::of(front, Route::of(request.uri().path()), request.headers());
     marks.refuse(&Refusal::of(error).because(Rejection::UnknownPath))
 }
 
@@ -235,6 +254,12 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
 fn too_large(limit: usize) -> Refusal {
     let message = format!("the body is larger than {limit} bytes (server.max_body_bytes)");
     Refusal::of(ClientError::new(413, ErrorKind::InvalidRequest, "request_too_large", message)).because(Rejection::TooLarge)
+}
+
+/// `TE` is a list, and may come in several lines.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let listed = headers.get_all(TE).iter().filter_map(|te| te.to_str().ok()).flat_map(|te| te.split(','));
+    listed.map(str::trim).any(|coding| coding.eq_ignore_ascii_case("trailers"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

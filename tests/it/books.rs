@@ -63,7 +63,7 @@ async fn every_row_says_what_it_was_priced_by_and_costs_exactly_that() {
     }
     assert!(table.starts_with("sandbox-1"), "{table}");
     assert!(attempts[1].cache_read > 0 && attempts[1].cost < attempts[0].cost, "{attempts:#?}");
-    assert_eq!(BTreeSet::from_iter(attempts.iter().map(|row| row.currency.as_str())).len(), 2);
+    assert_eq!(attempts.iter().map(|row| row.currency.as_str()).collect::<BTreeSet<_>>().len(), 2);
     check_ids(&requests, &answers);
     let (told, booked) = (cost_of(&metrics), requests.iter().map(|row| row.cost).sum::<i64>());
     assert_eq!(format!("{told:.12}"), format!("0.{booked:012}"), "the metric is the sum of the rows");

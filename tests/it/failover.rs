@@ -131,7 +131,7 @@ async fn when_nobody_answers_the_status_says_why_and_names_each_attempt() {
     let down = || status(500, &[], &chat::error("it is down"));
     let later = || status(429, &[("retry-after", "7")], &chat::error("later"));
     let stall = || vec![Step::Stall];
-    let cases: [(u16, &str, [Script; 2], [&str; 2], &str); 4] = [
+    let cases = [
         (502, "upstream_error", [whole("{"), down()], ["malformed", "overloaded"], ""),
         (503, "upstream_unavailable", [later(), down()], ["rate_limited", "overloaded"], "7"),
         (504, "upstream_timeout", [stall(), stall()], ["timeout", "timeout"], ""),

@@ -27,6 +27,9 @@ async fn every_name_that_can_be_asked_for_is_listed_and_answers() {
     for (id, model) in ids.iter().zip(&listed) {
         let item = gateway.ask(&Call::get(&format!("/v1/models/{id}"))).await;
         assert_eq!((item.status, &item.json()), (200, model), "{id}");
+        // Some SDKs escape the slash.
+        let escaped = gateway.ask(&Call::get(&format!("/v1/models/{}", id.replace('/', "%2F")))).await;
+        assert_eq!((escaped.status, &escaped.json()), (200, model), "{id}");
         assert_eq!((&model["object"], model["created"].is_i64(), model["owned_by"].is_string()), (&json!("model"), true, true));
         assert_eq!(gateway.chat(&chat::ask(id)).await.status, 200, "{id}");
     }

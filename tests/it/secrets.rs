@@ -152,3 +152,18 @@ async fn what_was_said_reaches_no_log() {
         assert!(!log.contains(said), "{said}: {log}");
     }
 }
+
+#[tokio::test]
+async fn a_word_that_a_local_server_takes_for_a_key_may_stand_in_answers() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).with_key("east")]);
+    for ask in [chat::ask("auto"), chat::ask_stream("auto")] {
+        east.next(if ask.contains("stream") {
+            stream(&[chat::text("Go east."), chat::finish(), chat::DONE.to_owned()])
+        } else {
+            whole(&chat::answer("Go east.", 9, 4))
+        });
+        let answer = gateway.chat(&ask).await;
+        assert!(answer.status == 200 && answer.text().contains("Go east."), "{}", answer.text());
+    }
+}

@@ -219,6 +219,9 @@ async fn the_cost_of_a_stream_is_told_in_a_trailer_to_whoever_takes_trailers() {
     assert_eq!(told.header("trailer"), "x-tokenbroker-cost-usd");
     assert_eq!(told.trailer("x-tokenbroker-cost-usd"), gateway.row_of(&told).await.cost.to_exact());
 
+    let among_others = gateway.ask(&Call::chat(chat::ask_stream("auto")).header("te", "gzip;q=0.5, Trailers")).await;
+    assert_eq!(among_others.trailer("x-tokenbroker-cost-usd"), "0.000017");
+
     let untold = gateway.chat(&chat::ask_stream("auto")).await;
     assert!(untold.trailers.is_empty() && untold.header("x-tokenbroker-cost-usd").is_empty());
 }

@@ -29,11 +29,11 @@ async fn a_wish_decides_who_answers_whether_it_stands_in_the_body_or_in_a_header
     ];
     assert_eq!(gateway.chat(&chat::ask("auto")).await.header("x-tokenbroker-backend"), "east/jade-v3");
     for (body, header, value) in wishes {
-        let wished = gateway.chat(&with_wishes("auto", body)).await;
-        assert_eq!((wished.status, wished.header("x-tokenbroker-backend")), (200, "west/jade-v3"), "{body}");
+        let answer = gateway.chat(&with_wishes("auto", body)).await;
+        assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-v3"), "{body}");
         let call = Call::chat(chat::ask("auto")).header(&format!("x-tokenbroker-{header}"), value);
-        let wished = gateway.ask(&call).await;
-        assert_eq!((wished.status, wished.header("x-tokenbroker-backend")), (200, "west/jade-v3"), "{header}");
+        let answer = gateway.ask(&call).await;
+        assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-v3"), "{header}");
     }
     for model in ["auto:premium", "west/jade-v3"] {
         assert_eq!(gateway.chat(&chat::ask(model)).await.header("x-tokenbroker-backend"), "west/jade-v3", "{model}");

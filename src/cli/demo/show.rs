@@ -132,19 +132,21 @@ impl Painter {
         vec![
             String::new(),
             heading("    Try it with curl"),
-            format!("    curl -s {api}/v1/chat/completions \\"),
-            "      -H 'content-type: application/json' \\".into(),
-            r#"      -d '{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'"#.into(),
+            String::new(),
+            // At the margin, for Python minds where a line begins and a terminal copies what it shows.
+            format!("curl -s {api}/v1/chat/completions \\"),
+            "  -H 'content-type: application/json' \\".into(),
+            r#"  -d '{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'"#.into(),
             String::new(),
             heading("    or with Python (pip install openai)"),
-            "    from openai import OpenAI".into(),
             String::new(),
-            format!("    client = OpenAI(base_url=\"{api}/v1\", api_key=\"demo\")"),
-            "    answer = client.chat.completions.create(".into(),
-            "        model=\"auto\",".into(),
-            "        messages=[{\"role\": \"user\", \"content\": \"Hello\"}],".into(),
-            "    )".into(),
-            "    print(answer.choices[0].message.content)".into(),
+            "from openai import OpenAI".into(),
+            format!("client = OpenAI(base_url=\"{api}/v1\", api_key=\"demo\")"),
+            "answer = client.chat.completions.create(".into(),
+            "    model=\"auto\",".into(),
+            "    messages=[{\"role\": \"user\", \"content\": \"Hello\"}],".into(),
+            ")".into(),
+            "print(answer.choices[0].message.content)".into(),
             String::new(),
             format!("    metrics    {operations}/metrics"),
             format!("    {LABEL}  {control}/served"),
@@ -320,6 +322,14 @@ mod tests {
             assert!(width(line) <= COLUMNS, "{} columns: {line}", width(line));
         }
         assert!(lines[0].ends_with(LABEL));
+    }
+
+    #[test]
+    fn what_is_to_be_copied_begins_at_the_margin() {
+        let lines = Painter { colour: false }.invitation("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3");
+        for code in ["curl -s ", "from openai", "client = ", "answer = ", "print("] {
+            assert!(lines.iter().any(|line| line.starts_with(code)), "{code} in {lines:#?}");
+        }
     }
 
     #[test]

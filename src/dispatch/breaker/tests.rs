@@ -217,8 +217,8 @@ proptest! {
             let cooling = breaker.cooling_at(clock.monotonic());
             match (step, out.pop()) {
                 (0, Some(permit)) => permit.succeeded(),
-                (1, Some(permit)) => permit.failed(OVERLOADED, None),
-                (2, Some(permit)) => permit.failed(OVERLOADED, Some(seconds(wait))),
+                (1, Some(permit)) => drop(permit.failed(OVERLOADED, None)),
+                (2, Some(permit)) => drop(permit.failed(OVERLOADED, Some(seconds(wait)))),
                 (3, Some(permit)) => drop(permit),
                 (_, last) => {
                     out.extend(last);

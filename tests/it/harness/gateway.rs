@@ -56,8 +56,8 @@ impl Setup {
     /// A gateway key of this name; from now on clients need one. Its limits are settings of `keys.NAME`.
     pub(crate) fn key(self, name: &str, secret: &str) -> Self {
         let hash = tokenbroker::policy::keys::hash(secret.as_bytes());
-        let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.set(&format!("keys.{name}.sha256"), &digits)
+        let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16));
+        self.set(&format!("keys.{name}.sha256"), &digits.collect::<String>())
     }
 
     /// A variable of the process.

@@ -59,7 +59,7 @@ pub(crate) fn whole(body: &str) -> Script {
 
 /// Answers with any status, further headers and a JSON body.
 pub(crate) fn status(code: u16, headers: &[(&str, &str)], body: &str) -> Script {
-    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let more: String = headers.iter().flat_map(|(name, value)| [*name, ": ", *value, "\r\n"]).collect();
     let length = body.len();
     raw(&format!("HTTP/1.1 {code} Said\r\ncontent-type: application/json\r\n{more}content-length: {length}\r\n\r\n{body}"))
 }

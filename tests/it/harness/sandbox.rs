@@ -68,7 +68,7 @@ impl Sandbox {
         std::fs::write(&file, table).unwrap();
         let setup = Setup::of([]).set("providers_file.path", &file.to_string_lossy());
         let keys = table.lines().filter_map(|line| line.strip_prefix("api_key_env = "));
-        keys.fold(setup, |setup, variable| setup.variable(variable.trim_matches('"'), "pretend"))
+        keys.fold(setup, |setup, variable| setup.variable(variable.trim_matches('"'), "sk-sandbox-4c1f7e90"))
     }
 
     /// Everything served, once nothing is being served any more.

@@ -16,8 +16,8 @@ impl Seeded {
     }
 
     pub(crate) fn pick<'a>(&mut self, list: &[&'a str]) -> &'a str {
-        let last = u64::try_from(list.len() - 1).unwrap();
-        list[usize::try_from(self.between(0, last)).unwrap()]
+        let most = u64::try_from(list.len() - 1).unwrap();
+        list[usize::try_from(self.between(0, most)).unwrap()]
     }
 
     /// A prompt in English, Chinese or code, from a line to some pages.

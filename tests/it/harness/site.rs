@@ -66,7 +66,7 @@ impl Site {
 
     /// Dollars per million tokens that are read from its cache.
     pub(crate) fn cached(mut self, price: &str) -> Self {
-        self.prices.0 += &format!("\ncache_read = {price}");
+        self.prices.0.extend(["\ncache_read = ", price]);
         self
     }
 
