@@ -6,7 +6,7 @@ pub mod appraise;
 mod pages;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -92,6 +92,8 @@ pub struct PipelineSettings {
     pub baseline: Option<String>,
     /// Output bound of a key with a budget that names none: a hold must not be the model's whole capacity.
     pub budgeted_output: Tokens,
+    /// How long one client request may take, all attempts and the whole stream included.
+    pub total: Duration,
     /// Writes the error event of a stream that broke off.
     pub end_event: EndEvent,
     /// The status that a client gets for a run without an answer.
@@ -134,8 +136,8 @@ impl Pipeline {
         let key = admitted.admission.key.clone();
         let opening = AccountOpening { key, arrived: call.arrived, tab: Arc::clone(&tab), hold, place, baseline: comparison };
         let account = Account::open(Arc::clone(&self.desk), opening);
-        match self.dispatch(&call, &admitted, &plan, &tab).await {
-            Ok(answered) => self.relay(answered, account, &tab, &plan, &admitted).await,
+        match self.dispatch(&call, &admitted, &plan, &tab, &account).await {
+            Ok(answered) => self.relay(answered, account, &tab, &plan, &admitted, self.ends(&call)).await,
             Err(failure) => {
                 account.close(Outcome::Failed, (self.settings.failure_status)(&failure), None).await?;
                 Err(GatewayError::Failed(failure))
@@ -217,6 +219,11 @@ impl Pipeline {
         }
     }
 
+    /// When a request must be over, on the monotonic clock.
+    fn ends(&self, call: &InboundCall) -> Duration {
+        call.arrived.saturating_add(self.settings.total)
+    }
+
     fn opening_entry(&self, call: &InboundCall, admitted: &Admitted, plan: &Plan) -> (RequestOpened, Option<Comparison>) {
         let Admitted { admission, request, market, .. } = admitted;
         let quote = plan.chosen().map(|chosen| chosen.quote);
@@ -255,14 +262,26 @@ impl Pipeline {
         admitted: &Admitted,
         plan: &Plan,
         tab: &Tab,
+        account: &Account,
     ) -> Result<Answered<OpenAttempt>, RunFailure> {
         let Admitted { admission, request, market, .. } = admitted;
+        let book = Pages {
+            tab,
+            fx: &market.snapshot.fx,
+            at: plan.at,
+            metrics: &self.desk.metrics,
+            choices: request.choices,
+            account,
+            most: plan.needs.max_cost,
+            committed: Mutex::default(),
+        };
         let journey = Journey {
             market,
             request,
-            book: &Pages { tab, fx: &market.snapshot.fx, at: plan.at, metrics: &self.desk.metrics, choices: request.choices },
+            book: &book,
             trace: &passing(&call.headers),
-            deadline: request.wishes.deadline_ms.map(Duration::from_millis),
+            ends: self.ends(call),
+            deadline: request.wishes.deadline_ms.map(|wait| call.arrived.saturating_add(Duration::from_millis(wait))),
             bounded: admission.budget.is_some() || admission.limits.bounds_money() || request.wishes.max_cost.is_some(),
         };
         let ran = self.dispatcher.run(&plan.root, &journey).await;
@@ -283,6 +302,7 @@ impl Pipeline {
         tab: &Tab,
         plan: &Plan,
         admitted: &Admitted,
+        ends: Duration,
     ) -> Result<Reply, GatewayError> {
         let Admitted { admission, request, market, .. } = admitted;
         let quote = answered.planned.quote;
@@ -318,7 +338,8 @@ impl Pipeline {
                 let index = answered.planned.backend;
                 let quotes_key =
                     Box::new(move |bytes: &[u8]| market.offer(index).is_some_and(|offer| offer.endpoint.quotes_key(bytes)));
-                let pump = Pump::new(stream, settlement, request.wants_usage_frame, self.settings.end_event, quotes_key);
+                let left = ends.saturating_sub(self.clock.monotonic());
+                let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, self.settings.end_event, quotes_key);
                 Ok(Reply::Stream { receipt, pump: Box::new(pump) })
             }
         }

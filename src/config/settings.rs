@@ -163,7 +163,8 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// The longest silence within a stream.
     pub stream_idle: Duration,
-    /// The whole of one client request, all attempts included.
+    /// The whole of one client request, all attempts and the whole stream included. An attempt with others behind it gets
+    /// half of what is left, so that one that hangs leaves them some.
     pub total: Duration,
 }
 

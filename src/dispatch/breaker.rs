@@ -3,7 +3,7 @@
 //! Without it every request to a dead provider waits for its own failure first, and every failure costs a retry of the
 //! shared budget. It opens on a run of failures (a provider that is down), on a high share of failures over half a minute
 //! (one that is half down), at once when the failure says that the next request must fail too (a wrong key, an empty
-//! account, a model that is not there), and at once when the provider names a time to stay away: `Retry-After` is obeyed
+//! account, a model that is not there) and nobody was served within that half minute, and at once when the provider names a time to stay away: `Retry-After` is obeyed
 //! to the end. After the cooling one request goes through as a probe; what it learns decides for all. Each failed probe in
 //! a row doubles the cooling, so that a long outage is not hammered.
 //!
@@ -273,12 +273,20 @@ impl Record {
     fn verdict(&self, failure: Failure, retry_after: Option<Duration>, settings: &BreakerSettings) -> Option<Duration> {
         let asked = retry_after.map(|wait| wait.min(settings.longest_retry_after)).filter(|wait| !wait.is_zero());
         let trips = self.failures_in_a_row >= settings.failures_in_a_row || self.share_is_too_high(settings);
-        let own = match (failure.will_last(), trips) {
+        // Whoever has just served somebody is not closed to everybody: then it may be this one request, and one client's
+        // request must not take a backend away from the others.
+        let lasts = failure.will_last() && !self.has_served();
+        let own = match (lasts, trips) {
             (true, _) => Some(settings.longest_cooling),
             (false, true) => Some(settings.cooling),
             (false, false) => None,
         };
         own.max(asked)
+    }
+
+    /// Whether an attempt within the window succeeded.
+    fn has_served(&self) -> bool {
+        [self.this_half, self.last_half].iter().any(|half| half.attempts > half.failed)
     }
 
     fn share_is_too_high(&self, settings: &BreakerSettings) -> bool {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use super::desk::Desk;
 use crate::catalog::TokenizerFamily;
@@ -15,8 +16,8 @@ use crate::dispatch::{BackendAttempt, Failure};
 use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace, RequestEnd, SettledAttempt, Tab, Terms};
 use crate::meter::RunningCount;
 use crate::meter::tokenizer::{BUDGET_BYTES, Count};
-use crate::meter::usage::metered;
-use crate::policy::{Hold, Place};
+use crate::meter::usage::{Metered, metered};
+use crate::policy::{Hold, OverBudget, Place};
 use crate::telemetry::{OpenRequest, Route, Settled};
 use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
 
@@ -68,6 +69,11 @@ impl Account {
         desk.metrics.overhead(overhead);
         let counted = desk.metrics.open_request();
         Self { desk, key, arrived, overhead, baseline, open: Some(Standing { tab, hold, place, counted }) }
+    }
+
+    /// Makes sure that this much is held for the request, or says why not.
+    pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), OverBudget> {
+        self.open.as_ref().map_or(Ok(()), |standing| standing.hold.cover(wanted, now))
     }
 
     /// Closes the page, settles the hold and tells the metrics; returns when the books have it. Answers what the whole
@@ -153,12 +159,15 @@ struct OpenAnswer {
     turn: BackendAttempt,
     reported: Option<Usage>,
     served_model: Option<String>,
+    /// What the backend's health learns if the answer is cut.
+    lesson: Option<Failure>,
     basis: AnswerBasis,
 }
 
 impl Settlement {
     pub fn new(page: OpenAttempt, account: Account, running: RunningCount, turn: BackendAttempt, basis: AnswerBasis) -> Self {
-        Self { open: Some(OpenAnswer { page, account, running, turn, reported: None, served_model: None, basis }) }
+        let lesson = Some(Failure::Cut);
+        Self { open: Some(OpenAnswer { page, account, running, turn, reported: None, served_model: None, lesson, basis }) }
     }
 
     /// Takes the next piece of the answer's text.
@@ -182,14 +191,18 @@ impl Settlement {
         }
     }
 
+    /// Says what the backend's health learns if the answer now ends cut; nothing where the backend is not to blame.
+    pub fn cut_teaches(&mut self, lesson: Option<Failure>) {
+        if let Some(open) = &mut self.open {
+            open.lesson = lesson;
+        }
+    }
+
     /// Checkpoints the running count, where it is time to; waits where the journal has fallen too far behind.
     pub async fn checkpoint(&mut self) -> Result<(), LedgerError> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let counted = || Usage::fresh(open.basis.input_estimate, open.running.expected(open.basis.family));
-        let (usage, provenance) = match open.reported {
-            Some(usage) => (usage, Provenance::Reported),
-            None => (counted(), Provenance::Estimated),
-        };
+        let usage = seen(open.reported, open.basis.input_estimate, open.running.expected(open.basis.family));
+        let provenance = if open.reported.is_some() { Provenance::Reported } else { Provenance::Estimated };
         match open.page.progress(usage, provenance) {
             Pace::Go => Ok(()),
             Pace::Wait => open.page.caught_up().await,
@@ -220,12 +233,18 @@ impl Drop for Settlement {
 impl OpenAnswer {
     async fn end(self, ending: Ending) -> Result<Usd, LedgerError> {
         // The page after the account, so that it goes first should this be dropped midway: the account closes what ended.
-        let Self { account, page, running, turn, reported, served_model, basis } = self;
-        report(turn, ending);
+        let Self { account, mut page, running, turn, reported, served_model, lesson, basis } = self;
+        report(turn, ending, lesson);
         let desk = Arc::clone(&account.desk);
+        let so_far = running.expected(basis.family);
+        let whole = |usage: &Usage| usage.output >= so_far || (ending == Ending::Complete && usage.output > Tokens::ZERO);
         let measured = match reported {
-            Some(usage) => metered(Some(usage), estimated(basis.input_estimate), estimated(running.expected(basis.family))),
-            None => count(&desk, running, &basis).await,
+            Some(usage) if whole(&usage) => metered(Some(usage), estimated(basis.input_estimate), estimated(so_far)),
+            _ => {
+                // Should the client leave while it is counted, the page is booked from this.
+                let _ = page.progress(seen(reported, basis.input_estimate, so_far), Provenance::Estimated);
+                count(&desk, running, reported, &basis).await
+            }
         };
         let took = desk.clock.monotonic().saturating_sub(basis.sent);
         desk.metrics.upstream(&basis.backend, took);
@@ -246,10 +265,24 @@ impl OpenAnswer {
     }
 }
 
-/// Counts what was not reported: the answer's text as far as it was kept, and the prompt where it is not too long.
-async fn count(desk: &Desk, running: RunningCount, basis: &AnswerBasis) -> crate::meter::usage::Metered {
+/// What an answer has used so far. A report that came within a stream may be of its beginning only, so the output is never
+/// less than what was counted.
+fn seen(reported: Option<Usage>, input_estimate: Tokens, counted: Tokens) -> Usage {
+    match reported {
+        Some(usage) => Usage { output: usage.output.max(counted), ..usage },
+        None => Usage::fresh(input_estimate, counted),
+    }
+}
+
+/// Counts what was not reported: the answer's text as far as it was kept, and the prompt where nobody told its length and
+/// it is not too long.
+async fn count(desk: &Desk, running: RunningCount, reported: Option<Usage>, basis: &AnswerBasis) -> Metered {
     let (kept, whole) = running.into_parts();
     let output = desk.tokenizer.count_beginning(kept, whole, basis.family).await;
+    if let Some(usage) = reported {
+        let provenance = if output.tokens > usage.output { output.provenance } else { Provenance::Reported };
+        return Metered { usage: seen(reported, basis.input_estimate, output.tokens), provenance };
+    }
     let counted = if basis.prompt.len() <= BUDGET_BYTES {
         let (prompt, prompt_text) = (basis.prompt.clone(), desk.prompt_text);
         desk.tokenizer.count_made(move || prompt_text(&prompt), basis.family).await
@@ -260,12 +293,13 @@ async fn count(desk: &Desk, running: RunningCount, basis: &AnswerBasis) -> crate
 }
 
 /// Tells the backend's health how its answer ended; a client that left teaches nothing about the backend.
-fn report(turn: BackendAttempt, ending: Ending) {
-    match ending {
-        Ending::Complete => turn.succeeded(),
-        Ending::Cut | Ending::Failed => turn.failed(Failure::Cut, None),
-        Ending::TimedOut => turn.failed(Failure::Timeout, None),
-        Ending::Abandoned | Ending::Superseded | Ending::Lost => drop(turn),
+fn report(turn: BackendAttempt, ending: Ending, lesson: Option<Failure>) {
+    match (ending, lesson) {
+        (Ending::Complete, _) => turn.succeeded(),
+        (Ending::Cut | Ending::Failed | Ending::TimedOut, Some(lesson)) => turn.failed(lesson, None),
+        (Ending::Cut | Ending::Failed | Ending::TimedOut, None) | (Ending::Abandoned | Ending::Superseded | Ending::Lost, _) => {
+            drop(turn);
+        }
     }
 }
 

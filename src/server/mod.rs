@@ -183,6 +183,7 @@ fn settings(config: &Config) -> PipelineSettings {
         routing: routing_settings(config),
         baseline: config.routing.baseline.clone(),
         budgeted_output: BUDGETED_OUTPUT,
+        total: config.timeouts.total,
         end_event: status::end_event,
         failure_status: status::failure_status,
     }

@@ -214,10 +214,12 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
     response
 }
 
-/// Reads a request's body within its limits.
+/// Reads the body of a request whose key is known, within its limits.
 async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result<InboundCall, Refusal> {
     let arrived = front.clock.monotonic();
     let (parts, body) = request.into_parts();
+    // Before a byte of the body is read: a stranger's megabytes must not be held for it.
+    front.pipeline.keys.admit(&parts.headers).map_err(|stranger| refusal(&stranger.into()))?;
     if !is_json(&parts.headers) {
         let message = "the body must be JSON: send `content-type: application/json`";
         return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message))

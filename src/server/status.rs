@@ -131,11 +131,12 @@ fn failed(run: &RunFailure) -> Refusal {
     if let (Stopped::Refused, Some(last)) = (run.stopped, run.failures.last()) {
         return refused(last, attempts);
     }
-    let status = status_of(&run.failures);
+    let status = if run.stopped == Stopped::OutOfTime { 504 } else { status_of(&run.failures) };
     let message = match run.failures.last() {
         Some(last) => {
             format!("no provider answered; the last of {} attempts, {}: {}", run.failures.len(), last.backend, last.message)
         }
+        None if run.stopped == Stopped::OutOfTime => "no attempt was made: the request's time was over".to_owned(),
         None => "no attempt was made: retries have used up their share of the traffic".to_owned(),
     };
     let code = match status {
@@ -185,6 +186,7 @@ pub fn end_event(end: &StreamEnd<'_>) -> bytes::Bytes {
             ("upstream_truncated", "the provider closed the stream before the answer was complete".to_owned())
         }
         StreamEnd::Broken(error) => ("upstream_broken", format!("the stream from the provider broke off: {error}")),
+        StreamEnd::OutOfTime => ("timeout", "the request has taken as long as one may (timeouts.total_ms)".to_owned()),
         StreamEnd::Books(error) => ("books_unwritable", format!("the answer cannot be booked, so it ends here: {error}")),
         StreamEnd::Withheld => ("upstream_error", "the provider sent something that cannot be passed on".to_owned()),
     };

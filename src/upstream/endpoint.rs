@@ -7,6 +7,11 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use memchr::memmem::Finder;
 
+/// What stands where a key stood.
+const REMOVED: &str = "[key removed]";
+/// So many first characters of a key are more than its customary prefix.
+const TELLING_PART: usize = 6;
+
 /// A provider's address and the headers of every call to it.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -105,11 +110,15 @@ impl Endpoint {
         self.headers.clone()
     }
 
-    /// Takes our key out of something the provider said.
+    /// Takes our key out of something the provider said, its beginning too where the text was cut within it.
     pub fn scrub(&self, said: &str) -> String {
-        match &self.secret {
-            Some(secret) => said.replace(&secret.text, "[key removed]"),
-            None => said.to_owned(),
+        let Some(Secret { text: secret, .. }) = &self.secret else { return said.to_owned() };
+        let whole = said.replace(secret, REMOVED);
+        let kept = whole.trim_end_matches('…');
+        let cut = (TELLING_PART..secret.len()).rev().find(|n| secret.get(..*n).is_some_and(|part| kept.ends_with(part)));
+        match cut {
+            Some(length) => format!("{}{REMOVED}", &kept[..kept.len() - length]),
+            None => whole,
         }
     }
 
@@ -172,6 +181,15 @@ mod tests {
         check("ftp://api.example.com", false);
         check("https://user:word@api.example.com", false);
         check("https://api example.com", false);
+    }
+
+    #[test]
+    fn a_key_cut_by_the_end_of_a_message_is_scrubbed_too() {
+        let endpoint = Endpoint::new("https://api.example.com/v1", "/x", &[], Some("k3y-91c05be24d68")).unwrap();
+        assert_eq!(endpoint.scrub("no: k3y-91c05b…"), "no: [key removed]");
+        assert_eq!(endpoint.scrub("no: k3y-91c05be24d6"), "no: [key removed]");
+        assert_eq!(endpoint.scrub("k3y-91c05be24d68 and k3y-9…"), "[key removed] and k3y-9…");
+        assert_eq!(Endpoint::new("https://api.example.com/v1", "/x", &[], Some("k")).unwrap().scrub("no"), "no");
     }
 
     #[test]

@@ -73,7 +73,7 @@ fn read_answer(body: &[u8]) -> String {
         Ok(facts) => {
             format!("answer by {:?}{}\ntext {:?}\n", facts.served_model.unwrap_or_default(), usage_line(facts.usage), facts.text)
         }
-        Err(BodyProblem::Provider(error)) => format!("{}\n", error_line(&error)),
+        Err(BodyProblem::Provider { error, .. }) => format!("{}\n", error_line(&error)),
         Err(BodyProblem::Malformed(_)) => "malformed\n".to_owned(),
     }
 }

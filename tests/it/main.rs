@@ -12,6 +12,7 @@ mod errors;
 mod failover;
 mod harness;
 mod kill;
+mod limits;
 mod metrics;
 mod models;
 mod newcomer;

@@ -98,6 +98,24 @@ fn what_is_the_backends_fault_opens_in_time() {
     }
 }
 
+/// A firewall in front of a provider answers 403 to what one client writes; some sites answer 402 to a bound that is too
+/// large, and 404 to an option. None of these may close it to the others.
+#[test]
+fn one_clients_forbidden_request_does_not_close_a_backend_that_serves_others() {
+    for class in [ErrorClass::Auth, ErrorClass::Billing, ErrorClass::NotFound] {
+        let (clock, breaker) = breaker();
+        for _ in 0..12 {
+            breaker.admit().unwrap().succeeded();
+            breaker.admit().unwrap().succeeded();
+            breaker.admit().unwrap().failed(Failure::Told(class), None);
+        }
+        assert_eq!(remaining(&breaker), None, "{class:?}");
+        clock.advance(seconds(60));
+        breaker.admit().unwrap().failed(Failure::Told(class), None);
+        assert_eq!(remaining(&breaker), Some(seconds(60)), "{class:?}: nobody was served lately");
+    }
+}
+
 #[test]
 fn a_time_to_stay_away_is_obeyed_at_once_and_to_the_end() {
     let (clock, breaker) = breaker();
