@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
+use tokio::runtime::Builder;
 
 use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
@@ -43,8 +44,15 @@ pub fn run(args: &ServeArgs, environment: &Environment, output: &mut Output) -> 
         return Ok(Exit::Problems);
     }
     logs::begin(setup.config.log, environment.get(logs::VARIABLE).map(String::as_str))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(serve(args, setup, output))
+    runtime()?.block_on(serve(args, setup, output))
+}
+
+/// As many threads as there are cores; on one core none beside this one, which saves every task the locks and wake-ups
+/// that only other threads need.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let alone = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    let mut builder = if alone { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.enable_all().build().context("cannot start the runtime")
 }
 
 async fn serve(args: &ServeArgs, setup: Setup, output: &mut Output) -> anyhow::Result<Exit> {

@@ -57,9 +57,16 @@ impl<'t> Reading<'t> {
             usage_of_choice: Reported::default(),
             usage_of_vendor: Reported::default(),
         };
-        let mut reader = serde_json::Deserializer::from_slice(json);
-        let outcome = Top(&mut reading).deserialize(&mut reader).and_then(|()| reader.end());
+        // Checking all bytes at once is many times faster than each string by itself, which is what a reader of bytes does.
+        let outcome = match std::str::from_utf8(json) {
+            Ok(text) => reading.walk(serde_json::Deserializer::from_str(text)),
+            Err(_) => reading.walk(serde_json::Deserializer::from_slice(json)),
+        };
         (reading, outcome)
+    }
+
+    fn walk<'j>(&mut self, mut json: serde_json::Deserializer<impl serde_json::de::Read<'j>>) -> Result<(), serde_json::Error> {
+        Top(self).deserialize(&mut json).and_then(|()| json.end())
     }
 
     /// The usage, wherever it stood.
