@@ -15,7 +15,7 @@ use crate::harness::{Answer, Call, Gate, Gateway, Provider, Setup, Site, Step, W
 const KEY: &str = "tb-unwritable";
 
 fn ask() -> Call {
-    Call::chat(chat::ask("auto")).header("authorization", &format!("Bearer {KEY}"))
+    Call::chat(chat::ask("auto")).key(KEY)
 }
 
 /// A stream of which the client has the first word; the provider sends the rest when the gate opens.
@@ -24,7 +24,7 @@ async fn open_stream(gateway: &Gateway, east: &Provider) -> (Answer, Gate) {
     let mut script = provider::stream(&chat::hello());
     script.insert(3, Step::Wait(gate.clone()));
     east.next(script);
-    let call = Call::chat(chat::ask_stream("auto")).header("authorization", &format!("Bearer {KEY}"));
+    let call = Call::chat(chat::ask_stream("auto")).key(KEY);
     let mut answer = gateway.call(&call).await;
     answer.read_past("Hel").await;
     (answer, gate)
