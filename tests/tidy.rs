@@ -19,6 +19,8 @@ use source::{Source, behind, blank, first_names, has_word, is_word, item_end};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const DOCUMENT: &str = "docs/ARCHITECTURE.md";
 const IMPORTS: &str = "## Who may import whom";
+const INVARIANTS: &str = "## Invariants";
+const DEPENDENCIES: &str = "## Dependencies";
 
 /// A crate and the only files or folders of `src` that may name it.
 const CRATES: &[(&str, &[&str])] = &[
@@ -200,11 +202,9 @@ fn sources() -> Vec<Source> {
 
 /// The rows of the document's table: a module, and the names in code marks in the next cell.
 fn allowed(document: &str) -> Allowed {
-    let section = document.split_once(IMPORTS).map_or("", |(_, behind)| behind);
-    let section = section.split_once("\n## ").map_or(section, |(section, _)| section);
-    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
+    let names = |cell: &str| quoted(cell).into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
     let mut rows = Allowed::new();
-    for line in section.lines().filter(|line| line.starts_with("| `")) {
+    for line in section(document, IMPORTS).lines().filter(|line| line.starts_with("| `")) {
         let mut cells = line.trim_matches('|').split('|');
         let (modules, may) = (names(cells.next().unwrap_or_default()), names(cells.next().unwrap_or_default()));
         rows.extend(modules.into_iter().map(|module| (module, may.clone())));
@@ -214,6 +214,24 @@ fn allowed(document: &str) -> Allowed {
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(ROOT).join(path)).expect(path)
+}
+
+/// What stands below a heading of this level, up to the next one.
+fn section<'d>(document: &'d str, heading: &str) -> &'d str {
+    let below = document.split_once(heading).map_or("", |(_, below)| below);
+    below.split_once("\n## ").map_or(below, |(section, _)| section)
+}
+
+/// What stands in code marks.
+fn quoted(text: &str) -> BTreeSet<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// The names of a manifest's dependencies, those of its tests included.
+fn dependencies(manifest: &str) -> BTreeSet<&str> {
+    let tables =
+        manifest.split("\n[").filter(|table| table.starts_with("dependencies]") || table.starts_with("dev-dependencies]"));
+    tables.flat_map(|table| table.lines().skip(1)).filter_map(|line| Some(line.split_once(" = ")?.0)).collect()
 }
 
 fn providers(table: &str) -> Vec<String> {
@@ -236,6 +254,25 @@ fn modules_import_what_the_document_says() {
     let only_tests = sources().into_iter().flat_map(|source| source.test_files).collect::<BTreeSet<_>>();
     let missing: Vec<_> = modules.difference(&described).filter(|module| !only_tests.contains(*module)).collect();
     assert!(missing.is_empty(), "no row in {DOCUMENT}: {missing:?}");
+}
+
+#[test]
+fn the_document_names_the_tests_and_crates_that_there_are() {
+    let document = read(DOCUMENT);
+    let is_source = |name: &&str| Path::new(name).extension().is_some_and(|ending| ending == "rs");
+    let files: Vec<&str> = quoted(section(&document, INVARIANTS)).into_iter().filter(is_source).collect();
+    let is_there = |file: &&str| ["src", "tests/it"].iter().any(|folder| Path::new(ROOT).join(folder).join(file).is_file());
+    let gone: Vec<&str> = files.iter().copied().filter(|file| !is_there(file)).collect();
+    assert!(files.len() > 10 && gone.is_empty(), "{DOCUMENT} names {} files, and these are not there: {gone:?}", files.len());
+
+    let rows = section(&document, DEPENDENCIES)
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .collect::<String>();
+    let manifest = read("Cargo.toml");
+    let (told, used) = (quoted(&rows), dependencies(&manifest));
+    let apart: Vec<&&str> = used.symmetric_difference(&told).collect();
+    assert!(used.len() > 20 && apart.is_empty(), "in {DOCUMENT} or in Cargo.toml alone: {apart:?}");
 }
 
 #[test]
