@@ -64,7 +64,7 @@ pub enum Access {
 pub struct Server {
     /// The API, `/healthz` and `/readyz`. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// `/metrics` and administration, without keys: keep it on loopback or inside a private network.
+    /// `/metrics` and the probes, without keys: keep it on loopback or inside a private network.
     pub operations_listen: SocketAddr,
     /// The largest request body.
     pub max_body_bytes: usize,
