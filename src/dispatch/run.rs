@@ -107,9 +107,6 @@ impl Dispatcher {
         match node {
             Node::Attempt(planned) => {
                 let Some(time) = self.time_for(journey, place) else { return Err(Stopped::OutOfTime) };
-                if *sent && place.race.is_none() && !self.retries.try_spend() {
-                    return Err(Stopped::RetryBudget);
-                }
                 self.attempt(planned, journey, failures, sent, time, place.race).await
             }
             Node::Sequence(nodes) => {
@@ -191,6 +188,10 @@ impl Dispatcher {
                 return Err(Stopped::Exhausted);
             }
         };
+        // Only what is sent is paid for: a backend that is left alone costs no retry.
+        if *sent && race.is_none() && !self.retries.try_spend() {
+            return Err(Stopped::RetryBudget);
+        }
         // What cannot be booked or paid is not sent.
         let Some(page) = journey.book.open(planned, &offer) else { return Err(Stopped::Exhausted) };
         *sent = true;

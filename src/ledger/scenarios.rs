@@ -568,7 +568,10 @@ fn check_attempt(truth: &Truth, booked: &BookedAttempt, records: u64) {
         assert!(output >= seen.min(4_000), "booked {output}, a client saw {seen}");
         assert_eq!(booked.usage.input(), Tokens::new(150));
     }
-    assert!(output <= (made + MARGIN_TOKENS).max(200), "booked {output}, made {made}");
+    assert!(
+        output <= (made + lost_margin(Tokens::new(made), Provenance::Estimated).get()).max(200),
+        "booked {output}, made {made}"
+    );
 }
 
 fn check(truth: &[TrueRequest], folder: &Path, records: u64) {
