@@ -13,11 +13,12 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Where a wrong value stands.
+/// Where a wrong value stands. An option of the command line goes by what is typed for it (`--listen`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     File { file: String, line: usize, column: usize },
     Environment { variable: String },
+    Option { option: String },
 }
 
 impl fmt::Display for Place {
@@ -25,6 +26,7 @@ impl fmt::Display for Place {
         match self {
             Place::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
             Place::Environment { variable } => write!(f, "environment variable {variable}"),
+            Place::Option { option } => write!(f, "option {option}"),
         }
     }
 }

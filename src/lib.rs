@@ -36,3 +36,6 @@ pub mod telemetry;
 pub mod cli;
 pub mod sandbox;
 pub mod server;
+
+#[cfg(test)]
+mod wire_tests;

@@ -2,16 +2,18 @@
 //!
 //! Nothing here knows a vendor, a wire format's inside or an HTTP framework.
 
+pub mod appraise;
 mod pages;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
+use self::appraise::{Appraisal, limits_of};
 use self::pages::Pages;
 use crate::canonical::Request;
 use crate::clock::SharedClock;
@@ -21,12 +23,9 @@ use crate::frontend::models::ListedModel;
 use crate::frontend::openai_chat;
 use crate::ledger::{Baseline, Ending, Ledger, LedgerError, OpenAttempt, Outcome, RequestOpened, Tab, Terms, Unwritable};
 use crate::market::Market;
-use crate::meter::{Estimate, Forecast};
 use crate::policy::{Admission, Full, Hold, KeyRing, LastAnswer, NotAdmitted, OverBudget, Places, Sessions};
 use crate::relay::{Account, AccountOpening, AnswerBasis, Comparison, Desk, EndEvent, Pump, Settlement};
-use crate::route::{
-    self, Decision, Facts, InputEstimate, InputTokens, OutputForecast, Plan, PlanError, Target, UnknownModel, Warm,
-};
+use crate::route::{self, Decision, Facts, Plan, PlanError, Target, UnknownModel, Warm};
 use crate::units::{BackendId, RequestId, Tokens, Usd};
 
 /// Headers that pass through to the provider as they are: a trace must not end at the gateway.
@@ -93,8 +92,12 @@ pub struct PipelineSettings {
     pub baseline: Option<String>,
     /// Output bound of a key with a budget that names none: a hold must not be the model's whole capacity.
     pub budgeted_output: Tokens,
+    /// How long one client request may take, all attempts and the whole stream included.
+    pub total: Duration,
     /// Writes the error event of a stream that broke off.
     pub end_event: EndEvent,
+    /// The status that a client gets for a run without an answer.
+    pub failure_status: fn(&RunFailure) -> u16,
 }
 
 /// The stages, joined.
@@ -133,10 +136,10 @@ impl Pipeline {
         let key = admitted.admission.key.clone();
         let opening = AccountOpening { key, arrived: call.arrived, tab: Arc::clone(&tab), hold, place, baseline: comparison };
         let account = Account::open(Arc::clone(&self.desk), opening);
-        match self.dispatch(&call, &admitted, &plan, &tab).await {
-            Ok(answered) => self.relay(answered, account, &tab, &plan, &admitted).await,
+        match self.dispatch(&call, &admitted, &plan, &tab, &account).await {
+            Ok(answered) => self.relay(answered, account, &tab, &plan, &admitted, self.ends(&call)).await,
             Err(failure) => {
-                account.close(Outcome::Failed, 0, None).await?;
+                account.close(Outcome::Failed, (self.settings.failure_status)(&failure), None).await?;
                 Err(GatewayError::Failed(failure))
             }
         }
@@ -185,7 +188,7 @@ impl Pipeline {
 
     fn plan(&self, admitted: &Admitted) -> Result<Plan, GatewayError> {
         let Admitted { admission, request, market, target } = admitted;
-        let (estimate, forecast) = (Estimate::of(request), Forecast::of(request));
+        let appraisal = Appraisal::of(request);
         let now = self.clock.monotonic();
         let last = request.wishes.session.as_deref().and_then(|session| self.sessions.last(&admission.key, session, now));
         let warm = last.map(|last| Warm { backend: last.backend, tokens: last.input });
@@ -193,9 +196,9 @@ impl Pipeline {
             request,
             snapshot: &market.snapshot,
             target,
-            input: &InputEstimate::by_family(|f| InputTokens::new(estimate.expected(f), estimate.upper(f))),
-            expected_output: OutputForecast { plain: forecast.plain, thinking: forecast.thinking },
-            limits: &limits(admission),
+            input: &appraisal.input,
+            expected_output: appraisal.output,
+            limits: &limits_of(&admission.limits),
             availability: market.availability(),
             health: &market.health(),
             warm: warm.as_ref(),
@@ -214,6 +217,11 @@ impl Pipeline {
             Some(budget) => budget.hold(plan.worst_case(), self.clock.wall()),
             None => Ok(Hold::none()),
         }
+    }
+
+    /// When a request must be over, on the monotonic clock.
+    fn ends(&self, call: &InboundCall) -> Duration {
+        call.arrived.saturating_add(self.settings.total)
     }
 
     fn opening_entry(&self, call: &InboundCall, admitted: &Admitted, plan: &Plan) -> (RequestOpened, Option<Comparison>) {
@@ -254,14 +262,26 @@ impl Pipeline {
         admitted: &Admitted,
         plan: &Plan,
         tab: &Tab,
+        account: &Account,
     ) -> Result<Answered<OpenAttempt>, RunFailure> {
         let Admitted { admission, request, market, .. } = admitted;
+        let book = Pages {
+            tab,
+            fx: &market.snapshot.fx,
+            at: plan.at,
+            metrics: &self.desk.metrics,
+            choices: request.choices,
+            account,
+            most: plan.needs.max_cost,
+            committed: Mutex::default(),
+        };
         let journey = Journey {
             market,
             request,
-            book: &Pages { tab, fx: &market.snapshot.fx, at: plan.at, metrics: &self.desk.metrics },
+            book: &book,
             trace: &passing(&call.headers),
-            deadline: request.wishes.deadline_ms.map(Duration::from_millis),
+            ends: self.ends(call),
+            deadline: request.wishes.deadline_ms.map(|wait| call.arrived.saturating_add(Duration::from_millis(wait))),
             bounded: admission.budget.is_some() || admission.limits.bounds_money() || request.wishes.max_cost.is_some(),
         };
         let ran = self.dispatcher.run(&plan.root, &journey).await;
@@ -282,6 +302,7 @@ impl Pipeline {
         tab: &Tab,
         plan: &Plan,
         admitted: &Admitted,
+        ends: Duration,
     ) -> Result<Reply, GatewayError> {
         let Admitted { admission, request, market, .. } = admitted;
         let quote = answered.planned.quote;
@@ -316,25 +337,12 @@ impl Pipeline {
                 let market = Arc::clone(market);
                 let index = answered.planned.backend;
                 let quotes_key =
-                    Arc::new(move |bytes: &[u8]| market.offer(index).is_some_and(|offer| offer.endpoint.quotes_key(bytes)));
-                let pump = Pump::new(stream, settlement, request.wants_usage_frame, self.settings.end_event, quotes_key);
+                    Box::new(move |bytes: &[u8]| market.offer(index).is_some_and(|offer| offer.endpoint.quotes_key(bytes)));
+                let left = ends.saturating_sub(self.clock.monotonic());
+                let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, self.settings.end_event, quotes_key);
                 Ok(Reply::Stream { receipt, pump: Box::new(pump) })
             }
         }
-    }
-}
-
-/// What the key allows, in the words of routing; the request's own wishes are merged there.
-fn limits(admission: &Admission) -> route::Limits {
-    let key = &admission.limits;
-    route::Limits {
-        providers: key.providers.clone(),
-        excluded_providers: key.excluded_providers.clone(),
-        regions: key.regions.clone(),
-        jurisdictions: Vec::new(),
-        quality: key.quality,
-        max_cost: key.max_cost,
-        may_train: !key.no_training,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The two sides of the wire together: what a frontend read, a dialect sends on with nothing changed but what must be.
 //! Frontend and dialect do not see each other, so what needs both stands here.
 
+mod fixtures;
 mod requests;
 mod splicing;

@@ -239,8 +239,8 @@ fn sum(lanes: &[u8; LANES]) -> u32 {
 }
 
 /// The class bits of a byte, by comparisons alone (a table lookup would keep the loop over a block from being vectorised).
+#[expect(clippy::needless_bitwise_bool, reason = "a lazy operator is a branch, and a branch cannot be vectorised")]
 #[inline]
-#[expect(clippy::needless_bitwise_bool, reason = "a lazy operator is a branch, which keeps the loop from being vectorised")]
 fn class_of(byte: u8) -> u8 {
     let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let upper = letter & (byte & 0x20 == 0);

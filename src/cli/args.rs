@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, keys, route, serve};
+use super::{check, demo, keys, route, sandbox, serve};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -30,6 +30,8 @@ or DEEPSEEK_API_KEY_FILE=path of a file that holds it.";
 
 const AFTER_HELP: &str = "\
 Examples:
+  tokenbroker demo
+  DEEPSEEK_API_KEY=... tokenbroker serve
   tokenbroker check --config config/tokenbroker.toml
   tokenbroker route --all-providers request.json
   tokenbroker keys new team
@@ -41,13 +43,17 @@ Exit codes:
   3  the configuration or the table has problems; each is printed
   4  no backend can serve the request (route)
 
-Settings come from --config FILE and from variables, which win: TOKENBROKER__SERVER__LISTEN sets server.listen. \
+Settings come from --config FILE (or TOKENBROKER_CONFIG=FILE; no file is read unasked) and from variables, which win: \
+TOKENBROKER__SERVER__LISTEN sets server.listen. \
 TOKENBROKER_LOG sets what is logged (info, debug, or filters by module).";
 
 const ROUTE_EXAMPLES: &str = "\
 Examples:
   tokenbroker route request.json
-  echo '{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}' | tokenbroker route --all-providers";
+  tokenbroker route --all-providers < request.json
+
+A request.json to begin with:
+  {\"model\": \"auto\", \"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}";
 
 /// An OpenAI-compatible gateway that sends each request to the cheapest adequate LLM provider and keeps exact books.
 #[derive(Debug, Parser)]
@@ -60,9 +66,18 @@ pub struct Cli {
 /// One command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// See the gateway at work before pretend providers: no key, no network.
+    ///
+    /// Sends real requests through a real gateway, and shows for each which backend won, what it cost, what others would
+    /// have cost and why the rest were left out. Then it serves until Ctrl-C.
+    #[command(after_help = "Examples:\n  tokenbroker demo\n  tokenbroker demo --once\n  tokenbroker demo --once --json")]
+    Demo(demo::DemoArgs),
     /// Run the gateway until it is told to stop (SIGTERM or Ctrl-C drain it).
     #[command(after_help = "Example:\n  DEEPSEEK_API_KEY=... tokenbroker serve --config config/tokenbroker.toml")]
     Serve(serve::ServeArgs),
+    /// Run the pretend providers alone, for tests.
+    #[command(hide = true)]
+    Sandbox(sandbox::SandboxArgs),
     /// Find every problem of the configuration and of the table at once.
     ///
     /// Prints each problem with its file, line, path and what would be accepted, or a summary when all is well.
@@ -101,19 +116,30 @@ pub struct GatewayArgs {
 impl GatewayArgs {
     /// The variables, with the options laid over them.
     pub fn over(&self, environment: &Environment) -> Environment {
-        let path = |path: &Path| path.to_string_lossy().into_owned();
-        let options = [
-            ("PROVIDERS_FILE__PATH", self.providers.as_deref().map(path)),
-            ("SERVER__LISTEN", self.listen.clone()),
-            ("SERVER__OPERATIONS_LISTEN", self.operations_listen.clone()),
-            ("BOOKS__DIRECTORY", self.data_dir.as_deref().map(path)),
-        ];
         let mut laid = environment.clone();
-        for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        for (_, name, value) in self.given() {
             // In quotes: a directory named 2026 or true is a text all the same.
             laid.insert(format!("{PREFIX}{name}"), toml::Value::String(value).to_string());
         }
         laid
+    }
+
+    /// The option, as it is typed, that stands behind a variable of [`GatewayArgs::over`]. `None` for a real variable.
+    pub fn behind(&self, variable: &str) -> Option<&'static str> {
+        let name = variable.strip_prefix(PREFIX)?;
+        self.given().find(|(_, given, _)| *given == name).map(|(option, _, _)| option)
+    }
+
+    /// The options that were given: each as it is typed, the name of its variable without the prefix, and its value.
+    fn given(&self) -> impl Iterator<Item = (&'static str, &'static str, String)> {
+        let path = |path: &Path| path.to_string_lossy().into_owned();
+        let options = [
+            ("--providers", "PROVIDERS_FILE__PATH", self.providers.as_deref().map(path)),
+            ("--listen", "SERVER__LISTEN", self.listen.clone()),
+            ("--operations-listen", "SERVER__OPERATIONS_LISTEN", self.operations_listen.clone()),
+            ("--data-dir", "BOOKS__DIRECTORY", self.data_dir.as_deref().map(path)),
+        ];
+        options.into_iter().filter_map(|(option, name, value)| Some((option, name, value?)))
     }
 }
 
@@ -121,7 +147,9 @@ impl Cli {
     /// Runs the command.
     pub fn run(&self, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
         match &self.command {
+            Command::Demo(args) => demo::run(args, output),
             Command::Serve(args) => serve::run(args, environment, output),
+            Command::Sandbox(args) => sandbox::run(args, output),
             Command::Check(args) => check::run(args, environment, output),
             Command::Route(args) => route::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),

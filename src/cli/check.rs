@@ -13,6 +13,7 @@ use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
 use super::setup::{self, Setup, Standing, counted};
 use super::table::{Align, Table};
+use crate::catalog::Backend;
 use crate::clock::SystemClock;
 use crate::document::{Place, Problem};
 
@@ -21,8 +22,8 @@ use crate::document::{Place, Problem};
 pub struct CheckArgs {
     #[command(flatten)]
     pub gateway: GatewayArgs,
-    /// Print one JSON object: `problems` (an array of file or variable, line, column, path, wrong, accepted) and
-    /// `summary` (null while there are problems).
+    /// Print one JSON object: `problems` (an array of file with line and column, variable or option, then path, wrong,
+    /// accepted) and `summary` (null while there are problems).
     #[arg(long)]
     pub json: bool,
 }
@@ -60,13 +61,14 @@ struct Report<'s> {
     summary: Option<Summary<'s>>,
 }
 
-/// A problem as a script reads it: either `file`, `line` and `column` or `variable` is set.
+/// A problem as a script reads it: `file`, `line` and `column` are set, or `variable`, or `option`.
 #[derive(Debug, Serialize)]
 struct Finding<'p> {
     file: Option<&'p str>,
     line: Option<usize>,
     column: Option<usize>,
     variable: Option<&'p str>,
+    option: Option<&'p str>,
     path: &'p str,
     wrong: &'p str,
     accepted: &'p str,
@@ -74,22 +76,29 @@ struct Finding<'p> {
 
 impl<'p> From<&'p Problem> for Finding<'p> {
     fn from(problem: &'p Problem) -> Self {
-        let (file, line, column, variable) = match &problem.place {
-            Place::File { file, line, column } => (Some(file.as_str()), Some(*line), Some(*column), None),
-            Place::Environment { variable } => (None, None, None, Some(variable.as_str())),
-        };
-        Self { file, line, column, variable, path: &problem.path, wrong: &problem.wrong, accepted: &problem.accepted }
+        let (path, wrong, accepted) = (problem.path.as_str(), problem.wrong.as_str(), problem.accepted.as_str());
+        let mut finding = Self { file: None, line: None, column: None, variable: None, option: None, path, wrong, accepted };
+        match &problem.place {
+            Place::File { file, line, column } => {
+                (finding.file, finding.line, finding.column) = (Some(file.as_str()), Some(*line), Some(*column));
+            }
+            Place::Environment { variable } => finding.variable = Some(variable),
+            Place::Option { option } => finding.option = Some(option),
+        }
+        finding
     }
 }
 
 /// What a gateway would run with.
 #[derive(Debug, Serialize)]
 struct Summary<'s> {
+    /// The configuration's file; null where there is none.
+    config: Option<String>,
     table: String,
     book_version: &'s str,
     backends: usize,
-    /// Backends that have a price now, or are free; the others are never used.
-    priced: usize,
+    /// Backends that are not switched off and have a price now, or are free: what can be used, given the keys.
+    usable: usize,
     /// The oldest day that the sources of the prices in force name: how old the table may be.
     oldest_price_source: Option<String>,
     providers_keyed: Vec<&'s str>,
@@ -103,18 +112,22 @@ struct Summary<'s> {
     listen: String,
     operations_listen: String,
     data_directory: String,
+    /// Why `serve` would not start on this, though nothing is wrong in the files.
+    refusal: Option<String>,
 }
 
 impl<'s> Summary<'s> {
     fn of(setup: &'s Setup, now: Timestamp) -> Self {
         let (config, snapshot) = (&setup.config, &setup.snapshot);
-        let in_force = snapshot.backends().iter().filter_map(|backend| backend.prices.at(now));
-        let oldest = in_force.filter_map(|row| day_in(&row.source)).min();
+        let is_off = |backend: &Backend| backend.disabled.is_some() || snapshot.provider_of(backend).disabled.is_some();
+        let on = || snapshot.backends().iter().filter(|backend| !is_off(backend));
+        let oldest = on().filter_map(|backend| day_in(&backend.prices.at(now)?.source)).min();
         let mut summary = Self {
+            config: setup.config_file.as_ref().map(|path| path.display().to_string()),
             table: config.providers_file.display().to_string(),
             book_version: &snapshot.version,
             backends: snapshot.backends().len(),
-            priced: snapshot.backends().iter().filter(|backend| backend.free || backend.prices.at(now).is_some()).count(),
+            usable: on().filter(|backend| backend.free || backend.prices.at(now).is_some()).count(),
             oldest_price_source: oldest.map(|day| day.to_string()),
             providers_keyed: Vec::new(),
             providers_keyless: Vec::new(),
@@ -124,6 +137,7 @@ impl<'s> Summary<'s> {
             listen: config.server.listen.to_string(),
             operations_listen: config.server.operations_listen.to_string(),
             data_directory: config.books.directory.display().to_string(),
+            refusal: setup.refusal(),
         };
         for provider in snapshot.providers() {
             match setup.standing(provider) {
@@ -158,10 +172,11 @@ impl fmt::Display for Summary<'_> {
         };
         let told = |all: &BTreeMap<&str, &str>| all.iter().map(|(id, what)| format!("{id} ({what})")).collect();
         let listed = |all: &[&str]| all.iter().map(ToString::to_string).collect();
-        let age = self.oldest_price_source.as_deref().unwrap_or("undated");
+        let age = self.oldest_price_source.as_ref().map_or_else(|| "undated".to_owned(), |day| format!("from a source of {day}"));
+        row("configuration", vec![setup::shown_config(self.config.as_deref())]);
         row("table", vec![format!("{}, version {}", self.table, self.book_version)]);
-        row("backends", vec![format!("{}, {} priced or free", self.backends, self.priced)]);
-        row("oldest price", vec![format!("from a source of {age}")]);
+        row("backends", vec![format!("{}, of which {} can be used, given the keys", self.backends, self.usable)]);
+        row("oldest price", vec![age]);
         row("providers on", listed(&self.providers_keyed));
         row("need no key", listed(&self.providers_keyless));
         row("without key", told(&self.providers_without_key));
@@ -170,7 +185,8 @@ impl fmt::Display for Summary<'_> {
         row("API", vec![self.listen.clone()]);
         row("operations", vec![self.operations_listen.clone()]);
         row("books", vec![self.data_directory.clone()]);
-        write!(f, "No problem found.\n{table}")
+        write!(f, "No problem found.\n{table}")?;
+        self.refusal.iter().try_for_each(|refusal| write!(f, "\n\nA gateway would not start on this: {refusal}"))
     }
 }
 
@@ -191,10 +207,10 @@ fn wrapped(items: Vec<String>) -> Vec<String> {
     if lines.is_empty() { vec!["none".into()] } else { lines }
 }
 
-/// The first day (2026-11-22) that a text names. Sources of prices name the day they were taken.
+/// The first day (2026-11-22) that a text names. Sources of prices name first the day they were taken.
 fn day_in(text: &str) -> Option<Date> {
-    let starts = text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| at);
-    starts.filter_map(|at| text.get(at..at + 10)?.parse().ok()).next()
+    let mut starts = text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| at);
+    starts.find_map(|at| text.get(at..at + 10)?.parse().ok())
 }
 
 #[cfg(test)]
@@ -214,8 +230,9 @@ mod tests {
         let (exit, out, _) = check("", TABLE, false);
         assert_eq!(exit, Exit::Success);
         for part in [
+            "c.toml",
             "version 2026-11-22+",
-            "2, 2 priced or free",
+            "2, of which 2 can be used",
             "a source of 2026-01-02",
             "near (NEAR_KEY)",
             "gone (closed)",
@@ -229,6 +246,7 @@ mod tests {
         assert_eq!(report["problems"], serde_json::json!([]));
         assert_eq!(report["summary"]["providers_keyed"], serde_json::json!(["far"]));
         assert_eq!(report["summary"]["providers_without_key"]["near"], "NEAR_KEY");
+        assert_eq!(report["summary"]["refusal"], serde_json::Value::Null);
     }
 
     #[test]
@@ -243,6 +261,12 @@ mod tests {
         assert!(problem["file"].as_str().unwrap().ends_with("c.toml"));
         assert_eq!((problem["line"].as_u64(), problem["path"].as_str()), (Some(4), Some("log.format")));
         assert_eq!((&report["summary"], &problem["variable"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    }
+
+    #[test]
+    fn a_set_up_that_could_not_start_says_so() {
+        let (exit, out, _) = check("", &TABLE.replace("FAR_KEY", "ABSENT_KEY"), false);
+        assert!(exit == Exit::Success && out.contains("would not start on this: no provider is on"), "{out}");
     }
 
     #[test]

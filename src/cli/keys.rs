@@ -49,7 +49,7 @@ pub fn run(command: &KeysCommand, output: &mut Output) -> anyhow::Result<Exit> {
     } else {
         output.line(format!("{key}\n"))?;
         output.line("This is the key: it is shown once and kept nowhere. Clients send it as their API key.")?;
-        output.line("These lines of the configuration let it in:\n")?;
+        output.line("These lines let it in, in the configuration that `tokenbroker serve --config FILE` reads:\n")?;
         output.line(format!("[keys.{}]\nsha256 = \"{sha256}\"", toml_key(name)))?;
     }
     Ok(Exit::Success)

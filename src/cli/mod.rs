@@ -4,9 +4,11 @@
 
 pub mod args;
 pub mod check;
+pub mod demo;
 pub mod keys;
 pub mod output;
 pub mod route;
+pub mod sandbox;
 pub mod serve;
 pub mod setup;
 mod stop;

@@ -2,7 +2,7 @@
 //! decides as a gateway does that has just started: nothing is known of backends' health or of warm caches.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -19,13 +19,10 @@ use crate::canonical::Request;
 use crate::catalog::Snapshot;
 use crate::clock::SystemClock;
 use crate::frontend;
-use crate::meter::{Estimate, Forecast};
-use crate::policy::KeyLimits;
-use crate::route::{
-    Availability, Candidate, Decision, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Plan, PlanError, Settings,
-    plan, resolve,
-};
-use crate::units::{Tokens, Usd};
+use crate::pipeline::appraise::{Appraisal, limits_of};
+use crate::route::{Availability, Candidate, Decision, Facts, Limits, Plan, PlanError, plan, resolve};
+use crate::server::routing_settings;
+use crate::units::Usd;
 
 /// What `route` takes.
 #[derive(Debug, Args)]
@@ -55,7 +52,10 @@ pub fn run(args: &RouteArgs, environment: &Environment, output: &mut Output) -> 
         Ok(setup) => setup,
         Err(exit) => return Ok(exit),
     };
-    let limits = limits_of(&setup, args.key.as_deref())?;
+    let limits = limits_of_key(&setup, args.key.as_deref())?;
+    if from_stdin(args.request.as_deref()) && std::io::stdin().is_terminal() {
+        output.note("Reading a chat completion request in JSON from the terminal; Ctrl-D ends it.")?;
+    }
     let request = read(args.request.as_deref(), setup.config.server.max_body_bytes)?;
     let at = args.at.unwrap_or_else(|| SystemClock::shared().wall());
     let decided = decide(&setup, &request, &limits, args.all_providers, at)?;
@@ -63,14 +63,22 @@ pub fn run(args: &RouteArgs, environment: &Environment, output: &mut Output) -> 
         output.json(&Decision::of(decided.as_ref(), &setup.snapshot))?;
     } else {
         output.line(told(decided.as_ref(), &request, &setup.snapshot))?;
-        output.note(format!("Table {}, prices of {at}. Nothing was sent.", setup.snapshot.version))?;
+        if decided.is_err() && !args.all_providers && setup.refusal().is_some() {
+            output.note("\nNo provider has its key here. --all-providers decides as if every one had.")?;
+        }
+        let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");
+        output.note(format!("\nTable {}, prices of {at}. Nothing was sent.", setup.snapshot.version))?;
     }
     Ok(if decided.is_ok() { Exit::Success } else { Exit::NoneAdequate })
 }
 
+fn from_stdin(path: Option<&Path>) -> bool {
+    path.is_none_or(|path| path == Path::new("-"))
+}
+
 /// Reads a request as the gateway would: no larger, no laxer.
 fn read(path: Option<&Path>, max_bytes: usize) -> anyhow::Result<Request> {
-    let path = path.filter(|path| *path != Path::new("-"));
+    let path = path.filter(|path| !from_stdin(Some(path)));
     let name = path.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
     let source: Box<dyn Read> = match path {
         Some(path) => Box::new(std::fs::File::open(path).with_context(|| format!("cannot read {name}"))?),
@@ -88,7 +96,7 @@ fn read(path: Option<&Path>, max_bytes: usize) -> anyhow::Result<Request> {
     })
 }
 
-fn limits_of(setup: &Setup, key: Option<&str>) -> anyhow::Result<Limits> {
+fn limits_of_key(setup: &Setup, key: Option<&str>) -> anyhow::Result<Limits> {
     let Some(name) = key else {
         return Ok(Limits::default());
     };
@@ -99,8 +107,7 @@ fn limits_of(setup: &Setup, key: Option<&str>) -> anyhow::Result<Limits> {
             if known.is_empty() { "none".into() } else { known.join(", ") }
         );
     };
-    let KeyLimits { providers, excluded_providers, regions, quality, max_cost, max_output: _, no_training } = key.limits.clone();
-    Ok(Limits { providers, excluded_providers, regions, quality, max_cost, may_train: !no_training, ..Limits::default() })
+    Ok(limits_of(&key.limits))
 }
 
 fn decide(
@@ -113,55 +120,44 @@ fn decide(
     let snapshot = &setup.snapshot;
     let routing = &setup.config.routing;
     let target = resolve(&request.model, snapshot, &routing.aliases)?;
-    let estimate = Estimate::of(request);
+    let appraisal = Appraisal::of(request);
     let availability: Vec<Availability> = snapshot
         .providers()
         .iter()
         .map(|provider| if all || setup.standing(provider).is_on() { Availability::Ready } else { Availability::NoKey })
         .collect();
-    let settings = Settings {
-        risk_weight_percent: routing.risk_weight_percent,
-        default_quality: routing.default_quality,
-        max_attempts: usize::try_from(routing.max_attempts).unwrap_or(usize::MAX),
-    };
     let facts = Facts {
         request,
         snapshot,
         target: &target,
-        input: &InputEstimate::by_family(|family| InputTokens::new(estimate.expected(family), estimate.upper(family))),
-        expected_output: per_choice(request),
+        input: &appraisal.input,
+        expected_output: appraisal.output,
         limits,
         availability: &availability,
         health: &[],
         warm: None,
         at,
-        settings: &settings,
+        settings: &routing_settings(&setup.config),
     };
     Ok(plan(&facts))
 }
 
-/// The meter forecasts all choices together, routing asks for one.
-fn per_choice(request: &Request) -> OutputForecast {
-    let all = Forecast::of(request);
-    let one = |tokens: Tokens| Tokens::new(tokens.get().div_ceil(u64::from(request.choices.max(1))));
-    OutputForecast { plain: one(all.plain), thinking: one(all.thinking) }
-}
+/// What the table's short words mean.
+const LEGEND: &str = "
+ask: the order of attempts, - is not in the plan; expected, at most: US dollars;
+input, output: tokens; quality: 0 to 100, ? is not known and counts as the lowest";
 
 fn told(decided: Result<&Plan, &PlanError>, request: &Request, snapshot: &Snapshot) -> String {
     let decision = Decision::of(decided, snapshot);
-    let mut text = match &decision.chosen {
-        Some(chosen) => format!("{} -> {}\n{}\n", request.model, chosen.backend, decision.reason),
-        None => format!("{} -> nothing\n{}\n", request.model, decision.reason),
-    };
-    if let Ok(plan) = decided {
-        text.push_str(&format!("\n{}\n", candidates(plan, snapshot)));
-    }
+    let chosen = decision.chosen.as_ref().map_or("nothing", |chosen| &chosen.backend);
+    let mut parts = vec![format!("{} -> {chosen}\n{}", request.model, decision.reason)];
+    parts.extend(decided.ok().map(|plan| format!("{}\n{LEGEND}", candidates(plan, snapshot))));
     if !decision.rejected.is_empty() {
         let mut left_out = Table::new([Align::Left, Align::Left]);
         decision.rejected.iter().for_each(|refusal| left_out.row([format!("  {}", refusal.backend), refusal.why.clone()]));
-        text.push_str(&format!("\nLeft out:\n{left_out}\n"));
+        parts.push(format!("Left out:\n{left_out}"));
     }
-    text.trim_end().to_owned()
+    parts.join("\n\n")
 }
 
 /// The adequate backends, the best first, with the place that the plan gives each.
@@ -223,6 +219,24 @@ mod tests {
         assert!(out.starts_with("auto -> far/m\n"), "{out}");
         assert!(out.contains(" 1.  far/m") && out.contains("Left out:\n  near/m"), "{out}");
         assert!(err.ends_with("Nothing was sent.\n"), "{err}");
+    }
+
+    #[test]
+    fn without_any_key_one_is_told_how_to_decide_all_the_same() {
+        let shown = |variables: &[(&str, &str)], all_providers: bool| {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("request.json");
+            std::fs::write(&file, HELLO.replace("auto", "near/m")).unwrap();
+            let gateway = args(directory.path(), "", TABLE);
+            let args = RouteArgs { request: Some(file), gateway, key: None, all_providers, at: None, json: false };
+            captured(|output| run(&args, &environment(variables), output)).2
+        };
+        assert!(shown(&[], false).contains("--all-providers decides"));
+        assert!(
+            !shown(&[("FAR_KEY", "k")], false).contains("--all-providers decides"),
+            "one has its key, and it is not asked for"
+        );
+        assert!(!shown(&[], true).contains("--all-providers decides"));
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 async fn serve(args: &ServeArgs, setup: Setup, output: &mut Output) -> anyhow::Result<Exit> {
     let mut stop = StopSignals::listen()?;
     let summary = summary(&setup);
-    let Setup { config, snapshot, provider_keys } = setup;
+    let Setup { config, snapshot, provider_keys, .. } = setup;
     let grace = config.server.drain;
     let gateway = Gateway::start(config, snapshot, &provider_keys, SystemClock::shared()).await?;
     let ready =
@@ -79,6 +79,9 @@ async fn serve(args: &ServeArgs, setup: Setup, output: &mut Output) -> anyhow::R
             "the last run was cut short: what was open is booked as estimated"
         );
     }
+    if recovery.torn_tail {
+        tracing::warn!("the last record of the journal was cut off: it was being written when the last run ended");
+    }
     for problem in &recovery.problems {
         tracing::error!(problem, "the journal is damaged: records are missing from the books");
     }
@@ -86,7 +89,10 @@ async fn serve(args: &ServeArgs, setup: Setup, output: &mut Output) -> anyhow::R
     stop.told().await;
     tracing::info!(grace_seconds = grace.as_secs(), "draining: open answers may finish");
     tokio::select! {
-        closed = gateway.stop() => closed?,
+        closed = gateway.stop() => {
+            closed?;
+            tracing::info!("stopped: the books are closed");
+        }
         () = stop.told() => tracing::warn!("told to stop twice: open answers are cut; what they used is booked at the next start"),
     }
     Ok(Exit::Success)
@@ -96,7 +102,9 @@ async fn serve(args: &ServeArgs, setup: Setup, output: &mut Output) -> anyhow::R
 fn summary(setup: &Setup) -> String {
     let providers = setup.snapshot.providers();
     let (on, off): (Vec<_>, Vec<_>) = providers.iter().partition(|provider| setup.standing(provider).is_on());
-    let mut text = format!("table       {}\n", setup.snapshot.version);
+    let file = setup.config_file.as_ref().map(|path| path.display().to_string());
+    let mut text = format!("config      {}\n", setup::shown_config(file.as_deref()));
+    let _ = writeln!(text, "table       {}", setup.snapshot.version);
     let names = |list: &[&crate::catalog::Provider]| list.iter().map(|p| p.id.as_str()).collect::<Vec<_>>().join(", ");
     let _ = writeln!(text, "on          {}: {}", counted(on.len(), "provider"), names(&on));
     for provider in off {

@@ -2,7 +2,7 @@
 //! problems are told together.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
@@ -10,10 +10,13 @@ use crate::catalog::{Provider, Snapshot};
 use crate::config::names::{Known, unknown_names};
 use crate::config::{Config, ProviderKeys, provider_keys};
 use crate::document::{Place, Problem};
+use crate::telemetry::logs;
 
 /// Configuration, table and keys, checked.
 #[derive(Debug)]
 pub struct Setup {
+    /// The configuration's file, where one was named.
+    pub config_file: Option<PathBuf>,
     pub config: Config,
     pub snapshot: Snapshot,
     /// By the name of the variable that the table gives (`api_key_env`).
@@ -77,6 +80,7 @@ impl Setup {
 pub fn load(args: &GatewayArgs, environment: &Environment) -> Result<Setup, Vec<Problem>> {
     let environment = args.over(environment);
     let mut problems = Vec::new();
+    problems.extend(environment.get(logs::VARIABLE).and_then(|filter| unreadable(filter)));
     let file = args.config.as_deref().and_then(|path| {
         let accepted = "a readable file, by --config or TOKENBROKER_CONFIG; or neither: variables and defaults suffice";
         read(path, accepted).map_err(|problem| problems.push(problem)).ok()
@@ -91,10 +95,17 @@ pub fn load(args: &GatewayArgs, environment: &Environment) -> Result<Setup, Vec<
     let names = snapshot.iter().flat_map(Snapshot::providers).filter(|provider| provider.disabled.is_none());
     let (provider_keys, found) = provider_keys(names.filter_map(|provider| provider.api_key_env.as_deref()), &environment);
     problems.extend(found);
+    for problem in &mut problems {
+        if let Place::Environment { variable } = &problem.place
+            && let Some(option) = args.behind(variable)
+        {
+            problem.place = Place::Option { option: option.to_owned() };
+        }
+    }
     problems.sort();
     problems.dedup();
     match snapshot {
-        Some(snapshot) if problems.is_empty() => Ok(Setup { config, snapshot, provider_keys }),
+        Some(snapshot) if problems.is_empty() => Ok(Setup { config_file: args.config.clone(), config, snapshot, provider_keys }),
         _ => Err(problems),
     }
 }
@@ -116,6 +127,17 @@ pub fn load_or_tell(args: &GatewayArgs, environment: &Environment, output: &mut 
 /// `1 problem`, `2 problems`.
 pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The configuration's file as it is shown to people.
+pub fn shown_config(file: Option<&str>) -> String {
+    file.map_or_else(|| "no file: defaults and variables (--config FILE reads one)".to_owned(), str::to_owned)
+}
+
+fn unreadable(filter: &str) -> Option<Problem> {
+    let wrong = logs::readable(filter).err()?.to_string();
+    let place = Place::Environment { variable: logs::VARIABLE.to_owned() };
+    Some(Problem { place, path: String::new(), wrong, accepted: logs::ACCEPTED.to_owned() })
 }
 
 fn table(path: &Path) -> Result<Snapshot, Vec<Problem>> {
@@ -202,6 +224,26 @@ mod tests {
         let shown = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(shown.contains("c.toml:4:8: aliases.fast") && shown.contains("FAR_KEY: the key holds"), "{shown}");
         assert!(!shown.contains("a b"), "{shown}");
+    }
+
+    #[test]
+    fn what_an_option_got_wrong_is_told_by_the_option() {
+        let directory = tempfile::tempdir().unwrap();
+        let args = GatewayArgs { listen: Some("localhost:8080".into()), ..args(directory.path(), "", TABLE) };
+        let problems = load(&args, &environment(&[("TOKENBROKER__SERVER__OPERATIONS_LISTEN", "x")])).unwrap_err();
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(shown.iter().any(|problem| problem.starts_with("option --listen: server.listen: ")), "{shown:?}");
+        assert!(shown.iter().any(|problem| problem.starts_with("environment variable TOKENBROKER__SERVER__OP")), "{shown:?}");
+    }
+
+    #[test]
+    fn a_misspelt_log_level_is_told_with_everything_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let args = args(directory.path(), "[server]\nopen = 1\n", TABLE);
+        let problems = load(&args, &environment(&[("TOKENBROKER_LOG", "inof")])).unwrap_err();
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(shown.len(), 2, "{shown:?}");
+        assert!(shown.iter().any(|problem| problem.starts_with("environment variable TOKENBROKER_LOG: ")), "{shown:?}");
     }
 
     #[test]

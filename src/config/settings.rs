@@ -163,7 +163,8 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// The longest silence within a stream.
     pub stream_idle: Duration,
-    /// The whole of one client request, all attempts included.
+    /// The whole of one client request, all attempts and the whole stream included. An attempt with others behind it gets
+    /// half of what is left, so that one that hangs leaves them some.
     pub total: Duration,
 }
 
@@ -171,9 +172,9 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(3),
-            first_byte: Duration::from_secs(60),
-            stream_idle: Duration::from_secs(60),
-            total: Duration::from_secs(600),
+            first_byte: Duration::from_mins(1),
+            stream_idle: Duration::from_mins(1),
+            total: Duration::from_mins(10),
         }
     }
 }

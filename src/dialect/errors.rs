@@ -29,7 +29,7 @@ pub(super) fn classify(status: u16, headers: &HeaderMap, body: &[u8]) -> Provide
 /// The error in a body or frame that came with a good status, where there is one.
 pub(super) fn in_good_status(body: &[u8]) -> Option<ProviderError> {
     let value = serde_json::from_slice::<Value>(body).ok()?;
-    let words = Words::of(&value)?;
+    let words = Words::of(&value).filter(|words| words.shape != Shape::Bare || names_an_error(&value))?;
     // Gateways before us put the HTTP status they could no longer send into the code.
     let meant = words.code.as_deref().and_then(|code| code.parse().ok()).filter(|code| (400..=599).contains(code));
     Some(words.into_error(200, meant.unwrap_or(200)))
@@ -55,6 +55,8 @@ struct Words {
 enum Shape {
     #[default]
     ErrorObject,
+    /// No object of its own: code and message on the top level.
+    Bare,
     BaseResp,
     ErrorCode,
 }
@@ -90,7 +92,8 @@ impl Words {
             return Some(Self { code: text(error.get("Code")), message: text(error.get("Message")), ..Self::default() });
         }
         let bare = ["code", "message", "detail"].iter().any(|name| body.get(name).is_some_and(|v| !is_nothing(v)));
-        (bare && body.get("choices").is_none()).then(|| Self::object(body))
+        let has_choices = body.get("choices").is_some_and(Value::is_array);
+        (bare && !has_choices).then(|| Self { shape: Shape::Bare, ..Self::object(body) })
     }
 
     fn object(error: &Value) -> Self {
@@ -144,7 +147,7 @@ impl Words {
         match self.shape {
             Shape::BaseResp => find(BASE_RESP),
             Shape::ErrorCode => find(ERROR_CODE),
-            Shape::ErrorObject => {
+            Shape::ErrorObject | Shape::Bare => {
                 find(WORDS).or_else(|| PREFIXES.iter().find(|(prefix, _)| word.starts_with(prefix)).map(|(_, class)| *class))
             }
         }
@@ -155,6 +158,14 @@ impl Words {
         let fits = |(phrase, _, statuses): &&(&str, ErrorClass, &[u16])| statuses.contains(&status) && message.contains(phrase);
         PHRASES.iter().find(fits).map(|(_, class, _)| *class)
     }
+}
+
+/// Whether a body that has only a code or a message, and a good status, speaks of an error: a greeting has a message too.
+fn names_an_error(body: &Value) -> bool {
+    let code =
+        text(body.get("code")).is_some_and(|code| !matches!(code.to_lowercase().as_str(), "" | "0" | "200" | "ok" | "success"));
+    let is_error = |name: &str| body.get(name).is_some_and(|word| word == "error");
+    code || is_error("object") || is_error("type") || body.get("detail").is_some()
 }
 
 fn is_nothing(value: &Value) -> bool {
@@ -276,6 +287,7 @@ mod tests {
         check(400, r#"[{"error":{"code":400,"message":"API key not valid","details":[{"reason":"API_KEY_INVALID"}]}}]"#, Auth);
         check(404, r#"{"error":{"message":"no such model","code":"model_not_found"}}"#, NotFound);
         check(400, r#"{"code":20012,"message":"Model does not exist"}"#, NotFound);
+        check(500, r#"{"message":"x","id":"y"}"#, Overloaded);
         check(422, r#"{"detail":[{"loc":["body"],"msg":"field required"}]}"#, BadRequest);
         check(400, r#"{"error":{"message":"temperature","type":"invalid_request_error"}}"#, BadRequest);
         for status in [408, 500, 502, 503, 504, 529] {
@@ -293,11 +305,19 @@ mod tests {
         check_good(r#"{"error":{"code":502,"message":"upstream gone"}}"#, Overloaded);
         check_good(r#"{"error":{"code":400,"message":"bad"}}"#, BadRequest);
         check_good(r#"{"error":"out of slots"}"#, Overloaded);
+        check_good(r#"{"object":"error","message":"no","choices":null}"#, Overloaded);
         check_good(r#"{"code":"50505","message":"busy"}"#, Overloaded);
         check_good(r#"[{"error":{"code":503,"message":"x","status":"UNAVAILABLE"}}]"#, Overloaded);
-        for fine in
-            [r#"{"choices":[]}"#, r#"{"base_resp":{"status_code":0}}"#, r#"{"error":null}"#, "[]", "7", r#"{"type":"ping"}"#]
-        {
+        for fine in [
+            r#"{"choices":[]}"#,
+            r#"{"base_resp":{"status_code":0}}"#,
+            r#"{"error":null}"#,
+            "[]",
+            "7",
+            r#"{"type":"ping"}"#,
+            r#"{"message":"hello"}"#,
+            r#"{"code":0,"message":"ok"}"#,
+        ] {
             assert_eq!(in_good_status(fine.as_bytes()), None, "{fine}");
         }
     }

@@ -20,7 +20,7 @@ use http::HeaderMap;
 use crate::canonical::event::AnswerFacts;
 use crate::canonical::{FrameFacts, ProviderError, Request};
 use crate::catalog::capability::Quirks;
-use crate::units::Tokens;
+use crate::units::{Tokens, Usage};
 
 pub use openai::OpenAiChat;
 
@@ -37,8 +37,12 @@ pub struct Outgoing<'o> {
 /// Why a whole answer with a good status is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyProblem {
-    #[error("the provider reports an error in its answer: {}", .0.message)]
-    Provider(ProviderError),
+    #[error("the provider reports an error in its answer: {}", .error.message)]
+    Provider {
+        error: ProviderError,
+        /// What it reports to have used before it failed.
+        usage: Option<Usage>,
+    },
     /// Not what the dialect answers; says what is missing.
     #[error("the answer cannot be read: {0}")]
     Malformed(String),
@@ -47,7 +51,7 @@ pub enum BodyProblem {
 /// One provider-side API shape.
 pub trait Dialect: Send + Sync {
     /// What is appended to a provider's base URL.
-    fn path(&self) -> &str;
+    fn path(&self) -> &'static str;
 
     /// The bytes that go out for a request.
     fn encode(&self, request: &Request, out: &Outgoing<'_>) -> Bytes;

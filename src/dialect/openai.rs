@@ -20,7 +20,7 @@ impl OpenAiChat {
 }
 
 impl Dialect for OpenAiChat {
-    fn path(&self) -> &str {
+    fn path(&self) -> &'static str {
         "/chat/completions"
     }
 
@@ -36,7 +36,7 @@ impl Dialect for OpenAiChat {
         outcome.map_err(|e| BodyProblem::Malformed(e.to_string()))?;
         let error = if reading.suspect { errors::in_good_status(body) } else { None };
         if let Some(error) = error.or_else(|| reading.broke.map(broken)) {
-            return Err(BodyProblem::Provider(error));
+            return Err(BodyProblem::Provider { error, usage: reading.usage(quirks) });
         }
         if reading.choices.is_none() {
             return Err(BodyProblem::Malformed("it has no `choices`".to_owned()));

@@ -11,7 +11,7 @@ const LONGEST: Duration = Duration::from_hours(24);
 /// The wait that the headers ask for.
 pub(super) fn in_headers(headers: &HeaderMap) -> Option<Duration> {
     let milliseconds = HeaderName::from_static("retry-after-ms");
-    let exact = text(headers, &milliseconds).and_then(|ms| seconds(ms)).map(|as_seconds| as_seconds / 1000);
+    let exact = text(headers, &milliseconds).and_then(seconds).map(|as_seconds| as_seconds / 1000);
     exact.or_else(|| text(headers, &header::RETRY_AFTER).and_then(|value| seconds(value).or_else(|| until(value, headers))))
 }
 

@@ -57,11 +57,11 @@ impl Framer {
     ///
     /// # Errors
     /// When a frame exceeds the limit. What was appended before is good; nothing more can be read.
-    pub fn push(&mut self, chunk: Bytes, frames: &mut Vec<Bytes>) -> Result<(), FrameTooLarge> {
+    pub fn push(&mut self, chunk: &Bytes, frames: &mut Vec<Bytes>) -> Result<(), FrameTooLarge> {
         let mut from = 0;
         let mut at = 0;
-        while let Some(end) = self.frame_end(&chunk, &mut at) {
-            frames.push(self.complete(&chunk, from, end)?);
+        while let Some(end) = self.frame_end(chunk, &mut at) {
+            frames.push(self.complete(chunk, from, end)?);
             from = end;
         }
         let rest = &chunk[from..];
@@ -168,7 +168,7 @@ mod tests {
         let mut lengths = pieces.iter().chain(std::iter::repeat(pieces.last().unwrap_or(&usize::MAX)));
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at((*lengths.next().unwrap()).clamp(1, rest.len()));
-            framer.push(Bytes::copy_from_slice(piece), &mut out).unwrap();
+            framer.push(&Bytes::copy_from_slice(piece), &mut out).unwrap();
             rest = behind;
         }
         out.extend(framer.finish());
@@ -210,7 +210,7 @@ mod tests {
     fn a_whole_frame_is_not_copied() {
         let chunk = Bytes::from_static(b"data: a\n\ndata: b\n\ndata:");
         let mut out = Vec::new();
-        Framer::default().push(chunk.clone(), &mut out).unwrap();
+        Framer::default().push(&chunk, &mut out).unwrap();
         assert_eq!(out[1].as_ptr(), chunk[9..].as_ptr());
     }
 
@@ -218,9 +218,9 @@ mod tests {
     fn a_frame_beyond_the_limit_ends_the_stream_of_frames() {
         let mut framer = Framer::with_limit(10);
         let mut out = Vec::new();
-        assert_eq!(framer.push(Bytes::from_static(b"data: 12\n\n"), &mut out), Ok(()), "exactly the limit");
-        assert_eq!(framer.push(Bytes::from_static(b"data: 12"), &mut out), Ok(()));
-        assert_eq!(framer.push(Bytes::from_static(b"345"), &mut out), Err(FrameTooLarge { limit: 10 }));
+        assert_eq!(framer.push(&Bytes::from_static(b"data: 12\n\n"), &mut out), Ok(()), "exactly the limit");
+        assert_eq!(framer.push(&Bytes::from_static(b"data: 12"), &mut out), Ok(()));
+        assert_eq!(framer.push(&Bytes::from_static(b"345"), &mut out), Err(FrameTooLarge { limit: 10 }));
         assert_eq!(out, ["data: 12\n\n"]);
     }
 

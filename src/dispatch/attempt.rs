@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
 use super::failure::{AttemptFailure, Cause};
-use super::opening::{FrameSource, OpenStream, Opening, SourceError};
+use super::opening::{Frame, FrameSource, OpenStream, Opening, SourceError};
 use crate::canonical::Request;
 use crate::canonical::event::{FrameKind, ProviderError};
 use crate::dialect::sse::Framer;
@@ -20,6 +20,10 @@ use crate::upstream::{Upstream, UpstreamAnswer, UpstreamError};
 const ERROR_BODY_CAP: usize = 64 * 1024;
 /// A whole answer larger than this is refused (base64 audio and long choices stay far below).
 const ANSWER_CAP: usize = 64 * 1024 * 1024;
+/// Frames that say nothing are held back until one says something, but not without end.
+const PREAMBLE_CAP: usize = 1024 * 1024;
+/// Why an answer that says our key back is none: it must not reach a client.
+const QUOTES_KEY: &str = "the answer quotes our key";
 /// How long an error's body may take once its status line is there.
 const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
 
@@ -52,7 +56,7 @@ impl Errand<'_> {
         let limit = if self.request.stream { self.patience.first_frame } else { self.patience.whole };
         match tokio::time::timeout(limit, self.exchange(text)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(self.failed(Cause::Timeout, format!("no answer began within {} ms", limit.as_millis()))),
+            Err(_) => Err(self.failed(Cause::Timeout, &format!("no answer began within {} ms", limit.as_millis()))),
         }
     }
 
@@ -78,11 +82,17 @@ impl Errand<'_> {
         let body = answer.whole(ANSWER_CAP).await.map_err(|e| self.broke(&e))?;
         let facts = match self.dialect().read_answer(&body, self.offer.provider.quirks) {
             Ok(facts) => facts,
-            Err(BodyProblem::Provider(error)) => return Err(self.said_no(error, status, &headers, None)),
-            Err(BodyProblem::Malformed(what)) => return Err(self.failed(Cause::Malformed, what)),
+            Err(BodyProblem::Provider { error, usage }) => {
+                return Err(AttemptFailure { reported: usage, ..self.said_no(&error, status, &headers, None) });
+            }
+            Err(BodyProblem::Malformed(what)) => return Err(self.failed(Cause::Malformed, &what)),
         };
         if self.request.stream {
-            return Err(self.failed(Cause::Malformed, "answered a stream request with a whole body".into()));
+            let failure = self.failed(Cause::Malformed, "answered a stream request with a whole body");
+            return Err(AttemptFailure { reported: facts.usage, ..failure });
+        }
+        if self.offer.endpoint.quotes_key(&body) {
+            return Err(self.failed(Cause::Malformed, QUOTES_KEY));
         }
         Ok(Opening::Whole { body, facts })
     }
@@ -95,18 +105,26 @@ impl Errand<'_> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let reader = self.dialect().frame_reader(self.offer.provider.quirks);
         let mut source = FrameSource::new(answer, Framer::default(), reader, self.patience.idle);
-        let mut held = Vec::new();
+        let (mut held, mut held_bytes) = (Vec::new(), 0);
         loop {
             let Some(frames) = source.next(text).await.map_err(|e| self.stopped(&e))? else {
-                return Err(self.failed(Cause::Broken, "the stream ended before it said anything".into()));
+                return Err(self.failed(Cause::Broken, "the stream ended before it said anything"));
             };
             let meaningful = frames.iter().any(|f| !matches!(f.facts.kind, FrameKind::KeepAlive | FrameKind::Preamble));
             if let Some(error) = frames.iter().find_map(|f| first_error(&f.facts.kind)) {
-                return Err(self.said_no(error.clone(), status, &headers, None));
+                let reported = held.iter().chain(&frames).filter_map(|f: &Frame| f.facts.usage).next_back();
+                return Err(AttemptFailure { reported, ..self.said_no(error, status, &headers, None) });
             }
+            if frames.iter().any(|f| self.offer.endpoint.quotes_key(&f.bytes)) {
+                return Err(self.failed(Cause::Malformed, QUOTES_KEY));
+            }
+            held_bytes += frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
             held.extend(frames);
             if meaningful {
                 return Ok(OpenStream { held, source });
+            }
+            if held_bytes > PREAMBLE_CAP {
+                return Err(self.failed(Cause::Malformed, "the stream goes on and on without saying anything"));
             }
         }
     }
@@ -116,10 +134,10 @@ impl Errand<'_> {
         let read = tokio::time::timeout(ERROR_BODY_WAIT, answer.whole(ERROR_BODY_CAP)).await;
         let body = read.ok().and_then(Result::ok).unwrap_or_default();
         let error = self.dialect().classify(status.as_u16(), &headers, &body);
-        self.said_no(error, status, &headers, Some(body))
+        self.said_no(&error, status, &headers, Some(body))
     }
 
-    fn said_no(&self, error: ProviderError, status: StatusCode, headers: &HeaderMap, body: Option<Bytes>) -> AttemptFailure {
+    fn said_no(&self, error: &ProviderError, status: StatusCode, headers: &HeaderMap, body: Option<Bytes>) -> AttemptFailure {
         let json = headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
         let fit = |body: &Bytes| json && !body.is_empty() && !self.offer.endpoint.quotes_key(body);
         AttemptFailure {
@@ -128,6 +146,7 @@ impl Errand<'_> {
             status: Some(status.as_u16()),
             message: self.offer.endpoint.scrub(&error.message),
             retry_after: error.retry_after,
+            reported: None,
             body: body.filter(fit),
         }
     }
@@ -138,16 +157,17 @@ impl Errand<'_> {
             UpstreamError::Broken(_) => Cause::Broken,
             UpstreamError::TooLarge(_) => Cause::Malformed,
         };
-        self.failed(cause, error.to_string())
+        self.failed(cause, &error.to_string())
     }
 
     fn stopped(&self, error: &SourceError) -> AttemptFailure {
-        self.failed(error.cause(), error.to_string())
+        self.failed(error.cause(), &error.to_string())
     }
 
-    fn failed(&self, cause: Cause, message: String) -> AttemptFailure {
-        let message = self.offer.endpoint.scrub(&message);
-        AttemptFailure { backend: self.offer.backend.id.clone(), cause, status: None, message, retry_after: None, body: None }
+    fn failed(&self, cause: Cause, message: &str) -> AttemptFailure {
+        let message = self.offer.endpoint.scrub(message);
+        let backend = self.offer.backend.id.clone();
+        AttemptFailure { backend, cause, status: None, message, retry_after: None, reported: None, body: None }
     }
 
     fn dialect(&self) -> &dyn Dialect {

@@ -3,7 +3,7 @@
 //! Without it every request to a dead provider waits for its own failure first, and every failure costs a retry of the
 //! shared budget. It opens on a run of failures (a provider that is down), on a high share of failures over half a minute
 //! (one that is half down), at once when the failure says that the next request must fail too (a wrong key, an empty
-//! account, a model that is not there), and at once when the provider names a time to stay away: `Retry-After` is obeyed
+//! account, a model that is not there) and nobody was served within that half minute, and at once when the provider names a time to stay away: `Retry-After` is obeyed
 //! to the end. After the cooling one request goes through as a probe; what it learns decides for all. Each failed probe in
 //! a row doubles the cooling, so that a long outage is not hammered.
 //!
@@ -182,7 +182,8 @@ impl Breaker {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, epoch: u64, failure: Option<Failure>, retry_after: Option<Duration>) {
+    /// Returns the cooling, where this closed breaker opens by it.
+    fn record(&self, epoch: u64, failure: Option<Failure>, retry_after: Option<Duration>) -> Option<Duration> {
         let now = self.clock.monotonic();
         let mut state = self.lock();
         let current = state.epoch == epoch;
@@ -191,9 +192,11 @@ impl Breaker {
             (Phase::Closed(mut record), _) if current => {
                 record.add(now, settings.window / 2, failure.is_some());
                 state.phase = Phase::Closed(record);
-                if let Some(cooling) = failure.and_then(|failure| record.verdict(failure, retry_after, settings)) {
+                let verdict = failure.and_then(|failure| record.verdict(failure, retry_after, settings));
+                if let Some(cooling) = verdict {
                     state.open(now, cooling);
                 }
+                return verdict;
             }
             (Phase::Probing, None) if current => state.close(now),
             (Phase::Probing, Some(failure)) if current => {
@@ -208,6 +211,7 @@ impl Breaker {
             }
             (Phase::Closed(_) | Phase::Open { .. } | Phase::Probing, _) => {}
         }
+        None
     }
 
     /// A probe that learned nothing makes room for the next one.
@@ -269,12 +273,20 @@ impl Record {
     fn verdict(&self, failure: Failure, retry_after: Option<Duration>, settings: &BreakerSettings) -> Option<Duration> {
         let asked = retry_after.map(|wait| wait.min(settings.longest_retry_after)).filter(|wait| !wait.is_zero());
         let trips = self.failures_in_a_row >= settings.failures_in_a_row || self.share_is_too_high(settings);
-        let own = match (failure.will_last(), trips) {
+        // Whoever has just served somebody is not closed to everybody: then it may be this one request, and one client's
+        // request must not take a backend away from the others.
+        let lasts = failure.will_last() && !self.has_served();
+        let own = match (lasts, trips) {
             (true, _) => Some(settings.longest_cooling),
             (false, true) => Some(settings.cooling),
             (false, false) => None,
         };
         own.max(asked)
+    }
+
+    /// Whether an attempt within the window succeeded.
+    fn has_served(&self) -> bool {
+        [self.this_half, self.last_half].iter().any(|half| half.attempts > half.failed)
     }
 
     fn share_is_too_high(&self, settings: &BreakerSettings) -> bool {
@@ -312,11 +324,12 @@ impl Permit {
         self.breaker.record(self.epoch, None, None);
     }
 
-    /// The attempt failed; `retry_after` is how long the provider asked to stay away.
-    pub fn failed(mut self, failure: Failure, retry_after: Option<Duration>) {
+    /// The attempt failed; `retry_after` is how long the provider asked to stay away. Returns for how long the backend is
+    /// left alone now, where it was not left alone before.
+    pub fn failed(mut self, failure: Failure, retry_after: Option<Duration>) -> Option<Duration> {
         self.decided = true;
         let blamed = Some(failure).filter(|failure| failure.blames_backend());
-        self.breaker.record(self.epoch, blamed, retry_after);
+        self.breaker.record(self.epoch, blamed, retry_after)
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::breaker::Failure;
 use crate::canonical::event::ErrorClass;
-use crate::units::BackendId;
+use crate::units::{BackendId, Usage};
 
 /// What ended an attempt before it answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,6 +96,8 @@ pub struct AttemptFailure {
     /// What happened, in words; without our key.
     pub message: String,
     pub retry_after: Option<Duration>,
+    /// What the provider reports to have used all the same: it bills that.
+    pub reported: Option<Usage>,
     /// The provider's own error body, where it is fit to be passed on.
     pub body: Option<Bytes>,
 }
@@ -109,6 +111,8 @@ pub enum Stopped {
     Refused,
     /// Retries have used up their share of the traffic.
     RetryBudget,
+    /// The time that the request may take, or that its client gave it, is over.
+    OutOfTime,
 }
 
 /// A plan that was walked without an answer.

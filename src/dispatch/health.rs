@@ -84,7 +84,7 @@ impl Health {
         let known = self.backends.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         known.unwrap_or_else(|| {
             let mut backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(backends.entry(id.clone()).or_insert_with(|| BackendHealth::new(&self.clock, self.settings)))
+            Arc::clone(backends.entry(id.clone()).or_insert_with(|| BackendHealth::new(id, &self.clock, self.settings)))
         })
     }
 
@@ -130,6 +130,7 @@ impl Roster {
 
 /// The health of one backend.
 pub struct BackendHealth {
+    id: BackendId,
     clock: SharedClock,
     breaker: Arc<Breaker>,
     waiting: Arc<Waiting>,
@@ -141,8 +142,9 @@ pub struct BackendHealth {
 }
 
 impl BackendHealth {
-    fn new(clock: &SharedClock, settings: HealthSettings) -> Arc<Self> {
+    fn new(id: &BackendId, clock: &SharedClock, settings: HealthSettings) -> Arc<Self> {
         Arc::new(Self {
+            id: id.clone(),
             clock: Arc::clone(clock),
             breaker: Breaker::new(Arc::clone(clock), settings.breaker),
             waiting: Waiting::new(settings.most_waiting),
@@ -216,7 +218,11 @@ impl BackendAttempt {
     /// It failed, before or within the answer. A failure that is the request's own fault counts as an answer.
     pub fn failed(self, failure: Failure, retry_after: Option<Duration>) {
         self.health.with_record(self.health.clock.monotonic(), |record| record.add(failure.blames_backend()));
-        self.permit.failed(failure, retry_after);
+        // A wrong key or an empty account is for the operator to mend, and clients are only told that nobody answers.
+        if let Some(cooling) = self.permit.failed(failure, retry_after) {
+            let (backend, cause, seconds) = (&self.health.id, failure.word(), cooling.as_secs());
+            tracing::warn!(%backend, cause, seconds, "the backend fails and is left alone for a while");
+        }
         // Last: whoever sees the count sees what it counts.
         self.health.failures.fetch_add(1, Ordering::Release);
     }

@@ -95,12 +95,11 @@ impl FrameSource {
                 arrived = self.answer.chunk() => arrived.map_err(SourceError::Upstream)?,
                 () = &mut self.silence => return Err(SourceError::Idle(self.idle)),
             };
-            match chunk {
-                Some(chunk) => self.framer.push(chunk, &mut self.blocks).map_err(SourceError::Framing)?,
-                None => {
-                    self.ended = true;
-                    self.blocks.extend(self.framer.finish());
-                }
+            if let Some(chunk) = chunk {
+                self.framer.push(&chunk, &mut self.blocks).map_err(SourceError::Framing)?;
+            } else {
+                self.ended = true;
+                self.blocks.extend(self.framer.finish());
             }
             if !self.blocks.is_empty() {
                 let reader = &mut self.reader;

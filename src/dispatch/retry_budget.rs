@@ -2,8 +2,9 @@
 //!
 //! A limit per request ("at most three attempts") multiplies load exactly when providers are least able to bear it: with
 //! every first attempt failing, three attempts are three times the traffic. A budget over all requests cannot: each client
-//! request deposits a share of one extra request, each extra one (failover, hedge, second racer) withdraws a whole one, so
-//! in an outage the upstream sees at most that share more. A floor per second lets a quiet gateway, which has deposited
+//! request deposits a share of one extra request, each extra one (failover, hedge) withdraws a whole one, so
+//! in an outage the upstream sees at most that share more. The racers of a plan are not extra in this sense: their client
+//! asks for them in good times as well, so that an outage makes no more of them. A floor per second lets a quiet gateway, which has deposited
 //! nothing, still fail over; the reserve is bounded, so that a busy hour does not save up a storm.
 //!
 //! Not here: which failures are worth another attempt, and which backend gets it. That is the plan's and the error's.

@@ -1,6 +1,7 @@
 //! Walks a plan until one attempt answers. Each attempt gets a page in the books before it is sent and its own end
 //! there; an extra attempt is paid from the retry budget, so that retries cannot make an outage worse.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -25,11 +26,15 @@ pub trait AttemptBook: Sync {
     /// One attempt's page. Dropping it ends the attempt as abandoned.
     type Page: Send;
 
-    /// Writes an attempt down before anything of it is sent. `None`: it cannot be booked, so it must not be sent.
+    /// Writes an attempt down before anything of it is sent. `None`: it cannot be booked, or the request cannot bear its
+    /// cost beside what it has cost already, so it must not be sent.
     fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<Self::Page>;
 
     /// Ends the page of an attempt that did not answer.
     fn fail(&self, page: Self::Page, failure: &AttemptFailure, took: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Ends the page of an attempt that was cancelled because another one's answer was kept.
+    fn supersede(&self, page: Self::Page, offer: &Offer<'_>, took: Duration);
 }
 
 /// An attempt that answers, with its page still open.
@@ -64,7 +69,9 @@ pub struct Journey<'a, B> {
     pub book: &'a B,
     /// Headers that pass through to the provider.
     pub trace: &'a HeaderMap,
-    /// Overrides how long the first byte may take.
+    /// When the whole request must be over, on the monotonic clock.
+    pub ends: Duration,
+    /// When the client wants its answer to have begun, on the monotonic clock.
     pub deadline: Option<Duration>,
     /// Money is bounded: the output bound that the quote counts with must reach the provider.
     pub bounded: bool,
@@ -80,7 +87,7 @@ impl Dispatcher {
         self.retries.deposit();
         let mut failures = Vec::new();
         let mut sent = false;
-        match self.walk(plan, journey, &mut failures, &mut sent, false).await {
+        match self.walk(plan, journey, &mut failures, &mut sent, Place::default()).await {
             Ok(mut answered) => {
                 answered.failures = failures;
                 Ok(answered)
@@ -95,25 +102,27 @@ impl Dispatcher {
         journey: &Journey<'_, B>,
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
-        raced: bool,
+        place: Place<'_>,
     ) -> Result<Answered<B::Page>, Stopped> {
         match node {
             Node::Attempt(planned) => {
-                if *sent && !raced && !self.retries.try_spend() {
+                let Some(time) = self.time_for(journey, place) else { return Err(Stopped::OutOfTime) };
+                if *sent && place.race.is_none() && !self.retries.try_spend() {
                     return Err(Stopped::RetryBudget);
                 }
-                self.attempt(planned, journey, failures, sent).await
+                self.attempt(planned, journey, failures, sent, time, place.race).await
             }
             Node::Sequence(nodes) => {
-                for node in nodes {
-                    match self.walk_boxed(node, journey, failures, sent, raced).await {
+                for (number, node) in nodes.iter().enumerate() {
+                    let place = Place { others_behind: place.others_behind || number + 1 < nodes.len(), ..place };
+                    match self.walk_boxed(node, journey, failures, sent, place).await {
                         Err(Stopped::Exhausted) => {}
                         ended => return ended,
                     }
                 }
                 Err(Stopped::Exhausted)
             }
-            Node::Race(nodes) => self.race(nodes, journey, failures, sent).await,
+            Node::Race(nodes) => self.race(nodes, journey, failures, sent, place).await,
         }
     }
 
@@ -124,9 +133,9 @@ impl Dispatcher {
         journey: &'a Journey<'_, B>,
         failures: &'a mut Vec<AttemptFailure>,
         sent: &'a mut bool,
-        raced: bool,
+        place: Place<'a>,
     ) -> BoxFuture<'a, Result<Answered<B::Page>, Stopped>> {
-        Box::pin(self.walk(node, journey, failures, sent, raced))
+        Box::pin(self.walk(node, journey, failures, sent, place))
     }
 
     /// Asks all at once and keeps the first answer; dropping the others cancels them and closes their pages.
@@ -136,12 +145,15 @@ impl Dispatcher {
         journey: &Journey<'_, B>,
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
+        place: Place<'_>,
     ) -> Result<Answered<B::Page>, Stopped> {
+        let race = &Race::default();
+        let place = Place { race: Some(race), ..place };
         let mut runners: FuturesUnordered<_> = nodes
             .iter()
             .map(|node| async move {
                 let (mut failures, mut sent) = (Vec::new(), false);
-                let ended = self.walk_boxed(node, journey, &mut failures, &mut sent, true).await;
+                let ended = self.walk_boxed(node, journey, &mut failures, &mut sent, place).await;
                 (ended, failures, sent)
             })
             .collect();
@@ -150,7 +162,10 @@ impl Dispatcher {
             failures.extend(failed);
             *sent |= was_sent;
             match ended {
-                Ok(answered) => return Ok(answered),
+                Ok(answered) => {
+                    race.won.store(true, Ordering::Relaxed);
+                    return Ok(answered);
+                }
                 Err(Stopped::Exhausted) => {}
                 Err(stopped) => refused = Some(stopped),
             }
@@ -164,6 +179,8 @@ impl Dispatcher {
         journey: &Journey<'_, B>,
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
+        time: Time,
+        race: Option<&Race>,
     ) -> Result<Answered<B::Page>, Stopped> {
         // A plan names reachable backends only.
         let Some(offer) = journey.market.offer(planned.backend) else { return Err(Stopped::Exhausted) };
@@ -174,17 +191,19 @@ impl Dispatcher {
                 return Err(Stopped::Exhausted);
             }
         };
-        // What cannot be booked is not sent: its price and its exchange rate are of two currencies.
+        // What cannot be booked or paid is not sent.
         let Some(page) = journey.book.open(planned, &offer) else { return Err(Stopped::Exhausted) };
         *sent = true;
         let mut running = RunningCount::new();
-        let patience = self.patience_of(journey);
+        let patience = time.patience;
         let output_bound = journey.bounded.then_some(planned.quote.output_bound);
         let errand =
             Errand { upstream: &self.upstream, offer, request: journey.request, trace: journey.trace, patience, output_bound };
         let sent_at = self.clock.monotonic();
+        let asked = Asked { book: journey.book, page: Some(page), offer, race, clock: &self.clock, sent: sent_at };
         let outcome = errand.run(&mut |piece| running.add(piece)).await;
         let took = self.clock.monotonic().saturating_sub(sent_at);
+        let Some(page) = asked.ended() else { return Err(Stopped::Exhausted) };
         match outcome {
             Ok(opening) => {
                 turn.answered();
@@ -200,7 +219,10 @@ impl Dispatcher {
                 })
             }
             Err(failure) => {
-                if let Some(lesson) = failure.cause.lesson() {
+                // Too little time of the client's own making is no fault of the backend: one client in a hurry must not
+                // close it to everybody.
+                let hurried = time.clients && failure.cause == Cause::Timeout;
+                if let Some(lesson) = failure.cause.lesson().filter(|_| !hurried) {
                     turn.failed(lesson, failure.retry_after);
                 }
                 journey.book.fail(page, &failure, took).await;
@@ -211,14 +233,74 @@ impl Dispatcher {
         }
     }
 
-    fn patience_of<B>(&self, journey: &Journey<'_, B>) -> Patience {
-        match journey.deadline {
-            Some(deadline) => Patience {
-                first_frame: self.patience.first_frame.min(deadline),
-                whole: self.patience.whole.min(deadline),
-                ..self.patience
-            },
-            None => self.patience,
+    /// How long an attempt that begins now may take; `None` once there is no time left. An attempt with others behind it
+    /// gets half of what is left of the request's time: one that hangs must leave them some.
+    fn time_for<B>(&self, journey: &Journey<'_, B>, place: Place<'_>) -> Option<Time> {
+        let now = self.clock.monotonic();
+        let until = |end: Duration| {
+            let left = end.checked_sub(now).filter(|left| !left.is_zero())?;
+            Some(if place.others_behind { left / 2 } else { left })
+        };
+        let whole = until(journey.ends)?.min(self.patience.whole);
+        let first_frame = self.patience.first_frame.min(whole);
+        let longest = if journey.request.stream { first_frame } else { whole };
+        let wanted = match journey.deadline {
+            Some(deadline) => until(deadline)?,
+            None => Duration::MAX,
+        };
+        let patience = Patience { first_frame: first_frame.min(wanted), whole: whole.min(wanted), ..self.patience };
+        Some(Time { patience, clients: wanted < longest })
+    }
+}
+
+/// Where in the plan an attempt stands.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    /// Others run beside it.
+    race: Option<&'a Race>,
+    /// Others come after it, should it fail.
+    others_behind: bool,
+}
+
+/// How long an attempt may take.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    patience: Patience,
+    /// It is the client's deadline that cuts it short.
+    clients: bool,
+}
+
+/// What the racers of one race share.
+#[derive(Default)]
+struct Race {
+    /// One of them answered: the others are cancelled for it.
+    won: AtomicBool,
+}
+
+/// An attempt that waits for its provider. Dropped while it waits, it lost a race, or the client left.
+struct Asked<'a, B: AttemptBook> {
+    book: &'a B,
+    /// Taken when the wait is over.
+    page: Option<B::Page>,
+    offer: Offer<'a>,
+    race: Option<&'a Race>,
+    clock: &'a SharedClock,
+    sent: Duration,
+}
+
+impl<B: AttemptBook> Asked<'_, B> {
+    /// The wait is over: hands the page back.
+    fn ended(mut self) -> Option<B::Page> {
+        self.page.take()
+    }
+}
+
+impl<B: AttemptBook> Drop for Asked<'_, B> {
+    fn drop(&mut self) {
+        let lost = self.race.is_some_and(|race| race.won.load(Ordering::Relaxed));
+        // Any other page is left to its own drop, which ends it as abandoned.
+        if let Some(page) = self.page.take_if(|_| lost) {
+            self.book.supersede(page, &self.offer, self.clock.monotonic().saturating_sub(self.sent));
         }
     }
 }
@@ -234,6 +316,7 @@ fn not_tried(offer: &Offer<'_>, refused: &Refused) -> AttemptFailure {
         status: None,
         message: refused.to_string(),
         retry_after,
+        reported: None,
         body: None,
     }
 }

@@ -129,7 +129,9 @@ impl ClientError {
     /// The 404 for a model name nobody serves, with the names that come near.
     pub fn model_not_found(model: &str, near: &[&str]) -> Self {
         let mut message = format!("the model `{model}` does not exist or is not served here");
-        if !near.is_empty() {
+        if near.is_empty() {
+            message.push_str("; GET /v1/models lists what is, and `auto` lets the gateway choose");
+        } else {
             message.push_str("; did you mean ");
             message.push_str(&near.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "));
             message.push('?');
@@ -236,6 +238,8 @@ mod tests {
     #[test]
     fn near_names_are_offered() {
         let error = ClientError::model_not_found("gtp", &["gpt", "gemma"]);
+        let lost = ClientError::model_not_found("zz", &[]).message;
+        assert!(lost.ends_with("GET /v1/models lists what is, and `auto` lets the gateway choose"), "{lost}");
         assert_eq!(error.message, "the model `gtp` does not exist or is not served here; did you mean `gpt`, `gemma`?");
         assert_eq!((error.status, error.code.as_deref()), (404, Some("model_not_found")));
     }

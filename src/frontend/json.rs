@@ -1,6 +1,6 @@
 //! Borrowed JSON: where a piece stands in the body, how deep it nests, and the text in a value of any shape.
 //!
-//! serde_json skips a value it need not build without recursion, so it would let any depth through; what parses it
+//! `serde_json` skips a value it need not build without recursion, so it would let any depth through; what parses it
 //! behind us may recurse and die. [`nests_deeper`] closes that gap for pieces that are passed on unread.
 
 use std::fmt;

@@ -27,6 +27,8 @@ pub(super) struct Conversation<'b> {
     pub(super) developer_roles: Vec<Range<usize>>,
     /// What is being read, to name it when it is wrong.
     reading: Reading,
+    /// Where a refused value begins; the JSON reader has gone past it by the time it is told.
+    pub(super) wrong_at: Option<usize>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -145,6 +147,7 @@ impl<'de> Visitor<'de> for Tools<'_, '_> {
         let conversation = self.0;
         conversation.reading = Reading::Tool(conversation.tools);
         while let Some(tool) = tools.next_element::<&RawValue>()? {
+            conversation.wrong_at = Some(span_in(conversation.body, tool.get()).start);
             if nests_deeper(tool.get()) {
                 return Err(A::Error::custom(TOO_DEEP));
             }
@@ -153,6 +156,7 @@ impl<'de> Visitor<'de> for Tools<'_, '_> {
             }
             conversation.profile.add(tool.get());
             conversation.profile.end_text();
+            conversation.wrong_at = None;
             conversation.tools += 1;
             conversation.reading = Reading::Tool(conversation.tools);
         }
@@ -189,7 +193,7 @@ impl Message<'_, '_> {
             MessageKey::Role => {
                 let role = members.next_value::<&RawValue>()?.get();
                 if !role.starts_with('"') {
-                    self.reading(".role");
+                    self.reading(".role").0.wrong_at = Some(span_in(self.0.body, role).start);
                     return Err(A::Error::custom("a message's `role` must be a string"));
                 }
                 self.0.note_role(role);

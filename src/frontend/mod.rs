@@ -8,6 +8,7 @@ pub mod errors;
 mod json;
 mod messages;
 pub mod models;
+mod needs;
 pub mod openai_chat;
 mod prompt_text;
 pub mod wishes;

@@ -18,9 +18,10 @@ use serde_json::value::RawValue;
 use super::errors::{BadRequest, Position};
 use super::json::{TOO_DEEP, nests_deeper, span_in};
 use super::messages::{Conversation, Messages, Tools};
+use super::needs::ResponseFormat;
 use super::wishes;
 use crate::canonical::request::Member;
-use crate::canonical::{Feature, Features, Members, ReasoningWish, Request, TextProfile, Wishes};
+use crate::canonical::{Members, Request, TextProfile, Wishes};
 use crate::units::Tokens;
 
 const MAX_MODEL_BYTES: usize = 256;
@@ -29,7 +30,7 @@ const MAX_CHOICES: u64 = 128;
 /// The top-level members that the gateway acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
-enum Name {
+pub(super) enum Name {
     Model,
     Messages,
     Stream,
@@ -135,12 +136,12 @@ fn not_utf8(body: &[u8], offset: usize) -> BadRequest {
 }
 
 /// The members found, as slices of the body.
-struct TopLevel<'b> {
+pub(super) struct TopLevel<'b> {
     body: &'b str,
     /// Key and value of each known member, quotes included; the values of `messages`, `tools` and `functions` are
     /// walked instead of kept.
     slots: [Option<(&'b str, &'b str)>; NAMES.len()],
-    conversation: Conversation<'b>,
+    pub(super) conversation: Conversation<'b>,
     /// What is wrong, where it has to be said better than the JSON reader can.
     wrong: Option<BadRequest>,
 }
@@ -158,7 +159,8 @@ impl<'b> TopLevel<'b> {
 
     /// Turns the JSON reader's complaint into ours.
     fn explain(&mut self, error: &serde_json::Error) -> BadRequest {
-        let position = Position::of_line(self.body.as_bytes(), error.line(), error.column());
+        let reported = || Position::of_line(self.body.as_bytes(), error.line(), error.column());
+        let position = self.conversation.wrong_at.map_or_else(reported, |at| Position::at(self.body.as_bytes(), at));
         if let Some(wrong) = self.wrong.take() {
             return wrong.at(position);
         }
@@ -176,7 +178,7 @@ impl<'b> TopLevel<'b> {
     }
 
     /// The raw value of a member; null counts as absent.
-    fn value(&self, name: Name) -> Option<&'b str> {
+    pub(super) fn value(&self, name: Name) -> Option<&'b str> {
         self.slots[name as usize].map(|(_, value)| value).filter(|value| *value != "null")
     }
 
@@ -184,7 +186,7 @@ impl<'b> TopLevel<'b> {
         bad.at(Position::at(self.body.as_bytes(), span_in(self.body, value).start))
     }
 
-    fn wrong_type(&self, name: Name, value: &str, accepted: &str) -> BadRequest {
+    pub(super) fn wrong_type(&self, name: Name, value: &str, accepted: &str) -> BadRequest {
         let word = name.word();
         self.place(BadRequest::new("invalid_type", word, format!("`{word}` must be {accepted}")), value)
     }
@@ -201,7 +203,7 @@ impl<'b> TopLevel<'b> {
         Ok(model)
     }
 
-    fn flag(&self, name: Name) -> Result<Option<bool>, BadRequest> {
+    pub(super) fn flag(&self, name: Name) -> Result<Option<bool>, BadRequest> {
         match self.value(name) {
             None => Ok(None),
             Some("true") => Ok(Some(true)),
@@ -210,7 +212,7 @@ impl<'b> TopLevel<'b> {
         }
     }
 
-    fn whole(&self, name: Name, least: u64, most: u64) -> Result<Option<u64>, BadRequest> {
+    pub(super) fn whole(&self, name: Name, least: u64, most: u64) -> Result<Option<u64>, BadRequest> {
         let Some(raw) = self.value(name) else {
             return Ok(None);
         };
@@ -238,7 +240,7 @@ impl<'b> TopLevel<'b> {
     }
 
     /// A small object read into a type of its own.
-    fn object<T: Deserialize<'b>>(&self, name: Name, accepted: &str) -> Result<Option<T>, BadRequest> {
+    pub(super) fn object<T: Deserialize<'b>>(&self, name: Name, accepted: &str) -> Result<Option<T>, BadRequest> {
         let Some(raw) = self.value(name) else {
             return Ok(None);
         };
@@ -246,92 +248,6 @@ impl<'b> TopLevel<'b> {
             return Err(self.wrong_type(name, raw, accepted));
         }
         serde_json::from_str(raw).map(Some).map_err(|_| self.wrong_type(name, raw, accepted))
-    }
-
-    fn features(&self, choices: u64, format: Option<&ResponseFormat<'_>>) -> Result<Features, BadRequest> {
-        let wanted = [
-            (Feature::Tools, self.conversation.tools > 0),
-            (Feature::ForcedTool, self.forces_tool()?),
-            (Feature::JsonSchema, format.is_some_and(|f| f.kind == "json_schema")),
-            (Feature::JsonObject, format.is_some_and(|f| f.kind == "json_object")),
-            (Feature::Logprobs, self.wants_logprobs()?),
-            (Feature::ManyChoices, choices > 1),
-            (Feature::ImageInput, self.conversation.images > 0),
-            (Feature::AudioInput, self.conversation.audios > 0),
-            (Feature::FileInput, self.conversation.files > 0),
-            (Feature::AudioOutput, self.wants_audio()?),
-        ];
-        Ok(wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(feature, _)| feature).collect())
-    }
-
-    fn response_format(&self) -> Result<Option<ResponseFormat<'b>>, BadRequest> {
-        self.object(Name::ResponseFormat, "an object with a `type`")
-    }
-
-    fn forces_tool(&self) -> Result<bool, BadRequest> {
-        if self.value(Name::FunctionCall).is_some_and(|call| call.starts_with('{')) {
-            return Ok(true);
-        }
-        match self.value(Name::ToolChoice) {
-            None => Ok(false),
-            Some(word) if word.starts_with('"') => Ok(matches!(word, "\"required\"" | "\"any\"")),
-            Some(_) => {
-                let choice: Option<ToolChoice<'_>> = self.object(Name::ToolChoice, "a string or an object with a `type`")?;
-                Ok(choice.is_some_and(|c| c.forces()))
-            }
-        }
-    }
-
-    fn wants_logprobs(&self) -> Result<bool, BadRequest> {
-        let top = self.whole(Name::TopLogprobs, 0, 1000)?.unwrap_or(0);
-        Ok(self.flag(Name::Logprobs)?.unwrap_or(false) || top > 0)
-    }
-
-    fn wants_audio(&self) -> Result<bool, BadRequest> {
-        let Some(raw) = self.value(Name::Modalities) else {
-            return Ok(false);
-        };
-        let wrong = |_| self.wrong_type(Name::Modalities, raw, "an array of strings");
-        let modalities: Vec<Cow<'_, str>> = serde_json::from_str(raw).map_err(wrong)?;
-        Ok(modalities.iter().any(|m| m == "audio"))
-    }
-
-    /// Any member that says "off" settles it: a model that cannot stop thinking would then be wrong.
-    fn reasoning(&self) -> Result<ReasoningWish, BadRequest> {
-        #[derive(Deserialize)]
-        struct Thinking<'b> {
-            #[serde(borrow, rename = "type")]
-            kind: Option<Cow<'b, str>>,
-            #[serde(borrow)]
-            effort: Option<Cow<'b, str>>,
-            enabled: Option<bool>,
-        }
-        #[derive(Deserialize)]
-        struct TemplateArguments {
-            enable_thinking: Option<bool>,
-        }
-        let mut said = Vec::new();
-        if let Some(raw) = self.value(Name::ReasoningEffort) {
-            let effort = string(raw).ok_or_else(|| self.wrong_type(Name::ReasoningEffort, raw, "a string"))?;
-            said.push(effort != "none");
-        }
-        said.extend(self.flag(Name::EnableThinking)?);
-        for name in [Name::Thinking, Name::Reasoning] {
-            let Some(thinking) = self.object::<Thinking<'_>>(name, "an object that says how to think")? else {
-                continue;
-            };
-            said.extend(thinking.kind.map(|kind| kind != "disabled"));
-            said.extend(thinking.effort.map(|effort| effort != "none"));
-            said.extend(thinking.enabled);
-        }
-        // A template's arguments are a server's own: what does not read as the switch we know says nothing to us.
-        let template = self.value(Name::ChatTemplateKwargs).and_then(|raw| serde_json::from_str::<TemplateArguments>(raw).ok());
-        said.extend(template.and_then(|t| t.enable_thinking));
-        Ok(match (said.is_empty(), said.contains(&false)) {
-            (true, _) => ReasoningWish::Unsaid,
-            (false, true) => ReasoningWish::Off,
-            (false, false) => ReasoningWish::On,
-        })
     }
 
     /// The profile of the prompt; a schema for the answer is part of it.
@@ -369,40 +285,8 @@ impl<'b> TopLevel<'b> {
     }
 }
 
-#[derive(Deserialize)]
-struct ResponseFormat<'b> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'b, str>,
-    #[serde(borrow)]
-    json_schema: Option<&'b RawValue>,
-}
-
-#[derive(Deserialize)]
-struct ToolChoice<'b> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'b, str>,
-    #[serde(borrow)]
-    allowed_tools: Option<AllowedTools<'b>>,
-}
-
-#[derive(Deserialize)]
-struct AllowedTools<'b> {
-    #[serde(borrow)]
-    mode: Cow<'b, str>,
-}
-
-impl ToolChoice<'_> {
-    fn forces(&self) -> bool {
-        match self.kind.as_ref() {
-            "auto" | "none" => false,
-            "allowed_tools" => self.allowed_tools.as_ref().is_some_and(|a| a.mode == "required"),
-            _ => true,
-        }
-    }
-}
-
 /// The text of a raw JSON string.
-fn string(raw: &str) -> Option<Cow<'_, str>> {
+pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(inner.into()) }
 }

@@ -160,7 +160,8 @@ impl Drop for Core {
 }
 
 impl Ledger {
-    /// Opens the books of a data directory: locks it, opens the store, and books what the journal still holds.
+    /// Opens the books of a data directory: locks it, opens the store, and books what the journal still holds. Blocks
+    /// while it does so.
     pub fn open(settings: Settings, clock: SharedClock) -> Result<(Self, RecoveryReport), LedgerError> {
         Self::open_with(settings, clock, Arc::new(FileDisk), Arc::new(()))
     }
@@ -214,6 +215,11 @@ impl Ledger {
             clip(text, 128);
         }
         Ok(Tab::open(&self.core.journal, opened))
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_spare(&self) -> bool {
+        self.core.housekeeping.has_spare()
     }
 
     /// How many records were queued so far.

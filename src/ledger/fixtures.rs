@@ -1,4 +1,4 @@
-//! Values and disks for the tests of this folder.
+//! Values and disks for the tests of this folder, and values for those of its callers.
 
 use std::io;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) fn terms() -> Terms {
     Terms::new(tariff, ExchangeRate::parse(Currency::Cny, "7.1").unwrap(), "2026-11-20").unwrap()
 }
 
-pub(super) fn request_opened(number: u64) -> RequestOpened {
+pub(crate) fn request_opened(number: u64) -> RequestOpened {
     let dear = Tariff { input: TokenPrice::from_pico(5_000_000), ..Tariff::free(Currency::Usd) };
     RequestOpened {
         id: request_id(number),
@@ -49,7 +49,7 @@ pub(super) fn request_opened(number: u64) -> RequestOpened {
     }
 }
 
-pub(super) fn attempt_opened() -> AttemptOpened {
+pub(crate) fn attempt_opened() -> AttemptOpened {
     AttemptOpened {
         backend: BackendId::new("acme", "fast"),
         provider: "acme".into(),
@@ -69,7 +69,7 @@ pub(super) fn usage(input: u64, output: u64) -> Usage {
     Usage::fresh(Tokens::new(input), Tokens::new(output))
 }
 
-pub(super) fn attempt_end(input: u64, output: u64) -> AttemptEnd {
+pub(crate) fn attempt_end(input: u64, output: u64) -> AttemptEnd {
     AttemptEnd {
         ending: Ending::Complete,
         usage: usage(input, output),
@@ -100,6 +100,7 @@ struct Faults {
     stuck: Mutex<bool>,
     released: Condvar,
     writes: AtomicUsize,
+    unsynced: AtomicUsize,
 }
 
 impl FaultyDisk {
@@ -122,6 +123,11 @@ impl FaultyDisk {
     pub(super) fn set_stuck(&self, stuck: bool) {
         *self.faults.stuck.lock().unwrap() = stuck;
         self.faults.released.notify_all();
+    }
+
+    /// Writes since the last sync.
+    pub(super) fn unsynced(&self) -> usize {
+        self.faults.unsynced.load(Ordering::SeqCst)
     }
 
     pub(super) fn writes(&self) -> usize {
@@ -159,10 +165,12 @@ impl SegmentFile for FaultyFile {
             }
             return Err(io::Error::other("input/output error"));
         }
+        self.faults.unsynced.fetch_add(1, Ordering::SeqCst);
         self.inner.write_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.faults.unsynced.store(0, Ordering::SeqCst);
         self.inner.sync()
     }
 }

@@ -175,7 +175,9 @@ pub(super) struct Bookkeeper {
 impl Bookkeeper {
     /// Folds until the queue is stopped and empty.
     pub(super) fn run(mut self) {
-        while let Some(requests) = self.queue.take() {
+        while let Some(mut requests) = self.queue.take() {
+            // In the order of their ids the rows go to the end of each table.
+            requests.sort_unstable_by_key(|folding| folding.request.opened.id);
             if !self.fold(&requests) {
                 break;
             }
@@ -206,5 +208,91 @@ impl Bookkeeper {
                 return false;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::ledger::disk::FileDisk;
+    use crate::ledger::fixtures::{request_end, request_opened};
+    use crate::ledger::housekeeping::SegmentFiles;
+    use crate::ledger::store::{Inserted, Upkeep};
+
+    /// A store that fails while it is told to.
+    #[derive(Default)]
+    struct Stubborn {
+        failing: AtomicBool,
+        tries: AtomicUsize,
+        took: AtomicUsize,
+    }
+
+    struct StubbornStore(Arc<Stubborn>);
+
+    impl Store for StubbornStore {
+        fn insert(&mut self, requests: &mut dyn Iterator<Item = &ClosedRequest>) -> Result<Inserted, StoreError> {
+            self.0.tries.fetch_add(1, Ordering::SeqCst);
+            if self.0.failing.load(Ordering::SeqCst) {
+                return Err(StoreError::Failed(Arc::new(io::Error::other("no"))));
+            }
+            let requests = requests.count();
+            self.0.took.fetch_add(requests, Ordering::SeqCst);
+            Ok(Inserted { requests, rows: requests })
+        }
+
+        fn upkeep(&self) -> Result<Box<dyn Upkeep>, StoreError> {
+            Err(StoreError::Failed(Arc::new(io::Error::other("none"))))
+        }
+    }
+
+    fn closed(number: u64) -> Folding {
+        let request = ClosedRequest { opened: Arc::new(request_opened(number)), end: request_end(), attempts: Vec::new() };
+        Folding { request, opened_in: OpenedIn::default() }
+    }
+
+    fn bookkeeper(store: &Arc<Stubborn>, retry_every: Duration) -> (Arc<FoldQueue>, Arc<Health>, Bookkeeper) {
+        let clock = SystemClock::shared();
+        let health = Arc::new(Health::new(Arc::clone(&clock), Duration::from_secs(2), Duration::from_secs(1)));
+        let queue = Arc::new(FoldQueue::new(2, Arc::clone(&health), clock));
+        let files = SegmentFiles { folder: "unused".into(), disk: Arc::new(FileDisk), bytes: 0 };
+        let housekeeping = Arc::new(Housekeeping::new(files, 1, retry_every, Arc::clone(&health)));
+        let store = Box::new(StubbornStore(Arc::clone(store)));
+        let keeper = Bookkeeper { queue: Arc::clone(&queue), store, housekeeping, observer: Arc::new(()), retry_every };
+        (queue, health, keeper)
+    }
+
+    #[tokio::test]
+    async fn a_stuck_store_turns_the_books_red_and_they_turn_green_by_themselves() {
+        let store = Arc::new(Stubborn::default());
+        store.failing.store(true, Ordering::SeqCst);
+        let (queue, health, keeper) = bookkeeper(&store, Duration::from_millis(1));
+        let thread = std::thread::spawn(move || keeper.run());
+        queue.hand_over((0..2).map(closed).collect());
+        assert!(matches!(queue.folded().await, Err(LedgerError::Store(_))));
+        assert_eq!((health.writable(), queue.backlog()), (Ok(()), 2));
+        queue.hand_over(vec![closed(3)]);
+        assert!(health.writable().unwrap_err().reason.contains("3 closed requests"));
+        store.failing.store(false, Ordering::SeqCst);
+        while queue.folded().await.is_err() {}
+        assert_eq!((health.writable(), store.took.load(Ordering::SeqCst)), (Ok(()), 3));
+        queue.stop();
+        thread.join().unwrap();
+        assert!(store.tries.load(Ordering::SeqCst) > 1);
+    }
+
+    #[tokio::test]
+    async fn a_stop_over_a_store_that_fails_ends_and_keeps_nobody_waiting() {
+        let store = Arc::new(Stubborn::default());
+        store.failing.store(true, Ordering::SeqCst);
+        let (queue, _, keeper) = bookkeeper(&store, Duration::from_hours(1));
+        queue.hand_over(vec![closed(1)]);
+        queue.stop();
+        keeper.run();
+        assert!(matches!(queue.folded().await, Err(LedgerError::Closed)));
+        assert_eq!(store.took.load(Ordering::SeqCst), 0);
     }
 }

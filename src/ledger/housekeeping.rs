@@ -31,6 +31,9 @@ pub(super) struct Housekeeping {
     files: SegmentFiles,
     every: Duration,
     health: Arc<Health>,
+    /// Held while a segment is made: a spare that came late must not be written after one with a higher number, because
+    /// recovery reads in the order of numbers.
+    making: Mutex<()>,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -49,16 +52,18 @@ impl Housekeeping {
     /// `next` is the number of the first segment to make.
     pub(super) fn new(files: SegmentFiles, next: u64, every: Duration, health: Arc<Health>) -> Self {
         let state = State { next, spare: None, dirty: Vec::new(), pins: Pins::default(), stopping: false, spare_wanted: false };
-        Self { files, every, health, state: Mutex::new(state), wake: Condvar::new() }
+        Self { files, every, health, making: Mutex::default(), state: Mutex::new(state), wake: Condvar::new() }
     }
 
     /// The spare segment, or a new one where none is ready.
     pub(super) fn next_segment(&self) -> io::Result<Segment> {
+        let making = lock(&self.making);
         let spare = lock(&self.state).spare.take();
         let segment = match spare {
             Some(spare) => spare,
             None => self.create()?,
         };
+        drop(making);
         let mut state = lock(&self.state);
         state.pins.begin(segment.number);
         state.spare_wanted = true;
@@ -66,7 +71,8 @@ impl Housekeeping {
         Ok(segment)
     }
 
-    /// Makes a segment without holding the lock, which the writer needs; a number that came to nothing is skipped.
+    /// Makes a segment without holding the lock on the state, which the writer needs for every batch. A number that came
+    /// to nothing is skipped.
     fn create(&self) -> io::Result<Segment> {
         let number = {
             let mut state = lock(&self.state);
@@ -79,6 +85,7 @@ impl Housekeeping {
 
     /// Sets a spare segment aside, so that what is open can be ended on a full disk.
     pub(super) fn provide_spare(&self) {
+        let _making = lock(&self.making);
         let present = {
             let mut state = lock(&self.state);
             state.spare_wanted = false;
@@ -117,6 +124,11 @@ impl Housekeeping {
 
     pub(super) fn segments(&self) -> usize {
         lock(&self.state).pins.segments()
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_spare(&self) -> bool {
+        lock(&self.state).spare.is_some()
     }
 
     pub(super) fn stop(&self) {

@@ -354,17 +354,18 @@ impl Writer {
         Ok(Position { segment, offset: HEADER as u64, fresh: true })
     }
 
+    /// Closed requests are handed on before anybody hears that they are written: a flush then finds them waiting.
     fn publish(&mut self, batch: Batch) {
         if let Some(position) = &self.current {
             let number = position.segment.number;
             self.housekeeping.pin(number, batch.opened.len());
             batch.opened.iter().for_each(|opened_in| opened_in.store(number, Ordering::Release));
         }
-        self.journal.published(batch.last);
-        let waited = self.journal.clock.monotonic().saturating_sub(batch.since);
-        self.observer.journaled(batch.records, waited);
         if !batch.closed.is_empty() {
             self.folding.hand_over(batch.closed);
         }
+        self.journal.published(batch.last);
+        let waited = self.journal.clock.monotonic().saturating_sub(batch.since);
+        self.observer.journaled(batch.records, waited);
     }
 }

@@ -13,7 +13,7 @@ mod codec;
 mod disk;
 mod entry;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod folding;
 mod health;
 mod housekeeping;

@@ -92,7 +92,7 @@ impl Replay<'_> {
         let mut torn: Option<(&PathBuf, usize)> = None;
         for (_, path) in segments {
             let bytes = std::fs::read(path).map_err(LedgerError::io(path))?;
-            if bytes.iter().all(|byte| *byte == 0) {
+            if segment::is_empty(&bytes) {
                 continue;
             }
             self.report.segments += 1;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -61,7 +62,7 @@ async fn a_request_with_a_failover_is_booked_exactly() {
     let (ledger, _) = open(folder.path());
     let tab = ledger.begin(request_opened(1)).unwrap();
     let failed = AttemptEnd { ending: Ending::Failed, http_status: Some(503), ..attempt_end(0, 0) };
-    tab.attempt(attempt_opened()).end(failed).await.unwrap();
+    tab.attempt(attempt_opened()).settle(failed).unwrap();
     let settled = tab.attempt(attempt_opened()).end(attempt_end(100, 50)).await.unwrap();
     tab.close(request_end()).await.unwrap();
     tab.close(RequestEnd { outcome: Outcome::Failed, ..request_end() }).await.unwrap();
@@ -197,14 +198,14 @@ async fn a_full_disk_refuses_new_requests_and_lets_open_ones_end() {
     let tab = ledger.begin(request_opened(0)).unwrap();
     let attempt = tab.attempt(attempt_opened());
     tab.journaled().await.unwrap();
-    eventually("a spare is ready", || segments(folder.path()).len() == 2).await;
+    eventually("a spare is ready", || ledger.has_spare()).await;
     disk.set_full(true);
-    let mut number = 1;
-    while ledger.writable().is_ok() {
-        let _ = one_request(&ledger, number).await;
+    let mut number = 0;
+    while ledger.gauges().segments < 2 {
         number += 1;
-        assert!(number < 1_000, "the disk was full and nobody noticed");
+        one_request(&ledger, number).await.unwrap();
     }
+    eventually("red", || ledger.writable().is_err()).await;
     let Err(refused) = ledger.begin(request_opened(9_999)) else { panic!("begun on a full disk") };
     assert!(refused.reason.contains("no journal segment could be set aside"), "{refused}");
     attempt.end(attempt_end(7, 8)).await.unwrap();
@@ -215,7 +216,7 @@ async fn a_full_disk_refuses_new_requests_and_lets_open_ones_end() {
     ledger.close().await.unwrap();
     let books = Books::open(folder.path()).unwrap();
     assert_eq!(books.request(request_id(0)).unwrap().unwrap().usage, usage(7, 8));
-    assert_eq!(books.totals().unwrap().requests, number + 1);
+    assert_eq!(books.totals().unwrap().requests, number + 2);
 }
 
 #[tokio::test]
@@ -273,6 +274,62 @@ async fn what_happens_together_is_written_together() {
     assert_eq!(disk.writes(), 3, "the header, the first request, all the others");
 }
 
+/// Adds up what it is told.
+#[derive(Default)]
+struct Counting {
+    records: AtomicUsize,
+    rows: AtomicUsize,
+}
+
+impl Observer for Counting {
+    fn journaled(&self, records: usize, _waited: Duration) {
+        self.records.fetch_add(records, Ordering::SeqCst);
+    }
+
+    fn committed(&self, rows: usize, _took: Duration) {
+        self.rows.fetch_add(rows, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn an_observer_hears_of_every_record_and_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let observer = Arc::new(Counting::default());
+    let watching: Arc<dyn Observer> = Arc::<Counting>::clone(&observer);
+    let settings = settings(folder.path());
+    let (ledger, _) = Ledger::open_with(settings, SystemClock::shared(), Arc::new(FileDisk), watching).unwrap();
+    for number in 0..10 {
+        one_request(&ledger, number).await.unwrap();
+    }
+    ledger.close().await.unwrap();
+    assert_eq!((observer.records.load(Ordering::SeqCst), observer.rows.load(Ordering::SeqCst)), (40, 20));
+}
+
+#[tokio::test]
+async fn with_every_write_synced_nothing_is_told_before_its_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FaultyDisk::default());
+    let ledger = open_on(&disk, Settings { sync: SyncPolicy::Always, ..settings(folder.path()) });
+    for number in 1..=3 {
+        let tab = ledger.begin(request_opened(number)).unwrap();
+        tab.journaled().await.unwrap();
+        assert_eq!(disk.unsynced(), 0);
+        tab.close(request_end()).await.unwrap();
+        assert_eq!(disk.unsynced(), 0);
+    }
+    ledger.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_synced_journal_is_what_a_clean_stop_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FaultyDisk::default());
+    let ledger = open_on(&disk, Settings { retry_every: Duration::from_hours(1), ..settings(folder.path()) });
+    one_request(&ledger, 1).await.unwrap();
+    ledger.close().await.unwrap();
+    assert_eq!(disk.unsynced(), 0);
+}
+
 #[tokio::test]
 async fn two_gateways_cannot_share_a_data_directory() {
     let folder = tempfile::tempdir().unwrap();
@@ -283,18 +340,32 @@ async fn two_gateways_cannot_share_a_data_directory() {
     open(folder.path()).0.close().await.unwrap();
 }
 
+/// The segment that is being written.
+fn newest(folder: &Path) -> PathBuf {
+    let written = |path: &PathBuf| !segment::is_empty(&std::fs::read(path).unwrap());
+    segments(folder).into_iter().rfind(written).unwrap()
+}
+
 #[tokio::test]
 async fn finished_segments_go_and_one_with_an_open_request_stays() {
     let folder = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::open(Settings { segment_bytes: 4_096, ..settings(folder.path()) }, SystemClock::shared()).unwrap();
-    let long = ledger.begin(request_opened(0)).unwrap();
+    let small = Settings { segment_bytes: 4_096, ..settings(folder.path()) };
+    let (ledger, _) = Ledger::open(small, SystemClock::shared()).unwrap();
+    for number in 0..50 {
+        one_request(&ledger, number).await.unwrap();
+    }
+    let long = ledger.begin(request_opened(50)).unwrap();
     long.journaled().await.unwrap();
-    let oldest = segments(folder.path())[0].clone();
-    for number in 1..100 {
+    let pinned = newest(folder.path());
+    for number in 51..100 {
         one_request(&ledger, number).await.unwrap();
     }
     ledger.flush().await.unwrap();
-    assert!(oldest.exists() && ledger.gauges().segments > 5, "an open request pins its segment and all after it");
+    eventually("all before the pinned one are gone", || segments(folder.path())[0] >= pinned).await;
+    let copy = crashed(folder.path());
+    let (recovered, report) = open(copy.path());
+    assert_eq!((report.lost_requests, report.problems.len()), (1, 0), "the open request is still in the journal");
+    recovered.close().await.unwrap();
     long.close(request_end()).await.unwrap();
     ledger.flush().await.unwrap();
     eventually("the current segment and the spare remain", || segments(folder.path()).len() == 2).await;

@@ -55,9 +55,14 @@ pub(super) enum Tail {
     Newer { version: u32 },
 }
 
+/// Whether a segment was set aside and never written: its header goes first.
+pub(super) fn is_empty(bytes: &[u8]) -> bool {
+    bytes.iter().take(HEADER).all(|byte| *byte == 0)
+}
+
 /// Hands every whole record to `each`, in order, and says how they end.
 pub(super) fn read(bytes: &[u8], mut each: impl FnMut(RequestId, Record)) -> Tail {
-    if bytes.iter().take(HEADER).all(|byte| *byte == 0) {
+    if is_empty(bytes) {
         return Tail::Clean;
     }
     let (Some(magic), Some(version)) = (bytes.get(..8), bytes.get(8..HEADER).and_then(|v| v.try_into().ok())) else {

@@ -3,6 +3,9 @@
 //! Every end happens exactly once. An attempt is ended by its caller, or by dropping the guard; a request by its caller,
 //! or by dropping the tab. A drop never blocks and never loses: it queues the end, and ends are never refused.
 //!
+//! Nothing is written sooner than somebody waits for it, but for the opening of an attempt: so that the wait for the
+//! provider hides the write.
+//!
 //! Order matters to a kill: tell [`OpenAttempt::progress`] of the first frame before awaiting [`Tab::journaled`], and of
 //! every frame before it goes to the client. Then what a client saw is never more than the journal plus a margin.
 
@@ -103,8 +106,13 @@ impl Tab {
     /// Ends the request and returns when that is in the journal. Later calls only wait. On an error the end stays queued
     /// and is written when the disk recovers.
     pub async fn close(&self, end: RequestEnd) -> Result<(), LedgerError> {
-        self.page.close(end);
+        self.end(end);
         self.journaled().await
+    }
+
+    /// Ends the request without waiting for the journal. Later calls do nothing.
+    pub fn end(&self, end: RequestEnd) {
+        self.page.close(end);
     }
 
     /// What the attempts that have ended cost.
@@ -252,12 +260,11 @@ impl OpenAttempt {
         Ok(settled)
     }
 
-    /// The same without waiting: for a caller who will wait for something that comes later on the same page, as the
-    /// request's own end does.
-    pub fn conclude(mut self, end: AttemptEnd) {
-        if let Some(opened) = self.opened.take() {
-            self.page.settle(self.number, opened, end);
-        }
+    /// Ends the attempt without waiting for the journal: for whoever awaits [`Tab::close`] next, which covers it, or goes
+    /// on to another attempt.
+    pub fn settle(mut self, end: AttemptEnd) -> Option<SettledAttempt> {
+        let opened = self.opened.take()?;
+        Some(self.page.settle(self.number, opened, end).0)
     }
 
     /// What the attempt is to be booked at when it may have been billed although nothing of an answer was seen.

@@ -1,5 +1,6 @@
 //! The dispatcher's attempts as pages of the ledger: the one place where the two meet.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,9 +9,10 @@ use crate::catalog::FxTable;
 use crate::dispatch::{AttemptBook, AttemptFailure, Cause};
 use crate::ledger::{AttemptEnd, AttemptOpened, Ending, OpenAttempt, Tab, Terms};
 use crate::market::Offer;
+use crate::relay::Account;
 use crate::route::PlannedAttempt;
 use crate::telemetry::Metrics;
-use crate::units::{Provenance, Usage};
+use crate::units::{Provenance, Tokens, Usage, Usd};
 
 /// One request's attempts in the books.
 pub(super) struct Pages<'a> {
@@ -19,6 +21,29 @@ pub(super) struct Pages<'a> {
     /// The instant whose prices and rates apply.
     pub(super) at: Timestamp,
     pub(super) metrics: &'a Metrics,
+    /// How many answers each attempt is to give.
+    pub(super) choices: u32,
+    /// Where the request's money is held.
+    pub(super) account: &'a Account,
+    /// What the whole request may cost.
+    pub(super) most: Option<Usd>,
+    /// What the attempts that ended cost, and what the others may cost at most.
+    pub(super) committed: Mutex<Usd>,
+}
+
+impl Pages<'_> {
+    /// Whether the request can bear one more attempt. The plan holds money for its dearest attempt, because a failed one
+    /// is mostly not billed; where one was, the next needs money beside it.
+    fn commit(&self, worst: Usd) -> Option<()> {
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = *committed + worst;
+        if self.most.is_some_and(|most| wanted > most) {
+            return None;
+        }
+        self.account.cover(wanted, self.at).ok()?;
+        *committed = wanted;
+        Some(())
+    }
 }
 
 impl AttemptBook for Pages<'_> {
@@ -27,17 +52,19 @@ impl AttemptBook for Pages<'_> {
     fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<OpenAttempt> {
         let quote = &attempt.quote;
         let (_, published) = self.fx.dated(quote.tariff.currency, self.at)?;
+        let terms = Terms::new(quote.tariff, quote.exchange_rate, published.to_string())?;
+        self.commit(quote.worst)?;
         let mut page = self.tab.attempt(AttemptOpened {
             backend: offer.backend.id.clone(),
             provider: offer.provider.id.clone(),
             model: offer.backend.model.clone(),
-            terms: Terms::new(quote.tariff, quote.exchange_rate, published.to_string())?,
+            terms,
             quoted: quote.expected,
             held: quote.worst,
             input_estimate: quote.usage.input(),
             input_upper: quote.input_upper,
             expected_output: quote.usage.output,
-            output_bound: quote.output_bound,
+            output_bound: Tokens::new(quote.output_bound.get().saturating_mul(u64::from(self.choices))),
             started_at: self.at,
         });
         page.sent();
@@ -46,17 +73,37 @@ impl AttemptBook for Pages<'_> {
 
     async fn fail(&self, page: OpenAttempt, failure: &AttemptFailure, took: Duration) {
         self.metrics.attempt(&failure.backend, failure.cause);
-        let (usage, provenance) = match failure.cause.may_be_billed() {
-            true => (page.unanswered(), Provenance::Estimated),
-            false => (Usage::default(), Provenance::Counted),
+        let (usage, provenance) = match failure.reported {
+            Some(usage) => (usage, Provenance::Reported),
+            None if failure.cause.may_be_billed() => (page.unanswered(), Provenance::Estimated),
+            None => (Usage::default(), Provenance::Counted),
         };
-        page.conclude(AttemptEnd {
+        let settled = page.settle(AttemptEnd {
             ending: if failure.cause == Cause::Timeout { Ending::TimedOut } else { Ending::Failed },
             usage,
             provenance,
             served_model: None,
             http_status: failure.status,
             cause: Some(format!("{}: {}", failure.cause.word(), failure.message)),
+            first_byte_ms: None,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        });
+        if let Some(settled) = settled {
+            let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+            *committed = *committed - settled.held + settled.cost.usd;
+        }
+    }
+
+    fn supersede(&self, page: OpenAttempt, offer: &Offer<'_>, took: Duration) {
+        self.metrics.attempt(&offer.backend.id, Ending::Superseded);
+        let usage = page.unanswered();
+        page.settle(AttemptEnd {
+            ending: Ending::Superseded,
+            usage,
+            provenance: Provenance::Estimated,
+            served_model: None,
+            http_status: None,
+            cause: None,
             first_byte_ms: None,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         });

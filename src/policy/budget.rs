@@ -84,6 +84,11 @@ impl Budget {
 
     /// Sets money aside, or says why not.
     pub fn hold(self: &Arc<Self>, wanted: Usd, now: Timestamp) -> Result<Hold, OverBudget> {
+        self.take(wanted, now)?;
+        Ok(Hold { budget: Some(Arc::clone(self)), amount: Mutex::new(wanted) })
+    }
+
+    fn take(&self, wanted: Usd, now: Timestamp) -> Result<(), OverBudget> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let window_start = self.window.start(now);
         if window_start > state.window_start {
@@ -101,7 +106,7 @@ impl Budget {
             });
         }
         state.held += wanted;
-        Ok(Hold { budget: Some(Arc::clone(self)), amount: wanted })
+        Ok(())
     }
 
     /// Settled and held so far, for reports.
@@ -121,7 +126,7 @@ impl Budget {
 #[derive(Debug, Default)]
 pub struct Hold {
     budget: Option<Arc<Budget>>,
-    amount: Usd,
+    amount: Mutex<Usd>,
 }
 
 impl Hold {
@@ -131,13 +136,25 @@ impl Hold {
     }
 
     pub fn amount(&self) -> Usd {
-        self.amount
+        *self.amount.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the hold at least this large, or says why not. A request that moves on from an attempt which may be billed
+    /// needs money for both.
+    pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), OverBudget> {
+        let Some(budget) = &self.budget else { return Ok(()) };
+        let mut amount = self.amount.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted > *amount {
+            budget.take(wanted - *amount, now)?;
+            *amount = wanted;
+        }
+        Ok(())
     }
 
     /// Turns the hold into what the request cost.
     pub fn settle(mut self, cost: Usd) {
         if let Some(budget) = self.budget.take() {
-            budget.release(self.amount, cost);
+            budget.release(self.amount(), cost);
         }
     }
 }
@@ -145,7 +162,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if let Some(budget) = self.budget.take() {
-            budget.release(self.amount, Usd::ZERO);
+            budget.release(self.amount(), Usd::ZERO);
         }
     }
 }
@@ -173,6 +190,20 @@ mod tests {
         first.settle(usd("0.1"));
         drop(budget.hold(usd("0.3"), now).unwrap());
         assert_eq!(budget.standing(), (usd("0.6"), Usd::ZERO));
+    }
+
+    #[test]
+    fn a_hold_grows_within_the_budget_and_never_shrinks() {
+        let now = at("2026-11-22T10:00:00Z");
+        let budget = Budget::new(usd("1"), BudgetWindow::Day, usd("0.5"), now);
+        let hold = budget.hold(usd("0.2"), now).unwrap();
+        assert_eq!(hold.cover(usd("0.4"), now), Ok(()));
+        assert_eq!(hold.cover(usd("0.1"), now), Ok(()));
+        assert_eq!(hold.cover(usd("0.6"), now).unwrap_err().left, usd("0.1"));
+        assert_eq!(budget.standing(), (usd("0.5"), usd("0.4")));
+        hold.settle(usd("0.3"));
+        assert_eq!(budget.standing(), (usd("0.8"), Usd::ZERO));
+        assert_eq!(Hold::none().cover(usd("9"), now), Ok(()));
     }
 
     #[test]

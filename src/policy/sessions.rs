@@ -10,7 +10,7 @@ use crate::units::{BackendId, KeyName, Tokens};
 
 /// How long a provider keeps a prefix warm without use: the shortest of the documented lifetimes (five minutes;
 /// `dialects.md` section 3 and `providers.md` section 2.4, 2026-11-22).
-const WARM_FOR: Duration = Duration::from_secs(300);
+const WARM_FOR: Duration = Duration::from_mins(5);
 /// Sessions of one generation; two generations are remembered.
 const GENERATION: usize = 10_000;
 

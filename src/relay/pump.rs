@@ -4,13 +4,14 @@
 //! Before the frame that ends the answer goes out, the answer is settled. A stream that breaks ends with an error event
 //! in the client's dialect and without the mark that says "done": a cut stream never looks like a finished one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, timeout_at};
 
 use super::settlement::Settlement;
 use crate::canonical::event::FrameKind;
+use crate::dispatch::Failure;
 use crate::dispatch::opening::{Frame, FrameSource, OpenStream, SourceError};
 use crate::ledger::{Ending, LedgerError};
 use crate::units::Usd;
@@ -26,14 +27,30 @@ pub enum StreamEnd<'a> {
     Truncated,
     /// The connection to the provider broke, or it fell silent.
     Broken(&'a SourceError),
+    /// The request has taken as long as one may.
+    OutOfTime,
     /// The books cannot be written.
     Books(&'a LedgerError),
-    /// The provider's own error event cannot be passed on, since it quotes our key.
+    /// What the provider sent next cannot be passed on, since it quotes our key.
     Withheld,
+}
+
+impl StreamEnd<'_> {
+    /// What the backend's health learns from it: nothing where it was we who broke off.
+    fn lesson(&self) -> Option<Failure> {
+        match self {
+            StreamEnd::Truncated => Some(Failure::Cut),
+            StreamEnd::Broken(error) => error.cause().lesson(),
+            StreamEnd::OutOfTime | StreamEnd::Books(_) | StreamEnd::Withheld => None,
+        }
+    }
 }
 
 /// Writes an error event in the client's dialect.
 pub type EndEvent = fn(&StreamEnd<'_>) -> Bytes;
+
+/// Whether our key stands in these bytes.
+pub type QuotesKey = Box<dyn Fn(&[u8]) -> bool + Send>;
 
 /// A stream on its way to the client.
 pub struct Pump {
@@ -42,18 +59,22 @@ pub struct Pump {
     settlement: Option<Settlement>,
     wants_usage_frame: bool,
     finished: bool,
+    /// When the whole request must be over.
+    ends: Instant,
     end_event: EndEvent,
-    quotes_key: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    quotes_key: QuotesKey,
     cost: Option<Usd>,
 }
 
 impl Pump {
+    /// `left` is how much longer the stream may take.
     pub fn new(
         stream: OpenStream,
         settlement: Settlement,
         wants_usage_frame: bool,
+        left: Duration,
         end_event: EndEvent,
-        quotes_key: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+        quotes_key: QuotesKey,
     ) -> Self {
         let OpenStream { held, source } = stream;
         Self {
@@ -62,6 +83,7 @@ impl Pump {
             settlement: Some(settlement),
             wants_usage_frame,
             finished: false,
+            ends: Instant::now() + left,
             end_event,
             quotes_key,
             cost: None,
@@ -78,14 +100,15 @@ impl Pump {
         loop {
             let settlement = self.settlement.as_mut()?;
             let arrived = match self.held.take() {
-                Some(frames) => Ok(Some(frames)),
-                None => self.source.next(&mut |piece| settlement.add_text(piece)).await,
+                Some(frames) => Ok(Ok(Some(frames))),
+                None => timeout_at(self.ends, self.source.next(&mut |piece| settlement.add_text(piece))).await,
             };
             let bytes = match arrived {
-                Ok(Some(frames)) => self.pass(frames).await,
-                Ok(None) if self.finished => self.settle(Ending::Complete).await.unwrap_or_default(),
-                Ok(None) => self.cut(&StreamEnd::Truncated).await,
-                Err(error) => self.cut(&StreamEnd::Broken(&error)).await,
+                Ok(Ok(Some(frames))) => self.pass(frames).await,
+                Ok(Ok(None)) if self.finished => self.settle(Ending::Complete).await.err().unwrap_or_default(),
+                Ok(Ok(None)) => self.cut(&StreamEnd::Truncated).await,
+                Ok(Err(error)) => self.cut(&StreamEnd::Broken(&error)).await,
+                Err(_) => self.cut(&StreamEnd::OutOfTime).await,
             };
             if !bytes.is_empty() {
                 return Some(bytes);
@@ -101,7 +124,8 @@ impl Pump {
                 self.finished |= frame.facts.finished;
             }
         }
-        let end = frames.iter().position(|f| matches!(f.facts.kind, FrameKind::Done | FrameKind::Error(_)));
+        let ends = |f: &Frame| matches!(f.facts.kind, FrameKind::Done | FrameKind::Error(_)) || (self.quotes_key)(&f.bytes);
+        let end = frames.iter().position(ends);
         let Some(end) = end else {
             let booked = match &mut self.settlement {
                 Some(settlement) => settlement.checkpoint().await,
@@ -113,30 +137,39 @@ impl Pump {
             };
         };
         let (before, last) = (self.join(&frames[..end]), &frames[end]);
-        let after = match &last.facts.kind {
-            FrameKind::Error(_) if (self.quotes_key)(&last.bytes) => self.cut(&StreamEnd::Withheld).await,
-            FrameKind::Error(_) => self.settle(Ending::Cut).await.unwrap_or_else(|| last.bytes.clone()),
-            _ => self.settle(Ending::Complete).await.unwrap_or_else(|| last.bytes.clone()),
+        let withheld = (self.quotes_key)(&last.bytes);
+        let ending = match &last.facts.kind {
+            FrameKind::Error(error) => {
+                self.teaches(Some(Failure::Told(error.class)));
+                Ending::Cut
+            }
+            _ if withheld => {
+                self.teaches(None);
+                Ending::Cut
+            }
+            _ => Ending::Complete,
         };
-        concat(&[before, after])
+        let settled = self.settle(ending).await;
+        let last = if withheld { (self.end_event)(&StreamEnd::Withheld) } else { last.bytes.clone() };
+        match settled {
+            Ok(()) => concat(&[before, last]),
+            // What came with the end is not in the books either: nothing of it may go out.
+            Err(event) => event,
+        }
     }
 
-    /// Settles; answers the error event to send instead of an ordinary ending when the books cannot be written.
-    async fn settle(&mut self, ending: Ending) -> Option<Bytes> {
-        let settlement = self.settlement.take()?;
+    /// Settles; fails with the error event to send instead of everything else when the books cannot be written.
+    async fn settle(&mut self, ending: Ending) -> Result<(), Bytes> {
+        let Some(settlement) = self.settlement.take() else { return Ok(()) };
         let drained = tokio::time::timeout(CLOSING_WAIT, self.source.drain());
         let (settled, _) = tokio::join!(settlement.end(ending), drained);
-        match settled {
-            Ok(cost) => {
-                self.cost = Some(cost);
-                None
-            }
-            Err(error) => Some((self.end_event)(&StreamEnd::Books(&error))),
-        }
+        self.cost = Some(settled.map_err(|error| (self.end_event)(&StreamEnd::Books(&error)))?);
+        Ok(())
     }
 
     async fn cut(&mut self, end: &StreamEnd<'_>) -> Bytes {
         let event = (self.end_event)(end);
+        self.teaches(end.lesson());
         let Some(settlement) = self.settlement.take() else { return event };
         match settlement.end(Ending::Cut).await {
             Ok(cost) => {
@@ -144,6 +177,12 @@ impl Pump {
                 event
             }
             Err(error) => (self.end_event)(&StreamEnd::Books(&error)),
+        }
+    }
+
+    fn teaches(&mut self, lesson: Option<Failure>) {
+        if let Some(settlement) = &mut self.settlement {
+            settlement.cut_teaches(lesson);
         }
     }
 
@@ -164,7 +203,9 @@ fn concat(pieces: &[Bytes]) -> Bytes {
         [empty, only] if empty.is_empty() => only.clone(),
         several => {
             let mut joined = BytesMut::with_capacity(several.iter().map(Bytes::len).sum());
-            several.iter().for_each(|piece| joined.extend_from_slice(piece));
+            for piece in several {
+                joined.extend_from_slice(piece);
+            }
             joined.freeze()
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use super::desk::Desk;
 use crate::catalog::TokenizerFamily;
@@ -15,9 +16,9 @@ use crate::dispatch::{BackendAttempt, Failure};
 use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace, RequestEnd, SettledAttempt, Tab, Terms};
 use crate::meter::RunningCount;
 use crate::meter::tokenizer::{BUDGET_BYTES, Count};
-use crate::meter::usage::metered;
-use crate::policy::{Hold, Place};
-use crate::telemetry::{Route, Settled};
+use crate::meter::usage::{Metered, metered};
+use crate::policy::{Hold, OverBudget, Place};
+use crate::telemetry::{OpenRequest, Route, Settled};
 use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
 
 /// The status that stands in the books for a client that left: it got none.
@@ -58,6 +59,7 @@ struct Standing {
     tab: Arc<Tab>,
     hold: Hold,
     place: Place,
+    counted: OpenRequest,
 }
 
 impl Account {
@@ -65,60 +67,40 @@ impl Account {
         let AccountOpening { key, arrived, tab, hold, place, baseline } = opening;
         let overhead = desk.clock.monotonic().saturating_sub(arrived);
         desk.metrics.overhead(overhead);
-        Self { desk, key, arrived, overhead, baseline, open: Some(Standing { tab, hold, place }) }
+        let counted = desk.metrics.open_request();
+        Self { desk, key, arrived, overhead, baseline, open: Some(Standing { tab, hold, place, counted }) }
     }
 
-    /// Closes the page, settles the hold and tells the metrics. Answers what the whole request cost.
+    /// Makes sure that this much is held for the request, or says why not.
+    pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), OverBudget> {
+        self.open.as_ref().map_or(Ok(()), |standing| standing.hold.cover(wanted, now))
+    }
+
+    /// Closes the page, settles the hold and tells the metrics; returns when the books have it. Answers what the whole
+    /// request cost.
     pub async fn close(mut self, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> Result<Usd, LedgerError> {
-        match self.open.take() {
-            Some(standing) => self.closing(outcome, status, first_byte).run(standing).await,
-            None => Ok(Usd::ZERO),
-        }
+        let Some(standing) = self.open.take() else { return Ok(Usd::ZERO) };
+        let (cost, tab) = self.settle(standing, outcome, status, first_byte);
+        tab.journaled().await.map(|()| cost)
     }
 
-    fn closing(&self, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> Closing {
+    /// All but the wait, in one step: a client that leaves while its end is being written must not turn a hold into
+    /// nothing spent.
+    fn settle(&self, standing: Standing, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> (Usd, Arc<Tab>) {
+        let Standing { tab, hold, place, counted } = standing;
         let took = self.desk.clock.monotonic().saturating_sub(self.arrived);
-        let end = RequestEnd {
+        tab.end(RequestEnd {
             outcome,
             status,
             first_byte_ms: first_byte.map(millis),
             duration_ms: millis(took),
             overhead_us: u64::try_from(self.overhead.as_micros()).unwrap_or(u64::MAX),
-        };
-        Closing { desk: Arc::clone(&self.desk), key: self.key.clone(), baseline: self.baseline.clone(), end }
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        let Some(standing) = self.open.take() else { return };
-        let closing = self.closing(Outcome::Abandoned, CLIENT_LEFT, None);
-        self.desk.tasks.spawn("close an abandoned request", async move {
-            if let Err(error) = closing.run(standing).await {
-                tracing::error!(%error, "an abandoned request is not in the books yet");
-            }
         });
-    }
-}
-
-/// A request's last act, apart from the request, so that it can outlive it.
-struct Closing {
-    desk: Arc<Desk>,
-    key: KeyName,
-    baseline: Option<Comparison>,
-    end: RequestEnd,
-}
-
-impl Closing {
-    async fn run(self, standing: Standing) -> Result<Usd, LedgerError> {
-        let Standing { tab, hold, place } = standing;
-        let outcome = self.end.outcome;
-        let closed = tab.close(self.end.clone()).await;
         let cost = tab.spent();
         hold.settle(cost);
         self.tell(outcome, &tab.settled_attempts());
-        drop(place);
-        closed.map(|()| cost)
+        drop((place, counted));
+        (cost, tab)
     }
 
     fn tell(&self, outcome: Outcome, attempts: &[SettledAttempt]) {
@@ -139,6 +121,14 @@ impl Closing {
         metrics.request(Route::ChatCompletions, answered.or(attempts.last()).map(|a| &a.backend), outcome);
         if let (Some(baseline), Some(answered)) = (&self.baseline, answered) {
             metrics.baseline(&baseline.backend, &self.key, baseline.terms.cost(&answered.usage).usd);
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Some(standing) = self.open.take() {
+            self.settle(standing, Outcome::Abandoned, CLIENT_LEFT, None);
         }
     }
 }
@@ -169,12 +159,15 @@ struct OpenAnswer {
     turn: BackendAttempt,
     reported: Option<Usage>,
     served_model: Option<String>,
+    /// What the backend's health learns if the answer is cut.
+    lesson: Option<Failure>,
     basis: AnswerBasis,
 }
 
 impl Settlement {
     pub fn new(page: OpenAttempt, account: Account, running: RunningCount, turn: BackendAttempt, basis: AnswerBasis) -> Self {
-        Self { open: Some(OpenAnswer { page, account, running, turn, reported: None, served_model: None, basis }) }
+        let lesson = Some(Failure::Cut);
+        Self { open: Some(OpenAnswer { page, account, running, turn, reported: None, served_model: None, lesson, basis }) }
     }
 
     /// Takes the next piece of the answer's text.
@@ -198,14 +191,18 @@ impl Settlement {
         }
     }
 
+    /// Says what the backend's health learns if the answer now ends cut; nothing where the backend is not to blame.
+    pub fn cut_teaches(&mut self, lesson: Option<Failure>) {
+        if let Some(open) = &mut self.open {
+            open.lesson = lesson;
+        }
+    }
+
     /// Checkpoints the running count, where it is time to; waits where the journal has fallen too far behind.
     pub async fn checkpoint(&mut self) -> Result<(), LedgerError> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let counted = || Usage::fresh(open.basis.input_estimate, open.running.expected(open.basis.family));
-        let (usage, provenance) = match open.reported {
-            Some(usage) => (usage, Provenance::Reported),
-            None => (counted(), Provenance::Estimated),
-        };
+        let usage = seen(open.reported, open.basis.input_estimate, open.running.expected(open.basis.family));
+        let provenance = if open.reported.is_some() { Provenance::Reported } else { Provenance::Estimated };
         match open.page.progress(usage, provenance) {
             Pace::Go => Ok(()),
             Pace::Wait => open.page.caught_up().await,
@@ -235,15 +232,23 @@ impl Drop for Settlement {
 
 impl OpenAnswer {
     async fn end(self, ending: Ending) -> Result<Usd, LedgerError> {
-        let Self { page, account, running, turn, reported, served_model, basis } = self;
-        report(turn, ending);
+        // The page after the account, so that it goes first should this be dropped midway: the account closes what ended.
+        let Self { account, mut page, running, turn, reported, served_model, lesson, basis } = self;
+        report(turn, ending, lesson);
         let desk = Arc::clone(&account.desk);
+        let so_far = running.expected(basis.family);
+        let whole = |usage: &Usage| usage.output >= so_far || (ending == Ending::Complete && usage.output > Tokens::ZERO);
         let measured = match reported {
-            Some(usage) => metered(Some(usage), estimated(basis.input_estimate), estimated(running.expected(basis.family))),
-            None => count(&desk, running, &basis).await,
+            Some(usage) if whole(&usage) => metered(Some(usage), estimated(basis.input_estimate), estimated(so_far)),
+            _ => {
+                // Should the client leave while it is counted, the page is booked from this.
+                let _ = page.progress(seen(reported, basis.input_estimate, so_far), Provenance::Estimated);
+                count(&desk, running, reported, &basis).await
+            }
         };
         let took = desk.clock.monotonic().saturating_sub(basis.sent);
         desk.metrics.upstream(&basis.backend, took);
+        desk.metrics.attempt(&basis.backend, ending);
         let end = AttemptEnd {
             ending,
             usage: measured.usage,
@@ -255,15 +260,29 @@ impl OpenAnswer {
             duration_ms: millis(took),
         };
         // Both ends are queued before either is waited for: one write of the journal carries them.
-        page.conclude(end);
+        page.settle(end);
         account.close(outcome_of(ending), 200, Some(basis.first_byte)).await
     }
 }
 
-/// Counts what was not reported: the answer's text as far as it was kept, and the prompt where it is not too long.
-async fn count(desk: &Desk, running: RunningCount, basis: &AnswerBasis) -> crate::meter::usage::Metered {
+/// What an answer has used so far. A report that came within a stream may be of its beginning only, so the output is never
+/// less than what was counted.
+fn seen(reported: Option<Usage>, input_estimate: Tokens, counted: Tokens) -> Usage {
+    match reported {
+        Some(usage) => Usage { output: usage.output.max(counted), ..usage },
+        None => Usage::fresh(input_estimate, counted),
+    }
+}
+
+/// Counts what was not reported: the answer's text as far as it was kept, and the prompt where nobody told its length and
+/// it is not too long.
+async fn count(desk: &Desk, running: RunningCount, reported: Option<Usage>, basis: &AnswerBasis) -> Metered {
     let (kept, whole) = running.into_parts();
     let output = desk.tokenizer.count_beginning(kept, whole, basis.family).await;
+    if let Some(usage) = reported {
+        let provenance = if output.tokens > usage.output { output.provenance } else { Provenance::Reported };
+        return Metered { usage: seen(reported, basis.input_estimate, output.tokens), provenance };
+    }
     let counted = if basis.prompt.len() <= BUDGET_BYTES {
         let (prompt, prompt_text) = (basis.prompt.clone(), desk.prompt_text);
         desk.tokenizer.count_made(move || prompt_text(&prompt), basis.family).await
@@ -274,12 +293,13 @@ async fn count(desk: &Desk, running: RunningCount, basis: &AnswerBasis) -> crate
 }
 
 /// Tells the backend's health how its answer ended; a client that left teaches nothing about the backend.
-fn report(turn: BackendAttempt, ending: Ending) {
-    match ending {
-        Ending::Complete => turn.succeeded(),
-        Ending::Cut | Ending::Failed => turn.failed(Failure::Cut, None),
-        Ending::TimedOut => turn.failed(Failure::Timeout, None),
-        Ending::Abandoned | Ending::Superseded | Ending::Lost => drop(turn),
+fn report(turn: BackendAttempt, ending: Ending, lesson: Option<Failure>) {
+    match (ending, lesson) {
+        (Ending::Complete, _) => turn.succeeded(),
+        (Ending::Cut | Ending::Failed | Ending::TimedOut, Some(lesson)) => turn.failed(lesson, None),
+        (Ending::Cut | Ending::Failed | Ending::TimedOut, None) | (Ending::Abandoned | Ending::Superseded | Ending::Lost, _) => {
+            drop(turn);
+        }
     }
 }
 
@@ -299,4 +319,57 @@ fn outcome_of(ending: Ending) -> Outcome {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::ledger::fixtures::{attempt_end, attempt_opened, request_opened};
+    use crate::ledger::{Ledger, Settings};
+    use crate::meter::Tokenizer;
+    use crate::policy::{Budget, BudgetWindow, Places};
+    use crate::tasks::Tasks;
+    use crate::telemetry::Metrics;
+
+    fn desk() -> Arc<Desk> {
+        Arc::new(Desk {
+            tokenizer: Tokenizer::new(),
+            metrics: Arc::new(Metrics::new([]).unwrap()),
+            tasks: Tasks::on_this_runtime(),
+            clock: SystemClock::shared(),
+            prompt_text: |_| String::new(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_while_its_end_is_written_has_spent_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (desk, now) = (desk(), SystemClock::shared().wall());
+        let (ledger, _) = Ledger::open(Settings::new(folder.path()), Arc::clone(&desk.clock)).unwrap();
+        let budget = Budget::new(Usd::from_pico(1_000_000_000_000), BudgetWindow::Total, Usd::ZERO, now);
+        for leaves_before_its_end in [false, true] {
+            let (spent, _) = budget.standing();
+            let tab = Arc::new(ledger.begin(request_opened(u64::from(leaves_before_its_end))).unwrap());
+            let page = tab.attempt(attempt_opened());
+            let opening = AccountOpening {
+                key: KeyName::new("team"),
+                arrived: Duration::ZERO,
+                tab: Arc::clone(&tab),
+                hold: budget.hold(Usd::from_pico(1_000_000_000), now).unwrap(),
+                place: Places::new(1).take().unwrap(),
+                baseline: None,
+            };
+            let account = Account::open(Arc::clone(&desk), opening);
+            page.settle(attempt_end(10, 20));
+            if leaves_before_its_end {
+                drop(account);
+            } else {
+                let mut closing = Box::pin(account.close(Outcome::Answered, 200, None));
+                let _ = futures_util::poll!(&mut closing);
+            }
+            assert!(tab.spent() > Usd::ZERO);
+            assert_eq!(budget.standing(), (spent + tab.spent(), Usd::ZERO));
+        }
+    }
 }

@@ -97,6 +97,7 @@ impl PretendProvider {
         Arrival {
             provider: self.site.id.clone(),
             request_id: text("x-request-id"),
+            trace: text("traceparent").and_then(|parent| parent.split('-').nth(1).map(str::to_owned)),
             key: bearer(headers).map(str::to_owned),
             body,
         }
@@ -106,12 +107,12 @@ impl PretendProvider {
         if self.site.key_variable.is_some() && bearer(headers).is_none() {
             return Err(Refusal::no_key());
         }
-        let fault = self.next_fault(serving)?;
         let request = ChatRequest::read(body)?;
         serving.note(|row| {
             row.model = request.model.to_string();
             row.stream = request.stream();
         });
+        let fault = self.next_fault(serving)?;
         let found = self.site.models.iter().find(|model| model.name == request.model);
         let model = found.ok_or_else(|| Refusal::unknown_model(&request.model))?;
         let prompt = request.prompt(mix(self.shared.seed, model.name.as_bytes()))?;

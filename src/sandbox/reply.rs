@@ -9,6 +9,11 @@ use super::request::{ChatRequest, Format, Function, Prompt};
 use super::speech::{self, Tongue};
 use super::{schema, tokens};
 
+/// How many tokens of thinking come before each token of an answer.
+const THOUGHT_PER_ANSWER: u64 = 3;
+/// The longest answer that is made, whatever was asked for.
+const LONGEST: u64 = 1_000_000;
+
 /// The answer to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
@@ -97,12 +102,13 @@ pub(super) fn reply(request: &ChatRequest<'_>, prompt: &Prompt, thinks: bool, bo
     let choice = |n: u64| {
         let mut dice = Dice::new(mix(seed ^ asked, &n.to_le_bytes()));
         let tongue = Tongue::of(&prompt.last_user_text);
-        let mut pieces = if thinks { reasoning(tongue, &mut dice) } else { Vec::new() };
+        let wanted = request.wanted_tokens().unwrap_or_else(|| 16 + dice.below(48)).min(bound.saturating_add(1)).min(LONGEST);
+        let mut pieces = if thinks { reasoning(tongue, wanted, &mut dice) } else { Vec::new() };
         let finish = if calls {
             pieces.extend(tool_calls(&functions, request.parallel_calls(), &mut dice));
             Finish::ToolCalls
         } else {
-            let text = until_stop(text(&format, tongue, request.wanted_tokens(), &mut dice), request.stops());
+            let text = until_stop(text(&format, tongue, wanted, &mut dice), request.stops());
             pieces.extend(tokens::tokens(&text).map(|token| Piece::Content(token.to_owned())));
             Finish::Stop
         };
@@ -111,18 +117,14 @@ pub(super) fn reply(request: &ChatRequest<'_>, prompt: &Prompt, thinks: bool, bo
     Ok(Reply { choices: (0..request.choices()).map(choice).collect() })
 }
 
-fn reasoning(tongue: Tongue, dice: &mut Dice) -> Vec<Piece> {
-    let wanted = 24 + dice.below(40);
-    let thought = speech::thought(tongue, wanted, dice);
+fn reasoning(tongue: Tongue, answer_tokens: u64, dice: &mut Dice) -> Vec<Piece> {
+    let thought = speech::thought(tongue, answer_tokens.saturating_mul(THOUGHT_PER_ANSWER), dice);
     tokens::tokens(&thought).map(|token| Piece::Reasoning(token.to_owned())).collect()
 }
 
-fn text(format: &Format, tongue: Tongue, wanted: Option<u64>, dice: &mut Dice) -> String {
+fn text(format: &Format, tongue: Tongue, wanted: u64, dice: &mut Dice) -> String {
     match format {
-        Format::Text => {
-            let wanted = wanted.unwrap_or_else(|| 16 + dice.below(48));
-            speech::answer(tongue, wanted, dice)
-        }
+        Format::Text => speech::answer(tongue, wanted, dice),
         Format::JsonObject => {
             let answer = speech::phrase(dice);
             serde_json::json!({"answer": answer, "sandbox": true}).to_string()

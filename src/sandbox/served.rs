@@ -56,6 +56,9 @@ pub struct Served {
     pub ended_ms: Option<i64>,
     /// The `x-request-id` that came with it.
     pub request_id: Option<String>,
+    /// The trace that its `traceparent` names: 32 hexadecimal digits. A gateway passes it on, so that a test can tell
+    /// whose request this was.
+    pub trace: Option<String>,
     /// The `authorization` header's text after `Bearer`: pretend keys only ever come here.
     pub key: Option<String>,
 }
@@ -65,6 +68,7 @@ pub struct Served {
 pub(super) struct Arrival {
     pub(super) provider: String,
     pub(super) request_id: Option<String>,
+    pub(super) trace: Option<String>,
     pub(super) key: Option<String>,
     pub(super) body: Bytes,
 }
@@ -111,6 +115,7 @@ impl ServedLog {
             started_ms: self.clock.wall().as_millisecond(),
             ended_ms: None,
             request_id: arrival.request_id,
+            trace: arrival.trace,
             key: arrival.key,
         }));
         kept.rows.push(Arc::clone(&row));

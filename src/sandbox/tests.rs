@@ -31,7 +31,11 @@ impl Asker {
 
     async fn post(&self, provider: &str, body: &Value) -> Answer {
         let url = format!("{}/chat/completions", self.url(provider));
-        let headers = [("authorization", "Bearer k"), ("x-request-id", "r-1")];
+        let headers = [
+            ("authorization", "Bearer k"),
+            ("x-request-id", "r-1"),
+            ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ];
         loopback::call(&self.tasks, Method::POST, &url, &headers, body.to_string()).await.unwrap()
     }
 
@@ -111,6 +115,7 @@ fn a_whole_answer_reports_what_was_generated() {
         let served = asker.last();
         assert_eq!((served.input_tokens, served.output_tokens), (9, tokens::count(content)));
         assert_eq!((served.finished, served.request_id.as_deref(), served.key.as_deref()), (true, Some("r-1"), Some("k")));
+        assert_eq!(served.trace.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
         let again = asker.ask("sandbox-lotus", &chat("lotus-lite", &json!({}))).await.1;
         assert_eq!(again["choices"], answer["choices"]);
     });

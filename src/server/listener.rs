@@ -15,6 +15,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
 use crate::tasks::Tasks;
@@ -32,10 +33,18 @@ pub struct ConnectionLimits {
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {reason}; choose another address, or stop what uses it")]
+#[error("cannot listen on {address} ({setting}): {reason}; choose another address, or stop what uses it")]
 pub struct BindError {
+    /// The path of the setting that names the address.
+    pub setting: &'static str,
     pub address: SocketAddr,
     pub reason: std::io::Error,
+}
+
+/// How a listener's connections are told to end: asked first, cut when the grace period is over.
+struct Ending {
+    graceful: GracefulShutdown,
+    cut: CancellationToken,
 }
 
 /// A bound listener that does not accept yet.
@@ -45,8 +54,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub async fn bind(address: SocketAddr, limits: ConnectionLimits) -> Result<Self, BindError> {
-        let socket = TcpListener::bind(address).await.map_err(|reason| BindError { address, reason })?;
+    /// Takes the address, which the setting of this path names.
+    pub async fn bind(setting: &'static str, address: SocketAddr, limits: ConnectionLimits) -> Result<Self, BindError> {
+        let socket = TcpListener::bind(address).await.map_err(|reason| BindError { setting, address, reason })?;
         Ok(Self { socket, limits })
     }
 
@@ -71,7 +81,7 @@ impl Listener {
         S::Future: Send,
     {
         let places = Arc::new(Semaphore::new(self.limits.connections));
-        let graceful = GracefulShutdown::new();
+        let ending = Ending { graceful: GracefulShutdown::new(), cut: CancellationToken::new() };
         loop {
             let (stream, place) = tokio::select! {
                 () = tasks.stopping().cancelled() => break,
@@ -80,11 +90,12 @@ impl Listener {
                     None => continue,
                 },
             };
-            self.serve_one(name, stream, place, &service, &graceful, &tasks);
+            self.serve_one(name, stream, place, &service, &ending, &tasks);
         }
         drop(self.socket);
-        if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+        if tokio::time::timeout(grace, ending.graceful.shutdown()).await.is_err() {
             tracing::warn!(listener = name, "grace period over: open connections are cut");
+            ending.cut.cancel();
         }
     }
 
@@ -94,7 +105,7 @@ impl Listener {
         stream: TcpStream,
         place: OwnedSemaphorePermit,
         service: &S,
-        graceful: &GracefulShutdown,
+        ending: &Ending,
         tasks: &Tasks,
     ) where
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
@@ -107,9 +118,10 @@ impl Listener {
             .header_read_timeout(self.limits.head_wait)
             .max_buf_size(self.limits.head_bytes.max(8192))
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone().boxed_clone()));
-        let watched = graceful.watch(connection);
+        let (watched, cut) = (ending.graceful.watch(connection), ending.cut.clone());
         tasks.spawn("connection", async move {
-            if let Err(error) = watched.await {
+            // What a cut connection was answering is dropped with it, and settles itself.
+            if let Some(Err(error)) = cut.run_until_cancelled(watched).await {
                 tracing::debug!(listener = name, %error, "connection ended");
             }
             drop(place);

@@ -1,6 +1,7 @@
 //! The gateway as a whole: puts the stages together, opens the two listeners, and takes everything down in order.
 //!
 //! Stopping: new connections are refused, open answers may finish within the grace period, then the books are closed.
+//! The operations listener goes last, so that a drain can be watched.
 
 pub mod listener;
 pub mod routes;
@@ -38,6 +39,8 @@ use crate::upstream::{Upstream, UpstreamError, UpstreamSettings};
 const POOL_IDLE: Duration = Duration::from_secs(50);
 /// How long what remains may take once the listeners have drained: settlements of answers whose clients left.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(10);
+/// How long answers to operators may take after the drain.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// The output bound of a key with a budget that names none.
 const BUDGETED_OUTPUT: Tokens = Tokens::new(8192);
 
@@ -48,7 +51,7 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error("the address of a listener cannot be read: {0}")]
     Address(std::io::Error),
-    #[error(transparent)]
+    #[error("the books cannot be opened (books.directory, --data-dir)")]
     Books(#[from] LedgerError),
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
@@ -64,6 +67,8 @@ pub struct Gateway {
     operations: SocketAddr,
     front: Arc<Front>,
     tasks: Tasks,
+    /// The operations listener's.
+    watch: Tasks,
     grace: Duration,
     /// What the books held of an earlier life that was cut short.
     pub recovery: RecoveryReport,
@@ -77,15 +82,17 @@ impl Gateway {
             head_bytes: config.server.max_header_bytes,
             head_wait: config.server.header_timeout,
         };
-        let api = Listener::bind(config.server.listen, limits).await?;
-        let operations = Listener::bind(config.server.operations_listen, limits).await?;
+        let api = Listener::bind("server.listen", config.server.listen, limits).await?;
+        let operations = Listener::bind("server.operations_listen", config.server.operations_listen, limits).await?;
         let (api_address, operations_address) =
             (api.address().map_err(StartError::Address)?, operations.address().map_err(StartError::Address)?);
         let tasks = Tasks::on_this_runtime();
         let (front, recovery) = assemble(&config, snapshot, keys, &clock, &tasks)?;
         api.serve("api", routes::api(Arc::clone(&front)), &tasks, config.server.drain);
-        operations.serve("operations", routes::operations(Arc::clone(&front)), &tasks, config.server.drain);
-        Ok(Self { api: api_address, operations: operations_address, front, tasks, grace: config.server.drain, recovery })
+        let watch = Tasks::on_this_runtime();
+        operations.serve("operations", routes::operations(Arc::clone(&front)), &watch, LAST_LOOK);
+        let grace = config.server.drain;
+        Ok(Self { api: api_address, operations: operations_address, front, tasks, watch, grace, recovery })
     }
 
     /// Where clients ask.
@@ -104,7 +111,9 @@ impl Gateway {
         if !self.tasks.finish(self.grace + LAST_SETTLEMENTS).await {
             tracing::warn!("some work did not end in time; what it used is booked at the next start");
         }
-        self.front.pipeline.ledger.clone().close().await
+        let closed = self.front.pipeline.ledger.clone().close().await;
+        self.watch.finish(LAST_LOOK).await;
+        closed
     }
 }
 
@@ -171,14 +180,21 @@ fn health(config: &Config) -> HealthSettings {
 fn settings(config: &Config) -> PipelineSettings {
     PipelineSettings {
         aliases: config.routing.aliases.clone(),
-        routing: route::Settings {
-            risk_weight_percent: config.routing.risk_weight_percent,
-            default_quality: config.routing.default_quality,
-            max_attempts: config.routing.max_attempts as usize,
-        },
+        routing: routing_settings(config),
         baseline: config.routing.baseline.clone(),
         budgeted_output: BUDGETED_OUTPUT,
+        total: config.timeouts.total,
         end_event: status::end_event,
+        failure_status: status::failure_status,
+    }
+}
+
+/// How backends are chosen, in routing's words.
+pub fn routing_settings(config: &Config) -> route::Settings {
+    route::Settings {
+        risk_weight_percent: config.routing.risk_weight_percent,
+        default_quality: config.routing.default_quality,
+        max_attempts: config.routing.max_attempts as usize,
     }
 }
 

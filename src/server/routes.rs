@@ -21,10 +21,11 @@ use super::status::{Refusal, refusal};
 use crate::clock::SharedClock;
 use crate::frontend::errors::{ClientError, ErrorKind};
 use crate::frontend::models::{ListedModel, item_body, list_body};
+use crate::ledger::Outcome;
 use crate::pipeline::{GatewayError, InboundCall, Pipeline, Receipt, Reply};
 use crate::relay::Pump;
 use crate::route::Decision;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Rejection, Route};
 use crate::units::RequestId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tokenbroker-request-id");
@@ -80,6 +81,14 @@ pub fn api(front: Arc<Front>) -> Router {
         .with_state(front)
 }
 
+/// What the API listener answers to a path it does not have, after the path.
+const BASE_URL_HINT: &str =
+    "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models and POST /v1/route";
+/// The same for the operations listener.
+const OPERATIONS_HINT: &str = "here are /metrics, /healthz and /readyz; the API is on the other listener";
+/// What the API listener answers to those who look for metrics.
+const METRICS_HINT: &str = "metrics are on the operations listener (server.operations_listen)";
+
 /// The operations listener's paths.
 pub fn operations(front: Arc<Front>) -> Router {
     Router::new()
@@ -87,53 +96,53 @@ pub fn operations(front: Arc<Front>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
+        .fallback(not_found_for_operators)
         .with_state(front)
 }
 
 async fn chat(State(front): Shared, request: Request<Body>) -> Response {
-    let mut marks = Marks::of(&front, request.headers());
+    let mut marks = Marks::of(&front, Route::ChatCompletions, request.headers());
     let call = match receive(&front, request, marks.id).await {
         Ok(call) => call,
         Err(refusal) => return marks.refuse(&refusal),
     };
-    marks.trailers = call.headers.get(TE).is_some_and(|te| te.as_bytes() == b"trailers");
+    marks.trailers = takes_trailers(&call.headers);
     match front.pipeline.answer(call).await {
         Ok(Reply::Whole { receipt, body }) => marks.whole(&receipt, body),
         Ok(Reply::Stream { receipt, pump }) => marks.stream(&receipt, pump),
-        Ok(Reply::Decision(decision)) => marks.json(StatusCode::OK, decision_body(&decision)),
+        Ok(Reply::Decision(decision)) => marks.decision(&decision),
         Err(error) => marks.refuse(&refusal(&error)),
     }
 }
 
 async fn decide(State(front): Shared, request: Request<Body>) -> Response {
-    let marks = Marks::of(&front, request.headers());
+    let marks = Marks::of(&front, Route::Route, request.headers());
     let decided = match receive(&front, request, marks.id).await {
         Ok(call) => front.pipeline.decide(&call).map_err(|error| refusal(&error)),
         Err(refusal) => Err(refusal),
     };
     match decided {
-        Ok(decision) => marks.json(StatusCode::OK, decision_body(&decision)),
+        Ok(decision) => marks.decision(&decision),
         Err(refusal) => marks.refuse(&refusal),
     }
 }
 
 async fn models(State(front): Shared, headers: HeaderMap) -> Response {
-    let marks = Marks::of(&front, &headers);
+    let marks = Marks::of(&front, Route::Models, &headers);
     match listed(&front, &headers) {
-        Ok(models) => marks.json(StatusCode::OK, list_body(&models)),
+        Ok(models) => marks.own(list_body(&models)),
         Err(error) => marks.refuse(&refusal(&error)),
     }
 }
 
 async fn model(State(front): Shared, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let marks = Marks::of(&front, &headers);
+    let marks = Marks::of(&front, Route::Model, &headers);
     let models = match listed(&front, &headers) {
         Ok(models) => models,
         Err(error) => return marks.refuse(&refusal(&error)),
     };
     match models.iter().find(|model| model.id == id) {
-        Some(model) => marks.json(StatusCode::OK, item_body(model)),
+        Some(model) => marks.own(item_body(model)),
         None => marks.refuse(&refusal(&GatewayError::UnknownModel(front.pipeline.unknown(&id)))),
     }
 }
@@ -166,7 +175,6 @@ async fn metrics(State(front): Shared) -> Response {
 }
 
 async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
-    let marks = Marks::of(&front, request.headers());
     let path = request.uri().path();
     let error =
         if NOT_SERVED.iter().any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/'))) {
@@ -175,30 +183,47 @@ async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
             );
             ClientError::new(501, ErrorKind::InvalidRequest, "not_implemented", message)
         } else {
-            let message = format!("no such path: {path}; an SDK's base_url must end in /v1");
-            ClientError::new(404, ErrorKind::InvalidRequest, "path_not_found", message)
+            no_such_path(path, if path == "/metrics" { METRICS_HINT } else { BASE_URL_HINT })
         };
-    marks.refuse(&Refusal::of(error))
+    refuse_path(&front, &request, error)
+}
+
+async fn not_found_for_operators(State(front): Shared, request: Request<Body>) -> Response {
+    refuse_path(&front, &request, no_such_path(request.uri().path(), OPERATIONS_HINT))
+}
+
+fn no_such_path(path: &str, hint: &str) -> ClientError {
+    ClientError::new(404, ErrorKind::InvalidRequest, "path_not_found", format!("no such path: {path}; {hint}"))
+}
+
+fn refuse_path(front: &Front, request: &Request<Body>, error: ClientError) -> Response {
+    let marks = Marks::of(front, Route::of(request.uri().path()), request.headers());
+    marks.refuse(&Refusal::of(error).because(Rejection::UnknownPath))
 }
 
 async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Response {
-    let marks = Marks::of(&front, request.headers());
+    let marks = Marks::of(&front, Route::of(request.uri().path()), request.headers());
     let path = request.uri().path();
     let allowed = if matches!(path, "/v1/chat/completions" | "/v1/route") { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
-    let mut response =
-        marks.refuse(&Refusal::of(ClientError::new(405, ErrorKind::InvalidRequest, "method_not_allowed", message)));
+    let mut response = marks.refuse(
+        &Refusal::of(ClientError::new(405, ErrorKind::InvalidRequest, "method_not_allowed", message))
+            .because(Rejection::UnknownPath),
+    );
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 
-/// Reads a request's body within its limits.
+/// Reads the body of a request whose key is known, within its limits.
 async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result<InboundCall, Refusal> {
     let arrived = front.clock.monotonic();
     let (parts, body) = request.into_parts();
+    // Before a byte of the body is read: a stranger's megabytes must not be held for it.
+    front.pipeline.keys.admit(&parts.headers).map_err(|stranger| refusal(&stranger.into()))?;
     if !is_json(&parts.headers) {
         let message = "the body must be JSON: send `content-type: application/json`";
-        return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message)));
+        return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message))
+            .because(Rejection::MediaType));
     }
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     if announced.is_some_and(|length| length > front.max_body) {
@@ -214,11 +239,13 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
                 ErrorKind::InvalidRequest,
                 "body_incomplete",
                 "the body ended before it was complete",
-            )));
+            ))
+            .because(Rejection::BadRequest));
         }
         Err(_) => {
             let message = format!("the body did not arrive within {} ms", front.body_wait.as_millis());
-            return Err(Refusal::of(ClientError::new(408, ErrorKind::InvalidRequest, "body_timeout", message)));
+            return Err(Refusal::of(ClientError::new(408, ErrorKind::InvalidRequest, "body_timeout", message))
+                .because(Rejection::TooSlow));
         }
     };
     Ok(InboundCall { id, headers: parts.headers, body, arrived })
@@ -261,7 +288,13 @@ async fn part(body: &mut Body) -> Result<Option<Bytes>, Unread> {
 
 fn too_large(limit: usize) -> Refusal {
     let message = format!("the body is larger than {limit} bytes (server.max_body_bytes)");
-    Refusal::of(ClientError::new(413, ErrorKind::InvalidRequest, "request_too_large", message))
+    Refusal::of(ClientError::new(413, ErrorKind::InvalidRequest, "request_too_large", message)).because(Rejection::TooLarge)
+}
+
+/// `TE` is a list, and may come in several lines.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let listed = headers.get_all(TE).iter().filter_map(|te| te.to_str().ok()).flat_map(|te| te.split(','));
+    listed.map(str::trim).any(|coding| coding.eq_ignore_ascii_case("trailers"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -285,15 +318,17 @@ fn new_id(clock: &SharedClock) -> RequestId {
 }
 
 /// What every answer to one request carries.
-struct Marks {
+struct Marks<'f> {
+    front: &'f Front,
+    route: Route,
     id: RequestId,
     client_id: Option<HeaderValue>,
     trailers: bool,
 }
 
-impl Marks {
-    fn of(front: &Front, headers: &HeaderMap) -> Self {
-        Self { id: new_id(&front.clock), client_id: headers.get(CLIENT_REQUEST_ID).cloned(), trailers: false }
+impl<'f> Marks<'f> {
+    fn of(front: &'f Front, route: Route, headers: &HeaderMap) -> Self {
+        Self { front, route, id: new_id(&front.clock), client_id: headers.get(CLIENT_REQUEST_ID).cloned(), trailers: false }
     }
 
     fn whole(&self, receipt: &Receipt, body: Bytes) -> Response {
@@ -333,7 +368,27 @@ impl Marks {
         response
     }
 
+    /// An answer that the gateway gives by itself.
+    fn own(&self, body: Bytes) -> Response {
+        self.front.metrics.request(self.route, None, Outcome::Answered);
+        self.json(StatusCode::OK, body)
+    }
+
+    /// A decision, with the headers that an answer made by it would carry.
+    fn decision(&self, decision: &Decision) -> Response {
+        let mut response = self.own(decision_body(decision));
+        let chosen = decision.chosen.as_ref().map(|chosen| chosen.backend.clone());
+        for (name, value) in [(BACKEND, chosen), (DECISION, Some(decision.reason.clone()))] {
+            insert(&mut response, name, value);
+        }
+        response
+    }
+
     fn refuse(&self, refusal: &Refusal) -> Response {
+        if let Some(rejection) = refusal.counts_as {
+            self.front.metrics.rejected(rejection);
+            self.front.metrics.request(self.route, None, Outcome::Refused);
+        }
         let status = StatusCode::from_u16(refusal.error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = refusal.verbatim.clone().unwrap_or_else(|| refusal.error.body());
         let mut response = self.json(status, body);
@@ -358,9 +413,14 @@ fn mark_receipt(response: &mut Response, receipt: &Receipt) {
     let cost = receipt.cost.map(crate::units::Usd::to_exact);
     let marks = [(BACKEND, Some(receipt.backend.to_string())), (DECISION, Some(receipt.decision.clone())), (COST, cost)];
     for (name, value) in marks {
-        if let Some(value) = value.and_then(|v| HeaderValue::try_from(v).ok()) {
-            response.headers_mut().insert(name, value);
-        }
+        insert(response, name, value);
+    }
+}
+
+/// Sets a header, where there is something to say that a header can carry.
+fn insert(response: &mut Response, name: HeaderName, value: Option<String>) {
+    if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+        response.headers_mut().insert(name, value);
     }
 }
 

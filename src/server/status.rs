@@ -14,6 +14,7 @@ use crate::pipeline::GatewayError;
 use crate::policy::OverBudget;
 use crate::relay::StreamEnd;
 use crate::route::PlanError;
+use crate::telemetry::Rejection;
 
 /// How long to wait before asking again when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -28,16 +29,25 @@ pub struct Refusal {
     pub should_retry: bool,
     /// The provider's own body, passed on as it is.
     pub verbatim: Option<bytes::Bytes>,
+    /// What it counts as, where the gateway itself refuses.
+    pub counts_as: Option<Rejection>,
 }
 
 impl Refusal {
     /// An error that another try does not mend.
     pub fn of(error: ClientError) -> Self {
-        Self { error, retry_after: None, should_retry: false, verbatim: None }
+        Self { error, retry_after: None, should_retry: false, verbatim: None, counts_as: None }
     }
 
     fn retry(error: ClientError, after: Duration) -> Self {
-        Self { error, retry_after: Some(after), should_retry: true, verbatim: None }
+        Self { retry_after: Some(after), should_retry: true, ..Self::of(error) }
+    }
+
+    /// The gateway itself refuses, for this reason.
+    #[must_use]
+    pub fn because(mut self, rejection: Rejection) -> Self {
+        self.counts_as = Some(rejection);
+        self
     }
 }
 
@@ -45,26 +55,41 @@ impl Refusal {
 pub fn refusal(error: &GatewayError) -> Refusal {
     let said = error.to_string();
     match error {
-        GatewayError::NotAdmitted(_) => Refusal::of(ClientError::new(401, ErrorKind::Authentication, "invalid_api_key", said)),
-        GatewayError::BadRequest(bad) => Refusal::of(bad_request(bad)),
+        GatewayError::NotAdmitted(_) => {
+            let error = ClientError::new(401, ErrorKind::Authentication, "invalid_api_key", said);
+            Refusal::of(error).because(Rejection::NotAdmitted)
+        }
+        GatewayError::BadRequest(bad) => Refusal::of(bad_request(bad)).because(Rejection::BadRequest),
         GatewayError::UnknownModel(unknown) => {
             let near: Vec<&str> = unknown.near.iter().map(String::as_str).collect();
-            Refusal::of(ClientError::model_not_found(&unknown.name, &near))
+            Refusal::of(ClientError::model_not_found(&unknown.name, &near)).because(Rejection::UnknownModel)
         }
-        GatewayError::NoPlan { error, .. } => no_plan(error),
-        GatewayError::OverBudget(over) => Refusal::of(over_budget(over)),
-        GatewayError::Unwritable(unwritable) => {
+        GatewayError::NoPlan { error, .. } => no_plan(error).because(Rejection::NoneAdequate),
+        GatewayError::OverBudget(over) => Refusal::of(over_budget(over)).because(Rejection::OverBudget),
+        GatewayError::Unwritable(books) => {
             let error = ClientError::new(503, ErrorKind::Server, "books_unwritable", said);
-            Refusal::retry(error, unwritable.retry_after)
+            Refusal::retry(error, books.retry_after).because(Rejection::BooksUnwritable)
         }
-        GatewayError::Books(_) => Refusal::retry(ClientError::new(503, ErrorKind::Server, "books_unwritable", said), RETRY_AFTER),
-        GatewayError::Full(_) => Refusal::retry(ClientError::new(503, ErrorKind::Server, "overloaded", said), RETRY_AFTER),
+        GatewayError::Books(_) => {
+            let error = ClientError::new(503, ErrorKind::Server, "books_unwritable", said);
+            Refusal::retry(error, RETRY_AFTER).because(Rejection::BooksUnwritable)
+        }
+        GatewayError::Full(_) => {
+            let error = ClientError::new(503, ErrorKind::Server, "overloaded", said);
+            Refusal::retry(error, RETRY_AFTER).because(Rejection::Overloaded)
+        }
         GatewayError::Failed(failure) => failed(failure),
     }
 }
 
+/// The status that a client gets for a run without an answer.
+pub fn failure_status(failure: &RunFailure) -> u16 {
+    failed(failure).error.status
+}
+
 fn bad_request(bad: &BadRequest) -> ClientError {
-    let error = ClientError::new(400, ErrorKind::InvalidRequest, bad.code, bad.message.clone());
+    let place = bad.position.map(|at| format!(" (line {}, column {})", at.line, at.column)).unwrap_or_default();
+    let error = ClientError::new(400, ErrorKind::InvalidRequest, bad.code, format!("{}{place}", bad.message));
     let error = match &bad.param {
         Some(param) => error.about(param),
         None => error,
@@ -106,11 +131,12 @@ fn failed(run: &RunFailure) -> Refusal {
     if let (Stopped::Refused, Some(last)) = (run.stopped, run.failures.last()) {
         return refused(last, attempts);
     }
-    let status = status_of(&run.failures);
+    let status = if run.stopped == Stopped::OutOfTime { 504 } else { status_of(&run.failures) };
     let message = match run.failures.last() {
         Some(last) => {
             format!("no provider answered; the last of {} attempts, {}: {}", run.failures.len(), last.backend, last.message)
         }
+        None if run.stopped == Stopped::OutOfTime => "no attempt was made: the request's time was over".to_owned(),
         None => "no attempt was made: retries have used up their share of the traffic".to_owned(),
     };
     let code = match status {
@@ -160,8 +186,9 @@ pub fn end_event(end: &StreamEnd<'_>) -> bytes::Bytes {
             ("upstream_truncated", "the provider closed the stream before the answer was complete".to_owned())
         }
         StreamEnd::Broken(error) => ("upstream_broken", format!("the stream from the provider broke off: {error}")),
+        StreamEnd::OutOfTime => ("timeout", "the request has taken as long as one may (timeouts.total_ms)".to_owned()),
         StreamEnd::Books(error) => ("books_unwritable", format!("the answer cannot be booked, so it ends here: {error}")),
-        StreamEnd::Withheld => ("upstream_error", "the provider reported an error that cannot be passed on".to_owned()),
+        StreamEnd::Withheld => ("upstream_error", "the provider sent something that cannot be passed on".to_owned()),
     };
     ClientError::new(502, ErrorKind::Server, code, message).sse_frame()
 }

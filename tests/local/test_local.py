@@ -133,8 +133,10 @@ def test_closing_a_stream_stops_the_server(local):
     assert 0 < row[1] < BOUND
 
 
-def test_a_request_without_a_bound_gets_the_tables(local):
+def test_a_request_whose_money_is_bounded_gets_the_tables_output_bound(local):
     """The hold covers what the attempt can cost at most, so the bound is sent; the server's own default is far lower."""
     unbounded = {name: value for name, value in HELLO.items() if name != "max_tokens"}
-    answer = local.client.chat.completions.create(**unbounded, stop=["\u0001"])
+    answer = local.client.chat.completions.create(
+        **unbounded, stop=["\u0001"], extra_body={"tokenbroker": {"max_cost_usd": "0.01"}}
+    )
     assert 256 < answer.usage.completion_tokens <= BOUND

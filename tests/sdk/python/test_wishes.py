@@ -27,7 +27,7 @@ def test_only_the_wished_provider_is_used(broker):
 def test_an_excluded_provider_is_not_used(broker):
     _, headers = broker.ask("hello")
     winner = headers["x-tokenbroker-backend"].split("/", 1)[0]
-    _, headers = broker.ask("hello", **wish(exclude_providers=[winner]))
+    _, headers = broker.ask("hello", **wish(exclude=[winner]))
     assert headers["x-tokenbroker-backend"].split("/", 1)[0] != winner
 
 

@@ -1,0 +1,35 @@
+//! Any bytes as a request: refused, or sent on as one JSON object.
+#![no_main]
+
+use bytes::Bytes;
+use http::HeaderMap;
+use libfuzzer_sys::fuzz_target;
+use serde_json::value::RawValue;
+use tokenbroker::catalog::capability::{OutputBoundField, Quirks, StreamUsage};
+use tokenbroker::dialect::{Dialect, OpenAiChat, Outgoing};
+use tokenbroker::frontend;
+use tokenbroker::units::Tokens;
+
+const FIELDS: [OutputBoundField; 3] =
+    [OutputBoundField::MaxTokens, OutputBoundField::MaxCompletionTokens, OutputBoundField::Either];
+const USAGES: [StreamUsage; 3] = [StreamUsage::OnRequest, StreamUsage::Always, StreamUsage::Never];
+
+fuzz_target!(|input: (u8, &[u8])| {
+    let (choice, body) = input;
+    let Ok(request) = frontend::parse(Bytes::copy_from_slice(body), &HeaderMap::new()) else {
+        return;
+    };
+    let choice = usize::from(choice);
+    let quirks = Quirks {
+        output_bound: FIELDS[choice % 3],
+        stream_usage: USAGES[choice / 3 % 3],
+        developer_role: choice & 0x40 != 0,
+        reasoning_outside_output: false,
+    };
+    let out = Outgoing { upstream_model: "up", quirks, output_bound: (choice & 0x80 != 0).then(|| Tokens::new(7)) };
+    let sent = OpenAiChat.encode(&request, &out);
+    assert!(serde_json::from_slice::<&RawValue>(&sent).is_ok(), "what goes out is JSON");
+    // What went out is a request again, and needs no second splice.
+    let again = frontend::parse(sent.clone(), &HeaderMap::new()).expect("what goes out is a request");
+    assert_eq!(OpenAiChat.encode(&again, &out), sent);
+});

@@ -1,0 +1,131 @@
+//! What a request needs of a backend, read from its top-level members: features and thinking.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::errors::BadRequest;
+use super::openai_chat::{Name, TopLevel, string};
+use crate::canonical::{Feature, Features, ReasoningWish};
+
+impl<'b> TopLevel<'b> {
+    pub(super) fn features(&self, choices: u64, format: Option<&ResponseFormat<'_>>) -> Result<Features, BadRequest> {
+        let wanted = [
+            (Feature::Tools, self.conversation.tools > 0),
+            (Feature::ForcedTool, self.forces_tool()?),
+            (Feature::JsonSchema, format.is_some_and(|f| f.kind == "json_schema")),
+            (Feature::JsonObject, format.is_some_and(|f| f.kind == "json_object")),
+            (Feature::Logprobs, self.wants_logprobs()?),
+            (Feature::ManyChoices, choices > 1),
+            (Feature::ImageInput, self.conversation.images > 0),
+            (Feature::AudioInput, self.conversation.audios > 0),
+            (Feature::FileInput, self.conversation.files > 0),
+            (Feature::AudioOutput, self.wants_audio()?),
+        ];
+        Ok(wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(feature, _)| feature).collect())
+    }
+
+    pub(super) fn response_format(&self) -> Result<Option<ResponseFormat<'b>>, BadRequest> {
+        self.object(Name::ResponseFormat, "an object with a `type`")
+    }
+
+    fn forces_tool(&self) -> Result<bool, BadRequest> {
+        if self.value(Name::FunctionCall).is_some_and(|call| call.starts_with('{')) {
+            return Ok(true);
+        }
+        match self.value(Name::ToolChoice) {
+            None => Ok(false),
+            Some(word) if word.starts_with('"') => Ok(matches!(word, "\"required\"" | "\"any\"")),
+            Some(_) => {
+                let choice: Option<ToolChoice<'_>> = self.object(Name::ToolChoice, "a string or an object with a `type`")?;
+                Ok(choice.is_some_and(|c| c.forces()))
+            }
+        }
+    }
+
+    fn wants_logprobs(&self) -> Result<bool, BadRequest> {
+        let top = self.whole(Name::TopLogprobs, 0, 1000)?.unwrap_or(0);
+        Ok(self.flag(Name::Logprobs)?.unwrap_or(false) || top > 0)
+    }
+
+    fn wants_audio(&self) -> Result<bool, BadRequest> {
+        let Some(raw) = self.value(Name::Modalities) else {
+            return Ok(false);
+        };
+        let wrong = |_| self.wrong_type(Name::Modalities, raw, "an array of strings");
+        let modalities: Vec<Cow<'_, str>> = serde_json::from_str(raw).map_err(wrong)?;
+        Ok(modalities.iter().any(|m| m == "audio"))
+    }
+
+    /// Any member that says "off" settles it: a model that cannot stop thinking would then be wrong.
+    pub(super) fn reasoning(&self) -> Result<ReasoningWish, BadRequest> {
+        #[derive(Deserialize)]
+        struct Thinking<'b> {
+            #[serde(borrow, rename = "type")]
+            kind: Option<Cow<'b, str>>,
+            #[serde(borrow)]
+            effort: Option<Cow<'b, str>>,
+            enabled: Option<bool>,
+        }
+        #[derive(Deserialize)]
+        struct TemplateArguments {
+            enable_thinking: Option<bool>,
+        }
+        let mut said = Vec::new();
+        if let Some(raw) = self.value(Name::ReasoningEffort) {
+            let effort = string(raw).ok_or_else(|| self.wrong_type(Name::ReasoningEffort, raw, "a string"))?;
+            said.push(effort != "none");
+        }
+        said.extend(self.flag(Name::EnableThinking)?);
+        for name in [Name::Thinking, Name::Reasoning] {
+            let Some(thinking) = self.object::<Thinking<'_>>(name, "an object that says how to think")? else {
+                continue;
+            };
+            said.extend(thinking.kind.map(|kind| kind != "disabled"));
+            said.extend(thinking.effort.map(|effort| effort != "none"));
+            said.extend(thinking.enabled);
+        }
+        // A template's arguments are a server's own: what does not read as the switch we know says nothing to us.
+        let template = self.value(Name::ChatTemplateKwargs).and_then(|raw| serde_json::from_str::<TemplateArguments>(raw).ok());
+        said.extend(template.and_then(|t| t.enable_thinking));
+        Ok(match (said.is_empty(), said.contains(&false)) {
+            (true, _) => ReasoningWish::Unsaid,
+            (false, true) => ReasoningWish::Off,
+            (false, false) => ReasoningWish::On,
+        })
+    }
+}
+
+/// What the answer must look like.
+#[derive(Deserialize)]
+pub(super) struct ResponseFormat<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+    #[serde(borrow)]
+    pub(super) json_schema: Option<&'b RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ToolChoice<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+    #[serde(borrow)]
+    allowed_tools: Option<AllowedTools<'b>>,
+}
+
+#[derive(Deserialize)]
+struct AllowedTools<'b> {
+    #[serde(borrow)]
+    mode: Cow<'b, str>,
+}
+
+impl ToolChoice<'_> {
+    fn forces(&self) -> bool {
+        match self.kind.as_ref() {
+            "auto" | "none" => false,
+            "allowed_tools" => self.allowed_tools.as_ref().is_some_and(|a| a.mode == "required"),
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The words of the wire: requests as a client writes them, answers and frames as a provider does.
+
+use bytes::Bytes;
+
+/// The mark that ends a stream.
+pub(crate) const DONE: &str = "data: [DONE]\n\n";
+/// A comment that only keeps the connection open.
+pub(crate) const KEEP_ALIVE: &str = ": keep-alive\n\n";
+
+/// A request for a whole answer.
+pub(crate) fn ask(model: &str) -> String {
+    ask_with(model, "")
+}
+
+/// A request for a stream.
+pub(crate) fn ask_stream(model: &str) -> String {
+    ask_with(model, r#""stream":true"#)
+}
+
+/// A request with further members: `"temperature":0,"n":1`.
+pub(crate) fn ask_with(model: &str, members: &str) -> String {
+    let comma = if members.is_empty() { "" } else { "," };
+    format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"Say hello."}}]{comma}{members}}}"#)
+}
+
+/// A whole answer with a reported usage.
+pub(crate) fn answer(text: &str, input: u64, output: u64) -> String {
+    let usage = usage_object(input, output);
+    let choice = format!(r#"{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}"#);
+    format!(r#"{{"id":"c-1","object":"chat.completion","created":1,"model":"served","choices":[{choice}],"usage":{usage}}}"#)
+}
+
+/// An error body in the shape of most providers.
+pub(crate) fn error(message: &str) -> String {
+    format!(r#"{{"error":{{"message":"{message}","type":"some_error","param":null,"code":null}}}}"#)
+}
+
+/// A frame that says who speaks and nothing else.
+pub(crate) fn role() -> String {
+    delta(r#"{"role":"assistant","content":""}"#, "null")
+}
+
+/// A frame with text.
+pub(crate) fn text(piece: &str) -> String {
+    delta(&format!(r#"{{"content":"{piece}"}}"#), "null")
+}
+
+/// The frame that says why the answer ended.
+pub(crate) fn finish() -> String {
+    delta("{}", r#""stop""#)
+}
+
+/// The frame that carries nothing but the usage.
+pub(crate) fn usage(input: u64, output: u64) -> String {
+    let usage = usage_object(input, output);
+    frame(&format!(
+        r#"{{"id":"c-1","object":"chat.completion.chunk","created":1,"model":"served","choices":[],"usage":{usage}}}"#
+    ))
+}
+
+/// An error as a frame.
+pub(crate) fn error_frame(message: &str) -> String {
+    frame(&error(message))
+}
+
+/// Any frame.
+pub(crate) fn frame(json: &str) -> String {
+    format!("data: {json}\n\n")
+}
+
+fn delta(delta: &str, finish: &str) -> String {
+    let choice = format!(r#"{{"index":0,"delta":{delta},"finish_reason":{finish}}}"#);
+    frame(&format!(r#"{{"id":"c-1","object":"chat.completion.chunk","created":1,"model":"served","choices":[{choice}]}}"#))
+}
+
+fn usage_object(input: u64, output: u64) -> String {
+    format!(r#"{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":{}}}"#, input + output)
+}
+
+/// Frames as one text.
+pub(crate) fn joined(frames: &[String]) -> Bytes {
+    frames.concat().into()
+}
+
+/// A stream's frames with two pieces of text and a usage frame of 9 tokens in, 4 out.
+pub(crate) fn hello() -> Vec<String> {
+    vec![role(), text("Hel"), text("lo."), finish(), usage(9, 4), DONE.to_owned()]
+}

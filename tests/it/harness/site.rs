@@ -1,0 +1,149 @@
+//! Rows of a providers table that lead to scripted providers. What a test does not name is the same for all of them.
+
+use super::provider::Provider;
+
+/// A provider with one backend, as the table has it.
+#[derive(Clone)]
+pub(crate) struct Site {
+    id: String,
+    address: String,
+    key: Option<String>,
+    region: String,
+    quirks: String,
+    model: String,
+    quality: u8,
+    prices: (String, String),
+    context: u64,
+    more: String,
+}
+
+impl Site {
+    /// Serves the model `jade` as `jade-v3`, at one dollar per million tokens in and two out.
+    pub(crate) fn of(provider: &Provider) -> Self {
+        Self {
+            id: provider.id.to_owned(),
+            address: provider.address.to_string(),
+            key: Some(provider.key()),
+            region: "US".to_owned(),
+            quirks: String::new(),
+            model: "jade".to_owned(),
+            quality: 55,
+            prices: ("1".to_owned(), "2".to_owned()),
+            context: 131_072,
+            more: String::new(),
+        }
+    }
+
+    /// Dollars per million tokens, in and out.
+    pub(crate) fn price(mut self, input: &str, output: &str) -> Self {
+        self.prices = (input.to_owned(), output.to_owned());
+        self
+    }
+
+    pub(crate) fn region(mut self, region: &str) -> Self {
+        region.clone_into(&mut self.region);
+        self
+    }
+
+    /// The model's common name.
+    pub(crate) fn model(mut self, model: &str) -> Self {
+        model.clone_into(&mut self.model);
+        self
+    }
+
+    /// Its quality score: standard from 40, premium from 65.
+    pub(crate) fn quality(mut self, score: u8) -> Self {
+        self.quality = score;
+        self
+    }
+
+    /// A line of its quirks: `stream_usage = "never"`.
+    pub(crate) fn quirk(mut self, line: &str) -> Self {
+        self.quirks += line;
+        self.quirks.push('\n');
+        self
+    }
+
+    /// Dollars per million tokens that are read from its cache.
+    pub(crate) fn cached(mut self, price: &str) -> Self {
+        self.prices.0.extend(["\ncache_read = ", price]);
+        self
+    }
+
+    /// Its key is not there, so it is off.
+    pub(crate) fn without_key(mut self) -> Self {
+        self.key = None;
+        self
+    }
+
+    /// Another key than the usual one.
+    pub(crate) fn with_key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    /// Lines in TOML that stand after its backend: further backends of this provider.
+    pub(crate) fn more(mut self, lines: &str) -> Self {
+        self.more += lines;
+        self
+    }
+
+    /// The variable that its key is read from, and the key.
+    pub(super) fn key(&self) -> Option<(String, String)> {
+        Some((self.variable(), self.key.clone()?))
+    }
+
+    fn variable(&self) -> String {
+        format!("{}_API_KEY", self.id.to_uppercase())
+    }
+
+    fn rows(&self) -> String {
+        let Self { id, address, region, quirks, model, quality, prices, context, more, .. } = self;
+        let (variable, (input, output)) = (self.variable(), prices);
+        format!(
+            r#"
+[providers.{id}]
+name = "{id}"
+base_url = "http://{address}/v1"
+dialect = "openai-chat"
+api_key_env = "{variable}"
+owner = "{id} company"
+jurisdiction = "US"
+region = "{region}"
+trains_on_data = false
+currency = "USD"
+source = "invented for tests"
+
+[providers.{id}.quirks]
+{quirks}
+
+[[backends]]
+provider = "{id}"
+model = "{model}"
+upstream_model = "{model}-v3"
+context_tokens = {context}
+max_output_tokens = 8_192
+features = ["tools", "forced_tool", "json_schema", "json_object", "logprobs", "many_choices"]
+reasoning = "never"
+languages = ["*"]
+tokenizer = "o200k"
+
+[backends.quality]
+score = {quality}
+signals = [{{ metric = "index", value = "1", measured = 2026-09-07, source = "invented for tests" }}]
+
+[[backends.prices]]
+input = {input}
+output = {output}
+source = "invented for tests"
+{more}
+"#
+        )
+    }
+}
+
+/// The whole table.
+pub(super) fn table(sites: &[Site]) -> String {
+    let rows: String = sites.iter().map(Site::rows).collect();
+    format!("schema = 1\nversion = \"test\"\n{rows}")
+}

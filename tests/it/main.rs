@@ -1,0 +1,27 @@
+//! The real binary over real sockets, against providers that do whatever a test scripts: what clients see, what providers
+//! were asked, and what stands in the books. One binary, so that it links once.
+//!
+//! Not here: real SDKs (`tests/sdk`), a real inference server (`tests/local`), and what a unit test beside the code can show.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod books;
+mod budget;
+mod disconnect;
+mod drain;
+mod errors;
+mod failover;
+mod harness;
+mod kill;
+mod limits;
+mod metrics;
+mod models;
+mod newcomer;
+mod odd_providers;
+mod old_data;
+mod passthrough;
+mod readme;
+mod resilience;
+mod secrets;
+mod stream;
+mod unwritable;
+mod wishes;

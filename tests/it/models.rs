@@ -1,0 +1,61 @@
+//! The names that can be asked for, and whether the gateway is alive and ready.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Call, Gateway, Provider, Setup, Site, chat};
+
+#[tokio::test]
+async fn every_name_that_can_be_asked_for_is_listed_and_answers() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let off = Provider::refusing("south");
+    let sites = [Site::of(&east), Site::of(&west).model("onyx").quality(80), Site::of(&off).model("opal").without_key()];
+    let gateway = Setup::of(sites).set("aliases.quick", "jade").start();
+
+    let list = gateway.ask(&Call::get("/v1/models")).await;
+
+    assert_eq!((list.status, list.json()["object"].clone()), (200, json!("list")));
+    let listed = list.json()["data"].as_array().unwrap().clone();
+    let ids: Vec<&str> = listed.iter().filter_map(|model| model["id"].as_str()).collect();
+    for id in ["auto", "auto:economy", "auto:standard", "auto:premium", "quick", "jade", "onyx", "east/jade-v3"] {
+        assert!(ids.contains(&id), "{id} is missing: {ids:?}");
+    }
+    assert!(!ids.iter().any(|id| id.contains("opal")), "nobody who serves it has a key: {ids:?}");
+    let mut distinct = ids.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), ids.len(), "no name stands twice");
+    for (id, model) in ids.iter().zip(&listed) {
+        let item = gateway.ask(&Call::get(&format!("/v1/models/{id}"))).await;
+        assert_eq!((item.status, &item.json()), (200, model), "{id}");
+        // Some SDKs escape the slash.
+        let escaped = gateway.ask(&Call::get(&format!("/v1/models/{}", id.replace('/', "%2F")))).await;
+        assert_eq!((escaped.status, &escaped.json()), (200, model), "{id}");
+        assert_eq!((&model["object"], model["created"].is_i64(), model["owned_by"].is_string()), (&json!("model"), true, true));
+        assert_eq!(gateway.chat(&chat::ask(id)).await.status, 200, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_is_not_there_is_a_404_with_near_names() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east)]);
+
+    let answer = gateway.ask(&Call::get("/v1/models/jadee")).await;
+
+    assert_eq!((answer.status, answer.error("code")), (404, json!("model_not_found")));
+    assert!(answer.error("message").as_str().is_some_and(|message| message.contains("`jade`")), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn both_listeners_say_that_they_live() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east)]);
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(gateway.ask(&Call::get(path)).await.status, 200);
+        let mut operations = crate::harness::client::Connection::open(gateway.operations).await;
+        operations.send(&Call::get(path)).await;
+        assert_eq!(operations.answer().await.status, 200);
+    }
+    assert_ne!(gateway.ask(&Call::get("/metrics")).await.status, 200, "metrics are the operator's");
+    assert_eq!(gateway.ask(&Call::get("/v1/models")).await.json()["data"][0]["owned_by"], Value::from("tokenbroker"));
+}
