@@ -1,11 +1,11 @@
 //! **tokenbroker**: one `base_url` in front of every LLM provider; each request goes to the cheapest adequate backend.
 //!
 //! # The way of a request
-//! The modules stand in the order a request meets them. `server` accepts it; `frontend` turns the client's bytes
-//! into a `canonical` request and keeps them; `policy` admits the key; `catalog` hands out one snapshot of prices
-//! and capabilities; `meter` estimates its tokens; `route` filters, quotes, scores and plans; `policy` holds the plan's
-//! worst case; `dispatch` walks the plan through `dialect` and `upstream`; `relay` streams the answer; `ledger` settles.
-//! `pipeline` is the one function that joins them: read it next.
+//! `server` accepts it; `policy` admits the key; `frontend` turns the client's bytes into a `canonical` request and keeps
+//! them; `market` hands out one view of the `catalog` (prices, capabilities) and of who can be reached; `meter` estimates
+//! the tokens; `route` filters, quotes, scores and plans; `policy` holds the plan's worst case; `dispatch` walks the plan
+//! through `dialect` and `upstream`; `relay` streams the answer; `ledger` settles. `pipeline` is the one function that
+//! joins them: read it next. The modules below stand in groups, by name within each.
 
 // Vocabulary: no I/O, no async.
 pub mod canonical;
@@ -14,7 +14,7 @@ pub mod document;
 pub mod tasks;
 pub mod units;
 
-// The request path, read top to bottom.
+// The request path.
 pub mod dialect;
 pub mod dispatch;
 pub mod frontend;

@@ -170,3 +170,26 @@ pub struct Request {
     /// Finer wishes, from the `tokenbroker` object and the `x-tokenbroker-*` headers.
     pub wishes: Wishes,
 }
+
+#[cfg(test)]
+impl Request {
+    /// A request with one message of this text that says nothing else, for the tests of whoever reads requests.
+    pub(crate) fn saying(text: &str) -> Self {
+        Self {
+            body: Bytes::copy_from_slice(text.as_bytes()),
+            members: Members::default(),
+            model: "auto".to_owned(),
+            stream: false,
+            wants_usage_frame: false,
+            output_bound: None,
+            choices: 1,
+            features: Features::NONE,
+            reasoning: ReasoningWish::Unsaid,
+            text: TextProfile::of(text),
+            messages: 1,
+            tools: 0,
+            images: 0,
+            wishes: Wishes::default(),
+        }
+    }
+}

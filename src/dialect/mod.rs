@@ -13,6 +13,7 @@ mod retry_after;
 mod splice;
 pub mod sse;
 mod usage;
+mod walk;
 
 use bytes::Bytes;
 use http::HeaderMap;

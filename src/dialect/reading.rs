@@ -11,6 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use super::usage::{ReadUsage, Reported};
+use super::walk::{KeyAs, says_nothing, takes_anything};
 use crate::catalog::capability::Quirks;
 use crate::units::Usage;
 
@@ -89,59 +90,6 @@ impl<'t> Reading<'t> {
     }
 }
 
-/// Implements the visits of values that say nothing where an object is looked for.
-macro_rules! says_nothing {
-    (text) => {
-        fn visit_str<E>(self, _: &str) -> Result<(), E> {
-            Ok(())
-        }
-    };
-    (array) => {
-        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-            while items.next_element::<IgnoredAny>()?.is_some() {}
-            Ok(())
-        }
-    };
-    () => {
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("JSON")
-        }
-
-        fn visit_unit<E>(self) -> Result<(), E> {
-            Ok(())
-        }
-
-        fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-            Ok(())
-        }
-
-        fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-            Ok(())
-        }
-
-        fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-            Ok(())
-        }
-
-        fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-            Ok(())
-        }
-    };
-}
-
-/// Implements the seed of a visitor that takes whatever comes.
-macro_rules! takes_anything {
-    ($seed:ident) => {
-        impl<'de> DeserializeSeed<'de> for $seed<'_, '_> {
-            type Value = ();
-
-            fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
-                value.deserialize_any(self)
-            }
-        }
-    };
-}
-
 /// The top level: an object, or an array around one (some sites wrap their errors so).
 struct Top<'r, 't>(&'r mut Reading<'t>);
 
@@ -160,7 +108,7 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let reading = self.0;
         let mut bare_error = false;
-        while let Some(key) = members.next_key_seed(ReadTopKey)? {
+        while let Some(key) = members.next_key_seed(KeyAs(TopMember::of))? {
             match key {
                 TopMember::Choices => members.next_value_seed(Choices(reading))?,
                 TopMember::Usage => members.next_value_seed(ReadUsage(&mut reading.usage))?,
@@ -208,34 +156,18 @@ enum TopMember {
     Other,
 }
 
-struct ReadTopKey;
-
-impl<'de> DeserializeSeed<'de> for ReadTopKey {
-    type Value = TopMember;
-
-    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<TopMember, D::Error> {
-        key.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for ReadTopKey {
-    type Value = TopMember;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<TopMember, E> {
-        Ok(match key {
-            "choices" => TopMember::Choices,
-            "usage" => TopMember::Usage,
-            "model" => TopMember::Model,
-            "error" => TopMember::Error,
-            "base_resp" => TopMember::Status,
-            "code" | "message" | "error_code" | "error_msg" | "Response" | "detail" => TopMember::BareError,
-            vendor if vendor.starts_with("x_") => TopMember::Vendor,
-            _ => TopMember::Other,
-        })
+impl TopMember {
+    fn of(key: &str) -> Self {
+        match key {
+            "choices" => Self::Choices,
+            "usage" => Self::Usage,
+            "model" => Self::Model,
+            "error" => Self::Error,
+            "base_resp" => Self::Status,
+            "code" | "message" | "error_code" | "error_msg" | "Response" | "detail" => Self::BareError,
+            vendor if vendor.starts_with("x_") => Self::Vendor,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -251,7 +183,7 @@ impl<'de> Visitor<'de> for Vendor<'_, '_> {
     says_nothing!(array);
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        while let Some(key) = members.next_key_seed(ReadTopKey)? {
+        while let Some(key) = members.next_key_seed(KeyAs(TopMember::of))? {
             match key {
                 TopMember::Usage => members.next_value_seed(ReadUsage(&mut self.0.usage_of_vendor))?,
                 _ => drop(members.next_value::<IgnoredAny>()?),

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::walk::{KeyAs, says_nothing};
 use crate::catalog::capability::Quirks;
 use crate::units::{Tokens, Usage};
 
@@ -81,42 +82,12 @@ impl<'de> DeserializeSeed<'de> for ReadUsage<'_> {
 
 impl<'de> Visitor<'de> for ReadUsage<'_> {
     type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a usage object")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
+    says_nothing!();
+    says_nothing!(text);
+    says_nothing!(array);
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        while let Some(key) = members.next_key_seed(ReadKey)? {
+        while let Some(key) = members.next_key_seed(KeyAs(Key::of))? {
             if key == Key::Details {
                 members.next_value_seed(ReadUsage(self.0))?;
                 continue;
@@ -143,36 +114,20 @@ enum Key {
     Other,
 }
 
-struct ReadKey;
-
-impl<'de> DeserializeSeed<'de> for ReadKey {
-    type Value = Key;
-
-    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Key, D::Error> {
-        key.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for ReadKey {
-    type Value = Key;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-        Ok(match key {
-            "prompt_tokens" | "input_tokens" => Key::Input,
-            "completion_tokens" | "output_tokens" => Key::Output,
-            "total_tokens" => Key::Total,
-            "cached_tokens" | "prompt_cache_hit_tokens" | "cached_prompt_text_tokens" => Key::CacheRead,
-            "cache_write_tokens" | "cache_creation_input_tokens" => Key::CacheWrite,
-            "reasoning_tokens" => Key::Reasoning,
+impl Key {
+    fn of(key: &str) -> Self {
+        match key {
+            "prompt_tokens" | "input_tokens" => Self::Input,
+            "completion_tokens" | "output_tokens" => Self::Output,
+            "total_tokens" => Self::Total,
+            "cached_tokens" | "prompt_cache_hit_tokens" | "cached_prompt_text_tokens" => Self::CacheRead,
+            "cache_write_tokens" | "cache_creation_input_tokens" => Self::CacheWrite,
+            "reasoning_tokens" => Self::Reasoning,
             "prompt_tokens_details" | "input_tokens_details" | "completion_tokens_details" | "output_tokens_details" => {
-                Key::Details
+                Self::Details
             }
-            _ => Key::Other,
-        })
+            _ => Self::Other,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! The router compares backends of a dozen families, so one [`Estimate`] holds them all; it costs a few hundred
 //! nanoseconds and touches no byte of the body. The framing is one rule, linear in messages and tools, with figures per
-//! family ([`super::coefficients`]); a vendor may add hidden text, so the upper bound counts the framing twice.
+//! family (`coefficients.rs`); a vendor may add hidden text, so the upper bound counts the framing twice.
 //!
 //! What is not text is guessed on purpose coarsely, because its cost depends on pixels and seconds that lie inside
 //! encoded attachments: [`IMAGE`] per image, and for audio and files a share of the body's bytes outside the text. The

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::canonical::{Features, Members, ReasoningWish, Request, TextProfile, Wishes};
+use crate::canonical::Request;
 
 /// Texts of our own with their counts in `o200k` and `cl100k` (by tiktoken-rs 0.12.1, uncut).
 pub(super) const OWN_TEXTS: [(&str, u64, u64); 5] = [
@@ -33,24 +33,9 @@ pub(super) const OWN_TEXTS: [(&str, u64, u64); 5] = [
     ("Größere Änderungen müssen geprüft werden; später übernimmt das Büro die Rückfragen und schließt die Akte.", 23, 32),
 ];
 
-/// A request with one text, as the parser would make it.
+/// A request with one text in so many messages.
 pub(super) fn request(text: &str, messages: u32) -> Request {
-    Request {
-        body: text.to_owned().into(),
-        members: Members::default(),
-        model: "auto".to_owned(),
-        stream: false,
-        wants_usage_frame: false,
-        output_bound: None,
-        choices: 1,
-        features: Features::NONE,
-        reasoning: ReasoningWish::Unsaid,
-        text: TextProfile::of(text),
-        messages,
-        tools: 0,
-        images: 0,
-        wishes: Wishes::default(),
-    }
+    Request { messages, ..Request::saying(text) }
 }
 
 /// The lines of a file in the folder `shared` beside the project (or where `TOKENBROKER_SHARED` says), each as JSON.

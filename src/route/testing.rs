@@ -14,7 +14,7 @@ use super::needs::Needs;
 use super::plan::{Node, Plan, PlanError, plan};
 use super::quote::{Quote, Quoter};
 use super::target::resolve;
-use crate::canonical::{Features, Members, ReasoningWish, Request, TextProfile, Wishes};
+use crate::canonical::{Features, Request};
 use crate::catalog::capability::Quirks;
 use crate::catalog::fx::DatedRate;
 use crate::catalog::{
@@ -176,7 +176,7 @@ impl Case {
             specs,
             providers: BTreeMap::new(),
             keyless: Vec::new(),
-            request: request(),
+            request: Request::saying("Say hello."),
             target: "auto".into(),
             input: (1000, 1100),
             forecast: OutputForecast { plain: Tokens::new(200), thinking: Tokens::new(800) },
@@ -273,24 +273,5 @@ fn shape(node: &Node, snapshot: &Snapshot) -> String {
         Node::Attempt(attempt) => snapshot.backend(attempt.backend).id.to_string(),
         Node::Sequence(nodes) => joined(nodes),
         Node::Race(nodes) => format!("[{}]", joined(nodes)),
-    }
-}
-
-fn request() -> Request {
-    Request {
-        body: bytes::Bytes::new(),
-        members: Members::default(),
-        model: "auto".into(),
-        stream: false,
-        wants_usage_frame: false,
-        output_bound: None,
-        choices: 1,
-        features: Features::NONE,
-        reasoning: ReasoningWish::Unsaid,
-        text: TextProfile::of("Say hello."),
-        messages: 1,
-        tools: 0,
-        images: 0,
-        wishes: Wishes::default(),
     }
 }

@@ -19,7 +19,7 @@ fn with_key(east: &Provider, settings: &[(&str, &str)]) -> Setup {
 }
 
 fn call(body: String) -> Call {
-    Call::chat(body).header("authorization", &format!("Bearer {KEY}"))
+    Call::chat(body).key(KEY)
 }
 
 fn up_to(tokens: u64) -> Call {

@@ -1,7 +1,5 @@
 //! Limits that hold when attempts fail: of money, of time, and of what one client can do to the others.
 
-use tokenbroker::config::keys::to_hex;
-use tokenbroker::policy::keys::hash;
 use tokenbroker::units::{Tokens, Usd};
 
 use crate::harness::provider::{Script, begun, status, stream, then, whole};
@@ -15,7 +13,7 @@ fn stall() -> Script {
 
 /// Sends a chat request with the key of these tests.
 async fn ask_with_key(gateway: &Gateway, body: &str) -> Whole {
-    gateway.ask(&Call::chat(body.to_owned()).header("authorization", &format!("Bearer {KEY}"))).await
+    gateway.ask(&Call::chat(body.to_owned()).key(KEY)).await
 }
 
 /// One that times out may be billed, so the next one must fit into the budget beside it.
@@ -26,7 +24,7 @@ async fn a_timed_out_attempt_and_the_next_one_keep_within_the_budget_together() 
         let (east, west) = (Provider::start("east").await, Provider::start("west").await);
         let gateway = Setup::of([Site::of(&east), Site::of(&west).price("3", "6")])
             .set("timeouts.total_ms", "1000")
-            .set("keys.web.sha256", &to_hex(&hash(KEY.as_bytes())))
+            .key("web", KEY)
             .set("keys.web.budget_usd", budget)
             .start();
         east.next(stall());
@@ -161,7 +159,7 @@ async fn one_clients_forbidden_request_leaves_the_backend_to_the_others() {
 #[tokio::test]
 async fn a_stranger_is_turned_away_before_its_body_is_read() {
     let east = Provider::start("east").await;
-    let gateway = Setup::of([Site::of(&east)]).set("keys.web.sha256", &to_hex(&hash(KEY.as_bytes()))).start();
+    let gateway = Setup::of([Site::of(&east)]).key("web", KEY).start();
     // The announced body never comes.
     let call = Call::chat("").header("content-length", "1000");
 

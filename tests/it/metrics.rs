@@ -128,7 +128,7 @@ async fn a_client_cannot_create_a_series() {
             known(Call::chat(chat::ask_with("auto", &format!(r#""tokenbroker":{{"{word}":1}}"#)))),
             known(Call::chat(chat::ask_with("auto", &format!(r#""tokenbroker":{{"providers":["{word}"]}}"#)))),
             known(Call::get(&format!("/v1/models/{word}"))),
-            Call::chat(chat::ask("auto")).header("authorization", &format!("Bearer {word}")),
+            Call::chat(chat::ask("auto")).key(word),
             Call::post(&format!("/v1/{word}"), "{}"),
             Call::new(&word.to_uppercase(), "/v1/models", ""),
             Call::new("POST", "/v1/chat/completions", "{}").header("content-type", word),

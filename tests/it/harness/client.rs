@@ -43,6 +43,11 @@ impl Call {
         self
     }
 
+    /// With this gateway key.
+    pub(crate) fn key(self, key: &str) -> Self {
+        self.header("authorization", &format!("Bearer {key}"))
+    }
+
     /// The request's bytes; its length is announced unless the caller framed the body otherwise.
     fn bytes(&self, address: SocketAddr) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nhost: {address}\r\n", self.method, self.path);

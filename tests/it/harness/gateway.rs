@@ -12,7 +12,9 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokenbroker::config::keys::to_hex;
 use tokenbroker::ledger::{BookedRequest, Books};
+use tokenbroker::policy::keys::hash;
 use tokenbroker::units::RequestId;
 
 use super::client::{Answer, Call, Connection as Client, Whole};
@@ -55,9 +57,7 @@ impl Setup {
 
     /// A gateway key of this name; from now on clients need one. Its limits are settings of `keys.NAME`.
     pub(crate) fn key(self, name: &str, secret: &str) -> Self {
-        let hash = tokenbroker::policy::keys::hash(secret.as_bytes());
-        let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16));
-        self.set(&format!("keys.{name}.sha256"), &digits.collect::<String>())
+        self.set(&format!("keys.{name}.sha256"), &to_hex(&hash(secret.as_bytes())))
     }
 
     /// A variable of the process.
