@@ -224,8 +224,18 @@ fn counts(classes: &[u8; BLOCK + 1]) -> [u32; 11] {
             }
         }
     }
-    let total = |lanes: [u8; LANES]| u32::from(lanes.iter().sum::<u8>());
-    sums.map(total)
+    let mut totals = [0; 11];
+    totals.iter_mut().zip(&sums).for_each(|(total, lanes)| *total = sum(lanes));
+    totals
+}
+
+/// The sum of all lanes, eight at a time: a multiplication adds up the bytes of a word in its highest byte, which holds a
+/// whole block.
+#[inline]
+fn sum(lanes: &[u8; LANES]) -> u32 {
+    let words = lanes.as_chunks().0.iter().map(|eight| u64::from_le_bytes(*eight));
+    let bytes = words.sum::<u64>().wrapping_mul(0x0101_0101_0101_0101).to_be_bytes();
+    bytes[0].into()
 }
 
 /// The class bits of a byte, by comparisons alone (a table lookup would keep the loop over a block from being vectorised).

@@ -70,7 +70,8 @@ pub struct Server {
     pub max_body_bytes: usize,
     /// The largest request head.
     pub max_header_bytes: usize,
-    /// How long a client may take to send its request's head.
+    /// How long a client may take to send its request's head; also how long a connection may wait for its next request.
+    /// Longer than the minute after which load balancers close theirs, so that none sends into a closed connection.
     pub header_timeout: Duration,
     /// How long a client may take to send its request's body.
     pub body_timeout: Duration,
@@ -90,7 +91,7 @@ impl Default for Server {
             operations_listen: loopback(9090),
             max_body_bytes: 8 << 20,
             max_header_bytes: 64 << 10,
-            header_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
             max_connections: 10_000,
             drain: Duration::from_secs(30),

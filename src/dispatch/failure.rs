@@ -69,7 +69,7 @@ impl Cause {
     }
 
     /// Whether the provider may bill it although no answer came: it had the request and may have worked on it.
-    pub const fn may_be_billed(self) -> bool {
+    const fn may_be_billed(self) -> bool {
         matches!(self, Cause::Timeout | Cause::Broken | Cause::Malformed)
     }
 
@@ -113,6 +113,14 @@ pub enum Stopped {
     RetryBudget,
     /// The time that the request may take, or that its client gave it, is over.
     OutOfTime,
+}
+
+impl AttemptFailure {
+    /// Whether the provider may bill the attempt although no answer came: it had the request and may have worked on it.
+    /// 504 and 524 are a proxy's word that it gave up waiting for a model that goes on.
+    pub const fn may_be_billed(&self) -> bool {
+        self.cause.may_be_billed() || matches!(self.status, Some(504 | 524))
+    }
 }
 
 /// A plan that was walked without an answer.

@@ -87,7 +87,7 @@ impl Dispatcher {
         self.retries.deposit();
         let mut failures = Vec::new();
         let mut sent = false;
-        match self.walk(plan, journey, &mut failures, &mut sent, Place::default()).await {
+        match self.walk(plan, journey, &mut failures, &mut sent, Standing::default()).await {
             Ok(mut answered) => {
                 answered.failures = failures;
                 Ok(answered)
@@ -102,27 +102,24 @@ impl Dispatcher {
         journey: &Journey<'_, B>,
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
-        place: Place<'_>,
+        standing: Standing<'_>,
     ) -> Result<Answered<B::Page>, Stopped> {
         match node {
             Node::Attempt(planned) => {
-                let Some(time) = self.time_for(journey, place) else { return Err(Stopped::OutOfTime) };
-                if *sent && place.race.is_none() && !self.retries.try_spend() {
-                    return Err(Stopped::RetryBudget);
-                }
-                self.attempt(planned, journey, failures, sent, time, place.race).await
+                let Some(time) = self.time_for(journey, standing) else { return Err(Stopped::OutOfTime) };
+                self.attempt(planned, journey, failures, sent, time, standing.race).await
             }
             Node::Sequence(nodes) => {
                 for (number, node) in nodes.iter().enumerate() {
-                    let place = Place { others_behind: place.others_behind || number + 1 < nodes.len(), ..place };
-                    match self.walk_boxed(node, journey, failures, sent, place).await {
+                    let standing = Standing { others_behind: standing.others_behind || number + 1 < nodes.len(), ..standing };
+                    match self.walk_boxed(node, journey, failures, sent, standing).await {
                         Err(Stopped::Exhausted) => {}
                         ended => return ended,
                     }
                 }
                 Err(Stopped::Exhausted)
             }
-            Node::Race(nodes) => self.race(nodes, journey, failures, sent, place).await,
+            Node::Race(nodes) => self.race(nodes, journey, failures, sent, standing).await,
         }
     }
 
@@ -133,9 +130,9 @@ impl Dispatcher {
         journey: &'a Journey<'_, B>,
         failures: &'a mut Vec<AttemptFailure>,
         sent: &'a mut bool,
-        place: Place<'a>,
+        standing: Standing<'a>,
     ) -> BoxFuture<'a, Result<Answered<B::Page>, Stopped>> {
-        Box::pin(self.walk(node, journey, failures, sent, place))
+        Box::pin(self.walk(node, journey, failures, sent, standing))
     }
 
     /// Asks all at once and keeps the first answer; dropping the others cancels them and closes their pages.
@@ -145,15 +142,15 @@ impl Dispatcher {
         journey: &Journey<'_, B>,
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
-        place: Place<'_>,
+        standing: Standing<'_>,
     ) -> Result<Answered<B::Page>, Stopped> {
         let race = &Race::default();
-        let place = Place { race: Some(race), ..place };
+        let standing = Standing { race: Some(race), ..standing };
         let mut runners: FuturesUnordered<_> = nodes
             .iter()
             .map(|node| async move {
                 let (mut failures, mut sent) = (Vec::new(), false);
-                let ended = self.walk_boxed(node, journey, &mut failures, &mut sent, place).await;
+                let ended = self.walk_boxed(node, journey, &mut failures, &mut sent, standing).await;
                 (ended, failures, sent)
             })
             .collect();
@@ -191,6 +188,10 @@ impl Dispatcher {
                 return Err(Stopped::Exhausted);
             }
         };
+        // Only what is sent is paid for: a backend that is left alone costs no retry.
+        if *sent && race.is_none() && !self.retries.try_spend() {
+            return Err(Stopped::RetryBudget);
+        }
         // What cannot be booked or paid is not sent.
         let Some(page) = journey.book.open(planned, &offer) else { return Err(Stopped::Exhausted) };
         *sent = true;
@@ -235,11 +236,11 @@ impl Dispatcher {
 
     /// How long an attempt that begins now may take; `None` once there is no time left. An attempt with others behind it
     /// gets half of what is left of the request's time: one that hangs must leave them some.
-    fn time_for<B>(&self, journey: &Journey<'_, B>, place: Place<'_>) -> Option<Time> {
+    fn time_for<B>(&self, journey: &Journey<'_, B>, standing: Standing<'_>) -> Option<Time> {
         let now = self.clock.monotonic();
         let until = |end: Duration| {
             let left = end.checked_sub(now).filter(|left| !left.is_zero())?;
-            Some(if place.others_behind { left / 2 } else { left })
+            Some(if standing.others_behind { left / 2 } else { left })
         };
         let whole = until(journey.ends)?.min(self.patience.whole);
         let first_frame = self.patience.first_frame.min(whole);
@@ -255,7 +256,7 @@ impl Dispatcher {
 
 /// Where in the plan an attempt stands.
 #[derive(Clone, Copy, Default)]
-struct Place<'a> {
+struct Standing<'a> {
     /// Others run beside it.
     race: Option<&'a Race>,
     /// Others come after it, should it fail.

@@ -19,7 +19,22 @@ pub const LEAD_TOKENS: u64 = 256;
 pub const IN_FLIGHT_TOKENS: u64 = 256;
 
 /// What an answer cut by a kill is booked above its last checkpoint, so that truth ≤ booked ≤ truth + margin.
+///
+/// A checkpoint that rests on an estimate may itself be short: its share of [`ESTIMATE_MARGIN_PERCENT`] comes on top.
 pub const MARGIN_TOKENS: u64 = LEAD_TOKENS + IN_FLIGHT_TOKENS;
+
+/// How far an estimate of output tokens may lie below the truth, in hundredths of the estimate: above the 99th percentile
+/// of the measured error for texts of a kilobyte and more.
+pub const ESTIMATE_MARGIN_PERCENT: u64 = 25;
+
+/// The most that a lost answer is booked above the output that its last checkpoint said.
+pub const fn lost_margin(checkpoint: Tokens, provenance: Provenance) -> Tokens {
+    let doubt = match provenance {
+        Provenance::Reported | Provenance::Counted => 0,
+        Provenance::Estimated => checkpoint.get() * ESTIMATE_MARGIN_PERCENT / 100,
+    };
+    Tokens::new(MARGIN_TOKENS + doubt)
+}
 
 /// At what prices an attempt is settled, and how its cost becomes dollars. Made only of parts in one currency.
 #[derive(Debug, Clone, PartialEq, Eq)]

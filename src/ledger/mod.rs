@@ -3,7 +3,7 @@
 //! A record first goes into the `journal` (one write-ahead file, one thread, many records to a write); when a request
 //! and all its attempts have ended, `folding` inserts it into the `store` (SQLite) in batches. After a kill `recovery`
 //! reads the journal again: what was closed is inserted if it is not there, what was open is booked as lost, from its
-//! last checkpoint plus a stated margin ([`MARGIN_TOKENS`]). Keys make the replay idempotent: nothing is booked twice.
+//! last checkpoint plus a stated margin ([`lost_margin`]). Keys make the replay idempotent: nothing is booked twice.
 //!
 //! A request holds a [`Tab`], each attempt an [`OpenAttempt`]; both end exactly once, dropped or not. The books know
 //! nothing of routes, budgets, HTTP or prices in force: they are handed [`Terms`] and keep to them.
@@ -30,8 +30,8 @@ mod tab;
 pub use books::{Gauges, Ledger, LedgerError, Observer, Settings, SyncPolicy};
 pub use disk::{Disk, FileDisk, SegmentFile};
 pub use entry::{
-    AttemptEnd, AttemptOpened, Baseline, ClosedAttempt, ClosedRequest, Cost, Ending, IN_FLIGHT_TOKENS, LEAD_TOKENS,
-    MARGIN_TOKENS, Outcome, RequestEnd, RequestOpened, SettledAttempt, Terms,
+    AttemptEnd, AttemptOpened, Baseline, ClosedAttempt, ClosedRequest, Cost, ESTIMATE_MARGIN_PERCENT, Ending, IN_FLIGHT_TOKENS,
+    LEAD_TOKENS, MARGIN_TOKENS, Outcome, RequestEnd, RequestOpened, SettledAttempt, Terms, lost_margin,
 };
 pub use health::Unwritable;
 pub use query::{BookedAttempt, BookedRequest, Books, DailySpend, Totals};

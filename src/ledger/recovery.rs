@@ -13,7 +13,7 @@ use super::LedgerError;
 use super::codec::Record;
 use super::disk::Disk;
 use super::entry::{
-    AttemptEnd, AttemptOpened, ClosedAttempt, ClosedRequest, Ending, MARGIN_TOKENS, Outcome, RequestEnd, RequestOpened,
+    AttemptEnd, AttemptOpened, ClosedAttempt, ClosedRequest, Ending, Outcome, RequestEnd, RequestOpened, lost_margin,
 };
 use super::segment::{self, Tail};
 use super::store::{Store, StoreError, Upkeep};
@@ -232,7 +232,7 @@ fn lost_end(opened: &AttemptOpened, seen: Option<(Usage, Provenance)>) -> Attemp
     }
 }
 
-/// No less than the truth, and no more than the margin above it. Output: the last checkpoint plus [`MARGIN_TOKENS`],
+/// No less than the truth, and no more than the margin above it. Output: the last checkpoint plus [`lost_margin`],
 /// within the bound that was sent to the provider, never less than was seen. Input: what the provider reported, else its
 /// upper bound at the dearest price an input token may have. Where no answer had begun, no client saw a byte: what the
 /// quote expected.
@@ -240,7 +240,7 @@ fn lost_usage(opened: &AttemptOpened, seen: Option<(Usage, Provenance)>) -> Usag
     let Some((seen, provenance)) = seen else {
         return unanswered(opened);
     };
-    let output = (seen.output + Tokens::new(MARGIN_TOKENS)).min(opened.output_bound).max(seen.output);
+    let output = (seen.output + lost_margin(seen.output, provenance)).min(opened.output_bound).max(seen.output);
     if provenance == Provenance::Reported && seen.input() > Tokens::ZERO {
         return Usage { output, ..seen };
     }

@@ -75,7 +75,7 @@ impl AttemptBook for Pages<'_> {
         self.metrics.attempt(&failure.backend, failure.cause);
         let (usage, provenance) = match failure.reported {
             Some(usage) => (usage, Provenance::Reported),
-            None if failure.cause.may_be_billed() => (page.unanswered(), Provenance::Estimated),
+            None if failure.may_be_billed() => (page.unanswered(), Provenance::Estimated),
             None => (Usage::default(), Provenance::Counted),
         };
         let settled = page.settle(AttemptEnd {

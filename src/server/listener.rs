@@ -29,6 +29,9 @@ pub struct ConnectionLimits {
     pub head_bytes: usize,
     /// Until a request's head is there.
     pub head_wait: Duration,
+    /// How long a client may take nothing of what is sent to it. Longer, and the connection is cut: a reader that stalls
+    /// holds a place, money and a provider's connection.
+    pub stalled: Duration,
 }
 
 /// Why a listener could not be opened.
@@ -113,6 +116,10 @@ impl Listener {
     {
         // Small frames of a stream must not wait for each other.
         let _ = stream.set_nodelay(true);
+        // The kernel sees a window that stays shut; here it would take a timer for every write. Where it cannot be set, a
+        // stalled reader is only cut by the drain.
+        let stalled = u32::try_from(self.limits.stalled.as_millis()).unwrap_or(u32::MAX);
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, stalled);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_wait)

@@ -81,6 +81,7 @@ impl Gateway {
             connections: config.server.max_connections,
             head_bytes: config.server.max_header_bytes,
             head_wait: config.server.header_timeout,
+            stalled: config.timeouts.stream_idle,
         };
         let api = Listener::bind("server.listen", config.server.listen, limits).await?;
         let operations = Listener::bind("server.operations_listen", config.server.operations_listen, limits).await?;
@@ -159,6 +160,7 @@ fn assemble(
         metrics,
         clock: Arc::clone(clock),
         max_body: config.server.max_body_bytes,
+        max_head: config.server.max_header_bytes,
         body_wait: config.server.body_timeout,
         draining: AtomicBool::new(false),
     };

@@ -60,6 +60,7 @@ pub struct Front {
     pub metrics: Arc<Metrics>,
     pub clock: SharedClock,
     pub max_body: usize,
+    pub max_head: usize,
     pub body_wait: Duration,
     /// Set when the drain begins.
     pub draining: AtomicBool,
@@ -225,6 +226,11 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
         return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message))
             .because(Rejection::MediaType));
     }
+    if head_bytes(&parts.headers) > front.max_head {
+        let message = format!("the head is larger than {} bytes (server.max_header_bytes)", front.max_head);
+        return Err(Refusal::of(ClientError::new(431, ErrorKind::InvalidRequest, "headers_too_large", message))
+            .because(Rejection::TooLarge));
+    }
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     if announced.is_some_and(|length| length > front.max_body) {
         return Err(too_large(front.max_body));
@@ -284,6 +290,11 @@ async fn part(body: &mut Body) -> Result<Option<Bytes>, Unread> {
         }
     }
     Ok(None)
+}
+
+/// About what the headers took on the wire.
+fn head_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
 fn too_large(limit: usize) -> Refusal {

@@ -6,7 +6,7 @@ use tokenbroker::units::{Tokens, Usd};
 use tokio::time::Instant;
 
 use crate::harness::provider::{begun, then};
-use crate::harness::{Call, Gateway, Provider, Site, Step, chat};
+use crate::harness::{Call, Gateway, Provider, Setup, Site, Step, chat};
 
 #[tokio::test]
 async fn a_client_that_leaves_before_the_answer_cancels_the_provider_and_is_booked_at_the_estimate() {
@@ -91,4 +91,20 @@ async fn clients_that_leave_teach_nothing_about_the_provider() {
 
         assert_eq!(gateway.chat(&chat::ask("auto")).await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_stream_is_cut() {
+    let east = Provider::start("east").await;
+    let gateway = Setup::of([Site::of(&east)]).set("timeouts.stream_idle_ms", "1000").start();
+    // More than all the buffers on the way can take: the kernel lets those of one connection grow to 32 MiB.
+    let pages = vec![chat::text(&"words without end ".repeat(20_000)); 300];
+    east.next(begun(&pages));
+    let reader = gateway.sent(&Call::chat(chat::ask_stream("auto"))).await;
+
+    east.call(0).await.hung_up().await;
+    let row = gateway.all_booked(1).await.remove(0);
+    assert_eq!((row.outcome.as_str(), row.attempts.len()), ("abandoned", 1), "{row:?}");
+    assert!(row.cost > Usd::ZERO);
+    drop(reader);
 }

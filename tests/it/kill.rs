@@ -13,7 +13,7 @@ use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokenbroker::clock::SystemClock;
-use tokenbroker::ledger::MARGIN_TOKENS;
+use tokenbroker::ledger::{ESTIMATE_MARGIN_PERCENT, MARGIN_TOKENS};
 use tokenbroker::sandbox::loopback::{self, LoopbackError};
 use tokenbroker::tasks::Tasks;
 
@@ -232,7 +232,11 @@ impl Evidence {
             let above = last.output - truth.output;
             tally.most_above = tally.most_above.max(above);
             tally.sum_above += above;
-            assert!((0..=i64::try_from(MARGIN_TOKENS).unwrap()).contains(&above), "{above} above the truth: {}", shown());
+            // The margin grows with the checkpoint, which is what is left of the booking without it.
+            let fixed = i64::try_from(MARGIN_TOKENS).unwrap();
+            let percent = i64::try_from(ESTIMATE_MARGIN_PERCENT).unwrap();
+            let margin = fixed + (last.output - fixed).max(0) * percent / (100 + percent);
+            assert!((0..=margin).contains(&above), "{above} above the truth: {}", shown());
             assert!((truth.input..=last.input_upper).contains(&last.input()), "{}", shown());
         } else if last.ending == "lost" {
             tally.unseen += 1;
