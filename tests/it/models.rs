@@ -59,3 +59,19 @@ async fn both_listeners_say_that_they_live() {
     assert_ne!(gateway.ask(&Call::get("/metrics")).await.status, 200, "metrics are the operator's");
     assert_eq!(gateway.ask(&Call::get("/v1/models")).await.json()["data"][0]["owned_by"], Value::from("tokenbroker"));
 }
+
+/// Promise 4: what has no price in force is not used, however cheap it will be.
+#[tokio::test]
+async fn a_backend_without_a_price_in_force_is_asked_for_nothing() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let announced = Site::of(&east).price("0.1", "0.2\nfrom = 2999-01-01T00:00:00Z");
+    let gateway = Gateway::of([announced, Site::of(&west).price("5", "9")]);
+
+    let answer = gateway.chat(&chat::ask("auto")).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-v3"), "{}", answer.text());
+
+    let refused = gateway.chat(&chat::ask("east/jade-v3")).await;
+    assert_eq!((refused.status, refused.json()["error"]["code"].clone()), (400, json!("no_adequate_backend")));
+    assert!(refused.text().contains("unpriced=1"), "{}", refused.text());
+    assert_eq!(east.calls().len(), 0);
+}
