@@ -91,6 +91,7 @@ fn server(root: &Section<'_, '_>, has_keys: bool) -> Server {
     put(&mut server.max_connections, size(&section, "max_connections", 1..=1_000_000));
     put(&mut server.drain, section.whole("drain_seconds", 0..=3_600).map(Duration::from_secs));
     put(&mut server.open, section.truth("open"));
+    put(&mut server.dashboard, section.truth("dashboard"));
     check_addresses(&section, &server, has_keys);
     section.finish();
     server

@@ -81,6 +81,8 @@ pub struct Server {
     pub drain: Duration,
     /// Answer without keys although the API listens beyond loopback.
     pub open: bool,
+    /// Show the last decisions on the operations listener: a page at `/`, the feed at `/feed`.
+    pub dashboard: bool,
 }
 
 impl Default for Server {
@@ -96,6 +98,7 @@ impl Default for Server {
             max_connections: 10_000,
             drain: Duration::from_secs(30),
             open: false,
+            dashboard: true,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Stopping: new connections are refused, open answers may finish within the grace period, then the books are closed.
 //! The operations listener goes last, so that a drain can be watched.
 
+mod dashboard;
 pub mod listener;
 pub mod routes;
 pub mod status;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use self::dashboard::Looks;
 use self::listener::{BindError, ConnectionLimits, Listener};
 use self::routes::Front;
 use crate::catalog::Snapshot;
@@ -22,6 +24,7 @@ use crate::config::keys::ANONYMOUS;
 use crate::config::secret::ProviderKeys;
 use crate::config::{Access, BooksSync, Config};
 use crate::dispatch::{BreakerSettings, Dispatcher, Health, HealthSettings, Patience, RetryBudget};
+use crate::feed::Feed;
 use crate::frontend;
 use crate::ledger::{self, Books, FileDisk, Ledger, LedgerError, Observer, RecoveryReport, SyncPolicy};
 use crate::market::{Market, Unreachable};
@@ -91,7 +94,9 @@ impl Gateway {
         let (front, recovery) = assemble(&config, snapshot, keys, &clock, &tasks)?;
         api.serve("api", routes::api(Arc::clone(&front)), &tasks, config.server.drain);
         let watch = Tasks::on_this_runtime();
-        operations.serve("operations", routes::operations(Arc::clone(&front)), &watch, LAST_LOOK);
+        let looks = Looks::new(&front, &config, api_address, operations_address);
+        let paths = routes::operations(Arc::clone(&front)).merge(dashboard::routes(looks));
+        operations.serve("operations", paths, &watch, LAST_LOOK);
         let grace = config.server.drain;
         Ok(Self { api: api_address, operations: operations_address, front, tasks, watch, grace, recovery })
     }
@@ -140,6 +145,7 @@ fn assemble(
     let desk = Desk {
         tokenizer: Tokenizer::new(),
         metrics: Arc::clone(&metrics),
+        feed: Feed::new(config.server.dashboard),
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
         prompt_text: frontend::prompt_text,
