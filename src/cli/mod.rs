@@ -13,6 +13,7 @@ pub mod serve;
 pub mod setup;
 mod stop;
 pub mod table;
+pub mod top;
 
 pub use args::{Cli, GatewayArgs, environment};
 pub use output::{Exit, Output};

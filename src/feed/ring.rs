@@ -274,3 +274,6 @@ impl Shown {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,12 @@ pub fn percent(permille: i64) -> String {
     format!("{sign}{}.{} %", size / 10, size % 10)
 }
 
+/// How many times as much: `1.3×`, `58×`; `None` of nothing.
+pub fn times(cost: Usd, than: Usd) -> Option<String> {
+    let tenths = cost.pico().saturating_mul(10).checked_div(than.pico())?;
+    Some(if tenths < 100 { format!("{}.{}×", tenths / 10, tenths % 10) } else { format!("{}×", tenths / 10) })
+}
+
 /// A number with commas between its thousands.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -106,6 +112,8 @@ mod tests {
         assert_eq!((duration(640), duration(1_250), duration(300_000)), ("640 ms".into(), "1.2 s".into(), "5 min".into()));
         let up = [7, 60, 3_660, 90_000].map(uptime);
         assert_eq!(up, ["7 s", "1 min", "1 h 1 min", "1 d 1 h"]);
+        assert_eq!((times(usd("1.39"), usd("1")), times(usd("58.9"), usd("1"))), (Some("1.3×".into()), Some("58×".into())));
+        assert_eq!(times(usd("1"), Usd::ZERO), None);
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(phrase("below_quality"), "below quality");
     }

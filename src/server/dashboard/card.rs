@@ -2,7 +2,7 @@
 //! follows live. A piece is one line without a line break, so that it is one line of an event stream.
 
 use super::html::Html;
-use crate::feed::words::{duration, grouped, money, percent, permille, phrase};
+use crate::feed::words::{duration, grouped, money, percent, permille, phrase, times};
 use crate::feed::{CandidateView, CountView, EntryView, Money, PlanView, State, TryView};
 use crate::units::Usd;
 
@@ -37,7 +37,11 @@ fn heading(html: &mut Html, entry: &EntryView) {
     html.text(entry.model.as_deref().unwrap_or("a request that cannot be read")).raw("</bdi></span>");
     match (entry.winner(), entry.state) {
         (Some(winner), State::Answered) => {
-            html.raw("<span class=\"won\"><span class=\"quiet\">won by</span> ").around("<bdi class=\"name\">", winner, "</bdi></span>");
+            html.raw("<span class=\"won\"><span class=\"quiet\">won by</span> ").around(
+                "<bdi class=\"name\">",
+                winner,
+                "</bdi></span>",
+            );
         }
         (Some(winner), _) => {
             html.raw("<span class=\"won\"><span class=\"quiet\">first asked</span> ");
@@ -85,18 +89,20 @@ fn candidates(html: &mut Html, plan: &PlanView, entry: &EntryView) {
     let most = plan.candidates.iter().map(|candidate| candidate.expected_usd.0).max().unwrap_or(Usd::ZERO);
     html.raw("<table class=\"candidates\"><caption>Expected cost of ");
     html.text(&grouped(plan.adequate as u64)).raw(" adequate of ").text(&grouped(plan.considered as u64));
-    html.raw(" considered</caption><thead class=\"hidden\"><tr><th scope=\"col\">Backend</th><th scope=\"col\">Bar</th><th scope=\"col\">Expected cost</th></tr></thead><tbody>");
+    html.raw(" considered</caption><thead class=\"hidden\"><tr><th scope=\"col\">Backend</th><th scope=\"col\">Bar</th><th scope=\"col\">Expected cost</th><th scope=\"col\">Times the winner</th></tr></thead><tbody>");
+    let base = plan.candidates.iter().find(|candidate| entry.winner() == Some(candidate.backend.as_str()));
+    let base = base.map_or(Usd::ZERO, |candidate| candidate.expected_usd.0);
     let runner_up = entry.runner_up().map(|candidate| candidate.backend.as_str());
     let mut last = 0;
     for candidate in &plan.candidates {
         let skipped = candidate.rank - last - 1;
         if skipped > 0 {
-            html.around("<tr class=\"more\"><td colspan=\"3\">", &skipped.to_string(), " more between</td></tr>");
+            html.around("<tr class=\"more\"><td colspan=\"4\">", &skipped.to_string(), " more between</td></tr>");
         }
         last = candidate.rank;
         let won = entry.winner() == Some(candidate.backend.as_str());
         let next = runner_up == Some(candidate.backend.as_str());
-        row(html, candidate, &marks(entry, candidate, won, next), won, most);
+        row(html, candidate, &marks(entry, candidate, won, next), won, (base, most));
     }
     html.raw("</tbody></table>");
 }
@@ -111,7 +117,8 @@ fn marks(entry: &EntryView, candidate: &CandidateView, won: bool, next: bool) ->
     marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect()
 }
 
-fn row(html: &mut Html, candidate: &CandidateView, marks: &[&'static str], won: bool, most: Usd) {
+/// `scale`: what the winner and what the dearest are expected to cost.
+fn row(html: &mut Html, candidate: &CandidateView, marks: &[&'static str], won: bool, (base, most): (Usd, Usd)) {
     html.raw(if won { "<tr class=\"winner\">" } else { "<tr>" });
     html.around("<th scope=\"row\"><bdi>", &candidate.backend, "</bdi>");
     for mark in marks {
@@ -123,8 +130,9 @@ fn row(html: &mut Html, candidate: &CandidateView, marks: &[&'static str], won: 
     // A cost that is not nothing shows as a hairline at least.
     let share = if candidate.expected_usd.0 > Usd::ZERO { share.max(4) } else { share };
     html.around("<rect class=\"fill\" width=\"", &share.to_string(), "\" height=\"8\"/></svg></td><td class=\"cost\">");
-    exact(html, candidate.expected_usd);
-    html.raw("</td></tr>");
+    exact(html, candidate.expected_usd).raw("</td><td class=\"times\">");
+    let cost = candidate.expected_usd.0;
+    html.text(&times(cost, base).filter(|_| !won).unwrap_or_default()).raw("</td></tr>");
 }
 
 /// What became of it, and why others were left out.

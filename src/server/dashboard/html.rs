@@ -60,7 +60,10 @@ mod tests {
 
     #[test]
     fn a_text_is_shown_and_never_read_as_markup() {
-        assert_eq!(written("<script>alert('1')</script>&\"x\""), "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;x&quot;");
+        assert_eq!(
+            written("<script>alert('1')</script>&\"x\""),
+            "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;x&quot;"
+        );
         assert_eq!(written("a\0b\u{202e}c"), "a\u{fffd}b\u{fffd}c");
     }
 

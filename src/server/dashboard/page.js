@@ -43,7 +43,7 @@ const show = () => {
   waiting = new Map();
   if (feed.children.length > 0) document.getElementById("empty").hidden = true;
   if (!figures) return;
-  document.getElementById("figures").replaceWith(piece(figures.html));
+  for (const next of figures.pieces.map(piece)) document.getElementById(next.id).replaceWith(next);
   if (performance.now() - lastSaid > SAY_EVERY) {
     said.textContent = figures.said;
     lastSaid = performance.now();

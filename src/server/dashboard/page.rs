@@ -4,7 +4,7 @@
 use super::card::{card, clock, exact};
 use super::html::Html;
 use crate::feed::words::{grouped, money, percent, permille, uptime};
-use crate::feed::{BackendView, GatewayView, Overview, State, TotalsView, YardstickView};
+use crate::feed::{GatewayView, Overview, State, TotalsView, YardstickView};
 use crate::units::Usd;
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -30,7 +30,7 @@ pub(super) fn document(overview: &Overview, at: &str) -> String {
         html.raw("They run on this machine, no request leaves it, and every price is invented. The gateway is the real one.</p></aside>");
     }
     header(&mut html, gateway, at);
-    html.raw("<main>").append(&figures(overview));
+    html.raw("<main>").append(&figures(overview)).raw("<div class=\"columns\">").append(&backends(overview));
     html.raw("<section class=\"requests\" aria-labelledby=\"requests\"><div class=\"title\"><h2 id=\"requests\">Requests</h2>");
     html.raw("<p class=\"scale\">Newest first. Bars: expected cost, linear from zero to the dearest shown.</p>");
     html.raw("<button type=\"button\" id=\"pause\" hidden aria-pressed=\"false\">Pause</button></div>");
@@ -40,7 +40,7 @@ pub(super) fn document(overview: &Overview, at: &str) -> String {
     overview.entries.iter().for_each(|entry| {
         html.append(&card(entry, baseline));
     });
-    html.raw("</ol></section></main>");
+    html.raw("</ol></section></div></main>");
     footer(&mut html, gateway);
     html.raw("<p class=\"hidden\" aria-live=\"polite\" id=\"said\"></p></body></html>");
     html.into_string()
@@ -61,7 +61,11 @@ fn header(html: &mut Html, gateway: &GatewayView, at: &str) {
 }
 
 fn footer(html: &mut Html, gateway: &GatewayView) {
-    html.around("<footer><p>tokenbroker ", &gateway.version, ". Sums are since the start of this process; the books keep everything. ");
+    html.around(
+        "<footer><p>tokenbroker ",
+        &gateway.version,
+        ". Sums are since the start of this process; the books keep everything. ",
+    );
     html.raw("The same in a terminal: <code>tokenbroker top --url ").text(&gateway.operations);
     html.raw("</code>; for scripts: <a href=\"/feed?once\">/feed?once</a>.</p></footer>");
 }
@@ -79,9 +83,9 @@ fn empty(html: &mut Html, overview: &Overview) {
     html.raw("  -d &#39;{&quot;model&quot;: &quot;auto&quot;, &quot;messages&quot;: [{&quot;role&quot;: &quot;user&quot;, &quot;content&quot;: &quot;Say hello.&quot;}]}&#39;</code></pre></div>");
 }
 
-/// The sums and the backends: a piece that is replaced as a whole.
+/// The sums: a piece that is replaced as a whole.
 pub(super) fn figures(overview: &Overview) -> Html {
-    let Overview { gateway, totals, backends, .. } = overview;
+    let Overview { gateway, totals, .. } = overview;
     let mut html = Html::default();
     html.raw("<section id=\"figures\" class=\"figures\" aria-label=\"Since the start\">");
     savings(&mut html, gateway, totals);
@@ -96,7 +100,6 @@ pub(super) fn figures(overview: &Overview) -> Html {
     }
     html.raw("</p></div><div class=\"tile\"><h2>Failovers</h2><p class=\"figure\">").text(&grouped(totals.failovers));
     html.raw("</p><p class=\"note\">moved on before the first byte</p></div>");
-    by_backend(&mut html, backends, totals);
     html.raw("</section>");
     html
 }
@@ -132,31 +135,40 @@ fn bar(html: &mut Html, part: Usd, whole: Usd) {
     html.around("<rect class=\"fill\" width=\"", &share.to_string(), "\" height=\"8\"/></svg>");
 }
 
-fn by_backend(html: &mut Html, backends: &[BackendView], totals: &TotalsView) {
+/// Who answered how often and for how much: a piece that is replaced as a whole.
+pub(super) fn backends(overview: &Overview) -> Html {
+    let Overview { backends, totals, .. } = overview;
+    let mut html = Html::default();
+    html.raw("<aside id=\"backends\" class=\"backends\" aria-labelledby=\"by-backend\"><h2 id=\"by-backend\">By backend</h2>");
     if backends.is_empty() {
-        return;
+        html.raw("<p class=\"note\">Nobody was asked yet.</p>");
     }
-    html.raw("<div class=\"tile backends\"><h2>By backend</h2><table><thead><tr><th scope=\"col\">Backend</th><th scope=\"col\">Answered</th>");
-    html.raw("<th scope=\"col\">Failed</th><th scope=\"col\">Spent</th><th scope=\"col\">Share</th></tr></thead><tbody>");
+    html.raw("<ol>");
     for backend in backends.iter().take(MOST_BACKENDS) {
-        html.around("<tr><th scope=\"row\"><bdi>", &backend.backend, "</bdi></th><td>").text(&grouped(backend.answered));
-        html.raw("</td><td>").text(&grouped(backend.failed)).raw("</td><td>");
-        exact(html, backend.spent_usd).raw("</td><td class=\"bar\">");
-        bar(html, backend.spent_usd.0, totals.spent_usd.0);
-        html.raw("</td></tr>");
+        html.around("<li><p class=\"row\"><bdi>", &backend.backend, "</bdi><span>");
+        exact(&mut html, backend.spent_usd).raw("</span></p>");
+        html.raw("<p class=\"bar\">");
+        bar(&mut html, backend.spent_usd.0, totals.spent_usd.0);
+        html.raw("</p><p class=\"note\">").text(&grouped(backend.answered)).raw(" answered");
+        if backend.failed > 0 {
+            html.raw(", ").text(&grouped(backend.failed)).raw(" failed");
+        }
+        html.raw("</p></li>");
     }
-    html.raw("</tbody></table>");
+    html.raw("</ol>");
     if backends.len() > MOST_BACKENDS {
         html.around("<p class=\"note\">and ", &(backends.len() - MOST_BACKENDS).to_string(), " more with less</p>");
     }
-    html.raw("</div>");
+    html.raw("</aside>");
+    html
 }
 
 /// One sentence for whoever listens instead of looking.
 pub(super) fn spoken(overview: &Overview) -> String {
     let Overview { totals, gateway, entries, .. } = overview;
     let yardstick = if gateway.baseline.is_some() { &totals.baseline } else { &totals.dearest };
-    let share = permille(yardstick.saved_usd.0, yardstick.elsewhere_usd.0).map_or_else(String::new, |share| format!(", {} saved", percent(share)));
+    let share = permille(yardstick.saved_usd.0, yardstick.elsewhere_usd.0)
+        .map_or_else(String::new, |share| format!(", {} saved", percent(share)));
     let last = entries.iter().find(|entry| entry.state == State::Answered).and_then(|entry| entry.answered_by.as_deref());
     let last = last.map_or_else(String::new, |backend| format!("; last answered by {backend}"));
     format!("{} requests, {} spent{share}{last}", grouped(totals.requests), money(totals.spent_usd.0))

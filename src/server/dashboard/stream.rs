@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::html::Html;
 use super::{Looks, PAGE_ENTRIES, card, page};
 use crate::feed::{Changes, EntryView, Mark};
 
@@ -124,13 +125,12 @@ impl Reader {
     fn sums(&self, changes: &Changes) -> String {
         let overview = changes.overview(self.looks.gateway(), 8);
         match self.shape {
-            Shape::Json => event(
-                "totals",
-                &json!({"totals": overview.totals, "backends": overview.backends, "sequence": overview.sequence}),
-            ),
+            Shape::Json => {
+                event("totals", &json!({"totals": overview.totals, "backends": overview.backends, "sequence": overview.sequence}))
+            }
             Shape::Html => {
-                let html = page::figures(&overview).into_string();
-                event("figures", &json!({"html": html, "said": page::spoken(&overview)}))
+                let pieces = [page::figures(&overview), page::backends(&overview)].map(Html::into_string);
+                event("figures", &json!({"pieces": pieces, "said": page::spoken(&overview)}))
             }
         }
     }
