@@ -286,6 +286,13 @@ impl From<Yardstick> for YardstickView {
     }
 }
 
+impl TryView {
+    /// It lost a race to another attempt, rather than failing.
+    pub fn outrun(&self) -> bool {
+        self.cause == Ending::Superseded.word()
+    }
+}
+
 impl EntryView {
     /// One entry in words.
     pub fn of(entry: &Entry) -> Self {
@@ -354,6 +361,11 @@ impl EntryView {
             duration_ms: None,
             status: None,
         }
+    }
+
+    /// An attempt failed before another one answered.
+    pub fn moved_on(&self) -> bool {
+        self.state == State::Answered && self.tries.iter().any(|tried| !tried.outrun())
     }
 
     /// The best candidate that is not the one that answers.

@@ -263,15 +263,15 @@ fn first_token(entry: &EntryView) -> Piece {
 fn ending(entry: &EntryView) -> Piece {
     let tone = match entry.state {
         State::Open => Tone::Quiet,
-        State::Answered if entry.tries.is_empty() => Tone::Plain,
-        State::Answered => Tone::Warn,
+        State::Answered if entry.moved_on() => Tone::Warn,
+        State::Answered => Tone::Plain,
         State::Failed | State::Cut | State::Abandoned | State::Refused | State::Lost => Tone::Bad,
     };
-    let after = entry.tries.iter().map(|tried| phrase(&tried.cause)).collect::<Vec<_>>().join(", ");
-    let text = match (&entry.refusal, entry.tries.is_empty()) {
+    let failed: Vec<String> = entry.tries.iter().filter(|tried| !tried.outrun()).map(|tried| phrase(&tried.cause)).collect();
+    let text = match (&entry.refusal, entry.state) {
         (Some(reason), _) => phrase(reason),
-        (None, false) => format!("{} after {after}", entry.state.word()),
-        (None, true) => entry.state.word().to_owned(),
+        (None, State::Answered) if entry.moved_on() => format!("after {}", failed.join(", ")),
+        (None, state) => state.word().to_owned(),
     };
     (text, tone)
 }

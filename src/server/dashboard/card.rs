@@ -24,8 +24,8 @@ pub(super) fn card(entry: &EntryView, baseline: bool) -> Html {
 fn tone(entry: &EntryView) -> &'static str {
     match entry.state {
         State::Open => "open",
-        State::Answered if entry.tries.is_empty() => "answered",
-        State::Answered => "answered moved",
+        State::Answered if entry.moved_on() => "answered moved",
+        State::Answered => "answered",
         State::Refused => "refused",
         State::Failed | State::Cut | State::Abandoned | State::Lost => "failed",
     }
@@ -108,12 +108,16 @@ fn candidates(html: &mut Html, plan: &PlanView, entry: &EntryView) {
 }
 
 fn marks(entry: &EntryView, candidate: &CandidateView, won: bool, next: bool) -> Vec<&'static str> {
-    let failed = entry.tries.iter().any(|tried| tried.backend == candidate.backend);
+    let tried = entry.tries.iter().find(|tried| tried.backend == candidate.backend);
+    let failed = tried.is_some_and(|tried| !tried.outrun());
+    let outrun = tried.is_some_and(TryView::outrun);
     let first = match entry.state {
         State::Answered => "won",
         _ => "first",
     };
-    let marks = [(won, first), (failed, "failed"), (next && !failed, "runner-up"), (candidate.dearest, "dearest")];
+    let next = next && !failed && !outrun;
+    let marks =
+        [(won, first), (failed, "failed"), (outrun, "outrun"), (next, "runner-up"), (candidate.dearest, "dearest")];
     marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect()
 }
 
@@ -157,10 +161,13 @@ fn outcome(html: &mut Html, entry: &EntryView, baseline: bool) {
         html.raw(if baseline { "<div><dt>Baseline</dt><dd>" } else { "<div><dt>Dearest</dt><dd>" });
         exact(html, elsewhere).raw(" <span class=\"quiet\">for the same tokens</span></dd></div>");
     }
-    if !entry.tries.is_empty() {
-        html.raw("<div class=\"trail\"><dt>Moved on from</dt><dd><ol>");
-        entry.tries.iter().for_each(|tried| trail(html, tried));
-        html.raw("</ol></dd></div>");
+    let (outrun, failed): (Vec<_>, Vec<_>) = entry.tries.iter().partition(|tried| tried.outrun());
+    for (title, tries) in [("<div class=\"trail\"><dt>Failed</dt><dd><ol>", failed), ("<div><dt>Outran</dt><dd><ol>", outrun)] {
+        if !tries.is_empty() {
+            html.raw(title);
+            tries.into_iter().for_each(|tried| trail(html, tried));
+            html.raw("</ol></dd></div>");
+        }
     }
     if !entry.excluded.is_empty() {
         html.raw("<div><dt>Left out</dt><dd>").text(&left_out(&entry.excluded)).raw("</dd></div>");
@@ -169,7 +176,10 @@ fn outcome(html: &mut Html, entry: &EntryView, baseline: bool) {
 }
 
 fn trail(html: &mut Html, tried: &TryView) {
-    html.around("<li><bdi>", &tried.backend, "</bdi> ").text(&phrase(&tried.cause));
+    html.around("<li><bdi>", &tried.backend, "</bdi>");
+    if !tried.outrun() {
+        html.raw(" ").text(&phrase(&tried.cause));
+    }
     if let Some(status) = tried.status {
         html.around(" (", &status.to_string(), ")");
     }

@@ -4,7 +4,7 @@
 use super::card::{card, clock, exact};
 use super::html::Html;
 use crate::feed::words::{grouped, money, percent, permille, uptime};
-use crate::feed::{GatewayView, Overview, State, TotalsView, YardstickView};
+use crate::feed::{GatewayView, Money, Overview, State, TotalsView, YardstickView};
 use crate::units::Usd;
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -90,7 +90,9 @@ pub(super) fn figures(overview: &Overview) -> Html {
     html.raw("<section id=\"figures\" class=\"figures\" aria-label=\"Since the start\">");
     savings(&mut html, gateway, totals);
     html.raw("<div class=\"tile\"><h2>Spent</h2><p class=\"figure\">");
-    exact(&mut html, totals.spent_usd).raw("</p><p class=\"note\">all attempts, since start</p></div>");
+    exact(&mut html, totals.spent_usd).raw("</p><p class=\"note\">all attempts, since start</p>");
+    average(&mut html, totals);
+    html.raw("</div>");
     html.raw("<div class=\"tile\"><h2>Requests</h2><p class=\"figure\">").text(&grouped(totals.requests));
     html.raw("</p><p class=\"note\">").text(&grouped(totals.answered)).raw(" answered");
     for (count, what) in [(totals.open, " under way"), (not_answered(totals), " without"), (totals.refused, " refused")] {
@@ -102,6 +104,15 @@ pub(super) fn figures(overview: &Overview) -> Html {
     html.raw("</p><p class=\"note\">moved on before the first byte</p></div>");
     html.raw("</section>");
     html
+}
+
+/// What a request that has ended cost on average.
+fn average(html: &mut Html, totals: &TotalsView) {
+    let ended = i128::from(totals.requests - totals.open);
+    if let Some(each) = totals.spent_usd.0.pico().checked_div(ended) {
+        html.raw("<p class=\"note\">");
+        exact(html, Money(Usd::from_pico(each))).raw(" a request</p>");
+    }
 }
 
 fn not_answered(totals: &TotalsView) -> u64 {
@@ -145,15 +156,15 @@ pub(super) fn backends(overview: &Overview) -> Html {
     }
     html.raw("<ol>");
     for backend in backends.iter().take(MOST_BACKENDS) {
-        html.around("<li><p class=\"row\"><bdi>", &backend.backend, "</bdi><span>");
-        exact(&mut html, backend.spent_usd).raw("</span></p>");
+        html.around("<li><p><bdi>", &backend.backend, "</bdi></p>");
         html.raw("<p class=\"bar\">");
         bar(&mut html, backend.spent_usd.0, totals.spent_usd.0);
-        html.raw("</p><p class=\"note\">").text(&grouped(backend.answered)).raw(" answered");
+        html.raw("</p><p class=\"row note\"><span>").text(&grouped(backend.answered)).raw(" answered");
         if backend.failed > 0 {
             html.raw(", ").text(&grouped(backend.failed)).raw(" failed");
         }
-        html.raw("</p></li>");
+        html.raw("</span><span class=\"spent\">");
+        exact(&mut html, backend.spent_usd).raw("</span></p></li>");
     }
     html.raw("</ol>");
     if backends.len() > MOST_BACKENDS {
