@@ -86,7 +86,7 @@ pub fn api(front: Arc<Front>) -> Router {
 const BASE_URL_HINT: &str =
     "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models and POST /v1/route";
 /// The same for the operations listener.
-const OPERATIONS_HINT: &str = "here are /metrics, /healthz and /readyz; the API is on the other listener";
+const OPERATIONS_HINT: &str = "here are the page at /, /feed, /metrics, /healthz and /readyz; the API is on the other listener";
 /// What the API listener answers to those who look for metrics.
 const METRICS_HINT: &str = "metrics are on the operations listener (server.operations_listen)";
 
