@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, demo, keys, route, sandbox, serve};
+use super::{check, demo, keys, route, sandbox, serve, settings};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -91,6 +91,9 @@ pub enum Command {
     /// Make a gateway key.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Print every setting with its default, as a configuration to begin with.
+    #[command(after_help = "Example:\n  tokenbroker settings > tokenbroker.toml")]
+    Settings(settings::SettingsArgs),
 }
 
 /// What every command that needs a configuration takes.
@@ -153,6 +156,7 @@ impl Cli {
             Command::Check(args) => check::run(args, environment, output),
             Command::Route(args) => route::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),
+            Command::Settings(args) => settings::run(args, output),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod output;
 pub mod route;
 pub mod sandbox;
 pub mod serve;
+pub mod settings;
 pub mod setup;
 mod stop;
 pub mod table;
