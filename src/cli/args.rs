@@ -105,7 +105,7 @@ pub struct GatewayArgs {
     /// Where the API listens [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where `/metrics` and the probes listen [default: 127.0.0.1:9090].
+    /// Where `/metrics` and the probes listen [default: 127.0.0.1:8079].
     #[arg(long, value_name = "ADDRESS")]
     pub operations_listen: Option<String>,
     /// Where the books lie [default: tokenbroker-data].
