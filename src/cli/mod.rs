@@ -5,6 +5,7 @@
 pub mod args;
 pub mod check;
 pub mod demo;
+pub mod health;
 pub mod keys;
 pub mod output;
 pub mod route;

@@ -105,7 +105,7 @@ impl Default for Server {
         let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Self {
             listen: loopback(8080),
-            operations_listen: loopback(9090),
+            operations_listen: loopback(8079),
             max_body_bytes: 8 << 20,
             max_header_bytes: 64 << 10,
             header_timeout: Duration::from_secs(75),
