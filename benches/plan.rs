@@ -1,6 +1,6 @@
 //! What one decision costs: `cargo bench --bench plan [-- TABLE ...]` prints the time of health and plan together for a
 //! short prompt, with the keys of all providers, of three and of one. Nothing is sent; the figures of a shared machine
-//! wander by a tenth, so the best of many rounds stands.
+//! wander, so the best of many rounds stands.
 
 #![expect(
     clippy::print_stdout,
@@ -27,7 +27,7 @@ use tokenbroker::route::facts::{Facts, Limits, Settings};
 use tokenbroker::route::{self, target};
 
 const ROUNDS: usize = 40;
-const A_ROUND: usize = 500;
+const A_ROUND: u32 = 500;
 const BODY: &str = r#"{"model":"MODEL","messages":[{"role":"user","content":"What is the capital of France, and since when?"}]}"#;
 
 fn main() {
@@ -66,7 +66,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
             input: &appraisal.input,
             expected_output: appraisal.output,
             limits: &limits,
-            availability: market.availability(),
+            usable: market.usable(),
             health: &market.health(),
             warm: None,
             at: Timestamp::now(),
@@ -75,7 +75,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
         route::plan(&facts).map(|plan| plan.candidates.len()).unwrap_or_default()
     };
     let best = (0..ROUNDS).map(|_| round(&decide)).min().unwrap_or_default();
-    let each = best.as_secs_f64() * 1e6 / A_ROUND as f64;
+    let each = best.as_secs_f64() * 1e6 / f64::from(A_ROUND);
     format!("{:>2} keys, {:>3} adequate: {each:.2} us", keys.len(), decide())
 }
 
