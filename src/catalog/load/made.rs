@@ -101,6 +101,12 @@ fn what_is_made_reads_as_the_header_promises() {
     assert!(jade.features.contains(Feature::JsonObject) && !jade.features.contains(Feature::JsonSchema));
     assert_eq!([backend("west/summit").quality.score, backend("west/old").quality.score], [Some(52), Some(64)]);
 
+    // What was before a documented step, from the step before it; an unknown cache price is no history.
+    let begins = |id: &str| backend(id).prices.rows().iter().map(|row| row.from.map(|f| f.to_string())).collect::<Vec<_>>();
+    assert_eq!(begins("west/old"), [Some("2026-07-01T00:00:00Z".into()), Some("2026-08-01T00:00:00Z".into())]);
+    assert_eq!(prices("west/old"), per_million(["3", "3", "3", "4.5"]));
+    assert_eq!(begins("west/summit").len(), 1);
+
     let off = |id: &str| backend(id).disabled.is_some();
     assert_eq!(
         ["east/foreign", "east/gift", "west/old", "west/unpriced", "west/summit"].map(off),
