@@ -3,9 +3,9 @@
 // Each prints one JSON line when it listens, so nothing here waits a fixed time. The tests have the names of those in Python
 // beside this folder: ../README.md lists them by feature.
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { createWriteStream, existsSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -14,11 +14,14 @@ import { DatabaseSync } from "node:sqlite";
 import { Readable } from "node:stream";
 import { after, afterEach, before } from "node:test";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
 import OpenAI from "openai";
 
 const REPOSITORY = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
 const BINARY = path.resolve(REPOSITORY, process.env.TOKENBROKER_BIN ?? "target/release/tokenbroker");
+export const LOCAL = path.join(REPOSITORY, "tests/local");
+export const PYTHON = path.resolve(REPOSITORY, process.env.CARGO_TARGET_DIR ?? "target", "venv/bin/python");
 const READY_MILLISECONDS = 30_000;
 
 /** The caller's environment without anything that configures a gateway or a provider, and with the keys that the table names. */
@@ -52,20 +55,37 @@ async function start(name, args, folder, table = "", settings = {}, program = BI
 
 export class Broker {
   /** With settings, as TOKENBROKER__NAME takes them. */
-  static async start(settings = {}) {
+  static start(settings = {}) {
+    return Broker.#behind(async (broker, table) => {
+      const pretend = ["sandbox", "--json", "--fast", "--steady", "--write-table", table];
+      broker.sandbox = await start("sandbox", pretend, broker.folder);
+    }, settings);
+  }
+
+  /** In front of the real inference server of ../../local, on its model of random weights. */
+  static startLocal() {
+    return Broker.#behind(async (broker, table) => {
+      const model = path.join(broker.folder, "tiny-random.gguf");
+      await promisify(execFile)(PYTHON, [path.join(LOCAL, "make_gguf.py"), model]);
+      broker.sandbox = await start("server", [path.join(LOCAL, "server.py"), model], broker.folder, "", {}, PYTHON);
+      const text = await readFile(path.join(LOCAL, "providers.toml"), "utf8");
+      await writeFile(table, text.replace("@BASE_URL@", `${broker.sandbox.url}/v1`));
+    });
+  }
+
+  static async #behind(startProviders, settings = {}) {
     const broker = new Broker();
     broker.folder = await mkdtemp(path.join(tmpdir(), "tokenbroker-"));
     const table = path.join(broker.folder, "providers.toml");
-    const pretend = ["sandbox", "--json", "--fast", "--steady", "--write-table", table];
-    broker.sandbox = await start("sandbox", pretend, broker.folder);
-    await broker.serveWith(table, settings).catch(async (reason) => {
+    await startProviders(broker, table);
+    await broker.#serveWith(table, settings).catch(async (reason) => {
       await broker.sandbox.kill();
       throw reason;
     });
     return broker;
   }
 
-  async serveWith(table, settings = {}) {
+  async #serveWith(table, settings) {
     this.data = path.join(this.folder, "data");
     const listen = ["--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"];
     const args = ["serve", "--json", "--providers", table, "--data-dir", this.data, ...listen];
@@ -113,8 +133,8 @@ export class Broker {
     return this.#control("/faults", { method: "POST", body, headers: { "content-type": "application/json" } });
   }
 
-  lift() {
-    return this.#control("/faults", { method: "DELETE" });
+  async lift() {
+    if (this.sandbox.control) await this.#control("/faults", { method: "DELETE" });
   }
 
   create(body = {}, options = {}) {
@@ -146,12 +166,7 @@ export class Broker {
     }
   }
 
-  /** Every request that has ended, oldest first; whole numbers are BigInts. */
-  bookedRequests() {
-    return this.#query("SELECT * FROM requests ORDER BY id");
-  }
-
-  /** The attempts in the books of the request that answered with these headers. */
+  /** The attempts in the books of the request that answered with these headers; whole numbers are BigInts. */
   booked(headers) {
     const id = headers.get("x-tokenbroker-request-id");
     const key = Buffer.from(id.replaceAll("-", ""), "hex");
@@ -180,7 +195,7 @@ export function oneBroker(begin = () => Broker.start()) {
   });
   afterEach(async (context) => {
     failed ||= context.error != null;
-    await the.broker?.lift?.();
+    await the.broker?.lift();
   });
   after(() => the.broker?.stop(failed));
   return the;
@@ -202,11 +217,11 @@ export function pico(text) {
   return BigInt(whole) * 10n ** 12n + BigInt(fraction.padEnd(12, "0"));
 }
 
-/** What the provider's own count costs at the prices that stand in the books, in 10^-12 units of the vendor's currency. */
+/** What the provider's own count costs at the booked prices of a token, in 10^-12 units of the vendor's currency. */
 export function trueAmount(row, attempt) {
   const cached = BigInt(row.cached_tokens);
   const input = (BigInt(row.input_tokens) - cached) * attempt.input_price_pico + cached * attempt.cache_read_price_pico;
-  return (input + BigInt(row.output_tokens) * attempt.output_price_pico) / 1_000_000n;
+  return input + BigInt(row.output_tokens) * attempt.output_price_pico;
 }
 
 /** A `fetch` over node:http that asks for trailers and notes them, and from which port it asked. */

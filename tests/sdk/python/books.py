@@ -32,9 +32,9 @@ def booked_usage(data):
     return [tuple(row.values()) for row in query(data, BOOKED_USAGE)]
 
 
-def booked_requests(data):
-    """Every request that has ended, oldest first."""
-    return query(data, "SELECT * FROM requests ORDER BY id")
+def booked_requests(data, since):
+    """Every ended request that arrived after `since` (microseconds since 1970), oldest first."""
+    return query(data, "SELECT * FROM requests WHERE arrived_at_us >= ? ORDER BY id", since)
 
 
 def booked_attempts(data, request_id):
