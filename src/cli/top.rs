@@ -31,9 +31,9 @@ const PLAIN_REQUESTS: usize = 20;
 /// What `top` takes.
 #[derive(Debug, Clone, Args)]
 pub struct TopArgs {
-    /// The gateway's operations listener.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
-    pub url: String,
+    /// The gateway's operations listener [default: http://127.0.0.1:8079].
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
     /// Show one picture and end.
     #[arg(long)]
     pub once: bool,
@@ -46,7 +46,7 @@ pub struct TopArgs {
 pub fn run(args: &TopArgs, output: &mut Output) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let watched = match Watched::at(&args.url) {
+        let watched = match Watched::at(args.url.as_deref()) {
             Ok(watched) => watched,
             Err(unseen) => return tell(output, &unseen),
         };

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::catalog::{BackendIndex, Snapshot};
+use crate::catalog::Snapshot;
 use crate::dispatch::AttemptFailure;
 use crate::ledger::{Ending, Outcome, RequestOpened, SettledAttempt};
-use crate::route::{Candidate, Node, Plan, Unfit};
+use crate::route::{Candidate, Node, Plan};
 use crate::units::{BackendId, KeyName, RequestId, Usd};
 
 /// What an entry takes beside its lists and texts: itself, the plan and the opened page.
 const FIXED_BYTES: usize = 2048;
+/// More attempts than a plan may have (`routing.max_attempts`).
+const MOST_ATTEMPTS: usize = 16;
 
 /// A request that was planned: what exists of it anyway.
 #[derive(Debug)]
@@ -92,6 +94,8 @@ pub struct Entry {
     /// 1, 2, 3… since the start.
     pub(super) number: u64,
     pub(super) subject: Subject,
+    /// About how much memory it keeps, its table left out.
+    pub(super) bytes: usize,
     /// The feed's sequence when it changed last.
     changed: AtomicU64,
     pub(super) failures: OnceLock<Vec<FailedTry>>,
@@ -108,7 +112,8 @@ pub(super) struct Finished {
 
 impl Entry {
     pub(super) fn new(number: u64, subject: Subject, changed: u64) -> Self {
-        Self { number, subject, changed: AtomicU64::new(changed), failures: OnceLock::new(), end: OnceLock::new() }
+        let bytes = FIXED_BYTES + subject.bytes();
+        Self { number, subject, bytes, changed: AtomicU64::new(changed), failures: OnceLock::new(), end: OnceLock::new() }
     }
 
     pub(super) fn changed(&self) -> u64 {
@@ -127,13 +132,15 @@ impl Entry {
         }
     }
 
-    /// About how much memory it keeps, its table left out.
-    pub(super) fn bytes(&self) -> usize {
-        let lists = match &self.subject {
+}
+
+impl Subject {
+    /// What its lists and texts take.
+    fn bytes(&self) -> usize {
+        match self {
             Subject::Planned(planned) => planned.bytes(),
             Subject::Refused(refusal) => refusal.model.as_ref().map_or(0, String::len),
-        };
-        FIXED_BYTES + lists
+        }
     }
 }
 
@@ -144,8 +151,8 @@ impl Planned {
         let texts = opened.requested_model.len() + text(&opened.client_request_id) + text(&opened.session);
         let attempt = size_of::<Node>() + size_of::<SettledAttempt>() + size_of::<FailedTry>();
         plan.candidates.capacity() * size_of::<Candidate>()
-            + plan.rejected.capacity() * size_of::<(BackendIndex, Unfit)>()
-            + plan.root.attempts().count() * attempt
+            + plan.rejected.bytes()
+            + plan.candidates.len().min(MOST_ATTEMPTS) * attempt
             + texts
     }
 

@@ -182,11 +182,11 @@ impl Ring {
         self.begun += 1;
         let entry = Arc::new(Entry::new(self.begun, subject, sequence));
         self.drop_older_tables(&entry);
-        self.bytes += entry.bytes();
+        self.bytes += entry.bytes;
         self.entries.push_back(Arc::clone(&entry));
         while self.entries.len() > MOST_ENTRIES || (self.bytes > MOST_BYTES && self.entries.len() > 1) {
             if let Some(oldest) = self.entries.pop_front() {
-                self.bytes -= oldest.bytes();
+                self.bytes -= oldest.bytes;
             }
         }
         entry
@@ -199,7 +199,7 @@ impl Ring {
         let Some(before) = self.entries.iter().rev().find_map(|entry| entry.table()).cloned() else { return };
         if !Arc::ptr_eq(&before, table) {
             self.entries.retain(|entry| entry.table().is_none_or(|kept| Arc::ptr_eq(kept, &before)));
-            self.bytes = self.entries.iter().map(|entry| entry.bytes()).sum();
+            self.bytes = self.entries.iter().map(|entry| entry.bytes).sum();
         }
     }
 

@@ -12,7 +12,6 @@ use super::ring::{BackendSums, Changes, Totals, Yardstick};
 use super::words::plain;
 use crate::ledger::{Ending, Outcome, SettledAttempt};
 use crate::route::Candidate;
-use crate::route::adequate::tally;
 use crate::units::{BackendId, Usd};
 
 /// How many candidates are shown from the best on; the dearest and the one that answered come beside them.
@@ -320,7 +319,7 @@ impl EntryView {
             stream: opened.stream,
             state: end.map_or(State::Open, |end| end.outcome.into()),
             refusal: None,
-            excluded: counts(&tally(&planned.plan.rejected)),
+            excluded: counts(&planned.plan.rejected.tally()),
             plan: Some(PlanView::of(planned, answered.map(|attempt| &attempt.backend))),
             tries: tries(entry.failures.get().map_or(&[], Vec::as_slice), end),
             answered_by: answered.map(|attempt| short(attempt.backend.as_str())),
@@ -399,7 +398,7 @@ impl PlanView {
         Self {
             table: planned.opened.book_version.clone(),
             adequate: plan.candidates.len(),
-            considered: plan.candidates.len() + plan.rejected.len(),
+            considered: plan.candidates.len() + plan.rejected.count(),
             candidates: (1..).zip(&plan.candidates).filter(shown).map(view).collect(),
         }
     }

@@ -136,10 +136,10 @@ async fn it_waits_for_a_gateway_that_restarts_and_ends_with_a_signal() {
     let operations = gateway.operations;
     gateway.chat(&chat::ask("auto")).await;
     let mut terminal = Terminal::open(operations, 120, 20);
-    terminal.shows("1 requests").await;
+    terminal.shows("1 request ").await;
     let setup = gateway.kill();
     let old = terminal.shows("nobody listens there").await;
-    assert!(old.contains("1 requests"), "the last picture stays: {old}");
+    assert!(old.contains("1 request "), "the last picture stays: {old}");
     let _again = setup.set("server.operations_listen", &operations.to_string()).start();
     terminal.shows("0 requests").await;
     kill_process(Pid::from_child(&terminal.child), Signal::TERM).unwrap();

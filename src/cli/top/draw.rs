@@ -210,11 +210,14 @@ fn sums(seen: &Overview) -> Vec<Piece> {
     let saved = permille(yardstick.saved_usd.0, yardstick.elsewhere_usd.0);
     let saved = saved
         .map_or_else(|| "saved –".to_owned(), |share| format!("saved {} ({})", percent(share), money(yardstick.saved_usd.0)));
-    let mut counts = format!("  {} requests", grouped(totals.requests));
-    for (count, what) in [(totals.open, "under way"), (totals.refused, "refused"), (totals.failovers, "failovers")] {
+    let mut counts = format!("  {}", counted(totals.requests, "request"));
+    for (count, what) in [(totals.open, "under way"), (totals.refused, "refused")] {
         if count > 0 {
             counts += &format!("  {} {what}", grouped(count));
         }
+    }
+    if totals.failovers > 0 {
+        counts += &format!("  {}", counted(totals.failovers, "failover"));
     }
     vec![
         (saved, Tone::Good),
@@ -222,6 +225,10 @@ fn sums(seen: &Overview) -> Vec<Piece> {
         (counts, Tone::Plain),
         (format!("  at {against} {}", money(yardstick.elsewhere_usd.0)), Tone::Quiet),
     ]
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
 fn clock(at: &str) -> String {

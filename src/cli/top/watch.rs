@@ -1,22 +1,22 @@
 //! Asks a gateway's operations listener for its feed, and says in one sentence why that did not work.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{Method, Uri};
 
+use crate::config::settings::Server;
 use crate::feed::Overview;
 use crate::sandbox::loopback::{self, LoopbackError};
 use crate::tasks::Tasks;
 
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The port of an operations listener that nobody moved.
-const USUAL_PORT: u16 = 9090;
 
 /// Why there is nothing to see.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unseen {
-    #[error("{0} is no address of an operations listener; give one such as http://127.0.0.1:{USUAL_PORT}")]
+    #[error("{0} is no address of an operations listener; give one such as http://{usual}", usual = usual())]
     Address(String),
     #[error("no gateway answers at {url}: {reason}; `tokenbroker serve` prints its operations address, give it with --url")]
     Unreachable { url: String, reason: String },
@@ -40,12 +40,15 @@ pub(super) struct Watched {
 
 impl Watched {
     /// At an address as people type it: `http://host:port`, or without the scheme or the port.
-    pub(super) fn at(typed: &str) -> Result<Self, Unseen> {
+    pub(super) fn at(typed: Option<&str>) -> Result<Self, Unseen> {
+        let usual = usual();
+        let nothing = usual.to_string();
+        let typed = typed.unwrap_or(&nothing);
         let wrong = || Unseen::Address(typed.to_owned());
         let url = if typed.contains("://") { typed.to_owned() } else { format!("http://{typed}") };
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
-        let port = authority.port_u16().unwrap_or(USUAL_PORT);
+        let port = authority.port_u16().unwrap_or(usual.port());
         Ok(Self { url: format!("http://{}:{port}", authority.host()), tasks: Tasks::on_this_runtime() })
     }
 
@@ -74,6 +77,11 @@ impl Watched {
     }
 }
 
+/// The operations listener that nobody moved.
+fn usual() -> SocketAddr {
+    Server::default().operations_listen
+}
+
 /// What went wrong at the bottom of it.
 fn reason(error: &LoopbackError) -> String {
     match error {
@@ -91,13 +99,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_may_be_typed_in_short_and_is_never_https() {
-        let check = |typed: &str, url: &str| assert_eq!(Watched::at(typed).unwrap().url, url);
+        let check = |typed: &str, url: &str| assert_eq!(Watched::at(Some(typed)).unwrap().url, url);
         check("127.0.0.1:7000", "http://127.0.0.1:7000");
-        check("http://10.0.0.1", "http://10.0.0.1:9090");
+        check("http://10.0.0.1", "http://10.0.0.1:8079");
         check("http://[::1]:7000/metrics", "http://[::1]:7000");
-        check("localhost", "http://localhost:9090");
+        check("localhost", "http://localhost:8079");
+        assert_eq!(Watched::at(None).unwrap().url, "http://127.0.0.1:8079");
         for wrong in ["https://127.0.0.1:1", "ftp://a", "http://", "a b", ""] {
-            assert!(Watched::at(wrong).is_err_and(|unseen| unseen.to_string().contains("http://127.0.0.1:9090")), "{wrong}");
+            assert!(Watched::at(Some(wrong)).is_err_and(|unseen| unseen.to_string().contains("http://127.0.0.1:8079")), "{wrong}");
         }
     }
 
@@ -105,7 +114,7 @@ mod tests {
     async fn where_nobody_listens_one_sentence_says_what_to_do() {
         let free = tokio::net::TcpSocket::new_v4().unwrap();
         free.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let watched = Watched::at(&free.local_addr().unwrap().to_string()).unwrap();
+        let watched = Watched::at(Some(&free.local_addr().unwrap().to_string())).unwrap();
         let said = watched.look(1, 0).await.unwrap_err().to_string();
         assert!(said.contains("nobody listens there") && said.contains("--url") && !said.contains('\n'), "{said}");
     }

@@ -125,7 +125,7 @@ fn memory_is_bounded_by_count_by_bytes_and_by_tables() {
     for number in 0..MOST_ENTRIES as u64 {
         drop(begin(&feed, number, &large));
     }
-    let bytes: usize = kept(&feed).iter().map(|entry| entry.bytes()).sum();
+    let bytes: usize = kept(&feed).iter().map(|entry| entry.bytes).sum();
     assert!(kept(&feed).len() < MOST_ENTRIES && bytes <= MOST_BYTES && bytes > MOST_BYTES / 2, "{bytes}");
 
     let tables: Vec<_> = (0..3).map(|_| planned_over(1)).collect();

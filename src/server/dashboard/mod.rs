@@ -29,6 +29,7 @@ use tokio::sync::Semaphore;
 
 use self::stream::Shape;
 use super::routes::Front;
+use crate::catalog::Provider;
 use crate::config::{Access, Config};
 use crate::feed::{GatewayView, MOST_ENTRIES, Mark, Overview};
 use crate::route::Availability;
@@ -79,8 +80,9 @@ impl Looks {
     fn gateway(&self) -> GatewayView {
         let in_force = self.front.pipeline.in_force.load();
         let snapshot = &in_force.market.snapshot;
-        let ready = |availability: &&Availability| **availability == Availability::Ready;
-        let on = in_force.market.availability().iter().filter(ready).count();
+        let usable = in_force.market.usable();
+        let ready = |provider: &&Provider| usable.availability_of(provider) == Availability::Ready;
+        let on = snapshot.providers().iter().filter(ready).count();
         let up = self.front.clock.monotonic().saturating_sub(self.began);
         GatewayView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
