@@ -31,7 +31,7 @@ const PLAIN_REQUESTS: usize = 20;
 /// What `top` takes.
 #[derive(Debug, Clone, Args)]
 pub struct TopArgs {
-    /// The gateway's operations listener [default: http://127.0.0.1:8079].
+    /// The gateway's operations listener [default: 127.0.0.1:8079].
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// Show one picture and end.

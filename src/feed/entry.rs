@@ -131,7 +131,6 @@ impl Entry {
             Subject::Refused(_) => None,
         }
     }
-
 }
 
 impl Subject {

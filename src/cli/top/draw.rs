@@ -210,19 +210,17 @@ fn sums(seen: &Overview) -> Vec<Piece> {
     let saved = permille(yardstick.saved_usd.0, yardstick.elsewhere_usd.0);
     let saved = saved
         .map_or_else(|| "saved –".to_owned(), |share| format!("saved {} ({})", percent(share), money(yardstick.saved_usd.0)));
-    let mut counts = format!("  {}", counted(totals.requests, "request"));
-    for (count, what) in [(totals.open, "under way"), (totals.refused, "refused")] {
-        if count > 0 {
-            counts += &format!("  {} {what}", grouped(count));
-        }
-    }
-    if totals.failovers > 0 {
-        counts += &format!("  {}", counted(totals.failovers, "failover"));
-    }
+    let others = [
+        (totals.open, format!("{} under way", grouped(totals.open))),
+        (totals.refused, format!("{} refused", grouped(totals.refused))),
+        (totals.failovers, counted(totals.failovers, "failover")),
+    ];
+    let others = others.into_iter().filter(|(count, _)| *count > 0).map(|(_, shown)| shown);
+    let counts: Vec<String> = std::iter::once(counted(totals.requests, "request")).chain(others).collect();
     vec![
         (saved, Tone::Good),
         (format!("  spent {}", money(totals.spent_usd.0)), Tone::Strong),
-        (counts, Tone::Plain),
+        (format!("  {}", counts.join("  ")), Tone::Plain),
         (format!("  at {against} {}", money(yardstick.elsewhere_usd.0)), Tone::Quiet),
     ]
 }

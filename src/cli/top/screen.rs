@@ -43,6 +43,8 @@ pub(super) struct Screen {
     before: Option<Termios>,
     keys: Receiver<u8>,
     resized: Signal,
+    /// What is on it: the same is not written again.
+    shown: Vec<String>,
 }
 
 impl Screen {
@@ -51,7 +53,7 @@ impl Screen {
         let resized = signal(SignalKind::window_change())?;
         let (pressed, keys) = channel(16);
         let before = if io::stdin().is_terminal() { Some(take_keyboard()?) } else { None };
-        let screen = Self { before, keys, resized };
+        let screen = Self { before, keys, resized, shown: Vec::new() };
         if screen.before.is_some() {
             tokio::task::spawn_blocking(move || read_keys(&pressed));
         }
@@ -61,15 +63,24 @@ impl Screen {
 
     /// Shows these lines, each cut to the screen already.
     pub(super) fn show(&mut self, lines: &[String]) -> io::Result<()> {
+        if self.shown == lines {
+            return Ok(());
+        }
         // To the corner, each line cleared behind its end, then all that is below: no flicker.
-        write(&format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n")))
+        write(&format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n")))?;
+        self.shown = lines.to_vec();
+        Ok(())
     }
 
     /// Waits for q, Escape or Ctrl-C (which also comes as a signal where the terminal makes one of it), or for another size.
     pub(super) async fn next(&mut self) -> Told {
         loop {
             tokio::select! {
-                _ = self.resized.recv() => return Told::Resized,
+                _ = self.resized.recv() => {
+                    // A terminal may have wrapped or cleared what was there.
+                    self.shown.clear();
+                    return Told::Resized;
+                }
                 key = self.keys.recv(), if self.before.is_some() => match key {
                     Some(b'q' | b'Q' | ESCAPE | CTRL_C) | None => return Told::Quit,
                     Some(_) => {}

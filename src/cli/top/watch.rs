@@ -106,7 +106,10 @@ mod tests {
         check("localhost", "http://localhost:8079");
         assert_eq!(Watched::at(None).unwrap().url, "http://127.0.0.1:8079");
         for wrong in ["https://127.0.0.1:1", "ftp://a", "http://", "a b", ""] {
-            assert!(Watched::at(Some(wrong)).is_err_and(|unseen| unseen.to_string().contains("http://127.0.0.1:8079")), "{wrong}");
+            assert!(
+                Watched::at(Some(wrong)).is_err_and(|unseen| unseen.to_string().contains("http://127.0.0.1:8079")),
+                "{wrong}"
+            );
         }
     }
 

@@ -116,8 +116,7 @@ fn marks(entry: &EntryView, candidate: &CandidateView, won: bool, next: bool) ->
         _ => "first",
     };
     let next = next && !failed && !outrun;
-    let marks =
-        [(won, first), (failed, "failed"), (outrun, "outrun"), (next, "runner-up"), (candidate.dearest, "dearest")];
+    let marks = [(won, first), (failed, "failed"), (outrun, "outrun"), (next, "runner-up"), (candidate.dearest, "dearest")];
     marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect()
 }
 
@@ -165,7 +164,9 @@ fn outcome(html: &mut Html, entry: &EntryView, baseline: bool) {
     for (title, tries) in [("<div class=\"trail\"><dt>Failed</dt><dd><ol>", failed), ("<div><dt>Outran</dt><dd><ol>", outrun)] {
         if !tries.is_empty() {
             html.raw(title);
-            tries.into_iter().for_each(|tried| trail(html, tried));
+            for tried in tries {
+                trail(html, tried);
+            }
             html.raw("</ol></dd></div>");
         }
     }

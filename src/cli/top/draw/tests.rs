@@ -100,7 +100,8 @@ fn a_wide_terminal_has_every_column() {
     let words: Vec<&str> = lines[3].split_whitespace().collect();
     let titles = ["TIME", "UTC", "KEY", "MODEL", "WINNER", "COST", "RUNNER-UP", "SAVED", "TOKENS", "FIRST", "ENDING"];
     assert_eq!(words, titles);
-    let cells = "16:04:59  team    auto    lotus/lotus-lite   $0.000038   $0.000057   98.0 %     1,149>25   640 ms  after rate limited";
+    let cells =
+        "16:04:59  team    auto    lotus/lotus-lite   $0.000038   $0.000057   98.0 %     1,149>25   640 ms  after rate limited";
     assert_eq!(lines[4], cells);
     assert!(lines[5].ends_with("unknown model"), "{}", lines[5]);
     assert_eq!(lines[21].split_whitespace().collect::<Vec<_>>(), ["9", "1", "$0.030000", "73.1", "%", "lotus/lotus-lite"]);
