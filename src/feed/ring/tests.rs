@@ -1,3 +1,5 @@
+//! The ring: exact sums, bounded memory, what a reader is told, and an entry in words.
+
 use super::super::{EntryView, State};
 use super::*;
 use crate::catalog::Snapshot;

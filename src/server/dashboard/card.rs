@@ -116,7 +116,8 @@ fn marks(entry: &EntryView, candidate: &CandidateView, won: bool, next: bool) ->
         _ => "first",
     };
     let next = next && !failed && !outrun;
-    let marks = [(won, first), (failed, "failed"), (outrun, "outrun"), (next, "runner-up"), (candidate.dearest, "dearest")];
+    let marks =
+        [(won, first), (failed, "failed"), (outrun, "outrun"), (next, "runner-up"), (candidate.dearest && !next, "dearest")];
     marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect()
 }
 

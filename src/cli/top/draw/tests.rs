@@ -1,3 +1,5 @@
+//! The picture at every size: what stands in it, and that nothing is wider or higher than the terminal.
+
 use super::*;
 use crate::feed::{BackendView, GatewayView, Money, TotalsView, TryView, YardstickView};
 use proptest::prelude::*;
