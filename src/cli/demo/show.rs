@@ -159,10 +159,11 @@ impl Painter {
             format!("    {LABEL}  {control}/served"),
             String::new(),
             if traffic {
-                "    Serving until Ctrl-C, with a pretend request every second or two.".into()
+                "    A pretend request follows every second or two (--no-traffic: none).".into()
             } else {
-                "    Serving until Ctrl-C.".into()
+                "    Nothing is sent from here any more.".into()
             },
+            "    Serving until Ctrl-C.".into(),
         ]
     }
 }
