@@ -47,7 +47,8 @@ COPY LICENSE providers.toml ./
 COPY config/container/tokenbroker.toml /etc/tokenbroker/tokenbroker.toml
 COPY --from=build /build/target/dist/tokenbroker /usr/local/bin/tokenbroker
 COPY --from=build --chown=65532:65532 /build/books tokenbroker-data
-# hadolint ignore=DL3064  It takes the program's name for a secret.
+# It takes the name of the program for a secret:
+# hadolint ignore=DL3064
 ENV TOKENBROKER_CONFIG=/etc/tokenbroker/tokenbroker.toml
 
 # By number: Kubernetes' runAsNonRoot cannot look a name up.
