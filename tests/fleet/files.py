@@ -19,6 +19,11 @@ def documents(path):
     return [document for document in yaml.safe_load_all(Path(path).read_text()) if document]
 
 
+def default_drain_seconds():
+    """From the example, in which every setting stands with its default, behind a `#`."""
+    return int(re.search(r"^#? *drain_seconds = (\d+)\b", (ROOT / "config/tokenbroker.toml").read_text(), re.MULTILINE)[1])
+
+
 def yaml_files():
     """Every YAML file below `config`."""
     return sorted(path for ending in ("yml", "yaml") for path in (ROOT / "config").rglob(f"*.{ending}"))
@@ -31,7 +36,7 @@ def provider_variables():
 
 def documented_metrics():
     """Name to labels, from docs/metrics.md, which a test of the program itself holds to the program."""
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*) \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
     metrics = {}
     for name, kind, labels in rows:
         own = set(re.findall(r"`(\w+)`", labels))
