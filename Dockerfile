@@ -1,4 +1,4 @@
-# The gateway as a container image, about 45 MB.
+# The gateway as a container image, about 40 MB.
 #
 #   docker build --tag tokenbroker .
 #   docker run --rm tokenbroker demo --once                  the gateway at work on pretend providers, no key needed
