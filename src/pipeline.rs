@@ -3,9 +3,10 @@
 //! Nothing here knows a vendor, a wire format's inside or an HTTP framework.
 
 pub mod appraise;
+mod entry;
+mod in_force;
 mod pages;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 use self::appraise::{Appraisal, limits_of};
+pub use self::in_force::{InForce, PipelineSettings};
 use self::pages::Pages;
 use crate::canonical::Request;
 use crate::clock::SharedClock;
@@ -21,12 +23,12 @@ use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, Ru
 use crate::frontend::BadRequest;
 use crate::frontend::models::ListedModel;
 use crate::frontend::openai_chat;
-use crate::ledger::{Baseline, Ending, Ledger, LedgerError, OpenAttempt, Outcome, RequestOpened, Tab, Terms, Unwritable};
+use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::Market;
-use crate::policy::{Admission, Full, Hold, KeyRing, LastAnswer, NotAdmitted, OverBudget, Places, Sessions};
-use crate::relay::{Account, AccountOpening, AnswerBasis, Comparison, Desk, EndEvent, Pump, Settlement};
+use crate::policy::{Admission, Full, Hold, LastAnswer, NotAdmitted, OverBudget, Places, Sessions};
+use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Pump, Settlement};
 use crate::route::{self, Decision, Facts, Plan, PlanError, Target, UnknownModel, Warm};
-use crate::units::{BackendId, RequestId, Tokens, Usd};
+use crate::units::{BackendId, RequestId, Usd};
 
 /// Headers that pass through to the provider as they are: a trace must not end at the gateway.
 const PASSING: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
@@ -84,32 +86,14 @@ pub enum GatewayError {
     Books(#[from] LedgerError),
 }
 
-/// What the operator decides about the path.
-pub struct PipelineSettings {
-    pub aliases: BTreeMap<String, String>,
-    pub routing: route::Settings,
-    /// The backend whose price tells what the same requests would have cost there.
-    pub baseline: Option<String>,
-    /// Output bound of a key with a budget that names none: a hold must not be the model's whole capacity.
-    pub budgeted_output: Tokens,
-    /// How long one client request may take, all attempts and the whole stream included.
-    pub total: Duration,
-    /// Writes the error event of a stream that broke off.
-    pub end_event: EndEvent,
-    /// The status that a client gets for a run without an answer.
-    pub failure_status: fn(&RunFailure) -> u16,
-}
-
 /// The stages, joined.
 pub struct Pipeline {
-    pub keys: KeyRing,
+    pub in_force: ArcSwap<InForce>,
     pub places: Places,
     pub sessions: Sessions,
-    pub market: ArcSwap<Market>,
     pub dispatcher: Dispatcher,
     pub ledger: Ledger,
     pub desk: Arc<Desk>,
-    pub settings: PipelineSettings,
     pub clock: SharedClock,
 }
 
@@ -117,8 +101,19 @@ pub struct Pipeline {
 struct Admitted {
     admission: Admission,
     request: Request,
-    market: Arc<Market>,
+    /// Taken once: what changes after this does not concern the request.
+    in_force: Arc<InForce>,
     target: Target,
+}
+
+impl Admitted {
+    fn market(&self) -> &Market {
+        &self.in_force.market
+    }
+
+    fn settings(&self) -> &PipelineSettings {
+        &self.in_force.settings
+    }
 }
 
 impl Pipeline {
@@ -127,19 +122,19 @@ impl Pipeline {
         let admitted = self.admit(&call)?;
         let plan = self.plan(&admitted)?;
         if admitted.request.wishes.dry_run {
-            return Ok(Reply::Decision(Box::new(Decision::of(Ok(&plan), &admitted.market.snapshot))));
+            return Ok(Reply::Decision(Box::new(Decision::of(Ok(&plan), &admitted.market().snapshot))));
         }
         let place = self.places.take()?;
         let hold = self.hold(&admitted.admission, &plan)?;
-        let (entry, comparison) = self.opening_entry(&call, &admitted, &plan);
+        let (entry, comparison) = entry::opening(&call, &admitted, &plan);
         let tab = Arc::new(self.ledger.begin(entry)?);
         let key = admitted.admission.key.clone();
         let opening = AccountOpening { key, arrived: call.arrived, tab: Arc::clone(&tab), hold, place, baseline: comparison };
         let account = Account::open(Arc::clone(&self.desk), opening);
         match self.dispatch(&call, &admitted, &plan, &tab, &account).await {
-            Ok(answered) => self.relay(answered, account, &tab, &plan, &admitted, self.ends(&call)).await,
+            Ok(answered) => self.relay(answered, account, &tab, &plan, &admitted, ends(&call, admitted.settings())).await,
             Err(failure) => {
-                account.close(Outcome::Failed, (self.settings.failure_status)(&failure), None).await?;
+                account.close(Outcome::Failed, (admitted.settings().failure_status)(&failure), None).await?;
                 Err(GatewayError::Failed(failure))
             }
         }
@@ -149,7 +144,7 @@ impl Pipeline {
     pub fn decide(&self, call: &InboundCall) -> Result<Decision, GatewayError> {
         let admitted = self.admit(call)?;
         match self.plan(&admitted) {
-            Ok(plan) => Ok(Decision::of(Ok(&plan), &admitted.market.snapshot)),
+            Ok(plan) => Ok(Decision::of(Ok(&plan), &admitted.market().snapshot)),
             Err(GatewayError::NoPlan { decision, .. }) => Ok(*decision),
             Err(error) => Err(error),
         }
@@ -157,18 +152,18 @@ impl Pipeline {
 
     /// Every name that can be asked for right now: the `auto` names, the operator's aliases, models and backends.
     pub fn models(&self) -> Vec<ListedModel> {
-        let market = self.market.load();
+        let in_force = self.in_force.load();
         let ours = ["auto", "auto:economy", "auto:standard", "auto:premium"].into_iter();
-        let ours = ours.chain(self.settings.aliases.keys().map(String::as_str));
+        let ours = ours.chain(in_force.settings.aliases.keys().map(String::as_str));
         let mut models: Vec<ListedModel> = ours.map(|id| listed(id, "tokenbroker")).collect();
-        models.extend(market.models().into_iter().map(|(name, owner)| listed(name, owner)));
+        models.extend(in_force.market.models().into_iter().map(|(name, owner)| listed(name, owner)));
         models
     }
 
     /// The names near one that is not served.
     pub fn unknown(&self, name: &str) -> UnknownModel {
-        let market = self.market.load();
-        match route::resolve(name, &market.snapshot, &self.settings.aliases) {
+        let in_force = self.in_force.load();
+        match route::resolve(name, &in_force.market.snapshot, &in_force.settings.aliases) {
             Err(unknown) => unknown,
             // Known to the table, but nobody who serves it can be reached.
             Ok(_) => UnknownModel { name: name.to_owned(), near: Vec::new() },
@@ -176,18 +171,19 @@ impl Pipeline {
     }
 
     fn admit(&self, call: &InboundCall) -> Result<Admitted, GatewayError> {
-        let admission = self.keys.admit(&call.headers)?;
+        let in_force = self.in_force.load_full();
+        let admission = in_force.keys.admit(&call.headers)?;
         let mut request = openai_chat::parse(call.body.clone(), &call.headers)?;
-        if let Some(most) = admission.limits.max_output.or(admission.budget.as_ref().map(|_| self.settings.budgeted_output)) {
+        if let Some(most) = admission.limits.max_output.or(admission.budget.as_ref().map(|_| in_force.settings.budgeted_output)) {
             request.output_bound = Some(request.output_bound.map_or(most, |bound| bound.min(most)));
         }
-        let market = self.market.load_full();
-        let target = route::resolve(&request.model, &market.snapshot, &self.settings.aliases)?;
-        Ok(Admitted { admission, request, market, target })
+        let target = route::resolve(&request.model, &in_force.market.snapshot, &in_force.settings.aliases)?;
+        Ok(Admitted { admission, request, in_force, target })
     }
 
     fn plan(&self, admitted: &Admitted) -> Result<Plan, GatewayError> {
-        let Admitted { admission, request, market, target } = admitted;
+        let Admitted { admission, request, in_force, target } = admitted;
+        let InForce { market, settings, .. } = &**in_force;
         let appraisal = Appraisal::of(request);
         let now = self.clock.monotonic();
         let last = request.wishes.session.as_deref().and_then(|session| self.sessions.last(&admission.key, session, now));
@@ -199,11 +195,11 @@ impl Pipeline {
             input: &appraisal.input,
             expected_output: appraisal.output,
             limits: &limits_of(&admission.limits),
-            availability: market.availability(),
+            usable: market.usable(),
             health: &market.health(),
             warm: warm.as_ref(),
             at: self.clock.wall(),
-            settings: &self.settings.routing,
+            settings: &settings.routing,
         };
         route::plan(&facts).map_err(|error| {
             let decision = Box::new(Decision::of(Err(&error), &market.snapshot));
@@ -219,43 +215,6 @@ impl Pipeline {
         }
     }
 
-    /// When a request must be over, on the monotonic clock.
-    fn ends(&self, call: &InboundCall) -> Duration {
-        call.arrived.saturating_add(self.settings.total)
-    }
-
-    fn opening_entry(&self, call: &InboundCall, admitted: &Admitted, plan: &Plan) -> (RequestOpened, Option<Comparison>) {
-        let Admitted { admission, request, market, .. } = admitted;
-        let quote = plan.chosen().map(|chosen| chosen.quote);
-        let usage = quote.map(|quote| quote.usage).unwrap_or_default();
-        let comparison = self.comparison(market, plan);
-        let entry = RequestOpened {
-            id: call.id,
-            client_request_id: call.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(str::to_owned),
-            key: admission.key.clone(),
-            frontend: openai_chat::WORD.into(),
-            requested_model: request.model.clone(),
-            stream: request.stream,
-            session: request.wishes.session.clone(),
-            arrived_at: plan.at,
-            book_version: market.snapshot.version.clone(),
-            input_estimate: usage.input(),
-            expected_output: usage.output,
-            quoted: quote.map_or(Usd::ZERO, |quote| quote.expected),
-            runner_up: plan.candidates.get(1).map(|next| next.quote.expected),
-            baseline: comparison.as_ref().map(|c| Baseline { model: c.backend.to_string(), terms: c.terms.clone() }),
-        };
-        (entry, comparison)
-    }
-
-    /// The baseline's prices at the instant of the plan, if one is configured and priced.
-    fn comparison(&self, market: &Market, plan: &Plan) -> Option<Comparison> {
-        let backend = market.snapshot.backend_named(self.settings.baseline.as_deref()?)?;
-        let tariff = backend.prices.at(plan.at)?.tariff;
-        let (rate, date) = market.snapshot.fx.dated(tariff.currency, plan.at)?;
-        Some(Comparison { backend: backend.id.clone(), terms: Terms::new(tariff, rate, date.to_string())? })
-    }
-
     async fn dispatch(
         &self,
         call: &InboundCall,
@@ -264,7 +223,8 @@ impl Pipeline {
         tab: &Tab,
         account: &Account,
     ) -> Result<Answered<OpenAttempt>, RunFailure> {
-        let Admitted { admission, request, market, .. } = admitted;
+        let Admitted { admission, request, .. } = admitted;
+        let market = admitted.market();
         let book = Pages {
             tab,
             fx: &market.snapshot.fx,
@@ -280,7 +240,7 @@ impl Pipeline {
             request,
             book: &book,
             trace: &passing(&call.headers),
-            ends: self.ends(call),
+            ends: ends(call, admitted.settings()),
             deadline: request.wishes.deadline_ms.map(|wait| call.arrived.saturating_add(Duration::from_millis(wait))),
             bounded: admission.budget.is_some() || admission.limits.bounds_money() || request.wishes.max_cost.is_some(),
         };
@@ -304,7 +264,8 @@ impl Pipeline {
         admitted: &Admitted,
         ends: Duration,
     ) -> Result<Reply, GatewayError> {
-        let Admitted { admission, request, market, .. } = admitted;
+        let Admitted { admission, request, in_force, .. } = admitted;
+        let market = admitted.market();
         let quote = answered.planned.quote;
         let backend = market.snapshot.backend(answered.planned.backend);
         self.desk.metrics.first_token(&backend.id, answered.first_byte);
@@ -334,16 +295,23 @@ impl Pipeline {
                 // No answer outruns the books: the opening was written while the provider worked.
                 settlement.checkpoint().await?;
                 tab.journaled().await?;
-                let market = Arc::clone(market);
+                let in_force = Arc::clone(in_force);
                 let index = answered.planned.backend;
-                let quotes_key =
-                    Box::new(move |bytes: &[u8]| market.offer(index).is_some_and(|offer| offer.endpoint.quotes_key(bytes)));
+                let quotes_key = Box::new(move |bytes: &[u8]| {
+                    in_force.market.offer(index).is_some_and(|offer| offer.endpoint.quotes_key(bytes))
+                });
                 let left = ends.saturating_sub(self.clock.monotonic());
-                let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, self.settings.end_event, quotes_key);
+                let pump =
+                    Pump::new(stream, settlement, request.wants_usage_frame, left, admitted.settings().end_event, quotes_key);
                 Ok(Reply::Stream { receipt, pump: Box::new(pump) })
             }
         }
     }
+}
+
+/// When a request must be over, on the monotonic clock.
+fn ends(call: &InboundCall, settings: &PipelineSettings) -> Duration {
+    call.arrived.saturating_add(settings.total)
 }
 
 fn passing(headers: &HeaderMap) -> HeaderMap {

@@ -26,7 +26,7 @@ use crate::frontend;
 use crate::ledger::{self, Books, FileDisk, Ledger, LedgerError, Observer, RecoveryReport, SyncPolicy};
 use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
-use crate::pipeline::{Pipeline, PipelineSettings};
+use crate::pipeline::{InForce, Pipeline, PipelineSettings};
 use crate::policy::{Admission, Budget, KeyRing, Places, Sessions};
 use crate::relay::Desk;
 use crate::route;
@@ -145,14 +145,12 @@ fn assemble(
         prompt_text: frontend::prompt_text,
     };
     let pipeline = Pipeline {
-        keys: key_ring(config, clock),
+        in_force: ArcSwap::from_pointee(InForce { keys: key_ring(config, clock), market, settings: settings(config) }),
         places: Places::new(config.limits.max_concurrent_requests as usize),
         sessions: Sessions::default(),
-        market: ArcSwap::from_pointee(market),
         dispatcher: Dispatcher::new(upstream, retries, patience, Arc::clone(clock)),
         ledger,
         desk: Arc::new(desk),
-        settings: settings(config),
         clock: Arc::clone(clock),
     };
     let front = Front {

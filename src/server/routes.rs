@@ -149,7 +149,7 @@ async fn model(State(front): Shared, Path(id): Path<String>, headers: HeaderMap)
 }
 
 fn listed(front: &Front, headers: &HeaderMap) -> Result<Vec<ListedModel>, GatewayError> {
-    front.pipeline.keys.admit(headers)?;
+    front.pipeline.in_force.load().keys.admit(headers)?;
     Ok(front.pipeline.models())
 }
 
@@ -220,7 +220,7 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
     let arrived = front.clock.monotonic();
     let (parts, body) = request.into_parts();
     // Before a byte of the body is read: a stranger's megabytes must not be held for it.
-    front.pipeline.keys.admit(&parts.headers).map_err(|stranger| refusal(&stranger.into()))?;
+    front.pipeline.in_force.load().keys.admit(&parts.headers).map_err(|stranger| refusal(&stranger.into()))?;
     if !is_json(&parts.headers) {
         let message = "the body must be JSON: send `content-type: application/json`";
         return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message))
