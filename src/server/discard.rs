@@ -53,7 +53,7 @@ mod tests {
         let counter = Arc::clone(&taken);
         let parts = (0..count).map(move |_| {
             counter.fetch_add(1, Ordering::Relaxed);
-            Ok::<_, std::convert::Infallible>(Bytes::from_static(&[0; 1 << 20]))
+            Ok::<_, std::convert::Infallible>(Bytes::from(vec![0; 1 << 20]))
         });
         (Body::from_stream(stream::iter(parts)), taken)
     }
