@@ -3,6 +3,7 @@
 //! Stopping: new connections are refused, open answers may finish within the grace period, then the books are closed.
 //! The operations listener goes last, so that a drain can be watched.
 
+mod discard;
 pub mod listener;
 pub mod routes;
 pub mod status;
