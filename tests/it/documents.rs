@@ -82,14 +82,12 @@ impl<'p> Reader<'p> {
             (_, Some(arguments)) => self.tokenbroker(line, &set, arguments),
             (Some("curl"), _) => self.curl(line, &typed).await,
             (Some("cp" | "mkdir" | "cat"), _) => drop(self.desk.shell(line)),
-            (Some("scripts/test"), _) => self.names_steps(&typed[1..]),
-            _ => {
-                let known = ELSEWHERE.iter().find(|(command, _)| *command == plain);
-                let (_, step) = known.unwrap_or_else(|| {
-                    panic!("{}: this test does not know how to follow {line:?}, and no step is named that runs it", self.page.path)
-                });
-                self.names_steps(&[(*step).to_owned()]);
-            }
+            (Some("scripts/test"), _) => are_steps(&self.page.path, typed[1..].iter().map(String::as_str)),
+            _ => assert!(
+                ELSEWHERE.iter().any(|(command, _)| *command == plain),
+                "{}: this test does not know how to follow {line:?}, and no step is named that runs it",
+                self.page.path
+            ),
         }
     }
 
@@ -100,7 +98,8 @@ impl<'p> Reader<'p> {
             Some("demo") => "Serving until Ctrl-C.",
             _ => "",
         };
-        let ends = ["--once", "--help", "--version"].iter().any(|option| arguments.split_whitespace().any(|word| word == *option));
+        let ends =
+            ["--once", "--help", "--version"].iter().any(|option| arguments.split_whitespace().any(|word| word == *option));
         if arguments.starts_with("health") {
             let address = self.gateway.operations.to_string();
             self.desk.shell(&format!("TOKENBROKER__SERVER__OPERATIONS_LISTEN={address} {line}"));
@@ -131,13 +130,14 @@ impl<'p> Reader<'p> {
             assert!(self.desk.run("route asked.json").contains("->"), "{line}");
         }
     }
+}
 
-    fn names_steps(&self, steps: &[String]) {
-        let script = Page::read("scripts/test").text;
-        let known = script.lines().find_map(|line| line.strip_prefix("readonly STEPS=(")?.strip_suffix(')')).unwrap();
-        for step in steps {
-            assert!(known.split_whitespace().any(|known| known == step), "{}: scripts/test has no step {step}", self.page.path);
-        }
+/// Fails for a step that `scripts/test` does not have.
+fn are_steps<'s>(path: &str, steps: impl IntoIterator<Item = &'s str>) {
+    let script = Page::read("scripts/test").text;
+    let known = script.lines().find_map(|line| line.strip_prefix("readonly STEPS=(")?.strip_suffix(')')).unwrap();
+    for step in steps {
+        assert!(known.split_whitespace().any(|known| known == step), "{path}: scripts/test has no step {step}");
     }
 }
 
@@ -202,6 +202,7 @@ async fn every_command_of_every_document_does_what_it_should() {
 
 #[test]
 fn every_block_is_of_a_language_that_somebody_runs_or_that_asks_for_nothing() {
+    are_steps("ELSEWHERE", ELSEWHERE.iter().map(|(_, step)| *step).chain(CODE_ELSEWHERE.iter().map(|(_, _, step)| *step)));
     for page in Page::all() {
         for block in page.blocks() {
             let language = block.language.as_str();
@@ -273,5 +274,6 @@ fn a_command_that_nobody_knows_is_noticed() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async { Reader::of(&page).await.follow("rm -r x").await });
     });
-    assert!(follow.join().is_err(), "an unknown command was passed over");
+    let told = follow.join().unwrap_err().downcast::<String>().unwrap();
+    assert!(told.contains("does not know how to follow \"rm -r x\""), "{told}");
 }

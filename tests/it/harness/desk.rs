@@ -101,7 +101,7 @@ fn ended_well(line: &str, command: &mut Command) -> String {
     out
 }
 
-/// Copies what git knows and is there.
+/// Copies what a commit of everything here would hold.
 fn clone(folder: &Path) {
     let arguments = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
     let listed = Command::new("git").args(arguments).current_dir(ROOT).output().unwrap();
