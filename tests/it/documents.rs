@@ -160,9 +160,10 @@ fn call(line: &str, words: &[String]) -> Asked {
     while let Some(word) = rest.next() {
         let mut next = || rest.next().unwrap_or_else(|| panic!("{line}: {word} wants a word")).clone();
         match word.as_str() {
-            "-H" => headers.push(next()),
-            "-d" => body = Some(next()),
-            "-X" => method = Some(next()),
+            "-H" | "--header" => headers.push(next()),
+            "-d" | "--data" => body = Some(next()),
+            "-X" | "--request" => method = Some(next()),
+            "--compressed" => headers.push("accept-encoding: gzip".to_owned()),
             flags if flags.len() > 1 && flags.starts_with('-') && flags[1..].chars().all(|c| "isSfN".contains(c)) => {}
             address if address.contains("127.0.0.1:") => url = Some(address.to_owned()),
             other => panic!("{line}: this test does not know what {other:?} is to curl"),

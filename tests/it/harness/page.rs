@@ -32,7 +32,8 @@ impl Page {
     pub(crate) fn all() -> Vec<Self> {
         let within = fs::read_dir(Path::new(ROOT).join("docs")).unwrap();
         let names = within.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut paths: Vec<String> = names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
+        let is_page = |name: &String| Path::new(name).extension().is_some_and(|ending| ending == "md");
+        let mut paths: Vec<String> = names.filter(is_page).map(|name| format!("docs/{name}")).collect();
         paths.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned));
         paths.sort();
         paths.iter().map(|path| Self::read(path)).collect()
