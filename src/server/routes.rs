@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -17,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as _, Frame};
 
+use super::reload::Reloads;
 use super::status::{Refusal, refusal};
 use crate::clock::SharedClock;
 use crate::frontend::errors::{ClientError, ErrorKind};
@@ -59,9 +59,8 @@ pub struct Front {
     pub pipeline: Pipeline,
     pub metrics: Arc<Metrics>,
     pub clock: SharedClock,
-    pub max_body: usize,
     pub max_head: usize,
-    pub body_wait: Duration,
+    pub reloads: Reloads,
     /// Set when the drain begins.
     pub draining: AtomicBool,
 }
@@ -86,7 +85,7 @@ pub fn api(front: Arc<Front>) -> Router {
 const BASE_URL_HINT: &str =
     "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models and POST /v1/route";
 /// The same for the operations listener.
-const OPERATIONS_HINT: &str = "here are /metrics, /healthz and /readyz; the API is on the other listener";
+const OPERATIONS_HINT: &str = "here are /metrics, /healthz and /readyz, and POST /reload; the API is on the other listener";
 /// What the API listener answers to those who look for metrics.
 const METRICS_HINT: &str = "metrics are on the operations listener (server.operations_listen)";
 
@@ -94,8 +93,9 @@ const METRICS_HINT: &str = "metrics are on the operations listener (server.opera
 pub fn operations(front: Arc<Front>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
+        .route("/reload", post(reload))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(ready_for_operators))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found_for_operators)
         .with_state(front)
@@ -153,16 +153,36 @@ fn listed(front: &Front, headers: &HeaderMap) -> Result<Vec<ListedModel>, Gatewa
     Ok(front.pipeline.models())
 }
 
+/// For anybody: what an operator would have to mend is told on the operations listener only.
 async fn ready(State(front): Shared) -> Response {
+    readiness(&front, front.reloads.readiness())
+}
+
+async fn ready_for_operators(State(front): Shared) -> Response {
+    readiness(&front, front.reloads.readiness_in_full())
+}
+
+fn readiness(front: &Front, ready: String) -> Response {
     let problem = if front.draining.load(Ordering::Relaxed) {
         Some("draining: the gateway is stopping".to_owned())
     } else {
         front.pipeline.ledger.writable().err().map(|unwritable| unwritable.to_string())
     };
     match problem {
-        None => answer(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(b"ready\n")),
+        None => answer(StatusCode::OK, "text/plain; charset=utf-8", ready.into()),
         Some(problem) => answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", format!("{problem}\n").into()),
     }
+}
+
+/// Reads configuration and table again, and answers when that has ended.
+async fn reload(State(front): Shared) -> Response {
+    let Some(report) = front.reloads.ask().await else {
+        let message = "nothing to reload: the gateway is stopping, or was not started from files";
+        let error = ClientError::new(503, ErrorKind::Server, "no_reload", message);
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "application/json", error.body());
+    };
+    let status = if report.is_refused() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    answer(status, "application/json", report.body())
 }
 
 async fn metrics(State(front): Shared) -> Response {
@@ -205,7 +225,7 @@ fn refuse_path(front: &Front, request: &Request<Body>, error: ClientError) -> Re
 async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::of(request.uri().path()), request.headers());
     let path = request.uri().path();
-    let allowed = if matches!(path, "/v1/chat/completions" | "/v1/route") { "POST" } else { "GET" };
+    let allowed = if matches!(path, "/v1/chat/completions" | "/v1/route" | "/reload") { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
     let mut response = marks.refuse(
         &Refusal::of(ClientError::new(405, ErrorKind::InvalidRequest, "method_not_allowed", message))
@@ -220,7 +240,11 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
     let arrived = front.clock.monotonic();
     let (parts, body) = request.into_parts();
     // Before a byte of the body is read: a stranger's megabytes must not be held for it.
-    front.pipeline.in_force.load().keys.admit(&parts.headers).map_err(|stranger| refusal(&stranger.into()))?;
+    let (max_body, body_wait) = {
+        let in_force = front.pipeline.in_force.load();
+        in_force.keys.admit(&parts.headers).map_err(|stranger| refusal(&stranger.into()))?;
+        (in_force.settings.most_body, in_force.settings.body_wait)
+    };
     if !is_json(&parts.headers) {
         let message = "the body must be JSON: send `content-type: application/json`";
         return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message))
@@ -232,13 +256,13 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
             .because(Rejection::TooLarge));
     }
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > front.max_body) {
-        return Err(too_large(front.max_body));
+    if announced.is_some_and(|length| length > max_body) {
+        return Err(too_large(max_body));
     }
-    let read = tokio::time::timeout(front.body_wait, whole(body, announced.unwrap_or(0), front.max_body)).await;
+    let read = tokio::time::timeout(body_wait, whole(body, announced.unwrap_or(0), max_body)).await;
     let body = match read {
         Ok(Ok(body)) => body,
-        Ok(Err(Unread::TooLarge)) => return Err(too_large(front.max_body)),
+        Ok(Err(Unread::TooLarge)) => return Err(too_large(max_body)),
         Ok(Err(Unread::Broken)) => {
             return Err(Refusal::of(ClientError::new(
                 400,
@@ -249,7 +273,7 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
             .because(Rejection::BadRequest));
         }
         Err(_) => {
-            let message = format!("the body did not arrive within {} ms", front.body_wait.as_millis());
+            let message = format!("the body did not arrive within {} ms", body_wait.as_millis());
             return Err(Refusal::of(ClientError::new(408, ErrorKind::InvalidRequest, "body_timeout", message))
                 .because(Rejection::TooSlow));
         }
