@@ -4,6 +4,7 @@
 //! The operations listener goes last, so that a drain can be watched.
 
 mod assembly;
+mod discard;
 pub mod listener;
 pub mod reload;
 pub mod routes;

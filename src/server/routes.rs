@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as _, Frame};
 
+use super::discard::discard;
 use super::reload::Reloads;
 use super::status::{Refusal, refusal};
 use crate::clock::SharedClock;
@@ -238,47 +239,51 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
 /// Reads the body of a request whose key is known, within its limits.
 async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result<InboundCall, Refusal> {
     let arrived = front.clock.monotonic();
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
+    let read = read(front, &parts.headers, &mut body).await;
+    if read.is_err() && !body.is_end_stream() {
+        discard(&front.pipeline.desk.tasks, body);
+    }
+    read.map(|body| InboundCall { id, headers: parts.headers, body, arrived })
+}
+
+/// The body, or why this request gets no further.
+async fn read(front: &Front, headers: &HeaderMap, body: &mut Body) -> Result<Bytes, Refusal> {
     // Before a byte of the body is read: a stranger's megabytes must not be held for it.
     let (max_body, body_wait) = {
         let in_force = front.pipeline.in_force.load();
-        in_force.keys.admit(&parts.headers).map_err(|stranger| refusal(&stranger.into()))?;
+        in_force.keys.admit(headers).map_err(|stranger| refusal(&stranger.into()))?;
         (in_force.settings.most_body, in_force.settings.body_wait)
     };
-    if !is_json(&parts.headers) {
+    if !is_json(headers) {
         let message = "the body must be JSON: send `content-type: application/json`";
         return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message))
             .because(Rejection::MediaType));
     }
-    if head_bytes(&parts.headers) > front.max_head {
+    if head_bytes(headers) > front.max_head {
         let message = format!("the head is larger than {} bytes (server.max_header_bytes)", front.max_head);
         return Err(Refusal::of(ClientError::new(431, ErrorKind::InvalidRequest, "headers_too_large", message))
             .because(Rejection::TooLarge));
     }
-    let announced = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     if announced.is_some_and(|length| length > max_body) {
         return Err(too_large(max_body));
     }
     let read = tokio::time::timeout(body_wait, whole(body, announced.unwrap_or(0), max_body)).await;
-    let body = match read {
-        Ok(Ok(body)) => body,
-        Ok(Err(Unread::TooLarge)) => return Err(too_large(max_body)),
+    match read {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(Unread::TooLarge)) => Err(too_large(max_body)),
         Ok(Err(Unread::Broken)) => {
-            return Err(Refusal::of(ClientError::new(
-                400,
-                ErrorKind::InvalidRequest,
-                "body_incomplete",
-                "the body ended before it was complete",
-            ))
-            .because(Rejection::BadRequest));
+            let message = "the body ended before it was complete";
+            let error = ClientError::new(400, ErrorKind::InvalidRequest, "body_incomplete", message);
+            Err(Refusal::of(error).because(Rejection::BadRequest))
         }
         Err(_) => {
             let message = format!("the body did not arrive within {} ms", body_wait.as_millis());
-            return Err(Refusal::of(ClientError::new(408, ErrorKind::InvalidRequest, "body_timeout", message))
-                .because(Rejection::TooSlow));
+            let error = ClientError::new(408, ErrorKind::InvalidRequest, "body_timeout", message);
+            Err(Refusal::of(error).because(Rejection::TooSlow))
         }
-    };
-    Ok(InboundCall { id, headers: parts.headers, body, arrived })
+    }
 }
 
 /// Why a body was not read to its end.
@@ -289,8 +294,8 @@ enum Unread {
 
 /// A body in one piece. Each part is copied as it comes, so that the connection reads the next one into the same memory;
 /// a body that comes in one part is not copied.
-async fn whole(mut body: Body, announced: usize, most: usize) -> Result<Bytes, Unread> {
-    let Some(first) = part(&mut body).await? else { return Ok(Bytes::new()) };
+async fn whole(body: &mut Body, announced: usize, most: usize) -> Result<Bytes, Unread> {
+    let Some(first) = part(body).await? else { return Ok(Bytes::new()) };
     let within = |length: usize| if length > most { Err(Unread::TooLarge) } else { Ok(()) };
     within(first.len())?;
     if body.is_end_stream() {
@@ -299,7 +304,7 @@ async fn whole(mut body: Body, announced: usize, most: usize) -> Result<Bytes, U
     let mut whole = BytesMut::with_capacity(announced.max(first.len()));
     whole.extend_from_slice(&first);
     drop(first);
-    while let Some(next) = part(&mut body).await? {
+    while let Some(next) = part(body).await? {
         within(whole.len() + next.len())?;
         whole.extend_from_slice(&next);
     }

@@ -7,6 +7,7 @@
 mod books;
 mod budget;
 mod disconnect;
+mod documents;
 mod drain;
 mod errors;
 mod failover;
