@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -18,6 +17,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as _, Frame};
 
 use super::discard::discard;
+use super::reload::Reloads;
 use super::status::{Refusal, refusal};
 use crate::clock::SharedClock;
 use crate::frontend::errors::{ClientError, ErrorKind};
@@ -60,9 +60,8 @@ pub struct Front {
     pub pipeline: Pipeline,
     pub metrics: Arc<Metrics>,
     pub clock: SharedClock,
-    pub max_body: usize,
     pub max_head: usize,
-    pub body_wait: Duration,
+    pub reloads: Reloads,
     /// Set when the drain begins.
     pub draining: AtomicBool,
 }
@@ -87,7 +86,7 @@ pub fn api(front: Arc<Front>) -> Router {
 const BASE_URL_HINT: &str =
     "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models and POST /v1/route";
 /// The same for the operations listener.
-const OPERATIONS_HINT: &str = "here are /metrics, /healthz and /readyz; the API is on the other listener";
+const OPERATIONS_HINT: &str = "here are /metrics, /healthz and /readyz, and POST /reload; the API is on the other listener";
 /// What the API listener answers to those who look for metrics.
 const METRICS_HINT: &str = "metrics are on the operations listener (server.operations_listen)";
 
@@ -95,8 +94,9 @@ const METRICS_HINT: &str = "metrics are on the operations listener (server.opera
 pub fn operations(front: Arc<Front>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
+        .route("/reload", post(reload))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(ready_for_operators))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found_for_operators)
         .with_state(front)
@@ -154,16 +154,36 @@ fn listed(front: &Front, headers: &HeaderMap) -> Result<Vec<ListedModel>, Gatewa
     Ok(front.pipeline.models())
 }
 
+/// For anybody: what an operator would have to mend is told on the operations listener only.
 async fn ready(State(front): Shared) -> Response {
+    readiness(&front, front.reloads.readiness())
+}
+
+async fn ready_for_operators(State(front): Shared) -> Response {
+    readiness(&front, front.reloads.readiness_in_full())
+}
+
+fn readiness(front: &Front, ready: String) -> Response {
     let problem = if front.draining.load(Ordering::Relaxed) {
         Some("draining: the gateway is stopping".to_owned())
     } else {
         front.pipeline.ledger.writable().err().map(|unwritable| unwritable.to_string())
     };
     match problem {
-        None => answer(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(b"ready\n")),
+        None => answer(StatusCode::OK, "text/plain; charset=utf-8", ready.into()),
         Some(problem) => answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", format!("{problem}\n").into()),
     }
+}
+
+/// Reads configuration and table again, and answers when that has ended.
+async fn reload(State(front): Shared) -> Response {
+    let Some(report) = front.reloads.ask().await else {
+        let message = "nothing to reload: the gateway is stopping, or was not started from files";
+        let error = ClientError::new(503, ErrorKind::Server, "no_reload", message);
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "application/json", error.body());
+    };
+    let status = if report.is_refused() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    answer(status, "application/json", report.body())
 }
 
 async fn metrics(State(front): Shared) -> Response {
@@ -206,7 +226,7 @@ fn refuse_path(front: &Front, request: &Request<Body>, error: ClientError) -> Re
 async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::of(request.uri().path()), request.headers());
     let path = request.uri().path();
-    let allowed = if matches!(path, "/v1/chat/completions" | "/v1/route") { "POST" } else { "GET" };
+    let allowed = if matches!(path, "/v1/chat/completions" | "/v1/route" | "/reload") { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
     let mut response = marks.refuse(
         &Refusal::of(ClientError::new(405, ErrorKind::InvalidRequest, "method_not_allowed", message))
@@ -230,7 +250,11 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
 /// The body, or why this request gets no further.
 async fn read(front: &Front, headers: &HeaderMap, body: &mut Body) -> Result<Bytes, Refusal> {
     // Before a byte of the body is read: a stranger's megabytes must not be held for it.
-    front.pipeline.in_force.load().keys.admit(headers).map_err(|stranger| refusal(&stranger.into()))?;
+    let (max_body, body_wait) = {
+        let in_force = front.pipeline.in_force.load();
+        in_force.keys.admit(headers).map_err(|stranger| refusal(&stranger.into()))?;
+        (in_force.settings.most_body, in_force.settings.body_wait)
+    };
     if !is_json(headers) {
         let message = "the body must be JSON: send `content-type: application/json`";
         return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message))
@@ -242,20 +266,20 @@ async fn read(front: &Front, headers: &HeaderMap, body: &mut Body) -> Result<Byt
             .because(Rejection::TooLarge));
     }
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > front.max_body) {
-        return Err(too_large(front.max_body));
+    if announced.is_some_and(|length| length > max_body) {
+        return Err(too_large(max_body));
     }
-    let read = tokio::time::timeout(front.body_wait, whole(body, announced.unwrap_or(0), front.max_body)).await;
+    let read = tokio::time::timeout(body_wait, whole(body, announced.unwrap_or(0), max_body)).await;
     match read {
         Ok(Ok(body)) => Ok(body),
-        Ok(Err(Unread::TooLarge)) => Err(too_large(front.max_body)),
+        Ok(Err(Unread::TooLarge)) => Err(too_large(max_body)),
         Ok(Err(Unread::Broken)) => {
             let message = "the body ended before it was complete";
             let error = ClientError::new(400, ErrorKind::InvalidRequest, "body_incomplete", message);
             Err(Refusal::of(error).because(Rejection::BadRequest))
         }
         Err(_) => {
-            let message = format!("the body did not arrive within {} ms", front.body_wait.as_millis());
+            let message = format!("the body did not arrive within {} ms", body_wait.as_millis());
             let error = ClientError::new(408, ErrorKind::InvalidRequest, "body_timeout", message);
             Err(Refusal::of(error).because(Rejection::TooSlow))
         }

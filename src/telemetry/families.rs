@@ -34,6 +34,10 @@ pub(super) struct Families {
     pub(super) ledger_commit: Histogram,
     pub(super) ledger_writable: IntGauge,
     pub(super) book: IntGaugeVec,
+    pub(super) book_date: IntGaugeVec,
+    pub(super) loaded: IntGauge,
+    pub(super) reloads: IntCounterVec,
+    pub(super) reload_problems: IntGauge,
     pub(super) build: IntGaugeVec,
 }
 
@@ -62,6 +66,14 @@ impl Families {
             ledger_commit: r.histogram("ledger_commit_seconds", "Time to commit a batch of records.", COMMIT_SECONDS)?,
             ledger_writable: r.gauge("ledger_writable", "1 while the books can be written.")?,
             book: r.gauges("price_book_info", "The price book in force.", &["version"])?,
+            book_date: r.gauges(
+                "price_book_timestamp_seconds",
+                "The date of the price book in force; absent where its version names none.",
+                &[],
+            )?,
+            loaded: r.gauge("config_loaded_timestamp_seconds", "When what is in force was loaded.")?,
+            reloads: r.counters("reloads_total", "Attempts to reload configuration and table.", &["result"])?,
+            reload_problems: r.gauge("reload_problems", "Problems that the last attempt to reload found.")?,
             build: r.gauges("build_info", "The gateway's version.", &["version"])?,
         })
     }
