@@ -20,7 +20,7 @@ use crate::catalog::Snapshot;
 use crate::clock::SystemClock;
 use crate::frontend;
 use crate::pipeline::appraise::{Appraisal, limits_of};
-use crate::route::{Availability, Candidate, Decision, Facts, Limits, Plan, PlanError, plan, resolve};
+use crate::route::{Ask, Availability, Candidate, Decision, Facts, Limits, Plan, PlanError, plan, resolve};
 use crate::server::routing_settings;
 use crate::units::Usd;
 
@@ -127,7 +127,7 @@ fn decide(
         .map(|provider| if all || setup.standing(provider).is_on() { Availability::Ready } else { Availability::NoKey })
         .collect();
     let facts = Facts {
-        request,
+        ask: &Ask::of(request),
         snapshot,
         target: &target,
         input: &appraisal.input,

@@ -117,6 +117,7 @@ fn books(root: &Section<'_, '_>) -> Books {
     if let Some(section) = root.section("books") {
         put(&mut books.directory, file_path(&section, "directory"));
         put(&mut books.sync, section.word("sync", &BooksSync::WORDS));
+        put(&mut books.decision_days, count(&section, "decision_days", 0..=3_650));
         section.finish();
     }
     books

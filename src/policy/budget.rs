@@ -62,6 +62,19 @@ struct State {
     held: Usd,
 }
 
+/// How a budget stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BudgetReport {
+    pub limit: Usd,
+    pub window: BudgetWindow,
+    /// Settled in the window.
+    pub spent: Usd,
+    /// Set aside for requests under way.
+    pub held: Usd,
+    /// When the window ends, if it ever does.
+    pub refills_at: Option<Timestamp>,
+}
+
 /// The budget does not bear the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the budget of {limit} has {left} left and this request may cost {wanted}")]
@@ -107,6 +120,19 @@ impl Budget {
         }
         state.held += wanted;
         Ok(())
+    }
+
+    /// How the budget stands at a moment.
+    pub fn report(&self, now: Timestamp) -> BudgetReport {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let refilled = self.window.start(now) > state.window_start;
+        BudgetReport {
+            limit: self.limit,
+            window: self.window,
+            spent: if refilled { Usd::ZERO } else { state.settled },
+            held: state.held,
+            refills_at: self.window.refills_at(now),
+        }
     }
 
     /// Settled and held so far, for reports.
@@ -212,6 +238,9 @@ mod tests {
         let over_midnight = budget.hold(usd("0.8"), at("2026-11-30T23:59:59Z")).unwrap();
         assert!(budget.hold(usd("0.3"), at("2026-12-01T00:00:00Z")).is_err());
         over_midnight.settle(usd("0.1"));
+        let november = budget.report(at("2026-12-01T00:00:01Z"));
+        assert_eq!((november.spent, november.held), (usd("0.1"), Usd::ZERO));
+        assert_eq!(budget.report(at("2027-01-01T00:00:00Z")).spent, Usd::ZERO, "nobody has asked in this window yet");
         assert!(budget.hold(usd("0.9"), at("2026-12-01T00:00:01Z")).is_ok());
         assert_eq!(BudgetWindow::Total.refills_at(at("2026-11-30T00:00:00Z")), None);
     }

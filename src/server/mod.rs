@@ -3,9 +3,12 @@
 //! Stopping: new connections are refused, open answers may finish within the grace period, then the books are closed.
 //! The operations listener goes last, so that a drain can be watched.
 
+mod decisions;
 pub mod listener;
+mod parameters;
 pub mod routes;
 pub mod status;
+mod usage;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use self::decisions::PastTables;
 use self::listener::{BindError, ConnectionLimits, Listener};
 use self::routes::Front;
 use crate::catalog::Snapshot;
@@ -131,6 +135,7 @@ fn assemble(
     metrics.know(&snapshot);
     let observer = Arc::new(LedgerMetrics(Arc::clone(&metrics)));
     let (ledger, recovery) = Ledger::open_with(books(config), Arc::clone(clock), Arc::new(FileDisk), observer)?;
+    ledger.keep_table(&snapshot.version, &snapshot.text)?;
     let health = Health::new(Arc::clone(clock), health(config));
     let market = Market::open(Arc::new(snapshot), keys, &health)?;
     let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE })?;
@@ -161,6 +166,7 @@ fn assemble(
         max_head: config.server.max_header_bytes,
         body_wait: config.server.body_timeout,
         draining: AtomicBool::new(false),
+        past_tables: PastTables::default(),
     };
     Ok((Arc::new(front), recovery))
 }
@@ -170,7 +176,7 @@ fn books(config: &Config) -> ledger::Settings {
         BooksSync::Second => SyncPolicy::Second,
         BooksSync::Always => SyncPolicy::Always,
     };
-    ledger::Settings { sync, ..ledger::Settings::new(&config.books.directory) }
+    ledger::Settings { sync, decision_days: config.books.decision_days, ..ledger::Settings::new(&config.books.directory) }
 }
 
 fn health(config: &Config) -> HealthSettings {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::canonical::event::ErrorClass;
 use crate::dispatch::{AttemptFailure, Cause, RunFailure, Stopped};
 use crate::frontend::errors::{BadRequest, ClientError, ErrorKind};
+use crate::ledger::ReadError;
 use crate::pipeline::GatewayError;
 use crate::policy::OverBudget;
 use crate::relay::StreamEnd;
@@ -37,6 +38,13 @@ impl Refusal {
     /// An error that another try does not mend.
     pub fn of(error: ClientError) -> Self {
         Self { error, retry_after: None, should_retry: false, verbatim: None, counts_as: None }
+    }
+
+    /// A parameter of a path that cannot be read; `expected` says what can.
+    pub fn bad_parameter(name: &str, expected: &str) -> Self {
+        let message = format!("the parameter `{name}` cannot be read; expected {expected}");
+        let error = ClientError::new(400, ErrorKind::InvalidRequest, "invalid_parameter", message).about(name);
+        Self::of(error).because(Rejection::BadRequest)
     }
 
     fn retry(error: ClientError, after: Duration) -> Self {
@@ -80,6 +88,18 @@ pub fn refusal(error: &GatewayError) -> Refusal {
         }
         GatewayError::Failed(failure) => failed(failure),
     }
+}
+
+/// What a client is told when the books do not answer.
+pub fn unread(error: &ReadError) -> Refusal {
+    tracing::warn!(%error, "the books could not be read");
+    let (message, counts_as) = match error {
+        ReadError::Slow => (error.to_string(), Rejection::Overloaded),
+        ReadError::Behind(_) => (error.to_string(), Rejection::BooksUnwritable),
+        // What is wrong with a file is for the operator's log.
+        ReadError::Store(_) => ("the books cannot be read".to_owned(), Rejection::BooksUnwritable),
+    };
+    Refusal::retry(ClientError::new(503, ErrorKind::Server, "books_unavailable", message), RETRY_AFTER).because(counts_as)
 }
 
 /// The status that a client gets for a run without an answer.

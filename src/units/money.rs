@@ -105,11 +105,16 @@ impl Amount {
     pub const fn currency(self) -> Currency {
         self.currency
     }
+
+    /// Every digit that counts, without the currency: what a machine reads.
+    pub fn to_exact(self) -> String {
+        trim_decimal(&decimal(self.pico, 12))
+    }
 }
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", trim_decimal(&decimal(self.pico, 12)), self.currency)
+        write!(f, "{} {}", self.to_exact(), self.currency)
     }
 }
 
