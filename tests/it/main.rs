@@ -6,6 +6,7 @@
 
 mod books;
 mod budget;
+mod decisions;
 mod disconnect;
 mod drain;
 mod errors;
@@ -24,4 +25,5 @@ mod resilience;
 mod secrets;
 mod stream;
 mod unwritable;
+mod usage;
 mod wishes;

@@ -175,9 +175,14 @@ impl Gateway {
 
     /// What the operations listener shows.
     pub(crate) async fn metrics(&self) -> String {
+        self.operator("/metrics").await.text().to_owned()
+    }
+
+    /// What the operations listener answers to a path.
+    pub(crate) async fn operator(&self, path: &str) -> Whole {
         let mut connection = Client::open(self.operations).await;
-        connection.send(&Call::get("/metrics")).await;
-        connection.answer().await.whole().await.text().to_owned()
+        connection.send(&Call::get(path)).await;
+        connection.answer().await.whole().await
     }
 
     /// The request's row, once it is closed and written.
