@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, demo, keys, route, sandbox, serve};
+use super::{check, demo, health, keys, prices, route, sandbox, serve, settings};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -34,6 +34,7 @@ Examples:
   DEEPSEEK_API_KEY=... tokenbroker serve
   tokenbroker check --config config/tokenbroker.toml
   tokenbroker route --all-providers request.json
+  tokenbroker prices --model 'qwen3*' --sort output
   tokenbroker keys new team
 
 Exit codes:
@@ -88,9 +89,21 @@ pub enum Command {
     /// Prints every adequate backend with what it would cost, and every other one with the rule that excludes it.
     #[command(after_help = ROUTE_EXAMPLES)]
     Route(route::RouteArgs),
+    /// List the prices of the table: filtered, sorted, in the vendors' currencies and converted.
+    #[command(after_help = prices::EXAMPLES)]
+    Prices(Box<prices::PricesArgs>),
+    /// Ask the gateway that runs here whether it is ready: exit code 0 when it is, 1 when not.
+    ///
+    /// For the health check of a container: it needs no shell and no curl, and finds the operations listener by the same
+    /// configuration and variables as `serve`.
+    #[command(after_help = "Examples:\n  tokenbroker health\n  tokenbroker health --url http://127.0.0.1:8079/healthz")]
+    Health(health::HealthArgs),
     /// Make a gateway key.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Print every setting with its default, as a configuration to begin with.
+    #[command(after_help = "Example:\n  tokenbroker settings > tokenbroker.toml")]
+    Settings(settings::SettingsArgs),
 }
 
 /// What every command that needs a configuration takes.
@@ -105,7 +118,7 @@ pub struct GatewayArgs {
     /// Where the API listens [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where `/metrics` and the probes listen [default: 127.0.0.1:9090].
+    /// Where `/metrics` and the probes listen [default: 127.0.0.1:8079].
     #[arg(long, value_name = "ADDRESS")]
     pub operations_listen: Option<String>,
     /// Where the books lie [default: tokenbroker-data].
@@ -152,7 +165,10 @@ impl Cli {
             Command::Sandbox(args) => sandbox::run(args, output),
             Command::Check(args) => check::run(args, environment, output),
             Command::Route(args) => route::run(args, environment, output),
+            Command::Prices(args) => prices::run(args, environment, output),
+            Command::Health(args) => health::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),
+            Command::Settings(args) => settings::run(args, output),
         }
     }
 }

@@ -20,6 +20,7 @@ mod newcomer;
 mod odd_providers;
 mod old_data;
 mod passthrough;
+mod prices;
 mod readme;
 mod resilience;
 mod secrets;
