@@ -20,11 +20,7 @@ use crate::catalog::Snapshot;
 use crate::clock::SystemClock;
 use crate::frontend;
 use crate::pipeline::appraise::{Appraisal, limits_of};
-<<<<<<< HEAD
-use crate::route::{Ask, Availability, Candidate, Decision, Facts, Limits, Plan, PlanError, plan, resolve};
-=======
-use crate::route::{Availability, Candidate, Decision, Facts, Limits, Plan, PlanError, Usable, plan, resolve};
->>>>>>> main
+use crate::route::{Ask, Availability, Candidate, Decision, Facts, Limits, Plan, PlanError, Usable, plan, resolve};
 use crate::server::routing_settings;
 use crate::units::Usd;
 

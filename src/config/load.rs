@@ -91,35 +91,6 @@ fn check_addresses(section: &Section<'_, '_>, server: &Server, has_keys: bool) {
     }
 }
 
-<<<<<<< HEAD
-fn books(root: &Section<'_, '_>) -> Books {
-    let mut books = Books::default();
-    if let Some(section) = root.section("books") {
-        put(&mut books.directory, file_path(&section, "directory"));
-        put(&mut books.sync, section.word("sync", &BooksSync::WORDS));
-        put(&mut books.decision_days, count(&section, "decision_days", 0..=3_650));
-        section.finish();
-    }
-    books
-}
-
-fn routing(root: &Section<'_, '_>) -> Routing {
-    let mut routing = Routing { aliases: aliases(root), ..Routing::default() };
-    if let Some(section) = root.section("routing") {
-        put(&mut routing.default_quality, section.word("default_quality", &QUALITY_WORDS));
-        put(&mut routing.max_attempts, count(&section, "max_attempts", 1..=16));
-        put(&mut routing.risk_weight_percent, count(&section, "risk_weight_percent", 0..=1_000));
-        routing.baseline = section.text("baseline");
-        if routing.baseline.as_ref().is_some_and(|id| !id.contains('/')) {
-            section.problem("baseline", "this names no backend", "provider/model, as in the table");
-        }
-        section.finish();
-    }
-    routing
-}
-
-=======
->>>>>>> main
 fn aliases(root: &Section<'_, '_>) -> BTreeMap<String, String> {
     let Some(section) = root.section("aliases") else {
         return BTreeMap::new();

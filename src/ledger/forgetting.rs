@@ -33,7 +33,7 @@ impl Forgetting {
     /// One round. What fails is told and tried again in the next.
     pub(super) fn round(&mut self, upkeep: &mut dyn Upkeep) {
         let kept_since = self.kept_since();
-        if let Err(error) = self.facts(upkeep, first_id_at(kept_since)) {
+        if let Err(error) = forget_facts(upkeep, first_id_at(kept_since)) {
             tracing::warn!(%error, "old decisions could not be deleted; trying again");
         }
         let now = self.clock.monotonic();
@@ -50,17 +50,17 @@ impl Forgetting {
         self.clock.wall().checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    fn facts(&self, upkeep: &mut dyn Upkeep, before: RequestId) -> Result<(), StoreError> {
-        for _ in 0..BATCHES {
-            if upkeep.forget_facts(before, BATCH)? < BATCH {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     fn old_tables(&self, upkeep: &mut dyn Upkeep, kept_since: Timestamp) -> Result<(), StoreError> {
         let used = upkeep.tables_used(first_id_at(kept_since))?;
         self.tables.prune(&used, kept_since).map_err(|error| StoreError::Failed(Arc::new(error)))
     }
+}
+
+fn forget_facts(upkeep: &mut dyn Upkeep, before: RequestId) -> Result<(), StoreError> {
+    for _ in 0..BATCHES {
+        if upkeep.forget_facts(before, BATCH)? < BATCH {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -72,7 +72,7 @@ impl SqliteStore {
         Ok(Ok(()))
     }
 
-    fn insert_all<'r>(&mut self, requests: &mut dyn Iterator<Item = &'r ClosedRequest>) -> rusqlite::Result<Inserted> {
+    fn insert_all(&mut self, requests: &mut dyn Iterator<Item = &ClosedRequest>) -> rusqlite::Result<Inserted> {
         // Writing from its first moment: one that reads first may find that the pruning came in between.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut inserted = Inserted::default();

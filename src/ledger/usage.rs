@@ -117,9 +117,9 @@ impl Books {
             Some(_) => ("", "usage_daily u WHERE u.key = ?4"),
             None => (KEYS, "keys CROSS JOIN usage_daily u WHERE u.key = keys.key"),
         };
-        let selected: String = columns.iter().map(|column| format!("{column}, ")).collect();
+        let selected = columns.iter().copied().chain([SUMS]).collect::<Vec<_>>().join(", ");
         let order = if columns.is_empty() { String::new() } else { format!("GROUP BY {0} ORDER BY {0}", columns.join(", ")) };
-        let sql = format!("{with} SELECT {selected}{SUMS} FROM {from} AND u.day >= ?1 AND u.day < ?2 {order} LIMIT ?3");
+        let sql = format!("{with} SELECT {selected} FROM {from} AND u.day >= ?1 AND u.day < ?2 {order} LIMIT ?3");
         let most = i64::try_from(query.most_lines).unwrap_or(i64::MAX);
         let numbers = [number(query.from), number(query.until), most].map(rusqlite::types::Value::from);
         let key = query.key.iter().map(|key| key.as_str().to_owned().into());

@@ -8,14 +8,9 @@ use jiff::Timestamp;
 use super::affinity::Warm;
 use super::ask::Ask;
 use super::target::Target;
-<<<<<<< HEAD
-use crate::canonical::QualityTier;
-use crate::catalog::{Backend, BackendIndex, Provider, ProviderIndex, Reasoning, Snapshot, TokenizerFamily};
-=======
 use super::usable::Usable;
-use crate::canonical::{QualityTier, Request};
+use crate::canonical::QualityTier;
 use crate::catalog::{Backend, BackendIndex, Reasoning, Snapshot, TokenizerFamily};
->>>>>>> main
 use crate::units::{Tokens, Usd};
 
 /// Everything one decision depends on.

@@ -18,6 +18,7 @@ use super::explain::Decision;
 use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
 use super::plan::plan;
 use super::target::Target;
+use super::usable::Usable;
 use crate::canonical::{Features, QualityTier, ReasoningWish};
 use crate::catalog::{BackendIndex, Snapshot, TokenizerFamily};
 use crate::units::{BackendId, Tokens, Usd};
@@ -40,7 +41,7 @@ pub struct Kept {
     input: InputEstimate,
     expected_output: OutputForecast,
     limits: Limits,
-    availability: Vec<Availability>,
+    usable: Usable,
     health: Vec<BackendHealth>,
     warm: Option<Warm>,
     at: Timestamp,
@@ -61,7 +62,7 @@ impl Kept {
             input: read_input(from)?,
             expected_output: OutputForecast { plain: from.tokens()?, thinking: from.tokens()? },
             limits: read_limits(from)?,
-            availability: read_availability(from)?,
+            usable: Usable::of(snapshot, read_availability(from)?),
             health: read_health(from, snapshot)?,
             warm: from.option(read_warm)?,
             at: from.instant()?,
@@ -79,7 +80,7 @@ impl Kept {
             input: &self.input,
             expected_output: self.expected_output,
             limits: &self.limits,
-            availability: &self.availability,
+            usable: &self.usable,
             health: &self.health,
             warm: self.warm.as_ref(),
             at: self.at,
@@ -104,7 +105,7 @@ impl Facts<'_> {
         out.tokens(self.expected_output.plain);
         out.tokens(self.expected_output.thinking);
         put_limits(&mut out, self.limits);
-        put_availability(&mut out, self.availability);
+        put_availability(&mut out, self.usable.availability());
         put_health(&mut out, self.health);
         out.option(self.warm, |out, warm| {
             out.text(warm.backend.as_str());
@@ -131,7 +132,9 @@ fn put_ask(out: &mut Writer, ask: &Ask) {
     out.tier(ask.quality);
     out.option(ask.max_cost, Writer::usd);
     out.option(ask.race, Writer::byte);
-    [&ask.regions, &ask.providers, &ask.excluded_providers].into_iter().for_each(|list| out.texts(list));
+    for list in [&ask.regions, &ask.providers, &ask.excluded_providers] {
+        out.texts(list);
+    }
 }
 
 fn read_ask(from: &mut Reader<'_>) -> Result<Ask, Unreadable> {
@@ -195,19 +198,21 @@ fn put_input(out: &mut Writer, input: &InputEstimate) {
 
 fn read_input(from: &mut Reader<'_>) -> Result<InputEstimate, Unreadable> {
     let mut whole = Ok(());
-    let estimate = InputEstimate::by_family(|_| match (from.tokens(), from.tokens()) {
-        (Ok(expected), Ok(more)) => InputTokens::new(expected, expected + more),
-        _ => {
-            whole = Err(Unreadable);
+    let estimate = InputEstimate::by_family(|_| {
+        let read = from.tokens().and_then(|expected| Ok(InputTokens::new(expected, expected + from.tokens()?)));
+        read.unwrap_or_else(|unreadable| {
+            whole = Err(unreadable);
             InputTokens::default()
-        }
+        })
     });
     whole.map(|()| estimate)
 }
 
 fn put_limits(out: &mut Writer, limits: &Limits) {
     let Limits { providers, excluded_providers, regions, jurisdictions, quality, max_cost, may_train } = limits;
-    [providers, excluded_providers, regions, jurisdictions].into_iter().for_each(|list| out.texts(list));
+    for list in [providers, excluded_providers, regions, jurisdictions] {
+        out.texts(list);
+    }
     out.tier(*quality);
     out.option(*max_cost, Writer::usd);
     out.byte(u8::from(*may_train));
@@ -333,7 +338,9 @@ impl Writer {
 
     fn texts(&mut self, list: &[String]) {
         self.number(list.len() as u64);
-        list.iter().for_each(|text| self.text(text));
+        for text in list {
+            self.text(text);
+        }
     }
 
     fn option<T>(&mut self, value: Option<T>, put: impl FnOnce(&mut Self, T)) {
@@ -480,7 +487,7 @@ mod tests {
             let again = kept.facts(&table);
             assert_eq!(again.ask, facts.ask);
             assert_eq!((again.target, again.input, again.limits), (facts.target, facts.input, facts.limits));
-            assert_eq!((again.availability, again.warm, again.settings), (facts.availability, facts.warm, facts.settings));
+            assert_eq!((again.usable, again.warm, again.settings), (facts.usable, facts.warm, facts.settings));
             assert_eq!((again.expected_output, again.at), (facts.expected_output, facts.at));
             for backend in table.backends() {
                 assert_eq!(again.health_of(backend), facts.health_of(backend), "{}", backend.id);
@@ -520,7 +527,7 @@ mod tests {
     /// reading this one.
     #[test]
     fn the_format_is_what_it_was() {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
         unusual().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("kept_1.hex").trim()));
     }
 
@@ -539,7 +546,7 @@ mod tests {
         fn damaged_facts_never_panic(at in 0_usize..400, to: u8) {
             let case = unusual();
             let table = case.table();
-            let mut bytes = case.with_facts_of(&table, |facts| facts.keep());
+            let mut bytes = case.with_facts_of(&table, |facts: &Facts<'_>| facts.keep());
             let at = at % bytes.len();
             bytes[at] = to;
             if let Ok(kept) = Kept::read(&bytes, &table) {

@@ -4,12 +4,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::facts::BackendHealth;
-<<<<<<< HEAD
 use super::kept::Kept;
-use super::plan::{Node, Plan, PlanError};
-=======
 use super::plan::{Node, Plan};
->>>>>>> main
 use super::testing::{Case, Price, Spec};
 use super::{Settings, Unfit};
 use crate::canonical::{Feature, Features, ReasoningWish};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::parameters::WrongParameter;
 use crate::canonical::event::ErrorClass;
 use crate::dispatch::{AttemptFailure, Cause, RunFailure, Stopped};
 use crate::frontend::errors::{BadRequest, ClientError, ErrorKind};
@@ -40,13 +41,6 @@ impl Refusal {
         Self { error, retry_after: None, should_retry: false, verbatim: None, counts_as: None }
     }
 
-    /// A parameter of a path that cannot be read; `expected` says what can.
-    pub fn bad_parameter(name: &str, expected: &str) -> Self {
-        let message = format!("the parameter `{name}` cannot be read; expected {expected}");
-        let error = ClientError::new(400, ErrorKind::InvalidRequest, "invalid_parameter", message).about(name);
-        Self::of(error).because(Rejection::BadRequest)
-    }
-
     fn retry(error: ClientError, after: Duration) -> Self {
         Self { retry_after: Some(after), should_retry: true, ..Self::of(error) }
     }
@@ -57,6 +51,14 @@ impl Refusal {
         self.counts_as = Some(rejection);
         self
     }
+}
+
+/// What a client is told whose question in the path cannot be read.
+pub(super) fn wrong_parameter(wrong: &WrongParameter) -> Refusal {
+    let WrongParameter { name, expected } = wrong;
+    let message = format!("the parameter `{name}` cannot be read; expected {expected}");
+    let error = ClientError::new(400, ErrorKind::InvalidRequest, "invalid_parameter", message).about(name);
+    Refusal::of(error).because(Rejection::BadRequest)
 }
 
 /// What the client is told.

@@ -14,9 +14,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::Serialize;
 
-use super::parameters::{Given, parse};
+use super::parameters::{Given, WrongParameter, parse};
 use super::routes::{Front, Marks};
-use super::status::{Refusal, refusal, unread};
+use super::status::{refusal, unread, wrong_parameter};
 use crate::ledger::{UsageBy, UsageLine, UsageQuery, UsageSums};
 use crate::policy::{BudgetReport, BudgetWindow};
 use crate::telemetry::Route;
@@ -49,7 +49,7 @@ pub(super) async fn own(State(front): State<Arc<Front>>, request: Request<Body>)
     let now = front.clock.wall();
     let query = match query(request.uri().query(), Audience::Client, now) {
         Ok(query) => UsageQuery { key: Some(admission.key.clone()), ..query },
-        Err(refusal) => return marks.refuse(&refusal),
+        Err(wrong) => return marks.refuse(&wrong_parameter(&wrong)),
     };
     let budget = admission.budget.map(|budget| Budget::of(&budget.report(now)));
     told(&front, &marks, query, budget).await
@@ -60,7 +60,7 @@ pub(super) async fn all(State(front): State<Arc<Front>>, request: Request<Body>)
     let marks = Marks::of(&front, Route::AllUsage, request.headers());
     match query(request.uri().query(), Audience::Operator, front.clock.wall()) {
         Ok(query) => told(&front, &marks, query, None).await,
-        Err(refusal) => marks.refuse(&refusal),
+        Err(wrong) => marks.refuse(&wrong_parameter(&wrong)),
     }
 }
 
@@ -69,15 +69,17 @@ async fn told(front: &Front, marks: &Marks<'_>, query: UsageQuery, budget: Optio
     // One line more than is told shows that there are too many.
     let read = front.pipeline.ledger.ask(move |books| books.usage(&UsageQuery { most_lines: MOST_LINES + 1, ..asked })).await;
     match read {
-        Ok(lines) if lines.len() > MOST_LINES => marks
-            .refuse(&Refusal::bad_parameter("start_date", &format!("fewer days: the answer has more than {MOST_LINES} lines"))),
+        Ok(lines) if lines.len() > MOST_LINES => {
+            let fewer = format!("fewer days: the answer has more than {MOST_LINES} lines");
+            marks.refuse(&wrong_parameter(&WrongParameter::new("start_date", fewer)))
+        }
         Ok(lines) => marks.own(body(&query, &lines, budget)),
         Err(error) => marks.refuse(&unread(&error)),
     }
 }
 
 /// Reads the question. Both days are inclusive, since that is how people name a month.
-fn query(text: Option<&str>, audience: Audience, now: Timestamp) -> Result<UsageQuery, Refusal> {
+fn query(text: Option<&str>, audience: Audience, now: Timestamp) -> Result<UsageQuery, WrongParameter> {
     const CLIENT: &[&str] = &["start_date", "end_date", "group_by"];
     const OPERATOR: &[&str] = &["start_date", "end_date", "group_by", "key"];
     let given = parse(text, if audience == Audience::Operator { OPERATOR } else { CLIENT })?;
@@ -85,12 +87,12 @@ fn query(text: Option<&str>, audience: Audience, now: Timestamp) -> Result<Usage
     let end = date(&given, "end_date")?.unwrap_or(today);
     let usual = end.saturating_sub((USUAL_DAYS - 1).days());
     let from = date(&given, "start_date")?.unwrap_or(usual);
-    let until = end.checked_add(1.day()).map_err(|_| Refusal::bad_parameter("end_date", DATE_SHAPE))?;
+    let until = end.checked_add(1.day()).map_err(|_| WrongParameter::new("end_date", DATE_SHAPE))?;
     if from > end {
-        return Err(Refusal::bad_parameter("start_date", "a day that is not after end_date; both are inclusive"));
+        return Err(WrongParameter::new("start_date", "a day that is not after end_date; both are inclusive"));
     }
     if until.duration_since(from) > SignedDuration::from_hours(24 * MOST_DAYS) {
-        return Err(Refusal::bad_parameter("start_date", &format!("at most {MOST_DAYS} days up to end_date")));
+        return Err(WrongParameter::new("start_date", format!("at most {MOST_DAYS} days up to end_date")));
     }
     let group_by = match given.get("group_by") {
         Some(words) => group_by(words, audience)?,
@@ -101,13 +103,13 @@ fn query(text: Option<&str>, audience: Audience, now: Timestamp) -> Result<Usage
 
 const DATE_SHAPE: &str = "a day (UTC) such as 2026-11-22";
 
-fn date(given: &Given, name: &str) -> Result<Option<Date>, Refusal> {
+fn date(given: &Given, name: &str) -> Result<Option<Date>, WrongParameter> {
     // Longer forms of ISO 8601 would be read as well, and their time of day silently dropped.
     let read = |text: &str| text.parse().ok().filter(|_| text.len() == 10);
-    given.get(name).map(|text| read(text).ok_or_else(|| Refusal::bad_parameter(name, DATE_SHAPE))).transpose()
+    given.get(name).map(|text| read(text).ok_or_else(|| WrongParameter::new(name, DATE_SHAPE))).transpose()
 }
 
-fn group_by(words: &str, audience: Audience) -> Result<Vec<UsageBy>, Refusal> {
+fn group_by(words: &str, audience: Audience) -> Result<Vec<UsageBy>, WrongParameter> {
     let may = |by: UsageBy| audience == Audience::Operator || by != UsageBy::Key;
     let known = || UsageBy::WORDS.into_iter().filter(|(by, _)| may(*by));
     let mut group_by = Vec::new();
@@ -116,7 +118,7 @@ fn group_by(words: &str, audience: Audience) -> Result<Vec<UsageBy>, Refusal> {
             Some((by, _)) if !group_by.contains(&by) => group_by.push(by),
             _ => {
                 let list: Vec<&str> = known().map(|(_, word)| word).collect();
-                return Err(Refusal::bad_parameter("group_by", &format!("each at most once, with commas: {}", list.join(", "))));
+                return Err(WrongParameter::new("group_by", format!("each at most once, with commas: {}", list.join(", "))));
             }
         }
     }
@@ -135,10 +137,10 @@ fn body(query: &UsageQuery, lines: &[UsageLine], budget: Option<Budget>) -> byte
             .iter()
             .map(|line| Line {
                 date: line.day.map(|day| day.to_string()),
-                key: has(UsageBy::Key).then_some(line.key.as_deref()),
-                model: has(UsageBy::Model).then_some(line.model.as_deref()),
-                provider: has(UsageBy::Provider).then_some(line.provider.as_deref()),
-                backend: has(UsageBy::Backend).then_some(line.backend.as_deref()),
+                key: has(UsageBy::Key).then_some(Name(line.key.as_deref())),
+                model: has(UsageBy::Model).then_some(Name(line.model.as_deref())),
+                provider: has(UsageBy::Provider).then_some(Name(line.provider.as_deref())),
+                backend: has(UsageBy::Backend).then_some(Name(line.backend.as_deref())),
                 sums: Sums::of(&line.sums),
             })
             .collect(),
@@ -174,16 +176,21 @@ struct Line<'l> {
     #[serde(skip_serializing_if = "Option::is_none")]
     date: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<Option<&'l str>>,
+    key: Option<Name<'l>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<Option<&'l str>>,
+    model: Option<Name<'l>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    provider: Option<Option<&'l str>>,
+    provider: Option<Name<'l>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    backend: Option<Option<&'l str>>,
+    backend: Option<Name<'l>>,
     #[serde(flatten)]
     sums: Sums,
 }
+
+/// Null where there is nothing to name.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Name<'l>(Option<&'l str>);
 
 #[derive(Serialize)]
 struct Sums {
@@ -201,11 +208,16 @@ struct Sums {
 /// Tokens in the words of the API: cached ones are part of the input, reasoning ones of the output.
 #[derive(Serialize)]
 pub(super) struct Tokens {
-    input_tokens: u64,
-    cached_input_tokens: u64,
-    cache_write_tokens: u64,
-    output_tokens: u64,
-    reasoning_tokens: u64,
+    #[serde(rename = "input_tokens")]
+    input: u64,
+    #[serde(rename = "cached_input_tokens")]
+    cached: u64,
+    #[serde(rename = "cache_write_tokens")]
+    cache_write: u64,
+    #[serde(rename = "output_tokens")]
+    output: u64,
+    #[serde(rename = "reasoning_tokens")]
+    reasoning: u64,
 }
 
 /// What the answers of so many of the requests would have cost at the baseline.
@@ -250,11 +262,11 @@ impl Sums {
 impl Tokens {
     pub(super) fn of(usage: &Usage) -> Self {
         Self {
-            input_tokens: usage.input().get(),
-            cached_input_tokens: usage.cache_read.get(),
-            cache_write_tokens: usage.cache_write.get(),
-            output_tokens: usage.output.get(),
-            reasoning_tokens: usage.reasoning.get(),
+            input: usage.input().get(),
+            cached: usage.cache_read.get(),
+            cache_write: usage.cache_write.get(),
+            output: usage.output.get(),
+            reasoning: usage.reasoning.get(),
         }
     }
 }
@@ -284,12 +296,11 @@ mod tests {
                 assert_eq!((query.from.to_string(), query.until.to_string()), (from.to_owned(), until.to_owned()), "{text}");
                 assert_eq!(query.group_by, by, "{text}");
             }
-            (Err(refusal), Err((param, part))) => {
-                let error = refusal.error;
-                assert_eq!((error.status, error.param.as_deref()), (400, Some(param)), "{text}");
-                assert!(error.message.contains(part), "{text}: {}", error.message);
+            (Err(wrong), Err((param, part))) => {
+                assert_eq!(wrong.name, param, "{text}");
+                assert!(wrong.expected.contains(part), "{text}: {}", wrong.expected);
             }
-            (told, expected) => panic!("{text}: {:?} and not {expected:?}", told.map_err(|refusal| refusal.error.message)),
+            (told, expected) => panic!("{text}: {told:?} and not {expected:?}"),
         }
     }
 
