@@ -3,6 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
 use super::capability::{Backend, Provider};
 use super::fx::FxTable;
 
@@ -59,6 +63,12 @@ impl Snapshot {
             }
         }
         Self { version, text: Arc::default(), providers, backends, fx, by_id, by_model }
+    }
+
+    /// The midnight (UTC) of the date that the version begins with; `None` where it begins with something else.
+    pub fn dated(&self) -> Option<Timestamp> {
+        let date: Date = self.version.get(..10)?.parse().ok()?;
+        date.to_zoned(TimeZone::UTC).ok().map(|midnight| midnight.timestamp())
     }
 
     pub fn providers(&self) -> &[Provider] {

@@ -51,7 +51,7 @@ pub(super) async fn own(State(front): State<Arc<Front>>, request: Request<Body>)
         Ok(query) => UsageQuery { key: Some(admission.key.clone()), ..query },
         Err(wrong) => return marks.refuse(&wrong_parameter(&wrong)),
     };
-    let budget = admission.budget.map(|budget| Budget::of(&budget.report(now)));
+    let budget = admission.budget.report(now).map(|report| Budget::of(&report));
     told(&front, &marks, query, budget).await
 }
 

@@ -49,6 +49,7 @@ pub enum Route {
     AllUsage,
     /// Any key's decision, on the operations listener.
     AnyDecision,
+    Reload,
     /// Any path that the gateway does not serve.
     Other,
 }
@@ -65,6 +66,7 @@ impl Route {
             "/readyz" => Route::Readyz,
             "/metrics" => Route::Metrics,
             "/usage" => Route::AllUsage,
+            "/reload" => Route::Reload,
             _ if path.starts_with("/v1/models/") => Route::Model,
             _ if path.starts_with("/v1/decisions/") => Route::Decision,
             _ if path.starts_with("/decisions/") => Route::AnyDecision,
@@ -87,7 +89,34 @@ impl Label for Route {
             Route::Metrics => "/metrics",
             Route::AllUsage => "/usage",
             Route::AnyDecision => "/decisions/{id}",
+            Route::Reload => "/reload",
             Route::Other => "other",
+        }
+    }
+}
+
+/// How an attempt to reload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reloaded {
+    /// What the files say is in force now.
+    Applied,
+    /// The files have a problem: what was in force stays.
+    Refused,
+    /// The files say what is in force already.
+    Unchanged,
+}
+
+impl Reloaded {
+    /// Every value.
+    pub const ALL: [Reloaded; 3] = [Reloaded::Applied, Reloaded::Refused, Reloaded::Unchanged];
+}
+
+impl Label for Reloaded {
+    fn word(self) -> &'static str {
+        match self {
+            Reloaded::Applied => "applied",
+            Reloaded::Refused => "refused",
+            Reloaded::Unchanged => "unchanged",
         }
     }
 }
@@ -152,7 +181,7 @@ mod tests {
         for path in ["/", "/v1/chat/completions/", "/x\"}\n"] {
             assert_eq!(Route::of(path).word(), "other");
         }
-        for path in ["/v1/chat/completions", "/v1/models", "/v1/route", "/healthz", "/readyz", "/metrics"] {
+        for path in ["/v1/chat/completions", "/v1/models", "/v1/route", "/healthz", "/readyz", "/metrics", "/reload"] {
             assert_eq!(Route::of(path).word(), path);
         }
     }

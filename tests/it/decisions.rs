@@ -144,7 +144,7 @@ async fn a_key_cannot_tell_anothers_request_from_none() {
     assert_eq!(anothers.text().replace(id, &none), nobodys.text());
     assert_eq!(gateway.ask(&Call::get(&format!("/v1/decisions/{id}"))).await.status, 401);
 
-    assert_eq!(gateway.operator(&format!("/decisions/{id}")).await.json()["request"]["key"], "web");
+    assert_eq!(gateway.operator(&Call::get(&format!("/decisions/{id}"))).await.json()["request"]["key"], "web");
     let malformed = gateway.ask(&Call::get("/v1/decisions/chatcmpl-1").key("tb-web")).await;
     assert_eq!((malformed.status, malformed.error("code")), (400, json!("invalid_request_id")));
     assert!(malformed.error("message").as_str().is_some_and(|told| told.contains("x-tokenbroker-request-id")));
@@ -206,7 +206,7 @@ async fn what_is_too_old_is_forgotten_and_what_it_cost_is_not() {
     let data = again.setup.data();
     until("the old decision to be forgotten", async || (facts_kept(&data) == 1).then_some(())).await;
     until("the old table to be deleted", async || (tables(&data).len() == 1).then_some(())).await;
-    let gone = again.operator("/decisions/016f5e66-e800-7000-8000-000000000001").await;
+    let gone = again.operator(&Call::get("/decisions/016f5e66-e800-7000-8000-000000000001")).await;
     assert_eq!((gone.status, gone.error("code")), (410, json!("decision_forgotten")));
     assert!(gone.error("message").as_str().is_some_and(|told| told.contains("books.decision_days = 30")), "{}", gone.text());
     check(&young, &explained(&again, &young, "").await);

@@ -103,13 +103,13 @@ async fn books_of_the_first_format_open_with_every_row_and_go_on() {
             usage.text()
         );
     }
-    let baseline = gateway.operator("/usage?start_date=2026-11-01&end_date=2026-11-30").await.json();
+    let baseline = gateway.operator(&Call::get("/usage?start_date=2026-11-01&end_date=2026-11-30")).await.json();
     let baseline = Usd::parse(baseline["total"]["baseline"]["cost_usd"].as_str().unwrap()).unwrap();
     assert_eq!(json!(i64::try_from(baseline.pico()).unwrap()), expected["requests"][5]);
 
     // Nothing was kept then of what a decision was made from, and that is what is said.
     let oldest = rows::requests(&data)[0].id.clone();
-    let forgotten = gateway.operator(&format!("/decisions/{oldest}")).await;
+    let forgotten = gateway.operator(&Call::get(&format!("/decisions/{oldest}"))).await;
     assert_eq!((forgotten.status, forgotten.error("code")), (410, json!("decision_forgotten")));
 
     let answer = gateway.ask(&Call::chat(chat::ask("auto")).key("tb-web")).await;

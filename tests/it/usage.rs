@@ -90,7 +90,7 @@ async fn check_rows(gateway: &Gateway, keys: &[&str]) {
         }
     }
     let all: i64 = attempts.iter().map(|row| row.cost).sum();
-    let list = gateway.operator("/usage?group_by=key").await.json();
+    let list = gateway.operator(&Call::get("/usage?group_by=key")).await.json();
     assert_eq!(usd(&list["total"]["cost_usd"]), Usd::from_pico(all.into()));
     let mut sorted = keys.to_vec();
     sorted.sort_unstable();
@@ -141,9 +141,9 @@ async fn a_key_sees_its_own_usage_only() {
     assert_eq!(budget["spent_usd"], line["cost_usd"]);
     assert!(budget["refills_at"].as_str().is_some_and(|at| at.ends_with("-01T00:00:00Z")), "{budget}");
 
-    let one = gateway.operator("/usage?key=web&group_by=provider").await.json();
+    let one = gateway.operator(&Call::get("/usage?key=web&group_by=provider")).await.json();
     assert_eq!((one["data"][0]["provider"].as_str(), one["data"].as_array().map(Vec::len)), (Some("west"), Some(1)));
-    assert_eq!(gateway.operator("/usage?key=nobody").await.json()["data"], json!([]));
+    assert_eq!(gateway.operator(&Call::get("/usage?key=nobody")).await.json()["data"], json!([]));
 }
 
 #[tokio::test]
