@@ -170,6 +170,24 @@ async fn after_a_kill_and_with_another_table_in_force_it_is_explained_as_it_was(
     assert_eq!(tables(&again.setup.data()).len(), 2);
 }
 
+#[tokio::test]
+async fn a_table_that_was_reloaded_away_still_explains_what_it_decided() {
+    let (west, east) = (Provider::start("west").await, Provider::start("east").await);
+    let gateway = Gateway::of([Site::of(&west).price("0.5", "1"), Site::of(&east)]);
+    let before = gateway.chat(&chat::ask("auto")).await;
+    let path = gateway.setup.path("providers.toml");
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace("input = 0.5", "input = 50")).unwrap();
+    assert_eq!(gateway.operator(&Call::post("/reload", "")).await.status, 200);
+    let after = gateway.chat(&chat::ask("auto")).await;
+
+    assert_eq!(before.header("x-tokenbroker-backend"), "west/jade-v3");
+    assert_eq!(after.header("x-tokenbroker-backend"), "east/jade-v3");
+    for answer in [before, after] {
+        check(&answer, &explained(&gateway, &answer, "").await);
+    }
+    assert_eq!(tables(&gateway.setup.data()).len(), 2);
+}
+
 fn tables(data: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(data.join("tables")) else { return Vec::new() };
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
