@@ -4,11 +4,14 @@
 //! The operations listener goes last, so that a drain can be watched.
 
 mod assembly;
+mod decisions;
 mod discard;
 pub mod listener;
+mod parameters;
 pub mod reload;
 pub mod routes;
 pub mod status;
+mod usage;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 pub use self::assembly::routing_settings;
+use self::decisions::PastTables;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
 use self::reload::{Accounts, Parts, Reloader, Reloading, Reloads, Running};
 use self::routes::Front;
@@ -141,6 +145,7 @@ async fn assemble(
     metrics.loaded(clock.wall());
     let observer = Arc::new(LedgerMetrics(Arc::clone(&metrics)));
     let (ledger, recovery) = Ledger::open_with(assembly::books(&config), Arc::clone(clock), Arc::new(FileDisk), observer)?;
+    ledger.keep_table(&snapshot.version, &snapshot.text)?;
     let health = Arc::new(Health::new(Arc::clone(clock), assembly::health(&config)));
     let market = Market::open(Arc::new(snapshot), &provider_keys, &health)?;
     let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE })?;
@@ -171,6 +176,7 @@ async fn assemble(
         max_head: config.server.max_header_bytes,
         reloads,
         draining: AtomicBool::new(false),
+        past_tables: PastTables::default(),
     });
     if let Some(from) = reloading {
         let parts = Parts { front: Arc::clone(&front), health, accounts, stalled };
