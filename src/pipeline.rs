@@ -28,7 +28,7 @@ use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwr
 use crate::market::Market;
 use crate::policy::{Admission, Full, Hold, LastAnswer, NotAdmitted, OverBudget, Places, Sessions};
 use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Pump, Settlement};
-use crate::route::{self, Decision, Facts, Plan, PlanError, Target, UnknownModel, Warm};
+use crate::route::{self, Ask, Decision, Facts, Plan, PlanError, Target, UnknownModel, Warm};
 use crate::units::{BackendId, RequestId, Usd};
 
 /// Headers that pass through to the provider as they are: a trace must not end at the gateway.
@@ -107,6 +107,12 @@ struct Admitted {
     target: Target,
 }
 
+/// What is to be done, and what the books are to keep so that it can be explained.
+struct Decided {
+    plan: Plan,
+    facts: Vec<u8>,
+}
+
 impl Admitted {
     fn market(&self) -> &Market {
         &self.in_force.market
@@ -126,13 +132,14 @@ impl Pipeline {
     }
 
     async fn serve(&self, call: &InboundCall, admitted: &Admitted) -> Result<Reply, GatewayError> {
-        let plan = Arc::new(self.plan(admitted)?);
+        let Decided { plan, facts } = self.plan(admitted)?;
+        let plan = Arc::new(plan);
         if admitted.request.wishes.dry_run {
             return Ok(Reply::Decision(Box::new(Decision::of(Ok(&plan), &admitted.market().snapshot))));
         }
-        let place = self.places.take()?;
+        let place = self.places.take(admitted.settings().most_under_way)?;
         let hold = self.hold(&admitted.admission, &plan)?;
-        let (entry, comparison) = entry::opening(call, admitted, &plan);
+        let (entry, comparison) = entry::opening(call, admitted, &plan, facts);
         let tab = Arc::new(self.ledger.begin(entry)?);
         let shown = self.desk.feed.begin(|| shown::planned(&tab, &plan, admitted));
         let key = admitted.admission.key.clone();
@@ -153,7 +160,7 @@ impl Pipeline {
     pub fn decide(&self, call: &InboundCall) -> Result<Decision, GatewayError> {
         let admitted = self.admit(call)?;
         match self.plan(&admitted) {
-            Ok(plan) => Ok(Decision::of(Ok(&plan), &admitted.market().snapshot)),
+            Ok(Decided { plan, .. }) => Ok(Decision::of(Ok(&plan), &admitted.market().snapshot)),
             Err(GatewayError::NoPlan { decision, .. }) => Ok(*decision),
             Err(error) => Err(error),
         }
@@ -183,14 +190,14 @@ impl Pipeline {
         let in_force = self.in_force.load_full();
         let admission = in_force.keys.admit(&call.headers)?;
         let mut request = openai_chat::parse(call.body.clone(), &call.headers)?;
-        if let Some(most) = admission.limits.max_output.or(admission.budget.as_ref().map(|_| in_force.settings.budgeted_output)) {
+        if let Some(most) = admission.limits.max_output.or(admission.budgeted.then_some(in_force.settings.budgeted_output)) {
             request.output_bound = Some(request.output_bound.map_or(most, |bound| bound.min(most)));
         }
         let target = route::resolve(&request.model, &in_force.market.snapshot, &in_force.settings.aliases)?;
         Ok(Admitted { admission, request, in_force, target })
     }
 
-    fn plan(&self, admitted: &Admitted) -> Result<Plan, GatewayError> {
+    fn plan(&self, admitted: &Admitted) -> Result<Decided, GatewayError> {
         let Admitted { admission, request, in_force, target } = admitted;
         let InForce { market, settings, .. } = &**in_force;
         let appraisal = Appraisal::of(request);
@@ -198,7 +205,7 @@ impl Pipeline {
         let last = request.wishes.session.as_deref().and_then(|session| self.sessions.last(&admission.key, session, now));
         let warm = last.map(|last| Warm { backend: last.backend, tokens: last.input });
         let facts = Facts {
-            request,
+            ask: &Ask::of(request),
             snapshot: &market.snapshot,
             target,
             input: &appraisal.input,
@@ -210,18 +217,18 @@ impl Pipeline {
             at: self.clock.wall(),
             settings: &settings.routing,
         };
-        route::plan(&facts).map_err(|error| {
-            let decision = Box::new(Decision::of(Err(&error), &market.snapshot));
-            GatewayError::NoPlan { error, decision }
-        })
+        match route::plan(&facts) {
+            Ok(plan) => Ok(Decided { plan, facts: if self.ledger.keeps_facts() { facts.keep() } else { Vec::new() } }),
+            Err(error) => {
+                let decision = Box::new(Decision::of(Err(&error), &market.snapshot));
+                Err(GatewayError::NoPlan { error, decision })
+            }
+        }
     }
 
-    /// Sets aside what the plan can cost at most, where the key has a budget.
+    /// Sets aside what the plan can cost at most.
     fn hold(&self, admission: &Admission, plan: &Plan) -> Result<Hold, OverBudget> {
-        match &admission.budget {
-            Some(budget) => budget.hold(plan.worst_case(), self.clock.wall()),
-            None => Ok(Hold::none()),
-        }
+        admission.budget.hold(plan.worst_case(), self.clock.wall())
     }
 
     async fn dispatch(
@@ -249,9 +256,10 @@ impl Pipeline {
             request,
             book: &book,
             trace: &passing(&call.headers),
+            patience: admitted.settings().patience,
             ends: ends(call, admitted.settings()),
             deadline: request.wishes.deadline_ms.map(|wait| call.arrived.saturating_add(Duration::from_millis(wait))),
-            bounded: admission.budget.is_some() || admission.limits.bounds_money() || request.wishes.max_cost.is_some(),
+            bounded: admission.budgeted || admission.limits.bounds_money() || request.wishes.max_cost.is_some(),
         };
         let ran = self.dispatcher.run(&plan.root, &journey).await;
         let failures = match &ran {

@@ -31,7 +31,7 @@ const CRATES: &[(&str, &[&str])] = &[
     // The pooled client; the sandbox's loopback client is hyper's bare connection.
     ("hyper_util::client", &["upstream/"]),
     ("prometheus", &["telemetry/"]),
-    ("rusqlite", &["ledger/query.rs", "ledger/sqlite.rs"]),
+    ("rusqlite", &["ledger/booked.rs", "ledger/query.rs", "ledger/rollup.rs", "ledger/sqlite.rs", "ledger/usage.rs"]),
     ("rustls", &["upstream/"]),
     ("tiktoken_rs", &["meter/tokenizer.rs"]),
     // An option of the command line is laid over the configuration as a value in its syntax.

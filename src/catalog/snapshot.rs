@@ -1,6 +1,11 @@
 //! One immutable view of the whole table. A request takes one snapshot and never sees two mixed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::capability::{Backend, Provider};
 use super::fx::FxTable;
@@ -22,6 +27,8 @@ pub struct BackendIndex(pub u32);
 pub struct Snapshot {
     /// Names this state of the table in rows and metrics: its date and the first digits of its SHA-256.
     pub version: String,
+    /// What it was read from, so that it can be kept beside the books; empty for one that was put together by hand.
+    pub text: Arc<str>,
     providers: Vec<Provider>,
     backends: Vec<Backend>,
     pub fx: FxTable,
@@ -55,7 +62,13 @@ impl Snapshot {
                 }
             }
         }
-        Self { version, providers, backends, fx, by_id, by_model }
+        Self { version, text: Arc::default(), providers, backends, fx, by_id, by_model }
+    }
+
+    /// The midnight (UTC) of the date that the version begins with; `None` where it begins with something else.
+    pub fn dated(&self) -> Option<Timestamp> {
+        let date: Date = self.version.get(..10)?.parse().ok()?;
+        date.to_zoned(TimeZone::UTC).ok().map(|midnight| midnight.timestamp())
     }
 
     pub fn providers(&self) -> &[Provider] {

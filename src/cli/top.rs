@@ -18,7 +18,7 @@ use self::draw::{Painter, Size};
 use self::screen::{Screen, Told};
 use self::watch::{Unseen, Watched};
 use super::output::{Exit, Output};
-use super::stop::StopSignals;
+use super::signals::Signals;
 use crate::feed::{Overview, State};
 
 /// How often the gateway is asked.
@@ -87,12 +87,12 @@ async fn once_as_json(watched: &Watched, output: &mut Output) -> anyhow::Result<
 
 /// A line for each request as it ends, those that have ended already first.
 async fn follow_as_json(watched: &Watched, output: &mut Output) -> anyhow::Result<Exit> {
-    let mut stop = StopSignals::listen()?;
+    let mut signals = Signals::listen()?;
     let mut ticks = ticks();
     let (mut sequence, mut run, mut reachable) = (0, None, None);
     loop {
         tokio::select! {
-            () = stop.told() => return Ok(Exit::Success),
+            _any = signals.next() => return Ok(Exit::Success),
             _ = ticks.tick() => {}
         }
         match watched.look(usize::MAX, sequence).await {
@@ -119,14 +119,14 @@ fn tell_ended(overview: &Overview, output: &mut Output) -> anyhow::Result<u64> {
     Ok(overview.sequence)
 }
 
-/// Draws until it is told to stop. The first look decides whether there is anything to watch; later ones may fail and are
+/// Draws until it is told to stop; a terminal that hangs up says so too. The first look decides whether there is anything to watch; later ones may fail and are
 /// tried again, for a gateway is restarted now and then.
 async fn follow(watched: &Watched, output: &mut Output) -> anyhow::Result<Exit> {
     let mut seen = match watched.look(screen::rows(), 0).await {
         Ok(overview) => overview,
         Err(unseen) => return tell(output, &unseen),
     };
-    let mut stop = StopSignals::listen()?;
+    let mut signals = Signals::listen()?;
     let mut ticks = ticks();
     let mut screen = Screen::enter()?;
     let painter = Painter { colour: output.colour() };
@@ -135,7 +135,7 @@ async fn follow(watched: &Watched, output: &mut Output) -> anyhow::Result<Exit> 
         let size = screen::size().unwrap_or(Size { columns: PLAIN_COLUMNS, rows: 24 });
         screen.show(&painter.picture(&seen, size, trouble.as_deref()))?;
         tokio::select! {
-            () = stop.told() => return Ok(Exit::Success),
+            _any = signals.next() => return Ok(Exit::Success),
             told = screen.next() => match told {
                 Told::Quit => return Ok(Exit::Success),
                 Told::Resized => {}

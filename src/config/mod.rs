@@ -13,10 +13,11 @@ pub mod load;
 pub mod names;
 pub mod pages;
 mod reference;
+pub mod restart;
 pub mod secret;
 mod setting;
 pub mod settings;
 
 pub use keys::GatewayKey;
 pub use secret::{ProviderKeys, Secret, provider_keys};
-pub use settings::{Access, Books, BooksSync, Config, Limits, Log, LogFormat, Retries, Routing, Server, Timeouts};
+pub use settings::{Access, Books, BooksSync, Config, Limits, Log, LogFormat, Reload, Retries, Routing, Server, Timeouts};

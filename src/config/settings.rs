@@ -29,7 +29,7 @@ pub(super) const LEVELS: [(LevelFilter, &str); 6] = [
 ];
 
 /// Everything the operator decides, checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub server: Server,
     pub books: Books,
@@ -42,6 +42,7 @@ pub struct Config {
     /// Where the price and capability table lies, relative to the working directory.
     pub providers_file: PathBuf,
     pub log: Log,
+    pub reload: Reload,
 }
 
 impl Default for Config {
@@ -56,6 +57,7 @@ impl Default for Config {
             keys: Vec::new(),
             providers_file: PathBuf::from("providers.toml"),
             log: Log::default(),
+            reload: Reload::default(),
         }
     }
 }
@@ -120,17 +122,19 @@ impl Default for Server {
     }
 }
 
-/// Where the books lie and how often they are forced to the disk.
+/// Where the books lie, how often they are forced to the disk, and how long decisions are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Books {
     /// The data directory, relative to the working directory. One gateway at a time.
     pub directory: PathBuf,
     pub sync: BooksSync,
+    /// For how many days a decision can be explained; 0 keeps nothing of it but what it cost.
+    pub decision_days: u32,
 }
 
 impl Default for Books {
     fn default() -> Self {
-        Self { directory: PathBuf::from("tokenbroker-data"), sync: BooksSync::Second }
+        Self { directory: PathBuf::from("tokenbroker-data"), sync: BooksSync::Second, decision_days: 30 }
     }
 }
 
@@ -227,6 +231,22 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { max_waiting_per_backend: 256, max_concurrent_requests: 4096 }
+    }
+}
+
+/// Whether changed files are noticed by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reload {
+    /// Look whether configuration, table or a file with a key has changed. Without it, a signal (SIGHUP) or
+    /// `POST /reload` asks for it.
+    pub watch: bool,
+    /// How often to look. A change counts once two looks have seen the same.
+    pub interval: Duration,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { watch: true, interval: Duration::from_secs(1) }
     }
 }
 

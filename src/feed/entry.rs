@@ -147,7 +147,8 @@ impl Planned {
     fn bytes(&self) -> usize {
         let Self { opened, plan, snapshot: _ } = self;
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let texts = opened.requested_model.len() + text(&opened.client_request_id) + text(&opened.session);
+        let texts =
+            opened.facts.capacity() + opened.requested_model.len() + text(&opened.client_request_id) + text(&opened.session);
         let attempt = size_of::<Node>() + size_of::<SettledAttempt>() + size_of::<FailedTry>();
         plan.candidates.capacity() * size_of::<Candidate>()
             + plan.rejected.bytes()

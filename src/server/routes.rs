@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -17,7 +16,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as _, Frame};
 
+use super::decisions::{self, PastTables};
+use super::discard::discard;
+use super::reload::Reloads;
 use super::status::{Refusal, refusal};
+use super::usage;
 use crate::clock::SharedClock;
 use crate::frontend::errors::{ClientError, ErrorKind};
 use crate::frontend::models::{ListedModel, item_body, list_body};
@@ -59,11 +62,12 @@ pub struct Front {
     pub pipeline: Pipeline,
     pub metrics: Arc<Metrics>,
     pub clock: SharedClock,
-    pub max_body: usize,
     pub max_head: usize,
-    pub body_wait: Duration,
+    pub reloads: Reloads,
     /// Set when the drain begins.
     pub draining: AtomicBool,
+    /// To explain decisions that were made by a table which is in force no more.
+    pub past_tables: PastTables,
 }
 
 type Shared = State<Arc<Front>>;
@@ -75,6 +79,8 @@ pub fn api(front: Arc<Front>) -> Router {
         .route("/v1/route", post(decide))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
+        .route("/v1/usage", get(usage::own))
+        .route("/v1/decisions/{id}", get(decisions::own))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .method_not_allowed_fallback(method_not_allowed)
@@ -83,10 +89,11 @@ pub fn api(front: Arc<Front>) -> Router {
 }
 
 /// What the API listener answers to a path it does not have, after the path.
-const BASE_URL_HINT: &str =
-    "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models and POST /v1/route";
+const BASE_URL_HINT: &str = "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models, \
+    POST /v1/route, GET /v1/usage and GET /v1/decisions/{id}";
 /// The same for the operations listener.
-const OPERATIONS_HINT: &str = "here are the page at /, /feed, /metrics, /healthz and /readyz; the API is on the other listener";
+const OPERATIONS_HINT: &str = "here are the page at /, /feed, /usage, /decisions/{id}, /metrics, /healthz and /readyz, and POST /reload; \
+     the API is on the other listener";
 /// What the API listener answers to those who look for metrics.
 const METRICS_HINT: &str = "metrics are on the operations listener (server.operations_listen)";
 
@@ -94,8 +101,11 @@ const METRICS_HINT: &str = "metrics are on the operations listener (server.opera
 pub fn operations(front: Arc<Front>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
+        .route("/usage", get(usage::all))
+        .route("/decisions/{id}", get(decisions::any))
+        .route("/reload", post(reload))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(ready_for_operators))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found_for_operators)
         .with_state(front)
@@ -153,16 +163,36 @@ fn listed(front: &Front, headers: &HeaderMap) -> Result<Vec<ListedModel>, Gatewa
     Ok(front.pipeline.models())
 }
 
+/// For anybody: what an operator would have to mend is told on the operations listener only.
 async fn ready(State(front): Shared) -> Response {
+    readiness(&front, front.reloads.readiness())
+}
+
+async fn ready_for_operators(State(front): Shared) -> Response {
+    readiness(&front, front.reloads.readiness_in_full())
+}
+
+fn readiness(front: &Front, ready: String) -> Response {
     let problem = if front.draining.load(Ordering::Relaxed) {
         Some("draining: the gateway is stopping".to_owned())
     } else {
         front.pipeline.ledger.writable().err().map(|unwritable| unwritable.to_string())
     };
     match problem {
-        None => answer(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(b"ready\n")),
+        None => answer(StatusCode::OK, "text/plain; charset=utf-8", ready.into()),
         Some(problem) => answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", format!("{problem}\n").into()),
     }
+}
+
+/// Reads configuration and table again, and answers when that has ended.
+async fn reload(State(front): Shared) -> Response {
+    let Some(report) = front.reloads.ask().await else {
+        let message = "nothing to reload: the gateway is stopping, or was not started from files";
+        let error = ClientError::new(503, ErrorKind::Server, "no_reload", message);
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "application/json", error.body());
+    };
+    let status = if report.is_refused() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    answer(status, "application/json", report.body())
 }
 
 async fn metrics(State(front): Shared) -> Response {
@@ -180,7 +210,8 @@ async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
     let error =
         if NOT_SERVED.iter().any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/'))) {
             let message = format!(
-                "{path} is not served by this gateway; served are POST /v1/chat/completions, GET /v1/models and POST /v1/route"
+                "{path} is not served by this gateway; served are POST /v1/chat/completions, GET /v1/models, POST /v1/route, \
+                 GET /v1/usage and GET /v1/decisions/{{id}}"
             );
             ClientError::new(501, ErrorKind::InvalidRequest, "not_implemented", message)
         } else {
@@ -205,7 +236,7 @@ fn refuse_path(front: &Front, request: &Request<Body>, error: ClientError) -> Re
 async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::of(request.uri().path()), request.headers());
     let path = request.uri().path();
-    let allowed = if matches!(path, "/v1/chat/completions" | "/v1/route") { "POST" } else { "GET" };
+    let allowed = if matches!(path, "/v1/chat/completions" | "/v1/route" | "/reload") { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
     let mut response = marks.refuse(
         &Refusal::of(ClientError::new(405, ErrorKind::InvalidRequest, "method_not_allowed", message))
@@ -218,43 +249,51 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
 /// Reads the body of a request whose key is known, within its limits.
 async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result<InboundCall, Refusal> {
     let arrived = front.clock.monotonic();
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
+    let read = read(front, &parts.headers, &mut body).await;
+    if read.is_err() && !body.is_end_stream() {
+        discard(&front.pipeline.desk.tasks, body);
+    }
+    read.map(|body| InboundCall { id, headers: parts.headers, body, arrived })
+}
+
+/// The body, or why this request gets no further.
+async fn read(front: &Front, headers: &HeaderMap, body: &mut Body) -> Result<Bytes, Refusal> {
     // Before a byte of the body is read: a stranger's megabytes must not be held for it.
-    front.pipeline.in_force.load().keys.admit(&parts.headers).map_err(|stranger| refusal(&stranger.into()))?;
-    if !is_json(&parts.headers) {
+    let (max_body, body_wait) = {
+        let in_force = front.pipeline.in_force.load();
+        in_force.keys.admit(headers).map_err(|stranger| refusal(&stranger.into()))?;
+        (in_force.settings.most_body, in_force.settings.body_wait)
+    };
+    if !is_json(headers) {
         let message = "the body must be JSON: send `content-type: application/json`";
         return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message))
             .because(Rejection::MediaType));
     }
-    if head_bytes(&parts.headers) > front.max_head {
+    if head_bytes(headers) > front.max_head {
         let message = format!("the head is larger than {} bytes (server.max_header_bytes)", front.max_head);
         return Err(Refusal::of(ClientError::new(431, ErrorKind::InvalidRequest, "headers_too_large", message))
             .because(Rejection::TooLarge));
     }
-    let announced = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > front.max_body) {
-        return Err(too_large(front.max_body));
+    let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > max_body) {
+        return Err(too_large(max_body));
     }
-    let read = tokio::time::timeout(front.body_wait, whole(body, announced.unwrap_or(0), front.max_body)).await;
-    let body = match read {
-        Ok(Ok(body)) => body,
-        Ok(Err(Unread::TooLarge)) => return Err(too_large(front.max_body)),
+    let read = tokio::time::timeout(body_wait, whole(body, announced.unwrap_or(0), max_body)).await;
+    match read {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(Unread::TooLarge)) => Err(too_large(max_body)),
         Ok(Err(Unread::Broken)) => {
-            return Err(Refusal::of(ClientError::new(
-                400,
-                ErrorKind::InvalidRequest,
-                "body_incomplete",
-                "the body ended before it was complete",
-            ))
-            .because(Rejection::BadRequest));
+            let message = "the body ended before it was complete";
+            let error = ClientError::new(400, ErrorKind::InvalidRequest, "body_incomplete", message);
+            Err(Refusal::of(error).because(Rejection::BadRequest))
         }
         Err(_) => {
-            let message = format!("the body did not arrive within {} ms", front.body_wait.as_millis());
-            return Err(Refusal::of(ClientError::new(408, ErrorKind::InvalidRequest, "body_timeout", message))
-                .because(Rejection::TooSlow));
+            let message = format!("the body did not arrive within {} ms", body_wait.as_millis());
+            let error = ClientError::new(408, ErrorKind::InvalidRequest, "body_timeout", message);
+            Err(Refusal::of(error).because(Rejection::TooSlow))
         }
-    };
-    Ok(InboundCall { id, headers: parts.headers, body, arrived })
+    }
 }
 
 /// Why a body was not read to its end.
@@ -265,8 +304,8 @@ enum Unread {
 
 /// A body in one piece. Each part is copied as it comes, so that the connection reads the next one into the same memory;
 /// a body that comes in one part is not copied.
-async fn whole(mut body: Body, announced: usize, most: usize) -> Result<Bytes, Unread> {
-    let Some(first) = part(&mut body).await? else { return Ok(Bytes::new()) };
+async fn whole(body: &mut Body, announced: usize, most: usize) -> Result<Bytes, Unread> {
+    let Some(first) = part(body).await? else { return Ok(Bytes::new()) };
     let within = |length: usize| if length > most { Err(Unread::TooLarge) } else { Ok(()) };
     within(first.len())?;
     if body.is_end_stream() {
@@ -275,7 +314,7 @@ async fn whole(mut body: Body, announced: usize, most: usize) -> Result<Bytes, U
     let mut whole = BytesMut::with_capacity(announced.max(first.len()));
     whole.extend_from_slice(&first);
     drop(first);
-    while let Some(next) = part(&mut body).await? {
+    while let Some(next) = part(body).await? {
         within(whole.len() + next.len())?;
         whole.extend_from_slice(&next);
     }
@@ -329,7 +368,7 @@ fn new_id(clock: &SharedClock) -> RequestId {
 }
 
 /// What every answer to one request carries.
-struct Marks<'f> {
+pub(super) struct Marks<'f> {
     front: &'f Front,
     route: Route,
     id: RequestId,
@@ -338,7 +377,7 @@ struct Marks<'f> {
 }
 
 impl<'f> Marks<'f> {
-    fn of(front: &'f Front, route: Route, headers: &HeaderMap) -> Self {
+    pub(super) fn of(front: &'f Front, route: Route, headers: &HeaderMap) -> Self {
         Self { front, route, id: new_id(&front.clock), client_id: headers.get(CLIENT_REQUEST_ID).cloned(), trailers: false }
     }
 
@@ -380,7 +419,7 @@ impl<'f> Marks<'f> {
     }
 
     /// An answer that the gateway gives by itself.
-    fn own(&self, body: Bytes) -> Response {
+    pub(super) fn own(&self, body: Bytes) -> Response {
         self.front.metrics.request(self.route, None, Outcome::Answered);
         self.json(StatusCode::OK, body)
     }
@@ -395,7 +434,7 @@ impl<'f> Marks<'f> {
         response
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response {
+    pub(super) fn refuse(&self, refusal: &Refusal) -> Response {
         if let Some(rejection) = refusal.counts_as {
             self.front.metrics.rejected(rejection);
             self.front.metrics.request(self.route, None, Outcome::Refused);

@@ -40,9 +40,16 @@ pub enum Route {
     Models,
     Model,
     Route,
+    Usage,
+    Decision,
     Healthz,
     Readyz,
     Metrics,
+    /// Every key's usage, on the operations listener.
+    AllUsage,
+    /// Any key's decision, on the operations listener.
+    AnyDecision,
+    Reload,
     /// Any path that the gateway does not serve.
     Other,
 }
@@ -54,10 +61,15 @@ impl Route {
             "/v1/chat/completions" => Route::ChatCompletions,
             "/v1/models" => Route::Models,
             "/v1/route" => Route::Route,
+            "/v1/usage" => Route::Usage,
             "/healthz" => Route::Healthz,
             "/readyz" => Route::Readyz,
             "/metrics" => Route::Metrics,
+            "/usage" => Route::AllUsage,
+            "/reload" => Route::Reload,
             _ if path.starts_with("/v1/models/") => Route::Model,
+            _ if path.starts_with("/v1/decisions/") => Route::Decision,
+            _ if path.starts_with("/decisions/") => Route::AnyDecision,
             _ => Route::Other,
         }
     }
@@ -70,10 +82,41 @@ impl Label for Route {
             Route::Models => "/v1/models",
             Route::Model => "/v1/models/{id}",
             Route::Route => "/v1/route",
+            Route::Usage => "/v1/usage",
+            Route::Decision => "/v1/decisions/{id}",
             Route::Healthz => "/healthz",
             Route::Readyz => "/readyz",
             Route::Metrics => "/metrics",
+            Route::AllUsage => "/usage",
+            Route::AnyDecision => "/decisions/{id}",
+            Route::Reload => "/reload",
             Route::Other => "other",
+        }
+    }
+}
+
+/// How an attempt to reload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reloaded {
+    /// What the files say is in force now.
+    Applied,
+    /// The files have a problem: what was in force stays.
+    Refused,
+    /// The files say what is in force already.
+    Unchanged,
+}
+
+impl Reloaded {
+    /// Every value.
+    pub const ALL: [Reloaded; 3] = [Reloaded::Applied, Reloaded::Refused, Reloaded::Unchanged];
+}
+
+impl Label for Reloaded {
+    fn word(self) -> &'static str {
+        match self {
+            Reloaded::Applied => "applied",
+            Reloaded::Refused => "refused",
+            Reloaded::Unchanged => "unchanged",
         }
     }
 }
@@ -138,7 +181,7 @@ mod tests {
         for path in ["/", "/v1/chat/completions/", "/x\"}\n"] {
             assert_eq!(Route::of(path).word(), "other");
         }
-        for path in ["/v1/chat/completions", "/v1/models", "/v1/route", "/healthz", "/readyz", "/metrics"] {
+        for path in ["/v1/chat/completions", "/v1/models", "/v1/route", "/healthz", "/readyz", "/metrics", "/reload"] {
             assert_eq!(Route::of(path).word(), path);
         }
     }

@@ -4,8 +4,10 @@
 
 pub(crate) mod chat;
 pub(crate) mod client;
+pub(crate) mod desk;
 pub(crate) mod gateway;
 pub(crate) mod money;
+pub(crate) mod page;
 pub(crate) mod provider;
 pub(crate) mod rows;
 pub(crate) mod sandbox;

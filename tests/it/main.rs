@@ -6,7 +6,9 @@
 
 mod books;
 mod budget;
+mod decisions;
 mod disconnect;
+mod documents;
 mod drain;
 mod errors;
 mod failover;
@@ -22,9 +24,13 @@ mod old_data;
 mod passthrough;
 mod prices;
 mod readme;
+mod reload;
+mod reload_budget;
+mod reload_load;
 mod resilience;
 mod secrets;
 mod stream;
 mod top;
 mod unwritable;
+mod usage;
 mod wishes;

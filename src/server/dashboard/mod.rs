@@ -30,7 +30,6 @@ use tokio::sync::Semaphore;
 use self::stream::Shape;
 use super::routes::Front;
 use crate::catalog::Provider;
-use crate::config::{Access, Config};
 use crate::feed::{GatewayView, MOST_ENTRIES, Mark, Overview};
 use crate::route::Availability;
 
@@ -53,7 +52,6 @@ const ICON: &str = include_str!("icon.svg");
 pub(super) struct Looks {
     front: Arc<Front>,
     on: bool,
-    keyed: bool,
     api: SocketAddr,
     operations: SocketAddr,
     started: Timestamp,
@@ -63,12 +61,11 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    /// At a gateway that has just begun to serve at these addresses.
-    pub(super) fn new(front: &Arc<Front>, config: &Config, api: SocketAddr, operations: SocketAddr) -> Arc<Self> {
+    /// At a gateway that has just begun to serve at these addresses; one that is not `on` shows nothing.
+    pub(super) fn new(front: &Arc<Front>, on: bool, api: SocketAddr, operations: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             front: Arc::clone(front),
-            on: config.server.dashboard,
-            keyed: config.access() == Access::Keys,
+            on,
             api,
             operations,
             started: front.clock.wall(),
@@ -95,7 +92,8 @@ impl Looks {
             providers_off: snapshot.providers().len() - on,
             baseline: in_force.settings.baseline.clone(),
             sandbox: snapshot.providers().iter().any(|provider| provider.sandbox.is_some()),
-            keyed: self.keyed,
+            // Who shows nothing is let in where no key is asked for.
+            keyed: in_force.keys.admit(&HeaderMap::new()).is_err(),
         }
     }
 
