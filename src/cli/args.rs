@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, demo, keys, route, sandbox, serve};
+use super::{check, demo, health, keys, route, sandbox, serve, settings};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -88,9 +88,18 @@ pub enum Command {
     /// Prints every adequate backend with what it would cost, and every other one with the rule that excludes it.
     #[command(after_help = ROUTE_EXAMPLES)]
     Route(route::RouteArgs),
+    /// Ask the gateway that runs here whether it is ready: exit code 0 when it is, 1 when not.
+    ///
+    /// For the health check of a container: it needs no shell and no curl, and finds the operations listener by the same
+    /// configuration and variables as `serve`.
+    #[command(after_help = "Examples:\n  tokenbroker health\n  tokenbroker health --url http://127.0.0.1:8079/healthz")]
+    Health(health::HealthArgs),
     /// Make a gateway key.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Print every setting with its default, as a configuration to begin with.
+    #[command(after_help = "Example:\n  tokenbroker settings > tokenbroker.toml")]
+    Settings(settings::SettingsArgs),
 }
 
 /// What every command that needs a configuration takes.
@@ -105,7 +114,7 @@ pub struct GatewayArgs {
     /// Where the API listens [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where `/metrics` and the probes listen [default: 127.0.0.1:9090].
+    /// Where `/metrics` and the probes listen [default: 127.0.0.1:8079].
     #[arg(long, value_name = "ADDRESS")]
     pub operations_listen: Option<String>,
     /// Where the books lie [default: tokenbroker-data].
@@ -152,7 +161,9 @@ impl Cli {
             Command::Sandbox(args) => sandbox::run(args, output),
             Command::Check(args) => check::run(args, environment, output),
             Command::Route(args) => route::run(args, environment, output),
+            Command::Health(args) => health::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),
+            Command::Settings(args) => settings::run(args, output),
         }
     }
 }

@@ -5,11 +5,13 @@
 pub mod args;
 pub mod check;
 pub mod demo;
+pub mod health;
 pub mod keys;
 pub mod output;
 pub mod route;
 pub mod sandbox;
 pub mod serve;
+pub mod settings;
 pub mod setup;
 mod stop;
 pub mod table;

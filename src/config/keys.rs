@@ -1,16 +1,16 @@
 //! Gateway keys as the file tells them: who may ask, and what each may spend, reach and risk. Only hashes are
 //! configured, so that neither the file nor a backup of it lets anybody in. What a key means at run time is `policy`'s.
 
-use crate::canonical::QualityTier;
+use super::reference;
 use crate::document::Section;
 use crate::policy::{BudgetWindow, KeyLimits};
-use crate::units::{KeyName, Tokens, Usd};
+use crate::units::{KeyName, Usd};
 
 /// The name that stands for clients of an open gateway, in rows and metrics; no key may have it.
 pub const ANONYMOUS: &str = "anonymous";
 
 const NAME_SHAPE: &str = "a name of 1 to 64 letters, digits, `-`, `_` and `.`, other than `anonymous`";
-const HASH_SHAPE: &str = "the 64 hexadecimal digits that `tokenbroker keys new` prints";
+pub(super) const HASH_SHAPE: &str = "the 64 hexadecimal digits that `tokenbroker keys new` prints";
 
 /// One gateway key and what it allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +22,6 @@ pub struct GatewayKey {
     /// What all requests of the key together may cost, and when that begins anew.
     pub budget: Option<(Usd, BudgetWindow)>,
 }
-
-/// The quality tiers with their words in the file.
-pub(super) const QUALITY_WORDS: [(QualityTier, &str); 3] = [
-    (QualityTier::Economy, QualityTier::Economy.word()),
-    (QualityTier::Standard, QualityTier::Standard.word()),
-    (QualityTier::Premium, QualityTier::Premium.word()),
-];
 
 /// Reads `[keys.NAME]` for every name.
 pub(super) fn read(root: &Section<'_, '_>) -> Vec<GatewayKey> {
@@ -57,31 +50,40 @@ pub fn is_key_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(allowed) && name != ANONYMOUS
 }
 
+/// A key's section as it is written, each value by itself.
+pub(super) struct Raw {
+    pub(super) sha256: Option<String>,
+    pub(super) sha256_file: Option<String>,
+    pub(super) limits: KeyLimits,
+    pub(super) may_train: bool,
+    pub(super) budget: Option<Usd>,
+    pub(super) window: BudgetWindow,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        let limits = KeyLimits::default();
+        Self { sha256: None, sha256_file: None, limits, may_train: true, budget: None, window: BudgetWindow::Month }
+    }
+}
+
 fn one(name: &str, section: Section<'_, '_>) -> Option<GatewayKey> {
-    let sha256 = sha256(&section);
-    let limits = limits(&section);
-    let budget = budget(&section);
+    let mut raw = Raw::default();
+    reference::key().read(&section, &mut raw);
+    let sha256 = sha256(&section, &raw);
+    if section.has("budget_window") && !section.has("budget_usd") {
+        section.problem("budget_usd", "missing beside `budget_window`", "an amount in US dollars, such as 25.00");
+    }
+    let limits = KeyLimits { no_training: !raw.may_train, ..raw.limits };
     if let Some(both) = limits.providers.iter().find(|provider| limits.excluded_providers.contains(provider)) {
         section.problem("exclude_providers", format!("{both:?} is allowed and excluded"), "each provider in one of the lists");
     }
     section.finish();
+    let budget = raw.budget.map(|amount| (amount, raw.window));
     Some(GatewayKey { name: KeyName::new(name), sha256: sha256?, limits, budget })
 }
 
-fn limits(section: &Section<'_, '_>) -> KeyLimits {
-    KeyLimits {
-        providers: section.texts("providers"),
-        excluded_providers: section.texts("exclude_providers"),
-        regions: section.texts("regions"),
-        quality: section.word("quality", &QUALITY_WORDS),
-        max_cost: usd(section, "max_cost_usd"),
-        max_output: section.whole("max_output_tokens", 1..=10_000_000).map(Tokens::new),
-        no_training: section.truth("may_train") == Some(false),
-    }
-}
-
-fn sha256(section: &Section<'_, '_>) -> Option<[u8; 32]> {
-    let (plain, file) = (section.text("sha256"), section.text("sha256_file"));
+fn sha256(section: &Section<'_, '_>, raw: &Raw) -> Option<[u8; 32]> {
     if section.has("sha256") && section.has("sha256_file") {
         section.problem("sha256_file", "`sha256` is given too", "one of the two");
         return None;
@@ -90,16 +92,15 @@ fn sha256(section: &Section<'_, '_>) -> Option<[u8; 32]> {
         section.problem("sha256", "missing", format!("{HASH_SHAPE}, or `sha256_file`, a file that holds them"));
         return None;
     }
-    let member = if file.is_some() { "sha256_file" } else { "sha256" };
-    let text = match file {
-        Some(path) => match std::fs::read_to_string(&path) {
-            Ok(text) => text,
+    let (member, text) = match &raw.sha256_file {
+        Some(path) => match std::fs::read_to_string(path) {
+            Ok(text) => ("sha256_file", text),
             Err(error) => {
-                section.problem(member, format!("cannot read {path}: {error}"), "a readable file");
+                section.problem("sha256_file", format!("cannot read {path}: {error}"), "a readable file");
                 return None;
             }
         },
-        None => plain?,
+        None => ("sha256", raw.sha256.clone()?),
     };
     let hash = from_hex(text.trim());
     if hash.is_none() {
@@ -107,25 +108,6 @@ fn sha256(section: &Section<'_, '_>) -> Option<[u8; 32]> {
         section.problem(member, "this is no SHA-256", HASH_SHAPE);
     }
     hash
-}
-
-fn budget(section: &Section<'_, '_>) -> Option<(Usd, BudgetWindow)> {
-    let window = section.word("budget_window", &BudgetWindow::WORDS);
-    let amount = usd(section, "budget_usd");
-    if section.has("budget_window") && !section.has("budget_usd") {
-        section.problem("budget_usd", "missing beside `budget_window`", "an amount in US dollars, such as 25.00");
-    }
-    Some((amount?, window.unwrap_or(BudgetWindow::Month)))
-}
-
-fn usd(section: &Section<'_, '_>, name: &'static str) -> Option<Usd> {
-    match Usd::parse(&section.decimal(name)?) {
-        Ok(amount) if amount > Usd::ZERO => Some(amount),
-        _ => {
-            section.problem(name, "this is no amount", "US dollars above zero as a plain decimal, such as 0.25");
-            None
-        }
-    }
 }
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {

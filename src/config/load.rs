@@ -2,28 +2,14 @@
 //! that one run finds every problem; with any problem there is no `Config`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
-use std::time::Duration;
 
-use tracing::level_filters::LevelFilter;
-
-use super::keys::{self, QUALITY_WORDS};
-use super::settings::{Books, BooksSync, Config, Limits, Log, LogFormat, Retries, Routing, Server, Timeouts};
+use super::keys;
+use super::reference::{self, Group};
+use super::settings::{Config, Routing, Server};
 use crate::document::{Document, Problem, Section};
 
 /// What the name of a variable that sets a value begins with: `TOKENBROKER__SERVER__LISTEN` sets `server.listen`.
 pub const PREFIX: &str = "TOKENBROKER__";
-
-const LEVELS: [(LevelFilter, &str); 6] = [
-    (LevelFilter::OFF, "off"),
-    (LevelFilter::ERROR, "error"),
-    (LevelFilter::WARN, "warn"),
-    (LevelFilter::INFO, "info"),
-    (LevelFilter::DEBUG, "debug"),
-    (LevelFilter::TRACE, "trace"),
-];
 
 impl Config {
     /// Reads a configuration from a file (its path as it is shown, and its text), from variables, or from both, where
@@ -58,42 +44,35 @@ fn read(root: Section<'_, '_>) -> Config {
     let keys = keys::read(&root);
     // A key that could not be read is a problem of its own and must not be told as a missing one too.
     let names_a_key = root.named_section("keys").is_some_and(|section| section.names().next().is_some());
-    let mut config = Config {
-        server: server(&root, names_a_key),
-        books: books(&root),
-        routing: routing(&root),
-        timeouts: timeouts(&root),
-        retries: retries(&root),
-        limits: limits(&root),
-        log: log(&root),
+    let config = Config {
+        server: checked(&root, &reference::server(), |section, server| check_addresses(section, server, names_a_key)),
+        books: section(&root, &reference::books()),
+        routing: Routing { aliases: aliases(&root), ..section(&root, &reference::routing()) },
+        timeouts: section(&root, &reference::timeouts()),
+        retries: section(&root, &reference::retries()),
+        limits: section(&root, &reference::limits()),
+        log: section(&root, &reference::log()),
         keys,
-        ..Config::default()
+        ..section(&root, &reference::providers_file())
     };
-    if let Some(section) = root.section("providers_file") {
-        put(&mut config.providers_file, file_path(&section, "path"));
-        section.finish();
-    }
     root.finish();
     config
 }
 
-fn server(root: &Section<'_, '_>, has_keys: bool) -> Server {
-    let mut server = Server::default();
-    let Some(section) = root.section("server") else {
-        return server;
-    };
-    put(&mut server.listen, address(&section, "listen"));
-    put(&mut server.operations_listen, address(&section, "operations_listen"));
-    put(&mut server.max_body_bytes, size(&section, "max_body_bytes", 1_024..=1 << 30));
-    put(&mut server.max_header_bytes, size(&section, "max_header_bytes", 8_192..=1 << 20));
-    put(&mut server.header_timeout, millis(&section, "header_timeout_ms"));
-    put(&mut server.body_timeout, millis(&section, "body_timeout_ms"));
-    put(&mut server.max_connections, size(&section, "max_connections", 1..=1_000_000));
-    put(&mut server.drain, section.whole("drain_seconds", 0..=3_600).map(Duration::from_secs));
-    put(&mut server.open, section.truth("open"));
-    check_addresses(&section, &server, has_keys);
-    section.finish();
-    server
+/// A section's values, its settings laid over their defaults.
+fn section<S: Default>(root: &Section<'_, '_>, group: &Group<S>) -> S {
+    checked(root, group, |_, _| {})
+}
+
+/// The same, where `check` judges what depends on several of them.
+fn checked<S: Default>(root: &Section<'_, '_>, group: &Group<S>, check: impl FnOnce(&Section<'_, '_>, &S)) -> S {
+    let mut values = S::default();
+    if let Some(section) = root.section(group.name) {
+        group.read(&section, &mut values);
+        check(&section, &values);
+        section.finish();
+    }
+    values
 }
 
 fn check_addresses(section: &Section<'_, '_>, server: &Server, has_keys: bool) {
@@ -112,31 +91,6 @@ fn check_addresses(section: &Section<'_, '_>, server: &Server, has_keys: bool) {
     }
 }
 
-fn books(root: &Section<'_, '_>) -> Books {
-    let mut books = Books::default();
-    if let Some(section) = root.section("books") {
-        put(&mut books.directory, file_path(&section, "directory"));
-        put(&mut books.sync, section.word("sync", &BooksSync::WORDS));
-        section.finish();
-    }
-    books
-}
-
-fn routing(root: &Section<'_, '_>) -> Routing {
-    let mut routing = Routing { aliases: aliases(root), ..Routing::default() };
-    if let Some(section) = root.section("routing") {
-        put(&mut routing.default_quality, section.word("default_quality", &QUALITY_WORDS));
-        put(&mut routing.max_attempts, count(&section, "max_attempts", 1..=16));
-        put(&mut routing.risk_weight_percent, count(&section, "risk_weight_percent", 0..=1_000));
-        routing.baseline = section.text("baseline");
-        if routing.baseline.as_ref().is_some_and(|id| !id.contains('/')) {
-            section.problem("baseline", "this names no backend", "provider/model, as in the table");
-        }
-        section.finish();
-    }
-    routing
-}
-
 fn aliases(root: &Section<'_, '_>) -> BTreeMap<String, String> {
     let Some(section) = root.section("aliases") else {
         return BTreeMap::new();
@@ -148,104 +102,22 @@ fn aliases(root: &Section<'_, '_>) -> BTreeMap<String, String> {
             section.problem(name, format!("{name:?} is taken"), "a name other than `auto` and `auto:...`");
         }
         if target.is_empty() || aliases.contains_key(target) {
-            let accepted = "`auto`, `auto:QUALITY`, a model or provider/model of the table: aliases do not chain";
-            section.problem(name, format!("{target:?} is no target"), accepted);
+            section.problem(name, format!("{target:?} is no target"), reference::ALIAS_TARGET);
         }
     }
     aliases
-}
-
-fn timeouts(root: &Section<'_, '_>) -> Timeouts {
-    let mut timeouts = Timeouts::default();
-    if let Some(section) = root.section("timeouts") {
-        put(&mut timeouts.connect, millis(&section, "connect_ms"));
-        put(&mut timeouts.first_byte, millis(&section, "first_byte_ms"));
-        put(&mut timeouts.stream_idle, millis(&section, "stream_idle_ms"));
-        put(&mut timeouts.total, millis(&section, "total_ms"));
-        section.finish();
-    }
-    timeouts
-}
-
-fn retries(root: &Section<'_, '_>) -> Retries {
-    let mut retries = Retries::default();
-    if let Some(section) = root.section("retries") {
-        put(&mut retries.share_percent, count(&section, "share_percent", 0..=100));
-        put(&mut retries.floor_per_second, count(&section, "floor_per_second", 0..=1_000));
-        section.finish();
-    }
-    retries
-}
-
-fn limits(root: &Section<'_, '_>) -> Limits {
-    let mut limits = Limits::default();
-    if let Some(section) = root.section("limits") {
-        put(&mut limits.max_waiting_per_backend, count(&section, "max_waiting_per_backend", 1..=1_000_000));
-        put(&mut limits.max_concurrent_requests, count(&section, "max_concurrent_requests", 1..=1_000_000));
-        section.finish();
-    }
-    limits
-}
-
-fn log(root: &Section<'_, '_>) -> Log {
-    let mut log = Log::default();
-    if let Some(section) = root.section("log") {
-        put(&mut log.level, section.word("level", &LEVELS));
-        put(&mut log.format, section.word("format", &LogFormat::WORDS));
-        section.finish();
-    }
-    log
-}
-
-fn put<T>(slot: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *slot = value;
-    }
-}
-
-fn address(section: &Section<'_, '_>, name: &'static str) -> Option<SocketAddr> {
-    let text = section.text(name)?;
-    let address = text.parse().ok();
-    if address.is_none() {
-        section.problem(
-            name,
-            format!("{text:?} is no address"),
-            "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
-        );
-    }
-    address
-}
-
-fn file_path(section: &Section<'_, '_>, name: &'static str) -> Option<PathBuf> {
-    let text = section.text(name)?;
-    if text.is_empty() {
-        section.problem(name, "this is empty", "a path");
-        return None;
-    }
-    Some(PathBuf::from(text))
-}
-
-/// A duration in milliseconds: at least one, at most a day.
-fn millis(section: &Section<'_, '_>, name: &'static str) -> Option<Duration> {
-    section.whole(name, 1..=86_400_000).map(Duration::from_millis)
-}
-
-fn count(section: &Section<'_, '_>, name: &'static str, range: RangeInclusive<u64>) -> Option<u32> {
-    section.whole(name, range).and_then(|n| u32::try_from(n).ok())
-}
-
-fn size(section: &Section<'_, '_>, name: &'static str, range: RangeInclusive<u64>) -> Option<usize> {
-    section.whole(name, range).and_then(|n| usize::try_from(n).ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::canonical::QualityTier;
-    use crate::config::Access;
+    use crate::config::{Access, Books, Limits, Log, Retries, Timeouts};
     use crate::policy::BudgetWindow;
     use crate::policy::keys::hash;
     use crate::units::Usd;
+    use std::time::Duration;
+    use tracing::level_filters::LevelFilter;
 
     const EXAMPLE: &str = include_str!("../../config/tokenbroker.toml");
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";

@@ -4,11 +4,17 @@
 //! gateway as a default in disguise. Secrets stay out of the file: provider keys come from the environment or from a file
 //! that the environment names ([`secret::provider_keys`]), gateway keys are kept as hashes only. Nothing here knows
 //! the price and capability table itself; names that belong to it are judged by [`names`], given what the table knows.
+//!
+//! A setting is an entry of `reference.rs`: from it come what the reader accepts, `docs/configuration.md` and the example
+//! file.
 
 pub mod keys;
 pub mod load;
 pub mod names;
+pub mod pages;
+mod reference;
 pub mod secret;
+mod setting;
 pub mod settings;
 
 pub use keys::GatewayKey;

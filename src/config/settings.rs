@@ -1,5 +1,5 @@
-//! The checked settings and their defaults. The example file `config/tokenbroker.toml` lists each of them; a test in
-//! `load.rs` holds the two together.
+//! The checked settings and their defaults. What is accepted for each, and what operators are told about it, stands in
+//! [`reference`](super::reference).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,6 +10,23 @@ use tracing::level_filters::LevelFilter;
 
 use super::keys::GatewayKey;
 use crate::canonical::QualityTier;
+
+/// The quality tiers with their words in the file.
+pub(super) const QUALITY_WORDS: [(QualityTier, &str); 3] = [
+    (QualityTier::Economy, QualityTier::Economy.word()),
+    (QualityTier::Standard, QualityTier::Standard.word()),
+    (QualityTier::Premium, QualityTier::Premium.word()),
+];
+
+/// What may be logged with its words in the file.
+pub(super) const LEVELS: [(LevelFilter, &str); 6] = [
+    (LevelFilter::OFF, "off"),
+    (LevelFilter::ERROR, "error"),
+    (LevelFilter::WARN, "warn"),
+    (LevelFilter::INFO, "info"),
+    (LevelFilter::DEBUG, "debug"),
+    (LevelFilter::TRACE, "trace"),
+];
 
 /// Everything the operator decides, checked.
 #[derive(Debug, Clone)]
@@ -88,7 +105,7 @@ impl Default for Server {
         let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Self {
             listen: loopback(8080),
-            operations_listen: loopback(9090),
+            operations_listen: loopback(8079),
             max_body_bytes: 8 << 20,
             max_header_bytes: 64 << 10,
             header_timeout: Duration::from_secs(75),

@@ -1,0 +1,158 @@
+//! What the settings say about themselves, as two files: `docs/configuration.md` and `config/tokenbroker.toml`, a
+//! configuration in which everything stands and nothing is switched on. Both are written by `scripts/docs` and held to
+//! the code by a test here, so that neither is ever edited.
+
+use super::load::PREFIX;
+use super::reference::{Chapter, Entry, chapters};
+use super::setting::Applies;
+
+const COMMENT_WIDTH: usize = 116;
+
+const EXAMPLE_HEAD: &str = "\
+# Configuration of tokenbroker: an example in which every setting stands with its default, switched off by `# `.
+# What follows a value is what is accepted there, and whether a change of it waits for a restart.
+#
+#   tokenbroker check --config config/tokenbroker.toml    finds every problem at once
+#   tokenbroker serve --config config/tokenbroker.toml    runs the gateway
+#
+# Nothing is read unless it is named so, or by TOKENBROKER_CONFIG=config/tokenbroker.toml.
+#
+# Every setting can be given by a variable instead, which wins over the file: TOKENBROKER__SERVER__LISTEN=0.0.0.0:8080,
+# TOKENBROKER__KEYS__TEAM__SHA256=..., lists as TOML: TOKENBROKER__KEYS__TEAM__REGIONS='[\"EU\", \"local\"]'.
+# Keys of providers do not belong here: they come from the variable that the table names (`api_key_env`), or from the
+# file that the same name with `_FILE` points to.
+#
+# This file is written by scripts/docs from the code; docs/configuration.md says the same at more length.
+";
+
+const PAGE_HEAD: &str = "\
+# Configuration
+
+<!-- Written by scripts/docs from src/config/reference.rs: change it there. -->
+
+No configuration is needed: without any, tokenbroker listens on loopback, reads `providers.toml` in its working directory and uses the
+providers whose keys are set. This page has every setting; [config/tokenbroker.toml](../config/tokenbroker.toml) has them as a file to copy from.
+
+## Where settings come from
+
+From the weakest to the strongest: the default; the file that `--config FILE` or the variable `TOKENBROKER_CONFIG` names (none is read
+unasked); a variable; an option of the command line (`tokenbroker serve --help` lists them).
+
+- The variable of a setting is its path in capitals behind `TOKENBROKER__`, with two underscores for each dot: `server.listen` is
+  `TOKENBROKER__SERVER__LISTEN`. Lists are written as TOML: `TOKENBROKER__KEYS__TEAM__REGIONS='[\"EU\", \"local\"]'`.
+- A misspelt name is an error, in the file and in a variable. All problems are told at once, each with its place and with what would be
+  accepted:
+
+```sh
+tokenbroker check --config config/tokenbroker.toml
+```
+
+- `TOKENBROKER_LOG` sets what is logged, by level (`debug`) or by module (`info,tokenbroker::dispatch=debug`), and wins over `log.level`.
+- Keys of providers are no settings. Each comes from the variable that the table names in `api_key_env`, such as `DEEPSEEK_API_KEY`, or from
+  the file that the same name with `_FILE` points to. `HTTPS_PROXY` and its like are not read.
+- `tokenbroker settings` prints the example file of the very version that you run.
+
+## When a change counts
+
+A setting marked *on reload* counts as soon as the running gateway has read its files anew, which is all or nothing: with a problem in
+any of them, what was in force stays in force. One marked *on restart* keeps the value that the process was started with.
+Variables and options are those of the process: they change with a restart only, and win over the file in a reload too.
+";
+
+/// `config/tokenbroker.toml`.
+pub fn example() -> String {
+    chapters().iter().fold(EXAMPLE_HEAD.to_owned(), |text, chapter| text + &example_section(chapter))
+}
+
+fn example_section(chapter: &Chapter) -> String {
+    let settings: String = chapter.entries.iter().map(example_lines).collect();
+    format!("\n{}# [{}]\n{settings}", comment(chapter.about), chapter.name.replace("NAME", "team"))
+}
+
+fn example_lines(entry: &Entry) -> String {
+    let Entry { name, meaning, accepted, .. } = entry;
+    let absence = entry.unset.map(|unset| format!(" Without it: {}.", unset.means)).unwrap_or_default();
+    match entry.default.as_deref().or(entry.unset.map(|unset| unset.example)) {
+        // Two settings that exclude each other cannot both stand as lines to switch on.
+        None | Some("") => comment(&format!("Or `{name} = ...` ({accepted}). {meaning}")),
+        Some(value) => {
+            let restart = if entry.applies == Applies::OnRestart { "; on restart" } else { "" };
+            let line = format!("# {} = {value}  # {accepted}{restart}\n", name.replace("NAME", "fast"));
+            comment(&format!("{meaning}{absence}")) + &line
+        }
+    }
+}
+
+/// Words as comment lines, broken between them.
+fn comment(words: &str) -> String {
+    let mut lines = vec![String::from("#")];
+    for word in words.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < COMMENT_WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!("# {word}")),
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// `docs/configuration.md`.
+pub fn page() -> String {
+    chapters().iter().fold(PAGE_HEAD.to_owned(), |page, chapter| page + &section(chapter))
+}
+
+fn section(chapter: &Chapter) -> String {
+    let rows: String = chapter.entries.iter().map(|entry| row(chapter.name, entry)).collect();
+    format!(
+        "\n## `[{}]`\n\n{}\n\n| setting and its variable | meaning | accepted | default | a change counts |\n\
+         | --- | --- | --- | --- | --- |\n{rows}",
+        chapter.name, chapter.about
+    )
+}
+
+fn row(section: &str, entry: &Entry) -> String {
+    let variable = format!("{PREFIX}{}", format!("{section}.{}", entry.name).replace('.', "__").to_uppercase());
+    let default = match (&entry.default, entry.unset) {
+        (Some(default), _) => format!("`{default}`"),
+        (None, Some(unset)) => unset.means.to_owned(),
+        (None, None) => String::new(),
+    };
+    let applies = match entry.applies {
+        Applies::OnReload => "on reload",
+        Applies::OnRestart => "on restart",
+    };
+    format!("| `{}`<br>`{variable}` | {} | {} | {default} | {applies} |\n", entry.name, entry.meaning, entry.accepted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_are_what_the_code_says() {
+        let written = "run scripts/docs, which writes it anew";
+        assert!(include_str!("../../config/tokenbroker.toml") == example(), "config/tokenbroker.toml: {written}");
+        assert!(include_str!("../../docs/configuration.md") == page(), "docs/configuration.md: {written}");
+    }
+
+    #[test]
+    fn every_setting_says_what_it_means_and_what_holds_without_it() {
+        for chapter in chapters() {
+            for Entry { name, meaning, accepted, default, unset, .. } in &chapter.entries {
+                let path = format!("{}.{name}", chapter.name);
+                assert!(meaning.ends_with('.') && !accepted.is_empty(), "{path}");
+                assert!(default.is_some() != unset.is_some(), "{path}: a default, or what absence means");
+                assert!(!format!("{meaning}{accepted}").contains('|'), "{path}: a cell of a table cannot hold it");
+            }
+        }
+    }
+
+    #[test]
+    fn comments_are_wrapped_between_words() {
+        let text = comment(&"word ".repeat(40));
+        assert!(text.lines().count() == 2 && text.lines().all(|line| line.starts_with("# word") && line.len() <= COMMENT_WIDTH));
+        assert_eq!(text.matches("word").count(), 40);
+    }
+}

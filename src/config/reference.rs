@@ -1,0 +1,263 @@
+//! Every setting there is, one entry each: what the reader accepts, and what `docs/configuration.md` and
+//! `config/tokenbroker.toml` say about it.
+//!
+//! A new setting takes a field with its default in [`settings`](super::settings), an entry here, and `scripts/docs` to
+//! write both files anew. What depends on two settings at once is judged by the reader, beside its call.
+
+use super::keys::{HASH_SHAPE, Raw};
+use super::setting::{
+    Address, Applies, BackendName, Dollars, FilePath, Maybe, Millis, Seconds, Setting, Text, Texts, TokenCount, Truth, Unset,
+    Word, setting, whole,
+};
+use super::settings::{
+    Books, BooksSync, Config, LEVELS, Limits, Log, LogFormat, QUALITY_WORDS, Retries, Routing, Server, Timeouts,
+};
+use crate::document::Section;
+use crate::policy::BudgetWindow;
+
+/// What an alias may stand for.
+pub(super) const ALIAS_TARGET: &str = "`auto`, `auto:QUALITY`, a model or provider/model of the table: aliases do not chain";
+
+/// A section of the file and its settings.
+pub(super) struct Group<S> {
+    /// As it stands between the brackets; the part in capitals is the operator's own.
+    pub(super) name: &'static str,
+    about: &'static str,
+    settings: Vec<Setting<S>>,
+}
+
+impl<S> Group<S> {
+    /// Reads every setting over what `values` hold.
+    pub(super) fn read(&self, section: &Section<'_, '_>, values: &mut S) {
+        self.settings.iter().for_each(|setting| setting.read(section, values));
+    }
+}
+
+pub(super) fn server() -> Group<Server> {
+    let settings = vec![
+        setting("listen", Address, |s: &mut Server| &mut s.listen)
+            .means("Where the API, /healthz and /readyz are. Beyond loopback it wants a [keys.NAME] (or open = true). Port 0 takes a free port.")
+            .on_restart(),
+        setting("operations_listen", Address, |s: &mut Server| &mut s.operations_listen)
+            .means("Where /metrics, /healthz and /readyz are. It asks for no key: keep it private.")
+            .on_restart(),
+        setting("max_body_bytes", whole(1_024..=1 << 30), |s: &mut Server| &mut s.max_body_bytes)
+            .means("The largest request body, in bytes."),
+        setting("max_header_bytes", whole(8_192..=1 << 20), |s: &mut Server| &mut s.max_header_bytes)
+            .means("The largest request head, in bytes.")
+            .on_restart(),
+        setting("header_timeout_ms", Millis, |s: &mut Server| &mut s.header_timeout)
+            .means("How long a client may take to send its request's head, and a connection to wait for its next request, in milliseconds.")
+            .on_restart(),
+        setting("body_timeout_ms", Millis, |s: &mut Server| &mut s.body_timeout)
+            .means("How long a client may take to send its request's body, in milliseconds."),
+        setting("max_connections", whole(1..=1_000_000), |s: &mut Server| &mut s.max_connections)
+            .means("Connections beyond this wait to be accepted.")
+            .on_restart(),
+        setting("drain_seconds", Seconds(0..=3_600), |s: &mut Server| &mut s.drain)
+            .means("After SIGTERM, open streams may go on for this many seconds.")
+            .on_restart(),
+        setting("open", Truth, |s: &mut Server| &mut s.open)
+            .means("Answer without keys although the API listens beyond loopback: anybody who reaches it spends your money."),
+    ];
+    Group { name: "server", about: "The two listeners, and what a connection may use.", settings }
+}
+
+pub(super) fn books() -> Group<Books> {
+    let settings = vec![
+        setting("directory", FilePath, |b: &mut Books| &mut b.directory)
+            .means("Where the ledger lies; one gateway at a time.")
+            .on_restart(),
+        setting("sync", Word(&BooksSync::WORDS), |b: &mut Books| &mut b.sync)
+            .means(
+                "When the journal is forced to the disk: every second (a power cut may lose the last second; a killed process \
+                 loses nothing) or always (before each answer; slower).",
+            )
+            .on_restart(),
+    ];
+    Group { name: "books", about: "The ledger on the disk.", settings }
+}
+
+pub(super) fn routing() -> Group<Routing> {
+    let settings = vec![
+        setting("default_quality", Word(&QUALITY_WORDS), |r: &mut Routing| &mut r.default_quality)
+            .means("The quality floor of requests that name none."),
+        setting("max_attempts", whole(1..=16), |r: &mut Routing| &mut r.max_attempts)
+            .means("Upstream requests that one client request may lead to."),
+        setting("risk_weight_percent", whole(0..=1_000), |r: &mut Routing| &mut r.risk_weight_percent)
+            .means("How much the expected cost of failure weighs, in percent: 100 as computed, 0 not at all."),
+        setting("baseline", Maybe(BackendName), |r: &mut Routing| &mut r.baseline)
+            .means("Metrics also tell what the same requests would have cost at this backend.")
+            .unset("none", "\"openai/gpt-6-sol\""),
+    ];
+    Group { name: "routing", about: "How a backend is chosen.", settings }
+}
+
+/// Names that the operator makes up are read by the reader itself, so this is an entry for the documents alone.
+fn aliases() -> Chapter {
+    let entry = |name: &'static str, example| Entry {
+        name,
+        meaning: "A further model name for clients, and what it stands for.",
+        accepted: ALIAS_TARGET.to_owned(),
+        default: None,
+        unset: Some(Unset { means: "no alias", example }),
+        applies: Applies::OnReload,
+    };
+    Chapter {
+        name: "aliases",
+        about: "Further model names for clients. A name is free but for `auto` and what begins with `auto:`.",
+        entries: vec![entry("NAME", "\"auto:economy\"")],
+    }
+}
+
+pub(super) fn timeouts() -> Group<Timeouts> {
+    let settings = vec![
+        setting("connect_ms", Millis, |t: &mut Timeouts| &mut t.connect)
+            .means("Name resolution, TCP and TLS, in milliseconds.")
+            .on_restart(),
+        setting("first_byte_ms", Millis, |t: &mut Timeouts| &mut t.first_byte)
+            .means("From sending a request upstream to the first meaningful byte of its answer, in milliseconds."),
+        setting("stream_idle_ms", Millis, |t: &mut Timeouts| &mut t.stream_idle)
+            .means("The longest silence within a stream, in milliseconds."),
+        setting("total_ms", Millis, |t: &mut Timeouts| &mut t.total).means(
+            "One client request with all its attempts and its whole stream, in milliseconds. An attempt that others could \
+             follow gets half of what is left.",
+        ),
+    ];
+    Group { name: "timeouts", about: "How long one upstream request may take.", settings }
+}
+
+pub(super) fn retries() -> Group<Retries> {
+    let settings = vec![
+        setting("share_percent", whole(0..=100), |r: &mut Retries| &mut r.share_percent)
+            .means("Upstream requests beyond the first ones, per hundred client requests.")
+            .on_restart(),
+        setting("floor_per_second", whole(0..=1_000), |r: &mut Retries| &mut r.floor_per_second)
+            .means("Such requests per second that are always allowed, so that a quiet gateway can fail over.")
+            .on_restart(),
+    ];
+    Group { name: "retries", about: "How many upstream requests beyond the first ones there may be, over all clients.", settings }
+}
+
+pub(super) fn limits() -> Group<Limits> {
+    let settings = vec![
+        setting("max_waiting_per_backend", whole(1..=1_000_000), |l: &mut Limits| &mut l.max_waiting_per_backend)
+            .means("Requests that may wait on one backend without a byte of an answer."),
+        setting("max_concurrent_requests", whole(1..=1_000_000), |l: &mut Limits| &mut l.max_concurrent_requests)
+            .means("Client requests under way; further ones get 503.")
+            .on_restart(),
+    ];
+    Group { name: "limits", about: "How much may be under way at once.", settings }
+}
+
+/// `[keys.NAME]`, once for each gateway key.
+pub(super) fn key() -> Group<Raw> {
+    let settings = vec![
+        setting("sha256", Maybe(Text(HASH_SHAPE)), |k: &mut Raw| &mut k.sha256)
+            .means("SHA-256 of the key. It or `sha256_file` must be there.")
+            .unset("an error", "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\""),
+        setting("sha256_file", Maybe(Text("the path of a file that holds such digits")), |k: &mut Raw| &mut k.sha256_file)
+            .means("Instead of `sha256`.")
+            .unset("`sha256`", ""),
+        setting("providers", Texts("providers of the table"), |k: &mut Raw| &mut k.limits.providers)
+            .means("Only these providers.")
+            .unset("any", "[\"deepseek\", \"openai\"]"),
+        setting("exclude_providers", Texts("providers of the table"), |k: &mut Raw| &mut k.limits.excluded_providers)
+            .means("Not these providers.")
+            .unset("none", "[\"openrouter\"]"),
+        setting("regions", Texts("regions of the table"), |k: &mut Raw| &mut k.limits.regions)
+            .means("Only backends that serve from these regions.")
+            .unset("any", "[\"EU\", \"US\", \"local\"]"),
+        setting("quality", Maybe(Word(&QUALITY_WORDS)), |k: &mut Raw| &mut k.limits.quality)
+            .means("At least this quality, whatever a request asks for.")
+            .unset("no floor", "\"standard\""),
+        setting("max_cost_usd", Maybe(Dollars), |k: &mut Raw| &mut k.limits.max_cost)
+            .means("What one request may cost at most.")
+            .unset("no bound", "0.50"),
+        setting("max_output_tokens", Maybe(TokenCount(1..=10_000_000)), |k: &mut Raw| &mut k.limits.max_output)
+            .means("What one answer may be long at most.")
+            .unset("no bound", "8192"),
+        setting("may_train", Truth, |k: &mut Raw| &mut k.may_train)
+            .means("Whether providers that train on API data may be used."),
+        setting("budget_usd", Maybe(Dollars), |k: &mut Raw| &mut k.budget)
+            .means("What all requests of this key may cost.")
+            .unset("no bound", "25.00"),
+        setting("budget_window", Word(&BudgetWindow::WORDS), |k: &mut Raw| &mut k.window)
+            .means("When the budget begins anew (UTC); a total one never does."),
+    ];
+    let about = "One section per gateway key; `tokenbroker keys new NAME` prints a key and the lines that let it in. Without any, \
+                 the gateway is open. NAME is 1 to 64 letters, digits, `-`, `_` and `.`; it stands in metrics and in the books.";
+    Group { name: "keys.NAME", about, settings }
+}
+
+pub(super) fn providers_file() -> Group<Config> {
+    let settings = vec![
+        setting("path", FilePath, |c: &mut Config| &mut c.providers_file)
+            .means("The file, relative to the working directory.")
+            .on_restart(),
+    ];
+    Group { name: "providers_file", about: "The price and capability table.", settings }
+}
+
+pub(super) fn log() -> Group<Log> {
+    let settings = vec![
+        setting("level", Word(&LEVELS), |l: &mut Log| &mut l.level)
+            .means("How much is logged. The variable TOKENBROKER_LOG wins and takes filters by module.")
+            .on_restart(),
+        setting("format", Word(&LogFormat::WORDS), |l: &mut Log| &mut l.format)
+            .means("For people or for programs, one line per event on the standard error stream.")
+            .on_restart(),
+    ];
+    Group { name: "log", about: "What is logged, and how.", settings }
+}
+
+// === the same without the types of the values, for the documents ===
+
+/// A section as the documents show it.
+pub(super) struct Chapter {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// A setting as the documents show it.
+pub(super) struct Entry {
+    pub(super) name: &'static str,
+    pub(super) meaning: &'static str,
+    pub(super) accepted: String,
+    /// As it stands in a file.
+    pub(super) default: Option<String>,
+    pub(super) unset: Option<Unset>,
+    pub(super) applies: Applies,
+}
+
+impl<S: Default> Group<S> {
+    fn chapter(&self) -> Chapter {
+        let mut defaults = S::default();
+        let entry = |setting: &Setting<S>| Entry {
+            name: setting.name,
+            meaning: setting.meaning,
+            accepted: setting.accepted(),
+            default: setting.written(&mut defaults),
+            unset: setting.unset,
+            applies: setting.applies,
+        };
+        Chapter { name: self.name, about: self.about, entries: self.settings.iter().map(entry).collect() }
+    }
+}
+
+/// Every section with its settings, in the order of the documents.
+pub(super) fn chapters() -> Vec<Chapter> {
+    vec![
+        server().chapter(),
+        books().chapter(),
+        routing().chapter(),
+        aliases(),
+        timeouts().chapter(),
+        retries().chapter(),
+        limits().chapter(),
+        key().chapter(),
+        providers_file().chapter(),
+        log().chapter(),
+    ]
+}
