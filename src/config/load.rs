@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::keys;
+use super::outbound;
 use super::reference::{self, Group};
 use super::settings::{Config, Routing, Server};
 use crate::document::{Document, Problem, Section};
@@ -52,6 +53,7 @@ fn read(root: Section<'_, '_>) -> Config {
         retries: section(&root, &reference::retries()),
         limits: section(&root, &reference::limits()),
         log: section(&root, &reference::log()),
+        upstream: outbound::read(&root),
         keys,
         ..section(&root, &reference::providers_file())
     };

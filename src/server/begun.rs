@@ -18,13 +18,13 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
+pub(super) enum Protocol {
     Http1,
     Http2,
 }
 
 /// A connection whose first bytes have been looked at.
-pub struct Begun {
+pub(super) struct Begun {
     stream: TokioIo<TcpStream>,
     ahead: [u8; PREFACE.len()],
     /// What of `ahead` has yet to be read.
@@ -33,7 +33,7 @@ pub struct Begun {
 
 impl Begun {
     /// Waits for as many bytes as it takes to tell; `None` when the client closes before.
-    pub async fn on(mut stream: TcpStream) -> io::Result<Option<(Self, Protocol)>> {
+    pub(super) async fn on(mut stream: TcpStream) -> io::Result<Option<(Self, Protocol)>> {
         let (mut ahead, mut filled) = ([0; PREFACE.len()], 0);
         let protocol = loop {
             let read = stream.read(&mut ahead[filled..]).await?;

@@ -42,7 +42,7 @@ const PING_WAIT: Duration = Duration::from_secs(20);
 const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 
 /// Serves one connection until it ends, is idle for too long, or has left after `stopping`.
-pub async fn serve<S>(io: Begun, service: S, limits: ConnectionLimits, tasks: &Tasks) -> hyper::Result<()>
+pub(super) async fn serve<S>(io: Begun, service: S, limits: ConnectionLimits, tasks: &Tasks) -> hyper::Result<()>
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = std::convert::Infallible>,
     S::Future: Send + 'static,
@@ -241,7 +241,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_nobody_takes_is_dropped_and_one_that_waits_for_its_provider_is_not() {
         let open = Arc::new(Open::default());
-        let waiting = Body::new(http_body_util::StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>()));
+        let waiting =
+            Body::new(http_body_util::StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>()));
         let mut left_lying = Watched::of(Body::from("something"), UnderWay::begin(&open));
         let mut patient = Watched::of(waiting, UnderWay::begin(&open));
         assert!(futures_util::poll!(patient.frame()).is_pending());

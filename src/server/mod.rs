@@ -3,6 +3,12 @@
 //! Stopping: new connections are refused, open answers may finish within the grace period, then the books are closed.
 //! The operations listener goes last, so that a drain can be watched.
 
+mod begun;
+pub mod body;
+pub mod compress;
+pub mod cors;
+pub mod edge;
+mod http2;
 pub mod listener;
 pub mod routes;
 pub mod status;
@@ -14,6 +20,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use self::body::BodyLimits;
+use self::compress::Coder;
+use self::cors::Cors;
+use self::edge::Edge;
 use self::listener::{BindError, ConnectionLimits, Listener};
 use self::routes::Front;
 use crate::catalog::Snapshot;
@@ -89,9 +99,12 @@ impl Gateway {
             (api.address().map_err(StartError::Address)?, operations.address().map_err(StartError::Address)?);
         let tasks = Tasks::on_this_runtime();
         let (front, recovery) = assemble(&config, snapshot, keys, &clock, &tasks)?;
-        api.serve("api", routes::api(Arc::clone(&front)), &tasks, config.server.drain);
+        let cors = Cors::of(&config.server.cors_origins);
+        let paths = Edge::around(routes::api(Arc::clone(&front)), Arc::clone(&front), cors);
+        api.serve("api", paths, &tasks, config.server.drain);
         let watch = Tasks::on_this_runtime();
-        operations.serve("operations", routes::operations(Arc::clone(&front)), &watch, LAST_LOOK);
+        let paths = Edge::around(routes::operations(Arc::clone(&front)), Arc::clone(&front), None);
+        operations.serve("operations", paths, &watch, LAST_LOOK);
         let grace = config.server.drain;
         Ok(Self { api: api_address, operations: operations_address, front, tasks, watch, grace, recovery })
     }
@@ -133,7 +146,8 @@ fn assemble(
     let (ledger, recovery) = Ledger::open_with(books(config), Arc::clone(clock), Arc::new(FileDisk), observer)?;
     let health = Health::new(Arc::clone(clock), health(config));
     let market = Market::open(Arc::new(snapshot), keys, &health)?;
-    let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE })?;
+    let (proxy, trust) = (config.upstream.proxy.clone(), config.upstream.trust.clone());
+    let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE, proxy, trust })?;
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
     let patience =
         Patience { first_frame: config.timeouts.first_byte, idle: config.timeouts.stream_idle, whole: config.timeouts.total };
@@ -157,9 +171,9 @@ fn assemble(
         pipeline,
         metrics,
         clock: Arc::clone(clock),
-        max_body: config.server.max_body_bytes,
+        body: BodyLimits { most: config.server.max_body_bytes, wait: config.server.body_timeout },
         max_head: config.server.max_header_bytes,
-        body_wait: config.server.body_timeout,
+        coder: Coder::default(),
         draining: AtomicBool::new(false),
     };
     Ok((Arc::new(front), recovery))
