@@ -102,7 +102,8 @@ mod tests {
         check(long(), Some(Coding::Brotli), true, Some("br")).await;
         check(long().repeat(100), Some(Coding::Brotli), true, Some("br")).await;
         check("short", Some(Coding::Gzip), false, None).await;
-        let noise: Vec<u8> = (0..2_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+        let noise = std::iter::successors(Some(7_u64), |n| Some(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1)));
+        let noise: Vec<u8> = noise.take(2_000).map(|n| n.to_be_bytes()[0]).collect();
         check(noise, Some(Coding::Gzip), true, None).await;
         let frames = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(long()))]);
         check(Body::from_stream(frames), Some(Coding::Gzip), false, None).await;

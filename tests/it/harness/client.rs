@@ -87,6 +87,11 @@ impl Connection {
         let _ = within("the request to be taken", self.stream.write_all(bytes)).await;
     }
 
+    /// Waits until the gateway has closed it.
+    pub(crate) async fn ended(mut self) {
+        while self.more().await.is_some() {}
+    }
+
     /// Waits for the head of the answer.
     pub(crate) async fn answer(mut self) -> Answer {
         let head = within("the head of an answer", self.head()).await.expect("an answer");
