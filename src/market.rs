@@ -9,7 +9,7 @@ use crate::catalog::{Backend, BackendIndex, Provider, Snapshot};
 use crate::config::secret::ProviderKeys;
 use crate::dialect::{self, Dialect};
 use crate::dispatch::health::{BackendHealth, Health, HealthRisk, Roster};
-use crate::route::{self, Availability};
+use crate::route::{self, Availability, Usable};
 use crate::upstream::Endpoint;
 
 /// Everything needed to ask one backend.
@@ -33,7 +33,7 @@ pub struct Market {
     pub snapshot: Arc<Snapshot>,
     /// By provider index; `None` for one that cannot be reached.
     sites: Vec<Option<Site>>,
-    availability: Vec<Availability>,
+    usable: Usable,
     /// By backend index.
     health: Roster,
 }
@@ -54,22 +54,28 @@ impl Market {
         let availability =
             sites.iter().map(|site| if site.is_some() { Availability::Ready } else { Availability::NoKey }).collect();
         let health = health.roster(snapshot.backends().iter().map(|backend| &backend.id));
-        Ok(Self { snapshot, sites, availability, health })
+        let usable = Usable::of(&snapshot, availability);
+        Ok(Self { snapshot, sites, usable, health })
     }
 
-    /// Whether each provider can be used, by its index.
-    pub fn availability(&self) -> &[Availability] {
-        &self.availability
+    /// Who can be asked at all.
+    pub fn usable(&self) -> &Usable {
+        &self.usable
     }
 
-    /// How each backend fares right now, by its index.
+    /// How each backend fares right now, by its index; of those that cannot be asked nothing is told.
     pub fn health(&self) -> Vec<route::BackendHealth> {
         let plain = |risk: HealthRisk| route::BackendHealth {
             failure_share: risk.failure_share,
             cooling: risk.cooling,
             waiting_full: risk.waiting_full,
         };
-        self.health.risks().map(plain).collect()
+        let ready = self.usable.ready();
+        let mut health = vec![route::BackendHealth::default(); ready.last().map_or(0, |last| last.0 as usize + 1)];
+        for (place, risk) in self.health.risks(ready.iter().map(|index| index.0 as usize)) {
+            health[place] = plain(risk);
+        }
+        health
     }
 
     /// What is needed to ask a backend; `None` when its provider cannot be reached, which no plan names.

@@ -195,7 +195,7 @@ impl Pipeline {
             input: &appraisal.input,
             expected_output: appraisal.output,
             limits: &limits_of(&admission.limits),
-            availability: market.availability(),
+            usable: market.usable(),
             health: &market.health(),
             warm: warm.as_ref(),
             at: self.clock.wall(),

@@ -39,8 +39,22 @@ impl FxTable {
         if currency == Currency::Usd {
             return Some((ExchangeRate::USD, day));
         }
+        self.published(currency, instant).map(|found| (found.rate, found.date))
+    }
+
+    /// The same with its source. `None` for the dollar too: nobody publishes what it is in dollars.
+    pub fn published(&self, currency: Currency, instant: Timestamp) -> Option<&DatedRate> {
+        let day = instant.to_zoned(jiff::tz::TimeZone::UTC).date();
         let of_currency = || self.rates.iter().filter(|r| r.rate.currency() == currency);
-        of_currency().rev().find(|r| r.date <= day).or_else(|| of_currency().next()).map(|r| (r.rate, r.date))
+        of_currency().rev().find(|r| r.date <= day).or_else(|| of_currency().next())
+    }
+
+    /// An amount in another currency, through the dollar, each rate that of the day; what is in it already stays exact.
+    pub fn exchange(&self, amount: Amount, into: Currency, instant: Timestamp) -> Option<Amount> {
+        if amount.currency() == into {
+            return Some(amount);
+        }
+        Some(self.at(into, instant)?.from_dollars(self.convert(amount, instant)?))
     }
 
     /// Converts a vendor's amount at the rate of its day.
@@ -74,5 +88,17 @@ mod tests {
         assert_eq!(at("2020-01-01T00:00:00Z").as_deref(), Some("6.66"));
         assert_eq!(table.at(Currency::Eur, Timestamp::UNIX_EPOCH), None);
         assert_eq!(table.at(Currency::Usd, Timestamp::UNIX_EPOCH), Some(ExchangeRate::USD));
+    }
+
+    #[test]
+    fn currencies_meet_in_the_dollar() {
+        let euro = DatedRate { rate: ExchangeRate::parse(Currency::Eur, "0.5").unwrap(), ..rate("2026-10-30", "1") };
+        let table = FxTable::new(vec![rate("2026-10-30", "8"), euro]);
+        let at = "2026-11-22T00:00:00Z".parse().unwrap();
+        let eight = Amount::from_pico(8_000, Currency::Cny);
+        let into = |currency| table.exchange(eight, currency, at).map(Amount::pico);
+        assert_eq!((into(Currency::Cny), into(Currency::Usd), into(Currency::Eur)), (Some(8_000), Some(1_000), Some(500)));
+        assert_eq!(FxTable::default().exchange(eight, Currency::Eur, at), None);
+        assert_eq!(table.published(Currency::Usd, at), None);
     }
 }

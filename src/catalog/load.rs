@@ -165,6 +165,8 @@ fn words<T: Copy>(section: &Section<'_, '_>, name: &'static str, known: &[(T, &s
 }
 
 #[cfg(test)]
+mod made;
+#[cfg(test)]
 mod shipped;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,6 @@ pub mod price;
 pub mod snapshot;
 
 pub use capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
-pub use fx::FxTable;
+pub use fx::{DatedRate, FxTable};
 pub use price::{PriceRow, PriceSchedule};
 pub use snapshot::{BackendIndex, ProviderIndex, Snapshot};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, demo, health, keys, route, sandbox, serve, settings};
+use super::{check, demo, health, keys, prices, route, sandbox, serve, settings};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -34,6 +34,7 @@ Examples:
   DEEPSEEK_API_KEY=... tokenbroker serve
   tokenbroker check --config config/tokenbroker.toml
   tokenbroker route --all-providers request.json
+  tokenbroker prices --model 'qwen3*' --sort output
   tokenbroker keys new team
 
 Exit codes:
@@ -88,6 +89,9 @@ pub enum Command {
     /// Prints every adequate backend with what it would cost, and every other one with the rule that excludes it.
     #[command(after_help = ROUTE_EXAMPLES)]
     Route(route::RouteArgs),
+    /// List the prices of the table: filtered, sorted, in the vendors' currencies and converted.
+    #[command(after_help = prices::EXAMPLES)]
+    Prices(Box<prices::PricesArgs>),
     /// Ask the gateway that runs here whether it is ready: exit code 0 when it is, 1 when not.
     ///
     /// For the health check of a container: it needs no shell and no curl, and finds the operations listener by the same
@@ -161,6 +165,7 @@ impl Cli {
             Command::Sandbox(args) => sandbox::run(args, output),
             Command::Check(args) => check::run(args, environment, output),
             Command::Route(args) => route::run(args, environment, output),
+            Command::Prices(args) => prices::run(args, environment, output),
             Command::Health(args) => health::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),
             Command::Settings(args) => settings::run(args, output),

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod health;
 pub mod keys;
 pub mod output;
+pub mod prices;
 pub mod route;
 pub mod sandbox;
 pub mod serve;

@@ -28,28 +28,45 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// How wide a line may be where no terminal says it.
+pub const COLUMNS: usize = 100;
+
 /// Where a command writes.
 pub struct Output {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
     colour: bool,
+    columns: usize,
 }
 
 impl Output {
     /// The streams of this process. Colour only on a terminal, and not where `NO_COLOR` is set.
     pub fn standard() -> Self {
         let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), colour }
+        let terminal = rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+        let columns = terminal.filter(|columns| *columns > 0).unwrap_or(COLUMNS);
+        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), colour, columns }
     }
 
     /// Streams of the caller's own, without colour.
     pub fn to(out: impl Write + Send + 'static, err: impl Write + Send + 'static) -> Self {
-        Self { out: Box::new(out), err: Box::new(err), colour: false }
+        Self { out: Box::new(out), err: Box::new(err), colour: false, columns: COLUMNS }
     }
 
     /// Whether colours may be used.
     pub fn colour(&self) -> bool {
         self.colour
+    }
+
+    /// How many columns the terminal has; [`COLUMNS`] where there is none.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// What was asked for, to the byte.
+    pub fn text(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
     }
 
     /// A line of what was asked for.

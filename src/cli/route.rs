@@ -20,7 +20,7 @@ use crate::catalog::Snapshot;
 use crate::clock::SystemClock;
 use crate::frontend;
 use crate::pipeline::appraise::{Appraisal, limits_of};
-use crate::route::{Availability, Candidate, Decision, Facts, Limits, Plan, PlanError, plan, resolve};
+use crate::route::{Availability, Candidate, Decision, Facts, Limits, Plan, PlanError, Usable, plan, resolve};
 use crate::server::routing_settings;
 use crate::units::Usd;
 
@@ -126,6 +126,7 @@ fn decide(
         .iter()
         .map(|provider| if all || setup.standing(provider).is_on() { Availability::Ready } else { Availability::NoKey })
         .collect();
+    let usable = Usable::of(snapshot, availability);
     let facts = Facts {
         request,
         snapshot,
@@ -133,7 +134,7 @@ fn decide(
         input: &appraisal.input,
         expected_output: appraisal.output,
         limits,
-        availability: &availability,
+        usable: &usable,
         health: &[],
         warm: None,
         at,

@@ -116,10 +116,10 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// What counts against each of them at one moment, in the table's order.
-    pub fn risks(&self) -> impl Iterator<Item = HealthRisk> {
+    /// What counts against those at these places in the table's order, at one moment; with their places.
+    pub fn risks(&self, places: impl Iterator<Item = usize>) -> impl Iterator<Item = (usize, HealthRisk)> {
         let now = self.clock.monotonic();
-        self.backends.iter().map(move |backend| backend.risk_at(now))
+        places.filter_map(move |place| Some((place, self.backends.get(place)?.risk_at(now))))
     }
 
     /// The backend at a place in the table's order.
@@ -312,6 +312,10 @@ mod tests {
         (clock, Health::new(shared, settings), BackendId::new("north", "small"))
     }
 
+    fn risks(roster: &Roster) -> impl Iterator<Item = HealthRisk> {
+        roster.risks(0..roster.backends.len()).map(|(_, risk)| risk)
+    }
+
     #[test]
     fn the_failure_share_rises_and_is_forgotten() {
         let (clock, health, id) = health(8);
@@ -408,7 +412,7 @@ mod tests {
         let other = BackendId::new("south", "small");
         let roster = health.roster([&other, &id]);
         health.enter(&id).unwrap().failed(Failure::Timeout, None);
-        let shares = || roster.risks().map(|risk| risk.failure_share).collect::<Vec<_>>();
+        let shares = || risks(&roster).map(|risk| risk.failure_share).collect::<Vec<_>>();
         assert_eq!(shares(), [0, health.view(&id).failure_share]);
         roster.get(0).unwrap().enter().unwrap().failed(Failure::Timeout, None);
         assert_eq!(shares(), [health.view(&other).failure_share, health.view(&id).failure_share]);
@@ -423,8 +427,8 @@ mod tests {
         let check = |what: &str| {
             let HealthView { failure_share, cooling, waiting_full, .. } = health.view(&id);
             let long = HealthRisk { failure_share, cooling, waiting_full };
-            assert_eq!(roster.risks().collect::<Vec<_>>(), [long], "{what}");
-            assert_eq!(roster.risks().collect::<Vec<_>>(), [long], "{what}, again");
+            assert_eq!(risks(&roster).collect::<Vec<_>>(), [long], "{what}");
+            assert_eq!(risks(&roster).collect::<Vec<_>>(), [long], "{what}, again");
         };
         check("nothing has happened");
         let waits = health.enter(&id).unwrap();
@@ -441,7 +445,7 @@ mod tests {
         check("all is forgotten");
         health.enter(&id).unwrap().failed(Failure::Timeout, None);
         check("and failed again");
-        assert!(roster.risks().all(|risk| risk.failure_share > 0));
+        assert!(risks(&roster).all(|risk| risk.failure_share > 0));
     }
 
     #[test]

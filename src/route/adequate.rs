@@ -151,12 +151,21 @@ impl fmt::Display for Unfit {
 
 /// Whether a backend may be asked and can answer, before its price and its health are looked at.
 pub fn adequate(backend: &Backend, provider: &Provider, needs: &Needs, facts: &Facts<'_>) -> Result<(), Unfit> {
-    if backend.disabled.is_some() {
-        return Err(Unfit::Disabled);
-    }
+    barred(backend, provider, facts.usable.availability_of(provider))?;
     allowed(provider, facts)?;
     able(backend, needs)?;
     roomy(backend, needs, facts.input.of(backend.tokenizer).upper())
+}
+
+/// Whether no request at all may have it: first, so that it need not be asked for each of them.
+pub(super) fn barred(backend: &Backend, provider: &Provider, availability: Availability) -> Result<(), Unfit> {
+    if backend.disabled.is_some() || provider.disabled.is_some() {
+        return Err(Unfit::Disabled);
+    }
+    match availability {
+        Availability::Ready => Ok(()),
+        Availability::NoKey => Err(Unfit::NoKey),
+    }
 }
 
 /// What its recent past says against it.
@@ -184,9 +193,6 @@ pub fn tally(rejected: &[(BackendIndex, Unfit)]) -> Vec<(&'static str, usize)> {
 fn allowed(provider: &Provider, facts: &Facts<'_>) -> Result<(), Unfit> {
     let (limits, wishes) = (facts.limits, &facts.request.wishes);
     let outside = |list: &[String], value: &String| !list.is_empty() && !list.contains(value);
-    if provider.disabled.is_some() {
-        return Err(Unfit::Disabled);
-    }
     if outside(&limits.providers, &provider.id) || outside(&wishes.providers, &provider.id) {
         return Err(Unfit::ProviderNotAllowed);
     }
@@ -202,10 +208,7 @@ fn allowed(provider: &Provider, facts: &Facts<'_>) -> Result<(), Unfit> {
     if !limits.may_train && provider.trains_on_data != Some(false) {
         return Err(Unfit::TrainsOnData);
     }
-    match facts.availability_of(provider) {
-        Availability::Ready => Ok(()),
-        Availability::NoKey => Err(Unfit::NoKey),
-    }
+    Ok(())
 }
 
 fn able(backend: &Backend, needs: &Needs) -> Result<(), Unfit> {

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::adequate::{Unfit, tally};
+use super::adequate::Unfit;
 use super::plan::{Candidate, Node, Plan, PlanError};
 use super::quote::Quote;
 use crate::catalog::{Backend, Provider, Snapshot};
@@ -127,7 +127,7 @@ impl Decision {
             plan: Some(ExplainedNode::of(&plan.root, snapshot)),
             worst_case_usd: plan.worst_case().to_exact(),
             candidates: plan.candidates.iter().map(explained).collect(),
-            rejected: ExplainedRefusal::all(&plan.rejected, snapshot),
+            rejected: ExplainedRefusal::all(&plan.rejected.all(), snapshot),
         }
     }
 
@@ -156,9 +156,9 @@ impl Plan {
             let id = snapshot.backend(next.backend).id.as_str();
             parts.push(format!("next {id} {}", difference(best.quote.expected, next.quote.expected)));
         }
-        if !self.rejected.is_empty() {
-            let counts: Vec<String> = tally(&self.rejected).iter().map(|(word, n)| format!("{word}={n}")).collect();
-            parts.push(format!("{} excluded: {}", self.rejected.len(), counts.join(",")));
+        if self.rejected.count() > 0 {
+            let counts: Vec<String> = self.rejected.tally().iter().map(|(word, n)| format!("{word}={n}")).collect();
+            parts.push(format!("{} excluded: {}", self.rejected.count(), counts.join(",")));
         }
         parts.join("; ").replace(|c: char| c != ' ' && !c.is_ascii_graphic(), "?")
     }

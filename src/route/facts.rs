@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::affinity::Warm;
 use super::target::Target;
+use super::usable::Usable;
 use crate::canonical::{QualityTier, Request};
-use crate::catalog::{Backend, BackendIndex, Provider, ProviderIndex, Reasoning, Snapshot, TokenizerFamily};
+use crate::catalog::{Backend, BackendIndex, Reasoning, Snapshot, TokenizerFamily};
 use crate::units::{Tokens, Usd};
 
 /// Everything one decision depends on.
@@ -25,8 +26,8 @@ pub struct Facts<'a> {
     pub expected_output: OutputForecast,
     /// What the key allows.
     pub limits: &'a Limits,
-    /// By [`ProviderIndex`]; a provider beyond its end has no key.
-    pub availability: &'a [Availability],
+    /// Who of the table can be asked at all.
+    pub usable: &'a Usable,
     /// By [`BackendIndex`]; a backend beyond its end is taken as healthy.
     pub health: &'a [BackendHealth],
     /// Where this session's prompt is likely still cached.
@@ -37,12 +38,6 @@ pub struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// Whether a provider can be called at all; one that nobody spoke of cannot.
-    pub fn availability_of(&self, provider: &Provider) -> Availability {
-        let ProviderIndex(n) = provider.index;
-        self.availability.get(n as usize).copied().unwrap_or(Availability::NoKey)
-    }
-
     /// How a backend has fared lately; one that nobody spoke of has not failed.
     pub fn health_of(&self, backend: &Backend) -> BackendHealth {
         let BackendIndex(n) = backend.index;
@@ -225,9 +220,9 @@ mod tests {
     #[test]
     fn who_is_not_spoken_of_has_no_key_and_no_failures() {
         Case::default().with_facts(|facts| {
-            let silent = Facts { availability: &[], health: &[], ..facts.clone() };
+            let silent = Facts { usable: &Usable::default(), health: &[], ..facts.clone() };
             let backend = &facts.snapshot.backends()[0];
-            assert_eq!(silent.availability_of(facts.snapshot.provider_of(backend)), Availability::NoKey);
+            assert_eq!(silent.usable.availability_of(facts.snapshot.provider_of(backend)), Availability::NoKey);
             assert_eq!(silent.health_of(backend), BackendHealth::default());
         });
     }

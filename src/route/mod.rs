@@ -20,6 +20,7 @@ pub mod score;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod usable;
 
 pub use adequate::Unfit;
 pub use affinity::Warm;
@@ -30,3 +31,4 @@ pub use plan::{Candidate, Node, Plan, PlanError, PlannedAttempt, plan};
 pub use quote::Quote;
 pub use score::Score;
 pub use target::{Target, UnknownModel, resolve};
+pub use usable::{Rejected, Usable};

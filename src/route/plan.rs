@@ -17,6 +17,7 @@ use super::needs::Needs;
 use super::quote::{Quote, Quoter};
 use super::score::{Score, Standing};
 use super::target::Target;
+use super::usable::Rejected;
 use crate::catalog::{Backend, BackendIndex, ProviderIndex, Snapshot};
 use crate::units::Usd;
 
@@ -27,8 +28,8 @@ pub struct Plan {
     pub root: Node,
     /// Every adequate backend, the best first. The first one stands first in the tree.
     pub candidates: Vec<Candidate>,
-    /// Every other backend that was considered, with the rule that excluded it, in the order of the table.
-    pub rejected: Vec<(BackendIndex, Unfit)>,
+    /// Every other backend that was considered, with the rule that excluded it.
+    pub rejected: Rejected,
     /// What was required.
     pub needs: Needs,
     /// The instant whose prices apply.
@@ -161,7 +162,7 @@ pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
     let needs = Needs::of(facts);
     let Sieve { mut candidates, rejected, .. } = Sieve::over(facts, &needs);
     if candidates.is_empty() {
-        return Err(PlanError::NoneAdequate { rejected });
+        return Err(PlanError::NoneAdequate { rejected: rejected.all() });
     }
     rank(&mut candidates, facts.snapshot);
     let root = tree(&candidates, &needs, facts.settings.max_attempts);
@@ -174,43 +175,31 @@ struct Sieve<'a> {
     needs: &'a Needs,
     quoter: Quoter<'a>,
     candidates: Vec<Candidate>,
-    rejected: Vec<(BackendIndex, Unfit)>,
+    rejected: Rejected,
 }
 
 impl<'a> Sieve<'a> {
     /// Goes through every backend that the target may mean, and no other: those that serve another model than the one
-    /// named were never considered, so they are not rejected either.
+    /// named were never considered, so they are not rejected either. Those that no request can have were refused once.
     fn over(facts: &'a Facts<'a>, needs: &'a Needs) -> Self {
-        let mut sieve = Self { facts, needs, quoter: Quoter::new(facts, needs), candidates: Vec::new(), rejected: Vec::new() };
-        let snapshot = facts.snapshot;
-        match facts.target {
-            Target::Auto(_) => {
-                sieve.reserve(snapshot.backends().len());
-                for backend in snapshot.backends() {
-                    sieve.put(backend);
-                }
-            }
-            Target::Model(name) => {
-                let serving = snapshot.serving(name);
-                sieve.reserve(serving.len());
-                for index in serving {
-                    sieve.put(snapshot.backend(*index));
-                }
-            }
-            Target::Backend(index) => sieve.put(snapshot.backend(*index)),
+        let (considered, barred) = match facts.target {
+            Target::Auto(_) => (facts.usable.ready(), Some(facts.usable.barred())),
+            Target::Model(name) => (facts.snapshot.serving(name), None),
+            Target::Backend(index) => (std::slice::from_ref(index), None),
+        };
+        let (room, quoter) = (considered.len(), Quoter::new(facts, needs));
+        let (candidates, rejected) = (Vec::with_capacity(room), Rejected::beside(barred, room));
+        let mut sieve = Self { facts, needs, quoter, candidates, rejected };
+        for index in considered {
+            sieve.put(facts.snapshot.backend(*index));
         }
         sieve
-    }
-
-    fn reserve(&mut self, considered: usize) {
-        self.candidates.reserve(considered);
-        self.rejected.reserve(considered);
     }
 
     fn put(&mut self, backend: &Backend) {
         match self.candidate(backend) {
             Ok(candidate) => self.candidates.push(candidate),
-            Err(unfit) => self.rejected.push((backend.index, unfit)),
+            Err(unfit) => self.rejected.push(backend.index, unfit),
         }
     }
 

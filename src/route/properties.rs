@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::facts::BackendHealth;
-use super::plan::{Node, Plan, PlanError};
+use super::plan::{Node, Plan};
 use super::testing::{Case, Price, Spec};
 use super::{Settings, Unfit};
 use crate::canonical::{Feature, Features, ReasoningWish};
@@ -82,7 +82,7 @@ impl Told {
     fn of(case: &Case) -> Self {
         let (snapshot, plan) = case.plan();
         let id = |index| snapshot.backend(index).id.to_string();
-        let rejected = plan.as_ref().map_or_else(PlanError::rejected, |plan| &plan.rejected);
+        let rejected = plan.as_ref().map_or_else(|error| error.rejected().to_vec(), |plan| plan.rejected.all());
         let mut rejected: Vec<_> = rejected.iter().map(|(index, unfit)| (id(*index), *unfit)).collect();
         rejected.sort_by(|a, b| a.0.cmp(&b.0));
         let candidates = plan.map_or_else(|_| Vec::new(), |plan| plan.candidates);

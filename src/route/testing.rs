@@ -14,6 +14,7 @@ use super::needs::Needs;
 use super::plan::{Node, Plan, PlanError, plan};
 use super::quote::{Quote, Quoter};
 use super::target::resolve;
+use super::usable::Usable;
 use crate::canonical::{Features, Request};
 use crate::catalog::capability::Quirks;
 use crate::catalog::fx::DatedRate;
@@ -228,7 +229,7 @@ impl Case {
             input: &InputEstimate::by_family(|_| InputTokens::new(expected, upper)),
             expected_output: self.forecast,
             limits: &self.limits,
-            availability: &availability,
+            usable: &Usable::of(snapshot, availability),
             health: &health,
             warm: self.warm.as_ref(),
             at: Timestamp::from_second(1_790_000_000).unwrap(),
@@ -246,7 +247,7 @@ impl Case {
     /// Why a backend is left out; `None` where it is a candidate.
     pub(crate) fn unfit(&self, id: &str) -> Option<Unfit> {
         let (snapshot, plan) = self.plan();
-        let rejected = plan.map_or_else(|error| error.rejected().to_vec(), |plan| plan.rejected);
+        let rejected = plan.map_or_else(|error| error.rejected().to_vec(), |plan| plan.rejected.all());
         let index = snapshot.backend_named(id).unwrap().index;
         rejected.into_iter().find(|(backend, _)| *backend == index).map(|(_, unfit)| unfit)
     }

@@ -8,7 +8,9 @@
 //! they truly generated (`served`), against which the gateway's books can be checked to the token; faults are
 //! scripted through a control listener (`control`).
 //!
-//! A request may say `"sandbox": {"output_tokens": 500}` to get an answer of at least that length.
+//! A request may say `"sandbox": {"output_tokens": 500}` to get an answer of at least that length. One that offers tools
+//! gets a call of the first two of them, and after their results an answer that quotes these;
+//! `"sandbox": {"tool_rounds": 3}` makes that three calls, one after another.
 //!
 //! What it does not do: pretend to be intelligent, speak other dialects, or resemble a particular vendor.
 

@@ -97,7 +97,7 @@ impl Reply {
 pub(super) fn reply(request: &ChatRequest<'_>, prompt: &Prompt, thinks: bool, bound: u64, seed: u64) -> Result<Reply, Refusal> {
     let functions = request.callable()?;
     let format = request.format()?;
-    let calls = !functions.is_empty() && (request.call_forced() || !prompt.after_tool);
+    let calls = !functions.is_empty() && request.wants_tools(prompt);
     let asked = prompt.prefixes.last().map_or(0, |(fold, _)| *fold);
     let choice = |n: u64| {
         let mut dice = Dice::new(mix(seed ^ asked, &n.to_le_bytes()));
@@ -108,7 +108,7 @@ pub(super) fn reply(request: &ChatRequest<'_>, prompt: &Prompt, thinks: bool, bo
             pieces.extend(tool_calls(&functions, request.parallel_calls(), &mut dice));
             Finish::ToolCalls
         } else {
-            let text = until_stop(text(&format, tongue, wanted, &mut dice), request.stops());
+            let text = until_stop(text(&format, prompt, wanted, &mut dice), request.stops());
             pieces.extend(tokens::tokens(&text).map(|token| Piece::Content(token.to_owned())));
             Finish::Stop
         };
@@ -122,9 +122,9 @@ fn reasoning(tongue: Tongue, answer_tokens: u64, dice: &mut Dice) -> Vec<Piece> 
     tokens::tokens(&thought).map(|token| Piece::Reasoning(token.to_owned())).collect()
 }
 
-fn text(format: &Format, tongue: Tongue, wanted: u64, dice: &mut Dice) -> String {
+fn text(format: &Format, prompt: &Prompt, wanted: u64, dice: &mut Dice) -> String {
     match format {
-        Format::Text => speech::answer(tongue, wanted, dice),
+        Format::Text => speech::answer(Tongue::of(&prompt.last_user_text), &prompt.tool_results, wanted, dice),
         Format::JsonObject => {
             let answer = speech::phrase(dice);
             serde_json::json!({"answer": answer, "sandbox": true}).to_string()
@@ -247,6 +247,25 @@ mod tests {
         let mut after = both;
         after["messages"] = json!([{"role": "user", "content": "hi"}, {"role": "tool", "tool_call_id": "c", "content": "4"}]);
         assert_eq!(answer(&after, false, 1000).choices[0].finish, Finish::Stop);
+    }
+
+    #[test]
+    fn an_agents_loop_goes_on_for_as_many_rounds_as_asked_and_ends_with_what_the_tools_said() {
+        let tool = json!({"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}});
+        let result = |text: &str| json!({"role": "tool", "tool_call_id": "c", "content": text});
+        let assistant = json!({"role": "assistant", "content": null});
+        let talk = |rounds: u64| {
+            let mut messages = vec![json!({"role": "user", "content": "hi"})];
+            for round in 0..rounds {
+                messages.extend([assistant.clone(), result(&format!("{round} degrees")), result("rain")]);
+            }
+            ask(&json!({"tools": [tool], "messages": messages, "sandbox": {"tool_rounds": 2}}))
+        };
+        let finish = |rounds| answer(&talk(rounds), false, 1000).choices[0].finish;
+        assert_eq!([0, 1, 2].map(finish), [Finish::ToolCalls, Finish::ToolCalls, Finish::Stop]);
+        let last = content(&answer(&talk(2), false, 1000).choices[0]);
+        assert!(last.contains("1 degrees") && last.contains("rain") && !last.contains("0 degrees"), "{last}");
+        assert!(last.starts_with(speech::LABEL));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub(super) struct ChatRequest<'b> {
 struct Directions {
     /// The length of the answer's text in tokens, at least.
     output_tokens: Option<u64>,
+    /// How often tools are called, one result after another, before the answer comes in words.
+    tool_rounds: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,6 +127,10 @@ pub(super) struct Prompt {
     pub(super) prefixes: Vec<(u64, u64)>,
     /// The text of the last message of the user.
     pub(super) last_user_text: String,
+    /// How many times tools were asked for and answered since the user last spoke.
+    pub(super) tool_rounds: u64,
+    /// What the tools of the last round answered; empty unless the conversation ends with it.
+    pub(super) tool_results: Vec<String>,
     /// The last message is a tool's result.
     pub(super) after_tool: bool,
     /// What the parts of its messages need of a model.
@@ -181,6 +187,12 @@ impl<'b> ChatRequest<'b> {
 
     pub(super) fn wanted_tokens(&self) -> Option<u64> {
         self.sandbox.and_then(|directions| directions.output_tokens)
+    }
+
+    /// The model asks for (further) tools, where there are any.
+    pub(super) fn wants_tools(&self, prompt: &Prompt) -> bool {
+        let rounds = self.sandbox.and_then(|directions| directions.tool_rounds).unwrap_or(1);
+        self.call_forced() || !prompt.after_tool || prompt.tool_rounds < rounds
     }
 
     /// The client said that the model must not think.
@@ -270,7 +282,7 @@ impl<'b> ChatRequest<'b> {
 impl Prompt {
     fn add(&mut self, message: &WireMessage<'_>) -> Result<(), Refusal> {
         self.has_developer_role |= message.role == "developer";
-        self.after_tool = message.role == "tool";
+        self.follow_rounds(&message.role);
         if message.role == "user" {
             self.last_user_text.clear();
         }
@@ -287,6 +299,20 @@ impl Prompt {
                 Ok(())
             }
         }
+    }
+
+    /// Tools that are called at once answer in messages behind one another: that is one round.
+    fn follow_rounds(&mut self, role: &str) {
+        let is_result = role == "tool";
+        if !(is_result && self.after_tool) {
+            self.tool_results.clear();
+        }
+        match role {
+            "user" => self.tool_rounds = 0,
+            "tool" if !self.after_tool => self.tool_rounds += 1,
+            _ => {}
+        }
+        self.after_tool = is_result;
     }
 
     fn add_parts(&mut self, raw: &str, role: &str) -> Result<(), Refusal> {
@@ -311,8 +337,10 @@ impl Prompt {
 
     fn add_text(&mut self, text: &str, role: &str) {
         self.input_tokens += count(text);
-        if role == "user" {
-            self.last_user_text.push_str(text);
+        match role {
+            "user" => self.last_user_text.push_str(text),
+            "tool" => self.tool_results.push(text.to_owned()),
+            _ => {}
         }
     }
 }

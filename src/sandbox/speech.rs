@@ -6,6 +6,9 @@ use super::tokens;
 /// What every text of the sandbox begins with.
 pub(super) const LABEL: &str = "[sandbox]";
 
+/// How much of a tool's result an answer quotes, in characters.
+const QUOTED: usize = 200;
+
 const OPENINGS: [&str; 5] = [
     " This answer is pretend.",
     " No model has thought about this.",
@@ -44,9 +47,18 @@ impl Tongue {
     }
 }
 
-/// An answer of about `wanted` tokens, ended at a sentence.
-pub(super) fn answer(tongue: Tongue, wanted: u64, dice: &mut Dice) -> String {
+/// An answer of about `wanted` tokens, ended at a sentence. It begins with what tools have answered, where they have, so
+/// that whoever runs an agent's loop sees that their results arrived.
+pub(super) fn answer(tongue: Tongue, results: &[String], wanted: u64, dice: &mut Dice) -> String {
     let mut text = String::from(LABEL);
+    for result in results {
+        text.push_str(match tongue {
+            Tongue::English => " A tool said: ",
+            Tongue::Chinese => " 工具说：",
+        });
+        text.extend(result.chars().take(QUOTED));
+        text.push('.');
+    }
     text.push_str(match tongue {
         Tongue::English => dice.pick(&OPENINGS),
         Tongue::Chinese => dice.pick(&OPENINGS_ZH),
@@ -92,11 +104,11 @@ mod tests {
     #[test]
     fn an_answer_is_labelled_seeded_and_long_enough() {
         for tongue in [Tongue::English, Tongue::Chinese] {
-            let text = answer(tongue, 200, &mut Dice::new(5));
+            let text = answer(tongue, &[], 200, &mut Dice::new(5));
             assert!(text.starts_with(LABEL), "{text}");
             assert!((200..230).contains(&tokens::count(&text)), "{}", tokens::count(&text));
-            assert_eq!(text, answer(tongue, 200, &mut Dice::new(5)));
-            assert_ne!(text, answer(tongue, 200, &mut Dice::new(6)));
+            assert_eq!(text, answer(tongue, &[], 200, &mut Dice::new(5)));
+            assert_ne!(text, answer(tongue, &[], 200, &mut Dice::new(6)));
             assert_eq!(Tongue::of(&text), tongue);
         }
     }

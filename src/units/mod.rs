@@ -8,5 +8,5 @@ pub mod tokens;
 
 pub use ids::{BackendId, KeyName, RequestId};
 pub use money::{Amount, Currency, ExchangeRate, TokenPrice, Usd};
-pub use tariff::Tariff;
+pub use tariff::{Mix, Tariff};
 pub use tokens::{Provenance, Tokens, Usage};

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::iter::Sum;
+use std::num::NonZeroU32;
 use std::ops::{Add, AddAssign, Mul, Sub};
 use std::str::FromStr;
 
@@ -74,6 +75,11 @@ impl TokenPrice {
         u64::try_from(pico).map(Self).map_err(|_| "a price of zero or more that fits 64 bits")
     }
 
+    /// What a million tokens cost.
+    pub fn million(self, currency: Currency) -> Amount {
+        Amount { pico: i128::from(self.0) * 1_000_000, currency }
+    }
+
     /// The list price "per million tokens" as a decimal without needless zeros.
     pub fn to_per_million(self) -> String {
         trim_decimal(&decimal(i128::from(self.0), 6))
@@ -105,11 +111,28 @@ impl Amount {
     pub const fn currency(self) -> Currency {
         self.currency
     }
+
+    /// Every digit that counts, without the currency: what a machine reads.
+    pub fn to_exact(self) -> String {
+        trim_decimal(&decimal(self.pico, 12))
+    }
+
+    /// With this many decimals (at most twelve), rounded half to even, without the currency: what a person reads.
+    pub fn to_rounded(self, places: u32) -> String {
+        let places = places.min(12);
+        decimal(div_half_even(self.pico, 10_i128.pow(12 - places)), places)
+    }
+
+    /// A part of the amount, rounded half to even at 10⁻¹².
+    #[must_use]
+    pub fn divided(self, by: NonZeroU32) -> Self {
+        Self { pico: div_half_even(self.pico, i128::from(by.get())), ..self }
+    }
 }
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", trim_decimal(&decimal(self.pico, 12)), self.currency)
+        write!(f, "{} {}", self.to_exact(), self.currency)
     }
 }
 
@@ -240,6 +263,12 @@ impl ExchangeRate {
         }
         Some(Usd(div_half_even(amount.pico * 1_000_000, i128::from(self.micro_per_usd))))
     }
+
+    /// Converts dollars to this rate's currency, rounding half to even at 10⁻¹² of it.
+    pub fn from_dollars(self, dollars: Usd) -> Amount {
+        let pico = div_half_even(dollars.0.saturating_mul(i128::from(self.micro_per_usd)), 1_000_000);
+        Amount { pico, currency: self.currency }
+    }
 }
 
 /// Integer division that rounds half to even; the divisor is above zero.
@@ -308,6 +337,25 @@ mod tests {
         assert_eq!((usd(1), usd(3), usd(5), usd(4)), (0, 2, 2, 2));
         assert_eq!(rate.convert(Amount::zero(Currency::Usd)), None);
         assert!(ExchangeRate::parse(Currency::Cny, "0").is_err());
+    }
+
+    #[test]
+    fn dollars_become_another_currency_and_back() {
+        let rate = ExchangeRate::parse(Currency::Cny, "6.6529").unwrap();
+        let yuan = rate.from_dollars(Usd::parse("2").unwrap());
+        assert_eq!((yuan.to_exact().as_str(), yuan.currency()), ("13.3058", Currency::Cny));
+        assert_eq!(rate.convert(yuan), Some(Usd::parse("2").unwrap()));
+    }
+
+    #[test]
+    fn an_amount_is_written_exactly_or_rounded_half_to_even() {
+        let amount = TokenPrice::per_million("0.12345").unwrap().million(Currency::Eur);
+        assert_eq!(
+            (amount.to_exact(), amount.to_rounded(4), amount.to_rounded(2)),
+            ("0.12345".into(), "0.1234".into(), "0.12".into())
+        );
+        let third = Amount::from_pico(10, Currency::Usd).divided(NonZeroU32::new(4).unwrap());
+        assert_eq!(third.pico(), 2);
     }
 
     #[test]

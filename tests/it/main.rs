@@ -22,6 +22,7 @@ mod odd_providers;
 mod old_data;
 mod outbound;
 mod passthrough;
+mod prices;
 mod readme;
 mod resilience;
 mod secrets;

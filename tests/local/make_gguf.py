@@ -40,19 +40,37 @@ QUOTE_BIAS = 0.6
 F32, F16 = 0, 1
 ALIGNMENT = 32
 
+# The marker that begins a tool call. It is a token of its own, so that a request can bring it on by `logit_bias`: the server's
+# grammar for a required call lets a model say anything before the call, and this one would never come to it.
+CALL_MARKER = "<tool_call>"
+# From how such a call is written here the server learns how to force and read one: no line end may follow the marker.
 TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if tools %}system: tools\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}{% endif %}"
+    "{% for message in messages %}"
+    "{% if message.role == 'assistant' %}assistant: {% if message.content %}{{ message.content }}{% endif %}"
+    "{% if message.tool_calls %}{% for tool_call in message.tool_calls %}"
+    + CALL_MARKER
+    + '{"name": "{{ tool_call.function.name }}", "arguments": {{ tool_call.function.arguments | tojson }}}</tool_call>'
+    "{% endfor %}{% endif %}</s>\n"
+    "{% else %}{{ message.role }}: {{ message.content }}</s>\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 
 
 def vocabulary():
-    """The tokens with their score, kind (1 normal, 2 unknown, 3 control, 6 byte) and output bias."""
+    """The tokens with their score, kind (1 normal, 2 unknown, 3 control, 4 of its own, 6 byte) and output bias."""
     tokens = [("<unk>", 0.0, 2, END_BIAS), ("<s>", 0.0, 3, END_BIAS), ("</s>", 0.0, 3, END_BIAS)]
     tokens += [(f"<0x{byte:02X}>", 0.0, 6, BYTE_BIAS) for byte in range(256)]
     characters = [SPACE_MARKER, *(chr(code) for code in range(0x21, 0x7F))]
     tokens += [(character, -1.0, 1, QUOTE_BIAS if character == '"' else 0.0) for character in characters]
+    tokens.append((CALL_MARKER, 0.0, 4, END_BIAS))
     return tokens
+
+
+def one_call():
+    """The `logit_bias` of a request that must call one tool: the marker as soon as it may come, the end as soon as it may."""
+    marker = next(place for place, (token, _, _, _) in enumerate(vocabulary()) if token == CALL_MARKER)
+    return {str(marker): 100, str(END): 200}
 
 
 def text(value):

@@ -28,7 +28,8 @@ fn collected() -> Timestamp {
 #[test]
 fn it_sells_something_of_everybody() {
     let table = shipped();
-    assert!(table.backends().len() >= 40, "{} backends", table.backends().len());
+    assert!(table.backends().len() >= 200, "{} backends", table.backends().len());
+    assert!(table.providers().len() >= 35, "{} sites", table.providers().len());
     let sellers = [
         "deepseek",
         "alibaba-cn",
@@ -64,9 +65,23 @@ fn it_sells_something_of_everybody() {
 }
 
 #[test]
-fn every_backend_quotes_in_dollars() {
+fn what_is_off_says_why() {
     let table = shipped();
-    for backend in table.backends() {
+    let reasons = table.providers().iter().map(|p| (p.id.as_str(), p.disabled.as_deref()));
+    let reasons = reasons.chain(table.backends().iter().map(|b| (b.id.as_str(), b.disabled.as_deref())));
+    for (id, reason) in reasons {
+        assert!(reason.is_none_or(|reason| reason.len() > 10), "{id}: {reason:?}");
+    }
+    // Nothing is sent to an address that is not complete.
+    for provider in table.providers().iter().filter(|p| p.base_url.chars().any(|c| c.is_ascii_uppercase())) {
+        assert!(provider.disabled.is_some(), "{}: {}", provider.id, provider.base_url);
+    }
+}
+
+#[test]
+fn every_backend_that_is_on_quotes_in_dollars() {
+    let table = shipped();
+    for backend in table.backends().iter().filter(|b| b.disabled.is_none()) {
         let row = backend.prices.at(collected());
         let rate = row.and_then(|row| table.fx.at(row.tariff.currency, collected()));
         assert!(rate.is_some(), "{} has no price in dollars", backend.id);
@@ -95,24 +110,62 @@ fn nothing_without_a_key_is_on() {
 
 #[test]
 fn prices_are_those_of_the_collected_facts() {
-    let Ok(facts) = std::fs::read_to_string(Path::new(FACTS)) else {
-        println!("skipped: not present ({FACTS})");
-        return;
-    };
-    let facts: Value = serde_json::from_str(&facts).unwrap();
+    let Some(facts) = facts() else { return };
     let table = shipped();
     for backend in table.backends().iter().filter(|b| !b.free) {
         let provider = &table.provider_of(backend).id;
         let of_backend = |m: &&Value| m["provider"] == provider.as_str() && m["id"] == backend.upstream_model.as_str();
         let model = facts["models"].as_array().unwrap().iter().find(of_backend);
         let Some(model) = model else { panic!("{} is not among the facts", backend.id) };
+        let of_history = |c: &&Value| c["provider"] == model["provider"] && c["model"] == model["id"];
+        let changes = facts["history"]["id_level_changes"].as_array().unwrap().iter().filter(of_history).cloned();
+        let told = Value::Array([model["prices"].clone()].into_iter().chain(changes).collect());
         for row in backend.prices.rows() {
-            for (cell, price) in [("input", row.tariff.input), ("output", row.tariff.output)] {
-                let known = prices_named(&model["prices"], cell);
-                assert!(known.contains(&price), "{}: {cell} {} is not a fact", backend.id, price.to_per_million());
+            let tariff = &row.tariff;
+            let inputs = prices_named(&told, "input");
+            let unsaid = |price: TokenPrice| price == tariff.input;
+            // Implicit cache reads cost a fifth of the input where the catalogue has an explicit one's price (alibaba).
+            let implicit = |price: TokenPrice| inputs.iter().any(|input| input.pico() == price.pico() * 5);
+            let cells = [
+                ("input", tariff.input, false),
+                ("output", tariff.output, false),
+                ("cached_input", tariff.cache_read, unsaid(tariff.cache_read) || implicit(tariff.cache_read)),
+                ("cache_write", tariff.cache_write, unsaid(tariff.cache_write)),
+            ];
+            for (cell, price, excused) in cells {
+                let known = excused || prices_named(&told, cell).contains(&price);
+                assert!(known, "{}: {cell} {} is not a fact", backend.id, price.to_per_million());
             }
         }
     }
+}
+
+#[test]
+fn its_version_is_the_day_of_the_facts() {
+    let Some(facts) = facts() else { return };
+    let (version, day) = (shipped().version, facts["generated"].as_str().unwrap().to_owned());
+    assert!(version.starts_with(&format!("{day}+")), "{version}: the facts are of {day}");
+}
+
+#[test]
+fn every_collected_model_is_in_or_left_out_with_a_reason() {
+    let Some(facts) = facts() else { return };
+    let table = shipped();
+    let (_, left_out) = SHIPPED.rsplit_once("# Left out\n").unwrap();
+    for model in facts["models"].as_array().unwrap() {
+        let id = format!("{}/{}", model["provider"].as_str().unwrap(), model["id"].as_str().unwrap());
+        let told = left_out.lines().any(|line| line.strip_prefix(&format!("# {id}: ")).is_some_and(|why| why.len() > 10));
+        assert!(told != table.backend_named(&id).is_some(), "{id}");
+    }
+}
+
+/// The collected prices; `None`, and a line that says so, where they are not beside the repository.
+fn facts() -> Option<Value> {
+    let Ok(text) = std::fs::read_to_string(Path::new(FACTS)) else {
+        println!("skipped: not present ({FACTS})");
+        return None;
+    };
+    Some(serde_json::from_str(&text).unwrap())
 }
 
 /// Every price of a cell in a model's facts, in tiers, cells and modes as well, and what it becomes within time windows.

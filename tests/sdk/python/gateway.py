@@ -14,8 +14,10 @@ import subprocess
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from books import Prices, booked_attempts
 from openai import AsyncOpenAI, OpenAI
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -104,15 +106,34 @@ class Process:
 
 
 class Sandbox(Process):
+    """The pretend providers. They answer at once and never fail by chance: what a test needs slow or broken, it orders."""
+
     def __init__(self, folder):
         self.table = Path(folder) / "providers.toml"
-        super().__init__("sandbox", [binary(), "sandbox", "--json", "--write-table", str(self.table)], folder)
+        command = [binary(), "sandbox", "--json", "--fast", "--steady", "--write-table", str(self.table)]
+        super().__init__("sandbox", command, folder)
         self.control = self.ready["control"]
+
+    def _control(self, path, method="GET", body=None):
+        raw = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.control}{path}", raw, {"content-type": "application/json"}, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.read()
 
     def served(self):
         """One entry per upstream request, oldest first, as it stands now: those that still run have no `ending`."""
-        with urllib.request.urlopen(f"{self.control}/served", timeout=10) as answer:
-            return [json.loads(line) for line in answer.read().decode().splitlines() if line]
+        return [json.loads(line) for line in self._control("/served").decode().splitlines() if line]
+
+    def body(self, row):
+        """What a provider received, to the byte."""
+        return self._control(f"/served/{row['id']}/body")
+
+    def order(self, fault, provider="*", count=None, **parameters):
+        """Has a provider do something wrong, for `count` requests or until `lift`."""
+        self._control("/faults", "POST", {"provider": provider, "fault": fault, "count": count, **parameters})
+
+    def lift(self):
+        self._control("/faults", "DELETE")
 
 
 class Serve(Process):
@@ -162,14 +183,43 @@ class Broker:
         self.serve.kill()
         self.sandbox.kill()
 
-    def ask(self, text, **more):
+    def ask(self, text="hello", **more):
         """One short chat through `auto`, as the answer and its headers."""
         raw = self.client.chat.completions.with_raw_response.create(**{"model": "auto", "messages": user(text), **more})
         return raw.parse(), raw.headers
 
+    def since(self, before):
+        """What was asked of providers after the first `before` requests, once all of it has ended."""
+
+        def look():
+            rows = self.sandbox.served()[before:]
+            return rows if rows and all(row["ending"] for row in rows) else None
+
+        return eventually(look, 10, "the end of the upstream requests")
+
+    @property
+    def seen(self):
+        return len(self.sandbox.served())
+
+    def forwarded(self, **more):
+        """What a provider received for one chat, with its row, and the answer."""
+        before = self.seen
+        answer, _ = self.ask(**more)
+        (row,) = self.since(before)
+        return json.loads(self.sandbox.body(row)), row, answer
+
+    def booked(self, headers):
+        """The attempts in the books of the request that answered with these headers."""
+        wanted = headers["x-tokenbroker-request-id"]
+        return eventually(lambda: booked_attempts(self.serve.data, wanted), 10, f"request {wanted} in the books")
+
+    @cached_property
+    def prices(self):
+        return Prices(self.sandbox.table)
+
 
 def long_answer(tokens):
-    """Options for an answer of that length: the sandbox paces its streams, so `tokens` is also how long one lasts."""
+    """Options for an answer of that length."""
     return {"max_tokens": 4 * tokens, "extra_body": {"sandbox": {"output_tokens": tokens}}}
 
 

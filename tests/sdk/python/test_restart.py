@@ -16,6 +16,11 @@ def sandbox(tmp_path):
 
 
 @pytest.fixture
+def slow(sandbox):
+    sandbox.order("slow", token_ms=5)
+
+
+@pytest.fixture
 def serve(tmp_path, sandbox):
     """Starts gateways one after another, all on the same books."""
     started = []
@@ -56,7 +61,7 @@ def test_it_comes_back_after_a_kill(serve):
     assert ask(serve())
 
 
-def test_an_open_stream_is_finished_before_it_ends(serve):
+def test_an_open_stream_is_finished_before_it_ends(serve, slow):
     gateway = serve()
     with gateway.client() as client:
         stream = client.chat.completions.create(model="auto", messages=user("A story."), stream=True, **long_answer(LENGTH))
@@ -67,7 +72,7 @@ def test_an_open_stream_is_finished_before_it_ends(serve):
     assert gateway.wait() == 0
 
 
-def test_no_new_request_is_taken_while_it_drains(serve):
+def test_no_new_request_is_taken_while_it_drains(serve, slow):
     gateway = serve()
     with gateway.client() as open_client, gateway.client() as late:
         stream = open_client.chat.completions.create(model="auto", messages=user("A story."), stream=True, **long_answer(LENGTH))

@@ -2,22 +2,21 @@
 
 import json
 
+import pytest
+
 from gateway import user
 
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "The weather in a city now",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string"}, "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]}},
-            "required": ["city", "unit"],
-            "additionalProperties": False,
-        },
-    },
-}
+
+def tool(name, **properties):
+    parameters = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+    return {"type": "function", "function": {"name": name, "description": f"{name} now", "parameters": parameters}}
+
+
+UNIT = {"type": "string", "enum": ["celsius", "fahrenheit"]}
+WEATHER = tool("get_weather", city={"type": "string"}, unit=UNIT)
+TIME = tool("get_time", zone={"type": "string"})
 QUESTION = "How warm is it in Hamburg?"
+NAMED = {"type": "function", "function": {"name": "get_time"}}
 
 
 def assert_weather_arguments(raw):
@@ -26,52 +25,69 @@ def assert_weather_arguments(raw):
     assert arguments["unit"] in ("celsius", "fahrenheit")
 
 
-def call_whole(client, messages):
-    answer = client.chat.completions.create(model="auto", messages=messages, tools=[WEATHER])
-    assert answer.choices[0].finish_reason == "tool_calls"
-    return answer.choices[0].message.tool_calls[0]
-
-
-def call_streamed(client, messages):
-    """The call put together from its pieces, as an agent does it, and as plain values."""
-    name, identifier, arguments, ending = "", "", "", None
-    for chunk in client.chat.completions.create(model="auto", messages=messages, tools=[WEATHER], stream=True):
+def streamed(client, **body):
+    """The calls put together from their pieces, as an agent does it: [name, id, arguments] by their index."""
+    calls, ending = {}, None
+    for chunk in client.chat.completions.create(model="auto", stream=True, **body):
         choice = chunk.choices[0]
         ending = choice.finish_reason or ending
         for piece in choice.delta.tool_calls or []:
-            assert piece.index == 0
-            identifier += piece.id or ""
-            name += piece.function.name or ""
-            arguments += piece.function.arguments or ""
+            call = calls.setdefault(piece.index, ["", "", ""])
+            for place, text in enumerate((piece.function.name, piece.id, piece.function.arguments)):
+                call[place] += text or ""
     assert ending == "tool_calls"
-    return identifier, name, arguments
-
-
-def after_tool(client, messages, identifier, arguments):
-    """The last turn: the model has the result and answers in words."""
-    call = {"id": identifier, "type": "function", "function": {"name": "get_weather", "arguments": arguments}}
-    result = {"role": "tool", "tool_call_id": identifier, "content": '{"degrees": 11}'}
-    talk = [*messages, {"role": "assistant", "content": None, "tool_calls": [call]}, result]
-    return client.chat.completions.create(model="auto", messages=talk, tools=[WEATHER]).choices[0]
+    return [calls[index] for index in sorted(calls)]
 
 
 def test_the_whole_loop(broker):
-    call = call_whole(broker.client, user(QUESTION))
+    sent, _, answer = broker.forwarded(messages=user(QUESTION), tools=[WEATHER])
+    assert sent["tools"] == [WEATHER]
+    assert answer.choices[0].finish_reason == "tool_calls"
+    (call,) = answer.choices[0].message.tool_calls
     assert call.function.name == "get_weather"
     assert_weather_arguments(call.function.arguments)
-    last = after_tool(broker.client, user(QUESTION), call.id, call.function.arguments)
-    assert last.finish_reason == "stop"
-    assert last.message.content.startswith("[sandbox]")
+    talk = [*user(QUESTION), answer.choices[0].message.model_dump(exclude_none=True)]
+    talk += [{"role": "tool", "tool_call_id": call.id, "content": "eleven degrees"}]
+    sent, _, last = broker.forwarded(messages=talk, tools=[WEATHER])
+    assert sent["messages"] == talk
+    assert last.choices[0].finish_reason == "stop"
+    assert "eleven degrees" in last.choices[0].message.content
 
 
-def test_the_whole_loop_with_a_streamed_call(broker):
-    identifier, name, arguments = call_streamed(broker.client, user(QUESTION))
-    assert name == "get_weather"
+def test_a_streamed_call_is_put_together_from_its_pieces(broker):
+    ((name, identifier, arguments),) = streamed(broker.client, messages=user(QUESTION), tools=[WEATHER])
+    assert name == "get_weather" and identifier
     assert_weather_arguments(arguments)
-    assert after_tool(broker.client, user(QUESTION), identifier, arguments).finish_reason == "stop"
 
 
-def test_a_client_that_forbids_tools_gets_words(broker):
-    answer, _ = broker.ask(QUESTION, tools=[WEATHER], tool_choice="none")
-    assert answer.choices[0].message.tool_calls is None
-    assert answer.choices[0].finish_reason == "stop"
+def test_tools_are_called_at_once_unless_forbidden(broker):
+    both = {"messages": user(QUESTION), "tools": [WEATHER, TIME]}
+    sent, _, answer = broker.forwarded(**both, parallel_tool_calls=True)
+    assert sent["parallel_tool_calls"] is True
+    assert [call.function.name for call in answer.choices[0].message.tool_calls] == ["get_weather", "get_time"]
+    assert [name for name, _, _ in streamed(broker.client, **both)] == ["get_weather", "get_time"]
+    sent, _, answer = broker.forwarded(**both, parallel_tool_calls=False)
+    assert sent["parallel_tool_calls"] is False
+    assert len(answer.choices[0].message.tool_calls) == 1
+
+
+@pytest.mark.parametrize("choice", ["none", "auto", "required", NAMED], ids=["none", "auto", "required", "named"])
+def test_a_tool_choice_is_kept(broker, choice):
+    sent, row, answer = broker.forwarded(tools=[WEATHER, TIME], tool_choice=choice)
+    assert sent["tool_choice"] == choice
+    names = [call.function.name for call in answer.choices[0].message.tool_calls or []]
+    expected = {"none": [], "auto": ["get_weather", "get_time"], "required": ["get_weather", "get_time"]}
+    assert names == (["get_time"] if choice is NAMED else expected[choice])
+    if choice in ("required", NAMED):
+        assert "forced_tool" in broker.prices.backend(row["provider"], row["model"])["features"]
+
+
+def test_a_loop_of_several_steps_ends_with_what_the_last_tool_said(broker):
+    talk, extra = user(QUESTION), {"sandbox": {"tool_rounds": 3}}
+    for step in range(3):
+        message = broker.ask(messages=talk, tools=[WEATHER], extra_body=extra)[0].choices[0].message
+        talk.append(message.model_dump(exclude_none=True))
+        talk.append({"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": f"step {step}"})
+    last, _ = broker.ask(messages=talk, tools=[WEATHER], extra_body=extra)
+    assert "step 2" in last.choices[0].message.content
+    assert not last.choices[0].message.tool_calls

@@ -1,0 +1,88 @@
+//! What one decision costs: `cargo bench --bench plan [-- TABLE ...]` prints the time of health and plan together for a
+//! short prompt, with the keys of all providers, of three and of one. Nothing is sent; the figures of a shared machine
+//! wander, so the best of many rounds stands.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a tool for measuring, not the product"
+)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use jiff::Timestamp;
+use tokenbroker::catalog::Snapshot;
+use tokenbroker::clock::SystemClock;
+use tokenbroker::config::{ProviderKeys, Secret};
+use tokenbroker::dispatch::health::{Health, HealthSettings};
+use tokenbroker::frontend::openai_chat;
+use tokenbroker::market::Market;
+use tokenbroker::pipeline::appraise::Appraisal;
+use tokenbroker::route::facts::{Facts, Limits, Settings};
+use tokenbroker::route::{self, target};
+
+const ROUNDS: usize = 40;
+const A_ROUND: u32 = 500;
+const BODY: &str = r#"{"model":"MODEL","messages":[{"role":"user","content":"What is the capital of France, and since when?"}]}"#;
+
+fn main() {
+    let tables: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let shipped = [concat!(env!("CARGO_MANIFEST_DIR"), "/providers.toml").to_owned()];
+    let tables = if tables.is_empty() { &shipped[..] } else { &tables[..] };
+    for path in tables {
+        let text = std::fs::read_to_string(path).unwrap();
+        let snapshot = Arc::new(Snapshot::parse(path, &text).unwrap());
+        println!("{path}: {} backends at {} sites", snapshot.backends().len(), snapshot.providers().len());
+        for model in ["auto", "auto:premium", "openai/gpt-4o-mini"] {
+            for keys in [usize::MAX, 3, 1] {
+                println!("  {model:<20} {}", measured(&snapshot, model, keys));
+            }
+        }
+    }
+}
+
+/// `3 keys, 41 adequate: 4.6 us`.
+fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
+    let wanted = ["openai", "deepseek", "groq"];
+    let fits = |id: &str| most_keys > wanted.len() || wanted[..most_keys].contains(&id);
+    let named = snapshot.providers().iter().filter(|p| fits(&p.id)).filter_map(|p| p.api_key_env.clone());
+    let keys: ProviderKeys = named.map(|name| (name, Secret::new("a-key".to_owned()))).collect();
+    let health = Health::new(SystemClock::shared(), HealthSettings::default());
+    let market = Market::open(Arc::clone(snapshot), &keys, &health).unwrap();
+    let request = openai_chat::parse(Bytes::from(BODY.replace("MODEL", model)), &HeaderMap::new()).unwrap();
+    let target = target::resolve(model, snapshot, &std::collections::BTreeMap::new()).unwrap();
+    let appraisal = Appraisal::of(&request);
+    let (limits, settings) = (Limits::default(), Settings::default());
+    let decide = || {
+        let facts = Facts {
+            request: &request,
+            snapshot,
+            target: &target,
+            input: &appraisal.input,
+            expected_output: appraisal.output,
+            limits: &limits,
+            usable: market.usable(),
+            health: &market.health(),
+            warm: None,
+            at: Timestamp::now(),
+            settings: &settings,
+        };
+        route::plan(&facts).map(|plan| plan.candidates.len()).unwrap_or_default()
+    };
+    let best = (0..ROUNDS).map(|_| round(&decide)).min().unwrap_or_default();
+    let each = best.as_secs_f64() * 1e6 / f64::from(A_ROUND);
+    format!("{:>2} keys, {:>3} adequate: {each:.2} us", keys.len(), decide())
+}
+
+fn round(decide: &impl Fn() -> usize) -> Duration {
+    let began = Instant::now();
+    for _ in 0..A_ROUND {
+        black_box(decide());
+    }
+    began.elapsed()
+}

@@ -1,0 +1,117 @@
+//! `scripts/table`, which makes the shipped table: that it makes it again, that it notices a difference, and that on small
+//! invented facts it does what the table's header promises.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::canonical::Feature;
+use crate::catalog::{Backend, Reasoning, Snapshot};
+use crate::units::{Currency, TokenPrice};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const SMALL: &str = "tests/fixtures/facts";
+
+/// What the tool says when it is asked to check a table; `None`, and a line that says so, where it cannot run.
+fn checked(facts: &Path, overlay: &Path, table: &Path) -> Option<(bool, String)> {
+    let python = Command::new("python3").arg("--version").output();
+    if !facts.is_dir() || python.is_err() {
+        println!("skipped: not present (python3, {})", facts.display());
+        return None;
+    }
+    let mut command = Command::new("python3");
+    command.arg(Path::new(ROOT).join("scripts/table")).arg("--check");
+    let output = command.arg("--facts").arg(facts).arg("--overlay").arg(overlay).arg("--table").arg(table).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Some((output.status.success(), said))
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(ROOT).join(name)
+}
+
+/// The small facts with one place of one file changed, in a folder of their own.
+fn changed(name: &str, old: &str, new: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(file(SMALL)).unwrap() {
+        let entry = entry.unwrap();
+        let text = fs::read_to_string(entry.path()).unwrap();
+        let mine = entry.file_name() == name;
+        assert!(!mine || text.contains(old), "{name} has no {old:?}");
+        let text = if mine { text.replacen(old, new, 1) } else { text };
+        fs::write(folder.path().join(entry.file_name()), text).unwrap();
+    }
+    folder
+}
+
+/// Changes one place and expects the check to fail and to say this.
+fn refuses(name: &str, old: &str, new: &str, expected: &str) {
+    let folder = changed(name, old, new);
+    let at = |name: &str| folder.path().join(name);
+    let Some((fine, said)) = checked(folder.path(), &at("overlay.toml"), &at("table.toml")) else { return };
+    assert!(!fine && said.contains(expected), "{new:?}: expected {expected:?} in\n{said}");
+}
+
+#[test]
+fn the_shipped_table_is_what_the_facts_and_the_overlay_make() {
+    let facts = file("../shared/facts");
+    let Some((fine, said)) = checked(&facts, &file("scripts/table-overlay.toml"), &file("providers.toml")) else { return };
+    assert!(fine, "{said}");
+}
+
+#[test]
+fn the_small_table_is_what_its_facts_make_and_any_difference_is_noticed() {
+    let small = |name: &str| file(SMALL).join(name);
+    let Some((fine, said)) = checked(&file(SMALL), &small("overlay.toml"), &small("table.toml")) else { return };
+    assert!(fine, "{said}");
+    assert!(said.contains("west/stranger: no family of the overlay fits"), "{said}");
+    refuses("table.toml", "output = 16", "output = 17", "+output = 16");
+    refuses("prices.json", "\"output\": 8.0}},", "\"output\": 9.0}},", "+output = 18");
+    refuses("overlay.toml", "Reviewed.", "Doubtful.", "+# Doubtful.");
+}
+
+#[test]
+fn a_judgement_does_not_outlive_its_fact() {
+    refuses("overlay.toml", "east/org/Jade", "east/org/Jasper", "models.'east/org/Jasper'");
+    refuses("overlay.toml", "[providers.west]", "[providers.waste]", "providers.waste");
+    refuses("overlay.toml", "list = ", "lost = ", "no words for the source 'list'");
+    refuses("prices.json", "\"multiplier\": 2.0", "\"multiplier\": 3.0", "hours that cost 3.0 times");
+}
+
+#[test]
+fn what_is_made_reads_as_the_header_promises() {
+    let text = fs::read_to_string(file(SMALL).join("table.toml")).unwrap();
+    let table = Snapshot::parse("table.toml", &text).unwrap();
+    let backend = |id: &str| table.backend_named(id).unwrap();
+    let row = |id: &str| backend(id).prices.rows()[0].tariff;
+    let prices = |id: &str| [row(id).input, row(id).cache_read, row(id).cache_write, row(id).output];
+    let per_million = |cells: [&str; 4]| cells.map(|cell| TokenPrice::per_million(cell).unwrap());
+    // Thinking on, in the peak hours; no cheaper cache than the site's rule, and no free writes.
+    assert_eq!(prices("east/org/Jade"), per_million(["3", "0.6", "3", "16"]));
+    assert_eq!(prices("east/cells"), per_million(["3", "3", "3", "14"]));
+    assert_eq!(prices("west/summit"), per_million(["1.25", "0.0001", "1.25", "10.5"]));
+    assert_eq!(row("east/foreign").currency, Currency::Usd);
+
+    let bounds = |b: &Backend| (b.limits.max_output.get(), b.limits.priced_input.map(crate::units::Tokens::get));
+    assert_eq!(bounds(backend("east/org/Jade")), (25_000, Some(32_000)));
+    assert_eq!(bounds(backend("west/summit")), (128_000, Some(272_000)));
+    let jade = backend("east/org/Jade");
+    assert_eq!((jade.model.as_str(), jade.reasoning, jade.quality.score), ("jade", Reasoning::Switchable, Some(48)));
+    assert_eq!(jade.aliases, ["jade-chat"]);
+    assert!(jade.features.contains(Feature::JsonObject) && !jade.features.contains(Feature::JsonSchema));
+    assert_eq!([backend("west/summit").quality.score, backend("west/old").quality.score], [Some(52), Some(64)]);
+
+    // What was before a documented step, from the step before it; an unknown cache price is no history.
+    let begins = |id: &str| backend(id).prices.rows().iter().map(|row| row.from.map(|f| f.to_string())).collect::<Vec<_>>();
+    assert_eq!(begins("west/old"), [Some("2026-07-01T00:00:00Z".into()), Some("2026-08-01T00:00:00Z".into())]);
+    assert_eq!(prices("west/old"), per_million(["3", "3", "3", "4.5"]));
+    assert_eq!(begins("west/summit").len(), 1);
+
+    let off = |id: &str| backend(id).disabled.is_some();
+    assert_eq!(
+        ["east/foreign", "east/gift", "west/old", "west/unpriced", "west/summit"].map(off),
+        [true, true, true, true, false]
+    );
+    let west = table.providers().iter().find(|p| p.id == "west").unwrap();
+    assert!(west.disabled.is_some() && west.quirks.developer_role && west.quirks.reasoning_outside_output);
+}
