@@ -10,6 +10,7 @@ pub mod cors;
 pub mod edge;
 mod http2;
 pub mod listener;
+pub mod openapi;
 pub mod routes;
 pub mod status;
 

@@ -18,6 +18,7 @@ use hyper::body::Frame;
 
 use super::body::{self, BodyLimits};
 use super::compress::Coder;
+use super::openapi;
 use super::status::{Refusal, refusal};
 use crate::clock::SharedClock;
 use crate::frontend::errors::{ClientError, ErrorKind};
@@ -79,6 +80,7 @@ pub fn api(front: Arc<Front>) -> Router {
         .route("/v1/route", post(decide))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
+        .route("/openapi.json", get(openapi::document))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .method_not_allowed_fallback(method_not_allowed)
