@@ -280,17 +280,13 @@ impl Room {
 
 impl Write for Room {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.left.checked_sub(bytes.len()) {
-            Some(left) => {
-                self.left = left;
-                self.bytes.extend_from_slice(bytes);
-                Ok(bytes.len())
-            }
-            None => {
-                self.full = true;
-                Err(io::ErrorKind::WriteZero.into())
-            }
-        }
+        let Some(left) = self.left.checked_sub(bytes.len()) else {
+            self.full = true;
+            return Err(io::ErrorKind::WriteZero.into());
+        };
+        self.left = left;
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -305,14 +301,14 @@ mod tests {
 
     const BOTH: [Coding; 2] = [Coding::Gzip, Coding::Brotli];
 
-    fn headers(name: HeaderName, lines: &[&str]) -> HeaderMap {
+    fn headers(name: &HeaderName, lines: &[&str]) -> HeaderMap {
         lines.iter().map(|line| (name.clone(), HeaderValue::from_str(line).unwrap())).collect()
     }
 
     #[test]
     fn a_body_is_in_one_known_coding_or_refused() {
         let check = |lines: &[&str], expected: Result<Option<Coding>, &str>| {
-            let found = Coding::of_content(&headers(CONTENT_ENCODING, lines));
+            let found = Coding::of_content(&headers(&CONTENT_ENCODING, lines));
             assert_eq!(
                 found.as_ref().map_err(|unknown| unknown.0.as_str()),
                 expected.as_ref().map_err(|word| *word),
@@ -332,7 +328,7 @@ mod tests {
     #[test]
     fn the_weights_of_a_client_decide() {
         let check = |lines: &[&str], expected: Option<Coding>| {
-            assert_eq!(Coding::wanted(&headers(ACCEPT_ENCODING, lines)), expected, "{lines:?}");
+            assert_eq!(Coding::wanted(&headers(&ACCEPT_ENCODING, lines)), expected, "{lines:?}");
         };
         check(&[], None);
         check(&[""], None);

@@ -1,5 +1,5 @@
 //! The list of error codes: every word that may stand in `error.code`. Documents and clients count on it being closed, so a
-//! word that is not here fails the first test that meets it, and `docs/api.md` and the OpenAPI document are held to it.
+//! word that is not here fails the first test that meets it, and `docs/api.md` and `/openapi.json` are held to it.
 //!
 //! One more source there is: when a provider refuses a request for good, its own body passes unchanged, code and all.
 

@@ -42,13 +42,11 @@ pub async fn read(headers: &HeaderMap, body: Body, limits: BodyLimits, coder: &C
             Some(coding) => coder.decode(coding, sent, limits.most).await.ok_or(Unread::Broken)?.map_err(Unread::Undecodable),
         }
     };
-    match tokio::time::timeout(limits.wait, arriving).await {
-        Ok(read) => read.map_err(|unread| unread.refusal(limits.most)),
-        Err(_) => {
-            let message = format!("the body did not arrive within {} ms (server.body_timeout_ms)", limits.wait.as_millis());
-            Err(wrong(408, "body_timeout", message).because(Rejection::TooSlow))
-        }
-    }
+    let Ok(read) = tokio::time::timeout(limits.wait, arriving).await else {
+        let message = format!("the body did not arrive within {} ms (server.body_timeout_ms)", limits.wait.as_millis());
+        return Err(wrong(408, "body_timeout", message).because(Rejection::TooSlow));
+    };
+    read.map_err(|unread| unread.refusal(limits.most))
 }
 
 /// Why a body was not read to its end.

@@ -35,10 +35,10 @@ impl Cors {
     /// What the origin of a request is told it may; `None` when it may not, or when there is no origin.
     fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(ORIGIN)?;
-        match self.any {
-            true => Some(HeaderValue::from_static("*")),
-            false => self.origins.contains(origin).then(|| origin.clone()),
+        if self.any {
+            return Some(HeaderValue::from_static("*"));
         }
+        self.origins.contains(origin).then(|| origin.clone())
     }
 
     /// The answer to a browser that asks before it sends, where it may.

@@ -247,8 +247,8 @@ mod tests {
         let mut patient = Watched::of(waiting, UnderWay::begin(&open));
         assert!(futures_util::poll!(patient.frame()).is_pending());
 
-        tokio::time::advance(Duration::from_secs(60)).await;
-        open.drop_stalled(Instant::now(), Duration::from_secs(60));
+        tokio::time::advance(Duration::from_mins(1)).await;
+        open.drop_stalled(Instant::now(), Duration::from_mins(1));
 
         assert!(left_lying.frame().await.unwrap().unwrap_err().to_string().contains("timeouts.stream_idle_ms"));
         assert!(futures_util::poll!(patient.frame()).is_pending());

@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
-/// OpenAPI 3.1.
+/// The document, in version 3.1 of `OpenAPI`.
 pub const DOCUMENT: &str = include_str!("openapi.json");
 
 pub(super) async fn document() -> Response {
@@ -35,7 +35,7 @@ mod tests {
         serde_json::from_str(DOCUMENT).unwrap()
     }
 
-    fn words<'v>(list: &'v Value) -> BTreeSet<&'v str> {
+    fn words(list: &Value) -> BTreeSet<&str> {
         list.as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect()
     }
 

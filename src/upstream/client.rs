@@ -162,16 +162,16 @@ impl UpstreamAnswer {
         loop {
             let arrived = self.arrived().await?;
             let Some(decoder) = &mut self.decoder else { return Ok(arrived) };
-            let decoded = match &arrived {
+            let plain = match &arrived {
                 Some(coded) => decoder.push(coded, PIECE_CAP),
                 None => decoder.finish(PIECE_CAP),
             };
-            let decoded = decoded.map_err(|error| UpstreamError::Undecodable(error.to_string()))?;
+            let plain = plain.map_err(|error| UpstreamError::Undecodable(error.to_string()))?;
             if arrived.is_none() {
                 self.decoder = None;
             }
-            if !decoded.is_empty() {
-                return Ok(Some(decoded));
+            if !plain.is_empty() {
+                return Ok(Some(plain));
             }
         }
     }

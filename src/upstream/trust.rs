@@ -27,16 +27,19 @@ impl Trust {
     pub(super) fn config(&self) -> Result<ClientConfig, UpstreamError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
-        let builder = builder.with_safe_default_protocol_versions().map_err(setup)?;
+        let builder = builder.with_safe_default_protocol_versions().map_err(|error| setup(&error))?;
         Ok(match self {
-            Trust::Machine => builder.with_platform_verifier().map_err(setup)?.with_no_client_auth(),
+            Trust::Machine => builder.with_platform_verifier().map_err(|error| setup(&error))?.with_no_client_auth(),
             Trust::MachineAnd(pem) => {
                 let verifier = with_extra(pem, provider)?;
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
             }
             Trust::Only(pem) => {
                 let mut roots = RootCertStore::empty();
-                certificates(pem)?.into_iter().try_for_each(|certificate| roots.add(certificate)).map_err(setup)?;
+                certificates(pem)?
+                    .into_iter()
+                    .try_for_each(|certificate| roots.add(certificate))
+                    .map_err(|error| setup(&error))?;
                 builder.with_root_certificates(roots).with_no_client_auth()
             }
         })
@@ -44,7 +47,7 @@ impl Trust {
 }
 
 fn with_extra(pem: &str, provider: Arc<CryptoProvider>) -> Result<Verifier, UpstreamError> {
-    Verifier::new_with_extra_roots(certificates(pem)?, provider).map_err(setup)
+    Verifier::new_with_extra_roots(certificates(pem)?, provider).map_err(|error| setup(&error))
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
@@ -56,7 +59,7 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, UpstreamError
     Ok(found)
 }
 
-fn setup(error: rustls::Error) -> UpstreamError {
+fn setup(error: &rustls::Error) -> UpstreamError {
     UpstreamError::Setup(format!("the certificates cannot be used: {error}"))
 }
 

@@ -83,7 +83,7 @@ def requests():
         (chat, "post", chat, b"{", {}, 400),
         (chat, "post", chat, {"model": "auto"}, {}, 400),
         (chat, "post", chat, {**ASK, "tokenbroker": {"qualty": "x"}}, {}, 400),
-        (chat, "post", chat, {**ASK, "tokenbroker": {"max_cost_usd": "0.000000000001"}}, {}, 400),
+        (chat, "post", chat, {**ASK, "tokenbroker": {"regions": ["nowhere"]}}, {}, 400),
         (chat, "post", chat, {**ASK, "model": "gtp-nine"}, {}, 404),
         (chat, "post", chat, ASK, {"content-type": "text/plain"}, 415),
         (chat, "post", chat, ASK, {"content-encoding": "zstd"}, 415),
