@@ -31,6 +31,7 @@ pub mod catalog;
 pub mod config;
 pub mod ledger;
 pub mod policy;
+pub mod setup;
 pub mod telemetry;
 
 // The shell.

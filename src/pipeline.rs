@@ -124,7 +124,7 @@ impl Pipeline {
         if admitted.request.wishes.dry_run {
             return Ok(Reply::Decision(Box::new(Decision::of(Ok(&plan), &admitted.market().snapshot))));
         }
-        let place = self.places.take()?;
+        let place = self.places.take(admitted.settings().most_under_way)?;
         let hold = self.hold(&admitted.admission, &plan)?;
         let (entry, comparison) = entry::opening(&call, &admitted, &plan);
         let tab = Arc::new(self.ledger.begin(entry)?);
@@ -174,7 +174,7 @@ impl Pipeline {
         let in_force = self.in_force.load_full();
         let admission = in_force.keys.admit(&call.headers)?;
         let mut request = openai_chat::parse(call.body.clone(), &call.headers)?;
-        if let Some(most) = admission.limits.max_output.or(admission.budget.as_ref().map(|_| in_force.settings.budgeted_output)) {
+        if let Some(most) = admission.limits.max_output.or(admission.budgeted.then_some(in_force.settings.budgeted_output)) {
             request.output_bound = Some(request.output_bound.map_or(most, |bound| bound.min(most)));
         }
         let target = route::resolve(&request.model, &in_force.market.snapshot, &in_force.settings.aliases)?;
@@ -207,12 +207,9 @@ impl Pipeline {
         })
     }
 
-    /// Sets aside what the plan can cost at most, where the key has a budget.
+    /// Sets aside what the plan can cost at most.
     fn hold(&self, admission: &Admission, plan: &Plan) -> Result<Hold, OverBudget> {
-        match &admission.budget {
-            Some(budget) => budget.hold(plan.worst_case(), self.clock.wall()),
-            None => Ok(Hold::none()),
-        }
+        admission.budget.hold(plan.worst_case(), self.clock.wall())
     }
 
     async fn dispatch(
@@ -240,9 +237,10 @@ impl Pipeline {
             request,
             book: &book,
             trace: &passing(&call.headers),
+            patience: admitted.settings().patience,
             ends: ends(call, admitted.settings()),
             deadline: request.wishes.deadline_ms.map(|wait| call.arrived.saturating_add(Duration::from_millis(wait))),
-            bounded: admission.budget.is_some() || admission.limits.bounds_money() || request.wishes.max_cost.is_some(),
+            bounded: admission.budgeted || admission.limits.bounds_money() || request.wishes.max_cost.is_some(),
         };
         let ran = self.dispatcher.run(&plan.root, &journey).await;
         let failures = match &ran {

@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
 use super::capability::{Backend, Provider};
 use super::fx::FxTable;
 
@@ -56,6 +60,12 @@ impl Snapshot {
             }
         }
         Self { version, providers, backends, fx, by_id, by_model }
+    }
+
+    /// The midnight (UTC) of the date that the version begins with; `None` where it begins with something else.
+    pub fn dated(&self) -> Option<Timestamp> {
+        let date: Date = self.version.get(..10)?.parse().ok()?;
+        date.to_zoned(TimeZone::UTC).ok().map(|midnight| midnight.timestamp())
     }
 
     pub fn providers(&self) -> &[Provider] {

@@ -20,13 +20,14 @@ use serde_json::json;
 
 use super::output::{Exit, Output};
 use super::sandbox::DEFAULT_SEED;
-use super::stop::StopSignals;
+use super::signals::Signals;
 use crate::canonical::QualityTier;
 use crate::catalog::Snapshot;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, ProviderKeys, Secret};
 use crate::sandbox::{Pace, Sandbox, SandboxOptions};
 use crate::server::Gateway;
+use crate::setup::Setup;
 use crate::tasks::Tasks;
 use show::{Painter, Totals};
 use visit::{Guide, Visit};
@@ -52,8 +53,8 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs, output: &mut Output) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let mut stop = StopSignals::listen()?;
-        demonstrate(args, Pace::AsTheTableSays, output, stop.told()).await
+        let mut signals = Signals::listen()?;
+        demonstrate(args, Pace::AsTheTableSays, output, signals.stop()).await
     })
 }
 
@@ -99,7 +100,8 @@ async fn start_gateway(
     config.routing.default_quality = QualityTier::Standard;
     config.routing.baseline = Some(BASELINE.to_owned());
     let keys: ProviderKeys = sandbox.provider_keys().iter().map(|(name, key)| (name.clone(), Secret::new(key.clone()))).collect();
-    Ok(Gateway::start(config, parsed_table(sandbox)?, &keys, clock).await?)
+    let setup = Setup { config_file: None, config, snapshot: parsed_table(sandbox)?, provider_keys: keys };
+    Ok(Gateway::start(setup, None, clock).await?)
 }
 
 fn parsed_table(sandbox: &Sandbox) -> anyhow::Result<Snapshot> {

@@ -14,7 +14,7 @@ pub mod sandbox;
 pub mod serve;
 pub mod settings;
 pub mod setup;
-mod stop;
+mod signals;
 pub mod table;
 
 pub use args::{Cli, GatewayArgs, environment};

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{Exit, Output};
-use super::stop::StopSignals;
+use super::signals::Signals;
 use crate::clock::SystemClock;
 use crate::sandbox::{Pace, Sandbox, SandboxOptions};
 
@@ -55,7 +55,7 @@ pub fn run(args: &SandboxArgs, output: &mut Output) -> anyhow::Result<Exit> {
 }
 
 async fn serve(args: &SandboxArgs, output: &mut Output) -> anyhow::Result<Exit> {
-    let mut stop = StopSignals::listen()?;
+    let mut signals = Signals::listen()?;
     let sandbox = Sandbox::start(args.options()).await?;
     std::fs::write(&args.write_table, sandbox.table())
         .with_context(|| format!("cannot write the table to {}", args.write_table.display()))?;
@@ -66,7 +66,7 @@ async fn serve(args: &SandboxArgs, output: &mut Output) -> anyhow::Result<Exit> 
         output.line(format!("[sandbox] pretend providers are listening; their table is {}", ready.table.display()))?;
         output.line(format!("[sandbox] what they served: {}/served", ready.control))?;
     }
-    stop.told().await;
+    signals.stop().await;
     sandbox.stop().await;
     Ok(Exit::Success)
 }

@@ -10,10 +10,11 @@ use tokio::runtime::Builder;
 use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
 use super::setup::{self, Setup, Standing, counted};
-use super::stop::StopSignals;
+use super::signals::{Signals, Told};
 use crate::clock::SystemClock;
 use crate::config::Access;
 use crate::server::Gateway;
+use crate::server::reload::Reloading;
 use crate::telemetry::logs;
 
 /// What `serve` takes.
@@ -35,7 +36,10 @@ struct Ready {
 
 /// Runs the gateway until it is told to stop.
 pub fn run(args: &ServeArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
-    let setup = match setup::load_or_tell(&args.gateway, environment, output)? {
+    let sources = setup::sources(&args.gateway, environment);
+    let reading = sources.read(None);
+    let looks = reading.looks.clone();
+    let setup = match setup::told(reading, output)? {
         Ok(setup) => setup,
         Err(exit) => return Ok(exit),
     };
@@ -43,8 +47,8 @@ pub fn run(args: &ServeArgs, environment: &Environment, output: &mut Output) -> 
         output.note(refusal)?;
         return Ok(Exit::Problems);
     }
-    logs::begin(setup.config.log, environment.get(logs::VARIABLE).map(String::as_str))?;
-    runtime()?.block_on(serve(args, setup, output))
+    let log_level = logs::begin(setup.config.log, environment.get(logs::VARIABLE).map(String::as_str))?;
+    runtime()?.block_on(serve(args, setup, Reloading { sources, looks, log_level }, output))
 }
 
 /// As many threads as there are cores; on one core none beside this one, which saves every task the locks and wake-ups
@@ -55,12 +59,11 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     builder.enable_all().build().context("cannot start the runtime")
 }
 
-async fn serve(args: &ServeArgs, setup: Setup, output: &mut Output) -> anyhow::Result<Exit> {
-    let mut stop = StopSignals::listen()?;
+async fn serve(args: &ServeArgs, setup: Setup, reloading: Reloading, output: &mut Output) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen()?;
     let summary = summary(&setup);
-    let Setup { config, snapshot, provider_keys, .. } = setup;
-    let grace = config.server.drain;
-    let gateway = Gateway::start(config, snapshot, &provider_keys, SystemClock::shared()).await?;
+    let grace = setup.config.server.drain;
+    let gateway = Gateway::start(setup, Some(reloading), SystemClock::shared()).await?;
     let ready =
         Ready { api: format!("http://{}", gateway.api_addr()), operations: format!("http://{}", gateway.operations_addr()) };
     if args.json {
@@ -86,14 +89,16 @@ async fn serve(args: &ServeArgs, setup: Setup, output: &mut Output) -> anyhow::R
         tracing::error!(problem, "the journal is damaged: records are missing from the books");
     }
     tracing::info!(api = ready.api, operations = ready.operations, "serving");
-    stop.told().await;
+    while signals.next().await == Told::Reload {
+        gateway.reload();
+    }
     tracing::info!(grace_seconds = grace.as_secs(), "draining: open answers may finish");
     tokio::select! {
         closed = gateway.stop() => {
             closed?;
             tracing::info!("stopped: the books are closed");
         }
-        () = stop.told() => tracing::warn!("told to stop twice: open answers are cut; what they used is booked at the next start"),
+        () = signals.stop() => tracing::warn!("told to stop twice: open answers are cut; what they used is booked at the next start"),
     }
     Ok(Exit::Success)
 }

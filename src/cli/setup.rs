@@ -1,118 +1,33 @@
-//! Everything a gateway needs before it can run: configuration, table and provider keys, read together so that their
-//! problems are told together.
-
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+//! The set-up of a command that runs a gateway or asks what one would do: from the command line to what
+//! [`setup`](crate::setup) reads, and its problems to the terminal.
 
 use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
-use crate::catalog::{Provider, Snapshot};
-use crate::config::names::{Known, unknown_names};
-use crate::config::{Config, ProviderKeys, provider_keys};
-use crate::document::{Place, Problem};
-use crate::telemetry::logs;
+use crate::document::Problem;
+use crate::setup::{Reading, Sources};
+pub use crate::setup::{Setup, Standing};
 
-/// Configuration, table and keys, checked.
-#[derive(Debug)]
-pub struct Setup {
-    /// The configuration's file, where one was named.
-    pub config_file: Option<PathBuf>,
-    pub config: Config,
-    pub snapshot: Snapshot,
-    /// By the name of the variable that the table gives (`api_key_env`).
-    pub provider_keys: ProviderKeys,
-}
-
-/// Whether a provider can be called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing<'s> {
-    /// It has its key.
-    Keyed,
-    /// It needs no key.
-    Keyless,
-    /// This variable is not set, nor the file that its name with `_FILE` would point to.
-    KeyMissing(&'s str),
-    /// The table switches it off, for this reason.
-    Disabled(&'s str),
-}
-
-impl Standing<'_> {
-    pub fn is_on(self) -> bool {
-        matches!(self, Standing::Keyed | Standing::Keyless)
-    }
-}
-
-impl Setup {
-    /// Whether a provider of the table can be called.
-    pub fn standing<'s>(&self, provider: &'s Provider) -> Standing<'s> {
-        match (&provider.disabled, &provider.api_key_env) {
-            (Some(reason), _) => Standing::Disabled(reason),
-            (None, None) => Standing::Keyless,
-            (None, Some(variable)) if self.provider_keys.contains_key(variable) => Standing::Keyed,
-            (None, Some(variable)) => Standing::KeyMissing(variable),
-        }
-    }
-
-    /// Why a gateway cannot start on this, though nothing is wrong in the files: no provider is on.
-    pub fn refusal(&self) -> Option<String> {
-        let providers = self.snapshot.providers();
-        if providers.iter().any(|provider| self.standing(provider).is_on()) {
-            return None;
-        }
-        let looked_for: BTreeSet<&str> = providers
-            .iter()
-            .filter_map(|provider| match self.standing(provider) {
-                Standing::KeyMissing(variable) => Some(variable),
-                Standing::Keyed | Standing::Keyless | Standing::Disabled(_) => None,
-            })
-            .collect();
-        let names = looked_for.into_iter().collect::<Vec<_>>().join(", ");
-        let looked =
-            if names.is_empty() { "the table has none that is switched on".to_owned() } else { format!("looked for {names}") };
-        Some(format!(
-            "no provider is on: {looked}.\nSet the key of at least one (NAME=key, or NAME_FILE=path of a file that holds it), \
-             or see the gateway at work without any key: tokenbroker demo"
-        ))
-    }
+/// Where the command line says that the set-up lies.
+pub fn sources(args: &GatewayArgs, environment: &Environment) -> Sources {
+    let variables = args.over(environment);
+    let behind = |variable: &String| args.behind(variable).map(|option| (variable.clone(), option));
+    let options = variables.keys().filter_map(behind).collect();
+    Sources { config: args.config.clone(), variables, options }
 }
 
 /// Reads everything, or finds every problem of all files and variables at once.
 pub fn load(args: &GatewayArgs, environment: &Environment) -> Result<Setup, Vec<Problem>> {
-    let environment = args.over(environment);
-    let mut problems = Vec::new();
-    problems.extend(environment.get(logs::VARIABLE).and_then(|filter| unreadable(filter)));
-    let file = args.config.as_deref().and_then(|path| {
-        let accepted = "a readable file, by --config or TOKENBROKER_CONFIG; or neither: variables and defaults suffice";
-        read(path, accepted).map_err(|problem| problems.push(problem)).ok()
-    });
-    let file = file.as_ref().map(|(path, text)| (path.as_str(), text.as_str()));
-    let (config, found) = Config::read(file, &environment);
-    problems.extend(found);
-    let snapshot = table(&config.providers_file).map_err(|found| problems.extend(found)).ok();
-    if let Some(snapshot) = &snapshot {
-        problems.extend(unknown_names(file, &environment, &known(snapshot)));
-    }
-    let names = snapshot.iter().flat_map(Snapshot::providers).filter(|provider| provider.disabled.is_none());
-    let (provider_keys, found) = provider_keys(names.filter_map(|provider| provider.api_key_env.as_deref()), &environment);
-    problems.extend(found);
-    for problem in &mut problems {
-        if let Place::Environment { variable } = &problem.place
-            && let Some(option) = args.behind(variable)
-        {
-            problem.place = Place::Option { option: option.to_owned() };
-        }
-    }
-    problems.sort();
-    problems.dedup();
-    match snapshot {
-        Some(snapshot) if problems.is_empty() => Ok(Setup { config_file: args.config.clone(), config, snapshot, provider_keys }),
-        _ => Err(problems),
-    }
+    sources(args, environment).read(None).setup
 }
 
 /// The same for a command that cannot go on without it: problems and a refusal are told, and the command ends.
 pub fn load_or_tell(args: &GatewayArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Result<Setup, Exit>> {
-    match load(args, environment) {
+    told(sources(args, environment).read(None), output)
+}
+
+/// What was read; or its problems are told and the command ends.
+pub fn told(reading: Reading, output: &mut Output) -> anyhow::Result<Result<Setup, Exit>> {
+    match reading.setup {
         Ok(setup) => Ok(Ok(setup)),
         Err(problems) => {
             for problem in &problems {
@@ -132,41 +47,6 @@ pub fn counted(count: usize, what: &str) -> String {
 /// The configuration's file as it is shown to people.
 pub fn shown_config(file: Option<&str>) -> String {
     file.map_or_else(|| "no file: defaults and variables (--config FILE reads one)".to_owned(), str::to_owned)
-}
-
-fn unreadable(filter: &str) -> Option<Problem> {
-    let wrong = logs::readable(filter).err()?.to_string();
-    let place = Place::Environment { variable: logs::VARIABLE.to_owned() };
-    Some(Problem { place, path: String::new(), wrong, accepted: logs::ACCEPTED.to_owned() })
-}
-
-fn table(path: &Path) -> Result<Snapshot, Vec<Problem>> {
-    let accepted = "a price and capability table, by --providers, TOKENBROKER__PROVIDERS_FILE__PATH or providers_file.path";
-    let (name, text) = read(path, accepted).map_err(|problem| vec![problem])?;
-    Snapshot::parse(&name, &text)
-}
-
-/// A file's path as it is shown, and its text.
-fn read(path: &Path, accepted: &str) -> Result<(String, String), Problem> {
-    let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok((name, text)),
-        Err(error) => {
-            let looked = std::path::absolute(path).map_or_else(|_| name.clone(), |path| path.display().to_string());
-            let place = Place::File { file: name, line: 1, column: 1 };
-            let wrong = format!("cannot read {looked}: {error}");
-            Err(Problem { place, path: String::new(), wrong, accepted: accepted.to_owned() })
-        }
-    }
-}
-
-fn known(snapshot: &Snapshot) -> Known<'_> {
-    Known {
-        providers: snapshot.providers().iter().map(|provider| provider.id.as_str()).collect(),
-        regions: snapshot.providers().iter().map(|provider| provider.region.as_str()).collect(),
-        backends: snapshot.backends().iter().map(|backend| backend.id.as_str()).collect(),
-        models: snapshot.model_names().collect(),
-    }
 }
 
 #[cfg(test)]

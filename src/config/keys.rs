@@ -1,6 +1,10 @@
 //! Gateway keys as the file tells them: who may ask, and what each may spend, reach and risk. Only hashes are
 //! configured, so that neither the file nor a backup of it lets anybody in. What a key means at run time is `policy`'s.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::load::document;
 use super::reference;
 use crate::document::Section;
 use crate::policy::{BudgetWindow, KeyLimits};
@@ -81,6 +85,16 @@ fn one(name: &str, section: Section<'_, '_>) -> Option<GatewayKey> {
     section.finish();
     let budget = raw.budget.map(|amount| (amount, raw.window));
     Some(GatewayKey { name: KeyName::new(name), sha256: sha256?, limits, budget })
+}
+
+/// The files that hold hashes of keys (`sha256_file`), readable or not. The arguments are those of
+/// [`Config::load`](super::Config::load).
+pub fn hash_files(file: Option<(&str, &str)>, environment: &BTreeMap<String, String>) -> Vec<PathBuf> {
+    let document = document(file, environment);
+    let root = document.root();
+    let Some(keys) = root.named_section("keys") else { return Vec::new() };
+    let sections = keys.names().filter_map(|name| keys.named_section(name));
+    sections.filter_map(|key| key.named_text("sha256_file")).map(PathBuf::from).collect()
 }
 
 fn sha256(section: &Section<'_, '_>, raw: &Raw) -> Option<[u8; 32]> {

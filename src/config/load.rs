@@ -54,6 +54,7 @@ fn read(root: Section<'_, '_>) -> Config {
         limits: section(&root, &reference::limits()),
         log: section(&root, &reference::log()),
         upstream: outbound::read(&root),
+        reload: section(&root, &reference::reload()),
         keys,
         ..section(&root, &reference::providers_file())
     };
@@ -114,7 +115,7 @@ fn aliases(root: &Section<'_, '_>) -> BTreeMap<String, String> {
 mod tests {
     use super::*;
     use crate::canonical::QualityTier;
-    use crate::config::{Access, Books, Limits, Log, Retries, Timeouts};
+    use crate::config::{Access, Books, Limits, Log, Reload, Retries, Timeouts};
     use crate::policy::BudgetWindow;
     use crate::policy::keys::hash;
     use crate::units::Usd;
@@ -288,7 +289,7 @@ mod tests {
         assert_eq!(config.books, Books::default());
         assert_eq!(config.timeouts, Timeouts::default());
         assert_eq!((config.retries, config.limits, config.log), (Retries::default(), Limits::default(), Log::default()));
-        assert_eq!(config.providers_file, Config::default().providers_file);
+        assert_eq!((config.reload, config.providers_file), (Reload::default(), Config::default().providers_file));
         let routing =
             Routing { aliases: config.routing.aliases.clone(), baseline: config.routing.baseline.clone(), ..Routing::default() };
         assert_eq!(config.routing, routing);
@@ -298,8 +299,20 @@ mod tests {
     #[test]
     fn the_example_names_every_setting() {
         let key = format!("sha256 = \"{A}\"\n");
-        let sections =
-            ["", "server", "books", "routing", "timeouts", "retries", "limits", "upstream", "log", "providers_file", "keys.team"];
+        let sections = [
+            "",
+            "server",
+            "books",
+            "routing",
+            "timeouts",
+            "retries",
+            "limits",
+            "upstream",
+            "log",
+            "reload",
+            "providers_file",
+            "keys.team",
+        ];
         for section in sections {
             let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
             let rest = if section.starts_with("keys") { key.as_str() } else { "" };

@@ -16,7 +16,7 @@ const DIRECT_SHAPE: &str = "domains (`example.com`, with all under it), addresse
 const ORIGIN_SHAPE: &str = "origins such as \"https://app.example.com\", or \"*\" for all";
 
 /// The way out to providers.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outbound {
     /// Without one, every provider is reached directly, whatever the environment says.
     pub proxy: Option<Proxy>,

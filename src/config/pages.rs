@@ -55,7 +55,9 @@ tokenbroker check --config config/tokenbroker.toml
 ## When a change counts
 
 A setting marked *on reload* counts as soon as the running gateway has read its files anew, which is all or nothing: with a problem in
-any of them, what was in force stays in force. One marked *on restart* keeps the value that the process was started with.
+any of them, what was in force stays in force, and the log, `/readyz` and the metrics say so. It reads them when they change, on SIGHUP
+and on `POST /reload` of the operations listener, and with them the table, the files that `sha256_file` names and those of the providers'
+keys. A setting marked *on restart* cannot change that way: while it differs, nothing else is applied either, and the problem names it.
 Variables and options are those of the process: they change with a restart only, and win over the file in a reload too.
 ";
 

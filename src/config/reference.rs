@@ -11,7 +11,7 @@ use super::setting::{
     Word, setting, whole,
 };
 use super::settings::{
-    Books, BooksSync, Config, LEVELS, Limits, Log, LogFormat, QUALITY_WORDS, Retries, Routing, Server, Timeouts,
+    Books, BooksSync, Config, LEVELS, Limits, Log, LogFormat, QUALITY_WORDS, Reload, Retries, Routing, Server, Timeouts,
 };
 use crate::document::Section;
 use crate::policy::BudgetWindow;
@@ -135,11 +135,9 @@ pub(super) fn timeouts() -> Group<Timeouts> {
 pub(super) fn retries() -> Group<Retries> {
     let settings = vec![
         setting("share_percent", whole(0..=100), |r: &mut Retries| &mut r.share_percent)
-            .means("Upstream requests beyond the first ones, per hundred client requests.")
-            .on_restart(),
+            .means("Upstream requests beyond the first ones, per hundred client requests."),
         setting("floor_per_second", whole(0..=1_000), |r: &mut Retries| &mut r.floor_per_second)
-            .means("Such requests per second that are always allowed, so that a quiet gateway can fail over.")
-            .on_restart(),
+            .means("Such requests per second that are always allowed, so that a quiet gateway can fail over."),
     ];
     Group { name: "retries", about: "How many upstream requests beyond the first ones there may be, over all clients.", settings }
 }
@@ -149,8 +147,7 @@ pub(super) fn limits() -> Group<Limits> {
         setting("max_waiting_per_backend", whole(1..=1_000_000), |l: &mut Limits| &mut l.max_waiting_per_backend)
             .means("Requests that may wait on one backend without a byte of an answer."),
         setting("max_concurrent_requests", whole(1..=1_000_000), |l: &mut Limits| &mut l.max_concurrent_requests)
-            .means("Client requests under way; further ones get 503.")
-            .on_restart(),
+            .means("Client requests under way; further ones get 503."),
     ];
     Group { name: "limits", about: "How much may be under way at once.", settings }
 }
@@ -223,9 +220,7 @@ pub(super) fn key() -> Group<Raw> {
 
 pub(super) fn providers_file() -> Group<Config> {
     let settings = vec![
-        setting("path", FilePath, |c: &mut Config| &mut c.providers_file)
-            .means("The file, relative to the working directory.")
-            .on_restart(),
+        setting("path", FilePath, |c: &mut Config| &mut c.providers_file).means("The file, relative to the working directory."),
     ];
     Group { name: "providers_file", about: "The price and capability table.", settings }
 }
@@ -233,13 +228,63 @@ pub(super) fn providers_file() -> Group<Config> {
 pub(super) fn log() -> Group<Log> {
     let settings = vec![
         setting("level", Word(&LEVELS), |l: &mut Log| &mut l.level)
-            .means("How much is logged. The variable TOKENBROKER_LOG wins and takes filters by module.")
-            .on_restart(),
+            .means("How much is logged. The variable TOKENBROKER_LOG wins and takes filters by module."),
         setting("format", Word(&LogFormat::WORDS), |l: &mut Log| &mut l.format)
             .means("For people or for programs, one line per event on the standard error stream.")
             .on_restart(),
     ];
     Group { name: "log", about: "What is logged, and how.", settings }
+}
+
+pub(super) fn reload() -> Group<Reload> {
+    let settings = vec![
+        setting("watch", Truth, |r: &mut Reload| &mut r.watch).means(
+            "Look whether configuration, table or a file with a key has changed, and read them again. Without it, SIGHUP or \
+             POST /reload on the operations listener asks for it.",
+        ),
+        setting("interval_ms", Millis, |r: &mut Reload| &mut r.interval)
+            .means("How often to look, in milliseconds. A change counts once two looks have seen the same."),
+    ];
+    let about = "Reading configuration, table and files with keys again while the gateway runs: all of it or, where any of it has \
+                 a problem, nothing. A reload in which a setting marked \"on restart\" has changed is refused too.";
+    Group { name: "reload", about, settings }
+}
+
+/// A setting that counts in the next process only, as a configuration has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fixed {
+    pub(super) section: &'static str,
+    pub(super) name: &'static str,
+    /// As it stands in a file.
+    pub(super) written: Option<String>,
+}
+
+impl<S> Group<S> {
+    fn fixed(&self, values: &mut S) -> Vec<Fixed> {
+        let fixed = self.settings.iter().filter(|setting| setting.applies == Applies::OnRestart);
+        fixed.map(|setting| Fixed { section: self.name, name: setting.name, written: setting.written(values) }).collect()
+    }
+}
+
+/// Every setting of a configuration that counts in the next process only, always in the same order. Names of the
+/// operator's own (aliases, keys) count at once; what may hold a password (`[upstream]`) is compared by its values.
+pub(super) fn fixed(config: &Config) -> Vec<Fixed> {
+    let mut whole = config.clone();
+    let of_config = providers_file().fixed(&mut whole);
+    let Config { server, books, routing, timeouts, retries, limits, keys: _, providers_file: _, log, reload, upstream: _ } =
+        &mut whole;
+    [
+        of_config,
+        self::server().fixed(server),
+        self::books().fixed(books),
+        self::routing().fixed(routing),
+        self::timeouts().fixed(timeouts),
+        self::retries().fixed(retries),
+        self::limits().fixed(limits),
+        self::log().fixed(log),
+        self::reload().fixed(reload),
+    ]
+    .concat()
 }
 
 // === the same without the types of the values, for the documents ===
@@ -291,5 +336,6 @@ pub(super) fn chapters() -> Vec<Chapter> {
         key().chapter(),
         providers_file().chapter(),
         log().chapter(),
+        reload().chapter(),
     ]
 }

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
 use crate::document::{Place, Problem};
 
 /// A value that must not be shown. No `PartialEq`: what must be compared is compared by its hash.
@@ -14,6 +16,12 @@ pub struct Secret(String);
 impl Secret {
     pub fn new(value: String) -> Self {
         Self(value)
+    }
+
+    /// Whether both are the same, by their hashes.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let hash = |secret: &Self| Sha256::digest(secret.0.as_bytes());
+        hash(self) == hash(other)
     }
 
     /// The value itself, for the one place that sends it.
@@ -57,6 +65,16 @@ pub fn provider_keys<'n>(
     problems.sort();
     problems.dedup();
     (keys, problems)
+}
+
+/// Whether two sets of keys are the same.
+pub fn same_keys(one: &ProviderKeys, other: &ProviderKeys) -> bool {
+    one.len() == other.len() && one.iter().all(|(name, key)| other.get(name).is_some_and(|there| there.is_same(key)))
+}
+
+/// The file that a name's key is read from, where its variable says so.
+pub fn key_file<'e>(name: &str, environment: &'e BTreeMap<String, String>) -> Option<&'e str> {
+    environment.get(&format!("{name}_FILE")).map(String::as_str).filter(|path| !path.trim().is_empty())
 }
 
 fn provider_key(name: &str, environment: &BTreeMap<String, String>) -> Result<Option<Secret>, Problem> {
@@ -136,5 +154,13 @@ mod tests {
     fn a_secret_does_not_show_itself() {
         let secret = Secret::new("s3cret".into());
         assert!(!format!("{secret} {secret:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn keys_are_the_same_by_name_and_value() {
+        let keys = |list: &[(&str, &str)]| list.iter().map(|(k, v)| ((*k).to_owned(), Secret::new((*v).into()))).collect();
+        let (one, other): (ProviderKeys, ProviderKeys) = (keys(&[("A", "x"), ("B", "y")]), keys(&[("A", "x"), ("B", "z")]));
+        assert!(same_keys(&one, &one.clone()) && !same_keys(&one, &other));
+        assert!(!same_keys(&one, &keys(&[("A", "x")])) && !same_keys(&one, &keys(&[("A", "x"), ("C", "y")])));
     }
 }

@@ -30,7 +30,7 @@ pub(super) const LEVELS: [(LevelFilter, &str); 6] = [
 ];
 
 /// Everything the operator decides, checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub server: Server,
     pub books: Books,
@@ -44,6 +44,7 @@ pub struct Config {
     /// Where the price and capability table lies, relative to the working directory.
     pub providers_file: PathBuf,
     pub log: Log,
+    pub reload: Reload,
 }
 
 impl Default for Config {
@@ -59,6 +60,7 @@ impl Default for Config {
             keys: Vec::new(),
             providers_file: PathBuf::from("providers.toml"),
             log: Log::default(),
+            reload: Reload::default(),
         }
     }
 }
@@ -230,6 +232,22 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { max_waiting_per_backend: 256, max_concurrent_requests: 4096 }
+    }
+}
+
+/// Whether changed files are noticed by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reload {
+    /// Look whether configuration, table or a file with a key has changed. Without it, a signal (SIGHUP) or
+    /// `POST /reload` asks for it.
+    pub watch: bool,
+    /// How often to look. A change counts once two looks have seen the same.
+    pub interval: Duration,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { watch: true, interval: Duration::from_secs(1) }
     }
 }
 

@@ -8,10 +8,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// How many may wait on one backend: one figure for all of them, which a reload may change.
+pub type MostWaiting = Arc<AtomicU32>;
+
 /// The places at one backend.
 #[derive(Debug)]
 pub struct Waiting {
-    most: u32,
+    most: MostWaiting,
     now: AtomicU32,
 }
 
@@ -23,16 +26,17 @@ pub struct Saturated {
 }
 
 impl Waiting {
-    pub fn new(most: u32) -> Arc<Self> {
-        Arc::new(Self { most, now: AtomicU32::new(0) })
+    pub fn new(most: &MostWaiting) -> Arc<Self> {
+        Arc::new(Self { most: Arc::clone(most), now: AtomicU32::new(0) })
     }
 
     /// Takes a place; the guard gives it back when it is dropped.
     pub fn enter(self: &Arc<Self>) -> Result<WaitingGuard, Saturated> {
-        let one_more = |now: u32| (now < self.most).then_some(now + 1);
+        let most = self.most.load(Ordering::Relaxed);
+        let one_more = |now: u32| (now < most).then_some(now + 1);
         match self.now.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
             Ok(_) => Ok(WaitingGuard { waiting: Arc::clone(self) }),
-            Err(_) => Err(Saturated { most: self.most }),
+            Err(_) => Err(Saturated { most }),
         }
     }
 
@@ -42,7 +46,7 @@ impl Waiting {
     }
 
     pub fn is_full(&self) -> bool {
-        self.now() >= self.most
+        self.now() >= self.most.load(Ordering::Relaxed)
     }
 }
 
@@ -65,7 +69,8 @@ mod tests {
 
     #[test]
     fn places_are_taken_and_given_back() {
-        let waiting = Waiting::new(2);
+        let most = MostWaiting::new(2.into());
+        let waiting = Waiting::new(&most);
         let first = waiting.enter().unwrap();
         let second = waiting.enter().unwrap();
         assert_eq!(waiting.enter().unwrap_err(), Saturated { most: 2 });
@@ -73,13 +78,15 @@ mod tests {
         drop(first);
         assert_eq!(waiting.now(), 1);
         let third = waiting.enter().unwrap();
+        most.store(1, Ordering::Relaxed);
+        assert!(waiting.is_full() && waiting.enter().is_err(), "fewer places are full at once");
         drop((second, third));
         assert_eq!(waiting.now(), 0);
     }
 
     #[test]
     fn many_threads_never_exceed_the_cap() {
-        let waiting = Waiting::new(3);
+        let waiting = Waiting::new(&MostWaiting::new(3.into()));
         let admitted: u32 = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8)
                 .map(|_| {

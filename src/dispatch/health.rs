@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::breaker::{Breaker, BreakerSettings, Cooling, Failure, Permit};
-use super::concurrency::{Saturated, Waiting, WaitingGuard};
+use super::concurrency::{MostWaiting, Saturated, Waiting, WaitingGuard};
 use crate::clock::SharedClock;
 use crate::units::BackendId;
 
@@ -69,13 +69,20 @@ pub enum Refused {
 /// The health of all backends.
 pub struct Health {
     clock: SharedClock,
-    settings: HealthSettings,
+    breaker: BreakerSettings,
+    most_waiting: MostWaiting,
     backends: RwLock<HashMap<BackendId, Arc<BackendHealth>>>,
 }
 
 impl Health {
     pub fn new(clock: SharedClock, settings: HealthSettings) -> Self {
-        Self { clock, settings, backends: RwLock::default() }
+        let most_waiting = MostWaiting::new(settings.most_waiting.into());
+        Self { clock, breaker: settings.breaker, most_waiting, backends: RwLock::default() }
+    }
+
+    /// From now on so many may wait on each backend. Who waits already stays.
+    pub fn let_wait(&self, most: u32) {
+        self.most_waiting.store(most, Ordering::Relaxed);
     }
 
     /// One backend's health, made when it is first asked for. Callers that ask often keep it: it stays the same for the
@@ -84,7 +91,7 @@ impl Health {
         let known = self.backends.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         known.unwrap_or_else(|| {
             let mut backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(backends.entry(id.clone()).or_insert_with(|| BackendHealth::new(id, &self.clock, self.settings)))
+            Arc::clone(backends.entry(id.clone()).or_insert_with(|| BackendHealth::new(id, self)))
         })
     }
 
@@ -142,12 +149,12 @@ pub struct BackendHealth {
 }
 
 impl BackendHealth {
-    fn new(id: &BackendId, clock: &SharedClock, settings: HealthSettings) -> Arc<Self> {
+    fn new(id: &BackendId, of: &Health) -> Arc<Self> {
         Arc::new(Self {
             id: id.clone(),
-            clock: Arc::clone(clock),
-            breaker: Breaker::new(Arc::clone(clock), settings.breaker),
-            waiting: Waiting::new(settings.most_waiting),
+            clock: Arc::clone(&of.clock),
+            breaker: Breaker::new(Arc::clone(&of.clock), of.breaker),
+            waiting: Waiting::new(&of.most_waiting),
             record: Mutex::default(),
             failures: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),

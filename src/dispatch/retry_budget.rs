@@ -26,13 +26,13 @@ const RESERVE: u64 = 200 * WHOLE;
 /// The budget of the whole gateway.
 pub struct RetryBudget {
     clock: SharedClock,
-    /// Thousandths of an extra request that one client request deposits.
-    deposit: u64,
-    floor_per_second: u64,
     bucket: Mutex<Bucket>,
 }
 
 struct Bucket {
+    /// Thousandths of an extra request that one client request deposits.
+    deposit: u64,
+    floor_per_second: u64,
     /// Thousandths of an extra request.
     balance: u64,
     /// Up to when the floor was paid in.
@@ -44,15 +44,22 @@ impl RetryBudget {
     /// floor can save up.
     pub fn new(clock: SharedClock, share_percent: u32, floor_per_second: u32) -> Self {
         let floor_per_second = u64::from(floor_per_second);
-        let bucket = Bucket { balance: floor_per_second * FLOOR_SECONDS * WHOLE, floor_paid: clock.monotonic() };
-        Self { clock, deposit: u64::from(share_percent) * WHOLE / 100, floor_per_second, bucket: Mutex::new(bucket) }
+        let mut bucket = Bucket { deposit: share_of(share_percent), floor_per_second, balance: 0, floor_paid: clock.monotonic() };
+        bucket.balance = bucket.floor_reserve();
+        Self { clock, bucket: Mutex::new(bucket) }
+    }
+
+    /// Other rates from now on. What is saved up stays, within what the new ones may save.
+    pub fn adjust(&self, share_percent: u32, floor_per_second: u32) {
+        let mut bucket = self.up_to_date();
+        (bucket.deposit, bucket.floor_per_second) = (share_of(share_percent), u64::from(floor_per_second));
+        bucket.balance = bucket.balance.min(bucket.most());
     }
 
     /// A client request has come: pays in its share.
     pub fn deposit(&self) {
         let mut bucket = self.up_to_date();
-        let most = RESERVE.max(self.floor_reserve());
-        bucket.balance = bucket.balance.saturating_add(self.deposit).min(most);
+        bucket.balance = bucket.balance.saturating_add(bucket.deposit).min(bucket.most());
     }
 
     /// Takes one extra request out; `false` when there is none, and then it must not be made.
@@ -77,14 +84,25 @@ impl RetryBudget {
         // One per second is a thousandth per millisecond. Parts of a millisecond wait for the next time.
         let millis = u64::try_from(now.saturating_sub(bucket.floor_paid).as_millis()).unwrap_or(u64::MAX);
         bucket.floor_paid = bucket.floor_paid.saturating_add(Duration::from_millis(millis));
-        let paid = bucket.balance.saturating_add(millis.saturating_mul(self.floor_per_second));
-        bucket.balance = bucket.balance.max(paid.min(self.floor_reserve()));
+        let paid = bucket.balance.saturating_add(millis.saturating_mul(bucket.floor_per_second));
+        bucket.balance = bucket.balance.max(paid.min(bucket.floor_reserve()));
         bucket
     }
+}
 
+impl Bucket {
     fn floor_reserve(&self) -> u64 {
         self.floor_per_second * FLOOR_SECONDS * WHOLE
     }
+
+    fn most(&self) -> u64 {
+        RESERVE.max(self.floor_reserve())
+    }
+}
+
+/// A share in percent as thousandths of a whole request.
+fn share_of(percent: u32) -> u64 {
+    u64::from(percent) * WHOLE / 100
 }
 
 #[cfg(test)]
@@ -101,6 +119,21 @@ mod tests {
         let clock = ManualClock::starting_at(Timestamp::UNIX_EPOCH);
         let shared: SharedClock = clock.clone();
         (clock, RetryBudget::new(shared, share_percent, floor_per_second))
+    }
+
+    #[test]
+    fn other_rates_count_at_once_and_keep_what_is_saved_up() {
+        let (clock, budget) = budget(100, 0);
+        (0..5).for_each(|_| budget.deposit());
+        budget.adjust(50, 2);
+        assert_eq!(budget.available(), 5);
+        (0..4).for_each(|_| budget.deposit());
+        assert_eq!(spend_all(&budget), 7);
+        clock.advance(Duration::from_secs(3));
+        assert_eq!(spend_all(&budget), 6);
+        budget.adjust(0, 0);
+        clock.advance(Duration::from_mins(1));
+        assert_eq!(spend_all(&budget), 0);
     }
 
     fn spend_all(budget: &RetryBudget) -> u64 {

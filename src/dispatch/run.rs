@@ -58,7 +58,6 @@ pub struct Answered<P> {
 pub struct Dispatcher {
     upstream: Upstream,
     retries: RetryBudget,
-    patience: Patience,
     clock: SharedClock,
 }
 
@@ -69,6 +68,8 @@ pub struct Journey<'a, B> {
     pub book: &'a B,
     /// Headers that pass through to the provider.
     pub trace: &'a HeaderMap,
+    /// How long one attempt may take at most.
+    pub patience: Patience,
     /// When the whole request must be over, on the monotonic clock.
     pub ends: Duration,
     /// When the client wants its answer to have begun, on the monotonic clock.
@@ -78,8 +79,13 @@ pub struct Journey<'a, B> {
 }
 
 impl Dispatcher {
-    pub fn new(upstream: Upstream, retries: RetryBudget, patience: Patience, clock: SharedClock) -> Self {
-        Self { upstream, retries, patience, clock }
+    pub fn new(upstream: Upstream, retries: RetryBudget, clock: SharedClock) -> Self {
+        Self { upstream, retries, clock }
+    }
+
+    /// What pays for extra attempts.
+    pub fn retries(&self) -> &RetryBudget {
+        &self.retries
     }
 
     /// Walks the plan until an attempt answers.
@@ -242,14 +248,15 @@ impl Dispatcher {
             let left = end.checked_sub(now).filter(|left| !left.is_zero())?;
             Some(if standing.others_behind { left / 2 } else { left })
         };
-        let whole = until(journey.ends)?.min(self.patience.whole);
-        let first_frame = self.patience.first_frame.min(whole);
+        let most = journey.patience;
+        let whole = until(journey.ends)?.min(most.whole);
+        let first_frame = most.first_frame.min(whole);
         let longest = if journey.request.stream { first_frame } else { whole };
         let wanted = match journey.deadline {
             Some(deadline) => until(deadline)?,
             None => Duration::MAX,
         };
-        let patience = Patience { first_frame: first_frame.min(wanted), whole: whole.min(wanted), ..self.patience };
+        let patience = Patience { first_frame: first_frame.min(wanted), whole: whole.min(wanted), ..most };
         Some(Time { patience, clients: wanted < longest })
     }
 }

@@ -46,6 +46,7 @@ pub const CODES: &[Known] = &[
     known("no_backend_available", &[503]),
     known("overloaded", &[503]),
     known("books_unwritable", &[503]),
+    known("no_reload", &[503]),
     known("upstream_timeout", &[504]),
     known("upstream_truncated", &[]),
     known("upstream_broken", &[]),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::dispatch::RunFailure;
+use crate::dispatch::{Patience, RunFailure};
 use crate::market::Market;
 use crate::policy::KeyRing;
 use crate::relay::EndEvent;
@@ -28,6 +28,14 @@ pub struct PipelineSettings {
     pub budgeted_output: Tokens,
     /// How long one client request may take, all attempts and the whole stream included.
     pub total: Duration,
+    /// How long one attempt may take.
+    pub patience: Patience,
+    /// Client requests under way; further ones are refused.
+    pub most_under_way: usize,
+    /// The largest request body, in bytes.
+    pub most_body: usize,
+    /// How long a client may take to send its request's body.
+    pub body_wait: Duration,
     /// Writes the error event of a stream that broke off.
     pub end_event: EndEvent,
     /// The status that a client gets for a run without an answer.

@@ -3,8 +3,12 @@
 //! requests run at once: hold and check are one step under one short lock.
 //!
 //! Windows are calendar windows in UTC. At start the settled part is read back from the ledger.
+//!
+//! A key has one budget object for as long as the process lives, also a key that is not bounded: its requests are held and
+//! settled all the same and nothing is refused. So a bound that comes, changes or goes while requests are open
+//! ([`Budget::bind`]) counts what they hold, and there is never a second object that bounds the same key beside the first.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -47,19 +51,38 @@ impl BudgetWindow {
     }
 }
 
-/// A bound on what one key may spend in a window.
-#[derive(Debug)]
+/// How much may be spent in which window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    pub limit: Usd,
+    pub window: BudgetWindow,
+}
+
+/// What the books say that a key spent in the window that contains an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    pub amount: Usd,
+    /// The instant.
+    pub at: Timestamp,
+    /// What [`Budget::settled_ever`] said before the books were read: what was settled after it is added.
+    pub mark: Usd,
+}
+
+/// What one key has spent and holds, and how far it may go.
+#[derive(Debug, Default)]
 pub struct Budget {
-    limit: Usd,
-    window: BudgetWindow,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// `None`: everything is counted and nothing refused.
+    bound: Option<Bound>,
     window_start: Option<Timestamp>,
     settled: Usd,
     held: Usd,
+    /// Settled since this object was made, whatever the window.
+    ever: Usd,
 }
 
 /// The budget does not bear the request.
@@ -78,8 +101,35 @@ pub struct OverBudget {
 impl Budget {
     /// A budget of which `settled` is spent in the window that contains `now`.
     pub fn new(limit: Usd, window: BudgetWindow, settled: Usd, now: Timestamp) -> Arc<Self> {
-        let state = State { window_start: window.start(now), settled, held: Usd::ZERO };
-        Arc::new(Self { limit, window, state: Mutex::new(state) })
+        let budget = Arc::<Self>::default();
+        budget.bind(Some(Bound { limit, window }), Some(Spent { amount: settled, at: now, mark: Usd::ZERO }));
+        budget
+    }
+
+    /// How far the key may go; `None` for one that is not bounded.
+    pub fn bound(&self) -> Option<Bound> {
+        self.state().bound
+    }
+
+    /// Whether a bound can only be put in force with what the books say: its window is not the one that is counted.
+    pub fn must_be_read_for(&self, bound: Option<Bound>) -> bool {
+        bound.is_some_and(|wanted| self.bound().is_none_or(|counted| counted.window != wanted.window))
+    }
+
+    /// Everything that was ever settled here, to mark a moment by: see [`Spent::mark`].
+    pub fn settled_ever(&self) -> Usd {
+        self.state().ever
+    }
+
+    /// Puts another bound in force. What is held stays held; a limit below what is spent refuses what comes next. `spent`
+    /// replaces what was settled so far, and is needed where [`Budget::must_be_read_for`] says so.
+    pub fn bind(&self, bound: Option<Bound>, spent: Option<Spent>) {
+        let mut state = self.state();
+        state.bound = bound;
+        if let (Some(bound), Some(spent)) = (bound, spent) {
+            state.window_start = bound.window.start(spent.at);
+            state.settled = spent.amount + (state.ever - spent.mark);
+        }
     }
 
     /// Sets money aside, or says why not.
@@ -89,21 +139,20 @@ impl Budget {
     }
 
     fn take(&self, wanted: Usd, now: Timestamp) -> Result<(), OverBudget> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let window_start = self.window.start(now);
+        let mut state = self.state();
+        let Some(Bound { limit, window }) = state.bound else {
+            state.held += wanted;
+            return Ok(());
+        };
+        let window_start = window.start(now);
         if window_start > state.window_start {
             // What is held belongs to requests still under way: it stays held, and is settled into the new window.
             state.window_start = window_start;
             state.settled = Usd::ZERO;
         }
-        let left = self.limit - state.settled - state.held;
+        let left = limit - state.settled - state.held;
         if wanted > left {
-            return Err(OverBudget {
-                limit: self.limit,
-                left: left.max(Usd::ZERO),
-                wanted,
-                refills_at: self.window.refills_at(now),
-            });
+            return Err(OverBudget { limit, left: left.max(Usd::ZERO), wanted, refills_at: window.refills_at(now) });
         }
         state.held += wanted;
         Ok(())
@@ -111,30 +160,30 @@ impl Budget {
 
     /// Settled and held so far, for reports.
     pub fn standing(&self) -> (Usd, Usd) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         (state.settled, state.held)
     }
 
     fn release(&self, held: Usd, cost: Usd) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         state.held = state.held - held;
         state.settled += cost;
+        state.ever += cost;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Money set aside for one request. Ends once: settled at what the request cost, or released when dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hold {
     budget: Option<Arc<Budget>>,
     amount: Mutex<Usd>,
 }
 
 impl Hold {
-    /// The hold of a key without a budget.
-    pub fn none() -> Self {
-        Self::default()
-    }
-
     pub fn amount(&self) -> Usd {
         *self.amount.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -169,6 +218,8 @@ impl Drop for Hold {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
     use proptest::prelude::*;
 
@@ -203,7 +254,8 @@ mod tests {
         assert_eq!(budget.standing(), (usd("0.5"), usd("0.4")));
         hold.settle(usd("0.3"));
         assert_eq!(budget.standing(), (usd("0.8"), Usd::ZERO));
-        assert_eq!(Hold::none().cover(usd("9"), now), Ok(()));
+        let unbounded = Arc::<Budget>::default().hold(usd("1"), now).unwrap();
+        assert_eq!(unbounded.cover(usd("9"), now), Ok(()));
     }
 
     #[test]
@@ -214,6 +266,101 @@ mod tests {
         over_midnight.settle(usd("0.1"));
         assert!(budget.hold(usd("0.9"), at("2026-12-01T00:00:01Z")).is_ok());
         assert_eq!(BudgetWindow::Total.refills_at(at("2026-11-30T00:00:00Z")), None);
+    }
+
+    #[test]
+    fn another_limit_counts_what_is_spent_and_held() {
+        let now = at("2026-11-22T10:00:00Z");
+        let budget = Budget::new(usd("1"), BudgetWindow::Day, usd("0.5"), now);
+        let open = budget.hold(usd("0.4"), now).unwrap();
+        let limit = |limit: &str| Some(Bound { limit: usd(limit), window: BudgetWindow::Day });
+        assert!(!budget.must_be_read_for(limit("0.6")) && !budget.must_be_read_for(None));
+        budget.bind(limit("0.6"), None);
+        let refused = budget.hold(usd("0.01"), now).unwrap_err();
+        assert_eq!((refused.limit, refused.left), (usd("0.6"), Usd::ZERO), "0.9 are spent and held");
+        assert!(open.cover(usd("0.41"), now).is_err());
+        open.settle(usd("0.05"));
+        assert!(budget.hold(usd("0.05"), now).is_ok());
+        budget.bind(limit("2"), None);
+        assert!(budget.hold(usd("1.45"), now).is_ok());
+        assert_eq!(budget.standing(), (usd("0.55"), Usd::ZERO));
+    }
+
+    #[test]
+    fn another_window_is_counted_from_the_books_and_what_was_settled_since() {
+        let now = at("2026-11-22T10:00:00Z");
+        let budget = Budget::new(usd("1"), BudgetWindow::Day, usd("0.25"), now);
+        let [first, second, third] = [(); 3].map(|()| budget.hold(usd("0.1"), now).unwrap());
+        first.settle(usd("0.1"));
+        let month = Some(Bound { limit: usd("9"), window: BudgetWindow::Month });
+        assert!(budget.must_be_read_for(month));
+        let mark = budget.settled_ever();
+        second.settle(usd("0.08"));
+        budget.bind(month, Some(Spent { amount: usd("5"), at: now, mark }));
+        assert_eq!(budget.standing(), (usd("5.08"), usd("0.1")));
+        third.settle(usd("0.02"));
+        assert_eq!(budget.hold(usd("4"), now).unwrap_err().left, usd("3.9"));
+        assert_eq!(budget.hold(usd("9"), at("2026-12-01T00:00:00Z")).map(|hold| hold.amount()), Ok(usd("9")));
+    }
+
+    #[test]
+    fn a_key_that_becomes_bounded_counts_its_open_requests() {
+        let now = at("2026-11-22T10:00:00Z");
+        let budget = Arc::<Budget>::default();
+        let open = budget.hold(usd("0.7"), now).unwrap();
+        let bound = Some(Bound { limit: usd("1"), window: BudgetWindow::Total });
+        assert!(budget.must_be_read_for(bound));
+        budget.bind(bound, Some(Spent { amount: usd("0.2"), at: now, mark: budget.settled_ever() }));
+        assert_eq!(budget.hold(usd("0.2"), now).unwrap_err().left, usd("0.1"));
+        open.settle(usd("0.7"));
+        assert_eq!(budget.standing(), (usd("0.9"), Usd::ZERO));
+        budget.bind(None, None);
+        assert!(budget.hold(usd("50"), now).is_ok() && budget.must_be_read_for(bound));
+    }
+
+    /// Promise 2 across reloads: many threads spend from one key while another one raises, lowers, lifts and re-reads its
+    /// bound, as reloads do. What is out (held, or settled at its cost) never exceeds the largest limit, and nothing is
+    /// lost or counted twice.
+    #[test]
+    fn a_bound_that_changes_under_load_stays_a_bound() {
+        const MOST: i128 = 1_000;
+        let now = at("2026-11-22T10:00:00Z");
+        let budget = Budget::new(Usd::from_pico(MOST), BudgetWindow::Total, Usd::ZERO, now);
+        let (out, booked) = (AtomicI64::new(0), AtomicI64::new(0));
+        let spend = |seed: i64| {
+            for n in 0..3_000 {
+                let (wanted, cost) = (1 + (n * 7 + seed) % 40, (n + seed) % 3 % 2);
+                let Ok(hold) = budget.hold(Usd::from_pico(wanted.into()), now) else { continue };
+                let now_out = out.fetch_add(wanted, Ordering::SeqCst) + wanted;
+                assert!(i128::from(now_out) <= MOST, "{now_out} of {MOST}");
+                // First off what is counted here, then off the budget: what it grants next is seen after.
+                out.fetch_sub(wanted - cost.min(wanted), Ordering::SeqCst);
+                booked.fetch_add(cost.min(wanted), Ordering::SeqCst);
+                hold.settle(Usd::from_pico(cost.min(wanted).into()));
+            }
+        };
+        let reload = || {
+            for n in 0..2_000 {
+                let limit = Usd::from_pico(MOST / (1 + n % 4));
+                let bound = Some(Bound { limit, window: BudgetWindow::Total });
+                budget.bind(bound, None);
+                if n % 3 == 0 {
+                    // A reading of the books: what was settled up to the mark.
+                    let mark = budget.settled_ever();
+                    std::thread::yield_now();
+                    budget.bind(bound, Some(Spent { amount: mark, at: now, mark }));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for seed in 0..6 {
+                scope.spawn(move || spend(seed));
+            }
+            scope.spawn(reload);
+        });
+        let booked = Usd::from_pico(booked.into_inner().into());
+        assert_eq!((budget.standing(), budget.settled_ever()), ((booked, Usd::ZERO), booked));
+        assert!(booked > Usd::ZERO);
     }
 
     proptest! {

@@ -40,7 +40,10 @@ impl KeyLimits {
 pub struct Admission {
     pub key: KeyName,
     pub limits: Arc<KeyLimits>,
-    pub budget: Option<Arc<Budget>>,
+    /// What its requests hold and have spent; the same object through every reload.
+    pub budget: Arc<Budget>,
+    /// Whether the budget is bounded in the state of the keys that let it in.
+    pub budgeted: bool,
 }
 
 /// Why a caller was not let in.
@@ -68,7 +71,7 @@ impl KeyRing {
 
     /// No key is asked for: everybody is `name`.
     pub fn open_to_all(name: &str) -> Self {
-        let everybody = Admission { key: KeyName::new(name), limits: Arc::default(), budget: None };
+        let everybody = Admission { key: KeyName::new(name), limits: Arc::default(), budget: Arc::default(), budgeted: false };
         Self { by_hash: HashMap::new(), open: Some(everybody) }
     }
 
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_by_its_hash_alone() {
-        let admission = Admission { key: KeyName::new("web"), limits: Arc::default(), budget: None };
+        let admission = Admission { key: KeyName::new("web"), limits: Arc::default(), budget: Arc::default(), budgeted: false };
         let ring = KeyRing::new([(hash(b"tb-abc"), admission)]);
         check(&ring, Some("Bearer tb-abc"), Ok("web"));
         check(&ring, Some("bearer  tb-abc "), Ok("web"));

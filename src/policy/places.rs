@@ -1,21 +1,20 @@
 //! How many requests may be under way at once. A further one is told to come back, so that a crowd cannot exhaust
-//! memory; it takes and gives back a place without waiting.
+//! memory; it takes and gives back a place without waiting. How many there may be is said by whoever takes one, so that
+//! another number counts from the next request on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-/// The places there are.
-#[derive(Debug, Clone)]
+/// The places that are taken.
+#[derive(Debug, Clone, Default)]
 pub struct Places {
-    free: Arc<Semaphore>,
-    all: usize,
+    taken: Arc<AtomicUsize>,
 }
 
 /// One request's place, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    _permit: OwnedSemaphorePermit,
+    taken: Arc<AtomicUsize>,
 }
 
 /// Every place is taken.
@@ -24,21 +23,24 @@ pub struct Place {
 pub struct Full(pub usize);
 
 impl Places {
-    pub fn new(all: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(all)), all }
-    }
-
-    /// Takes a place, if there is one.
-    pub fn take(&self) -> Result<Place, Full> {
-        match Arc::clone(&self.free).try_acquire_owned() {
-            Ok(permit) => Ok(Place { _permit: permit }),
-            Err(_) => Err(Full(self.all)),
+    /// Takes a place, if fewer than `most` are taken.
+    pub fn take(&self, most: usize) -> Result<Place, Full> {
+        let one_more = |taken: usize| (taken < most).then_some(taken + 1);
+        match self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(Place { taken: Arc::clone(&self.taken) }),
+            Err(_) => Err(Full(most)),
         }
     }
 
     /// How many places are taken.
     pub fn taken(&self) -> usize {
-        self.all - self.free.available_permits()
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -48,11 +50,20 @@ mod tests {
 
     #[test]
     fn a_place_is_given_back() {
-        let places = Places::new(1);
-        let place = places.take().unwrap();
-        assert_eq!(places.take().unwrap_err(), Full(1));
+        let places = Places::default();
+        let place = places.take(1).unwrap();
+        assert_eq!(places.take(1).unwrap_err(), Full(1));
         drop(place);
-        assert!(places.take().is_ok());
+        assert!(places.take(1).is_ok());
         assert_eq!(places.taken(), 0);
+    }
+
+    #[test]
+    fn fewer_places_than_are_taken_let_nobody_in_until_enough_have_left() {
+        let places = Places::default();
+        let mut taken: Vec<Place> = (0..3).map(|_| places.take(3).unwrap()).collect();
+        assert_eq!(places.take(2).unwrap_err(), Full(2));
+        taken.truncate(1);
+        assert!(places.take(2).is_ok());
     }
 }

@@ -357,7 +357,7 @@ mod tests {
                 arrived: Duration::ZERO,
                 tab: Arc::clone(&tab),
                 hold: budget.hold(Usd::from_pico(1_000_000_000), now).unwrap(),
-                place: Places::new(1).take().unwrap(),
+                place: Places::default().take(1).unwrap(),
                 baseline: None,
             };
             let account = Account::open(Arc::clone(&desk), opening);

@@ -25,7 +25,7 @@ pub struct BodyLimits {
 }
 
 /// Reads a JSON body, or says why not.
-pub async fn read(headers: &HeaderMap, body: Body, limits: BodyLimits, coder: &Coder) -> Result<Bytes, Refusal> {
+pub async fn read(headers: &HeaderMap, body: &mut Body, limits: BodyLimits, coder: &Coder) -> Result<Bytes, Refusal> {
     if !is_json(headers) {
         let message = "the body must be JSON: send `content-type: application/json`";
         return Err(wrong(415, "unsupported_media_type", message).because(Rejection::MediaType));
@@ -71,8 +71,8 @@ impl Unread {
 
 /// A body in one piece. Each part is copied as it comes, so that the connection reads the next one into the same memory;
 /// a body that comes in one part is not copied.
-async fn whole(mut body: Body, announced: usize, most: usize) -> Result<Bytes, Unread> {
-    let Some(first) = part(&mut body).await? else { return Ok(Bytes::new()) };
+async fn whole(body: &mut Body, announced: usize, most: usize) -> Result<Bytes, Unread> {
+    let Some(first) = part(body).await? else { return Ok(Bytes::new()) };
     let within = |length: usize| if length > most { Err(Unread::TooLarge) } else { Ok(()) };
     within(first.len())?;
     if body.is_end_stream() {
@@ -81,7 +81,7 @@ async fn whole(mut body: Body, announced: usize, most: usize) -> Result<Bytes, U
     let mut whole = BytesMut::with_capacity(announced.max(first.len()));
     whole.extend_from_slice(&first);
     drop(first);
-    while let Some(next) = part(&mut body).await? {
+    while let Some(next) = part(body).await? {
         within(whole.len() + next.len())?;
         whole.extend_from_slice(&next);
     }

@@ -17,6 +17,7 @@ use hyper::service::Service;
 use tower::Service as _;
 
 use super::cors::Cors;
+use super::discard::discard;
 use super::routes::{Front, head_too_large};
 use crate::coding::Coding;
 
@@ -48,7 +49,10 @@ impl Service<Request<Incoming>> for Edge {
         let (mut router, front) = (self.router.clone(), Arc::clone(&self.front));
         Box::pin(async move {
             let answered = match head_too_large(&front, &request) {
-                Some(refused) => refused,
+                Some(refused) => {
+                    discard(&front.pipeline.desk.tasks, Body::new(request.into_body()));
+                    refused
+                }
                 None => router.call(request).await?,
             };
             let mut response = front.coder.fit(answered, wanted).await;

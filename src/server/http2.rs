@@ -47,7 +47,7 @@ where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = std::convert::Infallible>,
     S::Future: Send + 'static,
 {
-    let open = Arc::new(Open::default());
+    let (open, stalled) = (Arc::new(Open::default()), limits.stalled.wait());
     let mut builder = http2::Builder::new(Spawner(tasks.clone()));
     builder
         .timer(TokioTimer::new())
@@ -59,7 +59,7 @@ where
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_WAIT);
     let mut connection = pin!(builder.serve_connection(io, Watch { service, open: Arc::clone(&open) }));
-    let mut looks = interval((limits.stalled.min(limits.head_wait) / 4).clamp(LOOKS.0, LOOKS.1));
+    let mut looks = interval((stalled.min(limits.head_wait) / 4).clamp(LOOKS.0, LOOKS.1));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut leaves: Option<Instant> = None;
     loop {
@@ -68,9 +68,9 @@ where
             ended = connection.as_mut() => return ended,
             () = tasks.stopping().cancelled(), if leaves.is_none() => {}
             now = looks.tick() => {
-                open.drop_stalled(now, limits.stalled);
+                open.drop_stalled(now, stalled);
                 let idle = open.idle(now);
-                if leaves.is_some_and(|since| idle.min(now - since) >= limits.stalled) {
+                if leaves.is_some_and(|since| idle.min(now - since) >= stalled) {
                     // It had time enough to take what was left.
                     return Ok(());
                 }

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -27,9 +28,33 @@ use crate::tasks::Tasks;
 
 /// The least that hyper reads a head into.
 const LEAST_BUFFER: usize = 8_192;
+/// How long a client may take nothing of what is sent to it; a reload may change it for the connections that come.
+#[derive(Debug, Clone)]
+pub struct Stalled(Arc<AtomicU32>);
+
+impl Stalled {
+    pub fn after(wait: Duration) -> Self {
+        let stalled = Self(Arc::default());
+        stalled.set(wait);
+        stalled
+    }
+
+    pub fn set(&self, wait: Duration) {
+        self.0.store(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// The same as a duration.
+    pub(super) fn wait(&self) -> Duration {
+        Duration::from_millis(self.millis().into())
+    }
+
+    fn millis(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Limits on connections.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ConnectionLimits {
     /// How many at once; more wait in the kernel's queue.
     pub connections: usize,
@@ -39,7 +64,7 @@ pub struct ConnectionLimits {
     pub head_wait: Duration,
     /// How long a client may take nothing of what is sent to it. Longer, and the connection is cut: a reader that stalls
     /// holds a place, money and a provider's connection.
-    pub stalled: Duration,
+    pub stalled: Stalled,
 }
 
 impl ConnectionLimits {
@@ -134,10 +159,9 @@ impl Listener {
         let _ = stream.set_nodelay(true);
         // The kernel sees a window that stays shut; here it would take a timer for every write. Where it cannot be set, a
         // stalled reader is only cut by the drain.
-        let stalled = u32::try_from(self.limits.stalled.as_millis()).unwrap_or(u32::MAX);
-        let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, stalled);
-        let (watcher, cut, service, limits) = (ending.graceful.watcher(), ending.cut.clone(), service.clone(), self.limits);
-        let tasks_inside = tasks.clone();
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, self.limits.stalled.millis());
+        let (watcher, cut) = (ending.graceful.watcher(), ending.cut.clone());
+        let (service, limits, tasks_inside) = (service.clone(), self.limits.clone(), tasks.clone());
         tasks.spawn("connection", async move {
             // What a cut connection was answering is dropped with it, and settles itself.
             if let Some(Err(error)) = cut.run_until_cancelled(converse(stream, service, limits, watcher, &tasks_inside)).await {

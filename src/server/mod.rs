@@ -3,14 +3,17 @@
 //! Stopping: new connections are refused, open answers may finish within the grace period, then the books are closed.
 //! The operations listener goes last, so that a drain can be watched.
 
+mod assembly;
 mod begun;
 pub mod body;
 pub mod compress;
 pub mod cors;
+mod discard;
 pub mod edge;
 mod http2;
 pub mod listener;
 pub mod openapi;
+pub mod reload;
 pub mod routes;
 pub mod status;
 
@@ -21,29 +24,27 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use self::body::BodyLimits;
+pub use self::assembly::routing_settings;
 use self::compress::Coder;
 use self::cors::Cors;
 use self::edge::Edge;
-use self::listener::{BindError, ConnectionLimits, Listener};
+use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
+use self::reload::{Accounts, Parts, Reloader, Reloading, Reloads, Running};
 use self::routes::Front;
-use crate::catalog::Snapshot;
 use crate::clock::SharedClock;
 use crate::config::keys::ANONYMOUS;
-use crate::config::secret::ProviderKeys;
-use crate::config::{Access, BooksSync, Config};
-use crate::dispatch::{BreakerSettings, Dispatcher, Health, HealthSettings, Patience, RetryBudget};
+use crate::dispatch::{Dispatcher, Health, RetryBudget};
 use crate::frontend;
-use crate::ledger::{self, Books, FileDisk, Ledger, LedgerError, Observer, RecoveryReport, SyncPolicy};
+use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
 use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
-use crate::pipeline::{InForce, Pipeline, PipelineSettings};
-use crate::policy::{Admission, Budget, KeyRing, Places, Sessions};
+use crate::pipeline::{InForce, Pipeline};
+use crate::policy::{Places, Sessions};
 use crate::relay::Desk;
-use crate::route;
+use crate::setup::Setup;
 use crate::tasks::Tasks;
 use crate::telemetry::{Metrics, MetricsError};
-use crate::units::{KeyName, Tokens, Usd};
+use crate::units::KeyName;
 use crate::upstream::{Upstream, UpstreamError, UpstreamSettings};
 
 /// How long a connection to a provider is kept without use: below the minute after which many servers close theirs.
@@ -52,8 +53,6 @@ const POOL_IDLE: Duration = Duration::from_secs(50);
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(10);
 /// How long answers to operators may take after the drain.
 const LAST_LOOK: Duration = Duration::from_secs(1);
-/// The output bound of a key with a budget that names none.
-const BUDGETED_OUTPUT: Tokens = Tokens::new(8192);
 
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -86,27 +85,30 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Opens the books, binds both listeners and begins to serve.
-    pub async fn start(config: Config, snapshot: Snapshot, keys: &ProviderKeys, clock: SharedClock) -> Result<Self, StartError> {
+    /// Opens the books, binds both listeners and begins to serve. With `reloading`, what the set-up was read from is read
+    /// again when it changes or somebody asks.
+    pub async fn start(setup: Setup, reloading: Option<Reloading>, clock: SharedClock) -> Result<Self, StartError> {
+        let server = setup.config.server.clone();
+        let stalled = Stalled::after(setup.config.timeouts.stream_idle);
         let limits = ConnectionLimits {
-            connections: config.server.max_connections,
-            head_bytes: config.server.max_header_bytes,
-            head_wait: config.server.header_timeout,
-            stalled: config.timeouts.stream_idle,
+            connections: server.max_connections,
+            head_bytes: server.max_header_bytes,
+            head_wait: server.header_timeout,
+            stalled: stalled.clone(),
         };
-        let api = Listener::bind("server.listen", config.server.listen, limits).await?;
-        let operations = Listener::bind("server.operations_listen", config.server.operations_listen, limits).await?;
+        let api = Listener::bind("server.listen", server.listen, limits.clone()).await?;
+        let operations = Listener::bind("server.operations_listen", server.operations_listen, limits).await?;
         let (api_address, operations_address) =
             (api.address().map_err(StartError::Address)?, operations.address().map_err(StartError::Address)?);
         let tasks = Tasks::on_this_runtime();
-        let (front, recovery) = assemble(&config, snapshot, keys, &clock, &tasks)?;
-        let cors = Cors::of(&config.server.cors_origins);
+        let (front, recovery) = assemble(setup, reloading, &clock, &tasks, stalled).await?;
+        let cors = Cors::of(&server.cors_origins);
         let paths = Edge::around(routes::api(Arc::clone(&front)), Arc::clone(&front), cors);
-        api.serve("api", paths, &tasks, config.server.drain);
+        api.serve("api", paths, &tasks, server.drain);
         let watch = Tasks::on_this_runtime();
         let paths = Edge::around(routes::operations(Arc::clone(&front)), Arc::clone(&front), None);
         operations.serve("operations", paths, &watch, LAST_LOOK);
-        let grace = config.server.drain;
+        let grace = server.drain;
         Ok(Self { api: api_address, operations: operations_address, front, tasks, watch, grace, recovery })
     }
 
@@ -118,6 +120,11 @@ impl Gateway {
     /// Where operators look.
     pub fn operations_addr(&self) -> SocketAddr {
         self.operations
+    }
+
+    /// Asks for a reload, and waits for nothing. Without effect where the gateway was not started from files.
+    pub fn reload(&self) {
+        self.front.reloads.notify();
     }
 
     /// Drains, then closes the books.
@@ -132,26 +139,27 @@ impl Gateway {
     }
 }
 
-/// Puts the stages together.
-fn assemble(
-    config: &Config,
-    snapshot: Snapshot,
-    keys: &ProviderKeys,
+/// Puts the stages together, and begins to look after the files that they were read from.
+async fn assemble(
+    setup: Setup,
+    reloading: Option<Reloading>,
     clock: &SharedClock,
     tasks: &Tasks,
+    stalled: Stalled,
 ) -> Result<(Arc<Front>, RecoveryReport), StartError> {
+    let Setup { config, snapshot, provider_keys, .. } = setup;
     let key_names = config.keys.iter().map(|key| key.name.clone()).chain([KeyName::new(ANONYMOUS)]);
     let metrics = Arc::new(Metrics::new(key_names)?);
     metrics.know(&snapshot);
+    metrics.loaded(clock.wall());
     let observer = Arc::new(LedgerMetrics(Arc::clone(&metrics)));
-    let (ledger, recovery) = Ledger::open_with(books(config), Arc::clone(clock), Arc::new(FileDisk), observer)?;
-    let health = Health::new(Arc::clone(clock), health(config));
-    let market = Market::open(Arc::new(snapshot), keys, &health)?;
+    let (ledger, recovery) = Ledger::open_with(assembly::books(&config), Arc::clone(clock), Arc::new(FileDisk), observer)?;
+    let health = Arc::new(Health::new(Arc::clone(clock), assembly::health(&config)));
+    let market = Market::open(Arc::new(snapshot), &provider_keys, &health)?;
     let (proxy, trust) = (config.upstream.proxy.clone(), config.upstream.trust.clone());
     let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE, proxy, trust })?;
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
-    let patience =
-        Patience { first_frame: config.timeouts.first_byte, idle: config.timeouts.stream_idle, whole: config.timeouts.total };
+    let accounts = Accounts::at_start(&config, &ledger, Arc::clone(clock)).await;
     let desk = Desk {
         tokenizer: Tokenizer::new(),
         metrics: Arc::clone(&metrics),
@@ -159,86 +167,33 @@ fn assemble(
         clock: Arc::clone(clock),
         prompt_text: frontend::prompt_text,
     };
+    let in_force = InForce { keys: accounts.ring(&config), market, settings: assembly::settings(&config) };
     let pipeline = Pipeline {
-        in_force: ArcSwap::from_pointee(InForce { keys: key_ring(config, clock), market, settings: settings(config) }),
-        places: Places::new(config.limits.max_concurrent_requests as usize),
+        in_force: ArcSwap::from_pointee(in_force),
+        places: Places::default(),
         sessions: Sessions::default(),
-        dispatcher: Dispatcher::new(upstream, retries, patience, Arc::clone(clock)),
+        dispatcher: Dispatcher::new(upstream, retries, Arc::clone(clock)),
         ledger,
         desk: Arc::new(desk),
         clock: Arc::clone(clock),
     };
-    let front = Front {
+    let (reloads, asks) = Reloads::new(reloading.is_some());
+    let front = Arc::new(Front {
         pipeline,
         metrics,
         clock: Arc::clone(clock),
-        body: BodyLimits { most: config.server.max_body_bytes, wait: config.server.body_timeout },
         max_head: config.server.max_header_bytes,
         coder: Coder::default(),
+        reloads,
         draining: AtomicBool::new(false),
-    };
-    Ok((Arc::new(front), recovery))
-}
-
-fn books(config: &Config) -> ledger::Settings {
-    let sync = match config.books.sync {
-        BooksSync::Second => SyncPolicy::Second,
-        BooksSync::Always => SyncPolicy::Always,
-    };
-    ledger::Settings { sync, ..ledger::Settings::new(&config.books.directory) }
-}
-
-fn health(config: &Config) -> HealthSettings {
-    HealthSettings { breaker: BreakerSettings::default(), most_waiting: config.limits.max_waiting_per_backend }
-}
-
-fn settings(config: &Config) -> PipelineSettings {
-    PipelineSettings {
-        aliases: config.routing.aliases.clone(),
-        routing: routing_settings(config),
-        baseline: config.routing.baseline.clone(),
-        budgeted_output: BUDGETED_OUTPUT,
-        total: config.timeouts.total,
-        end_event: status::end_event,
-        failure_status: status::failure_status,
+    });
+    if let Some(from) = reloading {
+        let parts = Parts { front: Arc::clone(&front), health, accounts, stalled };
+        let reloader = Reloader::new(from, Running { config, provider_keys }, parts);
+        let stopping = tasks.stopping().clone();
+        tasks.spawn("reload", reloader.run(asks, stopping));
     }
-}
-
-/// How backends are chosen, in routing's words.
-pub fn routing_settings(config: &Config) -> route::Settings {
-    route::Settings {
-        risk_weight_percent: config.routing.risk_weight_percent,
-        default_quality: config.routing.default_quality,
-        max_attempts: config.routing.max_attempts as usize,
-    }
-}
-
-/// The keys of the configuration; what a budget has spent in its window is read back from the books.
-fn key_ring(config: &Config, clock: &SharedClock) -> KeyRing {
-    if config.access() == Access::Open {
-        return KeyRing::open_to_all(ANONYMOUS);
-    }
-    let now = clock.wall();
-    let admission = |key: &crate::config::GatewayKey| {
-        let budget =
-            key.budget.map(|(limit, window)| Budget::new(limit, window, spent(config, &key.name, window.start(now)), now));
-        Admission { key: key.name.clone(), limits: Arc::new(key.limits.clone()), budget }
-    };
-    KeyRing::new(config.keys.iter().map(|key| (key.sha256, admission(key))))
-}
-
-/// What a key has spent since an instant, according to the books.
-fn spent(config: &Config, key: &KeyName, since: Option<jiff::Timestamp>) -> Usd {
-    let since = since.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    let days = Books::open(&config.books.directory).and_then(|books| books.spend_by_key_and_day(since));
-    match days {
-        Ok(days) => days.iter().filter(|day| day.key == *key).map(|day| day.cost).sum(),
-        Err(error) => {
-            // Nothing spent would be generous; the whole budget is the safe side, and the log says why.
-            tracing::error!(%error, key = key.as_str(), "what this key has spent cannot be read: its budget counts as used up");
-            Usd::MAX
-        }
-    }
+    Ok((front, recovery))
 }
 
 /// The books' timings as metrics.

@@ -14,11 +14,13 @@ use futures_util::stream::unfold;
 use http::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, TE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version};
 use http_body_util::StreamBody;
-use hyper::body::Frame;
+use hyper::body::{Body as _, Frame};
 
 use super::body::{self, BodyLimits};
 use super::compress::Coder;
+use super::discard::discard;
 use super::openapi;
+use super::reload::Reloads;
 use super::status::{Refusal, refusal};
 use crate::clock::SharedClock;
 use crate::frontend::errors::{ClientError, ErrorKind};
@@ -64,9 +66,9 @@ pub struct Front {
     pub pipeline: Pipeline,
     pub metrics: Arc<Metrics>,
     pub clock: SharedClock,
-    pub body: BodyLimits,
     pub max_head: usize,
     pub coder: Coder,
+    pub reloads: Reloads,
     /// Set when the drain begins.
     pub draining: AtomicBool,
 }
@@ -92,7 +94,7 @@ pub fn api(front: Arc<Front>) -> Router {
 const BASE_URL_HINT: &str =
     "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models and POST /v1/route";
 /// The same for the operations listener.
-const OPERATIONS_HINT: &str = "here are /metrics, /healthz and /readyz; the API is on the other listener";
+const OPERATIONS_HINT: &str = "here are /metrics, /healthz and /readyz, and POST /reload; the API is on the other listener";
 /// What the API listener answers to those who look for metrics.
 const METRICS_HINT: &str = "metrics are on the operations listener (server.operations_listen)";
 
@@ -100,8 +102,9 @@ const METRICS_HINT: &str = "metrics are on the operations listener (server.opera
 pub fn operations(front: Arc<Front>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
+        .route("/reload", post(reload))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(ready_for_operators))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found_for_operators)
         .with_state(front)
@@ -160,16 +163,36 @@ fn listed(front: &Front, headers: &HeaderMap) -> Result<Vec<ListedModel>, Gatewa
     Ok(front.pipeline.models())
 }
 
+/// For anybody: what an operator would have to mend is told on the operations listener only.
 async fn ready(State(front): Shared) -> Response {
+    readiness(&front, front.reloads.readiness())
+}
+
+async fn ready_for_operators(State(front): Shared) -> Response {
+    readiness(&front, front.reloads.readiness_in_full())
+}
+
+fn readiness(front: &Front, ready: String) -> Response {
     let problem = if front.draining.load(Ordering::Relaxed) {
         Some("draining: the gateway is stopping".to_owned())
     } else {
         front.pipeline.ledger.writable().err().map(|unwritable| unwritable.to_string())
     };
     match problem {
-        None => answer(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(b"ready\n")),
+        None => answer(StatusCode::OK, "text/plain; charset=utf-8", ready.into()),
         Some(problem) => answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", format!("{problem}\n").into()),
     }
+}
+
+/// Reads configuration and table again, and answers when that has ended.
+async fn reload(State(front): Shared) -> Response {
+    let Some(report) = front.reloads.ask().await else {
+        let message = "nothing to reload: the gateway is stopping, or was not started from files";
+        let error = ClientError::new(503, ErrorKind::Server, "no_reload", message);
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "application/json", error.body());
+    };
+    let status = if report.is_refused() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    answer(status, "application/json", report.body())
 }
 
 async fn metrics(State(front): Shared) -> Response {
@@ -212,7 +235,7 @@ fn refuse_path(front: &Front, request: &Request<Body>, error: ClientError) -> Re
 async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::of(request.uri().path()), request.headers());
     let path = request.uri().path();
-    let allowed = if matches!(path, "/v1/chat/completions" | "/v1/route") { "POST" } else { "GET" };
+    let allowed = if matches!(path, "/v1/chat/completions" | "/v1/route" | "/reload") { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
     let mut response = marks.refuse(
         &Refusal::of(ClientError::new(405, ErrorKind::InvalidRequest, "method_not_allowed", message))
@@ -225,11 +248,23 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
 /// Reads a request whose key is known, within its limits.
 async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result<InboundCall, Refusal> {
     let arrived = front.clock.monotonic();
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
+    let read = read(front, &parts.headers, &mut body).await;
+    if read.is_err() && !body.is_end_stream() {
+        discard(&front.pipeline.desk.tasks, body);
+    }
+    read.map(|body| InboundCall { id, headers: parts.headers, body, arrived })
+}
+
+/// The body, or why this request gets no further.
+async fn read(front: &Front, headers: &HeaderMap, body: &mut Body) -> Result<Bytes, Refusal> {
     // Before a byte of the body is read: a stranger's megabytes must not be held for it.
-    front.pipeline.in_force.load().keys.admit(&parts.headers).map_err(|stranger| refusal(&stranger.into()))?;
-    let body = body::read(&parts.headers, body, front.body, &front.coder).await?;
-    Ok(InboundCall { id, headers: parts.headers, body, arrived })
+    let limits = {
+        let in_force = front.pipeline.in_force.load();
+        in_force.keys.admit(headers).map_err(|stranger| refusal(&stranger.into()))?;
+        BodyLimits { most: in_force.settings.most_body, wait: in_force.settings.body_wait }
+    };
+    body::read(headers, body, limits, &front.coder).await
 }
 
 /// The refusal of a request whose head is larger than it may be, in bytes or in lines.

@@ -34,12 +34,15 @@ pub(super) struct Families {
     pub(super) ledger_commit: Histogram,
     pub(super) ledger_writable: IntGauge,
     pub(super) book: IntGaugeVec,
+    pub(super) book_date: IntGaugeVec,
+    pub(super) loaded: IntGauge,
+    pub(super) reloads: IntCounterVec,
+    pub(super) reload_problems: IntGauge,
     pub(super) build: IntGaugeVec,
 }
 
 impl Families {
-    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let r = registry;
+    pub(super) fn register(r: &impl Register) -> Result<Self, prometheus::Error> {
         Ok(Self {
             requests: r.counters("requests_total", "Client requests that ended.", &["route", "backend", "outcome"])?,
             rejections: r.counters("rejections_total", "Client requests that the gateway itself refused.", &["reason"])?,
@@ -63,13 +66,21 @@ impl Families {
             ledger_commit: r.histogram("ledger_commit_seconds", "Time to commit a batch of records.", COMMIT_SECONDS)?,
             ledger_writable: r.gauge("ledger_writable", "1 while the books can be written.")?,
             book: r.gauges("price_book_info", "The price book in force.", &["version"])?,
+            book_date: r.gauges(
+                "price_book_timestamp_seconds",
+                "The date of the price book in force; absent where its version names none.",
+                &[],
+            )?,
+            loaded: r.gauge("config_loaded_timestamp_seconds", "When what is in force was loaded.")?,
+            reloads: r.counters("reloads_total", "Attempts to reload configuration and table.", &["result"])?,
+            reload_problems: r.gauge("reload_problems", "Problems that the last attempt to reload found.")?,
             build: r.gauges("build_info", "The gateway's version.", &["version"])?,
         })
     }
 }
 
 /// Registering under the gateway's prefix.
-trait Register {
+pub(super) trait Register {
     fn keep<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> prometheus::Result<C>;
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
@@ -108,4 +119,65 @@ impl Register for Registry {
 
 fn options(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("tokenbroker")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::process::Process;
+    use super::*;
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    const PAGE: &str = include_str!("../../docs/metrics.md");
+
+    /// A row of the page: name, type and labels.
+    type Row = (String, String, Vec<String>);
+
+    /// Keeps what is registered by its description, since a family without a sample shows no labels.
+    #[derive(Default)]
+    struct Recorder(RefCell<BTreeSet<Row>>);
+
+    impl Register for Recorder {
+        fn keep<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> prometheus::Result<C> {
+            let made = made?;
+            let kind = format!("{:?}", made.collect()[0].get_field_type()).to_lowercase();
+            for described in made.desc() {
+                let row = (described.fq_name.clone(), kind.clone(), described.variable_labels.clone());
+                self.0.borrow_mut().insert(row);
+            }
+            Ok(made)
+        }
+    }
+
+    /// What stands in backticks in a cell.
+    fn quoted(cell: &str) -> Vec<String> {
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    fn documented() -> BTreeSet<Row> {
+        let rows = PAGE.lines().filter(|line| line.starts_with("| `"));
+        rows.map(|row| {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            assert!(cells.len() == 4 && cells[3].len() > 10, "{row}");
+            (quoted(cells[0]).remove(0), cells[1].to_owned(), quoted(cells[2]))
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_page_of_metrics_has_every_family_with_its_type_and_labels_and_no_other() {
+        let recorder = Recorder::default();
+        Families::register(&recorder).unwrap();
+        let mut families = recorder.0.into_inner();
+        let registry = Registry::new();
+        Process::register(&registry).unwrap();
+        for family in registry.gather() {
+            let kind = format!("{:?}", family.get_field_type()).to_lowercase();
+            families.insert((family.name().to_owned(), kind, Vec::new()));
+        }
+        let documented = documented();
+        let missing: Vec<_> = families.difference(&documented).collect();
+        let made_up: Vec<_> = documented.difference(&families).collect();
+        assert!(missing.is_empty() && made_up.is_empty(), "not on the page: {missing:#?}\nonly on the page: {made_up:#?}");
+    }
 }

@@ -43,6 +43,7 @@ pub enum Route {
     Healthz,
     Readyz,
     Metrics,
+    Reload,
     /// Any path that the gateway does not serve.
     Other,
 }
@@ -57,6 +58,7 @@ impl Route {
             "/healthz" => Route::Healthz,
             "/readyz" => Route::Readyz,
             "/metrics" => Route::Metrics,
+            "/reload" => Route::Reload,
             _ if path.starts_with("/v1/models/") => Route::Model,
             _ => Route::Other,
         }
@@ -73,7 +75,34 @@ impl Label for Route {
             Route::Healthz => "/healthz",
             Route::Readyz => "/readyz",
             Route::Metrics => "/metrics",
+            Route::Reload => "/reload",
             Route::Other => "other",
+        }
+    }
+}
+
+/// How an attempt to reload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reloaded {
+    /// What the files say is in force now.
+    Applied,
+    /// The files have a problem: what was in force stays.
+    Refused,
+    /// The files say what is in force already.
+    Unchanged,
+}
+
+impl Reloaded {
+    /// Every value.
+    pub const ALL: [Reloaded; 3] = [Reloaded::Applied, Reloaded::Refused, Reloaded::Unchanged];
+}
+
+impl Label for Reloaded {
+    fn word(self) -> &'static str {
+        match self {
+            Reloaded::Applied => "applied",
+            Reloaded::Refused => "refused",
+            Reloaded::Unchanged => "unchanged",
         }
     }
 }
@@ -138,7 +167,7 @@ mod tests {
         for path in ["/", "/v1/chat/completions/", "/x\"}\n"] {
             assert_eq!(Route::of(path).word(), "other");
         }
-        for path in ["/v1/chat/completions", "/v1/models", "/v1/route", "/healthz", "/readyz", "/metrics"] {
+        for path in ["/v1/chat/completions", "/v1/models", "/v1/route", "/healthz", "/readyz", "/metrics", "/reload"] {
             assert_eq!(Route::of(path).word(), path);
         }
     }

@@ -9,7 +9,7 @@ use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, FilterFn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::registry;
+use tracing_subscriber::{registry, reload};
 
 use crate::config::{Log, LogFormat};
 
@@ -27,31 +27,58 @@ pub enum LogsError {
     Begun,
 }
 
-/// Begins logging to the standard error stream. `filter` is the value of [`VARIABLE`], where it is set.
-pub fn begin(log: Log, filter: Option<&str>) -> Result<(), LogsError> {
-    let subscriber = subscriber(log, filter, std::io::stderr)?;
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogsError::Begun)
+/// Sets the configured level of a log that has begun. Without effect where [`VARIABLE`] is set, which wins.
+pub struct LogLevel(Box<dyn Fn(LevelFilter) + Send + Sync>);
+
+impl LogLevel {
+    pub fn set(&self, level: LevelFilter) {
+        (self.0)(level);
+    }
 }
 
-fn subscriber<W>(log: Log, filter: Option<&str>, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, LogsError>
+/// Begins logging to the standard error stream. `filter` is the value of [`VARIABLE`], where it is set.
+pub fn begin(log: Log, filter: Option<&str>) -> Result<LogLevel, LogsError> {
+    let (subscriber, level) = subscriber(log, filter, std::io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogsError::Begun)?;
+    Ok(level)
+}
+
+type Logging = (Box<dyn Subscriber + Send + Sync>, LogLevel);
+
+fn subscriber<W>(log: Log, filter: Option<&str>, writer: W) -> Result<Logging, LogsError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let wanted = levels(log.level, filter)?.and(FilterFn::new(is_harmless));
+    let (wanted, handle) = reload::Layer::new(levels(log.level, filter)?);
+    let overruled = filter.is_some_and(is_given);
+    let level = LogLevel(Box::new(move |level| {
+        if let Ok(levels) = levels(level, None)
+            && !overruled
+        {
+            // Fails only where the log is gone, and then nobody misses the level.
+            handle.reload(levels).unwrap_or_default();
+        }
+    }));
+    let wanted = wanted.and(FilterFn::new(is_harmless));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(true);
-    Ok(match log.format {
+    let subscriber: Box<dyn Subscriber + Send + Sync> = match log.format {
         LogFormat::Json => Box::new(registry().with(lines.json().flatten_event(true).with_filter(wanted))),
         LogFormat::Text => {
             let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
             Box::new(registry().with(lines.with_ansi(colour).with_filter(wanted)))
         }
-    })
+    };
+    Ok((subscriber, level))
+}
+
+fn is_given(filter: &str) -> bool {
+    !filter.trim().is_empty()
 }
 
 /// The configured level for our own lines and at most WARN for those of libraries, unless a filter says otherwise.
 fn levels(level: LevelFilter, filter: Option<&str>) -> Result<EnvFilter, LogsError> {
     let configured = format!("{},tokenbroker={level}", level.min(LevelFilter::WARN));
-    filter.filter(|text| !text.trim().is_empty()).map_or_else(|| parse(&configured), readable)
+    filter.filter(|text| is_given(text)).map_or_else(|| parse(&configured), readable)
 }
 
 /// Reads a value of [`VARIABLE`]. A word alone must be a level: the filter's own reading takes any other for a module,
@@ -94,7 +121,7 @@ mod tests {
     fn check(level: LevelFilter, format: LogFormat, filter: Option<&str>, expected: &[&str]) {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let subscriber = subscriber(Log { level, format }, filter, move || writer.clone()).unwrap();
+        let (subscriber, _) = subscriber(Log { level, format }, filter, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::debug!(attempt = 2, "ours, fine");
             tracing::info!("ours");
@@ -105,6 +132,27 @@ mod tests {
         assert_eq!(text.lines().count(), expected.len(), "{text}");
         for (line, part) in text.lines().zip(expected) {
             assert!(line.contains(part), "{line}\nlacks\n{part}");
+        }
+    }
+
+    #[test]
+    fn the_level_can_be_set_while_it_runs_unless_a_filter_was_asked_for() {
+        for (filter, expected) in [(None, 3), (Some(" "), 3), (Some("info"), 2)] {
+            let buffer = Buffer::default();
+            let writer = buffer.clone();
+            let log = Log { level: LevelFilter::INFO, format: LogFormat::Text };
+            let (subscriber, level) = subscriber(log, filter, move || writer.clone()).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                let tell = || {
+                    tracing::debug!("fine");
+                    tracing::info!("plain");
+                };
+                tell();
+                level.set(LevelFilter::DEBUG);
+                tell();
+            });
+            let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(text.lines().count(), expected, "{filter:?}: {text}");
         }
     }
 

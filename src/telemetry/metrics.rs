@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use prometheus::core::{MetricVec, MetricVecBuilder};
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::families::Families;
-use super::labels::{Label, Rejection, Route};
+use super::labels::{Label, Rejection, Reloaded, Route};
 use super::process::Process;
 use crate::catalog::Snapshot;
 use crate::dispatch::Cause;
@@ -25,6 +26,7 @@ use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
 const UNKNOWN: &str = "unknown";
 /// What the backend of a request is called that never reached one.
 const NO_BACKEND: &str = "none";
+const NO_LABELS: &[&str] = &[];
 
 /// A metric could not be set up; its name or its labels clash with another's.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +38,7 @@ pub struct MetricsError(#[from] prometheus::Error);
 pub struct Metrics {
     registry: Registry,
     process: Option<Process>,
-    keys: HashSet<KeyName>,
+    keys: ArcSwap<HashSet<KeyName>>,
     backends: ArcSwap<HashMap<BackendId, Arc<Backend>>>,
     unknown: Arc<Backend>,
     /// The price book named last, so that its series ends when another one begins.
@@ -67,10 +69,14 @@ impl Metrics {
         let registry = Registry::new();
         let families = Families::register(&registry)?;
         families.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        // From the start, so that the first of each is seen as a rise.
+        for result in Reloaded::ALL {
+            families.reloads.with_label_values(&[result.word()]).inc_by(0);
+        }
         Ok(Self {
             process: Process::register(&registry)?,
             registry,
-            keys: keys.into_iter().collect(),
+            keys: ArcSwap::from_pointee(keys.into_iter().collect()),
             backends: ArcSwap::default(),
             unknown: Arc::new(Backend::new(UNKNOWN, UNKNOWN, UNKNOWN)),
             book: Mutex::default(),
@@ -94,6 +100,30 @@ impl Metrics {
             self.families.book.with_label_values(&[snapshot.version.as_str()]).set(1);
             book.clone_from(&snapshot.version);
         }
+        match snapshot.dated() {
+            Some(date) => self.families.book_date.with_label_values(NO_LABELS).set(date.as_second()),
+            // Absent where the book before had no date either.
+            None => drop(self.families.book_date.remove_label_values(NO_LABELS)),
+        }
+    }
+
+    /// Makes the names of gateway keys known, beside those that are. A key that leaves the configuration keeps its series,
+    /// as a backend does.
+    pub fn know_keys(&self, names: impl IntoIterator<Item = KeyName>) {
+        let mut known = HashSet::clone(&self.keys.load());
+        known.extend(names);
+        self.keys.store(Arc::new(known));
+    }
+
+    /// What is in force from this moment on was loaded at `at`.
+    pub fn loaded(&self, at: Timestamp) {
+        self.families.loaded.set(at.as_second());
+    }
+
+    /// An attempt to reload ended and found so many problems.
+    pub fn reloaded(&self, result: Reloaded, problems: usize) {
+        self.families.reloads.with_label_values(&[result.word()]).inc();
+        self.families.reload_problems.set(i64::try_from(problems).unwrap_or(i64::MAX));
     }
 
     /// A client's request ended. `backend`: the one that answered, if any was asked.
@@ -200,7 +230,7 @@ impl Metrics {
     }
 
     fn key<'k>(&self, key: &'k KeyName) -> &'k str {
-        if self.keys.contains(key) { key.as_str() } else { UNKNOWN }
+        if self.keys.load().contains(key) { key.as_str() } else { UNKNOWN }
     }
 }
 
@@ -385,6 +415,7 @@ mod tests {
             "attempts_total counter",
             "baseline_cost_usd_total counter",
             "build_info gauge",
+            "config_loaded_timestamp_seconds gauge",
             "cost_usd_total counter",
             "failovers_total counter",
             "ledger_commit_seconds histogram",
@@ -394,8 +425,11 @@ mod tests {
             "overage_usd_total counter",
             "overhead_seconds histogram",
             "price_book_info gauge",
+            "price_book_timestamp_seconds gauge",
             "quote_ratio histogram",
             "rejections_total counter",
+            "reload_problems gauge",
+            "reloads_total counter",
             "requests_total counter",
             "settlements_total counter",
             "tokens_total counter",
@@ -442,7 +476,31 @@ mod tests {
         let text = metrics.render().unwrap();
         assert!(text.contains("price_book_info{version=\"2026-11-23+bb\"} 1"));
         assert!(!text.contains("2026-11-22+aa"));
+        assert!(text.contains("tokenbroker_price_book_timestamp_seconds 1795392000\n"), "{text}");
+        metrics.know(&Snapshot::new("lab+cc".into(), Vec::new(), Vec::new(), FxTable::default()));
+        assert!(!metrics.render().unwrap().contains("price_book_timestamp_seconds "), "a version without a date");
         assert!(text.contains("cost_usd_total{key=\"web\",model=\"m\",provider=\"p\"} 0.5"));
+    }
+
+    #[test]
+    fn a_reload_is_told_and_its_keys_have_series_of_their_own() {
+        let metrics = metrics();
+        metrics.reloaded(Reloaded::Refused, 3);
+        metrics.know_keys([KeyName::new("batch")]);
+        for key in ["web", "batch", "made-up"] {
+            settle(&metrics, &BackendId::new("p", "m-2026"), key, "0.25");
+        }
+        let text = metrics.render().unwrap();
+        for line in [
+            "tokenbroker_reloads_total{result=\"refused\"} 1",
+            "tokenbroker_reloads_total{result=\"applied\"} 0",
+            "tokenbroker_reload_problems 3",
+            "tokenbroker_cost_usd_total{key=\"web\",model=\"m\",provider=\"p\"} 0.25",
+            "tokenbroker_cost_usd_total{key=\"batch\",model=\"m\",provider=\"p\"} 0.25",
+            "tokenbroker_cost_usd_total{key=\"unknown\",model=\"m\",provider=\"p\"} 0.25",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tower::{BoxError, Service};
 const MOST_SAID: usize = 8 * 1024;
 
 /// A proxy, and who is reached without it. The login shows in no `Debug` output.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
     address: Authority,
     authorization: Option<HeaderValue>,

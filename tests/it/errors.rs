@@ -160,6 +160,24 @@ async fn a_body_that_is_too_large_is_refused_whether_announced_or_not() {
     assert_eq!(east.call(0).await.text(), small.replace("auto", "jade-v3"));
 }
 
+/// Found by the test of openai-node: the reset of the connection overtook the refusal.
+#[tokio::test]
+async fn a_client_that_sends_all_of_a_refused_body_first_still_reads_the_refusal() {
+    let east = Provider::start("east").await;
+    let gateway = Setup::of([Site::of(&east)]).set("server.max_body_bytes", "1024").start();
+    let body = "x".repeat(32 << 20);
+    let sizes = [format!("content-length: {}\r\n\r\n{body}", body.len()), {
+        let chunk = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        format!("transfer-encoding: chunked\r\n\r\n{chunk}")
+    }];
+    for sized in sizes {
+        let mut connection = Connection::open(gateway.api).await;
+        let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+        connection.send_all(format!("{head}{sized}").as_bytes()).await;
+        check(&connection.answer().await.whole().await, 413, "request_too_large");
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_is_no_json_by_its_own_word_is_refused() {
     let (east, gateway) = gateway().await;

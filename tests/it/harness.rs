@@ -4,9 +4,11 @@
 
 pub(crate) mod chat;
 pub(crate) mod client;
+pub(crate) mod desk;
 pub(crate) mod gateway;
 pub(crate) mod h2;
 pub(crate) mod money;
+pub(crate) mod page;
 pub(crate) mod provider;
 pub(crate) mod proxy;
 pub(crate) mod rows;

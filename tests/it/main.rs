@@ -7,6 +7,7 @@
 mod books;
 mod budget;
 mod disconnect;
+mod documents;
 mod drain;
 mod edge;
 mod errors;
@@ -24,6 +25,9 @@ mod outbound;
 mod passthrough;
 mod prices;
 mod readme;
+mod reload;
+mod reload_budget;
+mod reload_load;
 mod resilience;
 mod secrets;
 mod stream;

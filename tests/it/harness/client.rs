@@ -92,6 +92,11 @@ impl Connection {
         while self.more().await.is_some() {}
     }
 
+    /// The same for a client that gives up where its request is not taken to the end.
+    pub(crate) async fn send_all(&mut self, bytes: &[u8]) {
+        within("the whole request to be taken", self.stream.write_all(bytes)).await.expect("a connection that stays");
+    }
+
     /// Waits for the head of the answer.
     pub(crate) async fn answer(mut self) -> Answer {
         let head = within("the head of an answer", self.head()).await.expect("an answer");

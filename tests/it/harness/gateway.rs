@@ -27,6 +27,8 @@ pub(crate) struct Setup {
     sites: Vec<Site>,
     variables: Vec<(String, String)>,
     folder: Arc<TempDir>,
+    /// The test writes the table itself.
+    own_table: bool,
     /// What a shell does before it becomes the gateway.
     shell: Option<String>,
 }
@@ -38,6 +40,7 @@ impl Setup {
             sites: sites.into_iter().collect(),
             variables: Vec::new(),
             folder: Arc::new(tempfile::tempdir().unwrap()),
+            own_table: false,
             shell: None,
         };
         let (table, data) = (setup.path("providers.toml"), setup.data());
@@ -66,6 +69,12 @@ impl Setup {
         self
     }
 
+    /// The table is what the test has written, here or elsewhere.
+    pub(crate) fn own_table(mut self) -> Self {
+        self.own_table = true;
+        self
+    }
+
     /// Starts it from a shell that does this first.
     pub(crate) fn after(mut self, shell: &str) -> Self {
         self.shell = Some(shell.to_owned());
@@ -83,7 +92,8 @@ impl Setup {
         fs::read_to_string(self.path("log")).unwrap()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A file in the folder that the process runs in.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -112,7 +122,9 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        fs::write(self.path("providers.toml"), table(&self.sites)).unwrap();
+        if !self.own_table {
+            fs::write(self.path("providers.toml"), table(&self.sites)).unwrap();
+        }
         let binary = env!("CARGO_BIN_EXE_tokenbroker");
         let mut command = match &self.shell {
             None => Command::new(binary),
@@ -173,11 +185,28 @@ impl Gateway {
         self.ask(&Call::chat(body.to_owned())).await
     }
 
+    /// Asks the operations listener.
+    pub(crate) async fn operator(&self, call: &Call) -> Whole {
+        let mut connection = Client::open(self.operations).await;
+        connection.send(call).await;
+        connection.answer().await.whole().await
+    }
+
     /// What the operations listener shows.
     pub(crate) async fn metrics(&self) -> String {
-        let mut connection = Client::open(self.operations).await;
-        connection.send(&Call::get("/metrics")).await;
-        connection.answer().await.whole().await.text().to_owned()
+        self.operator(&Call::get("/metrics")).await.text().to_owned()
+    }
+
+    /// One sample of the metrics, by its name and labels without the prefix of all of them.
+    pub(crate) async fn sample(&self, series: &str) -> Option<f64> {
+        let text = self.metrics().await;
+        let value = text.lines().find_map(|line| line.strip_prefix("tokenbroker_")?.strip_prefix(series)?.strip_prefix(' '));
+        value.map(|value| value.parse().unwrap())
+    }
+
+    /// What `/readyz` says.
+    pub(crate) async fn readiness(&self) -> String {
+        self.operator(&Call::get("/readyz")).await.text().to_owned()
     }
 
     /// The request's row, once it is closed and written.

@@ -149,7 +149,7 @@ source = "invented for tests"
 }
 
 /// The whole table.
-pub(super) fn table(sites: &[Site]) -> String {
+pub(crate) fn table(sites: &[Site]) -> String {
     let rows: String = sites.iter().map(Site::rows).collect();
     format!("schema = 1\nversion = \"test\"\n{rows}")
 }

@@ -98,6 +98,7 @@ def requests():
         ("/healthz", "get", "/healthz", None, {}, 200),
         ("/readyz", "get", "/readyz", None, {}, 200),
         ("/metrics", "get", "/metrics", None, {}, 200),
+        ("/reload", "post", "/reload", None, {}, 200),
     ]
 
 

@@ -1,0 +1,50 @@
+//! From checked settings to the parts of a gateway, in each part's own words. The start and every reload go through here.
+
+use crate::config::{BooksSync, Config};
+use crate::dispatch::{BreakerSettings, HealthSettings, Patience};
+use crate::ledger::{self, SyncPolicy};
+use crate::pipeline::PipelineSettings;
+use crate::route;
+use crate::server::status;
+use crate::units::Tokens;
+
+/// The output bound of a key with a budget that names none.
+const BUDGETED_OUTPUT: Tokens = Tokens::new(8192);
+
+pub(super) fn books(config: &Config) -> ledger::Settings {
+    let sync = match config.books.sync {
+        BooksSync::Second => SyncPolicy::Second,
+        BooksSync::Always => SyncPolicy::Always,
+    };
+    ledger::Settings { sync, ..ledger::Settings::new(&config.books.directory) }
+}
+
+pub(super) fn health(config: &Config) -> HealthSettings {
+    HealthSettings { breaker: BreakerSettings::default(), most_waiting: config.limits.max_waiting_per_backend }
+}
+
+pub(super) fn settings(config: &Config) -> PipelineSettings {
+    let timeouts = config.timeouts;
+    PipelineSettings {
+        aliases: config.routing.aliases.clone(),
+        routing: routing_settings(config),
+        baseline: config.routing.baseline.clone(),
+        budgeted_output: BUDGETED_OUTPUT,
+        total: timeouts.total,
+        patience: Patience { first_frame: timeouts.first_byte, idle: timeouts.stream_idle, whole: timeouts.total },
+        most_under_way: config.limits.max_concurrent_requests as usize,
+        most_body: config.server.max_body_bytes,
+        body_wait: config.server.body_timeout,
+        end_event: status::end_event,
+        failure_status: status::failure_status,
+    }
+}
+
+/// How backends are chosen, in routing's words.
+pub fn routing_settings(config: &Config) -> route::Settings {
+    route::Settings {
+        risk_weight_percent: config.routing.risk_weight_percent,
+        default_quality: config.routing.default_quality,
+        max_attempts: config.routing.max_attempts as usize,
+    }
+}

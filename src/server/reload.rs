@@ -1,0 +1,350 @@
+//! Reading configuration, table and keys again while the gateway runs, whole or not at all (promise 5).
+//!
+//! One task owns it, so that two reloads never cross: it looks at the files now and then, and it is asked by a signal or an
+//! operator. What it reads is judged by the same reader as at the start; only when all of it is good is a whole new
+//! [`InForce`] put in the place of the old one. A request keeps the one it began with. Budgets, health, sessions, places
+//! and the retry budget are carried over; settings that were built into sockets and books are not changed here, and a
+//! reload in which one of them differs is refused whole.
+//!
+//! Files are looked at, not watched: see [`Looks`]. A file counts as changed once two looks in a row have seen the same
+//! that is not what was read, so that one which is being written is left alone until its writer rests.
+
+mod accounts;
+mod changes;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+pub use self::accounts::Accounts;
+pub use self::changes::Changes;
+use super::assembly;
+use super::listener::Stalled;
+use super::routes::Front;
+use crate::config::secret::same_keys;
+use crate::config::{Config, ProviderKeys};
+use crate::dispatch::Health;
+use crate::market::Market;
+use crate::pipeline::InForce;
+use crate::setup::{Looks, Reading, Setup, Sources, Watch};
+use crate::telemetry::{Label, LogLevel, Reloaded};
+
+/// Asks that may wait: a further one would find what the waiting ones find.
+const ASKS: usize = 8;
+/// How often files are read again because they changed under the reading.
+const READINGS: usize = 3;
+
+/// What a gateway needs to read its set-up again.
+pub struct Reloading {
+    pub sources: Sources,
+    /// How the files looked when the set-up that the gateway starts on was read.
+    pub looks: Looks,
+    pub log_level: LogLevel,
+}
+
+/// How an attempt to reload ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// `applied`, `unchanged` or `refused`.
+    result: &'static str,
+    /// The version of the table in force now.
+    version: String,
+    /// Every problem of a refused one, as `tokenbroker check` tells them.
+    problems: Vec<String>,
+    /// What an applied one changed.
+    changes: Option<Changes>,
+}
+
+impl Report {
+    pub fn is_refused(&self) -> bool {
+        self.result == Reloaded::Refused.word()
+    }
+
+    /// The report as JSON.
+    pub fn body(&self) -> Bytes {
+        // Texts and numbers: nothing in it can fail to become JSON.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+/// The last attempt, where it was refused.
+struct Refused {
+    at: Timestamp,
+    version: String,
+    problems: Vec<String>,
+}
+
+/// Who wants a reload; answered where somebody waits.
+type Ask = Option<oneshot::Sender<Report>>;
+
+/// The way to the task that reloads.
+#[derive(Clone)]
+pub struct Reloads {
+    /// `None` for a gateway that was not started from files.
+    asks: Option<mpsc::Sender<Ask>>,
+    refused: Arc<ArcSwapOption<Refused>>,
+}
+
+impl Reloads {
+    /// The way, and its end for the task. Where nothing can be reloaded it leads nowhere.
+    pub fn new(possible: bool) -> (Self, mpsc::Receiver<Ask>) {
+        let (asks, asked) = mpsc::channel(ASKS);
+        (Self { asks: possible.then_some(asks), refused: Arc::default() }, asked)
+    }
+
+    /// Asks, and waits for nothing.
+    pub fn notify(&self) {
+        // Full: those who wait already will find what this one would.
+        if let Some(asks) = &self.asks {
+            let _ = asks.try_send(None);
+        }
+    }
+
+    /// Asks, and waits for the end. `None`: nothing can be reloaded, or the gateway is stopping.
+    pub async fn ask(&self) -> Option<Report> {
+        let (told, report) = oneshot::channel();
+        self.asks.as_ref()?.send(Some(told)).await.ok()?;
+        report.await.ok()
+    }
+
+    /// What a probe is told of a gateway that is ready. Problems name files and settings, so a stranger is told only that
+    /// there are some.
+    pub fn readiness(&self) -> String {
+        let refused = self.refused.load().is_some();
+        let more = if refused { "the last reload was refused: /readyz of the operations listener says why\n" } else { "" };
+        format!("ready\n{more}")
+    }
+
+    /// The same for operators: with why the gateway runs on what it should not run on any more.
+    pub fn readiness_in_full(&self) -> String {
+        let mut said = "ready\n".to_owned();
+        if let Some(refused) = &*self.refused.load() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(said, "reload refused at {}, still on {}:", refused.at, refused.version);
+            refused.problems.iter().for_each(|problem| said.extend([problem, "\n"]));
+        }
+        said
+    }
+}
+
+/// The set-up in force, as far as the next one is compared with it; the table is in the market.
+pub struct Running {
+    pub config: Config,
+    pub provider_keys: ProviderKeys,
+}
+
+/// The parts of the gateway that a reload reaches.
+pub struct Parts {
+    pub front: Arc<Front>,
+    pub health: Arc<Health>,
+    pub accounts: Accounts,
+    pub stalled: Stalled,
+}
+
+/// The task.
+pub struct Reloader {
+    sources: Arc<Sources>,
+    log_level: LogLevel,
+    running: Arc<Running>,
+    parts: Parts,
+    watch: Watch,
+}
+
+/// A set-up that could be in force.
+struct Candidate {
+    running: Running,
+    market: Market,
+    changes: Changes,
+}
+
+/// What the files say.
+enum Found {
+    Problems(Vec<String>),
+    /// They change under the reading.
+    Restless,
+    /// What is in force.
+    Same,
+    Another(Box<Candidate>),
+}
+
+impl Reloader {
+    pub fn new(from: Reloading, running: Running, parts: Parts) -> Self {
+        let Reloading { sources, looks, log_level } = from;
+        let (sources, running) = (Arc::new(sources), Arc::new(running));
+        Self { sources, log_level, running, parts, watch: Watch::since(looks) }
+    }
+
+    /// Reloads when the files change or somebody asks, until the gateway stops.
+    pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>, stopping: CancellationToken) {
+        loop {
+            let settings = self.running.config.reload;
+            let mut looks = interval(settings.interval);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            while self.running.config.reload == settings {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    asked = asks.recv() => {
+                        let report = self.reload().await;
+                        if let Some(told) = asked.flatten() {
+                            // Whoever asked may have left.
+                            let _ = told.send(report);
+                        }
+                    }
+                    _ = looks.tick(), if settings.watch => {
+                        if self.has_changed().await {
+                            self.reload().await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn has_changed(&mut self) -> bool {
+        let read = self.watch.read().clone();
+        // A look that failed altogether is as good as none: the next one follows.
+        spawn_blocking(move || read.again()).await.is_ok_and(|now| self.watch.look(now))
+    }
+
+    async fn reload(&mut self) -> Report {
+        let found = self.find().await;
+        let found = match found {
+            Found::Another(candidate) => self.apply(*candidate).await,
+            Found::Same => Ok(None),
+            Found::Problems(problems) => Err(problems),
+            Found::Restless => {
+                self.watch.distrust();
+                Err(vec!["the files change while they are read; they are read again when they rest".to_owned()])
+            }
+        };
+        let version = self.parts.front.pipeline.in_force.load().market.snapshot.version.clone();
+        let (result, problems, changes) = match found {
+            Ok(Some(changes)) => (Reloaded::Applied, Vec::new(), Some(changes)),
+            Ok(None) => (Reloaded::Unchanged, Vec::new(), None),
+            Err(problems) => (Reloaded::Refused, problems, None),
+        };
+        let report = Report { result: result.word(), version, problems, changes };
+        self.tell(result, &report);
+        report
+    }
+
+    /// Reads and judges, off the reactor.
+    async fn find(&mut self) -> Found {
+        let (sources, running) = (Arc::clone(&self.sources), Arc::clone(&self.running));
+        let (in_force, health) = (self.parts.front.pipeline.in_force.load_full(), Arc::clone(&self.parts.health));
+        let judged = spawn_blocking(move || {
+            let (reading, rests) = read(&sources, &running.config);
+            let found = match reading.setup {
+                _ if !rests => Found::Restless,
+                Ok(setup) => judge(setup, &running, &in_force, &health),
+                Err(problems) => Found::Problems(problems.iter().map(ToString::to_string).collect()),
+            };
+            (found, reading.looks)
+        });
+        match judged.await {
+            Ok((found, looks)) => {
+                self.watch = Watch::since(looks);
+                found
+            }
+            Err(error) => Found::Problems(vec![format!("the files cannot be judged: {error}")]),
+        }
+    }
+
+    /// Puts a candidate in force. What can fail comes first; from the first change on nothing does.
+    async fn apply(&mut self, candidate: Candidate) -> Result<Option<Changes>, Vec<String>> {
+        let Candidate { running, market, changes } = candidate;
+        let Parts { front, health, accounts, stalled } = &mut self.parts;
+        let bindings = accounts.prepare(&running.config.keys, &front.pipeline.ledger).await;
+        let bindings = bindings.map_err(|error| {
+            self.watch.distrust();
+            vec![format!("what the keys have spent cannot be read: {error}")]
+        })?;
+        let config = &running.config;
+        front.metrics.know(&market.snapshot);
+        front.metrics.know_keys(config.keys.iter().map(|key| key.name.clone()));
+        accounts.bind(bindings);
+        health.let_wait(config.limits.max_waiting_per_backend);
+        front.pipeline.dispatcher.retries().adjust(config.retries.share_percent, config.retries.floor_per_second);
+        stalled.set(config.timeouts.stream_idle);
+        self.log_level.set(config.log.level);
+        let snapshot = Arc::clone(&market.snapshot);
+        let next = InForce { keys: accounts.ring(config), market, settings: assembly::settings(config) };
+        let before = front.pipeline.in_force.swap(Arc::new(next));
+        front.metrics.loaded(front.clock.wall());
+        health.keep_only(|id| snapshot.backend_named(id.as_str()).is_some());
+        let running = std::mem::replace(&mut self.running, Arc::new(running));
+        // A large table takes its time to be freed.
+        spawn_blocking(move || drop((before, running)));
+        Ok(Some(changes))
+    }
+
+    /// Tells everybody how it ended.
+    fn tell(&self, result: Reloaded, report: &Report) {
+        let front = &self.parts.front;
+        let Report { version, problems, changes, .. } = report;
+        front.metrics.reloaded(result, problems.len());
+        let refused = (result == Reloaded::Refused).then(|| {
+            let (version, problems) = (version.clone(), problems.clone());
+            Arc::new(Refused { at: front.clock.wall(), version, problems })
+        });
+        front.reloads.refused.store(refused);
+        for problem in problems {
+            tracing::warn!(problem, version, "reload refused: what was in force stays");
+        }
+        match changes {
+            Some(Changes { version_before, backends_added, backends_removed, prices_changed, keys_added, keys_removed }) => {
+                tracing::info!(
+                    version,
+                    version_before,
+                    backends_added,
+                    backends_removed,
+                    prices_changed,
+                    ?keys_added,
+                    ?keys_removed,
+                    "reloaded"
+                );
+            }
+            None if problems.is_empty() => tracing::info!(version, "reload: nothing has changed"),
+            None => {}
+        }
+    }
+}
+
+/// Reads until the files rest under the reading, a few times at most; also answers whether they do. Two files that are
+/// swapped together are thus read together.
+fn read(sources: &Sources, running: &Config) -> (Reading, bool) {
+    let mut reading = sources.read(Some(running));
+    for _ in 1..READINGS {
+        if reading.looks.again() == reading.looks {
+            break;
+        }
+        reading = sources.read(Some(running));
+    }
+    let rests = reading.looks.again() == reading.looks;
+    (reading, rests)
+}
+
+fn judge(setup: Setup, running: &Running, in_force: &InForce, health: &Health) -> Found {
+    if let Some(idle) = setup.idle() {
+        let table = setup.config.providers_file.display();
+        return Found::Problems(vec![format!("{table}: {idle}; accepted: the key of at least one that the table has")]);
+    }
+    let Setup { config, snapshot, provider_keys, .. } = setup;
+    let before = &*in_force.market.snapshot;
+    if config == running.config && same_keys(&provider_keys, &running.provider_keys) && snapshot == *before {
+        return Found::Same;
+    }
+    let changes = Changes::between((&running.config, before), (&config, &snapshot));
+    match Market::open(Arc::new(snapshot), &provider_keys, health) {
+        Ok(market) => Found::Another(Box::new(Candidate { running: Running { config, provider_keys }, market, changes })),
+        Err(unreachable) => Found::Problems(vec![unreachable.to_string()]),
+    }
+}

@@ -1,0 +1,214 @@
+//! Everything a gateway needs before it can run: configuration, table and keys, read together so that their problems are
+//! told together. The start, every reload and the commands that only ask read through here, so that none of them can
+//! accept what another one refuses.
+//!
+//! What was read is handed out with how each file looked just before ([`Looks`]): whoever wants to know later whether
+//! something has changed compares with that, and a change during the reading is not missed. Nothing here decides what a
+//! change means.
+
+mod looks;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+pub use self::looks::{Looks, Watch};
+use crate::catalog::{Provider, Snapshot};
+use crate::config::keys::hash_files;
+use crate::config::names::{Known, unknown_names};
+use crate::config::restart::needing_restart;
+use crate::config::secret::key_file;
+use crate::config::{Config, ProviderKeys, provider_keys};
+use crate::document::{Place, Problem};
+use crate::telemetry::logs;
+
+/// Where a set-up is read from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The configuration's file, where one is named.
+    pub config: Option<PathBuf>,
+    /// The variables of the process, with the options of the command line laid over them.
+    pub variables: BTreeMap<String, String>,
+    /// By variable, the option that was laid over it, as it is typed: problems are told by it.
+    pub options: BTreeMap<String, &'static str>,
+}
+
+/// What was read, and from which files.
+#[derive(Debug)]
+pub struct Reading {
+    /// Checked, or every problem in the order of the files.
+    pub setup: Result<Setup, Vec<Problem>>,
+    /// Every file that was wanted, also one that could not be read.
+    pub looks: Looks,
+}
+
+/// Configuration, table and keys, checked.
+#[derive(Debug)]
+pub struct Setup {
+    /// The configuration's file, where one was named.
+    pub config_file: Option<PathBuf>,
+    pub config: Config,
+    pub snapshot: Snapshot,
+    /// By the name of the variable that the table gives (`api_key_env`).
+    pub provider_keys: ProviderKeys,
+}
+
+/// Whether a provider can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing<'s> {
+    /// It has its key.
+    Keyed,
+    /// It needs no key.
+    Keyless,
+    /// This variable is not set, nor the file that its name with `_FILE` would point to.
+    KeyMissing(&'s str),
+    /// The table switches it off, for this reason.
+    Disabled(&'s str),
+}
+
+impl Standing<'_> {
+    pub fn is_on(self) -> bool {
+        matches!(self, Standing::Keyed | Standing::Keyless)
+    }
+}
+
+impl Setup {
+    /// Whether a provider of the table can be called.
+    pub fn standing<'s>(&self, provider: &'s Provider) -> Standing<'s> {
+        match (&provider.disabled, &provider.api_key_env) {
+            (Some(reason), _) => Standing::Disabled(reason),
+            (None, None) => Standing::Keyless,
+            (None, Some(variable)) if self.provider_keys.contains_key(variable) => Standing::Keyed,
+            (None, Some(variable)) => Standing::KeyMissing(variable),
+        }
+    }
+
+    /// Why no gateway can run on this, though nothing is wrong in the files: no provider is on.
+    pub fn idle(&self) -> Option<String> {
+        let providers = self.snapshot.providers();
+        if providers.iter().any(|provider| self.standing(provider).is_on()) {
+            return None;
+        }
+        let looked_for: BTreeSet<&str> = providers
+            .iter()
+            .filter_map(|provider| match self.standing(provider) {
+                Standing::KeyMissing(variable) => Some(variable),
+                Standing::Keyed | Standing::Keyless | Standing::Disabled(_) => None,
+            })
+            .collect();
+        let names = looked_for.into_iter().collect::<Vec<_>>().join(", ");
+        let looked =
+            if names.is_empty() { "the table has none that is switched on".to_owned() } else { format!("looked for {names}") };
+        Some(format!("no provider is on: {looked}"))
+    }
+
+    /// The same for somebody who wants to start one: with what to do.
+    pub fn refusal(&self) -> Option<String> {
+        self.idle().map(|idle| {
+            format!(
+                "{idle}.\nSet the key of at least one (NAME=key, or NAME_FILE=path of a file that holds it), \
+                 or see the gateway at work without any key: tokenbroker demo"
+            )
+        })
+    }
+}
+
+impl Sources {
+    /// Reads everything, or finds every problem of all files and variables at once. `running` is the configuration of a
+    /// gateway that is to go on with what is read: what it cannot change without a restart is a problem then.
+    pub fn read(&self, running: Option<&Config>) -> Reading {
+        let mut looks = Looks::default();
+        let setup = self.everything(running, &mut looks);
+        Reading { setup, looks }
+    }
+
+    fn everything(&self, running: Option<&Config>, looks: &mut Looks) -> Result<Setup, Vec<Problem>> {
+        let variables = &self.variables;
+        let mut problems = Vec::new();
+        problems.extend(variables.get(logs::VARIABLE).and_then(|filter| unreadable(filter)));
+        let file = self.config.as_deref().and_then(|path| {
+            let accepted = "a readable file, by --config or TOKENBROKER_CONFIG; or neither: variables and defaults suffice";
+            read(path, accepted, looks).map_err(|problem| problems.push(problem)).ok()
+        });
+        let file = file.as_ref().map(|(path, text)| (path.as_str(), text.as_str()));
+        for path in hash_files(file, variables) {
+            looks.note(&path);
+        }
+        let (config, found) = Config::read(file, variables);
+        // Beside wrong values stand their defaults, of which nobody asked for a restart.
+        if let Some(running) = running.filter(|_| found.is_empty()) {
+            problems.extend(needing_restart(file, variables, running, &config));
+        }
+        problems.extend(found);
+        let snapshot = table(&config.providers_file, looks).map_err(|found| problems.extend(found)).ok();
+        if let Some(snapshot) = &snapshot {
+            problems.extend(unknown_names(file, variables, &known(snapshot)));
+        }
+        let (provider_keys, found) = self.keys_for(snapshot.as_ref(), looks);
+        problems.extend(found);
+        match snapshot {
+            Some(snapshot) if problems.is_empty() => {
+                Ok(Setup { config_file: self.config.clone(), config, snapshot, provider_keys })
+            }
+            _ => Err(self.told(problems)),
+        }
+    }
+
+    fn keys_for(&self, snapshot: Option<&Snapshot>, looks: &mut Looks) -> (ProviderKeys, Vec<Problem>) {
+        let on = snapshot.into_iter().flat_map(Snapshot::providers).filter(|provider| provider.disabled.is_none());
+        let names: Vec<&str> = on.filter_map(|provider| provider.api_key_env.as_deref()).collect();
+        for path in names.iter().filter_map(|name| key_file(name, &self.variables)) {
+            looks.note(Path::new(path));
+        }
+        provider_keys(names, &self.variables)
+    }
+
+    /// The problems in the order of the files, those of an option by the option.
+    fn told(&self, mut problems: Vec<Problem>) -> Vec<Problem> {
+        for problem in &mut problems {
+            if let Place::Environment { variable } = &problem.place
+                && let Some(option) = self.options.get(variable)
+            {
+                problem.place = Place::Option { option: (*option).to_owned() };
+            }
+        }
+        problems.sort();
+        problems.dedup();
+        problems
+    }
+}
+
+fn unreadable(filter: &str) -> Option<Problem> {
+    let wrong = logs::readable(filter).err()?.to_string();
+    let place = Place::Environment { variable: logs::VARIABLE.to_owned() };
+    Some(Problem { place, path: String::new(), wrong, accepted: logs::ACCEPTED.to_owned() })
+}
+
+fn table(path: &Path, looks: &mut Looks) -> Result<Snapshot, Vec<Problem>> {
+    let accepted = "a price and capability table, by --providers, TOKENBROKER__PROVIDERS_FILE__PATH or providers_file.path";
+    let (name, text) = read(path, accepted, looks).map_err(|problem| vec![problem])?;
+    Snapshot::parse(&name, &text)
+}
+
+/// A file's path as it is shown, and its text.
+fn read(path: &Path, accepted: &str, looks: &mut Looks) -> Result<(String, String), Problem> {
+    looks.note(path);
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((name, text)),
+        Err(error) => {
+            let looked = std::path::absolute(path).map_or_else(|_| name.clone(), |path| path.display().to_string());
+            let place = Place::File { file: name, line: 1, column: 1 };
+            let wrong = format!("cannot read {looked}: {error}");
+            Err(Problem { place, path: String::new(), wrong, accepted: accepted.to_owned() })
+        }
+    }
+}
+
+fn known(snapshot: &Snapshot) -> Known<'_> {
+    Known {
+        providers: snapshot.providers().iter().map(|provider| provider.id.as_str()).collect(),
+        regions: snapshot.providers().iter().map(|provider| provider.region.as_str()).collect(),
+        backends: snapshot.backends().iter().map(|backend| backend.id.as_str()).collect(),
+        models: snapshot.model_names().collect(),
+    }
+}
