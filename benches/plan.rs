@@ -1,5 +1,5 @@
 //! What one decision costs: `cargo bench --bench plan [-- TABLE ...]` prints the time of health and plan together for a
-//! short prompt, with the keys of all providers, of three and of one. Nothing is sent; the figures of a shared machine
+//! short prompt, with the keys of all providers, of three and of one, and what keeping its facts takes beside that. Nothing is sent; the figures of a shared machine
 //! wander, so the best of many rounds stands.
 
 #![expect(
@@ -23,6 +23,7 @@ use tokenbroker::dispatch::health::{Health, HealthSettings};
 use tokenbroker::frontend::openai_chat;
 use tokenbroker::market::Market;
 use tokenbroker::pipeline::appraise::Appraisal;
+use tokenbroker::route::Ask;
 use tokenbroker::route::facts::{Facts, Limits, Settings};
 use tokenbroker::route::{self, target};
 
@@ -58,25 +59,34 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     let target = target::resolve(model, snapshot, &std::collections::BTreeMap::new()).unwrap();
     let appraisal = Appraisal::of(&request);
     let (limits, settings) = (Limits::default(), Settings::default());
-    let decide = || {
-        let facts = Facts {
-            request: &request,
-            snapshot,
-            target: &target,
-            input: &appraisal.input,
-            expected_output: appraisal.output,
-            limits: &limits,
-            usable: market.usable(),
-            health: &market.health(),
-            warm: None,
-            at: Timestamp::now(),
-            settings: &settings,
-        };
-        route::plan(&facts).map(|plan| plan.candidates.len()).unwrap_or_default()
+    let ask = Ask::of(&request);
+    let health_now = market.health();
+    let facts = Facts {
+        ask: &ask,
+        snapshot,
+        target: &target,
+        input: &appraisal.input,
+        expected_output: appraisal.output,
+        limits: &limits,
+        usable: market.usable(),
+        health: &health_now,
+        warm: None,
+        at: Timestamp::now(),
+        settings: &settings,
     };
-    let best = (0..ROUNDS).map(|_| round(&decide)).min().unwrap_or_default();
-    let each = best.as_secs_f64() * 1e6 / f64::from(A_ROUND);
-    format!("{:>2} keys, {:>3} adequate: {each:.2} us", keys.len(), decide())
+    let decide = || {
+        let health = market.health();
+        route::plan(&Facts { health: &health, ..facts.clone() }).map(|plan| plan.candidates.len()).unwrap_or_default()
+    };
+    let keep = || facts.keep().len();
+    let (plan, kept) = (best(&decide), best(&keep));
+    format!("{:>2} keys, {:>3} adequate: {plan:.2} us; facts of {} bytes: {kept:.2} us", keys.len(), decide(), keep())
+}
+
+/// Microseconds, in the best of many rounds.
+fn best(run: &impl Fn() -> usize) -> f64 {
+    let best = (0..ROUNDS).map(|_| round(run)).min().unwrap_or_default();
+    best.as_secs_f64() * 1e6 / f64::from(A_ROUND)
 }
 
 fn round(decide: &impl Fn() -> usize) -> Duration {

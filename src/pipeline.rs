@@ -27,7 +27,7 @@ use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwr
 use crate::market::Market;
 use crate::policy::{Admission, Full, Hold, LastAnswer, NotAdmitted, OverBudget, Places, Sessions};
 use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Pump, Settlement};
-use crate::route::{self, Decision, Facts, Plan, PlanError, Target, UnknownModel, Warm};
+use crate::route::{self, Ask, Decision, Facts, Plan, PlanError, Target, UnknownModel, Warm};
 use crate::units::{BackendId, RequestId, Usd};
 
 /// Headers that pass through to the provider as they are: a trace must not end at the gateway.
@@ -106,6 +106,12 @@ struct Admitted {
     target: Target,
 }
 
+/// What is to be done, and what the books are to keep so that it can be explained.
+struct Decided {
+    plan: Plan,
+    facts: Vec<u8>,
+}
+
 impl Admitted {
     fn market(&self) -> &Market {
         &self.in_force.market
@@ -120,13 +126,13 @@ impl Pipeline {
     /// Answers a request, or says why not.
     pub async fn answer(&self, call: InboundCall) -> Result<Reply, GatewayError> {
         let admitted = self.admit(&call)?;
-        let plan = self.plan(&admitted)?;
+        let Decided { plan, facts } = self.plan(&admitted)?;
         if admitted.request.wishes.dry_run {
             return Ok(Reply::Decision(Box::new(Decision::of(Ok(&plan), &admitted.market().snapshot))));
         }
         let place = self.places.take(admitted.settings().most_under_way)?;
         let hold = self.hold(&admitted.admission, &plan)?;
-        let (entry, comparison) = entry::opening(&call, &admitted, &plan);
+        let (entry, comparison) = entry::opening(&call, &admitted, &plan, facts);
         let tab = Arc::new(self.ledger.begin(entry)?);
         let key = admitted.admission.key.clone();
         let opening = AccountOpening { key, arrived: call.arrived, tab: Arc::clone(&tab), hold, place, baseline: comparison };
@@ -144,7 +150,7 @@ impl Pipeline {
     pub fn decide(&self, call: &InboundCall) -> Result<Decision, GatewayError> {
         let admitted = self.admit(call)?;
         match self.plan(&admitted) {
-            Ok(plan) => Ok(Decision::of(Ok(&plan), &admitted.market().snapshot)),
+            Ok(Decided { plan, .. }) => Ok(Decision::of(Ok(&plan), &admitted.market().snapshot)),
             Err(GatewayError::NoPlan { decision, .. }) => Ok(*decision),
             Err(error) => Err(error),
         }
@@ -181,7 +187,7 @@ impl Pipeline {
         Ok(Admitted { admission, request, in_force, target })
     }
 
-    fn plan(&self, admitted: &Admitted) -> Result<Plan, GatewayError> {
+    fn plan(&self, admitted: &Admitted) -> Result<Decided, GatewayError> {
         let Admitted { admission, request, in_force, target } = admitted;
         let InForce { market, settings, .. } = &**in_force;
         let appraisal = Appraisal::of(request);
@@ -189,7 +195,7 @@ impl Pipeline {
         let last = request.wishes.session.as_deref().and_then(|session| self.sessions.last(&admission.key, session, now));
         let warm = last.map(|last| Warm { backend: last.backend, tokens: last.input });
         let facts = Facts {
-            request,
+            ask: &Ask::of(request),
             snapshot: &market.snapshot,
             target,
             input: &appraisal.input,
@@ -201,10 +207,13 @@ impl Pipeline {
             at: self.clock.wall(),
             settings: &settings.routing,
         };
-        route::plan(&facts).map_err(|error| {
-            let decision = Box::new(Decision::of(Err(&error), &market.snapshot));
-            GatewayError::NoPlan { error, decision }
-        })
+        match route::plan(&facts) {
+            Ok(plan) => Ok(Decided { plan, facts: if self.ledger.keeps_facts() { facts.keep() } else { Vec::new() } }),
+            Err(error) => {
+                let decision = Box::new(Decision::of(Err(&error), &market.snapshot));
+                Err(GatewayError::NoPlan { error, decision })
+            }
+        }
     }
 
     /// Sets aside what the plan can cost at most.

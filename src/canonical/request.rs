@@ -91,6 +91,16 @@ impl Features {
         self.0 == 0
     }
 
+    /// The set as a number: bit `n` for the `n`th of [`Feature::ALL`].
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// The set of a number; `None` where it has a bit of no feature.
+    pub const fn from_bits(bits: u16) -> Option<Self> {
+        if bits >> Feature::ALL.len() == 0 { Some(Self(bits)) } else { None }
+    }
+
     pub fn iter(self) -> impl Iterator<Item = Feature> {
         Feature::ALL.into_iter().filter(move |f| self.contains(*f))
     }

@@ -57,7 +57,9 @@ fn read(root: Section<'_, '_>, text: &str) -> Option<Snapshot> {
     let providers = provider::read_all(&root);
     let backends = backend::Reader::new(&providers, &fx).read_all(&root);
     root.finish();
-    Some(Snapshot::new(format!("{}+{}", version?, digest(text)), providers, backends, fx))
+    let mut snapshot = Snapshot::new(format!("{}+{}", version?, digest(text)), providers, backends, fx);
+    snapshot.text = text.into();
+    Some(snapshot)
 }
 
 /// A table for a newer gateway is not judged further: its other problems would only mislead.

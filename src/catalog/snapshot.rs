@@ -1,6 +1,7 @@
 //! One immutable view of the whole table. A request takes one snapshot and never sees two mixed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -26,6 +27,8 @@ pub struct BackendIndex(pub u32);
 pub struct Snapshot {
     /// Names this state of the table in rows and metrics: its date and the first digits of its SHA-256.
     pub version: String,
+    /// What it was read from, so that it can be kept beside the books; empty for one that was put together by hand.
+    pub text: Arc<str>,
     providers: Vec<Provider>,
     backends: Vec<Backend>,
     pub fx: FxTable,
@@ -59,7 +62,7 @@ impl Snapshot {
                 }
             }
         }
-        Self { version, providers, backends, fx, by_id, by_model }
+        Self { version, text: Arc::default(), providers, backends, fx, by_id, by_model }
     }
 
     /// The midnight (UTC) of the date that the version begins with; `None` where it begins with something else.

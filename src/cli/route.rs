@@ -20,7 +20,7 @@ use crate::catalog::Snapshot;
 use crate::clock::SystemClock;
 use crate::frontend;
 use crate::pipeline::appraise::{Appraisal, limits_of};
-use crate::route::{Availability, Candidate, Decision, Facts, Limits, Plan, PlanError, Usable, plan, resolve};
+use crate::route::{Ask, Availability, Candidate, Decision, Facts, Limits, Plan, PlanError, Usable, plan, resolve};
 use crate::server::routing_settings;
 use crate::units::Usd;
 
@@ -128,7 +128,7 @@ fn decide(
         .collect();
     let usable = Usable::of(snapshot, availability);
     let facts = Facts {
-        request,
+        ask: &Ask::of(request),
         snapshot,
         target: &target,
         input: &appraisal.input,

@@ -79,6 +79,12 @@ pub(super) fn books() -> Group<Books> {
                  loses nothing) or always (before each answer; slower).",
             )
             .on_restart(),
+        setting("decision_days", whole(0..=3_650), |b: &mut Books| &mut b.decision_days)
+            .means(
+                "For how many days a decision can be explained (GET /v1/decisions/{id}); 0 keeps no explanations. It takes about \
+                 200 bytes a request, and a copy of each version of the table. What requests used and cost is kept for good.",
+            )
+            .on_restart(),
     ];
     Group { name: "books", about: "The ledger on the disk.", settings }
 }

@@ -125,17 +125,19 @@ impl Default for Server {
     }
 }
 
-/// Where the books lie and how often they are forced to the disk.
+/// Where the books lie, how often they are forced to the disk, and how long decisions are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Books {
     /// The data directory, relative to the working directory. One gateway at a time.
     pub directory: PathBuf,
     pub sync: BooksSync,
+    /// For how many days a decision can be explained; 0 keeps nothing of it but what it cost.
+    pub decision_days: u32,
 }
 
 impl Default for Books {
     fn default() -> Self {
-        Self { directory: PathBuf::from("tokenbroker-data"), sync: BooksSync::Second }
+        Self { directory: PathBuf::from("tokenbroker-data"), sync: BooksSync::Second, decision_days: 30 }
     }
 }
 

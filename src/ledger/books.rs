@@ -13,13 +13,16 @@ use std::time::Duration;
 use super::disk::{Disk, FileDisk};
 use super::entry::{RequestOpened, clip};
 use super::folding::{Bookkeeper, FoldQueue};
+use super::forgetting::Forgetting;
 use super::health::{Health, Unwritable, lock};
 use super::housekeeping::{Housekeeping, SegmentFiles};
 use super::journal::{Journal, Writer};
+use super::reader::Readers;
 use super::recovery::{self, RecoveryReport};
 use super::sqlite::SqliteStore;
 use super::store::{Store, StoreError};
 use super::tab::Tab;
+use super::tables::Tables;
 use crate::clock::SharedClock;
 
 /// When the journal is synced against a loss of power. A killed process loses nothing either way.
@@ -48,6 +51,8 @@ pub struct Settings {
     pub stuck_after: Duration,
     /// How often a failed write is tried again, and how often the housekeeping runs.
     pub retry_every: Duration,
+    /// For how many days the facts of a decision and the table it was made by are kept; 0 keeps none.
+    pub decision_days: u32,
 }
 
 impl Settings {
@@ -61,6 +66,7 @@ impl Settings {
             backlog_cap: 50_000,
             stuck_after: Duration::from_secs(2),
             retry_every: Duration::from_secs(1),
+            decision_days: 30,
         }
     }
 }
@@ -119,14 +125,17 @@ pub struct Gauges {
 /// The books, open.
 #[derive(Clone)]
 pub struct Ledger {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
 }
 
-struct Core {
-    journal: Arc<Journal>,
+pub(super) struct Core {
+    pub(super) journal: Arc<Journal>,
     folding: Arc<FoldQueue>,
     housekeeping: Arc<Housekeeping>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) tables: Arc<Tables>,
+    pub(super) readers: Readers,
+    decision_days: u32,
 }
 
 impl Core {
@@ -173,7 +182,8 @@ impl Ledger {
         disk: Arc<dyn Disk>,
         observer: Arc<dyn Observer>,
     ) -> Result<(Self, RecoveryReport), LedgerError> {
-        let Settings { folder, sync, segment_bytes, queue_bytes, backlog_cap, stuck_after, retry_every } = settings;
+        let Settings { folder, sync, segment_bytes, queue_bytes, backlog_cap, stuck_after, retry_every, decision_days } =
+            settings;
         std::fs::create_dir_all(&folder).map_err(LedgerError::io(&folder))?;
         let held = Arc::new(lock_folder(&folder)?);
         let mut store = SqliteStore::open(&folder)?;
@@ -185,15 +195,23 @@ impl Ledger {
         let housekeeping = Arc::new(Housekeeping::new(files, next, retry_every, Arc::clone(&health)));
         housekeeping.provide_spare();
         let folding = Arc::new(FoldQueue::new(backlog_cap, Arc::clone(&health), Arc::clone(&clock)));
+        let tables = Arc::new(Tables::new(&folder));
+        let forgetting = Forgetting {
+            days: decision_days,
+            tables: Arc::clone(&tables),
+            clock: Arc::clone(&clock),
+            tables_due: Duration::ZERO,
+        };
         let journal = Arc::new(Journal::new(queue_bytes, health, clock));
-        let core = Core { journal, folding, housekeeping, threads: Mutex::default() };
+        let (threads, readers) = (Mutex::default(), Readers::new(&folder));
+        let core = Core { journal, folding, housekeeping, threads, tables, readers, decision_days };
         let writer = core.writer(Arc::clone(&observer), sync, retry_every);
         let bookkeeper = core.bookkeeper(Box::new(store), observer, retry_every);
         let housekeeping = Arc::clone(&core.housekeeping);
         let threads = [
             spawn("journal", &held, move || writer.run()),
             spawn("bookkeeper", &held, move || bookkeeper.run()),
-            spawn("housekeeping", &held, move || housekeeping.run(upkeep)),
+            spawn("housekeeping", &held, move || housekeeping.run(upkeep, forgetting)),
         ];
         *lock(&core.threads) = threads.into_iter().collect::<io::Result<_>>().map_err(LedgerError::io(&folder))?;
         Ok((Self { core: Arc::new(core) }, report))
@@ -215,6 +233,22 @@ impl Ledger {
             clip(text, 128);
         }
         Ok(Tab::open(&self.core.journal, opened))
+    }
+
+    /// Whether the facts of decisions are kept at all.
+    pub fn keeps_facts(&self) -> bool {
+        self.core.decision_days > 0
+    }
+
+    /// For how many days the facts of decisions are kept.
+    pub fn decision_days(&self) -> u32 {
+        self.core.decision_days
+    }
+
+    /// Keeps a version of the price table, before it is put in force in the place of the one before it: what is decided by
+    /// it can then be explained. Blocks on the disk, unless nothing is kept.
+    pub fn keep_table(&self, version: &str, text: &str) -> Result<(), LedgerError> {
+        if self.keeps_facts() { self.core.tables.keep(version, text, self.core.journal.clock.wall()) } else { Ok(()) }
     }
 
     #[cfg(test)]

@@ -3,7 +3,8 @@
 //!
 //! The payload is our own compact form, not JSON: a request's records are written on the request path, and this costs
 //! a tenth. One list of members per type yields both directions, so they cannot drift apart; a change of a list is a
-//! new [`VERSION`]. Enumerations travel as their words, which do not change when a variant is inserted.
+//! new [`VERSION`], and what an older one lacks is read as absent. Enumerations travel as their words, which do not
+//! change when a variant is inserted.
 
 use std::borrow::Cow;
 
@@ -12,8 +13,9 @@ use jiff::Timestamp;
 use super::entry::{AttemptEnd, AttemptOpened, Baseline, Ending, Outcome, RequestEnd, RequestOpened, Terms};
 use crate::units::{BackendId, Currency, ExchangeRate, KeyName, Provenance, RequestId, Tariff, TokenPrice, Tokens, Usage, Usd};
 
-/// The version of the record format; stands in every segment's header.
-pub(super) const VERSION: u32 = 1;
+/// The version of the record format that is written; stands in every segment's header. Since 2 the opening of a request
+/// ends with the facts of its decision.
+pub(super) const VERSION: u32 = 2;
 
 /// Bytes before a payload: its length and its checksum.
 pub(super) const FRAME_HEADER: usize = 8;
@@ -82,9 +84,9 @@ fn frame(out: &mut Vec<u8>, kind: u8, request: RequestId, payload: impl FnOnce(&
     out[start + 4..start + FRAME_HEADER].copy_from_slice(&checksum);
 }
 
-/// Reads one payload.
-pub(super) fn read_payload(payload: &[u8]) -> Result<(RequestId, Record), Malformed> {
-    let from = &mut Reader(payload);
+/// Reads one payload of a segment of this version, which must be one that is known.
+pub(super) fn read_payload(payload: &[u8], version: u32) -> Result<(RequestId, Record), Malformed> {
+    let from = &mut Reader { rest: payload, version };
     let kind = from.byte()?;
     let request = RequestId::take(from)?;
     let record = match kind {
@@ -95,16 +97,19 @@ pub(super) fn read_payload(payload: &[u8]) -> Result<(RequestId, Record), Malfor
         CLOSED => Record::Closed(Wire::take(from)?),
         _ => return Err(Malformed),
     };
-    if from.0.is_empty() { Ok((request, record)) } else { Err(Malformed) }
+    if from.rest.is_empty() { Ok((request, record)) } else { Err(Malformed) }
 }
 
-/// Bytes not yet read.
-struct Reader<'b>(&'b [u8]);
+/// Bytes not yet read, in the format of a version.
+struct Reader<'b> {
+    rest: &'b [u8],
+    version: u32,
+}
 
 impl<'b> Reader<'b> {
     fn bytes(&mut self, count: usize) -> Result<&'b [u8], Malformed> {
-        let (head, tail) = self.0.split_at_checked(count).ok_or(Malformed)?;
-        self.0 = tail;
+        let (head, tail) = self.rest.split_at_checked(count).ok_or(Malformed)?;
+        self.rest = tail;
         Ok(head)
     }
 
@@ -233,6 +238,22 @@ impl<T: Wire> Wire for Option<T> {
     }
 }
 
+/// The facts of a decision, which are bytes to the books.
+impl Wire for Vec<u8> {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.len() as u64).put(out);
+        out.extend_from_slice(self);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if from.version < 2 {
+            return Ok(Vec::new());
+        }
+        let length = usize::try_from(u64::take(from)?).map_err(|_| Malformed)?;
+        from.bytes(length).map(<[u8]>::to_vec)
+    }
+}
+
 impl Wire for ExchangeRate {
     fn put(&self, out: &mut Vec<u8>) {
         self.currency().put(out);
@@ -278,7 +299,7 @@ wire_members! {
     Baseline { model, terms }
     RequestOpened {
         id, client_request_id, key, frontend, requested_model, stream, session, arrived_at, book_version, input_estimate,
-        expected_output, quoted, runner_up, baseline,
+        expected_output, quoted, runner_up, baseline, facts,
     }
     AttemptOpened {
         backend, provider, model, terms, quoted, held, input_estimate, input_upper, expected_output, output_bound, started_at,
@@ -302,9 +323,9 @@ mod tests {
 
     fn check(put: impl FnOnce(&mut Vec<u8>), expected: Record) {
         let payload = payload(put);
-        assert_eq!(read_payload(&payload), Ok((request_id(7), expected)));
+        assert_eq!(read_payload(&payload, VERSION), Ok((request_id(7), expected)));
         for cut in 0..payload.len() {
-            assert_eq!(read_payload(&payload[..cut]), Err(Malformed), "cut at {cut}");
+            assert_eq!(read_payload(&payload[..cut], VERSION), Err(Malformed), "cut at {cut}");
         }
     }
 
@@ -323,17 +344,28 @@ mod tests {
         check(|out| put_checkpoint(out, id, 0, usage, provenance), Record::Checkpoint { number: 0, usage, provenance });
     }
 
+    #[test]
+    fn an_opening_of_the_first_version_has_no_facts() {
+        let mut opened = request_opened(7);
+        let facts = opened.facts.len();
+        let mut old = payload(|out| put_opened(out, &opened));
+        old.truncate(old.len() - facts - 1);
+        opened.facts.clear();
+        assert_eq!(read_payload(&old, 1), Ok((request_id(7), Record::Opened(Box::new(opened)))));
+        assert_eq!(read_payload(&old, 2), Err(Malformed));
+    }
+
     proptest! {
         #[test]
         fn numbers_of_any_size_read_back(value: u64) {
             let mut bytes = Vec::new();
             value.put(&mut bytes);
-            prop_assert_eq!(u64::take(&mut Reader(&bytes)), Ok(value));
+            prop_assert_eq!(u64::take(&mut Reader { rest: &bytes, version: VERSION }), Ok(value));
         }
 
         #[test]
         fn foreign_bytes_never_panic(bytes: Vec<u8>) {
-            let _ = read_payload(&bytes);
+            (1..=VERSION).for_each(|version| drop(read_payload(&bytes, version)));
         }
     }
 }

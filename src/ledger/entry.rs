@@ -111,6 +111,9 @@ pub struct RequestOpened {
     /// What the second candidate was expected to cost.
     pub runner_up: Option<Usd>,
     pub baseline: Option<Baseline>,
+    /// What the decision was made from, in the decider's own form, so that it can be explained later; empty where it is
+    /// not to be.
+    pub facts: Vec<u8>,
 }
 
 /// An attempt at one backend as it is just before it is sent.
@@ -282,16 +285,7 @@ impl ClosedRequest {
 
     /// The tokens of all attempts.
     pub fn usage(&self) -> Usage {
-        self.attempts.iter().fold(Usage::default(), |sum, attempt| {
-            let usage = &attempt.end.usage;
-            Usage {
-                fresh_input: sum.fresh_input + usage.fresh_input,
-                cache_read: sum.cache_read + usage.cache_read,
-                cache_write: sum.cache_write + usage.cache_write,
-                output: sum.output + usage.output,
-                reasoning: sum.reasoning + usage.reasoning,
-            }
-        })
+        self.attempts.iter().fold(Usage::default(), |sum, attempt| sum.plus(&attempt.end.usage))
     }
 
     /// What the answer's tokens would have cost at the baseline. Only the attempt that answered counts (the last complete

@@ -46,6 +46,7 @@ pub(crate) fn request_opened(number: u64) -> RequestOpened {
         quoted: Usd::from_pico(1_000),
         runner_up: Some(Usd::from_pico(2_000)),
         baseline: Some(Baseline { model: "dear".into(), terms: Terms::new(dear, ExchangeRate::USD, "2026-11-20").unwrap() }),
+        facts: format!("facts of {number}").into(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::disk::{Disk, SegmentFile};
+use super::forgetting::Forgetting;
 use super::health::{Health, Part, lock};
 use super::segment::{self, Pins};
 use super::store::Upkeep;
@@ -137,7 +138,7 @@ impl Housekeeping {
     }
 
     /// Runs until stopped; once more after that, so that a clean stop leaves nothing unsynced.
-    pub(super) fn run(&self, mut upkeep: Box<dyn Upkeep>) {
+    pub(super) fn run(&self, mut upkeep: Box<dyn Upkeep>, mut forgetting: Forgetting) {
         loop {
             let stopping = self.rest();
             self.provide_spare_unless(stopping);
@@ -146,6 +147,7 @@ impl Housekeeping {
             if stopping {
                 return;
             }
+            forgetting.round(upkeep.as_mut());
         }
     }
 

@@ -9,8 +9,10 @@
 //! A failed write is kept and tried again; meanwhile waiters get an error at once, new requests are refused, and the
 //! ends of open requests gather in the buffer, which their number bounds.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -20,8 +22,10 @@ use super::folding::{FoldQueue, Folding};
 use super::health::{Health, Part, Unwritable, lock};
 use super::housekeeping::{Housekeeping, Segment};
 use super::segment::{self, HEADER};
+use super::tab::Page;
 use super::{LedgerError, Observer, SyncPolicy};
 use crate::clock::SharedClock;
+use crate::units::RequestId;
 
 /// How long a record that nobody waits for may lie in the buffer.
 const TICK: Duration = Duration::from_millis(20);
@@ -31,7 +35,7 @@ pub(super) type OpenedIn = Arc<AtomicU64>;
 
 /// What a record means to the journal besides its bytes.
 pub(super) enum Meaning {
-    Opens(OpenedIn),
+    Opens(OpenedIn, RequestId, Weak<Page>),
     Plain,
     Closes(Box<Folding>),
 }
@@ -60,12 +64,33 @@ struct Queue {
     /// The number of the last record.
     last: u64,
     waiters: Vec<(u64, oneshot::Sender<Result<(), Unwritable>>)>,
-    /// Requests that are open.
-    open: usize,
+    /// The pages of requests that are open, so that they can be looked at.
+    open: HashMap<RequestId, Weak<Page>, RandomEnough>,
     /// Somebody waits for what is queued.
     urgent: bool,
     rest: Rest,
     phase: Phase,
+}
+
+/// Our ids end with random bytes of our own making, so these are their hash.
+type RandomEnough = BuildHasherDefault<LastBytes>;
+
+#[derive(Default)]
+struct LastBytes(u64);
+
+impl Hasher for LastBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk() {
+            self.0 = u64::from_le_bytes(*last);
+        }
+    }
+
+    /// The length of an id says nothing.
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// What the writer does while there is nothing to write.
@@ -120,13 +145,13 @@ impl Journal {
         queue.batch.records += 1;
         encode(&mut queue.batch.bytes);
         match meaning {
-            Meaning::Opens(opened_in) => {
-                queue.open += 1;
+            Meaning::Opens(opened_in, request, page) => {
+                queue.open.insert(request, page);
                 queue.batch.opened.push(opened_in);
             }
             Meaning::Plain => {}
             Meaning::Closes(folding) => {
-                queue.open = queue.open.saturating_sub(1);
+                queue.open.remove(&folding.request.opened.id);
                 queue.batch.closed.push(*folding);
             }
         }
@@ -195,7 +220,12 @@ impl Journal {
     /// Open requests and bytes that wait to be written.
     pub(super) fn depth(&self) -> (usize, usize) {
         let queue = lock(&self.queue);
-        (queue.open, queue.batch.bytes.len())
+        (queue.open.len(), queue.batch.bytes.len())
+    }
+
+    /// The page of a request that is open.
+    pub(super) fn page(&self, request: RequestId) -> Option<Arc<Page>> {
+        lock(&self.queue).open.get(&request).and_then(Weak::upgrade)
     }
 
     /// Tells the writer to write what is queued and to stop.

@@ -5,9 +5,13 @@
 //! reads the journal again: what was closed is inserted if it is not there, what was open is booked as lost, from its
 //! last checkpoint plus a stated margin ([`lost_margin`]). Keys make the replay idempotent: nothing is booked twice.
 //!
+//! What a decision was made from is kept with its request as bytes that mean nothing here, for some days, and so are the
+//! price tables it was made by: whoever decided can explain it again.
+//!
 //! A request holds a [`Tab`], each attempt an [`OpenAttempt`]; both end exactly once, dropped or not. The books know
 //! nothing of routes, budgets, HTTP or prices in force: they are handed [`Terms`] and keep to them.
 
+mod booked;
 mod books;
 mod codec;
 mod disk;
@@ -15,18 +19,24 @@ mod entry;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod folding;
+mod forgetting;
 mod health;
 mod housekeeping;
 mod journal;
 mod query;
+mod reader;
 mod recovery;
+mod rollup;
 #[cfg(test)]
 mod scenarios;
 mod segment;
 mod sqlite;
 mod store;
 mod tab;
+mod tables;
+mod usage;
 
+pub use booked::{BookedAttempt, BookedPrices, BookedRequest};
 pub use books::{Gauges, Ledger, LedgerError, Observer, Settings, SyncPolicy};
 pub use disk::{Disk, FileDisk, SegmentFile};
 pub use entry::{
@@ -34,7 +44,9 @@ pub use entry::{
     LEAD_TOKENS, MARGIN_TOKENS, Outcome, RequestEnd, RequestOpened, SettledAttempt, Terms, lost_margin,
 };
 pub use health::Unwritable;
-pub use query::{BookedAttempt, BookedRequest, Books, DailySpend, Totals};
+pub use query::{Books, DailySpend, Totals};
+pub use reader::ReadError;
 pub use recovery::RecoveryReport;
 pub use store::{Inserted, Store, StoreError, Upkeep};
-pub use tab::{OpenAttempt, Pace, Tab};
+pub use tab::{OpenAttempt, OpenRequest, Pace, Tab};
+pub use usage::{UsageBy, UsageLine, UsageQuery, UsageSums};

@@ -1,5 +1,6 @@
-//! Reading the books: read-only, on a connection of its own, never in the way of the writer. What a person or a report
-//! asks; nothing on the request path comes here.
+//! Reading the books: read-only, on a connection of its own, never in the way of the writer. What a person, a client or a
+//! report asks; nothing on the request path comes here. Sums by day and model are in `usage`,
+//! single requests in `booked`.
 //!
 //! Sums are exact: SQLite adds 64-bit integers and fails beyond nine million dollars in 10⁻¹² units, so amounts are
 //! summed as millions of units and the rest apart, and joined in 128 bits.
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
+use rusqlite::{Connection, InterruptHandle, OpenFlags, Row};
 
 use super::sqlite::{self, FILE, explain};
 use super::store::StoreError;
@@ -19,6 +20,15 @@ use crate::units::{KeyName, RequestId, Tokens, Usage, Usd};
 pub struct Books {
     connection: Connection,
     file: std::path::PathBuf,
+}
+
+/// Ends what is being asked, from another thread.
+pub(super) struct Interrupter(InterruptHandle);
+
+impl Interrupter {
+    pub(super) fn interrupt(&self) {
+        self.0.interrupt();
+    }
 }
 
 /// Sums over requests.
@@ -43,44 +53,6 @@ pub struct DailySpend {
     pub cost: Usd,
 }
 
-/// One row of `attempts`, as far as a reader asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BookedAttempt {
-    pub number: u32,
-    pub backend: String,
-    pub ending: String,
-    pub provenance: String,
-    pub usage: Usage,
-    pub currency: String,
-    /// 10⁻¹² units of `currency`.
-    pub amount_pico: i64,
-    pub rate_per_usd: String,
-    pub rate_date: String,
-    pub cost: Usd,
-    pub http_status: Option<u16>,
-    pub cause: Option<String>,
-}
-
-/// One row of `requests` with its attempts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BookedRequest {
-    pub id: RequestId,
-    pub client_request_id: Option<String>,
-    pub key: KeyName,
-    pub requested_model: String,
-    pub outcome: String,
-    pub status: Option<u16>,
-    pub book_version: String,
-    pub usage: Usage,
-    pub cost: Usd,
-    pub quoted: Usd,
-    pub runner_up: Option<Usd>,
-    pub baseline: Option<Usd>,
-    pub attempts: Vec<BookedAttempt>,
-}
-
-const USAGE: &str = "fresh_input, cache_read, cache_write, output, reasoning";
-
 impl Books {
     /// Opens the books of a data directory for reading. Fails as the gateway itself would on books of a newer schema.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
@@ -98,6 +70,15 @@ impl Books {
             return Err(StoreError::Newer { file, found, known });
         }
         Ok(Self { connection, file })
+    }
+
+    /// Ends whatever is asked through this view from another thread.
+    pub(super) fn interrupter(&self) -> Interrupter {
+        Interrupter(self.connection.get_interrupt_handle())
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Sums over the requests that arrived at or after an instant.
@@ -152,70 +133,13 @@ impl Books {
         self.explained(rows())
     }
 
-    /// One request with its attempts; `None` where the books do not have it (yet).
-    pub fn request(&self, id: RequestId) -> Result<Option<BookedRequest>, StoreError> {
-        let sql = format!(
-            "SELECT client_request_id, key, requested_model, outcome, status, book_version, {USAGE}, cost_pico_usd, \
-             quoted_pico_usd, runner_up_pico_usd, baseline_pico_usd FROM requests WHERE id = ?1"
-        );
-        let read = |row: &Row<'_>| {
-            let key: String = row.get(1)?;
-            Ok(BookedRequest {
-                id,
-                client_request_id: row.get(0)?,
-                key: KeyName::new(&key),
-                requested_model: row.get(2)?,
-                outcome: row.get(3)?,
-                status: row.get(4)?,
-                book_version: row.get(5)?,
-                usage: usage(row, 6)?,
-                cost: usd(row.get(11)?),
-                quoted: usd(row.get(12)?),
-                runner_up: row.get::<_, Option<i64>>(13)?.map(usd),
-                baseline: row.get::<_, Option<i64>>(14)?.map(usd),
-                attempts: Vec::new(),
-            })
-        };
-        let found = self.explained(self.connection.query_row(&sql, [id.as_bytes()], read).optional())?;
-        let Some(mut request) = found else {
-            return Ok(None);
-        };
-        request.attempts = self.attempts(id)?;
-        Ok(Some(request))
-    }
-
-    fn attempts(&self, id: RequestId) -> Result<Vec<BookedAttempt>, StoreError> {
-        let sql = format!(
-            "SELECT number, backend, ending, provenance, {USAGE}, currency, amount_pico, rate_per_usd, rate_date, \
-             cost_pico_usd, http_status, cause FROM attempts WHERE request = ?1 ORDER BY number"
-        );
-        let read = |row: &Row<'_>| {
-            Ok(BookedAttempt {
-                number: row.get(0)?,
-                backend: row.get(1)?,
-                ending: row.get(2)?,
-                provenance: row.get(3)?,
-                usage: usage(row, 4)?,
-                currency: row.get(9)?,
-                amount_pico: row.get(10)?,
-                rate_per_usd: row.get(11)?,
-                rate_date: row.get(12)?,
-                cost: usd(row.get(13)?),
-                http_status: row.get(14)?,
-                cause: row.get(15)?,
-            })
-        };
-        let rows = || self.connection.prepare_cached(&sql)?.query_map([id.as_bytes()], read)?.collect();
-        self.explained(rows())
-    }
-
-    fn explained<T>(&self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn explained<T>(&self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
         result.map_err(|error| explain(&self.file, error))
     }
 }
 
 /// The least id of a millisecond: ids sort by time, so a range of ids is a range of time and needs no index.
-fn first_id_at(instant: Timestamp) -> RequestId {
+pub(super) fn first_id_at(instant: Timestamp) -> RequestId {
     RequestId::from_parts(u64::try_from(instant.as_millisecond()).unwrap_or(0), [0; 10])
 }
 
@@ -229,16 +153,16 @@ fn joined(row: &Row<'_>, at: usize) -> rusqlite::Result<Usd> {
     Ok(Usd::from_pico(i128::from(millions) * 1_000_000 + i128::from(rest)))
 }
 
-fn usd(pico: i64) -> Usd {
+pub(super) fn usd(pico: i64) -> Usd {
     Usd::from_pico(i128::from(pico))
 }
 
-fn count(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+pub(super) fn count(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     let count: Option<i64> = row.get(at)?;
     Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
 }
 
-fn usage(row: &Row<'_>, at: usize) -> rusqlite::Result<Usage> {
+pub(super) fn usage(row: &Row<'_>, at: usize) -> rusqlite::Result<Usage> {
     let tokens = |offset| count(row, at + offset).map(Tokens::new);
     Ok(Usage {
         fresh_input: tokens(0)?,

@@ -72,14 +72,17 @@ pub(super) fn read(bytes: &[u8], mut each: impl FnMut(RequestId, Record)) -> Tai
     if magic != MAGIC {
         return Tail::Torn { offset: 0 };
     }
-    if version != codec::VERSION {
+    if version > codec::VERSION {
         return Tail::Newer { version };
+    }
+    if version == 0 {
+        return Tail::Torn { offset: 8 };
     }
     let mut offset = HEADER;
     loop {
         match payload(&bytes[offset..]) {
             Ok(None) => return Tail::Clean,
-            Ok(Some(payload)) => match codec::read_payload(payload) {
+            Ok(Some(payload)) => match codec::read_payload(payload, version) {
                 Ok((request, record)) => {
                     each(request, record);
                     offset += FRAME_HEADER + payload.len();

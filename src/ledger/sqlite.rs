@@ -1,19 +1,22 @@
 //! Closed requests in SQLite: the store that is inside by default.
 //!
 //! Rows are only ever inserted, in the order of their time-ordered ids and with no other index, because that is what
-//! makes a row cost microseconds; sums by other columns belong in roll-ups. The insertions run on one connection in
-//! write-ahead mode, checkpoints on a second, because a checkpoint in line would stall the insertions.
+//! makes a row cost microseconds; sums by other columns belong in roll-ups (`rollup`). The insertions run on one
+//! connection in write-ahead mode, checkpoints and what is pruned on a second, because a checkpoint in line would stall
+//! the insertions.
 //!
 //! Amounts are whole 10⁻¹² units in 64-bit integers. A single amount above nine million units of its currency does not
 //! fit: it is kept at the largest integer and reported as an error, never wrapped.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, TransactionBehavior, params};
 
 use super::entry::{ClosedAttempt, ClosedRequest, Ending};
+use super::rollup::RollUp;
 use super::store::{Inserted, Store, StoreError, Upkeep};
 use crate::units::{RequestId, Tokens, Usage};
 
@@ -21,7 +24,7 @@ use crate::units::{RequestId, Tokens, Usage};
 pub(super) const FILE: &str = "ledger.sqlite3";
 
 /// One step per schema version: step `n` leads from version `n` to `n + 1`. Steps are never changed, only added.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The schema version this gateway writes.
 pub(super) fn known_version() -> i64 {
@@ -42,6 +45,11 @@ impl SqliteStore {
         let mut store = Self { connection, file };
         store.migrate().map_err(|error| explain(&store.file, error))??;
         Ok(store)
+    }
+
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     fn migrate(&mut self) -> rusqlite::Result<Result<(), StoreError>> {
@@ -65,18 +73,31 @@ impl SqliteStore {
     }
 
     fn insert_all(&mut self, requests: &mut dyn Iterator<Item = &ClosedRequest>) -> rusqlite::Result<Inserted> {
-        let transaction = self.connection.transaction()?;
+        // Writing from its first moment: one that reads first may find that the pruning came in between.
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut inserted = Inserted::default();
+        let mut sums = RollUp::default();
         {
             let mut request_row = transaction.prepare_cached(INSERT_REQUEST)?;
             let mut attempt_row = transaction.prepare_cached(INSERT_ATTEMPT)?;
+            let mut facts_row = transaction.prepare_cached(INSERT_FACTS)?;
             for request in requests {
-                inserted.requests += insert_request(&mut request_row, request)?;
+                let new = insert_request(&mut request_row, request)?;
+                if new > 0 {
+                    sums.request(request);
+                    inserted.rows += insert_facts(&mut facts_row, request)?;
+                }
+                inserted.requests += new;
                 for attempt in &request.attempts {
-                    inserted.rows += insert_attempt(&mut attempt_row, request, attempt)?;
+                    let new = insert_attempt(&mut attempt_row, request, attempt)?;
+                    if new > 0 {
+                        sums.attempt(request, attempt);
+                    }
+                    inserted.rows += new;
                 }
             }
         }
+        sums.write(&transaction)?;
         transaction.commit()?;
         inserted.rows += inserted.requests;
         Ok(inserted)
@@ -108,6 +129,29 @@ impl Upkeep for SqliteUpkeep {
         };
         let result = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], whole);
         result.map_err(|error| explain(&self.file, error))
+    }
+
+    fn forget_facts(&mut self, before: RequestId, most: usize) -> Result<usize, StoreError> {
+        // Looking takes no lock that the insertions would wait for, and mostly there is nothing to forget.
+        let oldest = "SELECT EXISTS (SELECT 1 FROM decisions WHERE request < ?1)";
+        let forget = "DELETE FROM decisions WHERE request IN \
+            (SELECT request FROM decisions WHERE request < ?1 ORDER BY request LIMIT ?2)";
+        let run = |connection: &Connection| {
+            let any: bool = connection.prepare_cached(oldest)?.query_row([before.as_bytes()], |row| row.get(0))?;
+            if !any {
+                return Ok(0);
+            }
+            connection.prepare_cached(forget)?.execute(params![before.as_bytes(), whole(most as u64)])
+        };
+        run(&self.connection).map_err(|error| explain(&self.file, error))
+    }
+
+    fn tables_used(&mut self, since: RequestId) -> Result<BTreeSet<String>, StoreError> {
+        let run = |connection: &Connection| -> rusqlite::Result<BTreeSet<String>> {
+            connection.execute("DELETE FROM tables_used WHERE last_request < ?1", [since.as_bytes()])?;
+            connection.prepare_cached("SELECT version FROM tables_used")?.query_map([], |row| row.get(0))?.collect()
+        };
+        run(&self.connection).map_err(|error| explain(&self.file, error))
     }
 }
 
@@ -173,6 +217,13 @@ fn insert_request(row: &mut Statement<'_>, request: &ClosedRequest) -> rusqlite:
         opened.baseline.as_ref().map(|baseline| &baseline.model),
         request.baseline_cost().map(|usd| pico(opened.id, usd.pico())),
     ])
+}
+
+const INSERT_FACTS: &str = "INSERT OR IGNORE INTO decisions (request, facts) VALUES (?1, ?2)";
+
+fn insert_facts(row: &mut Statement<'_>, request: &ClosedRequest) -> rusqlite::Result<usize> {
+    let opened = &request.opened;
+    if opened.facts.is_empty() { Ok(0) } else { row.execute(params![opened.id.as_bytes(), opened.facts]) }
 }
 
 const INSERT_ATTEMPT: &str = "INSERT OR IGNORE INTO attempts (request, number, backend, provider, model, served_model, \
@@ -259,9 +310,9 @@ mod tests {
     fn what_is_there_stays_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(folder.path()).unwrap();
-        assert_eq!(store.insert(&mut [closed(1)].iter()).unwrap(), Inserted { requests: 1, rows: 2 });
+        assert_eq!(store.insert(&mut [closed(1)].iter()).unwrap(), Inserted { requests: 1, rows: 3 });
         let other = ClosedRequest { end: RequestEnd { outcome: Outcome::Lost, ..request_end() }, ..closed(1) };
-        assert_eq!(store.insert(&mut [other, closed(2)].iter()).unwrap(), Inserted { requests: 1, rows: 2 });
+        assert_eq!(store.insert(&mut [other, closed(2)].iter()).unwrap(), Inserted { requests: 1, rows: 3 });
         let outcome: String =
             store.connection.query_row("SELECT outcome FROM requests ORDER BY id LIMIT 1", [], |row| row.get(0)).unwrap();
         assert_eq!(outcome, "answered");

@@ -1,10 +1,12 @@
 //! Where closed requests are kept for good. The journal is the same whatever the store; a store only has to insert whole
 //! requests, to ignore what it already has, and to say when what it took is safe.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::entry::ClosedRequest;
+use crate::units::RequestId;
 
 /// Why a store could not be opened or written.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -47,4 +49,10 @@ pub trait Store: Send {
 pub trait Upkeep: Send {
     /// Makes everything inserted so far survive a loss of power; `false` when that could not be had just now.
     fn make_durable(&mut self) -> Result<bool, StoreError>;
+
+    /// Deletes the facts of decisions of requests with smaller ids, at most this many of the oldest; answers how many.
+    fn forget_facts(&mut self, before: RequestId, most: usize) -> Result<usize, StoreError>;
+
+    /// The versions of the price table that facts of requests from an id on belong to; forgets the others.
+    fn tables_used(&mut self, since: RequestId) -> Result<BTreeSet<String>, StoreError>;
 }

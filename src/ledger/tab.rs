@@ -33,12 +33,23 @@ const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
 /// What a client that left is said to have got: the customary status for a closed request.
 const CLIENT_LEFT: u16 = 499;
 
+/// A request that has not ended yet, or of which an attempt has not.
+#[derive(Debug, Clone)]
+pub struct OpenRequest {
+    pub opened: Arc<RequestOpened>,
+    /// Those that have ended.
+    pub attempts: Vec<Arc<ClosedAttempt>>,
+    pub open_attempts: usize,
+    pub end: Option<RequestEnd>,
+}
+
 /// One request's open page. Dropping it unclosed closes it as abandoned.
 pub struct Tab {
     page: Arc<Page>,
 }
 
-struct Page {
+/// What is known of a request while it is open.
+pub(super) struct Page {
     id: RequestId,
     opened: Arc<RequestOpened>,
     journal: Arc<Journal>,
@@ -59,18 +70,18 @@ struct State {
 
 impl Tab {
     pub(super) fn open(journal: &Arc<Journal>, opened: RequestOpened) -> Self {
-        let opened_in = OpenedIn::default();
-        let page = Page {
+        let page = Arc::new(Page {
             id: opened.id,
             opened: Arc::new(opened),
             journal: Arc::clone(journal),
-            opened_in: Arc::clone(&opened_in),
+            opened_in: OpenedIn::default(),
             began: journal.clock.monotonic(),
             last: AtomicU64::new(0),
             state: Mutex::default(),
-        };
-        page.push(Meaning::Opens(opened_in), |out| codec::put_opened(out, &page.opened));
-        Self { page: Arc::new(page) }
+        });
+        let opens = Meaning::Opens(Arc::clone(&page.opened_in), page.id, Arc::downgrade(&page));
+        page.push(opens, |out| codec::put_opened(out, &page.opened));
+        Self { page }
     }
 
     /// Opens an attempt, just before it is sent. Not to be called after [`Tab::close`].
@@ -167,6 +178,13 @@ impl Page {
         let closing = Meaning::closing(self.finished(&state), &self.opened_in);
         let written = self.push(closing, |out| codec::put_attempt_ended(out, self.id, number, &attempt.end));
         (attempt.settled(), written)
+    }
+
+    /// The request as it stands.
+    pub(super) fn glance(&self) -> OpenRequest {
+        let state = lock(&self.state);
+        let attempts = state.attempts.clone();
+        OpenRequest { opened: Arc::clone(&self.opened), attempts, open_attempts: state.open, end: state.end }
     }
 
     /// The whole request, once it and all its attempts have ended.

@@ -8,7 +8,12 @@ use crate::route::Plan;
 use crate::units::Usd;
 
 /// What is written of a request before anything is sent, and what its baseline is compared by.
-pub(super) fn opening(call: &InboundCall, admitted: &Admitted, plan: &Plan) -> (RequestOpened, Option<Comparison>) {
+pub(super) fn opening(
+    call: &InboundCall,
+    admitted: &Admitted,
+    plan: &Plan,
+    facts: Vec<u8>,
+) -> (RequestOpened, Option<Comparison>) {
     let Admitted { admission, request, .. } = admitted;
     let market = admitted.market();
     let quote = plan.chosen().map(|chosen| chosen.quote);
@@ -28,6 +33,7 @@ pub(super) fn opening(call: &InboundCall, admitted: &Admitted, plan: &Plan) -> (
         expected_output: usage.output,
         quoted: quote.map_or(Usd::ZERO, |quote| quote.expected),
         runner_up: plan.candidates.get(1).map(|next| next.quote.expected),
+        facts,
         baseline: comparison.as_ref().map(|c| Baseline { model: c.backend.to_string(), terms: c.terms.clone() }),
     };
     (entry, comparison)

@@ -85,6 +85,19 @@ struct State {
     ever: Usd,
 }
 
+/// How a budget stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BudgetReport {
+    pub limit: Usd,
+    pub window: BudgetWindow,
+    /// Settled in the window.
+    pub spent: Usd,
+    /// Set aside for requests under way.
+    pub held: Usd,
+    /// When the window ends, if it ever does.
+    pub refills_at: Option<Timestamp>,
+}
+
 /// The budget does not bear the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the budget of {limit} has {left} left and this request may cost {wanted}")]
@@ -156,6 +169,15 @@ impl Budget {
         }
         state.held += wanted;
         Ok(())
+    }
+
+    /// How the budget stands at a moment; `None` where nothing bounds it.
+    pub fn report(&self, now: Timestamp) -> Option<BudgetReport> {
+        let state = self.state();
+        let Bound { limit, window } = state.bound?;
+        let refilled = window.start(now) > state.window_start;
+        let spent = if refilled { Usd::ZERO } else { state.settled };
+        Some(BudgetReport { limit, window, spent, held: state.held, refills_at: window.refills_at(now) })
     }
 
     /// Settled and held so far, for reports.
@@ -264,6 +286,9 @@ mod tests {
         let over_midnight = budget.hold(usd("0.8"), at("2026-11-30T23:59:59Z")).unwrap();
         assert!(budget.hold(usd("0.3"), at("2026-12-01T00:00:00Z")).is_err());
         over_midnight.settle(usd("0.1"));
+        let december = budget.report(at("2026-12-01T00:00:01Z")).unwrap();
+        assert_eq!((december.spent, december.held), (usd("0.1"), Usd::ZERO));
+        assert_eq!(budget.report(at("2027-01-01T00:00:00Z")).unwrap().spent, Usd::ZERO, "nobody has asked in this window yet");
         assert!(budget.hold(usd("0.9"), at("2026-12-01T00:00:01Z")).is_ok());
         assert_eq!(BudgetWindow::Total.refills_at(at("2026-11-30T00:00:00Z")), None);
     }

@@ -5,7 +5,7 @@ pub mod keys;
 pub mod places;
 pub mod sessions;
 
-pub use budget::{Bound, Budget, BudgetWindow, Hold, OverBudget, Spent};
+pub use budget::{Bound, Budget, BudgetReport, BudgetWindow, Hold, OverBudget, Spent};
 pub use keys::{Admission, KeyLimits, KeyRing, NotAdmitted};
 pub use places::{Full, Place, Places};
 pub use sessions::{LastAnswer, Sessions};

@@ -191,7 +191,7 @@ pub fn tally(rejected: &[(BackendIndex, Unfit)]) -> Vec<(&'static str, usize)> {
 }
 
 fn allowed(provider: &Provider, facts: &Facts<'_>) -> Result<(), Unfit> {
-    let (limits, wishes) = (facts.limits, &facts.request.wishes);
+    let (limits, wishes) = (facts.limits, facts.ask);
     let outside = |list: &[String], value: &String| !list.is_empty() && !list.contains(value);
     if outside(&limits.providers, &provider.id) || outside(&wishes.providers, &provider.id) {
         return Err(Unfit::ProviderNotAllowed);

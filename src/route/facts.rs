@@ -6,16 +6,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::affinity::Warm;
+use super::ask::Ask;
 use super::target::Target;
 use super::usable::Usable;
-use crate::canonical::{QualityTier, Request};
+use crate::canonical::QualityTier;
 use crate::catalog::{Backend, BackendIndex, Reasoning, Snapshot, TokenizerFamily};
 use crate::units::{Tokens, Usd};
 
 /// Everything one decision depends on.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
-    pub request: &'a Request,
+    /// What the request needs and wishes.
+    pub ask: &'a Ask,
     /// The one table for the whole request.
     pub snapshot: &'a Snapshot,
     /// What the client's model name means in `snapshot`.

@@ -3,14 +3,17 @@
 //! [`plan()`] goes through the table once: the first rule that a backend breaks excludes it ([`adequate`]), the others
 //! are quoted in exact money ([`quote`]), weighed by their risk ([`score`]) and put into a small tree of attempts
 //! ([`mod@plan`]). The same values explain the choice afterwards ([`explain`]). Everything here is a pure function of
-//! [`Facts`]: the same facts give the same plan, so a decision can be replayed, tested and argued about.
+//! [`Facts`]: the same facts give the same plan, so a decision can be replayed, tested and argued about. Facts can be
+//! put into a few hundred bytes and read back ([`kept`]), so that it can be explained long after.
 //!
 //! No clock, no randomness, no I/O, no floating point; nothing is sent, held or booked here.
 
 pub mod adequate;
 pub mod affinity;
+pub mod ask;
 pub mod explain;
 pub mod facts;
+pub mod kept;
 pub mod needs;
 pub mod plan;
 #[cfg(test)]
@@ -24,8 +27,10 @@ pub mod usable;
 
 pub use adequate::Unfit;
 pub use affinity::Warm;
+pub use ask::Ask;
 pub use explain::Decision;
 pub use facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+pub use kept::{Kept, Unreadable};
 pub use needs::Needs;
 pub use plan::{Candidate, Node, Plan, PlanError, PlannedAttempt, plan};
 pub use quote::Quote;

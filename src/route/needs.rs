@@ -4,7 +4,7 @@
 
 use super::facts::Facts;
 use super::target::Target;
-use crate::canonical::{Features, QualityTier, ReasoningWish, TextProfile};
+use crate::canonical::{Features, QualityTier, ReasoningWish};
 use crate::units::{Tokens, Usd};
 
 /// What a backend must offer.
@@ -31,16 +31,16 @@ pub struct Needs {
 impl Needs {
     /// Collects them from everyone who has a say.
     pub fn of(facts: &Facts<'_>) -> Self {
-        let (request, wishes) = (facts.request, &facts.request.wishes);
+        let ask = facts.ask;
         Self {
-            features: request.features,
-            reasoning: request.reasoning,
-            output_bound: request.output_bound,
-            choices: u64::from(request.choices.max(1)),
-            chinese: mostly_han(&request.text),
+            features: ask.features,
+            reasoning: ask.reasoning,
+            output_bound: ask.output_bound,
+            choices: u64::from(ask.choices.max(1)),
+            chinese: ask.chinese,
             quality: quality_floor(facts),
-            max_cost: [wishes.max_cost, facts.limits.max_cost].into_iter().flatten().min(),
-            race: wishes.race.map_or(1, usize::from).max(1),
+            max_cost: [ask.max_cost, facts.limits.max_cost].into_iter().flatten().min(),
+            race: ask.race.map_or(1, usize::from).max(1),
         }
     }
 }
@@ -52,19 +52,14 @@ fn quality_floor(facts: &Facts<'_>) -> QualityTier {
         Target::Auto(tier) => (*tier, facts.settings.default_quality),
         Target::Model(_) | Target::Backend(_) => (None, QualityTier::Economy),
     };
-    [named, facts.request.wishes.quality, facts.limits.quality].into_iter().flatten().max().unwrap_or(fallback)
-}
-
-/// More than half of the bytes are Han, and kana are few: Japanese is written with Han too.
-fn mostly_han(text: &TextProfile) -> bool {
-    let han_bytes = 3 * u64::from(text.lead3_han);
-    2 * han_bytes > text.bytes() && text.lead_e3_ef < text.lead3_han
+    [named, facts.ask.quality, facts.limits.quality].into_iter().flatten().max().unwrap_or(fallback)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::Case;
     use super::*;
+    use crate::canonical::TextProfile;
 
     fn check(change: impl FnOnce(&mut Case), expected: impl FnOnce(&mut Needs)) {
         let mut case = Case::default();

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::facts::BackendHealth;
+use super::kept::Kept;
 use super::plan::{Node, Plan};
 use super::testing::{Case, Price, Spec};
 use super::{Settings, Unfit};
@@ -138,6 +139,13 @@ proptest! {
                 Some(unfit) => prop_assert!(broken_rule(&case, spec).is_some(), "{unfit}"),
             }
         }
+    }
+
+    #[test]
+    fn kept_facts_decide_and_explain_as_the_facts_did(case in case()) {
+        let (table, told) = (case.table(), case.decision());
+        let kept = case.with_facts_of(&table, |facts| Kept::read(&facts.keep(), &table));
+        prop_assert_eq!(kept.map(|kept| kept.decision(&table)), Ok(told));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::Unfit;
 use super::affinity::Warm;
+use super::ask::Ask;
 use super::explain::Decision;
 use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
 use super::needs::Needs;
@@ -223,7 +224,7 @@ impl Case {
         let health: Vec<BackendHealth> = self.specs.iter().map(|spec| spec.health).collect();
         let (expected, upper) = (Tokens::new(self.input.0), Tokens::new(self.input.1));
         decide(&Facts {
-            request: &self.request,
+            ask: &Ask::of(&self.request),
             snapshot,
             target: &resolve(&self.target, snapshot, &BTreeMap::new()).unwrap(),
             input: &InputEstimate::by_family(|_| InputTokens::new(expected, upper)),

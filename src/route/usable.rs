@@ -41,6 +41,11 @@ impl Usable {
         self.availability.get(n as usize).copied().unwrap_or(Availability::NoKey)
     }
 
+    /// Whether each provider can be called, by its index.
+    pub(super) fn availability(&self) -> &[Availability] {
+        &self.availability
+    }
+
     /// The backends that can be asked, in the order of the table.
     pub fn ready(&self) -> &[BackendIndex] {
         &self.ready

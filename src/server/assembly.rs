@@ -16,7 +16,7 @@ pub(super) fn books(config: &Config) -> ledger::Settings {
         BooksSync::Second => SyncPolicy::Second,
         BooksSync::Always => SyncPolicy::Always,
     };
-    ledger::Settings { sync, ..ledger::Settings::new(&config.books.directory) }
+    ledger::Settings { sync, decision_days: config.books.decision_days, ..ledger::Settings::new(&config.books.directory) }
 }
 
 pub(super) fn health(config: &Config) -> HealthSettings {

@@ -8,14 +8,17 @@ mod begun;
 pub mod body;
 pub mod compress;
 pub mod cors;
+mod decisions;
 mod discard;
 pub mod edge;
 mod http2;
 pub mod listener;
 pub mod openapi;
+mod parameters;
 pub mod reload;
 pub mod routes;
 pub mod status;
+mod usage;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use arc_swap::ArcSwap;
 pub use self::assembly::routing_settings;
 use self::compress::Coder;
 use self::cors::Cors;
+use self::decisions::PastTables;
 use self::edge::Edge;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
 use self::reload::{Accounts, Parts, Reloader, Reloading, Reloads, Running};
@@ -154,6 +158,7 @@ async fn assemble(
     metrics.loaded(clock.wall());
     let observer = Arc::new(LedgerMetrics(Arc::clone(&metrics)));
     let (ledger, recovery) = Ledger::open_with(assembly::books(&config), Arc::clone(clock), Arc::new(FileDisk), observer)?;
+    ledger.keep_table(&snapshot.version, &snapshot.text)?;
     let health = Arc::new(Health::new(Arc::clone(clock), assembly::health(&config)));
     let market = Market::open(Arc::new(snapshot), &provider_keys, &health)?;
     let (proxy, trust) = (config.upstream.proxy.clone(), config.upstream.trust.clone());
@@ -186,6 +191,7 @@ async fn assemble(
         coder: Coder::default(),
         reloads,
         draining: AtomicBool::new(false),
+        past_tables: PastTables::default(),
     });
     if let Some(from) = reloading {
         let parts = Parts { front: Arc::clone(&front), health, accounts, stalled };

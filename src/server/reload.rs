@@ -20,7 +20,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,7 @@ use super::routes::Front;
 use crate::config::secret::same_keys;
 use crate::config::{Config, ProviderKeys};
 use crate::dispatch::Health;
+use crate::ledger::LedgerError;
 use crate::market::Market;
 use crate::pipeline::InForce;
 use crate::setup::{Looks, Reading, Setup, Sources, Watch};
@@ -267,6 +268,12 @@ impl Reloader {
             self.watch.distrust();
             vec![format!("what the keys have spent cannot be read: {error}")]
         })?;
+        let (ledger, table) = (front.pipeline.ledger.clone(), Arc::clone(&market.snapshot));
+        let kept = spawn_blocking(move || ledger.keep_table(&table.version, &table.text)).await;
+        if let Some(problem) = not_kept(kept) {
+            self.watch.distrust();
+            return Err(vec![problem]);
+        }
         let config = &running.config;
         front.metrics.know(&market.snapshot);
         front.metrics.know_keys(config.keys.iter().map(|key| key.name.clone()));
@@ -316,6 +323,16 @@ impl Reloader {
             None => {}
         }
     }
+}
+
+/// Why a table cannot be put in force: what is decided by it could not be explained.
+fn not_kept(kept: Result<Result<(), LedgerError>, JoinError>) -> Option<String> {
+    let why = match kept {
+        Ok(Ok(())) => return None,
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Some(format!("the table cannot be kept beside the books, so that its decisions could not be explained: {why}"))
 }
 
 /// Reads until the files rest under the reading, a few times at most; also answers whether they do. Two files that are

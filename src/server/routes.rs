@@ -18,10 +18,12 @@ use hyper::body::{Body as _, Frame};
 
 use super::body::{self, BodyLimits};
 use super::compress::Coder;
+use super::decisions::{self, PastTables};
 use super::discard::discard;
 use super::openapi;
 use super::reload::Reloads;
 use super::status::{Refusal, refusal};
+use super::usage;
 use crate::clock::SharedClock;
 use crate::frontend::errors::{ClientError, ErrorKind};
 use crate::frontend::models::{ListedModel, item_body, list_body};
@@ -71,6 +73,8 @@ pub struct Front {
     pub reloads: Reloads,
     /// Set when the drain begins.
     pub draining: AtomicBool,
+    /// To explain decisions that were made by a table which is in force no more.
+    pub past_tables: PastTables,
 }
 
 type Shared = State<Arc<Front>>;
@@ -83,6 +87,8 @@ pub fn api(front: Arc<Front>) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/openapi.json", get(openapi::document))
+        .route("/v1/usage", get(usage::own))
+        .route("/v1/decisions/{id}", get(decisions::own))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .method_not_allowed_fallback(method_not_allowed)
@@ -91,10 +97,11 @@ pub fn api(front: Arc<Front>) -> Router {
 }
 
 /// What the API listener answers to a path it does not have, after the path.
-const BASE_URL_HINT: &str =
-    "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models and POST /v1/route";
+const BASE_URL_HINT: &str = "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models, \
+    POST /v1/route, GET /v1/usage and GET /v1/decisions/{id}";
 /// The same for the operations listener.
-const OPERATIONS_HINT: &str = "here are /metrics, /healthz and /readyz, and POST /reload; the API is on the other listener";
+const OPERATIONS_HINT: &str = "here are /usage, /decisions/{id}, /metrics, /healthz and /readyz, and POST /reload; the API is on the \
+    other listener";
 /// What the API listener answers to those who look for metrics.
 const METRICS_HINT: &str = "metrics are on the operations listener (server.operations_listen)";
 
@@ -102,6 +109,8 @@ const METRICS_HINT: &str = "metrics are on the operations listener (server.opera
 pub fn operations(front: Arc<Front>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
+        .route("/usage", get(usage::all))
+        .route("/decisions/{id}", get(decisions::any))
         .route("/reload", post(reload))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready_for_operators))
@@ -210,7 +219,8 @@ async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
     let error =
         if NOT_SERVED.iter().any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/'))) {
             let message = format!(
-                "{path} is not served by this gateway; served are POST /v1/chat/completions, GET /v1/models and POST /v1/route"
+                "{path} is not served by this gateway; served are POST /v1/chat/completions, GET /v1/models, POST /v1/route, \
+                 GET /v1/usage and GET /v1/decisions/{{id}}"
             );
             ClientError::new(501, ErrorKind::InvalidRequest, "not_implemented", message)
         } else {
@@ -309,7 +319,7 @@ fn new_id(clock: &SharedClock) -> RequestId {
 }
 
 /// What every answer to one request carries.
-struct Marks<'f> {
+pub(super) struct Marks<'f> {
     front: &'f Front,
     route: Route,
     id: RequestId,
@@ -318,7 +328,7 @@ struct Marks<'f> {
 }
 
 impl<'f> Marks<'f> {
-    fn of(front: &'f Front, route: Route, headers: &HeaderMap) -> Self {
+    pub(super) fn of(front: &'f Front, route: Route, headers: &HeaderMap) -> Self {
         Self { front, route, id: new_id(&front.clock), client_id: headers.get(CLIENT_REQUEST_ID).cloned(), trailers: false }
     }
 
@@ -360,7 +370,7 @@ impl<'f> Marks<'f> {
     }
 
     /// An answer that the gateway gives by itself.
-    fn own(&self, body: Bytes) -> Response {
+    pub(super) fn own(&self, body: Bytes) -> Response {
         self.front.metrics.request(self.route, None, Outcome::Answered);
         self.json(StatusCode::OK, body)
     }
@@ -375,7 +385,7 @@ impl<'f> Marks<'f> {
         response
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response {
+    pub(super) fn refuse(&self, refusal: &Refusal) -> Response {
         if let Some(rejection) = refusal.counts_as {
             self.front.metrics.rejected(rejection);
             self.front.metrics.request(self.route, None, Outcome::Refused);

@@ -8,9 +8,11 @@ use std::time::Duration;
 use http::HeaderValue;
 use serde_json::{Value, json};
 
+use super::parameters::WrongParameter;
 use crate::canonical::event::ErrorClass;
 use crate::dispatch::{AttemptFailure, Cause, RunFailure, Stopped};
 use crate::frontend::errors::{BadRequest, ClientError, ErrorKind};
+use crate::ledger::ReadError;
 use crate::pipeline::GatewayError;
 use crate::policy::OverBudget;
 use crate::relay::StreamEnd;
@@ -54,6 +56,14 @@ impl Refusal {
     }
 }
 
+/// What a client is told whose question in the path cannot be read.
+pub(super) fn wrong_parameter(wrong: &WrongParameter) -> Refusal {
+    let WrongParameter { name, expected } = wrong;
+    let message = format!("the parameter `{name}` cannot be read; expected {expected}");
+    let error = ClientError::new(400, ErrorKind::InvalidRequest, "invalid_parameter", message).about(name);
+    Refusal::of(error).because(Rejection::BadRequest)
+}
+
 /// What the client is told.
 pub fn refusal(error: &GatewayError) -> Refusal {
     let said = error.to_string();
@@ -83,6 +93,18 @@ pub fn refusal(error: &GatewayError) -> Refusal {
         }
         GatewayError::Failed(failure) => failed(failure),
     }
+}
+
+/// What a client is told when the books do not answer.
+pub fn unread(error: &ReadError) -> Refusal {
+    tracing::warn!(%error, "the books could not be read");
+    let (message, counts_as) = match error {
+        ReadError::Slow => (error.to_string(), Rejection::Overloaded),
+        ReadError::Behind(_) => (error.to_string(), Rejection::BooksUnwritable),
+        // What is wrong with a file is for the operator's log.
+        ReadError::Store(_) => ("the books cannot be read".to_owned(), Rejection::BooksUnwritable),
+    };
+    Refusal::retry(ClientError::new(503, ErrorKind::Server, "books_unavailable", message), RETRY_AFTER).because(counts_as)
 }
 
 /// The status that a client gets for a run without an answer.

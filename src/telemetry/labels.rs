@@ -40,9 +40,15 @@ pub enum Route {
     Models,
     Model,
     Route,
+    Usage,
+    Decision,
     Healthz,
     Readyz,
     Metrics,
+    /// Every key's usage, on the operations listener.
+    AllUsage,
+    /// Any key's decision, on the operations listener.
+    AnyDecision,
     Reload,
     /// Any path that the gateway does not serve.
     Other,
@@ -55,11 +61,15 @@ impl Route {
             "/v1/chat/completions" => Route::ChatCompletions,
             "/v1/models" => Route::Models,
             "/v1/route" => Route::Route,
+            "/v1/usage" => Route::Usage,
             "/healthz" => Route::Healthz,
             "/readyz" => Route::Readyz,
             "/metrics" => Route::Metrics,
+            "/usage" => Route::AllUsage,
             "/reload" => Route::Reload,
             _ if path.starts_with("/v1/models/") => Route::Model,
+            _ if path.starts_with("/v1/decisions/") => Route::Decision,
+            _ if path.starts_with("/decisions/") => Route::AnyDecision,
             _ => Route::Other,
         }
     }
@@ -72,9 +82,13 @@ impl Label for Route {
             Route::Models => "/v1/models",
             Route::Model => "/v1/models/{id}",
             Route::Route => "/v1/route",
+            Route::Usage => "/v1/usage",
+            Route::Decision => "/v1/decisions/{id}",
             Route::Healthz => "/healthz",
             Route::Readyz => "/readyz",
             Route::Metrics => "/metrics",
+            Route::AllUsage => "/usage",
+            Route::AnyDecision => "/decisions/{id}",
             Route::Reload => "/reload",
             Route::Other => "other",
         }

@@ -76,6 +76,18 @@ impl Usage {
         self.fresh_input + self.cache_read + self.cache_write
     }
 
+    /// Both together, part by part.
+    #[must_use]
+    pub fn plus(&self, other: &Usage) -> Self {
+        Self {
+            fresh_input: self.fresh_input + other.fresh_input,
+            cache_read: self.cache_read + other.cache_read,
+            cache_write: self.cache_write + other.cache_write,
+            output: self.output + other.output,
+            reasoning: self.reasoning + other.reasoning,
+        }
+    }
+
     /// Input and output without a cache: what an estimate knows.
     pub const fn fresh(input: Tokens, output: Tokens) -> Self {
         Self { fresh_input: input, cache_read: Tokens::ZERO, cache_write: Tokens::ZERO, output, reasoning: Tokens::ZERO }

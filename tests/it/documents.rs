@@ -100,9 +100,8 @@ impl<'p> Reader<'p> {
         };
         let ends =
             ["--once", "--help", "--version"].iter().any(|option| arguments.split_whitespace().any(|word| word == *option));
-        if arguments.starts_with("health") {
-            let address = self.gateway.operations.to_string();
-            self.desk.shell(&format!("TOKENBROKER__SERVER__OPERATIONS_LISTEN={address} {line}"));
+        if ["health", "top"].iter().any(|command| arguments.split_whitespace().next() == Some(*command)) {
+            self.desk.run(&self.asks_here(arguments));
         } else if ready.is_empty() || ends {
             self.desk.shell(line);
         } else {
@@ -110,6 +109,16 @@ impl<'p> Reader<'p> {
                 self.desk.export(name, value);
             }
             self.desk.run_until(arguments, ready);
+        }
+    }
+
+    /// A command that looks at the gateway which runs on this machine looks at the one of the test.
+    fn asks_here(&self, arguments: &str) -> String {
+        let here = self.gateway.operations.to_string();
+        match (arguments.contains("--url"), arguments.starts_with("health")) {
+            (true, _) => arguments.replace("127.0.0.1:8079", &here),
+            (false, true) => format!("{arguments} --url http://{here}/readyz"),
+            (false, false) => format!("{arguments} --url http://{here}"),
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod books;
 mod budget;
+mod decisions;
 mod disconnect;
 mod documents;
 mod drain;
@@ -32,4 +33,5 @@ mod resilience;
 mod secrets;
 mod stream;
 mod unwritable;
+mod usage;
 mod wishes;

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use serde_json::{Value, json};
+use tokenbroker::units::Usd;
 
 use crate::harness::rows;
 use crate::harness::{Call, Gateway, Provider, Setup, Site, Step, chat, provider};
@@ -35,12 +37,87 @@ async fn a_newer_schema_is_refused_and_stays_as_it_is() {
     Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = fs::read(database(&setup)).unwrap();
 
-    check_refused(&setup, &["ledger.sqlite3 has schema version 99", "knows up to 1", "run the newer version"]);
+    check_refused(&setup, &["ledger.sqlite3 has schema version 99", "knows up to 2", "run the newer version"]);
     assert_eq!(fs::read(database(&setup)).unwrap(), before);
 
-    Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 2).unwrap();
     let again = setup.start();
     assert_eq!(rows::requests(&again.setup.data()).len(), 1);
+}
+
+/// A data directory of the first format, as a kill left it; see `tests/fixtures/books_v1`.
+fn first_format(into: &Path) {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/books_v1");
+    fs::create_dir_all(into).unwrap();
+    for entry in fs::read_dir(fixture).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), into.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The rows of one question, as JSON.
+fn told(data: &Path, sql: &str) -> Value {
+    let books = Connection::open(data.join("ledger.sqlite3")).unwrap();
+    let mut select = books.prepare(sql).unwrap();
+    let width = select.column_count();
+    let read = |row: &rusqlite::Row<'_>| {
+        let cell = |at| match row.get::<_, rusqlite::types::Value>(at).unwrap() {
+            rusqlite::types::Value::Integer(number) => json!(number),
+            rusqlite::types::Value::Text(text) => json!(text),
+            other => panic!("{other:?}"),
+        };
+        Ok((0..width).map(cell).collect::<Value>())
+    };
+    select.query_map([], read).unwrap().map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn books_of_the_first_format_open_with_every_row_and_go_on() {
+    let east = Provider::start("east").await;
+    let setup = Setup::of([Site::of(&east)]).key("web", "tb-web").key("batch", "tb-batch");
+    first_format(&setup.data());
+    let expected: Value = serde_json::from_str(&fs::read_to_string(setup.data().join("expected.json")).unwrap()).unwrap();
+
+    let gateway = setup.start();
+
+    let data = gateway.setup.data();
+    let sums = "SELECT count(*), sum(attempts), sum(cost_pico_usd), sum(fresh_input + cache_read + cache_write), sum(output), \
+        sum(baseline_pico_usd) FROM requests";
+    assert_eq!(told(&data, sums)[0], expected["requests"]);
+    let by_key = "SELECT key, count(*), sum(cost_pico_usd) FROM requests GROUP BY key ORDER BY key";
+    assert_eq!(told(&data, by_key), expected["by_key"]);
+    let endings = "SELECT ending, count(*), sum(cost_pico_usd) FROM attempts GROUP BY ending ORDER BY ending";
+    assert_eq!(told(&data, endings), expected["endings"]);
+    let currencies = "SELECT currency, count(*), sum(amount_pico) FROM attempts GROUP BY currency ORDER BY currency";
+    assert_eq!(told(&data, currencies), expected["currencies"]);
+
+    // The sums that reports are read from are made of the old rows, those that lay in the journal included.
+    for (at, key) in ["batch", "web"].into_iter().enumerate() {
+        let usage =
+            gateway.ask(&Call::get("/v1/usage?start_date=2026-11-01&end_date=2026-11-30").key(&format!("tb-{key}"))).await;
+        let total = &usage.json()["total"];
+        let cost = Usd::parse(total["cost_usd"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            json!([key, total["requests"], i64::try_from(cost.pico()).unwrap()]),
+            expected["by_key"][at],
+            "{}",
+            usage.text()
+        );
+    }
+    let baseline = gateway.operator(&Call::get("/usage?start_date=2026-11-01&end_date=2026-11-30")).await.json();
+    let baseline = Usd::parse(baseline["total"]["baseline"]["cost_usd"].as_str().unwrap()).unwrap();
+    assert_eq!(json!(i64::try_from(baseline.pico()).unwrap()), expected["requests"][5]);
+
+    // Nothing was kept then of what a decision was made from, and that is what is said.
+    let oldest = rows::requests(&data)[0].id.clone();
+    let forgotten = gateway.operator(&Call::get(&format!("/decisions/{oldest}"))).await;
+    assert_eq!((forgotten.status, forgotten.error("code")), (410, json!("decision_forgotten")));
+
+    let answer = gateway.ask(&Call::chat(chat::ask("auto")).key("tb-web")).await;
+    assert_eq!(answer.status, 200);
+    let (_, setup) = gateway.drain().await;
+    let again = setup.start();
+    let count = told(&again.setup.data(), "SELECT count(*) FROM requests")[0][0].as_i64();
+    assert_eq!(count, expected["requests"][0].as_i64().map(|old| old + 1));
 }
 
 #[tokio::test]

@@ -174,6 +174,6 @@ async fn a_hundred_reloads_leave_no_memory_behind() {
     many(100).await;
     let after = resident().await;
     println!("resident: {before:.1} MiB after 60 reloads, {after:.1} MiB after 160");
-    // A table that stayed behind at each of them would be more than ten times this.
-    assert!(after < before + 8.0, "{before:.1} MiB, then {after:.1} MiB");
+    // A table that stayed behind at each of them would be 80 MiB and more. What a thread of the allocator keeps varies by a dozen.
+    assert!(after < before + 40.0, "{before:.1} MiB, then {after:.1} MiB");
 }

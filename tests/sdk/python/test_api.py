@@ -98,6 +98,13 @@ def requests():
         ("/healthz", "get", "/healthz", None, {}, 200),
         ("/readyz", "get", "/readyz", None, {}, 200),
         ("/metrics", "get", "/metrics", None, {}, 200),
+        ("/v1/usage", "get", "/v1/usage?group_by=day,model,provider,backend", None, {}, 200),
+        ("/v1/usage", "get", "/v1/usage?grup_by=day", None, {}, 400),
+        ("/usage", "get", "/usage?group_by=key", None, {}, 200),
+        ("/v1/decisions/{id}", "get", "/v1/decisions/LAST", None, {}, 200),
+        ("/v1/decisions/{id}", "get", "/v1/decisions/no-id", None, {}, 400),
+        ("/v1/decisions/{id}", "get", "/v1/decisions/019aab00-0000-7000-8000-000000000000", None, {}, 404),
+        ("/decisions/{id}", "get", "/decisions/LAST", None, {}, 200),
         ("/reload", "post", "/reload", None, {}, 200),
     ]
 
@@ -113,6 +120,8 @@ def test_requests_and_answers_fit_the_schemas(broker, document, request_):
     if isinstance(body, dict) and expected == 200:
         content = document["paths"][path][method]["requestBody"]["content"]["application/json"]
         check(document, content["schema"], body)
+    if "LAST" in sent:
+        sent = sent.replace("LAST", send(broker, "POST", "/v1/chat/completions", ASK)[1]["x-tokenbroker-request-id"])
     listeners = document["paths"][path]["x-listeners"]
     for listener in listeners:
         status, got, answer = send(broker, method.upper(), sent, body, headers, listener == "operations")
@@ -154,7 +163,7 @@ def test_every_command_of_the_page_runs(broker, command):
     ran = subprocess.run(["bash", "-euo", "pipefail", "-c", here], capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr
     assert '"error"' not in ran.stdout, ran.stdout
-    assert any(sign in ran.stdout for sign in ('"choices"', '"chosen"', '"object":"list"')), ran.stdout
+    assert any(sign in ran.stdout for sign in ('"choices"', '"chosen"', '"object":"list"', '"total"')), ran.stdout
 
 
 def test_the_error_of_the_page_fits(document):

@@ -1,0 +1,258 @@
+//! One request with its attempts as the books have it: from the store once it has ended, from its open page before.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row};
+
+use super::entry::{ClosedAttempt, Ending};
+use super::query::{Books, usage, usd};
+use super::store::StoreError;
+use super::tab::OpenRequest;
+use crate::units::{KeyName, RequestId, Tariff, TokenPrice, Usage, Usd};
+
+/// One row of `attempts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookedAttempt {
+    pub number: u32,
+    pub backend: String,
+    pub provider: String,
+    pub model: String,
+    /// The model that the provider says it served.
+    pub served_model: Option<String>,
+    /// One of [`Ending`]'s words.
+    pub ending: String,
+    /// One of [`crate::units::Provenance`]'s words.
+    pub provenance: String,
+    pub usage: Usage,
+    pub currency: String,
+    /// 10⁻¹² units of `currency`.
+    pub amount_pico: i64,
+    pub rate_per_usd: String,
+    pub rate_date: String,
+    pub cost: Usd,
+    /// At what it was settled, in `currency`.
+    pub prices: BookedPrices,
+    /// What it was expected to cost, and what was held for it.
+    pub quoted: Usd,
+    pub held: Usd,
+    pub http_status: Option<u16>,
+    pub cause: Option<String>,
+    pub started_at: Timestamp,
+    pub first_byte_ms: Option<u64>,
+    /// Unknown where the gateway died over it.
+    pub duration_ms: Option<u64>,
+}
+
+/// Prices per token of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BookedPrices {
+    pub input: TokenPrice,
+    pub cache_read: TokenPrice,
+    pub cache_write: TokenPrice,
+    pub output: TokenPrice,
+}
+
+/// One row of `requests` with its attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookedRequest {
+    pub id: RequestId,
+    pub client_request_id: Option<String>,
+    pub key: KeyName,
+    /// What shape of API the client spoke.
+    pub frontend: String,
+    pub requested_model: String,
+    pub stream: bool,
+    pub session: Option<String>,
+    pub arrived_at: Timestamp,
+    /// One of [`super::Outcome`]'s words, or [`BookedRequest::UNDER_WAY`].
+    pub outcome: String,
+    pub status: Option<u16>,
+    pub first_byte_ms: Option<u64>,
+    pub duration_ms: Option<u64>,
+    /// What the gateway itself added before the first attempt.
+    pub overhead_us: Option<u64>,
+    pub book_version: String,
+    pub usage: Usage,
+    pub cost: Usd,
+    pub quoted: Usd,
+    pub runner_up: Option<Usd>,
+    pub baseline_model: Option<String>,
+    pub baseline: Option<Usd>,
+    /// Those that have ended.
+    pub attempts: Vec<BookedAttempt>,
+    /// Attempts that have not ended.
+    pub open_attempts: usize,
+}
+
+const USAGE: &str = "fresh_input, cache_read, cache_write, output, reasoning";
+
+impl BookedRequest {
+    /// What stands as the outcome of a request that has not ended.
+    pub const UNDER_WAY: &'static str = "under_way";
+}
+
+impl From<&OpenRequest> for BookedRequest {
+    fn from(open: &OpenRequest) -> Self {
+        let OpenRequest { opened, attempts, open_attempts, end } = open;
+        Self {
+            id: opened.id,
+            client_request_id: opened.client_request_id.clone(),
+            key: opened.key.clone(),
+            frontend: opened.frontend.clone().into_owned(),
+            requested_model: opened.requested_model.clone(),
+            stream: opened.stream,
+            session: opened.session.clone(),
+            arrived_at: opened.arrived_at,
+            outcome: end.map_or(Self::UNDER_WAY, |end| end.outcome.word()).to_owned(),
+            status: end.map(|end| end.status).filter(|status| *status != 0),
+            first_byte_ms: end.and_then(|end| end.first_byte_ms),
+            duration_ms: end.map(|end| end.duration_ms),
+            overhead_us: end.map(|end| end.overhead_us),
+            book_version: opened.book_version.clone(),
+            usage: attempts.iter().fold(Usage::default(), |sum, attempt| sum.plus(&attempt.end.usage)),
+            cost: attempts.iter().map(|attempt| attempt.cost.usd).sum(),
+            quoted: opened.quoted,
+            runner_up: opened.runner_up,
+            baseline_model: opened.baseline.as_ref().map(|baseline| baseline.model.clone()),
+            // Not known before the answer is whole.
+            baseline: None,
+            attempts: attempts.iter().map(|attempt| BookedAttempt::from(&**attempt)).collect(),
+            open_attempts: *open_attempts,
+        }
+    }
+}
+
+impl From<&ClosedAttempt> for BookedAttempt {
+    fn from(attempt: &ClosedAttempt) -> Self {
+        let ClosedAttempt { number, opened, end, cost } = attempt;
+        let Tariff { currency, input, cache_read, cache_write, output } = *opened.terms.tariff();
+        Self {
+            number: *number,
+            backend: opened.backend.to_string(),
+            provider: opened.provider.clone(),
+            model: opened.model.clone(),
+            served_model: end.served_model.clone(),
+            ending: end.ending.word().to_owned(),
+            provenance: end.provenance.word().to_owned(),
+            usage: end.usage,
+            currency: currency.code().to_owned(),
+            amount_pico: i64::try_from(cost.amount.pico()).unwrap_or(i64::MAX),
+            rate_per_usd: opened.terms.exchange_rate().per_usd(),
+            rate_date: opened.terms.rate_date().to_owned(),
+            cost: cost.usd,
+            prices: BookedPrices { input, cache_read, cache_write, output },
+            quoted: opened.quoted,
+            held: opened.held,
+            http_status: end.http_status,
+            cause: end.cause.clone(),
+            started_at: opened.started_at,
+            first_byte_ms: end.first_byte_ms,
+            duration_ms: (end.ending != Ending::Lost).then_some(end.duration_ms),
+        }
+    }
+}
+
+impl Books {
+    /// One request with its attempts; `None` where the store does not have it (yet).
+    pub fn request(&self, id: RequestId) -> Result<Option<BookedRequest>, StoreError> {
+        let found = self.explained(self.request_row(id))?;
+        let Some(mut request) = found else {
+            return Ok(None);
+        };
+        request.attempts = self.explained(self.attempt_rows(id))?;
+        Ok(Some(request))
+    }
+
+    /// What the decision about a request was made from; `None` where it is not kept (any more).
+    pub fn facts(&self, id: RequestId) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "SELECT facts FROM decisions WHERE request = ?1";
+        self.explained(self.connection().query_row(sql, [id.as_bytes()], |row| row.get(0)).optional())
+    }
+
+    fn request_row(&self, id: RequestId) -> rusqlite::Result<Option<BookedRequest>> {
+        let sql = format!(
+            "SELECT {USAGE}, client_request_id, key, frontend, requested_model, stream, session, arrived_at_us, outcome, status, \
+             first_byte_ms, duration_ms, overhead_us, book_version, cost_pico_usd, quoted_pico_usd, runner_up_pico_usd, \
+             baseline_model, baseline_pico_usd FROM requests WHERE id = ?1"
+        );
+        let read = |row: &Row<'_>| {
+            let key: String = row.get("key")?;
+            Ok(BookedRequest {
+                id,
+                client_request_id: row.get("client_request_id")?,
+                key: KeyName::new(&key),
+                frontend: row.get("frontend")?,
+                requested_model: row.get("requested_model")?,
+                stream: row.get("stream")?,
+                session: row.get("session")?,
+                arrived_at: instant(row, "arrived_at_us")?,
+                outcome: row.get("outcome")?,
+                status: row.get("status")?,
+                first_byte_ms: whole(row, "first_byte_ms")?,
+                duration_ms: whole(row, "duration_ms")?,
+                overhead_us: whole(row, "overhead_us")?,
+                book_version: row.get("book_version")?,
+                usage: usage(row, 0)?,
+                cost: usd(row.get("cost_pico_usd")?),
+                quoted: usd(row.get("quoted_pico_usd")?),
+                runner_up: row.get::<_, Option<i64>>("runner_up_pico_usd")?.map(usd),
+                baseline_model: row.get("baseline_model")?,
+                baseline: row.get::<_, Option<i64>>("baseline_pico_usd")?.map(usd),
+                attempts: Vec::new(),
+                open_attempts: 0,
+            })
+        };
+        self.connection().query_row(&sql, [id.as_bytes()], read).optional()
+    }
+
+    fn attempt_rows(&self, id: RequestId) -> rusqlite::Result<Vec<BookedAttempt>> {
+        let sql = format!(
+            "SELECT {USAGE}, number, backend, provider, model, served_model, ending, provenance, currency, amount_pico, \
+             rate_per_usd, rate_date, cost_pico_usd, input_price_pico, cache_read_price_pico, cache_write_price_pico, \
+             output_price_pico, quoted_pico_usd, held_pico_usd, http_status, cause, started_at_us, first_byte_ms, duration_ms \
+             FROM attempts WHERE request = ?1 ORDER BY number"
+        );
+        let read = |row: &Row<'_>| {
+            Ok(BookedAttempt {
+                number: row.get("number")?,
+                backend: row.get("backend")?,
+                provider: row.get("provider")?,
+                model: row.get("model")?,
+                served_model: row.get("served_model")?,
+                ending: row.get("ending")?,
+                provenance: row.get("provenance")?,
+                usage: usage(row, 0)?,
+                currency: row.get("currency")?,
+                amount_pico: row.get("amount_pico")?,
+                rate_per_usd: row.get("rate_per_usd")?,
+                rate_date: row.get("rate_date")?,
+                cost: usd(row.get("cost_pico_usd")?),
+                prices: BookedPrices {
+                    input: price(row, "input_price_pico")?,
+                    cache_read: price(row, "cache_read_price_pico")?,
+                    cache_write: price(row, "cache_write_price_pico")?,
+                    output: price(row, "output_price_pico")?,
+                },
+                quoted: usd(row.get("quoted_pico_usd")?),
+                held: usd(row.get("held_pico_usd")?),
+                http_status: row.get("http_status")?,
+                cause: row.get("cause")?,
+                started_at: instant(row, "started_at_us")?,
+                first_byte_ms: whole(row, "first_byte_ms")?,
+                duration_ms: whole(row, "duration_ms")?,
+            })
+        };
+        self.connection().prepare_cached(&sql)?.query_map([id.as_bytes()], read)?.collect()
+    }
+}
+
+fn instant(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+    Ok(Timestamp::from_microsecond(row.get(column)?).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+fn whole(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<u64>> {
+    Ok(row.get::<_, Option<i64>>(column)?.and_then(|count| u64::try_from(count).ok()))
+}
+
+fn price(row: &Row<'_>, column: &str) -> rusqlite::Result<TokenPrice> {
+    Ok(TokenPrice::from_pico(whole(row, column)?.unwrap_or(0)))
+}

@@ -1,0 +1,66 @@
+//! What is kept for some days only goes here, off the path: the facts of decisions, and the versions of the price table
+//! that no kept decision was made from. Rows of requests and attempts are kept for good.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::query::first_id_at;
+use super::store::{StoreError, Upkeep};
+use super::tables::Tables;
+use crate::clock::SharedClock;
+use crate::units::RequestId;
+
+/// Rows deleted in one transaction: the insertions wait for it.
+const BATCH: usize = 512;
+/// Transactions at a time; with a round every second, far above what a gateway of one machine can take on.
+const BATCHES: usize = 16;
+/// How often the tables are looked through.
+const TABLES_EVERY: Duration = Duration::from_hours(1);
+
+/// Deletes what is too old.
+pub(super) struct Forgetting {
+    /// How many days the facts of a decision are kept; 0 keeps none.
+    pub(super) days: u32,
+    pub(super) tables: Arc<Tables>,
+    pub(super) clock: SharedClock,
+    /// When the tables are to be looked through again, on the monotonic clock.
+    pub(super) tables_due: Duration,
+}
+
+impl Forgetting {
+    /// One round. What fails is told and tried again in the next.
+    pub(super) fn round(&mut self, upkeep: &mut dyn Upkeep) {
+        let kept_since = self.kept_since();
+        if let Err(error) = forget_facts(upkeep, first_id_at(kept_since)) {
+            tracing::warn!(%error, "old decisions could not be deleted; trying again");
+        }
+        let now = self.clock.monotonic();
+        if now >= self.tables_due {
+            self.tables_due = now + TABLES_EVERY;
+            if let Err(error) = self.old_tables(upkeep, kept_since) {
+                tracing::warn!(%error, "old price tables could not be deleted; trying again in an hour");
+            }
+        }
+    }
+
+    fn kept_since(&self) -> Timestamp {
+        let age = SignedDuration::from_hours(24 * i64::from(self.days));
+        self.clock.wall().checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    fn old_tables(&self, upkeep: &mut dyn Upkeep, kept_since: Timestamp) -> Result<(), StoreError> {
+        let used = upkeep.tables_used(first_id_at(kept_since))?;
+        self.tables.prune(&used, kept_since).map_err(|error| StoreError::Failed(Arc::new(error)))
+    }
+}
+
+fn forget_facts(upkeep: &mut dyn Upkeep, before: RequestId) -> Result<(), StoreError> {
+    for _ in 0..BATCHES {
+        if upkeep.forget_facts(before, BATCH)? < BATCH {
+            break;
+        }
+    }
+    Ok(())
+}

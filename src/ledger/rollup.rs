@@ -1,0 +1,247 @@
+//! Sums by key, day, backend and model, gathered over one transaction's rows and added to those of the store in the same
+//! transaction: a report then reads a few thousand rows instead of millions, and what was summed twice or not at all would
+//! have been inserted twice or not at all.
+//!
+//! `schema_2.sql` says what counts where; it computes the same from rows that were there before the sums were.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Transaction, params};
+
+use super::entry::{ClosedAttempt, ClosedRequest, Ending};
+use crate::units::{Provenance, RequestId, Usage, Usd};
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+/// Of 10⁻¹² dollars, where an amount is split.
+const SPLIT: i128 = 1_000_000;
+
+/// What the rows of one transaction add up to.
+#[derive(Default)]
+pub(super) struct RollUp<'r> {
+    lines: BTreeMap<Line<'r>, Sums>,
+    tables: BTreeMap<&'r str, RequestId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Line<'r> {
+    key: &'r str,
+    day: i64,
+    backend: &'r str,
+    model: &'r str,
+    provider: &'r str,
+}
+
+#[derive(Default)]
+struct Sums {
+    requests: i64,
+    attempts: i64,
+    usage: Usage,
+    cost: Usd,
+    compared: i64,
+    baseline: Usd,
+    /// In the order of [`Provenance::ALL`].
+    provenance: [i64; Provenance::ALL.len()],
+}
+
+impl<'r> RollUp<'r> {
+    /// Adds a request that was not there before.
+    pub(super) fn request(&mut self, request: &'r ClosedRequest) {
+        let decisive = request.attempts.iter().max_by_key(|a| (a.end.ending == Ending::Complete, a.number));
+        let sums = self.lines.entry(Line::of(request, decisive.map(|a| &**a))).or_default();
+        sums.requests += 1;
+        if let Some(baseline) = request.baseline_cost() {
+            sums.compared += 1;
+            sums.baseline += baseline;
+        }
+        if !request.opened.facts.is_empty() {
+            let last = self.tables.entry(&request.opened.book_version).or_insert(request.opened.id);
+            *last = request.opened.id.max(*last);
+        }
+    }
+
+    /// Adds an attempt that was not there before.
+    pub(super) fn attempt(&mut self, request: &'r ClosedRequest, attempt: &'r ClosedAttempt) {
+        let sums = self.lines.entry(Line::of(request, Some(attempt))).or_default();
+        sums.attempts += 1;
+        sums.usage = sums.usage.plus(&attempt.end.usage);
+        sums.cost += attempt.cost.usd;
+        sums.provenance[attempt.end.provenance as usize] += 1;
+    }
+
+    /// Adds the sums to those in the store.
+    pub(super) fn write(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        let mut add = transaction.prepare_cached(ADD_LINE)?;
+        for (line, sums) in &self.lines {
+            let usage = &sums.usage;
+            let tokens = [usage.fresh_input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning];
+            let [fresh_input, cache_read, cache_write, output, reasoning] =
+                tokens.map(|tokens| i64::try_from(tokens.get()).unwrap_or(i64::MAX));
+            let [reported, counted, estimated] = sums.provenance;
+            let ((cost, cost_rest), (baseline, baseline_rest)) = (split(sums.cost), split(sums.baseline));
+            add.execute(params![
+                line.key,
+                line.day,
+                line.backend,
+                line.model,
+                line.provider,
+                sums.requests,
+                sums.attempts,
+                fresh_input,
+                cache_read,
+                cache_write,
+                output,
+                reasoning,
+                cost,
+                cost_rest,
+                sums.compared,
+                baseline,
+                baseline_rest,
+                reported,
+                counted,
+                estimated,
+            ])?;
+        }
+        let mut used = transaction.prepare_cached(USE_TABLE)?;
+        for (version, last) in &self.tables {
+            used.execute(params![version, last.as_bytes()])?;
+        }
+        Ok(())
+    }
+}
+
+impl<'r> Line<'r> {
+    fn of(request: &'r ClosedRequest, attempt: Option<&'r ClosedAttempt>) -> Self {
+        let opened = attempt.map(|attempt| &attempt.opened);
+        Self {
+            key: request.opened.key.as_str(),
+            day: request.opened.arrived_at.as_microsecond() / MICROS_PER_DAY,
+            backend: opened.map_or("", |opened| opened.backend.as_str()),
+            model: opened.map_or("", |opened| &opened.model),
+            provider: opened.map_or("", |opened| &opened.provider),
+        }
+    }
+}
+
+/// Millionths of a dollar, and what is left in 10⁻¹² dollars.
+fn split(usd: Usd) -> (i64, i64) {
+    let part = |pico: i128| i64::try_from(pico).unwrap_or(i64::MAX);
+    (part(usd.pico() / SPLIT), part(usd.pico() % SPLIT))
+}
+
+const ADD_LINE: &str = "INSERT INTO usage_daily (key, day, backend, model, provider, requests, attempts, fresh_input, \
+    cache_read, cache_write, output, reasoning, cost_micro_usd, cost_rest_pico, compared, baseline_micro_usd, \
+    baseline_rest_pico, reported, counted, estimated) \
+    VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20) \
+    ON CONFLICT (key, day, backend, model) DO UPDATE SET requests = requests + excluded.requests, \
+    attempts = attempts + excluded.attempts, fresh_input = fresh_input + excluded.fresh_input, \
+    cache_read = cache_read + excluded.cache_read, cache_write = cache_write + excluded.cache_write, \
+    output = output + excluded.output, reasoning = reasoning + excluded.reasoning, \
+    cost_micro_usd = cost_micro_usd + excluded.cost_micro_usd, cost_rest_pico = cost_rest_pico + excluded.cost_rest_pico, \
+    compared = compared + excluded.compared, baseline_micro_usd = baseline_micro_usd + excluded.baseline_micro_usd, \
+    baseline_rest_pico = baseline_rest_pico + excluded.baseline_rest_pico, reported = reported + excluded.reported, \
+    counted = counted + excluded.counted, estimated = estimated + excluded.estimated";
+
+const USE_TABLE: &str = "INSERT INTO tables_used (version, last_request) VALUES (?1, ?2) \
+    ON CONFLICT (version) DO UPDATE SET last_request = max(last_request, excluded.last_request)";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::SignedDuration;
+    use proptest::prelude::*;
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::ledger::fixtures::{attempt_end, attempt_opened, request_end, request_opened};
+    use crate::ledger::sqlite::SqliteStore;
+    use crate::ledger::store::Store;
+    use crate::units::{BackendId, KeyName, Tokens};
+
+    /// One attempt in small numbers: which backend, how it ended, where its tokens come from, how many.
+    type Drawn = (u8, usize, usize, u64, u64);
+
+    fn request(number: u64, day: i64, key: u8, baseline: bool, attempts: &[Drawn]) -> ClosedRequest {
+        let mut opened = request_opened(number);
+        opened.arrived_at = opened.arrived_at.saturating_add(SignedDuration::from_hours(24 * day)).unwrap();
+        opened.key = KeyName::new(&format!("k{key}"));
+        opened.baseline = opened.baseline.filter(|_| baseline);
+        let attempt = |(number, (backend, ending, provenance, input, output)): (u32, &Drawn)| {
+            let mut opened = attempt_opened();
+            opened.backend = BackendId::new("acme", &format!("m{backend}"));
+            opened.model = format!("model-{}", backend % 2);
+            let mut end = attempt_end(*input, *output);
+            end.ending = Ending::ALL[*ending];
+            end.provenance = Provenance::ALL[*provenance];
+            end.usage.cache_read = Tokens::new(input / 3);
+            Arc::new(ClosedAttempt::settle(number, opened, end))
+        };
+        ClosedRequest { opened: Arc::new(opened), end: request_end(), attempts: (0..).zip(attempts).map(attempt).collect() }
+    }
+
+    fn lines(connection: &Connection) -> Vec<String> {
+        let columns: Vec<String> = ["requests", "attempts", "fresh_input", "cache_read", "cache_write", "output", "reasoning"]
+            .into_iter()
+            .chain(["compared", "reported", "counted", "estimated"])
+            .chain(["cost_micro_usd * 1000000 + cost_rest_pico", "baseline_micro_usd * 1000000 + baseline_rest_pico"])
+            .map(|column| format!("'{column}=' || ({column})"))
+            .collect();
+        let sql = format!(
+            "SELECT concat_ws(' ', key, day, backend, model, provider, {}) FROM usage_daily ORDER BY key, day, backend, model",
+            columns.join(", ")
+        );
+        connection.prepare(&sql).unwrap().query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        /// However the rows come, the sums are what the migration makes of the same rows.
+        #[test]
+        fn sums_are_what_a_migration_computes_from_the_rows(
+            drawn in prop::collection::vec(
+                (0_i64..3, 0_u8..3, any::<bool>(), prop::collection::vec(
+                    (0_u8..4, 0..Ending::ALL.len(), 0..Provenance::ALL.len(), 0_u64..9_000_000, 0_u64..9_000_000), 0..4)),
+                1..20),
+            batch in 1_usize..5,
+        ) {
+            let requests: Vec<_> = (0..).zip(&drawn).map(|(n, (day, key, base, tried))| request(n, *day, *key, *base, tried)).collect();
+            let folder = tempfile::tempdir().unwrap();
+            let mut store = SqliteStore::open(folder.path()).unwrap();
+            for part in requests.chunks(batch) {
+                store.insert(&mut part.iter()).unwrap();
+            }
+            // What is there already must not count again.
+            store.insert(&mut requests.iter()).unwrap();
+            let told = lines(store.connection());
+
+            store.connection().execute_batch("DROP TABLE usage_daily; DROP TABLE decisions; DROP TABLE tables_used").unwrap();
+            store.connection().execute_batch(include_str!("schema_2.sql")).unwrap();
+            prop_assert_eq!(&told, &lines(store.connection()));
+            prop_assert!(!told.is_empty());
+        }
+    }
+
+    #[test]
+    fn sums_beyond_nine_million_dollars_stay_exact() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        let mut dear = request(1, 0, 0, false, &[]);
+        let mut end = attempt_end(0, 0);
+        end.usage.output = Tokens::new(7_000_000_000_000);
+        dear.attempts = vec![Arc::new(ClosedAttempt::settle(0, attempt_opened(), end))];
+        let each = dear.cost();
+        let same = |number: u64| ClosedRequest {
+            opened: Arc::new(crate::ledger::RequestOpened { arrived_at: dear.opened.arrived_at, ..request_opened(number * 2) }),
+            ..dear.clone()
+        };
+        for number in 1..=3 {
+            store.insert(&mut [same(number)].iter()).unwrap();
+        }
+        let sum = |row: &rusqlite::Row<'_>| Ok(i128::from(row.get::<_, i64>(0)?) * SPLIT + i128::from(row.get::<_, i64>(1)?));
+        let told =
+            store.connection().query_row("SELECT sum(cost_micro_usd), sum(cost_rest_pico) FROM usage_daily", [], sum).unwrap();
+        assert_eq!(told, 3 * each.pico());
+        assert!(told > i128::from(i64::MAX), "{told}");
+    }
+}

@@ -1,0 +1,181 @@
+//! What was used and spent, by day, key, model, provider and backend: read from the sums that `rollup` keeps, so that a
+//! month of millions of requests is a few thousand rows.
+
+use jiff::SignedDuration;
+use jiff::civil::Date;
+use rusqlite::{Row, params_from_iter};
+
+use super::query::{Books, count, usage};
+use super::store::StoreError;
+use crate::units::{KeyName, Provenance, Usage, Usd};
+
+/// What sums can be told apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UsageBy {
+    /// The day (UTC) on which the request arrived.
+    Day,
+    /// The gateway key that asked.
+    Key,
+    /// The model that was asked, by its name in the table.
+    Model,
+    Provider,
+    Backend,
+}
+
+impl UsageBy {
+    /// Every value with its word.
+    pub const WORDS: [(UsageBy, &'static str); 5] = [
+        (UsageBy::Day, "day"),
+        (UsageBy::Key, "key"),
+        (UsageBy::Model, "model"),
+        (UsageBy::Provider, "provider"),
+        (UsageBy::Backend, "backend"),
+    ];
+}
+
+/// A question for sums.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageQuery {
+    /// Only of this key.
+    pub key: Option<KeyName>,
+    /// From the beginning of this day (UTC),
+    pub from: Date,
+    /// up to the beginning of this one.
+    pub until: Date,
+    /// One line for each combination, in this order; none makes one line of all.
+    pub group_by: Vec<UsageBy>,
+    /// No more lines than this are answered.
+    pub most_lines: usize,
+}
+
+/// Sums over attempts, and over the requests that ended with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UsageSums {
+    /// Requests of which the attempt that answered (else the last one) is here.
+    pub requests: u64,
+    pub attempts: u64,
+    pub usage: Usage,
+    pub cost: Usd,
+    /// Requests that were compared with a baseline,
+    pub compared: u64,
+    /// and what their answers would have cost there.
+    pub baseline: Usd,
+    /// Attempts by where their tokens come from, in the order of [`Provenance::ALL`].
+    pub provenance: [u64; Provenance::ALL.len()],
+}
+
+impl UsageSums {
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &UsageSums) -> Self {
+        let mut provenance = self.provenance;
+        provenance.iter_mut().zip(other.provenance).for_each(|(sum, more)| *sum += more);
+        Self {
+            requests: self.requests + other.requests,
+            attempts: self.attempts + other.attempts,
+            usage: self.usage.plus(&other.usage),
+            cost: self.cost + other.cost,
+            compared: self.compared + other.compared,
+            baseline: self.baseline + other.baseline,
+            provenance,
+        }
+    }
+}
+
+/// One line of an answer. `None` stands where the question does not tell them apart, and for what no attempt has: a
+/// request without one has neither model, provider nor backend.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UsageLine {
+    pub day: Option<Date>,
+    pub key: Option<String>,
+    pub model: Option<String>,
+    pub provider: Option<String>,
+    pub backend: Option<String>,
+    pub sums: UsageSums,
+}
+
+/// The first day that days are counted from.
+const EPOCH: Date = jiff::civil::date(1970, 1, 1);
+
+const SUMS: &str = "sum(requests), sum(attempts), sum(fresh_input), sum(cache_read), sum(cache_write), sum(output), \
+    sum(reasoning), sum(cost_micro_usd), sum(cost_rest_pico), sum(compared), sum(baseline_micro_usd), \
+    sum(baseline_rest_pico), sum(reported), sum(counted), sum(estimated)";
+
+/// Every key's days in the order of the primary key: it begins with the key, so each key is a range.
+const KEYS: &str = "WITH RECURSIVE keys (key) AS (SELECT min(key) FROM usage_daily UNION ALL \
+    SELECT (SELECT min(u.key) FROM usage_daily u WHERE u.key > keys.key) FROM keys WHERE keys.key IS NOT NULL)";
+
+impl Books {
+    /// Sums, one line for each combination of what the question tells apart, in their order.
+    pub fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageLine>, StoreError> {
+        self.explained(self.usage_lines(query))
+    }
+
+    fn usage_lines(&self, query: &UsageQuery) -> rusqlite::Result<Vec<UsageLine>> {
+        let columns: Vec<&str> = query.group_by.iter().map(|by| column(*by)).collect();
+        let (with, from) = match &query.key {
+            Some(_) => ("", "usage_daily u WHERE u.key = ?4"),
+            None => (KEYS, "keys CROSS JOIN usage_daily u WHERE u.key = keys.key"),
+        };
+        let selected = columns.iter().copied().chain([SUMS]).collect::<Vec<_>>().join(", ");
+        let order = if columns.is_empty() { String::new() } else { format!("GROUP BY {0} ORDER BY {0}", columns.join(", ")) };
+        let sql = format!("{with} SELECT {selected} FROM {from} AND u.day >= ?1 AND u.day < ?2 {order} LIMIT ?3");
+        let most = i64::try_from(query.most_lines).unwrap_or(i64::MAX);
+        let numbers = [number(query.from), number(query.until), most].map(rusqlite::types::Value::from);
+        let key = query.key.iter().map(|key| key.as_str().to_owned().into());
+        let read = |row: &Row<'_>| line(row, &query.group_by);
+        let mut statement = self.connection().prepare(&sql)?;
+        let lines = statement.query_map(params_from_iter(numbers.into_iter().chain(key)), read)?;
+        // Without a group there is always one line, of nothing where nothing is.
+        lines.filter(|line| line.as_ref().map_or(true, |line| line.sums != UsageSums::default())).collect()
+    }
+}
+
+fn column(by: UsageBy) -> &'static str {
+    match by {
+        UsageBy::Day => "u.day",
+        UsageBy::Key => "u.key",
+        UsageBy::Model => "u.model",
+        UsageBy::Provider => "u.provider",
+        UsageBy::Backend => "u.backend",
+    }
+}
+
+fn line(row: &Row<'_>, group_by: &[UsageBy]) -> rusqlite::Result<UsageLine> {
+    let mut line = UsageLine::default();
+    for (at, by) in group_by.iter().enumerate() {
+        let text = || row.get::<_, String>(at).map(|text| Some(text).filter(|text| !text.is_empty()));
+        match by {
+            UsageBy::Day => line.day = Some(day(row.get(at)?)),
+            UsageBy::Key => line.key = text()?,
+            UsageBy::Model => line.model = text()?,
+            UsageBy::Provider => line.provider = text()?,
+            UsageBy::Backend => line.backend = text()?,
+        }
+    }
+    let at = group_by.len();
+    line.sums = UsageSums {
+        requests: count(row, at)?,
+        attempts: count(row, at + 1)?,
+        usage: usage(row, at + 2)?,
+        cost: split_sum(row, at + 7)?,
+        compared: count(row, at + 9)?,
+        baseline: split_sum(row, at + 10)?,
+        provenance: [count(row, at + 12)?, count(row, at + 13)?, count(row, at + 14)?],
+    };
+    Ok(line)
+}
+
+/// Millionths of a dollar in one column, the rest in the next.
+fn split_sum(row: &Row<'_>, at: usize) -> rusqlite::Result<Usd> {
+    let part = |at: usize| row.get::<_, Option<i64>>(at).map(|part| i128::from(part.unwrap_or(0)));
+    Ok(Usd::from_pico(part(at)? * 1_000_000 + part(at + 1)?))
+}
+
+fn number(day: Date) -> i64 {
+    day.duration_since(EPOCH).as_hours() / 24
+}
+
+fn day(number: i64) -> Date {
+    EPOCH.saturating_add(SignedDuration::from_hours(24 * number))
+}

@@ -1,0 +1,58 @@
+//! What routing asks of a request: its needs and its wishes without its bytes. A small value of its own, so that a
+//! decision can be made again when the request itself, which is kept nowhere, is long gone.
+
+use crate::canonical::{Features, QualityTier, ReasoningWish, Request, TextProfile};
+use crate::units::{Tokens, Usd};
+
+/// A request as far as a decision depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Everything a backend must be able to do.
+    pub features: Features,
+    /// What the client says about thinking.
+    pub reasoning: ReasoningWish,
+    /// The client's bound on each choice, after the key's own.
+    pub output_bound: Option<Tokens>,
+    /// Choices wanted, at least one.
+    pub choices: u32,
+    /// The prompt is mostly Chinese.
+    pub chinese: bool,
+    /// The floor under the quality that the client wishes.
+    pub quality: Option<QualityTier>,
+    /// What the client wants to spend at most.
+    pub max_cost: Option<Usd>,
+    /// How many to ask at once.
+    pub race: Option<u8>,
+    /// Only in these regions; empty means any.
+    pub regions: Vec<String>,
+    /// Only these providers; empty means any.
+    pub providers: Vec<String>,
+    /// Not these providers.
+    pub excluded_providers: Vec<String>,
+}
+
+impl Ask {
+    /// Takes from a request what a decision depends on.
+    pub fn of(request: &Request) -> Self {
+        let wishes = &request.wishes;
+        Self {
+            features: request.features,
+            reasoning: request.reasoning,
+            output_bound: request.output_bound,
+            choices: request.choices.max(1),
+            chinese: mostly_han(&request.text),
+            quality: wishes.quality,
+            max_cost: wishes.max_cost,
+            race: wishes.race,
+            regions: wishes.regions.clone(),
+            providers: wishes.providers.clone(),
+            excluded_providers: wishes.excluded_providers.clone(),
+        }
+    }
+}
+
+/// More than half of the bytes are Han, and kana are few: Japanese is written with Han too.
+fn mostly_han(text: &TextProfile) -> bool {
+    let han_bytes = 3 * u64::from(text.lead3_han);
+    2 * han_bytes > text.bytes() && text.lead_e3_ef < text.lead3_han
+}
