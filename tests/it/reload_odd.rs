@@ -1,0 +1,56 @@
+//! What a reload meets that nobody wrote on purpose: pipes and devices where files were, files that are cut, pages in a
+//! browser that ask, providers that were mended, books that could not be read. Found in a review of live reload.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::process::Signal;
+use tokenbroker::config::keys::to_hex;
+use tokenbroker::policy::keys::hash;
+
+use crate::harness::{Call, Gateway, Provider, Setup, Site, chat, until};
+
+/// A gateway with one key, `tb-web`, and a configuration file.
+fn setup(east: &Provider) -> Setup {
+    let setup = Setup::of([Site::of(east)]).set("reload.interval_ms", "20");
+    let path = setup.path("tokenbroker.toml");
+    fs::write(&path, config()).unwrap();
+    setup.variable("TOKENBROKER_CONFIG", path.to_str().unwrap())
+}
+
+fn config() -> String {
+    format!("[keys.web]\nsha256 = \"{}\"\n", to_hex(&hash(b"tb-web")))
+}
+
+async fn until_reloads(gateway: &Gateway, result: &str, count: f64) {
+    let series = format!("reloads_total{{result=\"{result}\"}}");
+    until(&format!("{count} reloads to be {result}"), async || {
+        gateway.sample(&series).await.is_some_and(|found| found >= count).then_some(())
+    })
+    .await;
+}
+
+fn asked() -> Call {
+    Call::chat(chat::ask("auto")).key("tb-web")
+}
+
+#[tokio::test]
+async fn a_page_in_a_browser_cannot_ask_for_a_reload() {
+    let east = Provider::start("east").await;
+    let gateway = setup(&east).set("reload.watch", "false").start();
+    fs::write(gateway.setup.path("tokenbroker.toml"), config() + "[aliases]\nfast = \"jade\"\n").unwrap();
+    let from_a_page = [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        // A name that the page's owner lets resolve to this machine.
+        ("sec-fetch-site", "same-origin"),
+        ("sec-fetch-site", "cross-site"),
+    ];
+    for (name, value) in from_a_page {
+        let refused = gateway.operator(&Call::post("/reload", "").header(name, value)).await;
+        assert_eq!((refused.status, refused.error("code")), (403, "browser_refused".into()), "{name}: {value}");
+    }
+    assert_eq!(gateway.sample("reloads_total{result=\"applied\"}").await, Some(0.0));
+    assert_eq!(gateway.operator(&Call::post("/reload", "")).await.json()["result"], "applied");
+}
