@@ -183,15 +183,19 @@ impl Reloader {
         Self { sources, log_level, running, parts, watch: Watch::since(looks) }
     }
 
-    /// Reloads when the files change or somebody asks, until the gateway stops.
-    pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>, stopping: CancellationToken) {
+    /// Reloads when the files change or somebody asks, until the gateway stops. A reload that is waiting for files or books
+    /// then has put nothing in force yet, and is left.
+    pub async fn run(self, asks: mpsc::Receiver<Ask>, stopping: CancellationToken) {
+        stopping.run_until_cancelled(self.serve(asks)).await;
+    }
+
+    async fn serve(mut self, mut asks: mpsc::Receiver<Ask>) {
         loop {
             let settings = self.running.config.reload;
             let mut looks = interval(settings.interval);
             looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while self.running.config.reload == settings {
                 tokio::select! {
-                    () = stopping.cancelled() => return,
                     asked = asks.recv() => {
                         let report = self.reload().await;
                         if let Some(told) = asked.flatten() {

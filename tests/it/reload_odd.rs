@@ -36,6 +36,35 @@ fn asked() -> Call {
 }
 
 #[tokio::test]
+async fn a_pipe_or_a_device_in_the_place_of_a_file_is_refused_and_holds_nothing_up() {
+    let east = Provider::start("east").await;
+    let gateway = setup(&east).start();
+    let table = gateway.setup.path("providers.toml");
+    let good = fs::read(&table).unwrap();
+    fs::remove_file(&table).unwrap();
+    symlink("/dev/zero", &table).unwrap();
+    let device = gateway.operator(&Call::post("/reload", "")).await;
+    assert_eq!(device.status, 422, "{}", device.text());
+    assert!(device.text().contains("providers.toml: it is larger than 33554432 bytes"), "{}", device.text());
+
+    fs::remove_file(&table).unwrap();
+    mkfifoat(CWD, &table, Mode::RUSR | Mode::WUSR).unwrap();
+    let pipe = gateway.operator(&Call::post("/reload", "")).await;
+    assert_eq!(pipe.status, 422, "{}", pipe.text());
+    assert!(pipe.text().contains("providers.toml: it is a pipe"), "{}", pipe.text());
+    assert_eq!(gateway.ask(&asked()).await.status, 200);
+    fs::remove_file(&table).unwrap();
+    fs::write(&table, good).unwrap();
+    until_reloads(&gateway, "unchanged", 1.0).await;
+
+    fs::remove_file(&table).unwrap();
+    mkfifoat(CWD, &table, Mode::RUSR | Mode::WUSR).unwrap();
+    gateway.signal(Signal::HUP);
+    let (status, _) = gateway.drain().await;
+    assert_eq!(status.code(), Some(0), "the pipe does not keep the process");
+}
+
+#[tokio::test]
 async fn a_page_in_a_browser_cannot_ask_for_a_reload() {
     let east = Provider::start("east").await;
     let gateway = setup(&east).set("reload.watch", "false").start();
