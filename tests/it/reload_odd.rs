@@ -65,6 +65,22 @@ async fn a_pipe_or_a_device_in_the_place_of_a_file_is_refused_and_holds_nothing_
 }
 
 #[tokio::test]
+async fn a_configuration_that_was_cut_to_nothing_lets_nobody_in() {
+    let east = Provider::start("east").await;
+    let gateway = setup(&east).start();
+    let path = gateway.setup.path("tokenbroker.toml");
+    fs::write(&path, "").unwrap();
+    until_reloads(&gateway, "refused", 1.0).await;
+    assert_eq!(gateway.chat(&chat::ask("auto")).await.status, 401, "no key was sent, and one is asked for");
+    assert_eq!(gateway.ask(&asked()).await.status, 200);
+    let told = gateway.readiness().await;
+    assert!(told.contains("keys: no key is left, and everybody who can connect would be let in"), "{told}");
+    fs::write(&path, "[server]\nopen = true\n").unwrap();
+    until_reloads(&gateway, "applied", 1.0).await;
+    assert_eq!(gateway.chat(&chat::ask("auto")).await.status, 200, "it was told in words");
+}
+
+#[tokio::test]
 async fn a_page_in_a_browser_cannot_ask_for_a_reload() {
     let east = Provider::start("east").await;
     let gateway = setup(&east).set("reload.watch", "false").start();
