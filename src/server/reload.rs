@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::accounts::Accounts;
 use self::accounts::Binding;
 pub use self::changes::Changes;
+use self::changes::reached_otherwise;
 use super::assembly;
 use super::listener::Stalled;
 use super::routes::Front;
@@ -38,6 +39,7 @@ use crate::market::Market;
 use crate::pipeline::InForce;
 use crate::setup::{Looks, Reading, Setup, Sources, Watch};
 use crate::telemetry::{Label, LogLevel, Reloaded};
+use crate::units::BackendId;
 
 /// Asks that may wait: a further one would find what the waiting ones find.
 const ASKS: usize = 8;
@@ -165,6 +167,8 @@ struct Candidate {
     running: Running,
     market: Market,
     changes: Changes,
+    /// Backends of whose health nothing is known any more.
+    reached_otherwise: Vec<BackendId>,
 }
 
 /// What the files say.
@@ -289,7 +293,7 @@ impl Reloader {
 
     /// Puts a candidate in force. What can fail comes first; from the first change on nothing does.
     async fn apply(&mut self, candidate: Candidate) -> Result<Option<Changes>, Vec<String>> {
-        let Candidate { running, market, changes } = candidate;
+        let Candidate { running, market, changes, reached_otherwise } = candidate;
         let bindings = self.prepare(&running.config.keys).await?;
         let Parts { front, health, accounts, stalled } = &mut self.parts;
         let (ledger, table) = (front.pipeline.ledger.clone(), Arc::clone(&market.snapshot));
@@ -310,6 +314,7 @@ impl Reloader {
         let next = InForce { keys: accounts.ring(config), market, settings: assembly::settings(config) };
         let before = front.pipeline.in_force.swap(Arc::new(next));
         front.metrics.loaded(front.clock.wall());
+        reached_otherwise.iter().for_each(|id| health.trust_again(id));
         health.keep_only(|id| snapshot.backend_named(id.as_str()).is_some());
         let running = std::mem::replace(&mut self.running, Arc::new(running));
         // A large table takes its time to be freed.
@@ -384,9 +389,13 @@ fn judge(setup: Setup, running: &Running, in_force: &InForce, health: &Health) -
     if config == running.config && same_keys(&provider_keys, &running.provider_keys) && snapshot == *before {
         return Found::Same;
     }
+    let reached_otherwise = reached_otherwise((&running.provider_keys, before), (&provider_keys, &snapshot));
     let changes = Changes::between((&running.config, before), (&config, &snapshot));
     match Market::open(Arc::new(snapshot), &provider_keys, health) {
-        Ok(market) => Found::Another(Box::new(Candidate { running: Running { config, provider_keys }, market, changes })),
+        Ok(market) => {
+            let running = Running { config, provider_keys };
+            Found::Another(Box::new(Candidate { running, market, changes, reached_otherwise }))
+        }
         Err(unreachable) => Found::Problems(vec![unreachable.to_string()]),
     }
 }

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tokenbroker::config::keys::to_hex;
 use tokenbroker::policy::keys::hash;
 
-use crate::harness::{Call, Gateway, Provider, Setup, Site, chat, until};
+use crate::harness::{Call, Gateway, Provider, Setup, Site, chat, provider, until};
 
 /// A gateway with one key, `tb-web`, and a configuration file.
 fn setup(east: &Provider) -> Setup {
@@ -98,4 +98,25 @@ async fn a_page_in_a_browser_cannot_ask_for_a_reload() {
     }
     assert_eq!(gateway.sample("reloads_total{result=\"applied\"}").await, Some(0.0));
     assert_eq!(gateway.operator(&Call::post("/reload", "")).await.json()["result"], "applied");
+}
+
+#[tokio::test]
+async fn a_backend_whose_key_was_mended_is_asked_at_once() {
+    let east = Provider::start("east").await;
+    let setup = Setup::of([Site::of(&east).without_key()]).set("reload.watch", "false");
+    let key = setup.path("east.key");
+    fs::write(&key, "sk-east-wrong-91c05be24d68").unwrap();
+    let gateway = setup.variable("EAST_API_KEY_FILE", key.to_str().unwrap()).start();
+    east.next(provider::status(401, &[], &chat::error("who are you?")));
+    assert_eq!(gateway.chat(&chat::ask("auto")).await.status, 502);
+    let alone = gateway.chat(&chat::ask("auto")).await;
+    assert_eq!((alone.status, alone.error("code")), (503, "no_backend_available".into()), "{}", alone.text());
+
+    let report = gateway.operator(&Call::post("/reload", "")).await;
+    assert_eq!(report.json()["result"], "unchanged");
+    assert_eq!(gateway.chat(&chat::ask("auto")).await.status, 503, "nothing was mended");
+    fs::write(&key, "sk-east-right-91c05be24d68").unwrap();
+    let report = gateway.operator(&Call::post("/reload", "")).await;
+    assert_eq!(report.json()["result"], "applied");
+    assert_eq!(gateway.chat(&chat::ask("auto")).await.status, 200);
 }
