@@ -10,6 +10,7 @@
 // Vocabulary: no I/O, no async.
 pub mod canonical;
 pub mod clock;
+pub mod coding;
 pub mod document;
 pub mod tasks;
 pub mod units;

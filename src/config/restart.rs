@@ -13,8 +13,8 @@ const ACCEPTED: &str = "restart the gateway, or put it back";
 /// An empty file is a whole configuration: one that was cut, or is about to be written, must not let everybody in.
 const LAST_KEY_GONE: &str = "no key is left, and everybody who can connect would be let in";
 
-/// Every setting that counts on restart only and differs, with its place; and that no key is left where there were some. The first two arguments are those of
-/// [`Config::load`].
+/// Every setting that counts on restart only and differs, with its place; and that no key is left where there were some. The
+/// first two arguments are those of [`Config::load`].
 pub fn needing_restart(
     file: Option<(&str, &str)>,
     environment: &BTreeMap<String, String>,
@@ -29,6 +29,7 @@ pub fn needing_restart(
     if running.access() == Access::Keys && wanted.access() == Access::Open && !wanted.server.open {
         root.problem("keys", LAST_KEY_GONE, "a [keys.NAME], or open = true in [server] where that is meant");
     }
+    tell_upstream(&root, running, wanted);
     document.into_problems()
 }
 
@@ -40,6 +41,21 @@ fn tell(root: &Section<'_, '_>, running: &Fixed, wanted: &Fixed) {
     match root.named_section(section) {
         Some(section) => section.problem(name, wrong, ACCEPTED),
         None => root.problem(section, format!("{section}.{name}: {wrong}"), ACCEPTED),
+    }
+}
+
+/// A proxy's address may hold a password, so neither value is shown.
+fn tell_upstream(root: &Section<'_, '_>, running: &Config, wanted: &Config) {
+    let differs = [
+        ("proxy", running.upstream.proxy != wanted.upstream.proxy, "another proxy, or others to be reached without it,"),
+        ("ca_file", running.upstream.trust != wanted.upstream.trust, "to trust other authorities"),
+    ];
+    for (name, _, what) in differs.into_iter().filter(|(_, differs, _)| *differs) {
+        let wrong = format!("{what} needs a restart, and nothing of this reload is applied");
+        match root.named_section("upstream") {
+            Some(section) => section.problem(name, wrong, ACCEPTED),
+            None => root.problem("upstream", format!("upstream.{name}: {wrong}"), ACCEPTED),
+        }
     }
 }
 
@@ -55,6 +71,14 @@ mod tests {
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.starts_with(expected) && found.ends_with("accepted: restart the gateway, or put it back"), "{found}");
         }
+    }
+
+    #[test]
+    fn another_way_out_is_told_without_its_password() {
+        check(
+            "[upstream]\nproxy = \"http://ann:s3cret@proxy:3128\"\n",
+            &["t.toml:2:9: upstream.proxy: another proxy, or others to be reached without it, needs a restart"],
+        );
     }
 
     #[test]

@@ -42,8 +42,9 @@ impl Tables {
     /// Keeps a table that is about to be put in force, in the place of the one before it.
     pub(super) fn keep(&self, version: &str, text: &str, now: Timestamp) -> Result<(), LedgerError> {
         let name = file_name(version);
-        self.write(&name, text).map_err(LedgerError::io(&self.folder.join(&name)))?;
+        // Held while it is written: a file that nobody has put in force yet looks like one that nobody needs.
         let mut state = lock(&self.state);
+        self.write(&name, text).map_err(LedgerError::io(&self.folder.join(&name)))?;
         state.replaced.remove(&name);
         if let Some(before) = state.in_force.replace(name.clone()).filter(|before| *before != name) {
             state.replaced.insert(before, now);
@@ -153,6 +154,23 @@ mod tests {
         next_life.keep("e+5", "text", at(5)).unwrap();
         next_life.prune(&BTreeSet::new(), at(0)).unwrap();
         assert_eq!(kept(&next_life), ["e+5.toml"], "what an earlier life left and nobody needs");
+    }
+
+    #[test]
+    fn a_table_that_is_being_put_in_force_is_never_pruned() {
+        let data = tempfile::tempdir().unwrap();
+        let tables = Tables::new(data.path());
+        std::thread::scope(|scope| {
+            let pruning = scope.spawn(|| (0..2_000).for_each(|_| tables.prune(&BTreeSet::new(), at(1)).unwrap()));
+            for number in 0.. {
+                let version = format!("v{number}+0");
+                tables.keep(&version, &version, at(1)).unwrap();
+                assert_eq!(tables.text(&version).unwrap().as_deref(), Some(version.as_str()));
+                if pruning.is_finished() {
+                    break;
+                }
+            }
+        });
     }
 
     #[test]
