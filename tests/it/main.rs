@@ -30,6 +30,7 @@ mod readme;
 mod reload;
 mod reload_budget;
 mod reload_load;
+mod reload_odd;
 mod resilience;
 mod secrets;
 mod stream;
