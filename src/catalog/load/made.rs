@@ -79,6 +79,14 @@ fn a_judgement_does_not_outlive_its_fact() {
 }
 
 #[test]
+fn what_is_another_models_own_name_is_no_alias() {
+    let folder = changed("prices.json", "\"aliases\": [\"jade-chat\"", "\"aliases\": [\"summit\", \"jade-chat\"");
+    let at = |name: &str| folder.path().join(name);
+    let Some((fine, said)) = checked(folder.path(), &at("overlay.toml"), &at("table.toml")) else { return };
+    assert!(fine, "{said}");
+}
+
+#[test]
 fn a_judgement_that_nobody_would_read_is_refused() {
     let site = "abilities = { forced_tool = true }";
     refuses(
