@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::tests::{damages, inflict};
-use crate::canonical::QualityTier;
+use crate::canonical::{Feature, QualityTier};
 use crate::catalog::{Backend, Snapshot};
 use crate::units::TokenPrice;
 
@@ -105,6 +105,24 @@ fn nothing_without_a_key_is_on() {
     // Such a provider would be first choice everywhere, whether a server listens or not.
     for provider in shipped().providers() {
         assert!(provider.api_key_env.is_some() || provider.disabled.is_some(), "{}", provider.id);
+    }
+}
+
+#[test]
+fn an_alias_is_no_other_models_name() {
+    let table = shipped();
+    for backend in table.backends() {
+        let taken = |alias: &&String| table.backends().iter().any(|other| other.model == **alias && other.model != backend.model);
+        assert_eq!(backend.aliases.iter().find(taken), None, "{}", backend.id);
+    }
+}
+
+#[test]
+fn json_without_a_schema_is_offered_where_the_dialect_has_a_switch_for_it() {
+    let table = shipped();
+    let switchless = |b: &&Backend| ["anthropic-messages", "bedrock-converse"].contains(&table.provider_of(b).dialect.as_str());
+    for backend in table.backends().iter().filter(switchless) {
+        assert!(!backend.features.contains(Feature::JsonObject), "{}", backend.id);
     }
 }
 
