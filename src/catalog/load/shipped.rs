@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::tests::{damages, inflict};
 use crate::canonical::{Feature, QualityTier};
+use crate::catalog::capability::OutputBoundField;
 use crate::catalog::{Backend, Snapshot};
 use crate::units::TokenPrice;
 
@@ -123,6 +124,16 @@ fn json_without_a_schema_is_offered_where_the_dialect_has_a_switch_for_it() {
     let switchless = |b: &&Backend| ["anthropic-messages", "bedrock-converse"].contains(&table.provider_of(b).dialect.as_str());
     for backend in table.backends().iter().filter(switchless) {
         assert!(!backend.features.contains(Feature::JsonObject), "{}", backend.id);
+    }
+}
+
+#[test]
+fn where_an_output_bound_leaves_thinking_out_the_other_one_is_sent() {
+    // A hold covers what the bound lets through: at Ark `max_tokens` lets any length of thinking through.
+    let table = shipped();
+    for id in ["volcengine", "byteplus"] {
+        let site = table.providers().iter().find(|provider| provider.id == id).unwrap();
+        assert_eq!(site.quirks.output_bound, OutputBoundField::MaxCompletionTokens, "{id}");
     }
 }
 
