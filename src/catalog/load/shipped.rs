@@ -151,6 +151,14 @@ fn a_region_is_promised_where_the_facts_tell_one_place() {
 }
 
 #[test]
+fn no_terms_of_a_world_site_are_taken_for_those_of_china() {
+    // The one reading of terms that was collected is of the companies' world entities, and of DeepSeek, which has one site.
+    for provider in shipped().providers().iter().filter(|provider| provider.region == "CN") {
+        assert_ne!(provider.trains_on_data, Some(false), "{}", provider.id);
+    }
+}
+
+#[test]
 fn prices_are_those_of_the_collected_facts() {
     let Some(facts) = facts("prices.json") else { return };
     let table = shipped();
