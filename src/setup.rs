@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::looks::{Looks, Watch};
 use crate::catalog::{Provider, Snapshot};
+use crate::config::files;
 use crate::config::keys::hash_files;
 use crate::config::names::{Known, unknown_names};
 use crate::config::restart::needing_restart;
@@ -206,7 +207,7 @@ fn table(path: &Path, looks: &mut Looks) -> Result<Snapshot, Vec<Problem>> {
 fn read(path: &Path, accepted: &str, looks: &mut Looks) -> Result<(String, String), Problem> {
     looks.note(path);
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    match files::text(path, files::MOST_TEXT) {
         Ok(text) => Ok((name, text)),
         Err(error) => {
             let looked = std::path::absolute(path).map_or_else(|_| name.clone(), |path| path.display().to_string());
