@@ -314,7 +314,9 @@ impl Reloader {
         let next = InForce { keys: accounts.ring(config), market, settings: assembly::settings(config) };
         let before = front.pipeline.in_force.swap(Arc::new(next));
         front.metrics.loaded(front.clock.wall());
-        reached_otherwise.iter().for_each(|id| health.trust_again(id));
+        for id in &reached_otherwise {
+            health.trust_again(id);
+        }
         health.keep_only(|id| snapshot.backend_named(id.as_str()).is_some());
         let running = std::mem::replace(&mut self.running, Arc::new(running));
         // A large table takes its time to be freed.
