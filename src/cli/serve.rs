@@ -43,8 +43,8 @@ pub fn run(args: &ServeArgs, environment: &Environment, output: &mut Output) -> 
         Ok(setup) => setup,
         Err(exit) => return Ok(exit),
     };
-    if let Some(refusal) = setup.refusal() {
-        output.note(refusal)?;
+    if let Some(idle) = setup.idle() {
+        output.note(setup::refusal(&idle))?;
         return Ok(Exit::Problems);
     }
     let log_level = logs::begin(setup.config.log, environment.get(logs::VARIABLE).map(String::as_str))?;
