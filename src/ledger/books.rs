@@ -248,7 +248,7 @@ impl Ledger {
     /// Keeps a version of the price table, before it is put in force in the place of the one before it: what is decided by
     /// it can then be explained. Blocks on the disk, unless nothing is kept.
     pub fn keep_table(&self, version: &str, text: &str) -> Result<(), LedgerError> {
-        if self.keeps_facts() { self.core.tables.keep(version, text, self.core.journal.clock.wall()) } else { Ok(()) }
+        if self.keeps_facts() { self.core.tables.keep(version, text, self.core.journal.clock.monotonic()) } else { Ok(()) }
     }
 
     #[cfg(test)]
