@@ -14,6 +14,7 @@ use super::disk::{Disk, FileDisk};
 use super::entry::{RequestOpened, clip};
 use super::folding::{Bookkeeper, FoldQueue};
 use super::forgetting::Forgetting;
+use super::gate::Gate;
 use super::health::{Health, Unwritable, lock};
 use super::housekeeping::{Housekeeping, SegmentFiles};
 use super::journal::{Journal, Writer};
@@ -203,7 +204,8 @@ impl Ledger {
             tables_due: Duration::ZERO,
         };
         let journal = Arc::new(Journal::new(queue_bytes, health, clock));
-        let (threads, readers) = (Mutex::default(), Readers::new(&folder));
+        let gate = Arc::new(Gate::default());
+        let (threads, readers) = (Mutex::default(), Readers::new(&folder, Arc::clone(&gate)));
         let core = Core { journal, folding, housekeeping, threads, tables, readers, decision_days };
         let writer = core.writer(Arc::clone(&observer), sync, retry_every);
         let bookkeeper = core.bookkeeper(Box::new(store), observer, retry_every);
@@ -211,7 +213,7 @@ impl Ledger {
         let threads = [
             spawn("journal", &held, move || writer.run()),
             spawn("bookkeeper", &held, move || bookkeeper.run()),
-            spawn("housekeeping", &held, move || housekeeping.run(upkeep, forgetting)),
+            spawn("housekeeping", &held, move || housekeeping.run(upkeep, forgetting, &gate)),
         ];
         *lock(&core.threads) = threads.into_iter().collect::<io::Result<_>>().map_err(LedgerError::io(&folder))?;
         Ok((Self { core: Arc::new(core) }, report))
