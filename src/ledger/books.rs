@@ -14,6 +14,7 @@ use super::disk::{Disk, FileDisk};
 use super::entry::{RequestOpened, clip};
 use super::folding::{Bookkeeper, FoldQueue};
 use super::forgetting::Forgetting;
+use super::gate::Gate;
 use super::health::{Health, Unwritable, lock};
 use super::housekeeping::{Housekeeping, SegmentFiles};
 use super::journal::{Journal, Writer};
@@ -203,7 +204,8 @@ impl Ledger {
             tables_due: Duration::ZERO,
         };
         let journal = Arc::new(Journal::new(queue_bytes, health, clock));
-        let (threads, readers) = (Mutex::default(), Readers::new(&folder));
+        let gate = Arc::new(Gate::default());
+        let (threads, readers) = (Mutex::default(), Readers::new(&folder, Arc::clone(&gate)));
         let core = Core { journal, folding, housekeeping, threads, tables, readers, decision_days };
         let writer = core.writer(Arc::clone(&observer), sync, retry_every);
         let bookkeeper = core.bookkeeper(Box::new(store), observer, retry_every);
@@ -211,7 +213,7 @@ impl Ledger {
         let threads = [
             spawn("journal", &held, move || writer.run()),
             spawn("bookkeeper", &held, move || bookkeeper.run()),
-            spawn("housekeeping", &held, move || housekeeping.run(upkeep, forgetting)),
+            spawn("housekeeping", &held, move || housekeeping.run(upkeep, forgetting, &gate)),
         ];
         *lock(&core.threads) = threads.into_iter().collect::<io::Result<_>>().map_err(LedgerError::io(&folder))?;
         Ok((Self { core: Arc::new(core) }, report))
@@ -248,7 +250,7 @@ impl Ledger {
     /// Keeps a version of the price table, before it is put in force in the place of the one before it: what is decided by
     /// it can then be explained. Blocks on the disk, unless nothing is kept.
     pub fn keep_table(&self, version: &str, text: &str) -> Result<(), LedgerError> {
-        if self.keeps_facts() { self.core.tables.keep(version, text, self.core.journal.clock.wall()) } else { Ok(()) }
+        if self.keeps_facts() { self.core.tables.keep(version, text, self.core.journal.clock.monotonic()) } else { Ok(()) }
     }
 
     #[cfg(test)]

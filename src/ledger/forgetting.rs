@@ -16,6 +16,9 @@ use crate::units::RequestId;
 const BATCH: usize = 512;
 /// Transactions at a time; with a round every second, far above what a gateway of one machine can take on.
 const BATCHES: usize = 16;
+/// For how long a table that is in force no more is kept although no decision in the store needs it: those of requests that
+/// are under way are not there yet. No request takes longer than a day (`timeouts.total_ms`).
+const UNDER_WAY: Duration = Duration::from_hours(25);
 /// How often the tables are looked through.
 const TABLES_EVERY: Duration = Duration::from_hours(1);
 
@@ -52,7 +55,9 @@ impl Forgetting {
 
     fn old_tables(&self, upkeep: &mut dyn Upkeep, kept_since: Timestamp) -> Result<(), StoreError> {
         let used = upkeep.tables_used(first_id_at(kept_since))?;
-        self.tables.prune(&used, kept_since).map_err(|error| StoreError::Failed(Arc::new(error)))
+        // By the clock that is never set: a gateway that is told a new date must not lose what it works with.
+        let since = self.clock.monotonic().saturating_sub(UNDER_WAY);
+        self.tables.prune(&used, since).map_err(|error| StoreError::Failed(Arc::new(error)))
     }
 }
 

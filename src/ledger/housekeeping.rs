@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use super::disk::{Disk, SegmentFile};
 use super::forgetting::Forgetting;
+use super::gate::Gate;
 use super::health::{Health, Part, lock};
 use super::segment::{self, Pins};
 use super::store::Upkeep;
+
+/// How long the reads that hold a checkpoint up have to end. As long, new ones wait.
+const READS_END_WITHIN: Duration = Duration::from_millis(250);
 
 /// A segment file and the room set aside in it.
 #[derive(Clone)]
@@ -138,12 +142,12 @@ impl Housekeeping {
     }
 
     /// Runs until stopped; once more after that, so that a clean stop leaves nothing unsynced.
-    pub(super) fn run(&self, mut upkeep: Box<dyn Upkeep>, mut forgetting: Forgetting) {
+    pub(super) fn run(&self, mut upkeep: Box<dyn Upkeep>, mut forgetting: Forgetting, readers: &Gate) {
         loop {
             let stopping = self.rest();
             self.provide_spare_unless(stopping);
             self.sync();
-            self.delete_folded(upkeep.as_mut());
+            self.delete_folded(upkeep.as_mut(), readers);
             if stopping {
                 return;
             }
@@ -177,9 +181,13 @@ impl Housekeeping {
     }
 
     /// Which segments can go is asked before the store is made safe: what is folded later is not covered by it.
-    fn delete_folded(&self, upkeep: &mut dyn Upkeep) {
+    fn delete_folded(&self, upkeep: &mut dyn Upkeep, readers: &Gate) {
         let unneeded = lock(&self.state).pins.unneeded();
-        match upkeep.make_durable() {
+        let durable = match upkeep.make_durable() {
+            Ok(false) => readers.alone(READS_END_WITHIN, || upkeep.make_durable()),
+            other => other,
+        };
+        match durable {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => return tracing::warn!(%error, "the store could not be checkpointed; trying again"),

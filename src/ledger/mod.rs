@@ -20,6 +20,7 @@ mod entry;
 pub(crate) mod fixtures;
 mod folding;
 mod forgetting;
+mod gate;
 mod health;
 mod housekeeping;
 mod journal;

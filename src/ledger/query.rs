@@ -3,7 +3,8 @@
 //! single requests in `booked`.
 //!
 //! Sums are exact: SQLite adds 64-bit integers and fails beyond nine million dollars in 10⁻¹² units, so amounts are
-//! summed as millions of units and the rest apart, and joined in 128 bits.
+//! summed as millions of units and the rest apart, and joined in 128 bits. Rows of the first format may hold absurd counts
+//! of tokens; they count for what a row of today would hold.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use rusqlite::{Connection, InterruptHandle, OpenFlags, Row};
 
-use super::sqlite::{self, FILE, explain};
+use super::sqlite::{self, FILE, MOST_TOKENS, explain};
 use super::store::StoreError;
 use crate::units::{KeyName, RequestId, Tokens, Usage, Usd};
 
@@ -85,7 +86,9 @@ impl Books {
     pub fn totals_since(&self, since: Timestamp) -> Result<Totals, StoreError> {
         let sql = format!(
             "SELECT count(*), sum(attempts), {}, {}, {}, {} FROM requests WHERE id >= ?1",
-            ["fresh_input", "cache_read", "cache_write", "output", "reasoning"].map(|c| format!("sum({c})")).join(", "),
+            ["fresh_input", "cache_read", "cache_write", "output", "reasoning"]
+                .map(|c| format!("sum(min({c}, {MOST_TOKENS}))"))
+                .join(", "),
             sum_parts("cost_pico_usd"),
             sum_parts("quoted_pico_usd"),
             sum_parts("baseline_pico_usd"),

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Transaction, params};
 
 use super::entry::{ClosedAttempt, ClosedRequest, Ending};
-use crate::units::{Provenance, RequestId, Usage, Usd};
+use super::sqlite::{counts, fitting};
+use crate::units::{Provenance, RequestId, Usd};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 /// Of 10⁻¹² dollars, where an amount is split.
@@ -35,7 +36,8 @@ struct Line<'r> {
 struct Sums {
     requests: i64,
     attempts: i64,
-    usage: Usage,
+    /// As the columns of a row have them.
+    tokens: [i64; 5],
     cost: Usd,
     compared: i64,
     baseline: Usd,
@@ -51,7 +53,7 @@ impl<'r> RollUp<'r> {
         sums.requests += 1;
         if let Some(baseline) = request.baseline_cost() {
             sums.compared += 1;
-            sums.baseline += baseline;
+            sums.baseline += as_kept(baseline);
         }
         if !request.opened.facts.is_empty() {
             let last = self.tables.entry(&request.opened.book_version).or_insert(request.opened.id);
@@ -63,8 +65,8 @@ impl<'r> RollUp<'r> {
     pub(super) fn attempt(&mut self, request: &'r ClosedRequest, attempt: &'r ClosedAttempt) {
         let sums = self.lines.entry(Line::of(request, Some(attempt))).or_default();
         sums.attempts += 1;
-        sums.usage = sums.usage.plus(&attempt.end.usage);
-        sums.cost += attempt.cost.usd;
+        sums.tokens.iter_mut().zip(counts(&attempt.end.usage)).for_each(|(sum, more)| *sum += more);
+        sums.cost += as_kept(attempt.cost.usd);
         sums.provenance[attempt.end.provenance as usize] += 1;
     }
 
@@ -72,10 +74,7 @@ impl<'r> RollUp<'r> {
     pub(super) fn write(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut add = transaction.prepare_cached(ADD_LINE)?;
         for (line, sums) in &self.lines {
-            let usage = &sums.usage;
-            let tokens = [usage.fresh_input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning];
-            let [fresh_input, cache_read, cache_write, output, reasoning] =
-                tokens.map(|tokens| i64::try_from(tokens.get()).unwrap_or(i64::MAX));
+            let [fresh_input, cache_read, cache_write, output, reasoning] = sums.tokens;
             let [reported, counted, estimated] = sums.provenance;
             let ((cost, cost_rest), (baseline, baseline_rest)) = (split(sums.cost), split(sums.baseline));
             add.execute(params![
@@ -122,6 +121,11 @@ impl<'r> Line<'r> {
     }
 }
 
+/// What the row says, which is what the sums are of.
+fn as_kept(usd: Usd) -> Usd {
+    Usd::from_pico(fitting(usd.pico()).into())
+}
+
 /// Millionths of a dollar, and what is left in 10⁻¹² dollars.
 fn split(usd: Usd) -> (i64, i64) {
     let part = |pico: i128| i64::try_from(pico).unwrap_or(i64::MAX);
@@ -154,8 +158,9 @@ mod tests {
 
     use super::*;
     use crate::ledger::fixtures::{attempt_end, attempt_opened, request_end, request_opened};
-    use crate::ledger::sqlite::SqliteStore;
+    use crate::ledger::sqlite::{MOST_TOKENS, SqliteStore};
     use crate::ledger::store::Store;
+    use crate::ledger::{Books, UsageQuery};
     use crate::units::{BackendId, KeyName, Tokens};
 
     /// One attempt in small numbers: which backend, how it ended, where its tokens come from, how many.
@@ -220,6 +225,34 @@ mod tests {
             prop_assert_eq!(&told, &lines(store.connection()));
             prop_assert!(!told.is_empty());
         }
+    }
+
+    /// Providers may report anything; the books of such a day must still open, grow and answer.
+    #[test]
+    fn absurd_reports_have_sums_that_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        let absurd = |number| request(number, 0, 0, true, &[(0, 0, 0, u64::MAX, u64::MAX), (0, 0, 0, 7, 7)]);
+        for number in 1..=3 {
+            store.insert(&mut [absurd(number)].iter()).unwrap();
+        }
+        let day = |date: &str| date.parse().unwrap();
+        let query =
+            UsageQuery { key: None, from: day("2023-11-01"), until: day("2023-12-01"), group_by: Vec::new(), most_lines: 9 };
+        let books = Books::open(folder.path()).unwrap();
+        let sums = books.usage(&query).unwrap()[0].sums;
+        assert_eq!((sums.requests, sums.attempts), (3, 6));
+        assert_eq!(sums.usage.output.get(), 3 * (MOST_TOKENS.unsigned_abs() + 7));
+        assert_eq!(sums.cost, books.attempts_cost().unwrap());
+        assert_eq!(books.totals().unwrap().requests, 3);
+
+        // Rows of the first format hold whatever fits an integer.
+        store.connection().execute_batch("UPDATE attempts SET output = 9223372036854775807 WHERE number = 0").unwrap();
+        store.connection().execute_batch("UPDATE requests SET output = 9223372036854775807").unwrap();
+        store.connection().execute_batch("DROP TABLE usage_daily; DROP TABLE decisions; DROP TABLE tables_used").unwrap();
+        store.connection().execute_batch(include_str!("schema_2.sql")).unwrap();
+        assert_eq!(books.usage(&query).unwrap()[0].sums, sums);
+        assert_eq!(books.totals().unwrap().requests, 3);
     }
 
     #[test]

@@ -8,7 +8,8 @@ CREATE TABLE tables_used (version TEXT PRIMARY KEY, last_request BLOB NOT NULL) 
 -- Sums for reports, written in one transaction with the rows they sum up. The day is that of the request's arrival, in
 -- days since 1970 (UTC). An attempt counts where it was made; its request counts, with its baseline, at the attempt that
 -- answered (the last complete one, else the last), and with an empty backend where none was made. Amounts are split into
--- millionths of a dollar and the rest in 10^-12 dollars, so that no sum overflows.
+-- millionths of a dollar and the rest in 10^-12 dollars, and no row counts for more than 10^12 tokens of a kind (the rows of
+-- the first version hold whatever a provider reported), so that no sum overflows.
 CREATE TABLE usage_daily (
     key TEXT NOT NULL,
     day INTEGER NOT NULL,
@@ -40,8 +41,9 @@ SELECT key, day, backend, model, max(provider), sum(requests), sum(attempts), su
     sum(provenance = 'counted'), sum(provenance = 'estimated')
 FROM (
     SELECT r.key, r.arrived_at_us / 86400000000 AS day, a.backend, a.model, a.provider, 0 AS requests, 1 AS attempts,
-        a.fresh_input, a.cache_read, a.cache_write, a.output, a.reasoning, a.cost_pico_usd AS cost, NULL AS baseline,
-        a.provenance
+        min(a.fresh_input, 1000000000000) AS fresh_input, min(a.cache_read, 1000000000000) AS cache_read,
+        min(a.cache_write, 1000000000000) AS cache_write, min(a.output, 1000000000000) AS output,
+        min(a.reasoning, 1000000000000) AS reasoning, a.cost_pico_usd AS cost, NULL AS baseline, a.provenance
     FROM requests r JOIN attempts a ON a.request = r.id
     UNION ALL
     SELECT r.key, r.arrived_at_us / 86400000000, coalesce(a.backend, ''), coalesce(a.model, ''), coalesce(a.provider, ''),

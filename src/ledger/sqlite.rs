@@ -6,7 +6,8 @@
 //! the insertions.
 //!
 //! Amounts are whole 10⁻¹² units in 64-bit integers. A single amount above nine million units of its currency does not
-//! fit: it is kept at the largest integer and reported as an error, never wrapped.
+//! fit: it is kept at the largest integer and reported as an error, never wrapped. A row holds no more than
+//! [`MOST_TOKENS`] of a kind, whatever a provider reports, so that sums over rows fit too.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,10 @@ pub(super) const FILE: &str = "ledger.sqlite3";
 
 /// One step per schema version: step `n` leads from version `n` to `n + 1`. Steps are never changed, only added.
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+
+/// What a row says at most of one kind of token; far above what any model takes. Providers may report anything, and a few
+/// rows at the largest integer would have a sum that SQLite refuses (in a query) or turns into a float (in a row).
+pub(super) const MOST_TOKENS: i64 = 1_000_000_000_000;
 
 /// The schema version this gateway writes.
 pub(super) fn known_version() -> i64 {
@@ -276,12 +281,13 @@ fn insert_attempt(row: &mut Statement<'_>, request: &ClosedRequest, attempt: &Cl
     ])
 }
 
-fn counts(usage: &Usage) -> [i64; 5] {
+/// The five columns of a usage.
+pub(super) fn counts(usage: &Usage) -> [i64; 5] {
     [usage.fresh_input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning].map(tokens)
 }
 
 fn tokens(tokens: Tokens) -> i64 {
-    whole(tokens.get())
+    whole(tokens.get()).min(MOST_TOKENS)
 }
 
 fn whole(count: u64) -> i64 {
@@ -289,10 +295,16 @@ fn whole(count: u64) -> i64 {
 }
 
 fn pico(request: RequestId, pico: i128) -> impl ToSql {
-    i64::try_from(pico).unwrap_or_else(|_| {
+    let kept = fitting(pico);
+    if i128::from(kept) != pico {
         tracing::error!(%request, pico, "an amount does not fit the books and is kept at the largest that does");
-        if pico < 0 { i64::MIN } else { i64::MAX }
-    })
+    }
+    kept
+}
+
+/// An amount as a column holds it.
+pub(super) fn fitting(pico: i128) -> i64 {
+    i64::try_from(pico).unwrap_or(if pico < 0 { i64::MIN } else { i64::MAX })
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-
-use jiff::Timestamp;
+use std::time::Duration;
 
 use super::LedgerError;
 use super::health::lock;
@@ -29,8 +28,8 @@ pub(super) struct Tables {
 #[derive(Default)]
 struct State {
     in_force: Option<String>,
-    /// File names of tables that were in force in this life, and until when.
-    replaced: BTreeMap<String, Timestamp>,
+    /// File names of tables that were in force in this life, and until when on the monotonic clock.
+    replaced: BTreeMap<String, Duration>,
 }
 
 impl Tables {
@@ -40,7 +39,7 @@ impl Tables {
     }
 
     /// Keeps a table that is about to be put in force, in the place of the one before it.
-    pub(super) fn keep(&self, version: &str, text: &str, now: Timestamp) -> Result<(), LedgerError> {
+    pub(super) fn keep(&self, version: &str, text: &str, now: Duration) -> Result<(), LedgerError> {
         let name = file_name(version);
         // Held while it is written: a file that nobody has put in force yet looks like one that nobody needs.
         let mut state = lock(&self.state);
@@ -62,8 +61,9 @@ impl Tables {
     }
 
     /// Deletes every table but the one in force, those of these versions, and those that were in force at or after an
-    /// instant, whose requests may not be in the store yet.
-    pub(super) fn prune(&self, used: &BTreeSet<String>, since: Timestamp) -> io::Result<()> {
+    /// instant of the monotonic clock, whose requests may not be in the store yet; and what a kill left unfinished. What
+    /// cannot be deleted stays, and the first such failure is told.
+    pub(super) fn prune(&self, used: &BTreeSet<String>, since: Duration) -> io::Result<()> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -73,15 +73,17 @@ impl Tables {
         // Held to the end: a table must not be put in force while its file is looked at.
         let mut state = lock(&self.state);
         state.replaced.retain(|_, until| *until >= since);
+        let mut told = Ok(());
         for entry in entries {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
             let needed = used.contains(&name) || state.in_force.as_ref() == Some(&name) || state.replaced.contains_key(&name);
-            if !needed && name.ends_with(ENDING) {
-                fs::remove_file(entry.path())?;
+            let ours = name.ends_with(ENDING) || name.strip_suffix(UNFINISHED).is_some_and(|name| name.ends_with(ENDING));
+            if ours && !needed {
+                told = told.and(fs::remove_file(entry.path()));
             }
         }
-        Ok(())
+        told
     }
 
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
@@ -91,13 +93,21 @@ impl Tables {
         }
         fs::create_dir_all(&self.folder)?;
         let unfinished = self.folder.join(format!("{name}{UNFINISHED}"));
-        let mut writing = File::create(&unfinished)?;
-        writing.write_all(text.as_bytes())?;
-        writing.sync_all()?;
-        fs::rename(&unfinished, &file)?;
+        let written = write_synced(&unfinished, text).and_then(|()| fs::rename(&unfinished, &file));
+        if written.is_err() {
+            // On a full disk its room is needed; what hinders this as well, the next pruning finds.
+            let _ = fs::remove_file(&unfinished);
+        }
+        written?;
         // So that the name survives a loss of power as well.
         File::open(&self.folder)?.sync_all()
     }
+}
+
+fn write_synced(file: &Path, text: &str) -> io::Result<()> {
+    let mut writing = File::create(file)?;
+    writing.write_all(text.as_bytes())?;
+    writing.sync_all()
 }
 
 /// A version may hold any printable letter; it ends with digits of its text's hash, so replacing some keeps two apart.
@@ -110,8 +120,8 @@ fn file_name(version: &str) -> String {
 mod tests {
     use super::*;
 
-    fn at(day: i64) -> Timestamp {
-        Timestamp::from_second(86_400 * day).unwrap()
+    fn at(day: u64) -> Duration {
+        Duration::from_hours(24 * day)
     }
 
     fn kept(tables: &Tables) -> Vec<String> {
@@ -171,6 +181,37 @@ mod tests {
                 }
             }
         });
+    }
+
+    #[test]
+    fn what_was_left_unfinished_goes_and_what_cannot_be_deleted_hinders_nothing() {
+        let data = tempfile::tempdir().unwrap();
+        let tables = Tables::new(data.path());
+        for version in ["a+1", "b+2", "y+3", "z+4"] {
+            tables.keep(version, "text", at(1)).unwrap();
+        }
+        fs::write(tables.folder.join("c+5.toml.unfinished"), "te").unwrap();
+        fs::write(tables.folder.join("notes.txt"), "an operator's own").unwrap();
+        // Wherever it comes in the order of the folder.
+        for folder in ["0.toml", "m.toml", "zz.toml"] {
+            fs::create_dir(tables.folder.join(folder)).unwrap();
+        }
+        tables.prune(&BTreeSet::new(), at(2)).unwrap_err();
+        assert_eq!(kept(&tables), ["0.toml", "m.toml", "notes.txt", "z+4.toml", "zz.toml"]);
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_written_leaves_nothing_behind() {
+        let data = tempfile::tempdir().unwrap();
+        let tables = Tables::new(data.path());
+        tables.keep("a+1", "text", at(1)).unwrap();
+        // A folder where the file should be: everything but the last step can be done.
+        fs::create_dir_all(tables.folder.join("b+2.toml/in the way")).unwrap();
+        tables.keep("b+2", "text", at(2)).unwrap_err();
+        assert_eq!(kept(&tables), ["a+1.toml", "b+2.toml"]);
+        fs::remove_dir_all(tables.folder.join("b+2.toml")).unwrap();
+        tables.prune(&BTreeSet::new(), at(9)).unwrap();
+        assert_eq!(kept(&tables), ["a+1.toml"], "what is in force is what it was");
     }
 
     #[test]
