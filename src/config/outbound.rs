@@ -70,11 +70,12 @@ fn trust(section: &Section<'_, '_>, raw: &Raw) -> Trust {
         return Trust::Machine;
     };
     let Some(pem) = file(section, "ca_file", path) else { return Trust::Machine };
-    if !pem.contains("-----BEGIN CERTIFICATE-----") {
-        section.problem("ca_file", format!("{} holds no certificate in PEM", path.display()), "a file of certificates in PEM");
-        return Trust::Machine;
+    let trust = if raw.ca_only { Trust::Only(pem) } else { Trust::MachineAnd(pem) };
+    // Here and not when the client is built: `check` must find what would keep the gateway from starting.
+    if let Err(problem) = trust.check() {
+        section.problem("ca_file", format!("{}: {problem}", path.display()), "a file of certificates in PEM");
     }
-    if raw.ca_only { Trust::Only(pem) } else { Trust::MachineAnd(pem) }
+    trust
 }
 
 fn file(section: &Section<'_, '_>, member: &'static str, path: &Path) -> Option<String> {
@@ -186,7 +187,8 @@ mod tests {
     fn certificates_are_added_or_put_in_the_place_of_the_machines() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
-        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\n").unwrap();
+        let good = rcgen::generate_simple_self_signed(["east.test".to_owned()]).unwrap().cert.pem();
+        std::fs::write(&path, &good).unwrap();
         let config = |rest: &str| load(&format!("[upstream]\nca_file = {path:?}\n{rest}")).unwrap().upstream.trust;
         assert!(matches!(config(""), Trust::MachineAnd(_)));
         assert!(matches!(config("ca_only = true\n"), Trust::Only(_)));
@@ -194,6 +196,17 @@ mod tests {
         refused("[upstream]\nca_only = true\n", "nobody would be trusted");
         std::fs::write(&path, "").unwrap();
         refused(&format!("[upstream]\nca_file = {path:?}\n"), "holds no certificate in PEM");
+    }
+
+    #[test]
+    fn a_damaged_certificate_is_a_problem_of_its_setting_and_not_of_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        for rest in ["", "ca_only = true\n"] {
+            let expected = "ca.pem: its certificate 1 cannot be used";
+            refused(&format!("[upstream]\nca_file = {path:?}\n{rest}"), expected);
+        }
     }
 
     #[test]
