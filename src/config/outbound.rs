@@ -143,10 +143,12 @@ impl Kind for Shaped {
 
 /// As a browser sends it: scheme, host and a port that is not the usual one, in small letters, nothing after.
 fn is_origin(text: &str) -> bool {
+    let usual = text.strip_prefix("https:").is_some_and(|rest| rest.ends_with(":443"))
+        || text.strip_prefix("http:").is_some_and(|rest| rest.ends_with(":80"));
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let fits =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
-    text == "*" || host.is_some_and(|host| !host.is_empty() && host.bytes().all(fits))
+    text == "*" || !usual && host.is_some_and(|host| !host.is_empty() && host.bytes().all(fits))
 }
 
 #[cfg(test)]
@@ -211,7 +213,7 @@ mod tests {
 
     #[test]
     fn an_origin_is_what_a_browser_sends() {
-        for fine in ["*", "https://app.example.com", "http://localhost:3000", "http://[::1]:3000"] {
+        for fine in ["*", "https://app.example.com", "http://localhost:3000", "http://[::1]:3000", "http://app.example.com:443"] {
             assert!(is_origin(fine), "{fine}");
         }
         for wrong in [
@@ -222,6 +224,8 @@ mod tests {
             "https://app.example.com/",
             "https://App.example.com",
             "https://*.example.com",
+            "https://app.example.com:443",
+            "http://app.example.com:80",
         ] {
             assert!(!is_origin(wrong), "{wrong}");
         }
