@@ -29,6 +29,7 @@ pub mod upstream;
 // Control plane: decides, never in the way of bytes.
 pub mod catalog;
 pub mod config;
+pub mod feed;
 pub mod ledger;
 pub mod policy;
 pub mod setup;

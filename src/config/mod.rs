@@ -8,6 +8,7 @@
 //! A setting is an entry of `reference.rs`: from it come what the reader accepts, `docs/configuration.md` and the example
 //! file.
 
+pub mod files;
 pub mod keys;
 pub mod load;
 pub mod names;

@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::reference;
 use super::secret::Secret;
 use super::setting::Kind;
+use super::{files, reference};
 use crate::document::Section;
 use crate::upstream::{Direct, Proxy, Trust};
 
@@ -79,7 +79,7 @@ fn trust(section: &Section<'_, '_>, raw: &Raw) -> Trust {
 }
 
 fn file(section: &Section<'_, '_>, member: &'static str, path: &Path) -> Option<String> {
-    match std::fs::read_to_string(path) {
+    match files::text(path, files::MOST_TEXT) {
         Ok(text) => Some(text),
         Err(error) => {
             section.problem(member, format!("cannot read {}: {error}", path.display()), "a readable file");
@@ -183,6 +183,21 @@ mod tests {
         refused("[upstream]\nproxy = \"http://p:1\"\nproxy_file = \"x\"\n", "`proxy` is given too");
         refused("[upstream]\nproxy_file = \"/no/such\"\n", "cannot read /no/such");
         refused("[upstream]\nno_proxy = [\"*\"]\n", "\"*\" is none of these");
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_certificates_or_a_proxy_holds_nothing_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
+        let (told, answer) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for member in ["ca_file", "proxy_file"] {
+                refused(&format!("[upstream]\n{member} = {path:?}\n"), "it is a pipe");
+            }
+            told.send(())
+        });
+        answer.recv_timeout(std::time::Duration::from_secs(30)).expect("it was refused, and at once");
     }
 
     #[test]

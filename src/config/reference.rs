@@ -60,6 +60,9 @@ pub(super) fn server() -> Group<Server> {
             .on_restart(),
         setting("open", Truth, |s: &mut Server| &mut s.open)
             .means("Answer without keys although the API listens beyond loopback: anybody who reaches it spends your money."),
+        setting("dashboard", Truth, |s: &mut Server| &mut s.dashboard)
+            .means("Show the last decisions where operations_listen is: a page at /, the feed at /feed.")
+            .on_restart(),
         setting("cors_origins", ORIGINS, |s: &mut Server| &mut s.cors_origins)
             .means("Whose pages may call the API from a browser, compared to the letter. A key in a page is everybody's: give it a budget.")
             .unset("nobody's", "[\"https://app.example.com\"]")

@@ -1,17 +1,20 @@
-//! Settings that a running gateway cannot change: its sockets, its books and what was built around them at the start. A
-//! reload in which one of them differs is refused whole, and the problem names it.
+//! What a running gateway does not change: settings of its sockets, its books and what was built around them at the start;
+//! and that it asks for keys, unless it is told so in words. A reload with such a change is refused whole, and the problem
+//! names it.
 
 use std::collections::BTreeMap;
 
-use super::Config;
 use super::load::document;
 use super::reference::{Fixed, fixed};
+use super::{Access, Config};
 use crate::document::{Problem, Section};
 
 const ACCEPTED: &str = "restart the gateway, or put it back";
+/// An empty file is a whole configuration: one that was cut, or is about to be written, must not let everybody in.
+const LAST_KEY_GONE: &str = "no key is left, and everybody who can connect would be let in";
 
-/// Every setting that counts on restart only and differs, with its place. The first two arguments are those of
-/// [`Config::load`].
+/// Every setting that counts on restart only and differs, with its place; and that no key is left where there were some. The
+/// first two arguments are those of [`Config::load`].
 pub fn needing_restart(
     file: Option<(&str, &str)>,
     environment: &BTreeMap<String, String>,
@@ -22,6 +25,9 @@ pub fn needing_restart(
     let root = document.root();
     for (running, wanted) in fixed(running).iter().zip(&fixed(wanted)).filter(|(running, wanted)| running != wanted) {
         tell(&root, running, wanted);
+    }
+    if running.access() == Access::Keys && wanted.access() == Access::Open && !wanted.server.open {
+        root.problem("keys", LAST_KEY_GONE, "a [keys.NAME], or open = true in [server] where that is meant");
     }
     tell_upstream(&root, running, wanted);
     document.into_problems()
@@ -100,6 +106,24 @@ mod tests {
             "[limits]\nmax_waiting_per_backend = 1\n[retries]\nshare_percent = 1\n[log]\nlevel = \"debug\"\n[providers_file]\npath = \"x\"\n",
             &[],
         );
+    }
+
+    #[test]
+    fn the_last_key_goes_only_where_the_gateway_is_to_be_open() {
+        let key = "[keys.web]\nsha256 = \"".to_owned() + &"a".repeat(64) + "\"\n";
+        let load = |text: &str| Config::load(Some(("t.toml", text)), &BTreeMap::new()).unwrap();
+        let check = |running: &str, wanted: &str, refused: bool| {
+            let found = needing_restart(Some(("t.toml", wanted)), &BTreeMap::new(), &load(running), &load(wanted));
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found.len(), usize::from(refused), "{wanted:?} after {running:?}: {found:?}");
+            assert!(found.iter().all(|problem| problem.contains("keys: no key is left")), "{found:?}");
+        };
+        check(&key, "", true);
+        check(&key, "[keys]\n", true);
+        check(&key, "[server]\nopen = true\n", false);
+        check(&key, &key.replace("web", "other"), false);
+        check("", "", false);
+        check("", &key, false);
     }
 
     #[test]

@@ -103,6 +103,8 @@ pub struct Server {
     pub drain: Duration,
     /// Answer without keys although the API listens beyond loopback.
     pub open: bool,
+    /// Show the last decisions on the operations listener: a page at `/`, the feed at `/feed`.
+    pub dashboard: bool,
     /// Whose pages may call the API from a browser: origins, or `*` for all. None: nobody's.
     pub cors_origins: Vec<String>,
 }
@@ -120,6 +122,7 @@ impl Default for Server {
             max_connections: 10_000,
             drain: Duration::from_secs(30),
             open: false,
+            dashboard: true,
             cors_origins: Vec::new(),
         }
     }

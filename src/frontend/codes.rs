@@ -34,6 +34,7 @@ pub const CODES: &[Known] = &[
     known("moderation", &[400]),
     known("invalid_api_key", &[401]),
     known("insufficient_quota", &[402]),
+    known("browser_refused", &[403]),
     known("model_not_found", &[404]),
     known("path_not_found", &[404]),
     known("decision_not_found", &[404]),

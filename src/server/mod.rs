@@ -8,6 +8,7 @@ mod begun;
 pub mod body;
 pub mod compress;
 pub mod cors;
+mod dashboard;
 mod decisions;
 mod discard;
 pub mod edge;
@@ -30,6 +31,7 @@ use arc_swap::ArcSwap;
 pub use self::assembly::routing_settings;
 use self::compress::Coder;
 use self::cors::Cors;
+use self::dashboard::Looks;
 use self::decisions::PastTables;
 use self::edge::Edge;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
@@ -38,6 +40,7 @@ use self::routes::Front;
 use crate::clock::SharedClock;
 use crate::config::keys::ANONYMOUS;
 use crate::dispatch::{Dispatcher, Health, RetryBudget};
+use crate::feed::Feed;
 use crate::frontend;
 use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
 use crate::market::{Market, Unreachable};
@@ -110,7 +113,9 @@ impl Gateway {
         let paths = Edge::around(routes::api(Arc::clone(&front)), Arc::clone(&front), cors);
         api.serve("api", paths, &tasks, server.drain);
         let watch = Tasks::on_this_runtime();
-        let paths = Edge::around(routes::operations(Arc::clone(&front)), Arc::clone(&front), None);
+        let looks = Looks::new(&front, server.dashboard, api_address, operations_address);
+        let paths = routes::operations(Arc::clone(&front)).merge(dashboard::routes(looks));
+        let paths = Edge::around(paths, Arc::clone(&front), None);
         operations.serve("operations", paths, &watch, LAST_LOOK);
         let grace = server.drain;
         Ok(Self { api: api_address, operations: operations_address, front, tasks, watch, grace, recovery })
@@ -168,6 +173,7 @@ async fn assemble(
     let desk = Desk {
         tokenizer: Tokenizer::new(),
         metrics: Arc::clone(&metrics),
+        feed: Feed::new(config.server.dashboard),
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
         prompt_text: frontend::prompt_text,

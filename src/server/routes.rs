@@ -11,7 +11,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream::unfold;
-use http::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, TE, TRAILER};
+use http::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, RETRY_AFTER, TE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version};
 use http_body_util::StreamBody;
 use hyper::body::{Body as _, Frame};
@@ -100,8 +100,8 @@ pub fn api(front: Arc<Front>) -> Router {
 const BASE_URL_HINT: &str = "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models, \
     POST /v1/route, GET /v1/usage and GET /v1/decisions/{id}";
 /// The same for the operations listener.
-const OPERATIONS_HINT: &str = "here are /usage, /decisions/{id}, /metrics, /healthz and /readyz, and POST /reload; the API is on the \
-    other listener";
+const OPERATIONS_HINT: &str = "here are the page at /, /feed, /usage, /decisions/{id}, /metrics, /healthz and /readyz, and POST /reload; \
+     the API is on the other listener";
 /// What the API listener answers to those who look for metrics.
 const METRICS_HINT: &str = "metrics are on the operations listener (server.operations_listen)";
 
@@ -194,7 +194,12 @@ fn readiness(front: &Front, ready: String) -> Response {
 }
 
 /// Reads configuration and table again, and answers when that has ended.
-async fn reload(State(front): Shared) -> Response {
+async fn reload(State(front): Shared, headers: HeaderMap) -> Response {
+    if is_of_a_browser(&headers) {
+        let message = "a page in a browser may not ask for a reload; use curl, SIGHUP or reload.watch";
+        let error = ClientError::new(403, ErrorKind::InvalidRequest, "browser_refused", message);
+        return answer(StatusCode::FORBIDDEN, "application/json", error.body());
+    }
     let Some(report) = front.reloads.ask().await else {
         let message = "nothing to reload: the gateway is stopping, or was not started from files";
         let error = ClientError::new(503, ErrorKind::Server, "no_reload", message);
@@ -202,6 +207,13 @@ async fn reload(State(front): Shared) -> Response {
     };
     let status = if report.is_refused() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     answer(status, "application/json", report.body())
+}
+
+/// Whether a page sent this. Any page can send a POST without a body to an address of the machine that its reader sits at,
+/// and by a name that it has resolve there it is even of the same origin. Browsers add these headers, which no page can
+/// leave out; no page of ours asks for a reload.
+fn is_of_a_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site")
 }
 
 async fn metrics(State(front): Shared) -> Response {
