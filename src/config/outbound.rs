@@ -70,11 +70,12 @@ fn trust(section: &Section<'_, '_>, raw: &Raw) -> Trust {
         return Trust::Machine;
     };
     let Some(pem) = file(section, "ca_file", path) else { return Trust::Machine };
-    if !pem.contains("-----BEGIN CERTIFICATE-----") {
-        section.problem("ca_file", format!("{} holds no certificate in PEM", path.display()), "a file of certificates in PEM");
-        return Trust::Machine;
+    let trust = if raw.ca_only { Trust::Only(pem) } else { Trust::MachineAnd(pem) };
+    // Here and not when the client is built: `check` must find what would keep the gateway from starting.
+    if let Err(problem) = trust.check() {
+        section.problem("ca_file", format!("{}: {problem}", path.display()), "a file of certificates in PEM");
     }
-    if raw.ca_only { Trust::Only(pem) } else { Trust::MachineAnd(pem) }
+    trust
 }
 
 fn file(section: &Section<'_, '_>, member: &'static str, path: &Path) -> Option<String> {
@@ -142,10 +143,12 @@ impl Kind for Shaped {
 
 /// As a browser sends it: scheme, host and a port that is not the usual one, in small letters, nothing after.
 fn is_origin(text: &str) -> bool {
+    let usual = text.strip_prefix("https:").is_some_and(|rest| rest.ends_with(":443"))
+        || text.strip_prefix("http:").is_some_and(|rest| rest.ends_with(":80"));
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let fits =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
-    text == "*" || host.is_some_and(|host| !host.is_empty() && host.bytes().all(fits))
+    text == "*" || !usual && host.is_some_and(|host| !host.is_empty() && host.bytes().all(fits))
 }
 
 #[cfg(test)]
@@ -201,7 +204,8 @@ mod tests {
     fn certificates_are_added_or_put_in_the_place_of_the_machines() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
-        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\n").unwrap();
+        let good = rcgen::generate_simple_self_signed(["east.test".to_owned()]).unwrap().cert.pem();
+        std::fs::write(&path, &good).unwrap();
         let config = |rest: &str| load(&format!("[upstream]\nca_file = {path:?}\n{rest}")).unwrap().upstream.trust;
         assert!(matches!(config(""), Trust::MachineAnd(_)));
         assert!(matches!(config("ca_only = true\n"), Trust::Only(_)));
@@ -212,8 +216,19 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_certificate_is_a_problem_of_its_setting_and_not_of_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        for rest in ["", "ca_only = true\n"] {
+            let expected = "ca.pem: its certificate 1 cannot be used";
+            refused(&format!("[upstream]\nca_file = {path:?}\n{rest}"), expected);
+        }
+    }
+
+    #[test]
     fn an_origin_is_what_a_browser_sends() {
-        for fine in ["*", "https://app.example.com", "http://localhost:3000", "http://[::1]:3000"] {
+        for fine in ["*", "https://app.example.com", "http://localhost:3000", "http://[::1]:3000", "http://app.example.com:443"] {
             assert!(is_origin(fine), "{fine}");
         }
         for wrong in [
@@ -224,6 +239,8 @@ mod tests {
             "https://app.example.com/",
             "https://App.example.com",
             "https://*.example.com",
+            "https://app.example.com:443",
+            "http://app.example.com:80",
         ] {
             assert!(!is_origin(wrong), "{wrong}");
         }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -35,6 +35,9 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// What of one answer may wait in memory for its client.
 const SEND_BUFFER: usize = 64 << 10;
+/// The largest piece of an answer that is handed on at once: the largest frame that every client takes. hyper asks whether
+/// the client's window is open before each piece and not within one, so what is handed on whole waits out of our sight.
+const PIECE: usize = 16 << 10;
 /// A connection is asked so often whether somebody is still there, and has so long to say yes.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_WAIT: Duration = Duration::from_secs(20);
@@ -115,7 +118,24 @@ impl Default for Requests {
 /// One answer: what is left of it, and since when its client could take more.
 struct Turn {
     body: Option<Body>,
+    /// What has come out of the body and is not yet handed on.
+    rest: Bytes,
     clients_since: Option<Instant>,
+}
+
+impl Turn {
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(Some(Err(Stalled.into()))) };
+        if self.rest.is_empty() {
+            let Some(frame) = ready!(Pin::new(body).poll_frame(cx)?) else { return Poll::Ready(None) };
+            match frame.into_data() {
+                Ok(data) => self.rest = data,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
 }
 
 impl Open {
@@ -133,10 +153,11 @@ impl Open {
     fn drop_stalled(&self, now: Instant, longest: Duration) {
         let stalled = |turn: &Arc<Mutex<Turn>>| {
             let mut turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            let late = turn.clients_since.is_some_and(|since| now.saturating_duration_since(since) >= longest);
-            if late { turn.body.take() } else { None }
+            let late =
+                turn.body.is_some() && turn.clients_since.is_some_and(|since| now.saturating_duration_since(since) >= longest);
+            late.then(|| (turn.body.take(), std::mem::take(&mut turn.rest)))
         };
-        let left_lying: Vec<Body> = self.requests().answers.values().filter_map(stalled).collect();
+        let left_lying: Vec<(Option<Body>, Bytes)> = self.requests().answers.values().filter_map(stalled).collect();
         if !left_lying.is_empty() {
             tracing::debug!(answers = left_lying.len(), "clients took nothing of their answers, which are cut");
         }
@@ -201,7 +222,7 @@ struct Stalled;
 
 impl Watched {
     fn of(body: Body, under_way: UnderWay) -> Self {
-        let turn = Arc::new(Mutex::new(Turn { body: Some(body), clients_since: Some(Instant::now()) }));
+        let turn = Arc::new(Mutex::new(Turn { body: Some(body), rest: Bytes::new(), clients_since: Some(Instant::now()) }));
         under_way.open.requests().answers.insert(under_way.number, Arc::clone(&turn));
         Self { turn, _under_way: under_way }
     }
@@ -218,18 +239,26 @@ impl HttpBody for Watched {
     /// hyper asks only when the client's window is open: who is not asked waits for the client.
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut turn = self.turn();
-        let Some(body) = &mut turn.body else { return Poll::Ready(Some(Err(Stalled.into()))) };
-        let polled = Pin::new(body).poll_frame(cx).map_err(BoxError::from);
+        let polled = turn.next(cx);
         turn.clients_since = polled.is_ready().then(Instant::now);
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.turn().body.as_ref().is_some_and(HttpBody::is_end_stream)
+        let turn = self.turn();
+        turn.rest.is_empty() && turn.body.as_ref().is_some_and(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.turn().body.as_ref().map(HttpBody::size_hint).unwrap_or_default()
+        let turn = self.turn();
+        let to_come = turn.body.as_ref().map(HttpBody::size_hint).unwrap_or_default();
+        let held = u64::try_from(turn.rest.len()).unwrap_or(u64::MAX);
+        let mut hint = SizeHint::new();
+        hint.set_lower(to_come.lower().saturating_add(held));
+        if let Some(upper) = to_come.upper() {
+            hint.set_upper(upper.saturating_add(held));
+        }
+        hint
     }
 }
 
@@ -257,5 +286,16 @@ mod tests {
         tokio::time::advance(Duration::from_secs(7)).await;
         assert_eq!(open.idle(Instant::now()), Duration::from_secs(7));
         assert!(open.requests().answers.is_empty());
+    }
+    #[tokio::test]
+    async fn a_large_answer_is_handed_on_in_pieces_so_that_each_waits_for_its_client() {
+        let open = Arc::new(Open::default());
+        let mut answer = Watched::of(Body::from(vec![b'x'; 2 * PIECE + 7]), UnderWay::begin(&open));
+        for (length, left) in [(PIECE, PIECE + 7), (PIECE, 7), (7, 0)] {
+            assert!(!answer.is_end_stream());
+            assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap().len(), length);
+            assert_eq!(answer.size_hint().exact(), Some(left as u64));
+        }
+        assert!(answer.is_end_stream());
     }
 }

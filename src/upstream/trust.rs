@@ -23,6 +23,14 @@ pub enum Trust {
 }
 
 impl Trust {
+    /// Whether the PEM text holds authorities that TLS can work with; else what is wrong, and with which of them.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Trust::Machine => Ok(()),
+            Trust::MachineAnd(pem) | Trust::Only(pem) => roots(pem).map(|_| ()),
+        }
+    }
+
     /// The TLS settings of the client.
     pub(super) fn config(&self) -> Result<ClientConfig, UpstreamError> {
         let provider = Arc::new(ring::default_provider());
@@ -34,29 +42,34 @@ impl Trust {
                 let verifier = with_extra(pem, provider)?;
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
             }
-            Trust::Only(pem) => {
-                let mut roots = RootCertStore::empty();
-                certificates(pem)?
-                    .into_iter()
-                    .try_for_each(|certificate| roots.add(certificate))
-                    .map_err(|error| setup(&error))?;
-                builder.with_root_certificates(roots).with_no_client_auth()
-            }
+            Trust::Only(pem) => builder.with_root_certificates(roots(pem).map_err(in_file)?).with_no_client_auth(),
         })
     }
 }
 
 fn with_extra(pem: &str, provider: Arc<CryptoProvider>) -> Result<Verifier, UpstreamError> {
-    Verifier::new_with_extra_roots(certificates(pem)?, provider).map_err(|error| setup(&error))
+    let found = certificates(pem).map_err(in_file)?;
+    Verifier::new_with_extra_roots(found, provider).map_err(|error| setup(&error))
 }
 
-fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    let found = found.map_err(|error| UpstreamError::Setup(format!("upstream.ca_file holds no certificates in PEM: {error}")))?;
-    if found.is_empty() {
-        return Err(UpstreamError::Setup("upstream.ca_file holds no certificate in PEM".to_owned()));
+fn roots(pem: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for (number, certificate) in (1..).zip(certificates(pem)?) {
+        roots.add(certificate).map_err(|error| format!("its certificate {number} cannot be used: {error}"))?;
     }
-    Ok(found)
+    Ok(roots)
+}
+
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let mut found = Vec::new();
+    for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem.as_bytes())) {
+        found.push(certificate.map_err(|error| format!("its certificate {number} is no PEM: {error}"))?);
+    }
+    if found.is_empty() { Err("it holds no certificate in PEM".to_owned()) } else { Ok(found) }
+}
+
+fn in_file(problem: String) -> UpstreamError {
+    UpstreamError::Setup(format!("upstream.ca_file: {problem}"))
 }
 
 fn setup(error: &rustls::Error) -> UpstreamError {
@@ -68,11 +81,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_certificate_is_refused_with_the_setting() {
-        for pem in ["", "nothing", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            let refused = Trust::Only(pem.to_owned()).config().unwrap_err().to_string();
-            assert!(refused.contains("upstream.ca_file") || refused.contains("certificates cannot be used"), "{refused}");
+    fn what_is_no_certificate_is_refused_with_its_place() {
+        let good = rcgen::generate_simple_self_signed(["east.test".to_owned()]).unwrap().cert.pem();
+        assert_eq!(Trust::Only(good.clone()).check(), Ok(()));
+        let empty = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for (pem, expected) in [
+            (String::new(), "no certificate"),
+            ("nothing".to_owned(), "no certificate"),
+            (empty.to_owned(), "certificate 1 cannot be used"),
+            (format!("{good}{empty}"), "certificate 2 cannot be used"),
+            (format!("{good}-----BEGIN CERTIFICATE-----\nAA"), "certificate 2 is no PEM"),
+        ] {
+            for trust in [Trust::Only(pem.clone()), Trust::MachineAnd(pem.clone())] {
+                let told = trust.check().unwrap_err();
+                assert!(told.contains(expected), "{told}");
+            }
+            let refused = Trust::Only(pem).config().unwrap_err().to_string();
+            assert!(refused.contains("upstream.ca_file") && refused.contains(expected), "{refused}");
         }
-        assert!(Trust::Machine.config().is_ok());
+        assert!(Trust::Machine.check().is_ok() && Trust::Machine.config().is_ok());
     }
 }

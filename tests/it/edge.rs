@@ -93,6 +93,20 @@ async fn an_answer_of_some_size_comes_in_the_coding_that_its_client_prefers() {
 }
 
 #[tokio::test]
+async fn head_says_of_a_compressed_answer_what_get_would() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east)]);
+    let ask = |method: &str, accepted: &str| Call::new(method, "/openapi.json", "").header("accept-encoding", accepted);
+    let plain = gateway.ask(&ask("GET", "identity")).await;
+    for (accepted, length) in [("identity", plain.header("content-length")), ("gzip", "")] {
+        let mut connection = Connection::open(gateway.api).await;
+        connection.send(&ask("HEAD", accepted).header("connection", "close")).await;
+        let head = connection.answer().await;
+        assert_eq!((head.status, head.header("content-length"), head.header("vary")), (200, length, "accept-encoding"));
+    }
+}
+
+#[tokio::test]
 async fn short_answers_and_streams_go_out_as_they_are() {
     let east = Provider::start("east").await;
     let gateway = Gateway::of([Site::of(&east)]);

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::h2::{Http2, header, read};
-use crate::harness::provider::{begun, stream, then};
+use crate::harness::provider::{begun, stream, then, whole};
 use crate::harness::{Call, Gate, Gateway, Provider, Setup, Site, Step, chat, until, within};
 
 const WINDOW: u32 = 65_535;
@@ -128,6 +128,26 @@ async fn a_client_that_takes_nothing_of_one_stream_is_cut_off_from_that_stream()
     assert_eq!(read(other).await.0, "ok\n");
     let told = lying.into_body().collect().await;
     assert!(told.is_err(), "it was reset, not ended as if it were whole");
+}
+
+/// A whole answer is one piece to the gateway, and would wait in memory for as long as its connection is used.
+#[tokio::test]
+async fn a_whole_answer_that_nobody_takes_is_let_go_of_though_its_connection_is_used() {
+    let east = Provider::start("east").await;
+    let gateway = Setup::of([Site::of(&east)]).set("timeouts.stream_idle_ms", "400").start();
+    let client = Http2::open(gateway.api, 200).await;
+    east.next(whole(&chat::answer(&"all work and no play ".repeat(10_000), 9, 4)));
+    let lying = client.chat(&chat::ask("auto")).await;
+    let words: Vec<String> = (0..50).map(|n| chat::text(&format!("word {n} "))).collect();
+    east.next(then(begun(&words), [Step::Stall]));
+
+    // What begins later and is cut tells that the time of the first is over too.
+    let later = client.chat(&chat::ask_stream("auto")).await;
+    gateway.booked(header(&later, "x-tokenbroker-request-id")).await;
+
+    let told = within("the end of the answer", lying.into_body().collect()).await;
+    assert!(told.is_err(), "it was held back for its client all the time");
+    assert_eq!(read(client.call("GET", "/healthz", &[], "").await.unwrap()).await.0, "ok\n");
 }
 
 #[tokio::test]
