@@ -10,6 +10,7 @@
 // Vocabulary: no I/O, no async.
 pub mod canonical;
 pub mod clock;
+pub mod coding;
 pub mod document;
 pub mod tasks;
 pub mod units;
@@ -28,6 +29,7 @@ pub mod upstream;
 // Control plane: decides, never in the way of bytes.
 pub mod catalog;
 pub mod config;
+pub mod feed;
 pub mod ledger;
 pub mod policy;
 pub mod setup;

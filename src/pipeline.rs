@@ -6,6 +6,7 @@ pub mod appraise;
 mod entry;
 mod in_force;
 mod pages;
+mod shown;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -125,20 +126,29 @@ impl Admitted {
 impl Pipeline {
     /// Answers a request, or says why not.
     pub async fn answer(&self, call: InboundCall) -> Result<Reply, GatewayError> {
-        let admitted = self.admit(&call)?;
-        let Decided { plan, facts } = self.plan(&admitted)?;
+        let admitted = self.admit(&call).inspect_err(|error| self.show_refusal(&call, None, error))?;
+        let answered = self.serve(&call, &admitted).await;
+        answered.inspect_err(|error| self.show_refusal(&call, Some(&admitted.request.model), error))
+    }
+
+    async fn serve(&self, call: &InboundCall, admitted: &Admitted) -> Result<Reply, GatewayError> {
+        let Decided { plan, facts } = self.plan(admitted)?;
+        let plan = Arc::new(plan);
         if admitted.request.wishes.dry_run {
             return Ok(Reply::Decision(Box::new(Decision::of(Ok(&plan), &admitted.market().snapshot))));
         }
         let place = self.places.take(admitted.settings().most_under_way)?;
         let hold = self.hold(&admitted.admission, &plan)?;
-        let (entry, comparison) = entry::opening(&call, &admitted, &plan, facts);
+        let (entry, comparison) = entry::opening(call, admitted, &plan, facts);
         let tab = Arc::new(self.ledger.begin(entry)?);
+        let shown = self.desk.feed.begin(|| shown::planned(&tab, &plan, admitted));
         let key = admitted.admission.key.clone();
-        let opening = AccountOpening { key, arrived: call.arrived, tab: Arc::clone(&tab), hold, place, baseline: comparison };
+        let tab_of_account = Arc::clone(&tab);
+        let opening =
+            AccountOpening { key, arrived: call.arrived, tab: tab_of_account, hold, place, baseline: comparison, shown };
         let account = Account::open(Arc::clone(&self.desk), opening);
-        match self.dispatch(&call, &admitted, &plan, &tab, &account).await {
-            Ok(answered) => self.relay(answered, account, &tab, &plan, &admitted, ends(&call, admitted.settings())).await,
+        match self.dispatch(call, admitted, &plan, &tab, &account).await {
+            Ok(answered) => self.relay(answered, account, &tab, &plan, admitted, ends(call, admitted.settings())).await,
             Err(failure) => {
                 account.close(Outcome::Failed, (admitted.settings().failure_status)(&failure), None).await?;
                 Err(GatewayError::Failed(failure))
@@ -259,6 +269,7 @@ impl Pipeline {
         // The last failure of a failed run moved on to nothing.
         let moved_on = failures.len() - usize::from(ran.is_err() && !failures.is_empty());
         failures[..moved_on].iter().for_each(|failure: &AttemptFailure| self.desk.metrics.failover(failure.cause));
+        account.shown().failed(failures, moved_on);
         ran
     }
 

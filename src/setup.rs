@@ -9,10 +9,12 @@
 mod looks;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use self::looks::{Looks, Watch};
 use crate::catalog::{Provider, Snapshot};
+use crate::config::files;
 use crate::config::keys::hash_files;
 use crate::config::names::{Known, unknown_names};
 use crate::config::restart::needing_restart;
@@ -83,32 +85,44 @@ impl Setup {
     }
 
     /// Why no gateway can run on this, though nothing is wrong in the files: no provider is on.
-    pub fn idle(&self) -> Option<String> {
+    pub fn idle(&self) -> Option<Idle> {
         let providers = self.snapshot.providers();
         if providers.iter().any(|provider| self.standing(provider).is_on()) {
             return None;
         }
-        let looked_for: BTreeSet<&str> = providers
-            .iter()
-            .filter_map(|provider| match self.standing(provider) {
-                Standing::KeyMissing(variable) => Some(variable),
-                Standing::Keyed | Standing::Keyless | Standing::Disabled(_) => None,
-            })
-            .collect();
-        let names = looked_for.into_iter().collect::<Vec<_>>().join(", ");
-        let looked =
-            if names.is_empty() { "the table has none that is switched on".to_owned() } else { format!("looked for {names}") };
-        Some(format!("no provider is on: {looked}"))
+        let looked_for = providers.iter().filter_map(|provider| match self.standing(provider) {
+            Standing::KeyMissing(variable) => Some(variable.to_owned()),
+            Standing::Keyed | Standing::Keyless | Standing::Disabled(_) => None,
+        });
+        Some(Idle { variables: looked_for.collect() })
     }
+}
 
-    /// The same for somebody who wants to start one: with what to do.
-    pub fn refusal(&self) -> Option<String> {
-        self.idle().map(|idle| {
-            format!(
-                "{idle}.\nSet the key of at least one (NAME=key, or NAME_FILE=path of a file that holds it), \
-                 or see the gateway at work without any key: tokenbroker demo"
-            )
-        })
+/// No provider of a set-up is on. Shown it is one sentence without its full stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idle {
+    /// The variables of the keys that were looked for; none where the table switches every provider off.
+    pub variables: BTreeSet<String>,
+}
+
+impl Idle {
+    /// More names than this make a sentence unreadable: it counts them.
+    const NAMED: usize = 4;
+
+    /// Whether the sentence counts the variables, so that their names have to be told otherwise.
+    pub fn counts(&self) -> bool {
+        self.variables.len() > Self::NAMED
+    }
+}
+
+impl fmt::Display for Idle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no provider is on: ")?;
+        match self.variables.len() {
+            0 => f.write_str("the table has none that is switched on"),
+            count if self.counts() => write!(f, "looked for {count} variables, and none of them is set"),
+            _ => write!(f, "looked for {}", self.variables.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
+        }
     }
 }
 
@@ -193,7 +207,7 @@ fn table(path: &Path, looks: &mut Looks) -> Result<Snapshot, Vec<Problem>> {
 fn read(path: &Path, accepted: &str, looks: &mut Looks) -> Result<(String, String), Problem> {
     looks.note(path);
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    match files::text(path, files::MOST_TEXT) {
         Ok(text) => Ok((name, text)),
         Err(error) => {
             let looked = std::path::absolute(path).map_or_else(|_| name.clone(), |path| path.display().to_string());

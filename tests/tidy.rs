@@ -26,13 +26,16 @@ const DEPENDENCIES: &str = "## Dependencies";
 const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli/", "main.rs"]),
     ("axum", &["server/"]),
+    ("brotli", &["coding.rs"]),
     ("clap", &["cli/", "main.rs"]),
+    ("flate2", &["coding.rs"]),
     ("hyper_rustls", &["upstream/"]),
     // The pooled client; the sandbox's loopback client is hyper's bare connection.
     ("hyper_util::client", &["upstream/"]),
     ("prometheus", &["telemetry/"]),
     ("rusqlite", &["ledger/booked.rs", "ledger/query.rs", "ledger/rollup.rs", "ledger/sqlite.rs", "ledger/usage.rs"]),
     ("rustls", &["upstream/"]),
+    ("rustls_platform_verifier", &["upstream/"]),
     ("tiktoken_rs", &["meter/tokenizer.rs"]),
     // An option of the command line is laid over the configuration as a value in its syntax.
     ("toml", &["document.rs", "cli/args.rs"]),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, demo, health, keys, prices, route, sandbox, serve, settings};
+use super::{check, demo, health, keys, prices, route, sandbox, serve, settings, top};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -76,6 +76,14 @@ pub enum Command {
     /// Run the gateway until it is told to stop (SIGTERM or Ctrl-C drain it).
     #[command(after_help = "Example:\n  DEEPSEEK_API_KEY=... tokenbroker serve --config config/tokenbroker.toml")]
     Serve(serve::ServeArgs),
+    /// Watch the last decisions of a running gateway in this terminal.
+    ///
+    /// Who asked for what, which backend won at what cost, what was saved. It shows what the page of the operations listener
+    /// shows. q or Ctrl-C ends it.
+    #[command(
+        after_help = "Examples:\n  tokenbroker top\n  tokenbroker top --once --url http://127.0.0.1:8079\n  tokenbroker top --json"
+    )]
+    Top(top::TopArgs),
     /// Run the pretend providers alone, for tests.
     #[command(hide = true)]
     Sandbox(sandbox::SandboxArgs),
@@ -162,6 +170,7 @@ impl Cli {
         match &self.command {
             Command::Demo(args) => demo::run(args, output),
             Command::Serve(args) => serve::run(args, environment, output),
+            Command::Top(args) => top::run(args, output),
             Command::Sandbox(args) => sandbox::run(args, output),
             Command::Check(args) => check::run(args, environment, output),
             Command::Route(args) => route::run(args, environment, output),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
 use super::setup::{self, Setup, Standing, counted};
-use super::table::{Align, Table};
+use super::table::{Align, Table, flowed};
 use crate::catalog::Backend;
 use crate::clock::SystemClock;
 use crate::document::{Place, Problem};
@@ -137,7 +137,7 @@ impl<'s> Summary<'s> {
             listen: config.server.listen.to_string(),
             operations_listen: config.server.operations_listen.to_string(),
             data_directory: config.books.directory.display().to_string(),
-            refusal: setup.refusal(),
+            refusal: setup.idle().map(|idle| format!("{idle}.\n{}", setup::REMEDY)),
         };
         for provider in snapshot.providers() {
             match setup.standing(provider) {
@@ -164,9 +164,12 @@ impl<'s> Summary<'s> {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// What a terminal of 80 columns leaves beside the names of the rows.
+        const WIDTH: usize = 62;
         let mut table = Table::new([Align::Left, Align::Left]);
         let mut row = |name: &str, items: Vec<String>| {
-            for (n, line) in wrapped(items).into_iter().enumerate() {
+            let lines = if items.is_empty() { vec!["none".into()] } else { flowed(items, WIDTH) };
+            for (n, line) in lines.into_iter().enumerate() {
                 table.row([if n == 0 { format!("  {name}") } else { String::new() }, line]);
             }
         };
@@ -188,23 +191,6 @@ impl fmt::Display for Summary<'_> {
         write!(f, "No problem found.\n{table}")?;
         self.refusal.iter().try_for_each(|refusal| write!(f, "\n\nA gateway would not start on this: {refusal}"))
     }
-}
-
-/// Items one after the other on lines that fit a terminal beside the names of the rows.
-fn wrapped(items: Vec<String>) -> Vec<String> {
-    const WIDTH: usize = 62;
-    let mut lines: Vec<String> = Vec::new();
-    for item in items {
-        match lines.last_mut() {
-            Some(line) if line.len() + item.len() + 2 <= WIDTH => *line = format!("{line}, {item}"),
-            Some(line) => {
-                line.push(',');
-                lines.push(item);
-            }
-            None => lines.push(item),
-        }
-    }
-    if lines.is_empty() { vec!["none".into()] } else { lines }
 }
 
 /// The first day (2026-11-22) that a text names. Sources of prices name first the day they were taken.
@@ -275,13 +261,5 @@ mod tests {
         assert_eq!(day("pages 1.0.20260927202305, 2026-09-27; in force since 2026-09-22").as_deref(), Some("2026-09-27"));
         assert_eq!(day("providers.md 2026-11-22").as_deref(), Some("2026-11-22"));
         assert_eq!((day("2026-13-40"), day("一2026"), day("")), (None, None, None));
-    }
-
-    #[test]
-    fn long_lists_go_on_under_their_beginning() {
-        assert_eq!(wrapped(Vec::new()), ["none"]);
-        assert_eq!(wrapped(vec!["a".into(), "b".into()]), ["a, b"]);
-        let long = "x".repeat(60);
-        assert_eq!(wrapped(vec![long.clone(), "b".into()]), [format!("{long},"), "b".into()]);
     }
 }

@@ -1,11 +1,13 @@
 //! `tokenbroker demo`: the main job, without a key and without a network. Starts the sandbox and a gateway in front of
-//! it in this process, sends real HTTP requests through it, shows for each who won and what it cost, and goes on serving.
+//! it in this process, sends real HTTP requests through it, shows for each who won and what it cost, and goes on serving,
+//! with a gentle traffic of its own so that the page of the operations listener has something to show.
 //!
 //! Everything is as in service but the providers, and the books: they lie in a directory of their own that is removed
 //! at the end.
 
 mod show;
 mod tour;
+mod traffic;
 mod visit;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -44,6 +46,9 @@ pub struct DemoArgs {
     /// Tell each request as a line of JSON, and last where the gateway listens.
     #[arg(long)]
     pub json: bool,
+    /// Send nothing after the tour; else a pretend request follows every second or two, for the page to show.
+    #[arg(long, visible_alias = "quiet")]
+    pub no_traffic: bool,
     /// Where the gateway's API listens [default: a free port on 127.0.0.1].
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
@@ -76,7 +81,10 @@ async fn demonstrate(
         () = &mut told_to_stop => None,
     };
     if matches!(shown, Some(Ok(()))) && !args.once {
-        told_to_stop.await;
+        tokio::select! {
+            () = &mut told_to_stop => {}
+            () = traffic::flow(gateway.api_addr(), DEFAULT_SEED), if !args.no_traffic => {}
+        }
     }
     let stopped = gateway.stop().await;
     sandbox.stop().await;
@@ -125,8 +133,12 @@ async fn show_all(
     let tasks = Tasks::on_this_runtime();
     let guide = Guide { sandbox, snapshot: &snapshot, api: api.clone(), baseline: BASELINE, tasks, clock };
     let painter = Painter { colour: output.colour() };
+    let operations = format!("http://{}", gateway.operations_addr());
     if !args.json {
         lines(output, &painter.opening(&snapshot))?;
+        if !args.once {
+            lines(output, &painter.page(&operations))?;
+        }
     }
     let mut visits = Vec::new();
     for (stop, number) in tour::stops().iter().zip(1..) {
@@ -138,13 +150,12 @@ async fn show_all(
         }
         visits.push(visit);
     }
-    let operations = format!("http://{}", gateway.operations_addr());
     if args.json {
         return Ok(output.json(&ending(&visits, &api, &operations, sandbox))?);
     }
     lines(output, &painter.totals(&visits, BASELINE))?;
     if !args.once {
-        lines(output, &painter.invitation(&api, &operations, &sandbox.control_url()))?;
+        lines(output, &painter.invitation(&api, &operations, &sandbox.control_url(), !args.no_traffic))?;
     }
     Ok(())
 }
@@ -183,6 +194,7 @@ fn ending(visits: &[Visit], api: &str, operations: &str, sandbox: &Sandbox) -> i
         "baseline_usd": totals.baseline.to_exact(),
         "api": api,
         "operations": operations,
+        "page": format!("{operations}/"),
         "metrics": format!("{operations}/metrics"),
         "control": sandbox.control_url(),
     })
@@ -217,7 +229,7 @@ mod tests {
     use serde_json::Value;
 
     fn demo(once: bool, told_to_stop: impl Future<Output = ()>) -> (Exit, Vec<Value>, String) {
-        let args = DemoArgs { once, json: true, listen: None };
+        let args = DemoArgs { once, json: true, no_traffic: false, listen: None };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (exit, out, err) =
             captured(|output| runtime.block_on(demonstrate(&args, Pace::AsFastAsPossible, output, told_to_stop)));

@@ -16,6 +16,7 @@ pub mod settings;
 pub mod setup;
 mod signals;
 pub mod table;
+pub mod top;
 
 pub use args::{Cli, GatewayArgs, environment};
 pub use output::{Exit, Output};

@@ -31,7 +31,8 @@ Examples:
   tokenbroker prices --search flash --at 2026-12-01 --all
   tokenbroker prices --quality premium --format csv > prices.csv
 
-All prices are per million tokens. Conversions go through the dollar, at the last rates of the table on or before the day.";
+All prices are per million tokens. Conversions go through the dollar, at the last rates of the table on or before the day
+(before all of them, at the oldest).";
 
 /// What `prices` takes.
 #[derive(Debug, Args)]

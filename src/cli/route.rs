@@ -63,7 +63,7 @@ pub fn run(args: &RouteArgs, environment: &Environment, output: &mut Output) -> 
         output.json(&Decision::of(decided.as_ref(), &setup.snapshot))?;
     } else {
         output.line(told(decided.as_ref(), &request, &setup.snapshot))?;
-        if decided.is_err() && !args.all_providers && setup.refusal().is_some() {
+        if decided.is_err() && !args.all_providers && setup.idle().is_some() {
             output.note("\nNo provider has its key here. --all-providers decides as if every one had.")?;
         }
         let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");

@@ -43,12 +43,16 @@ pub fn run(args: &ServeArgs, environment: &Environment, output: &mut Output) -> 
         Ok(setup) => setup,
         Err(exit) => return Ok(exit),
     };
-    if let Some(refusal) = setup.refusal() {
-        output.note(refusal)?;
+    if let Some(idle) = setup.idle() {
+        output.note(setup::refusal(&idle))?;
         return Ok(Exit::Problems);
     }
     let log_level = logs::begin(setup.config.log, environment.get(logs::VARIABLE).map(String::as_str))?;
-    runtime()?.block_on(serve(args, setup, Reloading { sources, looks, log_level }, output))
+    let runtime = runtime()?;
+    let ended = runtime.block_on(serve(args, setup, Reloading { sources, looks, log_level }, output));
+    // What is still being read may never come (a file on a network disk that is gone): nobody waits for it.
+    runtime.shutdown_background();
+    ended
 }
 
 /// As many threads as there are cores; on one core none beside this one, which saves every task the locks and wake-ups

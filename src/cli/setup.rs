@@ -3,9 +3,10 @@
 
 use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
+use super::table::flowed;
 use crate::document::Problem;
+pub use crate::setup::{Idle, Setup, Standing};
 use crate::setup::{Reading, Sources};
-pub use crate::setup::{Setup, Standing};
 
 /// Where the command line says that the set-up lies.
 pub fn sources(args: &GatewayArgs, environment: &Environment) -> Sources {
@@ -37,6 +38,19 @@ pub fn told(reading: Reading, output: &mut Output) -> anyhow::Result<Result<Setu
             Ok(Err(Exit::Problems))
         }
     }
+}
+
+/// What to do where no provider is on.
+pub const REMEDY: &str = "Set the key of one: NAME=key, or NAME_FILE=path of a file that holds it.\n\
+    Or see the gateway at work without any key: tokenbroker demo";
+
+/// Why nothing is started where no provider is on, on lines for a terminal of 80 columns, and what to do.
+pub fn refusal(idle: &Idle) -> String {
+    if !idle.counts() {
+        return format!("{idle}.\n{REMEDY}");
+    }
+    let names = flowed(idle.variables.iter().cloned(), 78).join("\n  ");
+    format!("{idle}:\n  {names}\n{REMEDY}\nWhose they are is told by: tokenbroker check")
 }
 
 /// `1 problem`, `2 problems`.
@@ -139,14 +153,26 @@ mod tests {
     }
 
     #[test]
+    fn many_variables_are_a_list_that_fits_a_terminal() {
+        let variables = (0..30).map(|n| format!("PROVIDER_{n}_API_KEY")).collect();
+        let told = refusal(&Idle { variables });
+        assert!(told.lines().count() > 5 && told.lines().all(|line| line.len() <= 80), "{told}");
+        assert!(
+            told.starts_with("no provider is on: looked for 30 variables, and none of them is set:\n  PROVIDER_0_"),
+            "{told}"
+        );
+        assert!((0..30).all(|n| told.contains(&format!("PROVIDER_{n}_API_KEY"))) && told.contains(REMEDY), "{told}");
+    }
+
+    #[test]
     fn a_gateway_without_any_provider_says_what_it_looked_for() {
         let directory = tempfile::tempdir().unwrap();
         let args = args(directory.path(), "", TABLE);
         let setup = load(&args, &environment(&[])).unwrap();
-        let refusal = setup.refusal().unwrap();
+        let refusal = refusal(&setup.idle().unwrap());
         assert!(refusal.contains("looked for FAR_KEY, NEAR_KEY.") && refusal.contains("tokenbroker demo"), "{refusal}");
         let setup = load(&args, &environment(&[("FAR_KEY", "k")])).unwrap();
-        assert_eq!(setup.refusal(), None);
+        assert_eq!(setup.idle(), None);
         let standings: Vec<_> = setup.snapshot.providers().iter().map(|provider| setup.standing(provider)).collect();
         assert!(standings.contains(&Standing::Keyed) && standings.contains(&Standing::KeyMissing("NEAR_KEY")));
         assert!(standings.contains(&Standing::Disabled("closed")));

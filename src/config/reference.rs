@@ -5,6 +5,7 @@
 //! write both files anew. What depends on two settings at once is judged by the reader, beside its call.
 
 use super::keys::{HASH_SHAPE, Raw};
+use super::outbound::{self, ORIGINS};
 use super::setting::{
     Address, Applies, BackendName, Dollars, FilePath, Maybe, Millis, Seconds, Setting, Text, Texts, TokenCount, Truth, Unset,
     Word, setting, whole,
@@ -59,6 +60,13 @@ pub(super) fn server() -> Group<Server> {
             .on_restart(),
         setting("open", Truth, |s: &mut Server| &mut s.open)
             .means("Answer without keys although the API listens beyond loopback: anybody who reaches it spends your money."),
+        setting("dashboard", Truth, |s: &mut Server| &mut s.dashboard)
+            .means("Show the last decisions where operations_listen is: a page at /, the feed at /feed.")
+            .on_restart(),
+        setting("cors_origins", ORIGINS, |s: &mut Server| &mut s.cors_origins)
+            .means("Whose pages may call the API from a browser, compared to the letter. A key in a page is everybody's: give it a budget.")
+            .unset("nobody's", "[\"https://app.example.com\"]")
+            .on_restart(),
     ];
     Group { name: "server", about: "The two listeners, and what a connection may use.", settings }
 }
@@ -153,6 +161,32 @@ pub(super) fn limits() -> Group<Limits> {
     Group { name: "limits", about: "How much may be under way at once.", settings }
 }
 
+pub(super) fn upstream() -> Group<outbound::Raw> {
+    let settings = vec![
+        setting("proxy", Maybe(outbound::PROXY), |u: &mut outbound::Raw| &mut u.proxy)
+            .means("The HTTP proxy through which providers are reached, by CONNECT. What runs on this machine is always reached directly.")
+            .unset("no proxy", "\"http://proxy.example.com:3128\"")
+            .on_restart(),
+        setting("proxy_file", Maybe(FilePath), |u: &mut outbound::Raw| &mut u.proxy_file)
+            .means("Instead of `proxy`: a file that holds the address, where a password is in it.")
+            .unset("`proxy`", "")
+            .on_restart(),
+        setting("no_proxy", outbound::DIRECT, |u: &mut outbound::Raw| &mut u.no_proxy)
+            .means("Who is reached without the proxy. Names are compared, not resolved.")
+            .unset("this machine only", "[\"corp.example.com\", \"10.0.0.0/8\"]")
+            .on_restart(),
+        setting("ca_file", Maybe(FilePath), |u: &mut outbound::Raw| &mut u.ca_file)
+            .means("Certificates, in PEM, of authorities that are trusted beside those of the machine.")
+            .unset("those of the machine", "\"/etc/ssl/private-ca.pem\"")
+            .on_restart(),
+        setting("ca_only", Truth, |u: &mut outbound::Raw| &mut u.ca_only)
+            .means("Trust those of `ca_file` alone.")
+            .on_restart(),
+    ];
+    let about = "The way out to providers. Proxies in the environment (`HTTPS_PROXY`, `ALL_PROXY`) are not read.";
+    Group { name: "upstream", about, settings }
+}
+
 /// `[keys.NAME]`, once for each gateway key.
 pub(super) fn key() -> Group<Raw> {
     let settings = vec![
@@ -242,11 +276,12 @@ impl<S> Group<S> {
 }
 
 /// Every setting of a configuration that counts in the next process only, always in the same order. Names of the
-/// operator's own (aliases, keys) count at once.
+/// operator's own (aliases, keys) count at once; what may hold a password (`[upstream]`) is compared by its values.
 pub(super) fn fixed(config: &Config) -> Vec<Fixed> {
     let mut whole = config.clone();
     let of_config = providers_file().fixed(&mut whole);
-    let Config { server, books, routing, timeouts, retries, limits, keys: _, providers_file: _, log, reload } = &mut whole;
+    let Config { server, books, routing, timeouts, retries, limits, keys: _, providers_file: _, log, reload, upstream: _ } =
+        &mut whole;
     [
         of_config,
         self::server().fixed(server),
@@ -306,6 +341,7 @@ pub(super) fn chapters() -> Vec<Chapter> {
         timeouts().chapter(),
         retries().chapter(),
         limits().chapter(),
+        upstream().chapter(),
         key().chapter(),
         providers_file().chapter(),
         log().chapter(),

@@ -1,17 +1,20 @@
-//! Settings that a running gateway cannot change: its sockets, its books and what was built around them at the start. A
-//! reload in which one of them differs is refused whole, and the problem names it.
+//! What a running gateway does not change: settings of its sockets, its books and what was built around them at the start;
+//! and that it asks for keys, unless it is told so in words. A reload with such a change is refused whole, and the problem
+//! names it.
 
 use std::collections::BTreeMap;
 
-use super::Config;
 use super::load::document;
 use super::reference::{Fixed, fixed};
+use super::{Access, Config};
 use crate::document::{Problem, Section};
 
 const ACCEPTED: &str = "restart the gateway, or put it back";
+/// An empty file is a whole configuration: one that was cut, or is about to be written, must not let everybody in.
+const LAST_KEY_GONE: &str = "no key is left, and everybody who can connect would be let in";
 
-/// Every setting that counts on restart only and differs, with its place. The first two arguments are those of
-/// [`Config::load`].
+/// Every setting that counts on restart only and differs, with its place; and that no key is left where there were some. The
+/// first two arguments are those of [`Config::load`].
 pub fn needing_restart(
     file: Option<(&str, &str)>,
     environment: &BTreeMap<String, String>,
@@ -23,6 +26,10 @@ pub fn needing_restart(
     for (running, wanted) in fixed(running).iter().zip(&fixed(wanted)).filter(|(running, wanted)| running != wanted) {
         tell(&root, running, wanted);
     }
+    if running.access() == Access::Keys && wanted.access() == Access::Open && !wanted.server.open {
+        root.problem("keys", LAST_KEY_GONE, "a [keys.NAME], or open = true in [server] where that is meant");
+    }
+    tell_upstream(&root, running, wanted);
     document.into_problems()
 }
 
@@ -34,6 +41,21 @@ fn tell(root: &Section<'_, '_>, running: &Fixed, wanted: &Fixed) {
     match root.named_section(section) {
         Some(section) => section.problem(name, wrong, ACCEPTED),
         None => root.problem(section, format!("{section}.{name}: {wrong}"), ACCEPTED),
+    }
+}
+
+/// A proxy's address may hold a password, so neither value is shown.
+fn tell_upstream(root: &Section<'_, '_>, running: &Config, wanted: &Config) {
+    let differs = [
+        ("proxy", running.upstream.proxy != wanted.upstream.proxy, "another proxy, or others to be reached without it,"),
+        ("ca_file", running.upstream.trust != wanted.upstream.trust, "to trust other authorities"),
+    ];
+    for (name, _, what) in differs.into_iter().filter(|(_, differs, _)| *differs) {
+        let wrong = format!("{what} needs a restart, and nothing of this reload is applied");
+        match root.named_section("upstream") {
+            Some(section) => section.problem(name, wrong, ACCEPTED),
+            None => root.problem("upstream", format!("upstream.{name}: {wrong}"), ACCEPTED),
+        }
     }
 }
 
@@ -49,6 +71,14 @@ mod tests {
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.starts_with(expected) && found.ends_with("accepted: restart the gateway, or put it back"), "{found}");
         }
+    }
+
+    #[test]
+    fn another_way_out_is_told_without_its_password() {
+        check(
+            "[upstream]\nproxy = \"http://ann:s3cret@proxy:3128\"\n",
+            &["t.toml:2:9: upstream.proxy: another proxy, or others to be reached without it, needs a restart"],
+        );
     }
 
     #[test]
@@ -76,6 +106,24 @@ mod tests {
             "[limits]\nmax_waiting_per_backend = 1\n[retries]\nshare_percent = 1\n[log]\nlevel = \"debug\"\n[providers_file]\npath = \"x\"\n",
             &[],
         );
+    }
+
+    #[test]
+    fn the_last_key_goes_only_where_the_gateway_is_to_be_open() {
+        let key = "[keys.web]\nsha256 = \"".to_owned() + &"a".repeat(64) + "\"\n";
+        let load = |text: &str| Config::load(Some(("t.toml", text)), &BTreeMap::new()).unwrap();
+        let check = |running: &str, wanted: &str, refused: bool| {
+            let found = needing_restart(Some(("t.toml", wanted)), &BTreeMap::new(), &load(running), &load(wanted));
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found.len(), usize::from(refused), "{wanted:?} after {running:?}: {found:?}");
+            assert!(found.iter().all(|problem| problem.contains("keys: no key is left")), "{found:?}");
+        };
+        check(&key, "", true);
+        check(&key, "[keys]\n", true);
+        check(&key, "[server]\nopen = true\n", false);
+        check(&key, &key.replace("web", "other"), false);
+        check("", "", false);
+        check("", &key, false);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::files;
 use crate::document::{Place, Problem};
 
 /// A value that must not be shown. No `PartialEq`: what must be compared is compared by its hash.
@@ -84,7 +86,7 @@ fn provider_key(name: &str, environment: &BTreeMap<String, String>) -> Result<Op
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(problem(&file_variable, format!("{name} is set too"), "one of the two")),
         (Some(value), None) => usable(name, value).map(Some),
-        (None, Some(path)) => match std::fs::read_to_string(path) {
+        (None, Some(path)) => match files::text(Path::new(path), files::MOST_KEY) {
             Ok(value) => usable(&file_variable, &value).map(Some),
             Err(error) => Err(problem(&file_variable, format!("cannot read {path}: {error}"), "the path of a readable file")),
         },

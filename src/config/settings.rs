@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::keys::GatewayKey;
+use super::outbound::Outbound;
 use crate::canonical::QualityTier;
 
 /// The quality tiers with their words in the file.
@@ -37,6 +38,7 @@ pub struct Config {
     pub timeouts: Timeouts,
     pub retries: Retries,
     pub limits: Limits,
+    pub upstream: Outbound,
     /// Who may ask, in the order of their names.
     pub keys: Vec<GatewayKey>,
     /// Where the price and capability table lies, relative to the working directory.
@@ -54,6 +56,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             retries: Retries::default(),
             limits: Limits::default(),
+            upstream: Outbound::default(),
             keys: Vec::new(),
             providers_file: PathBuf::from("providers.toml"),
             log: Log::default(),
@@ -100,6 +103,10 @@ pub struct Server {
     pub drain: Duration,
     /// Answer without keys although the API listens beyond loopback.
     pub open: bool,
+    /// Show the last decisions on the operations listener: a page at `/`, the feed at `/feed`.
+    pub dashboard: bool,
+    /// Whose pages may call the API from a browser: origins, or `*` for all. None: nobody's.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for Server {
@@ -115,6 +122,8 @@ impl Default for Server {
             max_connections: 10_000,
             drain: Duration::from_secs(30),
             open: false,
+            dashboard: true,
+            cors_origins: Vec::new(),
         }
     }
 }

@@ -155,7 +155,7 @@ impl Errand<'_> {
         let cause = match error {
             UpstreamError::Connect(_) | UpstreamError::Setup(_) => Cause::Connect,
             UpstreamError::Broken(_) => Cause::Broken,
-            UpstreamError::TooLarge(_) => Cause::Malformed,
+            UpstreamError::TooLarge(_) | UpstreamError::Undecodable(_) => Cause::Malformed,
         };
         self.failed(cause, &error.to_string())
     }

@@ -178,6 +178,12 @@ impl Breaker {
         matches!(self.lock().phase, Phase::Closed(_))
     }
 
+    /// Closes it: what failed was something else. Requests that are under way teach nothing any more.
+    pub fn reset(&self) {
+        let now = self.clock.monotonic();
+        self.lock().close(now);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -110,6 +110,11 @@ impl Health {
         Roster { clock: Arc::clone(&self.clock), backends: ids.into_iter().map(|id| self.of(id)).collect() }
     }
 
+    /// Forgets what counts against a backend: it is reached by another address or key now, of which nothing is known yet.
+    pub fn trust_again(&self, id: &BackendId) {
+        self.of(id).trust_again();
+    }
+
     /// Drops what is known of backends that the table no longer names. Attempts under way keep theirs to their end.
     pub fn keep_only(&self, named: impl Fn(&BackendId) -> bool) {
         self.backends.write().unwrap_or_else(PoisonError::into_inner).retain(|id, _| named(id));
@@ -166,6 +171,11 @@ impl BackendHealth {
         let place = self.waiting.enter()?;
         let permit = self.breaker.admit()?;
         Ok(BackendAttempt { health: Arc::clone(self), began: self.clock.monotonic(), place: Some(place), permit })
+    }
+
+    fn trust_again(&self) {
+        self.breaker.reset();
+        self.with_record(self.clock.monotonic(), |record| (record.attempts, record.failed) = (0, 0));
     }
 
     /// What counts against it now. `now` is the monotonic time, read once for many backends.
@@ -411,6 +421,21 @@ mod tests {
         health.keep_only(|named| *named == id);
         assert!(health.view(&id).failure_share > 0);
         assert_eq!(health.view(&other).failure_share, 0);
+    }
+
+    #[test]
+    fn a_backend_that_is_reached_otherwise_begins_anew() {
+        let (clock, health, id) = health(4);
+        let before = health.enter(&id).unwrap();
+        health.enter(&id).unwrap().failed(Failure::Told(ErrorClass::Auth), None);
+        assert_eq!(health.view(&id).cooling, Some(Duration::from_mins(1)));
+        health.trust_again(&id);
+        assert_eq!(health.view(&id), HealthView::default());
+        before.failed(Failure::Told(ErrorClass::Auth), None);
+        assert_eq!(health.view(&id).cooling, None, "it was sent with the old key");
+        clock.advance(Duration::from_secs(1));
+        health.enter(&id).unwrap().failed(Failure::Told(ErrorClass::Auth), None);
+        assert!(health.view(&id).cooling.is_some(), "the new key is no better");
     }
 
     #[test]

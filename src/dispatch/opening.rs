@@ -50,7 +50,9 @@ impl SourceError {
         match self {
             SourceError::Idle(_) => Cause::Timeout,
             SourceError::Upstream(UpstreamError::Connect(_)) => Cause::Connect,
-            SourceError::Upstream(UpstreamError::TooLarge(_)) | SourceError::Framing(_) => Cause::Malformed,
+            SourceError::Upstream(UpstreamError::TooLarge(_) | UpstreamError::Undecodable(_)) | SourceError::Framing(_) => {
+                Cause::Malformed
+            }
             SourceError::Upstream(_) => Cause::Broken,
         }
     }

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::codes;
+
 /// Where in a body something stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
@@ -108,6 +110,7 @@ pub struct ClientError {
 
 impl ClientError {
     pub fn new(status: u16, kind: ErrorKind, code: &str, message: impl Into<String>) -> Self {
+        debug_assert!(codes::is_known(code), "{code:?} is not listed in frontend/codes.rs");
         let (code, message) = (Some(code.to_owned()), message.into());
         Self { status, kind, code, message, param: None, extra: Map::new() }
     }
@@ -200,16 +203,16 @@ mod tests {
 
     #[test]
     fn all_four_members_are_always_there() {
-        let error = ClientError::new(503, ErrorKind::Server, "no_backend", "all \"busy\"\n");
+        let error = ClientError::new(503, ErrorKind::Server, "overloaded", "all \"busy\"\n");
         let body: Value = serde_json::from_slice(&error.body()).unwrap();
-        let expected = r#"{"error":{"message":"all \"busy\"\n","type":"server_error","param":null,"code":"no_backend"}}"#;
+        let expected = r#"{"error":{"message":"all \"busy\"\n","type":"server_error","param":null,"code":"overloaded"}}"#;
         assert_eq!(body, serde_json::from_str::<Value>(expected).unwrap());
         assert_eq!(body["error"].as_object().unwrap().len(), 4);
     }
 
     #[test]
     fn a_frame_is_one_event_on_one_line() {
-        let error = ClientError::new(502, ErrorKind::Server, "upstream", "line one\nline two").with("attempts", 2);
+        let error = ClientError::new(502, ErrorKind::Server, "upstream_error", "line one\nline two").with("attempts", 2);
         let frame = error.sse_frame();
         let text = std::str::from_utf8(&frame).unwrap();
         assert!(text.starts_with("data: {\"error\":{") && text.ends_with("}}\n\n"), "{text}");

@@ -4,6 +4,7 @@
 //! A frontend is a pure codec: it opens no socket and never sees a dialect. Answers of a backend that speaks the same
 //! dialect do not come through here; they pass as they are.
 
+pub mod codes;
 pub mod errors;
 mod json;
 mod messages;

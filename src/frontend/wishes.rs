@@ -51,6 +51,12 @@ const WISHES: [(Wish, &str, &str); 9] = [
     (Wish::DryRun, "dry_run", "dry-run"),
 ];
 
+/// Every wish by its names in the body and in a header, for what describes them.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    WISHES.iter().map(|(_, body, header)| (*body, *header))
+}
+
 /// A wish's value, wherever it came from.
 enum Given<'v> {
     /// A header's value, or a JSON string.

@@ -126,6 +126,11 @@ impl Tab {
         self.page.close(end);
     }
 
+    /// The first line of the page.
+    pub fn opened(&self) -> &Arc<RequestOpened> {
+        &self.page.opened
+    }
+
     /// What the attempts that have ended cost.
     pub fn spent(&self) -> Usd {
         lock(&self.page.state).attempts.iter().map(|attempt| attempt.cost.usd).sum()

@@ -61,7 +61,8 @@ pub struct Bound {
 /// What the books say that a key spent in the window that contains an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spent {
-    pub amount: Usd,
+    /// `None` where they cannot be read: until they can, or the window ends, everything counts as used up.
+    pub amount: Option<Usd>,
     /// The instant.
     pub at: Timestamp,
     /// What [`Budget::settled_ever`] said before the books were read: what was settled after it is added.
@@ -83,6 +84,8 @@ struct State {
     held: Usd,
     /// Settled since this object was made, whatever the window.
     ever: Usd,
+    /// What was spent in this window could not be read: it counts as used up.
+    unread: bool,
 }
 
 /// How a budget stands.
@@ -115,7 +118,7 @@ impl Budget {
     /// A budget of which `settled` is spent in the window that contains `now`.
     pub fn new(limit: Usd, window: BudgetWindow, settled: Usd, now: Timestamp) -> Arc<Self> {
         let budget = Arc::<Self>::default();
-        budget.bind(Some(Bound { limit, window }), Some(Spent { amount: settled, at: now, mark: Usd::ZERO }));
+        budget.bind(Some(Bound { limit, window }), Some(Spent { amount: Some(settled), at: now, mark: Usd::ZERO }));
         budget
     }
 
@@ -124,9 +127,11 @@ impl Budget {
         self.state().bound
     }
 
-    /// Whether a bound can only be put in force with what the books say: its window is not the one that is counted.
+    /// Whether a bound can only be put in force with what the books say: its window is not the one that is counted, or the
+    /// books could not be read for it so far.
     pub fn must_be_read_for(&self, bound: Option<Bound>) -> bool {
-        bound.is_some_and(|wanted| self.bound().is_none_or(|counted| counted.window != wanted.window))
+        let state = self.state();
+        bound.is_some_and(|wanted| state.unread || state.bound.is_none_or(|counted| counted.window != wanted.window))
     }
 
     /// Everything that was ever settled here, to mark a moment by: see [`Spent::mark`].
@@ -141,7 +146,8 @@ impl Budget {
         state.bound = bound;
         if let (Some(bound), Some(spent)) = (bound, spent) {
             state.window_start = bound.window.start(spent.at);
-            state.settled = spent.amount + (state.ever - spent.mark);
+            state.settled = spent.amount.map_or(Usd::MAX, |amount| amount + (state.ever - spent.mark));
+            state.unread = spent.amount.is_none();
         }
     }
 
@@ -162,6 +168,7 @@ impl Budget {
             // What is held belongs to requests still under way: it stays held, and is settled into the new window.
             state.window_start = window_start;
             state.settled = Usd::ZERO;
+            state.unread = false;
         }
         let left = limit - state.settled - state.held;
         if wanted > left {
@@ -176,7 +183,8 @@ impl Budget {
         let state = self.state();
         let Bound { limit, window } = state.bound?;
         let refilled = window.start(now) > state.window_start;
-        let spent = if refilled { Usd::ZERO } else { state.settled };
+        let counted = if state.unread { limit } else { state.settled };
+        let spent = if refilled { Usd::ZERO } else { counted };
         Some(BudgetReport { limit, window, spent, held: state.held, refills_at: window.refills_at(now) })
     }
 
@@ -321,11 +329,31 @@ mod tests {
         assert!(budget.must_be_read_for(month));
         let mark = budget.settled_ever();
         second.settle(usd("0.08"));
-        budget.bind(month, Some(Spent { amount: usd("5"), at: now, mark }));
+        budget.bind(month, Some(Spent { amount: Some(usd("5")), at: now, mark }));
         assert_eq!(budget.standing(), (usd("5.08"), usd("0.1")));
         third.settle(usd("0.02"));
         assert_eq!(budget.hold(usd("4"), now).unwrap_err().left, usd("3.9"));
         assert_eq!(budget.hold(usd("9"), at("2026-12-01T00:00:00Z")).map(|hold| hold.amount()), Ok(usd("9")));
+    }
+
+    #[test]
+    fn a_window_that_could_not_be_read_is_used_up_until_it_can_be_or_ends() {
+        let now = at("2026-11-22T10:00:00Z");
+        let bound = Some(Bound { limit: usd("1"), window: BudgetWindow::Day });
+        let unread = || {
+            let budget = Arc::<Budget>::default();
+            budget.bind(bound, Some(Spent { amount: None, at: now, mark: Usd::ZERO }));
+            assert_eq!(budget.hold(usd("0.1"), now).unwrap_err().left, Usd::ZERO);
+            assert_eq!(budget.report(now).unwrap().spent, usd("1"));
+            assert!(budget.must_be_read_for(bound) && !budget.must_be_read_for(None));
+            budget
+        };
+        let read = unread();
+        read.bind(bound, Some(Spent { amount: Some(usd("0.25")), at: now, mark: read.settled_ever() }));
+        assert_eq!(read.hold(usd("0.8"), now).unwrap_err().left, usd("0.75"));
+        let ended = unread();
+        assert!(ended.hold(usd("1"), at("2026-11-23T00:00:00Z")).is_ok());
+        assert!(!read.must_be_read_for(bound) && !ended.must_be_read_for(bound));
     }
 
     #[test]
@@ -335,7 +363,7 @@ mod tests {
         let open = budget.hold(usd("0.7"), now).unwrap();
         let bound = Some(Bound { limit: usd("1"), window: BudgetWindow::Total });
         assert!(budget.must_be_read_for(bound));
-        budget.bind(bound, Some(Spent { amount: usd("0.2"), at: now, mark: budget.settled_ever() }));
+        budget.bind(bound, Some(Spent { amount: Some(usd("0.2")), at: now, mark: budget.settled_ever() }));
         assert_eq!(budget.hold(usd("0.2"), now).unwrap_err().left, usd("0.1"));
         open.settle(usd("0.7"));
         assert_eq!(budget.standing(), (usd("0.9"), Usd::ZERO));
@@ -373,7 +401,7 @@ mod tests {
                     // A reading of the books: what was settled up to the mark.
                     let mark = budget.settled_ever();
                     std::thread::yield_now();
-                    budget.bind(bound, Some(Spent { amount: mark, at: now, mark }));
+                    budget.bind(bound, Some(Spent { amount: Some(mark), at: now, mark }));
                 }
             }
         };

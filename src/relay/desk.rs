@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::clock::SharedClock;
+use crate::feed::Feed;
 use crate::meter::Tokenizer;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -12,6 +13,8 @@ use crate::telemetry::Metrics;
 pub struct Desk {
     pub tokenizer: Tokenizer,
     pub metrics: Arc<Metrics>,
+    /// The last decisions, for whoever looks.
+    pub feed: Arc<Feed>,
     pub tasks: Tasks,
     pub clock: SharedClock,
     /// The prompt's text from the client's bytes, for an exact count.

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::desk::Desk;
 use crate::catalog::TokenizerFamily;
 use crate::dispatch::{BackendAttempt, Failure};
+use crate::feed::{End, Shown};
 use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace, RequestEnd, SettledAttempt, Tab, Terms};
 use crate::meter::RunningCount;
 use crate::meter::tokenizer::{BUDGET_BYTES, Count};
@@ -39,6 +40,7 @@ pub struct Account {
     arrived: Duration,
     overhead: Duration,
     baseline: Option<Comparison>,
+    shown: Shown,
     /// Taken by the closing.
     open: Option<Standing>,
 }
@@ -53,6 +55,8 @@ pub struct AccountOpening {
     pub place: Place,
     /// What the request is compared with.
     pub baseline: Option<Comparison>,
+    /// Its place in the feed.
+    pub shown: Shown,
 }
 
 struct Standing {
@@ -64,16 +68,21 @@ struct Standing {
 
 impl Account {
     pub fn open(desk: Arc<Desk>, opening: AccountOpening) -> Self {
-        let AccountOpening { key, arrived, tab, hold, place, baseline } = opening;
+        let AccountOpening { key, arrived, tab, hold, place, baseline, shown } = opening;
         let overhead = desk.clock.monotonic().saturating_sub(arrived);
         desk.metrics.overhead(overhead);
         let counted = desk.metrics.open_request();
-        Self { desk, key, arrived, overhead, baseline, open: Some(Standing { tab, hold, place, counted }) }
+        Self { desk, key, arrived, overhead, baseline, shown, open: Some(Standing { tab, hold, place, counted }) }
     }
 
     /// Makes sure that this much is held for the request, or says why not.
     pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), OverBudget> {
         self.open.as_ref().map_or(Ok(()), |standing| standing.hold.cover(wanted, now))
+    }
+
+    /// The request's place in the feed.
+    pub fn shown(&self) -> &Shown {
+        &self.shown
     }
 
     /// Closes the page, settles the hold and tells the metrics; returns when the books have it. Answers what the whole
@@ -98,12 +107,15 @@ impl Account {
         });
         let cost = tab.spent();
         hold.settle(cost);
-        self.tell(outcome, &tab.settled_attempts());
+        let attempts = tab.settled_attempts();
+        let baseline = self.tell(outcome, &attempts);
+        self.shown.end(End { outcome, status, first_byte, took, cost, baseline, attempts });
         drop((place, counted));
         (cost, tab)
     }
 
-    fn tell(&self, outcome: Outcome, attempts: &[SettledAttempt]) {
+    /// Tells the metrics; answers what the answer would have cost at the baseline.
+    fn tell(&self, outcome: Outcome, attempts: &[SettledAttempt]) -> Option<Usd> {
         let metrics = &self.desk.metrics;
         for attempt in attempts {
             metrics.settled(&Settled {
@@ -119,9 +131,10 @@ impl Account {
         }
         let answered = attempts.iter().rev().find(|a| a.ending == Ending::Complete);
         metrics.request(Route::ChatCompletions, answered.or(attempts.last()).map(|a| &a.backend), outcome);
-        if let (Some(baseline), Some(answered)) = (&self.baseline, answered) {
-            metrics.baseline(&baseline.backend, &self.key, baseline.terms.cost(&answered.usage).usd);
-        }
+        let baseline = self.baseline.as_ref()?;
+        let cost = baseline.terms.cost(&answered?.usage).usd;
+        metrics.baseline(&baseline.backend, &self.key, cost);
+        Some(cost)
     }
 }
 
@@ -325,6 +338,7 @@ fn millis(time: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
+    use crate::feed::Feed;
     use crate::ledger::fixtures::{attempt_end, attempt_opened, request_opened};
     use crate::ledger::{Ledger, Settings};
     use crate::meter::Tokenizer;
@@ -336,6 +350,7 @@ mod tests {
         Arc::new(Desk {
             tokenizer: Tokenizer::new(),
             metrics: Arc::new(Metrics::new([]).unwrap()),
+            feed: Feed::new(true),
             tasks: Tasks::on_this_runtime(),
             clock: SystemClock::shared(),
             prompt_text: |_| String::new(),
@@ -359,6 +374,7 @@ mod tests {
                 hold: budget.hold(Usd::from_pico(1_000_000_000), now).unwrap(),
                 place: Places::default().take(1).unwrap(),
                 baseline: None,
+                shown: Shown::nowhere(),
             };
             let account = Account::open(Arc::clone(&desk), opening);
             page.settle(attempt_end(10, 20));

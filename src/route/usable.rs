@@ -87,6 +87,11 @@ impl Rejected {
         self.barred_rows().len() + self.own.len()
     }
 
+    /// What it keeps of its own, in bytes; what all decisions share is not counted.
+    pub fn bytes(&self) -> usize {
+        self.own.capacity() * size_of::<(BackendIndex, Unfit)>()
+    }
+
     /// All of them, in the order of the table where any backend was considered, else in the order they were looked at.
     pub fn all(&self) -> Vec<(BackendIndex, Unfit)> {
         let mut all = [self.barred_rows(), &self.own].concat();

@@ -15,7 +15,7 @@
 //! What it does not do: pretend to be intelligent, speak other dialects, or resemble a particular vendor.
 
 mod control;
-mod dice;
+pub mod dice;
 mod fault;
 mod listener;
 pub mod loopback;

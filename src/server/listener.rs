@@ -1,5 +1,8 @@
 //! Accepting connections, and letting go of them: bind, serve with limits, drain. The drain lets what is under way
 //! finish within its grace period; new connections are refused from its first moment.
+//!
+//! A connection speaks HTTP/1.1, or HTTP/2 where it begins with that (prior knowledge). Neither has TLS: that is the work of
+//! what stands in front.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -11,16 +14,20 @@ use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use hyper::service::Service;
+use hyper_util::rt::TokioTimer;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceExt};
+use tower::BoxError;
 
+use super::begun::{Begun, Protocol};
+use super::http2;
 use crate::tasks::Tasks;
 
+/// The least that hyper reads a head into.
+const LEAST_BUFFER: usize = 8_192;
 /// How long a client may take nothing of what is sent to it; a reload may change it for the connections that come.
 #[derive(Debug, Clone)]
 pub struct Stalled(Arc<AtomicU32>);
@@ -34,6 +41,11 @@ impl Stalled {
 
     pub fn set(&self, wait: Duration) {
         self.0.store(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// The same as a duration.
+    pub(super) fn wait(&self) -> Duration {
+        Duration::from_millis(self.millis().into())
     }
 
     fn millis(&self) -> u32 {
@@ -53,6 +65,14 @@ pub struct ConnectionLimits {
     /// How long a client may take nothing of what is sent to it. Longer, and the connection is cut: a reader that stalls
     /// holds a place, money and a provider's connection.
     pub stalled: Stalled,
+}
+
+impl ConnectionLimits {
+    /// What is read of a head: twice what it may have, so that one that is too large is told so in words. Of more than
+    /// this, hyper reads nothing and answers a bare 431.
+    pub(super) fn read_bytes(&self) -> usize {
+        (2 * self.head_bytes).max(LEAST_BUFFER)
+    }
 }
 
 /// Why a listener could not be opened.
@@ -93,7 +113,7 @@ impl Listener {
     pub fn serve<S>(self, name: &'static str, service: S, tasks: &Tasks, grace: Duration)
     where
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-        S::Future: Send,
+        S::Future: Send + 'static,
     {
         let tasks_inside = tasks.clone();
         tasks.spawn(name, async move { self.accept(name, service, tasks_inside, grace).await });
@@ -102,7 +122,7 @@ impl Listener {
     async fn accept<S>(self, name: &'static str, service: S, tasks: Tasks, grace: Duration)
     where
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-        S::Future: Send,
+        S::Future: Send + 'static,
     {
         let places = Arc::new(Semaphore::new(self.limits.connections));
         let ending = Ending { graceful: GracefulShutdown::new(), cut: CancellationToken::new() };
@@ -133,26 +153,56 @@ impl Listener {
         tasks: &Tasks,
     ) where
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-        S::Future: Send,
+        S::Future: Send + 'static,
     {
         // Small frames of a stream must not wait for each other.
         let _ = stream.set_nodelay(true);
         // The kernel sees a window that stays shut; here it would take a timer for every write. Where it cannot be set, a
         // stalled reader is only cut by the drain.
         let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, self.limits.stalled.millis());
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.head_wait)
-            .max_buf_size(self.limits.head_bytes.max(8192))
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone().boxed_clone()));
-        let (watched, cut) = (ending.graceful.watch(connection), ending.cut.clone());
+        let (watcher, cut) = (ending.graceful.watcher(), ending.cut.clone());
+        let (service, limits, tasks_inside) = (service.clone(), self.limits.clone(), tasks.clone());
         tasks.spawn("connection", async move {
             // What a cut connection was answering is dropped with it, and settles itself.
-            if let Some(Err(error)) = cut.run_until_cancelled(watched).await {
+            if let Some(Err(error)) = cut.run_until_cancelled(converse(stream, service, limits, watcher, &tasks_inside)).await {
                 tracing::debug!(listener = name, %error, "connection ended");
             }
             drop(place);
         });
+    }
+}
+
+/// One connection from its first byte to its end, in the version of HTTP that it begins with.
+async fn converse<S>(
+    stream: TcpStream,
+    service: S,
+    limits: ConnectionLimits,
+    watcher: Watcher,
+    tasks: &Tasks,
+) -> Result<(), BoxError>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let begun = tokio::select! {
+        biased;
+        begun = tokio::time::timeout(limits.head_wait, Begun::on(stream)) => begun,
+        // Nobody waits for a client that has said nothing yet.
+        () = tasks.stopping().cancelled() => return Ok(()),
+    };
+    match begun?? {
+        None => Ok(()),
+        Some((io, Protocol::Http1)) => {
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(limits.head_wait).max_buf_size(limits.read_bytes());
+            Ok(watcher.watch(builder.serve_connection(io, service)).await?)
+        }
+        Some((io, Protocol::Http2)) => {
+            let served = http2::serve(io, service, limits, tasks).await;
+            // The drain waits until every watcher is gone.
+            drop(watcher);
+            Ok(served?)
+        }
     }
 }
 

@@ -4,9 +4,17 @@
 //! The operations listener goes last, so that a drain can be watched.
 
 mod assembly;
+mod begun;
+pub mod body;
+pub mod compress;
+pub mod cors;
+mod dashboard;
 mod decisions;
 mod discard;
+pub mod edge;
+mod http2;
 pub mod listener;
+pub mod openapi;
 mod parameters;
 pub mod reload;
 pub mod routes;
@@ -21,13 +29,18 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 pub use self::assembly::routing_settings;
+use self::compress::Coder;
+use self::cors::Cors;
+use self::dashboard::Looks;
 use self::decisions::PastTables;
+use self::edge::Edge;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
 use self::reload::{Accounts, Parts, Reloader, Reloading, Reloads, Running};
 use self::routes::Front;
 use crate::clock::SharedClock;
 use crate::config::keys::ANONYMOUS;
 use crate::dispatch::{Dispatcher, Health, RetryBudget};
+use crate::feed::Feed;
 use crate::frontend;
 use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
 use crate::market::{Market, Unreachable};
@@ -96,9 +109,14 @@ impl Gateway {
             (api.address().map_err(StartError::Address)?, operations.address().map_err(StartError::Address)?);
         let tasks = Tasks::on_this_runtime();
         let (front, recovery) = assemble(setup, reloading, &clock, &tasks, stalled).await?;
-        api.serve("api", routes::api(Arc::clone(&front)), &tasks, server.drain);
+        let cors = Cors::of(&server.cors_origins);
+        let paths = Edge::around(routes::api(Arc::clone(&front)), Arc::clone(&front), cors);
+        api.serve("api", paths, &tasks, server.drain);
         let watch = Tasks::on_this_runtime();
-        operations.serve("operations", routes::operations(Arc::clone(&front)), &watch, LAST_LOOK);
+        let looks = Looks::new(&front, server.dashboard, api_address, operations_address);
+        let paths = routes::operations(Arc::clone(&front)).merge(dashboard::routes(looks));
+        let paths = Edge::around(paths, Arc::clone(&front), None);
+        operations.serve("operations", paths, &watch, LAST_LOOK);
         let grace = server.drain;
         Ok(Self { api: api_address, operations: operations_address, front, tasks, watch, grace, recovery })
     }
@@ -148,12 +166,14 @@ async fn assemble(
     ledger.keep_table(&snapshot.version, &snapshot.text)?;
     let health = Arc::new(Health::new(Arc::clone(clock), assembly::health(&config)));
     let market = Market::open(Arc::new(snapshot), &provider_keys, &health)?;
-    let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE })?;
+    let (proxy, trust) = (config.upstream.proxy.clone(), config.upstream.trust.clone());
+    let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE, proxy, trust })?;
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
     let accounts = Accounts::at_start(&config, &ledger, Arc::clone(clock)).await;
     let desk = Desk {
         tokenizer: Tokenizer::new(),
         metrics: Arc::clone(&metrics),
+        feed: Feed::new(config.server.dashboard),
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
         prompt_text: frontend::prompt_text,
@@ -174,6 +194,7 @@ async fn assemble(
         metrics,
         clock: Arc::clone(clock),
         max_head: config.server.max_header_bytes,
+        coder: Coder::default(),
         reloads,
         draining: AtomicBool::new(false),
         past_tables: PastTables::default(),

@@ -25,18 +25,21 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 pub use self::accounts::Accounts;
+use self::accounts::Binding;
 pub use self::changes::Changes;
+use self::changes::reached_otherwise;
 use super::assembly;
 use super::listener::Stalled;
 use super::routes::Front;
 use crate::config::secret::same_keys;
-use crate::config::{Config, ProviderKeys};
+use crate::config::{Config, GatewayKey, ProviderKeys};
 use crate::dispatch::Health;
 use crate::ledger::LedgerError;
 use crate::market::Market;
 use crate::pipeline::InForce;
 use crate::setup::{Looks, Reading, Setup, Sources, Watch};
 use crate::telemetry::{Label, LogLevel, Reloaded};
+use crate::units::BackendId;
 
 /// Asks that may wait: a further one would find what the waiting ones find.
 const ASKS: usize = 8;
@@ -164,6 +167,8 @@ struct Candidate {
     running: Running,
     market: Market,
     changes: Changes,
+    /// Backends of whose health nothing is known any more.
+    reached_otherwise: Vec<BackendId>,
 }
 
 /// What the files say.
@@ -180,20 +185,28 @@ impl Reloader {
     pub fn new(from: Reloading, running: Running, parts: Parts) -> Self {
         let Reloading { sources, looks, log_level } = from;
         let (sources, running) = (Arc::new(sources), Arc::new(running));
-        Self { sources, log_level, running, parts, watch: Watch::since(looks) }
+        let mut watch = Watch::since(looks);
+        if parts.accounts.wait_for_the_books(&running.config.keys) {
+            watch.distrust();
+        }
+        Self { sources, log_level, running, parts, watch }
     }
 
-    /// Reloads when the files change or somebody asks, until the gateway stops.
-    pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>, stopping: CancellationToken) {
+    /// Reloads when the files change or somebody asks, until the gateway stops. A reload that is waiting for files or books
+    /// then has put nothing in force yet, and is left.
+    pub async fn run(self, asks: mpsc::Receiver<Ask>, stopping: CancellationToken) {
+        stopping.run_until_cancelled(self.serve(asks)).await;
+    }
+
+    async fn serve(mut self, mut asks: mpsc::Receiver<Ask>) {
         loop {
             let settings = self.running.config.reload;
             let mut looks = interval(settings.interval);
             looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while self.running.config.reload == settings {
                 tokio::select! {
-                    () = stopping.cancelled() => return,
                     asked = asks.recv() => {
-                        let report = self.reload().await;
+                        let report = self.reload(true).await;
                         if let Some(told) = asked.flatten() {
                             // Whoever asked may have left.
                             let _ = told.send(report);
@@ -201,7 +214,7 @@ impl Reloader {
                     }
                     _ = looks.tick(), if settings.watch => {
                         if self.has_changed().await {
-                            self.reload().await;
+                            self.reload(false).await;
                         }
                     }
                 }
@@ -215,11 +228,12 @@ impl Reloader {
         spawn_blocking(move || read.again()).await.is_ok_and(|now| self.watch.look(now))
     }
 
-    async fn reload(&mut self) -> Report {
+    /// `asked`: somebody wants to know how it ends.
+    async fn reload(&mut self, asked: bool) -> Report {
         let found = self.find().await;
         let found = match found {
             Found::Another(candidate) => self.apply(*candidate).await,
-            Found::Same => Ok(None),
+            Found::Same => self.catch_up().await,
             Found::Problems(problems) => Err(problems),
             Found::Restless => {
                 self.watch.distrust();
@@ -233,8 +247,26 @@ impl Reloader {
             Err(problems) => (Reloaded::Refused, problems, None),
         };
         let report = Report { result: result.word(), version, problems, changes };
-        self.tell(result, &report);
+        self.tell(result, &report, asked);
         report
+    }
+
+    /// Nothing has changed; but what the books could not say at the start, they may say now.
+    async fn catch_up(&mut self) -> Result<Option<Changes>, Vec<String>> {
+        let running = Arc::clone(&self.running);
+        if self.parts.accounts.wait_for_the_books(&running.config.keys) {
+            let bindings = self.prepare(&running.config.keys).await?;
+            self.parts.accounts.bind(bindings);
+        }
+        Ok(None)
+    }
+
+    async fn prepare(&mut self, keys: &[GatewayKey]) -> Result<Vec<Binding>, Vec<String>> {
+        let Parts { front, accounts, .. } = &self.parts;
+        accounts.prepare(keys, &front.pipeline.ledger).await.map_err(|error| {
+            self.watch.distrust();
+            vec![format!("what the keys have spent cannot be read: {error}")]
+        })
     }
 
     /// Reads and judges, off the reactor.
@@ -261,13 +293,9 @@ impl Reloader {
 
     /// Puts a candidate in force. What can fail comes first; from the first change on nothing does.
     async fn apply(&mut self, candidate: Candidate) -> Result<Option<Changes>, Vec<String>> {
-        let Candidate { running, market, changes } = candidate;
+        let Candidate { running, market, changes, reached_otherwise } = candidate;
+        let bindings = self.prepare(&running.config.keys).await?;
         let Parts { front, health, accounts, stalled } = &mut self.parts;
-        let bindings = accounts.prepare(&running.config.keys, &front.pipeline.ledger).await;
-        let bindings = bindings.map_err(|error| {
-            self.watch.distrust();
-            vec![format!("what the keys have spent cannot be read: {error}")]
-        })?;
         let (ledger, table) = (front.pipeline.ledger.clone(), Arc::clone(&market.snapshot));
         let kept = spawn_blocking(move || ledger.keep_table(&table.version, &table.text)).await;
         if let Some(problem) = not_kept(kept) {
@@ -286,6 +314,9 @@ impl Reloader {
         let next = InForce { keys: accounts.ring(config), market, settings: assembly::settings(config) };
         let before = front.pipeline.in_force.swap(Arc::new(next));
         front.metrics.loaded(front.clock.wall());
+        for id in &reached_otherwise {
+            health.trust_again(id);
+        }
         health.keep_only(|id| snapshot.backend_named(id.as_str()).is_some());
         let running = std::mem::replace(&mut self.running, Arc::new(running));
         // A large table takes its time to be freed.
@@ -293,17 +324,18 @@ impl Reloader {
         Ok(Some(changes))
     }
 
-    /// Tells everybody how it ended.
-    fn tell(&self, result: Reloaded, report: &Report) {
+    /// Tells everybody how it ended; the log only what it does not say already, where a refused one was tried again by itself.
+    fn tell(&self, result: Reloaded, report: &Report, asked: bool) {
         let front = &self.parts.front;
         let Report { version, problems, changes, .. } = report;
         front.metrics.reloaded(result, problems.len());
+        let told = !asked && front.reloads.refused.load().as_ref().is_some_and(|before| before.problems == *problems);
         let refused = (result == Reloaded::Refused).then(|| {
             let (version, problems) = (version.clone(), problems.clone());
             Arc::new(Refused { at: front.clock.wall(), version, problems })
         });
         front.reloads.refused.store(refused);
-        for problem in problems {
+        for problem in problems.iter().filter(|_| !told) {
             tracing::warn!(problem, version, "reload refused: what was in force stays");
         }
         match changes {
@@ -359,9 +391,13 @@ fn judge(setup: Setup, running: &Running, in_force: &InForce, health: &Health) -
     if config == running.config && same_keys(&provider_keys, &running.provider_keys) && snapshot == *before {
         return Found::Same;
     }
+    let reached_otherwise = reached_otherwise((&running.provider_keys, before), (&provider_keys, &snapshot));
     let changes = Changes::between((&running.config, before), (&config, &snapshot));
     match Market::open(Arc::new(snapshot), &provider_keys, health) {
-        Ok(market) => Found::Another(Box::new(Candidate { running: Running { config, provider_keys }, market, changes })),
+        Ok(market) => {
+            let running = Running { config, provider_keys };
+            Found::Another(Box::new(Candidate { running, market, changes, reached_otherwise }))
+        }
         Err(unreachable) => Found::Problems(vec![unreachable.to_string()]),
     }
 }

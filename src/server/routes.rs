@@ -9,15 +9,18 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::unfold;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TE, TRAILER};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt, StreamBody};
+use http::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, RETRY_AFTER, TE, TRAILER};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version};
+use http_body_util::StreamBody;
 use hyper::body::{Body as _, Frame};
 
+use super::body::{self, BodyLimits};
+use super::compress::Coder;
 use super::decisions::{self, PastTables};
 use super::discard::discard;
+use super::openapi;
 use super::reload::Reloads;
 use super::status::{Refusal, refusal};
 use super::usage;
@@ -38,6 +41,9 @@ const DECISION: HeaderName = HeaderName::from_static("x-tokenbroker-decision");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Lines of headers that a request may have: what hyper reads of HTTP/1.1.
+const MOST_HEADERS: usize = 100;
 
 /// Paths of the OpenAI API that this gateway does not serve: a client is told so, rather than "not found".
 const NOT_SERVED: [&str; 14] = [
@@ -63,6 +69,7 @@ pub struct Front {
     pub metrics: Arc<Metrics>,
     pub clock: SharedClock,
     pub max_head: usize,
+    pub coder: Coder,
     pub reloads: Reloads,
     /// Set when the drain begins.
     pub draining: AtomicBool,
@@ -79,6 +86,7 @@ pub fn api(front: Arc<Front>) -> Router {
         .route("/v1/route", post(decide))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
+        .route("/openapi.json", get(openapi::document))
         .route("/v1/usage", get(usage::own))
         .route("/v1/decisions/{id}", get(decisions::own))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -92,8 +100,8 @@ pub fn api(front: Arc<Front>) -> Router {
 const BASE_URL_HINT: &str = "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models, \
     POST /v1/route, GET /v1/usage and GET /v1/decisions/{id}";
 /// The same for the operations listener.
-const OPERATIONS_HINT: &str = "here are /usage, /decisions/{id}, /metrics, /healthz and /readyz, and POST /reload; the API is on the \
-    other listener";
+const OPERATIONS_HINT: &str = "here are the page at /, /feed, /usage, /decisions/{id}, /metrics, /healthz and /readyz, and POST /reload; \
+     the API is on the other listener";
 /// What the API listener answers to those who look for metrics.
 const METRICS_HINT: &str = "metrics are on the operations listener (server.operations_listen)";
 
@@ -113,11 +121,12 @@ pub fn operations(front: Arc<Front>) -> Router {
 
 async fn chat(State(front): Shared, request: Request<Body>) -> Response {
     let mut marks = Marks::of(&front, Route::ChatCompletions, request.headers());
+    // Every HTTP/2 client can read trailers; of HTTP/1.1 some cannot, so those have to say it.
+    marks.trailers = request.version() == Version::HTTP_2 || takes_trailers(request.headers());
     let call = match receive(&front, request, marks.id).await {
         Ok(call) => call,
         Err(refusal) => return marks.refuse(&refusal),
     };
-    marks.trailers = takes_trailers(&call.headers);
     match front.pipeline.answer(call).await {
         Ok(Reply::Whole { receipt, body }) => marks.whole(&receipt, body),
         Ok(Reply::Stream { receipt, pump }) => marks.stream(&receipt, pump),
@@ -185,7 +194,12 @@ fn readiness(front: &Front, ready: String) -> Response {
 }
 
 /// Reads configuration and table again, and answers when that has ended.
-async fn reload(State(front): Shared) -> Response {
+async fn reload(State(front): Shared, headers: HeaderMap) -> Response {
+    if is_of_a_browser(&headers) {
+        let message = "a page in a browser may not ask for a reload; use curl, SIGHUP or reload.watch";
+        let error = ClientError::new(403, ErrorKind::InvalidRequest, "browser_refused", message);
+        return answer(StatusCode::FORBIDDEN, "application/json", error.body());
+    }
     let Some(report) = front.reloads.ask().await else {
         let message = "nothing to reload: the gateway is stopping, or was not started from files";
         let error = ClientError::new(503, ErrorKind::Server, "no_reload", message);
@@ -193,6 +207,13 @@ async fn reload(State(front): Shared) -> Response {
     };
     let status = if report.is_refused() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     answer(status, "application/json", report.body())
+}
+
+/// Whether a page sent this. Any page can send a POST without a body to an address of the machine that its reader sits at,
+/// and by a name that it has resolve there it is even of the same origin. Browsers add these headers, which no page can
+/// leave out; no page of ours asks for a reload.
+fn is_of_a_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site")
 }
 
 async fn metrics(State(front): Shared) -> Response {
@@ -246,7 +267,7 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
     response
 }
 
-/// Reads the body of a request whose key is known, within its limits.
+/// Reads a request whose key is known, within its limits.
 async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result<InboundCall, Refusal> {
     let arrived = front.clock.monotonic();
     let (parts, mut body) = request.into_parts();
@@ -260,75 +281,28 @@ async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result
 /// The body, or why this request gets no further.
 async fn read(front: &Front, headers: &HeaderMap, body: &mut Body) -> Result<Bytes, Refusal> {
     // Before a byte of the body is read: a stranger's megabytes must not be held for it.
-    let (max_body, body_wait) = {
+    let limits = {
         let in_force = front.pipeline.in_force.load();
         in_force.keys.admit(headers).map_err(|stranger| refusal(&stranger.into()))?;
-        (in_force.settings.most_body, in_force.settings.body_wait)
+        BodyLimits { most: in_force.settings.most_body, wait: in_force.settings.body_wait }
     };
-    if !is_json(headers) {
-        let message = "the body must be JSON: send `content-type: application/json`";
-        return Err(Refusal::of(ClientError::new(415, ErrorKind::InvalidRequest, "unsupported_media_type", message))
-            .because(Rejection::MediaType));
-    }
-    if head_bytes(headers) > front.max_head {
-        let message = format!("the head is larger than {} bytes (server.max_header_bytes)", front.max_head);
-        return Err(Refusal::of(ClientError::new(431, ErrorKind::InvalidRequest, "headers_too_large", message))
-            .because(Rejection::TooLarge));
-    }
-    let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > max_body) {
-        return Err(too_large(max_body));
-    }
-    let read = tokio::time::timeout(body_wait, whole(body, announced.unwrap_or(0), max_body)).await;
-    match read {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(Unread::TooLarge)) => Err(too_large(max_body)),
-        Ok(Err(Unread::Broken)) => {
-            let message = "the body ended before it was complete";
-            let error = ClientError::new(400, ErrorKind::InvalidRequest, "body_incomplete", message);
-            Err(Refusal::of(error).because(Rejection::BadRequest))
-        }
-        Err(_) => {
-            let message = format!("the body did not arrive within {} ms", body_wait.as_millis());
-            let error = ClientError::new(408, ErrorKind::InvalidRequest, "body_timeout", message);
-            Err(Refusal::of(error).because(Rejection::TooSlow))
-        }
-    }
+    body::read(headers, body, limits, &front.coder).await
 }
 
-/// Why a body was not read to its end.
-enum Unread {
-    TooLarge,
-    Broken,
-}
-
-/// A body in one piece. Each part is copied as it comes, so that the connection reads the next one into the same memory;
-/// a body that comes in one part is not copied.
-async fn whole(body: &mut Body, announced: usize, most: usize) -> Result<Bytes, Unread> {
-    let Some(first) = part(body).await? else { return Ok(Bytes::new()) };
-    let within = |length: usize| if length > most { Err(Unread::TooLarge) } else { Ok(()) };
-    within(first.len())?;
-    if body.is_end_stream() {
-        return Ok(first);
-    }
-    let mut whole = BytesMut::with_capacity(announced.max(first.len()));
-    whole.extend_from_slice(&first);
-    drop(first);
-    while let Some(next) = part(body).await? {
-        within(whole.len() + next.len())?;
-        whole.extend_from_slice(&next);
-    }
-    Ok(whole.freeze())
-}
-
-async fn part(body: &mut Body) -> Result<Option<Bytes>, Unread> {
-    while let Some(frame) = body.frame().await {
-        // What is no data is a trailer, which says nothing of the body.
-        if let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() {
-            return Ok(Some(data));
-        }
-    }
-    Ok(None)
+/// The refusal of a request whose head is larger than it may be, in bytes or in lines.
+pub(super) fn head_too_large<B>(front: &Front, request: &Request<B>) -> Option<Response> {
+    let (headers, uri) = (request.headers(), request.uri());
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let message = if headers.len() > MOST_HEADERS {
+        format!("there are more than {MOST_HEADERS} headers")
+    } else if target + head_bytes(headers) > front.max_head {
+        format!("the head is larger than {} bytes (server.max_header_bytes)", front.max_head)
+    } else {
+        return None;
+    };
+    let error = ClientError::new(431, ErrorKind::InvalidRequest, "headers_too_large", message);
+    let marks = Marks::of(front, Route::of(uri.path()), headers);
+    Some(marks.refuse(&Refusal::of(error).because(Rejection::TooLarge)))
 }
 
 /// About what the headers took on the wire.
@@ -336,21 +310,10 @@ fn head_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-fn too_large(limit: usize) -> Refusal {
-    let message = format!("the body is larger than {limit} bytes (server.max_body_bytes)");
-    Refusal::of(ClientError::new(413, ErrorKind::InvalidRequest, "request_too_large", message)).because(Rejection::TooLarge)
-}
-
 /// `TE` is a list, and may come in several lines.
 fn takes_trailers(headers: &HeaderMap) -> bool {
     let listed = headers.get_all(TE).iter().filter_map(|te| te.to_str().ok()).flat_map(|te| te.split(','));
     listed.map(str::trim).any(|coding| coding.eq_ignore_ascii_case("trailers"))
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case("application/json") || kind.to_ascii_lowercase().ends_with("+json")
 }
 
 fn decision_body(decision: &Decision) -> Bytes {
@@ -445,6 +408,9 @@ impl<'f> Marks<'f> {
         let headers = response.headers_mut();
         if let Some(after) = refusal.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if let Some(codings) = &refusal.accepts {
+            headers.insert(ACCEPT_ENCODING, codings.clone());
         }
         headers.insert(SHOULD_RETRY, HeaderValue::from_static(if refusal.should_retry { "true" } else { "false" }));
         response

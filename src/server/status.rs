@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use serde_json::{Value, json};
 
 use super::parameters::WrongParameter;
@@ -31,6 +32,8 @@ pub struct Refusal {
     pub should_retry: bool,
     /// The provider's own body, passed on as it is.
     pub verbatim: Option<bytes::Bytes>,
+    /// The codings that a body may have, where the one it had is not read.
+    pub accepts: Option<HeaderValue>,
     /// What it counts as, where the gateway itself refuses.
     pub counts_as: Option<Rejection>,
 }
@@ -38,7 +41,7 @@ pub struct Refusal {
 impl Refusal {
     /// An error that another try does not mend.
     pub fn of(error: ClientError) -> Self {
-        Self { error, retry_after: None, should_retry: false, verbatim: None, counts_as: None }
+        Self { error, retry_after: None, should_retry: false, verbatim: None, accepts: None, counts_as: None }
     }
 
     fn retry(error: ClientError, after: Duration) -> Self {

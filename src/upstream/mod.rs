@@ -2,6 +2,10 @@
 
 pub mod client;
 pub mod endpoint;
+pub mod proxy;
+pub mod trust;
 
 pub use client::{Upstream, UpstreamAnswer, UpstreamError, UpstreamSettings};
 pub use endpoint::Endpoint;
+pub use proxy::{Direct, Proxy};
+pub use trust::Trust;

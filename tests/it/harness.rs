@@ -6,13 +6,16 @@ pub(crate) mod chat;
 pub(crate) mod client;
 pub(crate) mod desk;
 pub(crate) mod gateway;
+pub(crate) mod h2;
 pub(crate) mod money;
 pub(crate) mod page;
 pub(crate) mod provider;
+pub(crate) mod proxy;
 pub(crate) mod rows;
 pub(crate) mod sandbox;
 pub(crate) mod seeded;
 pub(crate) mod site;
+pub(crate) mod tls;
 
 use std::time::Duration;
 

@@ -62,7 +62,7 @@ async fn a_path_that_is_not_there_leads_to_one_that_is() {
     says(gateway.ask(&Call::get("/metrics")).await.text(), &["server.operations_listen"]);
 
     let mut operations = Connection::open(gateway.operations).await;
-    operations.send(&Call::get("/")).await;
+    operations.send(&Call::get("/nowhere")).await;
     let told = operations.answer().await.whole().await;
     assert_eq!(told.status, 404);
     says(told.text(), &["/metrics, /healthz and /readyz"]);

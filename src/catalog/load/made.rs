@@ -49,7 +49,7 @@ fn refuses(name: &str, old: &str, new: &str, expected: &str) {
     let folder = changed(name, old, new);
     let at = |name: &str| folder.path().join(name);
     let Some((fine, said)) = checked(folder.path(), &at("overlay.toml"), &at("table.toml")) else { return };
-    assert!(!fine && said.contains(expected), "{new:?}: expected {expected:?} in\n{said}");
+    assert!(!fine && said.contains(expected) && !said.contains("Traceback"), "{new:?}: expected {expected:?} in\n{said}");
 }
 
 #[test]
@@ -76,6 +76,57 @@ fn a_judgement_does_not_outlive_its_fact() {
     refuses("overlay.toml", "[providers.west]", "[providers.waste]", "providers.waste");
     refuses("overlay.toml", "list = ", "lost = ", "no words for the source 'list'");
     refuses("prices.json", "\"multiplier\": 2.0", "\"multiplier\": 3.0", "hours that cost 3.0 times");
+}
+
+#[test]
+fn what_is_another_models_own_name_is_no_alias() {
+    let folder = changed("prices.json", "\"aliases\": [\"jade-chat\"", "\"aliases\": [\"summit\", \"jade-chat\"");
+    let at = |name: &str| folder.path().join(name);
+    let Some((fine, said)) = checked(folder.path(), &at("overlay.toml"), &at("table.toml")) else { return };
+    assert!(fine, "{said}");
+}
+
+#[test]
+fn a_judgement_that_nobody_would_read_is_refused() {
+    let site = "abilities = { forced_tool = true }";
+    refuses(
+        "overlay.toml",
+        site,
+        "abilties = { forced_tool = true }",
+        "providers.'west' has an unknown member 'abilties' (did you mean",
+    );
+    refuses(
+        "overlay.toml",
+        site,
+        "abilities = { any_tool = true }",
+        "providers.'west'.abilities has an unknown member 'any_tool'",
+    );
+    refuses("overlay.toml", "[providers.west]", "[limits]\n[providers.west]", "the overlay has an unknown member 'limits'");
+    refuses("overlay.toml", "owner = \"West Company\"", "", "providers.'west' lacks 'owner'");
+    refuses("overlay.toml", "south = ", "soth = ", "unlisted.soth");
+}
+
+#[test]
+fn of_two_entries_of_one_name_none_is_taken() {
+    refuses("prices.json", "\"id\": \"gift\"", "\"id\": \"foreign\"", "more than one entry of east/foreign");
+    refuses("providers.json", "\"id\": \"south\"", "\"id\": \"west\"", "more than one entry of west");
+    refuses("overlay.toml", "\"summit-local\"", "\"old\"", "more than one entry of west/old");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_in_a_line() {
+    refuses("prices.json", "\"models\"", "models", "prices.json: Expecting property name");
+    refuses("overlay.toml", "[providers.west]", "[providers.west", "overlay.toml: Expected ']'");
+    refuses("prices.json", "\"max_output\": null,", "", "east/org/Jade: neither the facts nor the overlay tell 'max_output'");
+    for name in ["prices.json", "providers.json", "fx.csv", "overlay.toml", "table.toml"] {
+        let folder = changed("", "", "");
+        let at = |name: &str| folder.path().join(name);
+        fs::remove_file(at(name)).unwrap();
+        let Some((fine, said)) = checked(folder.path(), &at("overlay.toml"), &at("table.toml")) else { return };
+        let told = said.lines().last().unwrap_or_default();
+        assert!(!fine && told.contains("cannot read") && told.contains(name), "{name}: {said}");
+        assert!(!said.contains("Traceback"), "{said}");
+    }
 }
 
 #[test]

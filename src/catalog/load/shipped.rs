@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::tests::{damages, inflict};
-use crate::canonical::QualityTier;
+use crate::canonical::{Feature, QualityTier};
+use crate::catalog::capability::OutputBoundField;
 use crate::catalog::{Backend, Snapshot};
 use crate::units::TokenPrice;
 
 const SHIPPED: &str = include_str!("../../../providers.toml");
-const FACTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/facts/prices.json");
+const FACTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/facts");
 
 fn shipped() -> Snapshot {
     match Snapshot::parse("providers.toml", SHIPPED) {
@@ -109,8 +110,57 @@ fn nothing_without_a_key_is_on() {
 }
 
 #[test]
+fn an_alias_is_no_other_models_name() {
+    let table = shipped();
+    for backend in table.backends() {
+        let taken = |alias: &&String| table.backends().iter().any(|other| other.model == **alias && other.model != backend.model);
+        assert_eq!(backend.aliases.iter().find(taken), None, "{}", backend.id);
+    }
+}
+
+#[test]
+fn json_without_a_schema_is_offered_where_the_dialect_has_a_switch_for_it() {
+    let table = shipped();
+    let switchless = |b: &&Backend| ["anthropic-messages", "bedrock-converse"].contains(&table.provider_of(b).dialect.as_str());
+    for backend in table.backends().iter().filter(switchless) {
+        assert!(!backend.features.contains(Feature::JsonObject), "{}", backend.id);
+    }
+}
+
+#[test]
+fn where_an_output_bound_leaves_thinking_out_the_other_one_is_sent() {
+    // A hold covers what the bound lets through: at Ark `max_tokens` lets any length of thinking through.
+    let table = shipped();
+    for id in ["volcengine", "byteplus"] {
+        let site = table.providers().iter().find(|provider| provider.id == id).unwrap();
+        assert_eq!(site.quirks.output_bound, OutputBoundField::MaxCompletionTokens, "{id}");
+    }
+}
+
+#[test]
+fn a_region_is_promised_where_the_facts_tell_one_place() {
+    let Some(facts) = facts("providers.json") else { return };
+    let table = shipped();
+    for site in facts["providers"].as_array().unwrap() {
+        let (id, told) = (site["id"].as_str().unwrap(), site["data_region"].as_str().unwrap());
+        // "SG entity" is who the contract is with; "CN/SG", "as chosen" and "upstream varies" are no place.
+        let place = if told.contains([' ', '/']) { "global" } else { told };
+        let Some(provider) = table.providers().iter().find(|provider| provider.id == id) else { continue };
+        assert_eq!(provider.region, place, "{id}: {told}");
+    }
+}
+
+#[test]
+fn no_terms_of_a_world_site_are_taken_for_those_of_china() {
+    // The one reading of terms that was collected is of the companies' world entities, and of DeepSeek, which has one site.
+    for provider in shipped().providers().iter().filter(|provider| provider.region == "CN") {
+        assert_ne!(provider.trains_on_data, Some(false), "{}", provider.id);
+    }
+}
+
+#[test]
 fn prices_are_those_of_the_collected_facts() {
-    let Some(facts) = facts() else { return };
+    let Some(facts) = facts("prices.json") else { return };
     let table = shipped();
     for backend in table.backends().iter().filter(|b| !b.free) {
         let provider = &table.provider_of(backend).id;
@@ -142,14 +192,14 @@ fn prices_are_those_of_the_collected_facts() {
 
 #[test]
 fn its_version_is_the_day_of_the_facts() {
-    let Some(facts) = facts() else { return };
+    let Some(facts) = facts("prices.json") else { return };
     let (version, day) = (shipped().version, facts["generated"].as_str().unwrap().to_owned());
     assert!(version.starts_with(&format!("{day}+")), "{version}: the facts are of {day}");
 }
 
 #[test]
 fn every_collected_model_is_in_or_left_out_with_a_reason() {
-    let Some(facts) = facts() else { return };
+    let Some(facts) = facts("prices.json") else { return };
     let table = shipped();
     let (_, left_out) = SHIPPED.rsplit_once("# Left out\n").unwrap();
     for model in facts["models"].as_array().unwrap() {
@@ -159,10 +209,11 @@ fn every_collected_model_is_in_or_left_out_with_a_reason() {
     }
 }
 
-/// The collected prices; `None`, and a line that says so, where they are not beside the repository.
-fn facts() -> Option<Value> {
-    let Ok(text) = std::fs::read_to_string(Path::new(FACTS)) else {
-        println!("skipped: not present ({FACTS})");
+/// A file of the collected facts; `None`, and a line that says so, where they are not beside the repository.
+fn facts(name: &str) -> Option<Value> {
+    let path = Path::new(FACTS).join(name);
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        println!("skipped: not present ({})", path.display());
         return None;
     };
     Some(serde_json::from_str(&text).unwrap())

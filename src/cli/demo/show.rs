@@ -126,8 +126,13 @@ impl Painter {
         lines
     }
 
-    /// How to send requests of one's own.
-    pub(super) fn invitation(self, api: &str, operations: &str, control: &str) -> Vec<String> {
+    /// Where to watch all this.
+    pub(super) fn page(self, operations: &str) -> Vec<String> {
+        vec![String::new(), self.paint(Tone::Winner, &format!("    Watch it live in a browser:  {operations}/"))]
+    }
+
+    /// How to send requests of one's own. `traffic`: pretend requests follow the tour.
+    pub(super) fn invitation(self, api: &str, operations: &str, control: &str, traffic: bool) -> Vec<String> {
         let heading = |text: &str| self.paint(Tone::Heading, text);
         vec![
             String::new(),
@@ -148,9 +153,16 @@ impl Painter {
             ")".into(),
             "print(answer.choices[0].message.content)".into(),
             String::new(),
+            self.paint(Tone::Winner, &format!("    page       {operations}/")),
+            format!("    terminal   tokenbroker top --url {operations}"),
             format!("    metrics    {operations}/metrics"),
             format!("    {LABEL}  {control}/served"),
             String::new(),
+            if traffic {
+                "    A pretend request follows every second or two (--no-traffic: none).".into()
+            } else {
+                "    Nothing is sent from here any more.".into()
+            },
             "    Serving until Ctrl-C.".into(),
         ]
     }
@@ -317,7 +329,9 @@ mod tests {
             lines.extend(shown);
         }
         lines.extend(painter.totals(&[visit(), visit()], "sandbox-summit/summit-max"));
-        lines.extend(painter.invitation("http://127.0.0.1:65535", "http://127.0.0.1:65535", "http://127.0.0.1:65535"));
+        let address = "http://127.0.0.1:65535";
+        lines.extend(painter.page(address));
+        lines.extend(painter.invitation(address, address, address, true));
         for line in &lines {
             assert!(width(line) <= COLUMNS, "{} columns: {line}", width(line));
         }
@@ -326,7 +340,7 @@ mod tests {
 
     #[test]
     fn what_is_to_be_copied_begins_at_the_margin() {
-        let lines = Painter { colour: false }.invitation("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3");
+        let lines = Painter { colour: false }.invitation("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3", false);
         for code in ["curl -s ", "from openai", "client = ", "answer = ", "print("] {
             assert!(lines.iter().any(|line| line.starts_with(code)), "{code} in {lines:#?}");
         }

@@ -142,8 +142,9 @@ impl<'s> Row<'s> {
         let source = self.price.as_ref().map_or("", |price| &price.row.source);
         let why = self.unused.as_ref().map_or("", Unused::why);
         let (region, law) = (&provider.region, &provider.jurisdiction);
-        let aliases = backend.aliases.join(" ");
-        format!("{} {} {aliases} {} {} {region} {law} {source} {why}", backend.id, backend.model, provider.name, provider.owner)
+        let currency = self.price.as_ref().map_or(provider.currency, |price| price.vendor.currency());
+        let names = format!("{} {} {}", backend.id, backend.model, backend.aliases.join(" "));
+        format!("{names} {} {} {currency} {region} {law} {source} {why}", provider.name, provider.owner)
     }
 }
 

@@ -139,6 +139,7 @@ fn each_option_narrows_the_list() {
     check("--quality standard", &["east/fog-large", "west/fog-large"]);
     check("--quality 42", &["east/fog-large"]);
     check("--search page", &["east/fog-large", "west/fog-large"]);
+    check("--search cny", &["east/fog-large"]);
     check("--model rain --region CN", &[]);
     check("--provider gone", &[]);
     check("--provider gone --all", &["gone/rain"]);

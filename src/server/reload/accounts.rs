@@ -43,15 +43,18 @@ pub(super) struct Binding {
 }
 
 impl Accounts {
-    /// The accounts of a gateway that starts. What cannot be read back counts as used up, and the log says so: nothing spent
-    /// would be generous.
+    /// The accounts of a gateway that starts. What cannot be read back counts as used up until it can be read, and the log
+    /// says so: nothing spent would be generous.
     pub async fn at_start(config: &Config, ledger: &Ledger, clock: SharedClock) -> Self {
         let now = clock.wall();
         let mut accounts = Self { by_name: BTreeMap::new(), folder: config.books.directory.clone(), clock };
         let bindings = accounts.prepare(&config.keys, ledger).await.unwrap_or_else(|error| {
-            tracing::error!(error, "what the keys have spent cannot be read: their budgets count as used up");
+            tracing::error!(
+                error,
+                "what the keys have spent cannot be read: their budgets count as used up until a reload can read it"
+            );
             let used_up = |key: &GatewayKey| {
-                let spent = Spent { amount: Usd::MAX, at: now, mark: Usd::ZERO };
+                let spent = Spent { amount: None, at: now, mark: Usd::ZERO };
                 Binding { key: key.name.clone(), bound: bound(key), spent: Some(spent) }
             };
             config.keys.iter().map(used_up).collect()
@@ -87,17 +90,22 @@ impl Accounts {
         let begin = |window: BudgetWindow| window.start(now).unwrap_or(Timestamp::UNIX_EPOCH);
         let Some(since) = unread.iter().map(|(_, window)| begin(*window)).min() else { return Ok(()) };
         for (binding, _) in &mut unread {
-            binding.spent = Some(Spent { amount: Usd::ZERO, at: now, mark: self.mark(&binding.key) });
+            binding.spent = Some(Spent { amount: None, at: now, mark: self.mark(&binding.key) });
         }
         ledger.flush().await.map_err(|error| error.to_string())?;
         let days = spent_since(&self.folder, since).await?;
         for (binding, window) in unread {
             let first = begin(window).to_zoned(TimeZone::UTC).date();
             let own = days.iter().filter(|day| day.key == binding.key && day.day >= first);
-            let amount = own.map(|day| day.cost).sum();
+            let amount = Some(own.map(|day| day.cost).sum());
             binding.spent = binding.spent.map(|spent| Spent { amount, ..spent });
         }
         Ok(())
+    }
+
+    /// Whether the budget of one of these keys waits for the books to be read.
+    pub(super) fn wait_for_the_books(&self, keys: &[GatewayKey]) -> bool {
+        keys.iter().any(|key| self.by_name.get(&key.name).is_some_and(|budget| budget.must_be_read_for(bound(key))))
     }
 
     /// Puts bounds in force. Keys without one are counted all the same.
@@ -135,4 +143,37 @@ async fn spent_since(folder: &Path, since: Timestamp) -> Result<Vec<DailySpend>,
     let read = move || Books::open(&folder).and_then(|books| books.spend_by_key_and_day(since));
     let read = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
     read.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::ledger::Settings;
+    use crate::policy::KeyLimits;
+
+    #[tokio::test]
+    async fn what_the_books_could_not_say_at_the_start_is_read_by_a_reload() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = SystemClock::shared();
+        let (ledger, _) = Ledger::open(Settings::new(folder.path()), Arc::clone(&clock)).unwrap();
+        let name = KeyName::new("web");
+        let budget = Some((Usd::parse("1").unwrap(), BudgetWindow::Total));
+        let key = GatewayKey { name: name.clone(), sha256: [1; 32], limits: KeyLimits::default(), budget };
+        let mut config = Config { keys: vec![key], ..Config::default() };
+        // Where no books are: what a store does that cannot be opened.
+        config.books.directory = folder.path().join("elsewhere");
+
+        let mut accounts = Accounts::at_start(&config, &ledger, Arc::clone(&clock)).await;
+        let budget = Arc::clone(&accounts.by_name[&name]);
+        assert!(budget.hold(Usd::from_pico(1), clock.wall()).is_err(), "nothing spent would be generous");
+        assert!(accounts.wait_for_the_books(&config.keys));
+        assert!(accounts.prepare(&config.keys, &ledger).await.is_err());
+
+        accounts.folder = folder.path().to_owned();
+        let bindings = accounts.prepare(&config.keys, &ledger).await.unwrap();
+        accounts.bind(bindings);
+        assert!(budget.hold(Usd::parse("1").unwrap(), clock.wall()).is_ok());
+        assert!(!accounts.wait_for_the_books(&config.keys));
+    }
 }

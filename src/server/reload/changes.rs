@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::catalog::{Backend, Snapshot};
-use crate::config::{Config, GatewayKey};
+use crate::catalog::{Backend, Provider, Snapshot};
+use crate::config::{Config, GatewayKey, ProviderKeys};
+use crate::units::BackendId;
 
 /// The differences between what was in force and what is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -40,6 +41,27 @@ impl Changes {
     }
 }
 
+/// The backends of both tables that are reached by another address or with another key now: what is known of how they fare
+/// does not hold for them.
+pub(super) fn reached_otherwise(before: (&ProviderKeys, &Snapshot), after: (&ProviderKeys, &Snapshot)) -> Vec<BackendId> {
+    let (old, new) = (before.1, after.1);
+    let key = |keys: &ProviderKeys, provider: &Provider| keys.get(provider.api_key_env.as_deref()?).cloned();
+    let same = |was: &Provider, is: &Provider| {
+        let keyed = match (key(before.0, was), key(after.0, is)) {
+            (Some(was), Some(is)) => was.is_same(&is),
+            (was, is) => was.is_none() && is.is_none(),
+        };
+        keyed && was.base_url == is.base_url && was.extra_headers == is.extra_headers && was.dialect == is.dialect
+    };
+    let otherwise = |backend: &&Backend| {
+        let was = old.backend_named(backend.id.as_str());
+        was.is_some_and(|was| {
+            !same(old.provider_of(was), new.provider_of(backend)) || was.upstream_model != backend.upstream_model
+        })
+    };
+    new.backends().iter().filter(otherwise).map(|backend| backend.id.clone()).collect()
+}
+
 fn names(config: &Config) -> BTreeSet<&str> {
     config.keys.iter().map(|key: &GatewayKey| key.name.as_str()).collect()
 }
@@ -47,6 +69,7 @@ fn names(config: &Config) -> BTreeSet<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
     use crate::policy::KeyLimits;
     use crate::units::KeyName;
 
@@ -68,6 +91,23 @@ mod tests {
         let key =
             |name: &&str| GatewayKey { name: KeyName::new(name), sha256: [0; 32], limits: KeyLimits::default(), budget: None };
         Config { keys: names.iter().map(key).collect(), ..Config::default() }
+    }
+
+    #[test]
+    fn another_address_or_key_is_told_from_the_same_one() {
+        let keys = |key: &str| ProviderKeys::from([("P_KEY".to_owned(), Secret::new(key.into()))]);
+        let base = [("a", "1"), ("b", "1")];
+        let moved = |text: &str, to: &str| Snapshot::parse("t.toml", &table(&base).text.replace(text, to)).unwrap();
+        let check = |before: (&ProviderKeys, &Snapshot), after: (&ProviderKeys, &Snapshot), expected: &[&str]| {
+            let found: Vec<String> = reached_otherwise(before, after).iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected);
+        };
+        let (one, old) = (keys("one"), table(&base));
+        check((&one, &old), (&one, &table(&[("a", "3"), ("c", "1")])), &[]);
+        check((&one, &old), (&keys("two"), &old), &["p/a", "p/b"]);
+        check((&ProviderKeys::new(), &old), (&one, &old), &["p/a", "p/b"]);
+        check((&ProviderKeys::new(), &old), (&ProviderKeys::new(), &old), &[]);
+        check((&one, &old), (&one, &moved("p.example/v1", "q.example/v1")), &["p/a", "p/b"]);
     }
 
     #[test]

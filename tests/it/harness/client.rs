@@ -87,6 +87,11 @@ impl Connection {
         let _ = within("the request to be taken", self.stream.write_all(bytes)).await;
     }
 
+    /// Waits until the gateway has closed it.
+    pub(crate) async fn ended(mut self) {
+        while self.more().await.is_some() {}
+    }
+
     /// The same for a client that gives up where its request is not taken to the end.
     pub(crate) async fn send_all(&mut self, bytes: &[u8]) {
         within("the whole request to be taken", self.stream.write_all(bytes)).await.expect("a connection that stays");

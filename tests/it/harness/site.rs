@@ -6,7 +6,7 @@ use super::provider::Provider;
 #[derive(Clone)]
 pub(crate) struct Site {
     id: String,
-    address: String,
+    url: String,
     key: Option<String>,
     region: String,
     quirks: String,
@@ -22,7 +22,7 @@ impl Site {
     pub(crate) fn of(provider: &Provider) -> Self {
         Self {
             id: provider.id.to_owned(),
-            address: provider.address.to_string(),
+            url: format!("http://{}", provider.address),
             key: Some(provider.key()),
             region: "US".to_owned(),
             quirks: String::new(),
@@ -32,6 +32,12 @@ impl Site {
             context: 131_072,
             more: String::new(),
         }
+    }
+
+    /// Reached under another address: `https://east.test`.
+    pub(crate) fn at(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.url);
+        self
     }
 
     /// Dollars per million tokens, in and out.
@@ -98,13 +104,13 @@ impl Site {
     }
 
     fn rows(&self) -> String {
-        let Self { id, address, region, quirks, model, quality, prices, context, more, .. } = self;
+        let Self { id, url, region, quirks, model, quality, prices, context, more, .. } = self;
         let (variable, (input, output)) = (self.variable(), prices);
         format!(
             r#"
 [providers.{id}]
 name = "{id}"
-base_url = "http://{address}/v1"
+base_url = "{url}/v1"
 dialect = "openai-chat"
 api_key_env = "{variable}"
 owner = "{id} company"

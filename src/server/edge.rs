@@ -1,0 +1,65 @@
+//! What every request passes on its way in and every answer on its way out, whatever its path: the bound on heads, the
+//! rules for browsers, the answer's coding.
+//!
+//! One boxed future for a request, which stands in the place of the one that a boxed service would make: a request that
+//! asks for nothing of this pays for some looks at its headers.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use futures_util::future::BoxFuture;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use tower::Service as _;
+
+use super::cors::Cors;
+use super::discard::discard;
+use super::routes::{Front, head_too_large};
+use crate::coding::Coding;
+
+/// The paths of a listener with what surrounds them.
+#[derive(Clone)]
+pub struct Edge {
+    router: Router,
+    front: Arc<Front>,
+    cors: Option<Arc<Cors>>,
+}
+
+impl Edge {
+    pub fn around(router: Router, front: Arc<Front>, cors: Option<Cors>) -> Self {
+        Self { router, front, cors: cors.map(Arc::new) }
+    }
+}
+
+impl Service<Request<Incoming>> for Edge {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        if let Some(allowed) = self.cors.as_ref().and_then(|cors| cors.preflight(&request)) {
+            return Box::pin(async { Ok(allowed) });
+        }
+        let wanted = Coding::wanted(request.headers());
+        let grant = self.cors.as_ref().map(|cors| cors.grant(request.headers()));
+        let (mut router, front) = (self.router.clone(), Arc::clone(&self.front));
+        Box::pin(async move {
+            let answered = match head_too_large(&front, &request) {
+                Some(refused) => {
+                    discard(&front.pipeline.desk.tasks, Body::new(request.into_body()));
+                    refused
+                }
+                None => router.call(request).await?,
+            };
+            let mut response = front.coder.fit(answered, wanted).await;
+            if let Some(grant) = grant {
+                grant.mark(&mut response);
+            }
+            Ok(response)
+        })
+    }
+}
