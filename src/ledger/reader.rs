@@ -137,6 +137,7 @@ mod tests {
         let done = Arc::new(AtomicBool::new(false));
         let asking = (0..2 * AT_ONCE).map(|_| {
             let (ledger, done) = (ledger.clone(), Arc::clone(&done));
+            #[expect(clippy::disallowed_methods, reason = "the test awaits what it spawns")]
             tokio::spawn(async move {
                 while !done.load(Ordering::SeqCst) {
                     let long =

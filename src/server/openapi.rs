@@ -29,6 +29,7 @@ mod tests {
     use serde_json::Value;
 
     const ROUTES: &str = include_str!("routes.rs");
+    const DASHBOARD: &str = include_str!("dashboard/mod.rs");
     const PAGE: &str = include_str!("../../docs/api.md");
 
     fn described() -> Value {
@@ -39,9 +40,18 @@ mod tests {
         list.as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect()
     }
 
-    /// What a function of the router serves, as `GET /v1/models/{id}`, read from its source.
-    fn served(function: &str) -> BTreeSet<String> {
-        let body = ROUTES.split_once(&format!("pub fn {function}(")).unwrap().1.split_once("\n}\n").unwrap().0;
+    /// What a listener serves, as `GET /v1/models/{id}`, read from the source of its routers. What the page loads is a part
+    /// of it and no interface.
+    fn served(listener: &str) -> BTreeSet<String> {
+        let mut paths = routes(ROUTES, &format!("pub fn {listener}("));
+        if listener == "operations" {
+            paths.extend(routes(DASHBOARD, "fn routes(").into_iter().filter(|path| !path.contains("/assets/")));
+        }
+        paths
+    }
+
+    fn routes(source: &str, function: &str) -> BTreeSet<String> {
+        let body = source.split_once(function).unwrap().1.split_once("\n}\n").unwrap().0;
         let route = |line: &str| {
             let (path, handler) = line.split_once("\",")?;
             let method = handler.trim_start().split_once('(')?.0.to_uppercase();

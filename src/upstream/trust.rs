@@ -42,13 +42,15 @@ impl Trust {
                 let verifier = with_extra(pem, provider)?;
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
             }
-            Trust::Only(pem) => builder.with_root_certificates(roots(pem).map_err(in_file)?).with_no_client_auth(),
+            Trust::Only(pem) => {
+                builder.with_root_certificates(roots(pem).map_err(|problem| in_file(&problem))?).with_no_client_auth()
+            }
         })
     }
 }
 
 fn with_extra(pem: &str, provider: Arc<CryptoProvider>) -> Result<Verifier, UpstreamError> {
-    let found = certificates(pem).map_err(in_file)?;
+    let found = certificates(pem).map_err(|problem| in_file(&problem))?;
     Verifier::new_with_extra_roots(found, provider).map_err(|error| setup(&error))
 }
 
@@ -68,7 +70,7 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     if found.is_empty() { Err("it holds no certificate in PEM".to_owned()) } else { Ok(found) }
 }
 
-fn in_file(problem: String) -> UpstreamError {
+fn in_file(problem: &str) -> UpstreamError {
     UpstreamError::Setup(format!("upstream.ca_file: {problem}"))
 }
 

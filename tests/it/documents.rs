@@ -31,6 +31,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 /// Code in other languages, with the step that runs it.
 const CODE_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("README.md", "python", "python"),
+    ("README.md", "js", "node"),
     // By the real curl, pipes and HTTP/2 included: `tests/sdk/python/test_api.py`.
     ("docs/api.md", "sh", "python"),
 ];

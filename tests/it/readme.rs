@@ -46,7 +46,7 @@ fn every_command_within_the_text_works() {
     let mut desk = Desk::new();
     desk.export("DEEPSEEK_API_KEY", "k");
     let commands = Page::read("README.md").quoted("tokenbroker ");
-    assert!(commands.len() >= 4, "{commands:?}");
+    assert!(commands.len() >= 2, "{commands:?}");
     for command in commands {
         let arguments = command.strip_prefix("tokenbroker ").unwrap();
         if arguments.starts_with("serve") {
