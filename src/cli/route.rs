@@ -166,7 +166,9 @@ fn left_out(rejected: &[ExplainedRefusal]) -> Table {
     let (not_set_up, unfit): (Vec<_>, Vec<_>) =
         rejected.iter().partition(|refusal| matches!(refusal.rule, "no_key" | "disabled"));
     let mut table = Table::new([Align::Left, Align::Left]);
-    unfit.iter().for_each(|refusal| table.row([format!("  {}", refusal.backend), refusal.why.clone()]));
+    for refusal in unfit {
+        table.row([format!("  {}", refusal.backend), refusal.why.clone()]);
+    }
     let alike = |a: &&ExplainedRefusal, b: &&ExplainedRefusal| a.why == b.why && provider_of(a) == provider_of(b);
     let mut rest = not_set_up;
     rest.sort_by_key(|refusal| (provider_of(refusal), &refusal.why));
