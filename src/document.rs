@@ -126,19 +126,9 @@ impl<'t> Document<'t> {
         Section { document: self, table: self.root.get_ref(), path: String::new(), span: 0..0, asked: RefCell::default() }
     }
 
-    /// Every problem found, in the order of the file. Of a line that is no TOML only the first is told: the others are what
-    /// the parser made of the pieces.
+    /// Every problem found, [`in_order`].
     pub fn into_problems(self) -> Vec<Problem> {
-        let mut problems = self.problems.into_inner();
-        problems.sort();
-        let line = |problem: &Problem| match problem.place {
-            Place::File { line, .. } => Some(line),
-            Place::Unread { .. } | Place::Environment { .. } | Place::Option { .. } => None,
-        };
-        let broken: BTreeSet<_> = problems.iter().filter(|p| p.accepted == SYNTAX).filter_map(line).collect();
-        problems
-            .dedup_by(|next, kept| next == kept || (line(next) == line(kept) && line(next).is_some_and(|n| broken.contains(&n))));
-        problems
+        in_order(self.problems.into_inner())
     }
 
     fn note(&self, span: Option<Range<usize>>, path: &str, wrong: String, accepted: String) {
@@ -168,6 +158,21 @@ impl<'t> Document<'t> {
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         Place::File { file: self.file.clone(), line, column }
     }
+}
+
+/// Problems in the order of their files, each once. Of a line that is no TOML only the first is told: the others are what the
+/// parser made of the pieces.
+pub fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort();
+    let line = |problem: &Problem| match &problem.place {
+        Place::File { file, line, .. } => Some((file.clone(), *line)),
+        Place::Unread { .. } | Place::Environment { .. } | Place::Option { .. } => None,
+    };
+    let broken: BTreeSet<_> = problems.iter().filter(|problem| problem.accepted == SYNTAX).filter_map(line).collect();
+    let mut told = BTreeSet::new();
+    problems.retain(|problem| line(problem).is_none_or(|line| !broken.contains(&line) || told.insert(line)));
+    problems.dedup();
+    problems
 }
 
 /// One table of a document, read member by member.

@@ -20,7 +20,7 @@ use crate::config::names::{Known, unknown_names};
 use crate::config::restart::needing_restart;
 use crate::config::secret::key_file;
 use crate::config::{Config, ProviderKeys, provider_keys};
-use crate::document::{Place, Problem};
+use crate::document::{Place, Problem, in_order};
 use crate::telemetry::logs;
 
 /// Where a set-up is read from.
@@ -185,9 +185,7 @@ impl Sources {
                 problem.place = Place::Option { option: (*option).to_owned() };
             }
         }
-        problems.sort();
-        problems.dedup();
-        problems
+        in_order(problems)
     }
 }
 

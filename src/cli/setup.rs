@@ -121,6 +121,15 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_no_toml_is_told_once_though_the_file_is_read_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let problems =
+            load(&args(directory.path(), "[server]\nlisten = 127.0.0.1:8080\n", TABLE), &environment(&[])).unwrap_err();
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(shown.len() == 1 && shown[0].contains("accepted: a text in quotes"), "{shown:?}");
+    }
+
+    #[test]
     fn what_an_option_got_wrong_is_told_by_the_option() {
         let directory = tempfile::tempdir().unwrap();
         let args = GatewayArgs { listen: Some("localhost:8080".into()), ..args(directory.path(), "", TABLE) };
