@@ -6,25 +6,41 @@
 //! before it is read and are named by their variable.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// What is accepted where the syntax is wrong.
+const SYNTAX: &str = "valid TOML";
+
 /// Where a wrong value stands. An option of the command line goes by what is typed for it (`--listen`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    File { file: String, line: usize, column: usize },
-    Environment { variable: String },
-    Option { option: String },
+    File {
+        file: String,
+        line: usize,
+        column: usize,
+    },
+    /// A file that has no lines to point at, as it cannot be read.
+    Unread {
+        file: String,
+    },
+    Environment {
+        variable: String,
+    },
+    Option {
+        option: String,
+    },
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
+            Place::Unread { file } => f.write_str(file),
             Place::Environment { variable } => write!(f, "environment variable {variable}"),
             Place::Option { option } => write!(f, "option {option}"),
         }
@@ -74,7 +90,7 @@ impl<'t> Document<'t> {
         let (root, errors) = DeTable::parse_recoverable(text);
         let document = Self { file: file.to_owned(), text, root, variables: BTreeMap::new(), problems: RefCell::default() };
         for error in errors {
-            document.note(error.span(), "", error.message().to_owned(), "valid TOML".into());
+            document.note(error.span(), "", error.message().to_owned(), SYNTAX.into());
         }
         document
     }
@@ -110,11 +126,18 @@ impl<'t> Document<'t> {
         Section { document: self, table: self.root.get_ref(), path: String::new(), span: 0..0, asked: RefCell::default() }
     }
 
-    /// Every problem found, in the order of the file.
+    /// Every problem found, in the order of the file. Of a line that is no TOML only the first is told: the others are what
+    /// the parser made of the pieces.
     pub fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort();
-        problems.dedup();
+        let line = |problem: &Problem| match problem.place {
+            Place::File { line, .. } => Some(line),
+            Place::Unread { .. } | Place::Environment { .. } | Place::Option { .. } => None,
+        };
+        let broken: BTreeSet<_> = problems.iter().filter(|p| p.accepted == SYNTAX).filter_map(line).collect();
+        problems
+            .dedup_by(|next, kept| next == kept || (line(next) == line(kept) && line(next).is_some_and(|n| broken.contains(&n))));
         problems
     }
 
@@ -439,5 +462,20 @@ mod tests {
             root.whole("a", 0..=9);
         });
         assert!(found.iter().any(|p| p.starts_with("t.toml:2:")), "{found:?}");
+    }
+
+    #[test]
+    fn a_line_that_is_no_toml_is_told_once_and_other_lines_still_are() {
+        let found = problems("listen = 127.0.0.1:8080\nhost = \"a\"\nflag = x[1]\nport = \"x\"\n", |root| {
+            root.text("listen");
+            root.text("host");
+            root.texts("flag");
+            root.whole("port", 0..=9);
+        });
+        assert_eq!(found.len(), 3, "{found:?}");
+        for (problem, line) in found.iter().zip([1, 3, 4]) {
+            assert!(problem.starts_with(&format!("t.toml:{line}:")), "{found:?}");
+        }
+        assert!(found[0].contains("accepted: a text in quotes"), "{found:?}");
     }
 }

@@ -120,7 +120,7 @@ impl fmt::Display for Idle {
         f.write_str("no provider is on: ")?;
         match self.variables.len() {
             0 => f.write_str("the table has none that is switched on"),
-            count if self.counts() => write!(f, "looked for {count} variables, and none of them is set"),
+            count if self.counts() => write!(f, "looked for {count} variables, and none of them has a value"),
             _ => write!(f, "looked for {}", self.variables.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
         }
     }
@@ -198,7 +198,8 @@ fn unreadable(filter: &str) -> Option<Problem> {
 }
 
 fn table(path: &Path, looks: &mut Looks) -> Result<Snapshot, Vec<Problem>> {
-    let accepted = "a price and capability table, by --providers, TOKENBROKER__PROVIDERS_FILE__PATH or providers_file.path";
+    let accepted = "a price and capability table: start where providers.toml lies, or name it by --providers FILE, \
+        TOKENBROKER__PROVIDERS_FILE__PATH or providers_file.path";
     let (name, text) = read(path, accepted, looks).map_err(|problem| vec![problem])?;
     Snapshot::parse(&name, &text)
 }
@@ -211,7 +212,7 @@ fn read(path: &Path, accepted: &str, looks: &mut Looks) -> Result<(String, Strin
         Ok(text) => Ok((name, text)),
         Err(error) => {
             let looked = std::path::absolute(path).map_or_else(|_| name.clone(), |path| path.display().to_string());
-            let place = Place::File { file: name, line: 1, column: 1 };
+            let place = Place::Unread { file: name };
             let wrong = format!("cannot read {looked}: {error}");
             Err(Problem { place, path: String::new(), wrong, accepted: accepted.to_owned() })
         }

@@ -82,6 +82,7 @@ impl<'p> From<&'p Problem> for Finding<'p> {
             Place::File { file, line, column } => {
                 (finding.file, finding.line, finding.column) = (Some(file.as_str()), Some(*line), Some(*column));
             }
+            Place::Unread { file } => finding.file = Some(file),
             Place::Environment { variable } => finding.variable = Some(variable),
             Place::Option { option } => finding.option = Some(option),
         }

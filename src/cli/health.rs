@@ -5,6 +5,7 @@
 //! a health check needs no argument where `serve` needs none. Only 0 and 1 are answered, the two codes that a container
 //! engine knows. It has no TLS and follows no redirect: the listener is this machine's own.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,6 +52,9 @@ pub fn run(args: &HealthArgs, environment: &Environment, output: &mut Output) ->
             return Ok(Exit::Success);
         }
         Ok(Ok((status, said))) => format!("{url} answers {status}: {said}"),
+        Ok(Err(LoopbackError::Connect(error))) if error.kind() == ErrorKind::ConnectionRefused => format!(
+            "{url} does not answer: nobody listens there; `tokenbroker serve` prints its operations address, give it with --url"
+        ),
         Ok(Err(error)) => format!("{url} does not answer: {:#}", anyhow::Error::from(error)),
         Err(_) => format!("{url} does not answer within {} ms", args.timeout_ms),
     };
@@ -167,6 +171,7 @@ mod tests {
             let (exit, _, err) = health(&HealthArgs { url: Some(url.clone()), ..args() }, &[]);
             assert_eq!(exit, Exit::Failure);
             assert!(err.starts_with(&format!("not healthy: {url} does not answer: ")), "{err}");
+            assert_eq!(err.contains("nobody listens there; "), url.ends_with("/readyz"), "{err}");
         }
         let missing = HealthArgs { config: Some("no/such.toml".into()), ..args() };
         let (exit, _, err) = health(&missing, &[]);

@@ -20,7 +20,9 @@ use crate::catalog::Snapshot;
 use crate::clock::SystemClock;
 use crate::frontend;
 use crate::pipeline::appraise::{Appraisal, limits_of};
-use crate::route::{Ask, Availability, Candidate, Decision, Facts, Limits, Plan, PlanError, Usable, plan, resolve};
+use crate::route::{
+    Ask, Availability, Candidate, Decision, ExplainedRefusal, Facts, Limits, Plan, PlanError, Usable, plan, resolve,
+};
 use crate::server::routing_settings;
 use crate::units::Usd;
 
@@ -154,11 +156,35 @@ fn told(decided: Result<&Plan, &PlanError>, request: &Request, snapshot: &Snapsh
     let mut parts = vec![format!("{} -> {chosen}\n{}", request.model, decision.reason)];
     parts.extend(decided.ok().map(|plan| format!("{}\n{LEGEND}", candidates(plan, snapshot))));
     if !decision.rejected.is_empty() {
-        let mut left_out = Table::new([Align::Left, Align::Left]);
-        decision.rejected.iter().for_each(|refusal| left_out.row([format!("  {}", refusal.backend), refusal.why.clone()]));
-        parts.push(format!("Left out:\n{left_out}"));
+        parts.push(format!("Left out:\n{}", left_out(&decision.rejected)));
     }
     parts.join("\n\n")
+}
+
+/// Each that a rule left out, and behind them what is not set up here: a line for all that a provider has of it.
+fn left_out(rejected: &[ExplainedRefusal]) -> Table {
+    let (not_set_up, unfit): (Vec<_>, Vec<_>) =
+        rejected.iter().partition(|refusal| matches!(refusal.rule, "no_key" | "disabled"));
+    let mut table = Table::new([Align::Left, Align::Left]);
+    for refusal in unfit {
+        table.row([format!("  {}", refusal.backend), refusal.why.clone()]);
+    }
+    let alike = |a: &&ExplainedRefusal, b: &&ExplainedRefusal| a.why == b.why && provider_of(a) == provider_of(b);
+    let mut rest = not_set_up;
+    rest.sort_by_key(|refusal| (provider_of(refusal), &refusal.why));
+    for group in rest.chunk_by(alike) {
+        let shown = match group {
+            [one] => format!("  {}", one.backend),
+            several => format!("  {}: {} models", provider_of(several[0]), several.len()),
+        };
+        table.row([shown, group[0].why.clone()]);
+    }
+    table
+}
+
+/// The provider of a backend that was left out.
+fn provider_of(refusal: &ExplainedRefusal) -> &str {
+    refusal.backend.split_once('/').map_or(refusal.backend.as_str(), |(provider, _)| provider)
 }
 
 /// The adequate backends, the best first, with the place that the plan gives each.
@@ -220,6 +246,20 @@ mod tests {
         assert!(out.starts_with("auto -> far/m\n"), "{out}");
         assert!(out.contains(" 1.  far/m") && out.contains("Left out:\n  near/m"), "{out}");
         assert!(err.ends_with("Nothing was sent.\n"), "{err}");
+    }
+
+    #[test]
+    fn what_is_not_set_up_takes_one_line_for_a_provider_and_comes_last() {
+        let refusal = |backend: &str, rule, why: &str| ExplainedRefusal { backend: backend.into(), rule, why: why.into() };
+        let table = left_out(&[
+            refusal("a/x", "no_key", "its key is missing"),
+            refusal("a/y", "disabled", "old"),
+            refusal("a/z/z", "no_key", "its key is missing"),
+            refusal("b/w", "context_too_small", "small"),
+            refusal("b/v", "context_too_small", "small"),
+        ]);
+        let lines = ["  b/w          small", "  b/v          small", "  a: 2 models  its key is missing", "  a/y          old"];
+        assert_eq!(table.to_string(), lines.join("\n"));
     }
 
     #[test]

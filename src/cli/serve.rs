@@ -11,6 +11,8 @@ use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
 use super::setup::{self, Setup, Standing, counted};
 use super::signals::{Signals, Told};
+use super::table::flowed;
+use crate::catalog::Provider;
 use crate::clock::SystemClock;
 use crate::config::Access;
 use crate::server::Gateway;
@@ -96,7 +98,7 @@ async fn serve(args: &ServeArgs, setup: Setup, reloading: Reloading, output: &mu
     while signals.next().await == Told::Reload {
         gateway.reload();
     }
-    tracing::info!(grace_seconds = grace.as_secs(), "draining: open answers may finish");
+    tracing::info!(grace_seconds = grace.as_secs(), "draining: open answers may finish; a second signal ends them at once");
     tokio::select! {
         closed = gateway.stop() => {
             closed?;
@@ -107,6 +109,17 @@ async fn serve(args: &ServeArgs, setup: Setup, reloading: Reloading, output: &mu
     Ok(Exit::Success)
 }
 
+/// A heading and the names of providers, on lines for a terminal of 80 columns.
+fn listed(label: &str, heading: &str, providers: &[&Provider]) -> String {
+    let names = || providers.iter().map(|provider| provider.id.as_str().to_owned());
+    let line = format!("{label:<12}{heading}: {}\n", names().collect::<Vec<_>>().join(", "));
+    if line.len() <= 80 {
+        return line;
+    }
+    let lines = flowed(names(), 68).join("\n            ");
+    format!("{label:<12}{heading}:\n            {lines}\n")
+}
+
 /// Who is on and who is off, and who may ask.
 fn summary(setup: &Setup) -> String {
     let providers = setup.snapshot.providers();
@@ -114,15 +127,18 @@ fn summary(setup: &Setup) -> String {
     let file = setup.config_file.as_ref().map(|path| path.display().to_string());
     let mut text = format!("config      {}\n", setup::shown_config(file.as_deref()));
     let _ = writeln!(text, "table       {}", setup.snapshot.version);
-    let names = |list: &[&crate::catalog::Provider]| list.iter().map(|p| p.id.as_str()).collect::<Vec<_>>().join(", ");
-    let _ = writeln!(text, "on          {}: {}", counted(on.len(), "provider"), names(&on));
-    for provider in off {
-        let why = match setup.standing(provider) {
-            Standing::KeyMissing(variable) => format!("{variable} is not set"),
-            Standing::Disabled(reason) => reason.to_owned(),
-            Standing::Keyed | Standing::Keyless => continue,
-        };
-        let _ = writeln!(text, "off         {}: {why}", provider.id);
+    let (disabled, keyless): (Vec<_>, Vec<_>) =
+        off.into_iter().partition(|provider| matches!(setup.standing(provider), Standing::Disabled(_)));
+    text.push_str(&listed("on", &counted(on.len(), "provider"), &on));
+    if !keyless.is_empty() {
+        text.push_str(&listed("off", &format!("{} without a key (which: tokenbroker check)", keyless.len()), &keyless));
+    }
+    if !disabled.is_empty() {
+        text.push_str(&listed(
+            "off",
+            &format!("{} switched off in the table (why: tokenbroker check)", disabled.len()),
+            &disabled,
+        ));
     }
     let who = match setup.config.access() {
         Access::Open => "everybody who can connect (no keys are configured)".to_owned(),
@@ -130,4 +146,35 @@ fn summary(setup: &Setup) -> String {
     };
     let _ = write!(text, "asked by    {who}");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::setup::testing::{TABLE, args, environment};
+
+    fn shown(table: &str, variables: &[(&str, &str)]) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        summary(&setup::load(&args(directory.path(), "", table), &environment(variables)).unwrap())
+    }
+
+    #[test]
+    fn who_is_on_and_who_is_off_are_told_with_where_to_look() {
+        let told = shown(TABLE, &[("FAR_KEY", "k")]);
+        for line in [
+            "on          1 provider: far",
+            "off         1 without a key (which: tokenbroker check): near",
+            "off         1 switched off in the table (why: tokenbroker check): gone",
+        ] {
+            assert!(told.lines().any(|shown| shown == line), "{line} is not in\n{told}");
+        }
+    }
+
+    #[test]
+    fn a_whole_table_of_providers_fits_a_terminal() {
+        let shipped = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/providers.toml")).unwrap();
+        let told = shown(&shipped, &[("DEEPSEEK_API_KEY", "k")]);
+        assert!(told.contains("\non          1 provider: deepseek\noff         33 without a key"), "{told}");
+        assert!(told.lines().count() < 20 && told.lines().skip(2).all(|line| line.len() <= 80), "{told}");
+    }
 }

@@ -158,7 +158,7 @@ mod tests {
         let told = refusal(&Idle { variables });
         assert!(told.lines().count() > 5 && told.lines().all(|line| line.len() <= 80), "{told}");
         assert!(
-            told.starts_with("no provider is on: looked for 30 variables, and none of them is set:\n  PROVIDER_0_"),
+            told.starts_with("no provider is on: looked for 30 variables, and none of them has a value:\n  PROVIDER_0_"),
             "{told}"
         );
         assert!((0..30).all(|n| told.contains(&format!("PROVIDER_{n}_API_KEY"))) && told.contains(REMEDY), "{told}");

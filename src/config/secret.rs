@@ -102,6 +102,10 @@ fn usable(variable: &str, value: &str) -> Result<Secret, Problem> {
     if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(problem(variable, "the key holds a character that no header can carry".into(), ACCEPTED));
     }
+    // What a shell takes off, a container's file of variables passes on.
+    if value.len() > 1 && ['"', '\''].iter().any(|quote| value.starts_with(*quote) && value.ends_with(*quote)) {
+        return Err(problem(variable, "the key stands in quotes, and they would be sent with it".into(), "the key alone"));
+    }
     Ok(Secret::new(value.to_owned()))
 }
 
@@ -145,6 +149,8 @@ mod tests {
         check(&[("A_KEY_FILE", &good)], Ok(Some("s3cret")));
         check(&[("A_KEY", ""), ("A_KEY_FILE", &good)], Ok(Some("s3cret")));
         check(&[("A_KEY", "s3cret"), ("A_KEY_FILE", &good)], Err("A_KEY_FILE: A_KEY is set too"));
+        check(&[("A_KEY", "\"s3cret\"")], Err("A_KEY: the key stands in quotes"));
+        check(&[("A_KEY_FILE", &path("quoted", "'s3cret'\n"))], Err("A_KEY_FILE: the key stands in quotes"));
         check(&[("A_KEY", "s3cret\r\nx: y")], Err("A_KEY: the key holds a character"));
         check(&[("A_KEY_FILE", &path("two", "s3cret\ns3cret"))], Err("no header can carry"));
         check(&[("A_KEY_FILE", &path("empty", "\n"))], Err("the file is empty"));

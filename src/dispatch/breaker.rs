@@ -53,6 +53,21 @@ impl Failure {
         matches!(self, Failure::Told(ErrorClass::Auth | ErrorClass::Billing | ErrorClass::NotFound))
     }
 
+    /// What the operator has to do before the backend can answer, where that is known.
+    pub const fn remedy(self) -> Option<&'static str> {
+        match self {
+            Failure::Told(ErrorClass::Auth) => {
+                Some("the provider refuses the key: set its right key and start again, or mend its key file")
+            }
+            Failure::Told(ErrorClass::Billing) => Some("the account at the provider has no money left: pay in there"),
+            Failure::Told(ErrorClass::NotFound) => {
+                Some("the provider does not know the model or the path: mend upstream_model or base_url in the table")
+            }
+            Failure::Connect => Some("the provider's address does not answer: look at base_url in the table and at the network"),
+            Failure::Told(_) | Failure::Timeout | Failure::Cut | Failure::Malformed => None,
+        }
+    }
+
     /// The word in metrics and rows.
     pub const fn word(self) -> &'static str {
         match self {

@@ -238,7 +238,8 @@ impl BackendAttempt {
         // A wrong key or an empty account is for the operator to mend, and clients are only told that nobody answers.
         if let Some(cooling) = self.permit.failed(failure, retry_after) {
             let (backend, cause, seconds) = (&self.health.id, failure.word(), cooling.as_secs());
-            tracing::warn!(%backend, cause, seconds, "the backend fails and is left alone for a while");
+            let remedy = failure.remedy();
+            tracing::warn!(%backend, cause, seconds, remedy, "the backend fails and is left alone for a while");
         }
         // Last: whoever sees the count sees what it counts.
         self.health.failures.fetch_add(1, Ordering::Release);

@@ -4,7 +4,7 @@
 //! writes what is queued, then folds what is written, then syncs. They hold the lock of the data directory between them.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -77,7 +77,7 @@ impl Settings {
 pub enum LedgerError {
     #[error("{} is in use by another gateway: give each its own data directory", .folder.display())]
     Locked { folder: PathBuf },
-    #[error("{} cannot be used", .path.display())]
+    #[error("{} cannot be used{}", .path.display(), remedy(.source.kind()))]
     Io {
         path: PathBuf,
         #[source]
@@ -91,6 +91,16 @@ pub enum LedgerError {
     Unwritable(#[from] Unwritable),
     #[error("the books are closed")]
     Closed,
+}
+
+/// What to do about a place where books cannot be kept, where that is known.
+fn remedy(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => " (name a directory that this user may write to)",
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => " (name a directory, not a file)",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => " (free some space there, or name another directory)",
+        _ => "",
+    }
 }
 
 impl LedgerError {

@@ -180,6 +180,7 @@ pub(super) fn explain(file: &Path, error: rusqlite::Error) -> StoreError {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             StoreError::Damaged { file: file.to_owned(), detail: error.to_string() }
         }
+        Some(ErrorCode::DiskFull) => StoreError::Full { file: file.to_owned() },
         _ => StoreError::Failed(Arc::new(error)),
     }
 }
@@ -374,5 +375,14 @@ mod tests {
         let file = std::fs::OpenOptions::new().write(true).open(folder.path().join(FILE)).unwrap();
         file.set_len(5_000).unwrap();
         assert!(matches!(SqliteStore::open(folder.path()), Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_one() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("PRAGMA max_page_count = 2; CREATE TABLE t (a)").unwrap();
+        let full = connection.execute("INSERT INTO t VALUES (zeroblob(100000))", []).unwrap_err();
+        let told = explain(Path::new("data/books"), full).to_string();
+        assert_eq!(told, "the disk of data/books is full: free some space there, or name another directory");
     }
 }

@@ -23,7 +23,9 @@ pub enum StoreError {
         .file.display()
     )]
     Damaged { file: PathBuf, detail: String },
-    /// Anything else: busy, full, forbidden.
+    #[error("the disk of {} is full: free some space there, or name another directory", .file.display())]
+    Full { file: PathBuf },
+    /// Anything else: busy, forbidden.
     #[error("the store failed")]
     Failed(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }

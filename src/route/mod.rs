@@ -28,7 +28,7 @@ pub mod usable;
 pub use adequate::Unfit;
 pub use affinity::Warm;
 pub use ask::Ask;
-pub use explain::Decision;
+pub use explain::{Decision, ExplainedRefusal};
 pub use facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
 pub use kept::{Kept, Unreadable};
 pub use needs::Needs;

@@ -127,7 +127,7 @@ fn bad_request(bad: &BadRequest) -> ClientError {
 
 /// A request that fits nowhere is the client's to change; one that only has to wait says for how long.
 fn no_plan(none: &PlanError) -> Refusal {
-    let said = none.to_string();
+    let said = format!("{none}; POST /v1/route explains each");
     if none.is_passing() {
         let error = ClientError::new(503, ErrorKind::Server, "no_backend_available", said);
         return Refusal::retry(error, none.retry_after().unwrap_or(RETRY_AFTER));
@@ -158,6 +158,7 @@ fn failed(run: &RunFailure) -> Refusal {
     }
     let status = if run.stopped == Stopped::OutOfTime { 504 } else { status_of(&run.failures) };
     let message = match run.failures.last() {
+        Some(only) if run.failures.len() == 1 => format!("no provider answered; {}: {}", only.backend, only.message),
         Some(last) => {
             format!("no provider answered; the last of {} attempts, {}: {}", run.failures.len(), last.backend, last.message)
         }

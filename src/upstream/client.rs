@@ -8,6 +8,7 @@
 //! hyper's own client, without the comforts of a library around it: redirects, cookies and proxies are what this
 //! gateway must not have, and looking for them at every request costs more than sending it.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -98,8 +99,12 @@ impl Upstream {
         *request.headers_mut() = endpoint.headers();
         request.headers_mut().extend(trace.iter().map(|(name, value)| (name.clone(), value.clone())));
         let response = self.client.request(request).await.map_err(|error| {
-            let said = chain(&error);
-            if error.is_connect() { UpstreamError::Connect(said) } else { UpstreamError::Broken(said) }
+            // The client's own words for it ("client error (Connect)") say nothing that "no connection" does not.
+            match error.source().filter(|_| error.is_connect()) {
+                Some(cause) => UpstreamError::Connect(chain(cause)),
+                None if error.is_connect() => UpstreamError::Connect(chain(&error)),
+                None => UpstreamError::Broken(chain(&error)),
+            }
         })?;
         let decoder = match Coding::of_content(response.headers()) {
             Ok(coding) => coding.map(Decoder::new).map(Box::new),

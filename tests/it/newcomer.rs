@@ -52,6 +52,38 @@ fn books_that_cannot_lie_there_are_told_as_books() {
     says(&told, &["the books cannot be opened", "--data-dir", "file cannot be used"]);
 }
 
+#[test]
+fn a_data_directory_that_is_not_writable_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    // Even the root may not write there.
+    let told = refusal(&folder, &["--listen", "127.0.0.1:0", "--data-dir", "/proc/books"]);
+    says(&told, &["the books cannot be opened (books.directory, --data-dir): /proc/books cannot be used"]);
+    let told = refusal(&folder, &["--listen", "127.0.0.1:0", "--data-dir", "file"]);
+    says(&told, &["file cannot be used (name a directory, not a file)"]);
+}
+
+#[test]
+fn a_table_that_is_not_there_is_told_with_how_to_name_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenbroker"));
+    let output = command.arg("serve").env_clear().current_dir(folder.path()).stdin(Stdio::null()).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.starts_with("providers.toml: cannot read "), "{told}");
+    says(&told, &["No such file", "start where providers.toml lies, or name it by --providers FILE", "nothing was started"]);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_is_told_without_the_words_of_a_library() {
+    let east = Provider::start("east").await;
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gateway = Gateway::of([Site::of(&east).at(&format!("http://{free}"))]);
+    let told = gateway.chat(&chat::ask("auto")).await;
+    assert_eq!(told.status, 502);
+    says(told.text(), &["no provider answered; east/jade-v3: no connection: ", "Connection refused"]);
+    assert!(!told.text().contains("client error"), "{}", told.text());
+}
+
 #[tokio::test]
 async fn a_path_that_is_not_there_leads_to_one_that_is() {
     let east = Provider::start("east").await;
@@ -79,5 +111,5 @@ async fn a_key_that_the_provider_refuses_stands_in_the_log_once() {
     let log = gateway.setup.log();
     let lines: Vec<&str> = log.lines().filter(|line| line.contains("is left alone")).collect();
     assert_eq!(lines.len(), 1, "{log}");
-    says(lines[0], &["WARN", "east/jade-v3", "cause=\"auth\"", "seconds=60"]);
+    says(lines[0], &["WARN", "east/jade-v3", "cause=\"auth\"", "seconds=60", "set its right key"]);
 }
