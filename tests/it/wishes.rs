@@ -120,10 +120,17 @@ async fn a_deadline_moves_on_from_a_provider_that_keeps_silent() {
 async fn a_race_asks_two_keeps_the_first_answer_and_books_both() {
     let (east, west, sites) = two().await;
     let gateway = Gateway::of(sites);
-    let never = Gate::shut();
+    let (never, both) = (Gate::shut(), Gate::shut());
     east.next(vec![Step::Wait(never)]);
+    // A loser that was not reached yet when the winner answers would owe nothing.
+    west.next([vec![Step::Wait(both.clone())], whole(&chat::answer("Hello.", 9, 2))].concat());
 
-    let answer = gateway.chat(&with_wishes("auto", r#""race":2"#)).await;
+    let body = with_wishes("auto", r#""race":2"#);
+    let reached = async {
+        east.call(0).await;
+        both.open();
+    };
+    let (answer, ()) = tokio::join!(gateway.chat(&body), reached);
 
     assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-v3"), "{}", answer.text());
     east.call(0).await.hung_up().await;
