@@ -1,35 +1,11 @@
 // The real gateway before the sandbox of pretend providers, in processes of their own.
 
-import { spawn } from "node:child_process";
-import { createWriteStream } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 
-export const REPOSITORY = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
-const BINARY = path.resolve(REPOSITORY, process.env.TOKENBROKER_BIN ?? "target/release/tokenbroker");
-const READY_MILLISECONDS = 30_000;
-
-/** Starts one program; resolves with its first line of JSON, fails if it ends or stays silent. */
-async function start(name, args, folder, variables = {}) {
-  const kept = Object.entries(process.env).filter(([known]) => !known.startsWith("TOKENBROKER") && !known.endsWith("_API_KEY"));
-  const env = { ...Object.fromEntries(kept), ...variables };
-  const child = spawn(BINARY, args, { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
-  const log = path.join(folder, `${name}.log`);
-  child.stderr.pipe(createWriteStream(log, { flags: "a" }));
-  const exited = new Promise((resolve) => child.once("close", resolve));
-  const silent = AbortSignal.timeout(READY_MILLISECONDS);
-  const ready = await new Promise((resolve, reject) => {
-    createInterface({ input: child.stdout }).once("line", resolve);
-    child.once("error", reject);
-    exited.then((code) => reject(new Error(`${name} ended with ${code} before it was ready; its log is ${log}`)));
-    silent.addEventListener("abort", () => reject(new Error(`${name} said nothing; its log is ${log}`)));
-  });
-  return { ...JSON.parse(ready), child, exited };
-}
+import { READY_MILLISECONDS, start } from "../program.mjs";
 
 export class Sandboxed {
   /** `wicked`: an alias of that name for `auto`. */
@@ -51,7 +27,7 @@ export class Sandboxed {
     const keys = Object.fromEntries([...table.matchAll(/^api_key_env = "(\w+)"/gm)].map(([, name]) => [name, "sandbox"]));
     const files = ["--config", this.config, "--providers", this.table, "--data-dir", path.join(this.folder, "data")];
     const addresses = ["--listen", api, "--operations-listen", operations];
-    this.process = await start("serve", ["serve", "--json", ...files, ...addresses], this.folder, keys);
+    this.process = await start("serve", ["serve", "--json", ...files, ...addresses], this.folder, { variables: keys });
     this.api = this.process.api;
     this.operations = this.process.operations;
   }

@@ -3,54 +3,29 @@
 // Each prints one JSON line when it listens, so nothing here waits a fixed time. The tests have the names of those in Python
 // beside this folder: ../README.md lists them by feature.
 
-import { execFile, spawn } from "node:child_process";
-import { createWriteStream, existsSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { createInterface } from "node:readline";
 import { DatabaseSync } from "node:sqlite";
 import { Readable } from "node:stream";
 import { after, afterEach, before } from "node:test";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 import OpenAI from "openai";
 
-const REPOSITORY = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
-const BINARY = path.resolve(REPOSITORY, process.env.TOKENBROKER_BIN ?? "target/release/tokenbroker");
+import { REPOSITORY, start } from "../../program.mjs";
+
 export const LOCAL = path.join(REPOSITORY, "tests/local");
 export const PYTHON = path.resolve(REPOSITORY, process.env.CARGO_TARGET_DIR ?? "target", "venv/bin/python");
-const READY_MILLISECONDS = 30_000;
 
-/** The caller's environment without anything that configures a gateway or a provider, and with the keys that the table names. */
-function environment(table, settings) {
-  const foreign = (name) => name.startsWith("TOKENBROKER") || name.endsWith("_API_KEY");
-  const kept = Object.entries(process.env).filter(([name]) => !foreign(name));
+/** The keys that a table names, and settings as TOKENBROKER__NAME takes them. */
+function variables(table, settings) {
   const named = [...table.matchAll(/^api_key_env = "(\w+)"/gm)].map(([, name]) => [name, "sandbox"]);
   const set = Object.entries(settings).map(([name, value]) => [`TOKENBROKER__${name}`, String(value)]);
-  return Object.fromEntries([...kept, ...named, ...set]);
-}
-
-/** Starts one server; resolves with its first line of JSON, fails with its log if it ends or stays silent. */
-async function start(name, args, folder, table = "", settings = {}, program = BINARY) {
-  const log = path.join(folder, `${name}.log`);
-  const child = spawn(program, args, { cwd: folder, env: environment(table, settings), stdio: ["ignore", "pipe", "pipe"] });
-  child.stderr.pipe(createWriteStream(log));
-  const exited = new Promise((resolve) => child.once("close", resolve));
-  const silent = AbortSignal.timeout(READY_MILLISECONDS);
-  const ready = await new Promise((resolve, reject) => {
-    createInterface({ input: child.stdout }).once("line", resolve);
-    child.once("error", reject);
-    exited.then((code) => reject(new Error(`${name} ended with ${code} before it was ready; its log is ${log}`)));
-    silent.addEventListener("abort", () => reject(new Error(`${name} said nothing; its log is ${log}`)));
-  });
-  const kill = () => {
-    child.kill("SIGKILL");
-    return exited;
-  };
-  return { ...JSON.parse(ready), log, kill };
+  return Object.fromEntries([...named, ...set]);
 }
 
 export class Broker {
@@ -67,7 +42,7 @@ export class Broker {
     return Broker.#behind(async (broker, table) => {
       const model = path.join(broker.folder, "tiny-random.gguf");
       await promisify(execFile)(PYTHON, [path.join(LOCAL, "make_gguf.py"), model]);
-      broker.sandbox = await start("server", [path.join(LOCAL, "server.py"), model], broker.folder, "", {}, PYTHON);
+      broker.sandbox = await start("server", [path.join(LOCAL, "server.py"), model], broker.folder, { program: PYTHON });
       const text = await readFile(path.join(LOCAL, "providers.toml"), "utf8");
       await writeFile(table, text.replace("@BASE_URL@", `${broker.sandbox.url}/v1`));
     });
@@ -89,7 +64,7 @@ export class Broker {
     this.data = path.join(this.folder, "data");
     const listen = ["--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"];
     const args = ["serve", "--json", "--providers", table, "--data-dir", this.data, ...listen];
-    this.serve = await start("serve", args, this.folder, await readFile(table, "utf8"), settings);
+    this.serve = await start("serve", args, this.folder, { variables: variables(await readFile(table, "utf8"), settings) });
     this.baseURL = `${this.serve.api}/v1`;
     this.client = this.clientWith();
   }
