@@ -36,3 +36,14 @@ export async function start(name, args, folder, { variables = {}, program = BINA
   };
   return { ...JSON.parse(ready), child, exited, log, kill };
 }
+
+/** What `look` resolves to as soon as it is true; fails after `milliseconds`. */
+export async function eventually(look, milliseconds, what) {
+  const deadline = performance.now() + milliseconds;
+  for (;;) {
+    const found = await look();
+    if (found) return found;
+    if (performance.now() > deadline) throw new Error(`not within ${milliseconds} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -5,7 +5,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
-import { READY_MILLISECONDS, start } from "../program.mjs";
+import { READY_MILLISECONDS, eventually, start } from "../program.mjs";
 
 export class Sandboxed {
   /** `wicked`: an alias of that name for `auto`. */
@@ -90,14 +90,3 @@ export class Sandboxed {
 
 /** A header takes printable ASCII. */
 const headerText = (text) => text.replaceAll(/[^\x20-\x7e]/g, "?");
-
-/** What `look` resolves to as soon as it is true; fails after `milliseconds`. */
-export async function eventually(look, milliseconds, what) {
-  const deadline = performance.now() + milliseconds;
-  for (;;) {
-    const found = await look();
-    if (found) return found;
-    if (performance.now() > deadline) throw new Error(`not within ${milliseconds} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}

@@ -11,8 +11,8 @@ import { after, before, test } from "node:test";
 
 import { chromium } from "playwright-core";
 
-import { REPOSITORY } from "../program.mjs";
-import { Sandboxed, eventually } from "./gateway.mjs";
+import { REPOSITORY, eventually } from "../program.mjs";
+import { Sandboxed } from "./gateway.mjs";
 
 const SHOTS = path.join(REPOSITORY, "target/page");
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");

@@ -6,7 +6,8 @@ import { test } from "node:test";
 
 import OpenAI from "openai";
 
-import { collect, eventually, fetchWithTrailers, joined, longAnswer, oneBroker, pico, trueAmount, user } from "./gateway.mjs";
+import { eventually } from "../../program.mjs";
+import { collect, fetchWithTrailers, joined, longAnswer, oneBroker, pico, trueAmount, user } from "./gateway.mjs";
 
 const STREAM_WITH_USAGE = { stream: true, stream_options: { include_usage: true } };
 // Seconds of slow streaming, of which the tests that abort see the beginning.

@@ -6,7 +6,8 @@ import { test } from "node:test";
 
 import OpenAI from "openai";
 
-import { collect, eventually, joined, longAnswer, oneBroker, user, withOwn } from "./gateway.mjs";
+import { eventually } from "../../program.mjs";
+import { collect, joined, longAnswer, oneBroker, user, withOwn } from "./gateway.mjs";
 
 const KEY = { KEYS__TESTER__SHA256: createHash("sha256").update("tb-right").digest("hex") };
 

@@ -16,7 +16,7 @@ import { promisify } from "node:util";
 
 import OpenAI from "openai";
 
-import { REPOSITORY, start } from "../../program.mjs";
+import { REPOSITORY, eventually, start } from "../../program.mjs";
 
 export const LOCAL = path.join(REPOSITORY, "tests/local");
 export const PYTHON = path.resolve(REPOSITORY, process.env.CARGO_TARGET_DIR ?? "target", "venv/bin/python");
@@ -224,15 +224,5 @@ export const joined = (chunks) => chunks.map((chunk) => chunk.choices[0]?.delta.
 
 /** Members for an answer of that length. */
 export const longAnswer = (tokens) => ({ max_tokens: 4 * tokens, sandbox: { output_tokens: tokens } });
-
-/** What `look` resolves to as soon as it is true; fails after `milliseconds`. */
-export async function eventually(look, milliseconds, what) {
-  const deadline = performance.now() + milliseconds;
-  for (;;) {
-    const found = await look();
-    if (found) return found;
-    if (performance.now() > deadline) throw new Error(`not within ${milliseconds} ms: ${what}`);
-  }
-}
 
 export const user = (content) => [{ role: "user", content }];
