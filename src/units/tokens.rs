@@ -62,18 +62,26 @@ pub struct Usage {
     pub fresh_input: Tokens,
     /// Input that the vendor read from its prompt cache.
     pub cache_read: Tokens,
-    /// Input that the vendor wrote to its prompt cache and bills as such.
+    /// Input that the vendor wrote to its prompt cache for minutes and bills as such.
     pub cache_write: Tokens,
+    /// Input that the vendor wrote to its prompt cache for an hour or more and bills as such.
+    pub cache_write_long: Tokens,
     /// All output that is billed, hidden reasoning included.
     pub output: Tokens,
-    /// The part of `output` that was reasoning; information, not billed again.
+    /// The part of `output` that was reasoning; not billed again.
     pub reasoning: Tokens,
+    /// The part of `fresh_input` that was images; not billed again.
+    pub image_input: Tokens,
+    /// The part of `fresh_input` that was sound; not billed again.
+    pub audio_input: Tokens,
+    /// The part of `output` that was sound; not billed again.
+    pub audio_output: Tokens,
 }
 
 impl Usage {
     /// Every input token, however it was billed.
     pub fn input(&self) -> Tokens {
-        self.fresh_input + self.cache_read + self.cache_write
+        self.fresh_input + self.cache_read + self.cache_write + self.cache_write_long
     }
 
     /// Both together, part by part.
@@ -83,14 +91,35 @@ impl Usage {
             fresh_input: self.fresh_input + other.fresh_input,
             cache_read: self.cache_read + other.cache_read,
             cache_write: self.cache_write + other.cache_write,
+            cache_write_long: self.cache_write_long + other.cache_write_long,
             output: self.output + other.output,
             reasoning: self.reasoning + other.reasoning,
+            image_input: self.image_input + other.image_input,
+            audio_input: self.audio_input + other.audio_input,
+            audio_output: self.audio_output + other.audio_output,
         }
     }
 
     /// Input and output without a cache: what an estimate knows.
     pub const fn fresh(input: Tokens, output: Tokens) -> Self {
-        Self { fresh_input: input, cache_read: Tokens::ZERO, cache_write: Tokens::ZERO, output, reasoning: Tokens::ZERO }
+        let none = Tokens::ZERO;
+        Self {
+            fresh_input: input,
+            cache_read: none,
+            cache_write: none,
+            cache_write_long: none,
+            output,
+            reasoning: none,
+            image_input: none,
+            audio_input: none,
+            audio_output: none,
+        }
+    }
+
+    /// Images and sound among the fresh input, together never more than it.
+    pub fn fresh_media(&self) -> (Tokens, Tokens) {
+        let image = self.image_input.min(self.fresh_input);
+        (image, self.audio_input.min(self.fresh_input.saturating_sub(image)))
     }
 }
 
