@@ -83,6 +83,14 @@ pub enum Purchase {
     Batch,
 }
 
+/// Some prices of a schedule: a row, and the hours of its calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PricePoint {
+    /// The row's place.
+    pub row: u32,
+    pub factor: FactorIndex,
+}
+
 /// All price rows of one backend, past, present and announced.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PriceSchedule {
@@ -108,6 +116,12 @@ impl PriceSchedule {
     /// All rows, the oldest first.
     pub fn rows(&self) -> &[PriceRow] {
         &self.rows
+    }
+
+    /// The row of a point of this schedule, and its sheet in those hours.
+    pub fn point(&self, point: PricePoint) -> Option<(&PriceRow, &Sheet)> {
+        let row = self.rows.get(usize::try_from(point.row).ok()?)?;
+        Some((row, row.sheet(point.factor)))
     }
 
     /// The first instant after `from`, until `until` (inclusive), at which a row begins or ends.

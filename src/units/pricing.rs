@@ -47,6 +47,13 @@ pub struct Course {
     pub completed: Option<Timestamp>,
 }
 
+impl Course {
+    /// Over as soon as it arrives.
+    pub const fn at(instant: Timestamp) -> Self {
+        Self { arrived: instant, completed: Some(instant) }
+    }
+}
+
 /// What an attempt cost, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Billed<'p> {
@@ -64,6 +71,11 @@ impl Pricing {
         let currency = spans.first()?.sheet.currency();
         let one_currency = spans.iter().all(|span| span.sheet.currency() == currency);
         one_currency.then(|| Self { billed_at, spans: spans.into() })
+    }
+
+    /// One price whenever it is billed.
+    pub fn flat(price: &str, tariff: Tariff) -> Self {
+        Self::steady(price.into(), Arc::new(Sheet::flat(tariff)))
     }
 
     /// One sheet whenever it is billed.

@@ -223,18 +223,17 @@ impl Sheet {
                 Tokens::new(cell.input.share(end.get()) - cell.input.share(from.get()))
             };
             let (read, written) = (usage.cache_read, usage.cache_read + usage.cache_write);
-            let long = written + usage.cache_write_long;
+            let (_, long) = usage.writes();
             let (image, audio) = usage.fresh_media();
-            let fresh = Usage {
-                fresh_input: within(long, usage.fresh_input),
+            cell.tariff.input_pico(&Usage {
+                fresh_input: within(written, usage.fresh_input),
                 cache_read: within(Tokens::ZERO, read),
                 cache_write: within(read, usage.cache_write),
-                cache_write_long: within(written, usage.cache_write_long),
-                image_input: within(long, image),
-                audio_input: within(long + image, audio),
+                cache_write_long: within(read, long),
+                image_input: within(written, image),
+                audio_input: within(written + image, audio),
                 ..Usage::default()
-            };
-            cell.tariff.input_pico(&fresh)
+            })
         };
         cells.into_iter().map(part).sum()
     }

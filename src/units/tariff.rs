@@ -57,19 +57,17 @@ impl Tariff {
         Amount::from_pico(self.input_pico(usage) + self.output_pico(usage), self.currency)
     }
 
-    /// What the fresh input costs: the part of [`Tariff::input_pico`] that no cache had a hand in.
-    pub(super) fn fresh_pico(&self, usage: &Usage) -> i128 {
-        let (image, audio) = usage.fresh_media();
-        let text = usage.fresh_input.saturating_sub(image + audio);
-        text * self.input + image * self.image_input + audio * self.audio_input
-    }
-
     /// What the input costs, in 10⁻¹² units of the currency.
     pub(super) fn input_pico(&self, usage: &Usage) -> i128 {
-        self.fresh_pico(usage)
+        let (image, audio) = usage.fresh_media();
+        let text = usage.fresh_input.saturating_sub(image + audio);
+        let (short, long) = usage.writes();
+        text * self.input
+            + image * self.image_input
+            + audio * self.audio_input
             + usage.cache_read * self.cache_read
-            + usage.cache_write * self.cache_write
-            + usage.cache_write_long * self.cache_write_long
+            + short * self.cache_write
+            + long * self.cache_write_long
     }
 
     /// What the output costs, in 10⁻¹² units of the currency. Sound that was reasoning too would count as sound.
@@ -212,10 +210,10 @@ mod tests {
         let usage = Usage {
             fresh_input: t(10),
             cache_read: t(20),
-            cache_write: t(4),
-            cache_write_long: t(2),
+            cache_write: t(6),
             output: t(6),
             reasoning: t(2),
+            cache_write_long: t(2),
             image_input: t(3),
             audio_input: t(1),
             audio_output: t(1),

@@ -62,14 +62,14 @@ pub struct Usage {
     pub fresh_input: Tokens,
     /// Input that the vendor read from its prompt cache.
     pub cache_read: Tokens,
-    /// Input that the vendor wrote to its prompt cache for minutes and bills as such.
+    /// Input that the vendor wrote to its prompt cache and bills as such.
     pub cache_write: Tokens,
-    /// Input that the vendor wrote to its prompt cache for an hour or more and bills as such.
-    pub cache_write_long: Tokens,
     /// All output that is billed, hidden reasoning included.
     pub output: Tokens,
     /// The part of `output` that was reasoning; not billed again.
     pub reasoning: Tokens,
+    /// The part of `cache_write` that is kept for an hour or more; not billed again.
+    pub cache_write_long: Tokens,
     /// The part of `fresh_input` that was images; not billed again.
     pub image_input: Tokens,
     /// The part of `fresh_input` that was sound; not billed again.
@@ -81,7 +81,7 @@ pub struct Usage {
 impl Usage {
     /// Every input token, however it was billed.
     pub fn input(&self) -> Tokens {
-        self.fresh_input + self.cache_read + self.cache_write + self.cache_write_long
+        self.fresh_input + self.cache_read + self.cache_write
     }
 
     /// Both together, part by part.
@@ -91,9 +91,9 @@ impl Usage {
             fresh_input: self.fresh_input + other.fresh_input,
             cache_read: self.cache_read + other.cache_read,
             cache_write: self.cache_write + other.cache_write,
-            cache_write_long: self.cache_write_long + other.cache_write_long,
             output: self.output + other.output,
             reasoning: self.reasoning + other.reasoning,
+            cache_write_long: self.cache_write_long + other.cache_write_long,
             image_input: self.image_input + other.image_input,
             audio_input: self.audio_input + other.audio_input,
             audio_output: self.audio_output + other.audio_output,
@@ -107,13 +107,19 @@ impl Usage {
             fresh_input: input,
             cache_read: none,
             cache_write: none,
-            cache_write_long: none,
             output,
             reasoning: none,
+            cache_write_long: none,
             image_input: none,
             audio_input: none,
             audio_output: none,
         }
+    }
+
+    /// What was written to a cache for minutes, and for an hour or more.
+    pub fn writes(&self) -> (Tokens, Tokens) {
+        let long = self.cache_write_long.min(self.cache_write);
+        (self.cache_write.saturating_sub(long), long)
     }
 
     /// Images and sound among the fresh input, together never more than it.
