@@ -1,14 +1,14 @@
 """The prices of scripts/table: from the price rows and the history of the facts to dated rows of the table.
 
-A row of the table is a dict of its members in their order; the cells of one whose price depends on the length of input or output
-or on thinking are its member `cells`, a batch price its member `batch`. A *ladder* is the same before a provider's rules are
-applied: cells with bounds under the table's names and figures under those of the facts.
+A row of the table is a dict of its members in their order; the cells of one whose price depends on the length of input or
+output or on thinking are its member `cells`, a batch price its member `batch`. A *ladder* is the same before a provider's rules
+are applied: cells with bounds under the table's names and figures under those of the facts.
 
 What no source tells is left out, never guessed: a price before a step whose tiers are unknown is told up to the first edge of
 the price after it, a price with thinking on that is unknown beyond an edge ends there.
 """
 
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 FIGURES = {"input": "input", "cached_input": "cache_read", "cache_write": "cache_write", "cache_write_long": "cache_write_long",
            "output": "output"}
@@ -75,8 +75,8 @@ def cells_of(price):
 
 
 def settled(cells, site, long_multiple=None):
-    """The cells by the provider's rules, and the reasons in words. Cache prices that are not believed are left out, so that such
-    tokens cost what input costs."""
+    """The cells by the provider's rules, and the reasons in words. Cache prices that are not believed are left out, so that
+    such tokens cost what input costs."""
     made, notes = [], []
     for cell in cells:
         cell = dict(cell)
@@ -177,8 +177,8 @@ def no_step(earlier, later):
 
 
 def steps_of(model, price, facts, overlay):
-    """The price rows that history tells before the one in force, oldest first: (beginning, basis, source, currency, ladder), and
-    what the beginning of the one in force is. A change that is none only makes the price after it older."""
+    """What history tells before the price in force, oldest first, each with its beginning, currency and ladder; and how the one
+    in force begins. A change that is none only makes the price after it older."""
     key = (model["provider"], model["id"])
     site, begins = overlay["providers"][key[0]], overlay["models"].get("/".join(key), {}).get("begins")
     now = {"at": begins["at"], "basis": None, "words": begins["words"]} if begins else {
@@ -274,7 +274,7 @@ def price_changes(name, facts, overlay):
 
 
 def whole_up(percent):
-    return -int(-Decimal(percent) // 1)
+    return int(Decimal(percent).to_integral_value(ROUND_CEILING))
 
 
 def is_complete(event):
