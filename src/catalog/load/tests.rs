@@ -54,7 +54,7 @@ fn prices_follow_their_dates_and_default_to_the_input_price() {
     let table = small();
     let price = |id: &str, at: &str| {
         let at: Timestamp = at.parse().unwrap();
-        table.backend_named(id).unwrap().prices.at(at).map(|row| row.tariff)
+        table.backend_named(id).unwrap().prices.at(at).map(|row| row.list().cells()[0].tariff)
     };
     let per_million = |p: &str| TokenPrice::per_million(p).unwrap();
     assert_eq!(price("east/jade", "2026-10-31T15:59:59Z").unwrap().input, per_million("1"));
@@ -176,11 +176,15 @@ fn prices_that_look_like_slips_are_refused() {
     check("input = 0.5", "input = 0.0000001", &["backends[1].prices[0].input: 0.0000001 is no price"]);
     check("input = 0.5", "input = -1", &["backends[1].prices[0].input: -1 is no price"]);
     check("input = 0.5\n", "", &["backends[1].prices[0].input: missing"]);
-    check("input = 1.25", "input = 1.25\nfree = true", &["backends[2].prices[0].free: unknown name"]);
+    check(
+        "input = 1.25",
+        "input = 1.25\nfree = true",
+        &["backends[2].prices[0].input: the backend or the row is marked free"],
+    );
     check(
         "priced_input_tokens = 16_000",
         "free = true",
-        &["backends[1].prices[0].input: the backend is marked free", "backends[1].prices[0].output: the"],
+        &["backends[1].prices[0].input: the backend or the row is marked free", "backends[1].prices[0].output: the"],
     );
 }
 
@@ -197,8 +201,8 @@ fn price_dates_are_instants_in_order() {
 #[test]
 fn every_currency_in_use_needs_a_rate_once() {
     check("currency = \"USD\"", "currency = \"EUR\"", &["backends[2].prices: there is no exchange rate for EUR"]);
-    check("per_usd = 7.0", "per_usd = 0", &["fx[0].per_usd: this is no exchange rate"]);
-    check("date = 2026-11-02", "date = 2026-11-20", &["fx[1].date: CNY has two rates on this day"]);
+    check("per_usd = 7.0", "per_usd = 0", &["fx[0].per_usd: 0 is no exchange rate"]);
+    check("date = 2026-11-02", "date = 2026-11-20", &["fx[1].date: CNY has two rates on 2026-11-20"]);
     check("currency = \"CNY\"", "currency = \"USD\"", &["fx[0].currency: \"USD\" is not known"]);
 }
 
