@@ -191,7 +191,10 @@ fn what_is_made_reads_as_the_header_promises() {
     let step = &backend("east/org/Jade").prices.rows()[1];
     assert_eq!((step.currency(), step.calendar.is_some()), (Currency::Usd, true));
     assert_eq!(table.past.iter().map(|past| past.model.as_str()).collect::<Vec<_>>(), ["Opal", "windowless"]);
-    assert_eq!(table.annotations.iter().map(|a| a.text.as_str()).collect::<Vec<_>>(), ["input 0.5 CNY per million tokens; -97 %; of one model"]);
+    assert_eq!(
+        table.annotations.iter().map(|a| a.text.as_str()).collect::<Vec<_>>(),
+        ["input 0.5 CNY per million tokens; -97 %; of one model"]
+    );
 
     let off = |id: &str| backend(id).disabled.is_some();
     assert_eq!(

@@ -304,7 +304,14 @@ fn names(told: &Value, model: &str) -> bool {
 fn gaps_of_a_catalogue_are_no_history() {
     let table = shipped();
     let long_ago: Timestamp = "2025-01-01T00:00:00Z".parse().unwrap();
-    for id in ["anthropic/claude-haiku-4-5", "moonshotai/kimi-k2.5", "zai/glm-5", "zai/glm-5.2", "mistral/devstral-2512", "openai/gpt-4o"] {
+    for id in [
+        "anthropic/claude-haiku-4-5",
+        "moonshotai/kimi-k2.5",
+        "zai/glm-5",
+        "zai/glm-5.2",
+        "mistral/devstral-2512",
+        "openai/gpt-4o",
+    ] {
         assert!(table.backend_named(id).unwrap().prices.at(long_ago).is_none(), "{id}");
     }
 }

@@ -35,8 +35,8 @@ FREE_WRITES = {
 }
 # Nor is a write below the price of input.
 CHEAP_WRITES = {"minimax/MiniMax-M2.7-highspeed", "minimax-cn/MiniMax-M2.7-highspeed"}
-# Rows of this site mix cache discounts that exclude each other: implicit reads cost a fifth of input, and nothing less stands, in
-# its history neither. These are the rows in force that it changes.
+# Rows of this site mix cache discounts that exclude each other: implicit reads cost a fifth of input, and nothing less stands,
+# in its history neither. These are the rows in force that it changes.
 IMPLICIT_SITE = "alibaba/"
 IMPLICIT_READS = {
     *(f"alibaba/qwen3.{name}" for name in "8-max 8-flash 6-plus 6-flash 5-plus 5-flash".split()),
@@ -81,8 +81,9 @@ def key_of(model):
 def models():
     """The models of the facts that have a row in the table, by their key."""
     blocks = TABLE.read_text(encoding="utf-8").split("[[backends]]")[1:]
-    member = lambda block, name: next(iter(re.findall(rf'^{name} = "(.*)"$', block.split("[[backends.prices]]")[0], re.M)), None)
-    sold = {f"{member(block, 'provider')}/{member(block, 'upstream_model') or member(block, 'model')}" for block in blocks}
+    heads = [block.split("[[backends.prices]]")[0] for block in blocks]
+    member = lambda head, name: next(iter(re.findall(rf'^{name} = "(.*)"$', head, re.M)), None)
+    sold = {f"{member(head, 'provider')}/{member(head, 'upstream_model') or member(head, 'model')}" for head in heads}
     return {key_of(model): model for model in facts()["models"] if key_of(model) in sold and model["prices"]}
 
 
@@ -256,8 +257,9 @@ def test_the_exceptions_are_what_they_are_said_to_be():
     paid = {key: price for key, price in prices.items() if price["input"]}
     assert {key for key, price in paid.items() if price.get("cache_write") == 0} == FREE_WRITES
     assert {key for key, price in paid.items() if 0 < (price.get("cache_write") or 0) < price["input"]} == CHEAP_WRITES
-    site = {key: price for key, price in prices.items() if key.startswith(IMPLICIT_SITE) and price.get("cached_input") is not None}
-    assert {key for key, price in site.items() if price["cached_input"] * 5 < price["input"]} == IMPLICIT_READS
+    reads = {key: price for key, price in prices.items() if price.get("cached_input") is not None}
+    cheap = {key for key, price in reads.items() if price["cached_input"] * 5 < price["input"]}
+    assert {key for key in cheap if key.startswith(IMPLICIT_SITE)} == IMPLICIT_READS
     assert all(prices[key]["tiers"] and not prices[key]["modes"]["thinking"].get("tiers") for key in NO_THINKING_ABOVE)
 
 
@@ -271,6 +273,9 @@ def test_hours_are_told_to_the_second():
             (10, 0, 0),
         ]
     ]
+    # Every holiday since the hours began, the day before it and the day after it.
+    holidays = [datetime.fromisoformat(f"{day}T10:00:00+08:00") for day in facts()["calendars"]["cn_public_holidays"]["dates"]]
+    moments += [day + timedelta(days=step) for day in holidays if day.month > 8 for step in (-1, 0, 1)]
     usage = {"input_tokens": 1_000_000, "cached_input_tokens": 400_000, "output_tokens": 1_000}
     cases = []
     for key in [key for key, model in models().items() if model["prices"][0].get("time_windows")]:
@@ -337,6 +342,21 @@ def test_every_step_of_the_history_is_billed_from_its_instant():
         # A step of cached reads alone that the table's rule for this site levels out has no price before.
         if bill(row, usage, key) != bill(past_price(first, "after"), usage, key):
             cases.append(expected(key, row, line(key, moment, **usage)))
+    check(cases)
+
+
+def test_a_price_begins_at_its_instant():
+    cases, usage = [], {"input_tokens": 20_000, "cached_input_tokens": 5_000, "output_tokens": 700}
+    for key, model in models().items():
+        price = model["prices"][0]
+        begins = STEPS_IN_DOLLARS.get(key) or price.get("effective_from")
+        if begins is None:
+            continue
+        for more in ({}, {"thinking": True}):
+            cases.append(expected(key, price, line(key, instant(begins), **usage, **more)))
+        if not changes_of(key) and key not in STEPS_IN_DOLLARS:
+            cases.append((line(key, instant(begins) - timedelta(seconds=1), **usage), None, None))
+    assert len(cases) >= 300
     check(cases)
 
 
