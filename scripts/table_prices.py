@@ -12,6 +12,8 @@ from decimal import ROUND_CEILING, Decimal
 
 FIGURES = {"input": "input", "cached_input": "cache_read", "cache_write": "cache_write", "cache_write_long": "cache_write_long",
            "output": "output"}
+# Ways to buy that a request cannot ask for here.
+UNSOLD = ["fast", "flex", "ultrafast"]
 BOUNDS = ["input_above", "input_to", "output_above", "output_to", "thinking"]
 
 
@@ -59,6 +61,8 @@ def matrix_cell(cell):
 
 def cells_of(price):
     """Every cell of a price row, in the order in which the first that fits holds."""
+    if unknown := set(price.get("modes") or {}) - {"thinking", "batch", *UNSOLD}:
+        raise Refused(f"a price has modes that nobody judged: {sorted(unknown)}")
     if price.get("matrix"):
         return [matrix_cell(cell) for cell in price["matrix"]]
     plain = ladder(price, price.get("tiers"))
