@@ -336,7 +336,8 @@ mod tests {
         check(&weekdays, "2026-09-19T07:00:00+08:00", "0.5");
         check(&weekdays, "2026-09-20T07:00:00+08:00", "1");
         check(&weekdays, "2026-09-21T07:00:00+08:00", "1");
-        let until_midnight = Calendar::new("m".into(), TimeZone::UTC, vec![([true; 7], 14 * 3600, DAY, half)], None, "test".into());
+        let until_midnight =
+            Calendar::new("m".into(), TimeZone::UTC, vec![([true; 7], 14 * 3600, DAY, half)], None, "test".into());
         check(&until_midnight, "2026-09-19T23:59:59Z", "0.5");
         check(&until_midnight, "2026-09-20T00:00:00Z", "1");
     }

@@ -496,7 +496,9 @@ mod tests {
                 opened.terms.exchange_rate().put(out);
                 opened.terms.rate_date().to_owned().put(out);
                 (opened.quoted.put(out), opened.held.put(out));
-                [opened.input_estimate, opened.input_upper, opened.expected_output, opened.output_bound].iter().for_each(|t| t.put(out));
+                [opened.input_estimate, opened.input_upper, opened.expected_output, opened.output_bound]
+                    .iter()
+                    .for_each(|t| t.put(out));
                 opened.started_at.put(out);
             });
         });

@@ -249,7 +249,9 @@ fn lost_usage(opened: &AttemptOpened, seen: Option<(Usage, Provenance)>) -> Usag
     let written = Usage { fresh_input: Tokens::ZERO, cache_write: input, ..usage };
     // Written for an hour counts only where it costs more: a longer life in the books would be told for nothing.
     let written_long = Usage { cache_write_long: input, ..written };
-    let cost = |usage: &Usage| opened.terms.pricing().cost(usage, opened.thinking, Course { arrived: opened.started_at, completed: None });
+    let cost = |usage: &Usage| {
+        opened.terms.pricing().cost(usage, opened.thinking, Course { arrived: opened.started_at, completed: None })
+    };
     let dearer = |a: Usage, b: Usage| if cost(&b).amount.pico() > cost(&a).amount.pico() { b } else { a };
     dearer(dearer(usage, written), written_long)
 }

@@ -184,7 +184,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { risk_weight_percent: 100, default_quality: QualityTier::Economy, max_attempts: 4, longest: Duration::from_mins(10) }
+        Self {
+            risk_weight_percent: 100,
+            default_quality: QualityTier::Economy,
+            max_attempts: 4,
+            longest: Duration::from_mins(10),
+        }
     }
 }
 

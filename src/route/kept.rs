@@ -482,7 +482,12 @@ mod tests {
             may_train: false,
         };
         case.warm = Some(Warm { backend: BackendId::new("east", "dew"), tokens: Tokens::new(u64::MAX) });
-        case.settings = Settings { risk_weight_percent: 350, default_quality: QualityTier::Premium, max_attempts: 9, longest: Duration::from_secs(90) };
+        case.settings = Settings {
+            risk_weight_percent: 350,
+            default_quality: QualityTier::Premium,
+            max_attempts: 9,
+            longest: Duration::from_secs(90),
+        };
         case
     }
 

@@ -104,7 +104,11 @@ impl Spec {
             languages: self.languages.iter().map(ToString::to_string).collect(),
             tokenizer: TokenizerFamily::O200k,
             quality: Quality { score: self.quality, signals: Vec::new() },
-            prices: PriceSchedule::new(if self.free { vec![PriceRow::free("free".into())] } else { self.price.iter().map(price_row).collect() }),
+            prices: PriceSchedule::new(if self.free {
+                vec![PriceRow::free("free".into())]
+            } else {
+                self.price.iter().map(price_row).collect()
+            }),
             free: self.free,
             disabled: self.disabled.then(|| "off".to_owned()),
         }

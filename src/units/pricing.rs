@@ -146,7 +146,8 @@ mod tests {
 
     /// Dear until 100, then cheap.
     fn pricing(billed_at: BilledAt) -> Pricing {
-        let span = |until: Option<i64>, price: &str, output| Span { until: until.map(at), price: price.into(), sheet: sheet(output) };
+        let span =
+            |until: Option<i64>, price: &str, output| Span { until: until.map(at), price: price.into(), sheet: sheet(output) };
         Pricing::new(billed_at, vec![span(Some(100), "peak", "8"), span(None, "list", "4")]).unwrap()
     }
 
@@ -170,7 +171,8 @@ mod tests {
     fn an_end_that_nobody_saw_is_charged_at_the_dearest() {
         check(BilledAt::Completion, 150, None, "peak");
         check(BilledAt::Arrival, 150, None, "list");
-        let thinking = |thinking| Cell { thinking: Some(thinking), ..Cell::any(if thinking { *tariff("8") } else { *tariff("4") }) };
+        let thinking =
+            |thinking| Cell { thinking: Some(thinking), ..Cell::any(if thinking { *tariff("8") } else { *tariff("4") }) };
         fn tariff(output: &str) -> Box<Tariff> {
             let price = |text| TokenPrice::per_million(text).unwrap();
             Box::new(Tariff::flat(Currency::Cny, price("1"), price(output)))

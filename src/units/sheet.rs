@@ -278,7 +278,8 @@ mod tests {
 
     /// A vendor's list as several Chinese ones write it: a cheap cell for short answers, dearer long prompts, thinking.
     fn sheet() -> Sheet {
-        let cell = |input, output, thinking, prices: (&str, &str)| Cell { input, output, thinking, tariff: tariff(prices.0, prices.1) };
+        let cell =
+            |input, output, thinking, prices: (&str, &str)| Cell { input, output, thinking, tariff: tariff(prices.0, prices.1) };
         let cells = vec![
             cell(bounds(0, 32_000), bounds(0, 200), Some(false), ("1", "2")),
             cell(bounds(0, 32_000), Bounds::ALL, None, ("1", "8")),

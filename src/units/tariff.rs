@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn a_part_is_never_more_than_its_whole() {
-        let tariff = Tariff { image_input: price("5"), reasoning: price("9"), ..Tariff::flat(Currency::Usd, price("1"), price("4")) };
+        let tariff =
+            Tariff { image_input: price("5"), reasoning: price("9"), ..Tariff::flat(Currency::Usd, price("1"), price("4")) };
         let t = Tokens::new;
         let odd = Usage { fresh_input: t(2), image_input: t(50), output: t(3), reasoning: t(70), ..Usage::default() };
         assert_eq!(tariff.cost(&odd).pico(), (2 * 5 + 3 * 9) * 1_000_000);

@@ -79,7 +79,11 @@ impl<'a> Reader<'a> {
         let id = BackendId::new(provider.map_or("", |p| self.providers[p.0 as usize].id.as_str()), &model);
         let prices = self.prices(&section, provider, &id, false);
         if provider.is_some() && !self.ids.insert(id.clone()) {
-            section.problem("model", format!("there is a backend, or another past model, {id}"), "prices of a model in one place");
+            section.problem(
+                "model",
+                format!("there is a backend, or another past model, {id}"),
+                "prices of a model in one place",
+            );
         }
         section.finish();
         Some(Past { provider: provider?, model, prices })

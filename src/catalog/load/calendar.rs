@@ -24,11 +24,7 @@ pub(super) fn read_all(root: &Section<'_, '_>) -> Vec<Arc<Calendar>> {
 }
 
 /// Tables whose names are the operator's own, in the order of the names.
-fn named<T>(
-    root: &Section<'_, '_>,
-    member: &'static str,
-    read: impl Fn(&str, &Section<'_, '_>) -> Option<T>,
-) -> Vec<T> {
+fn named<T>(root: &Section<'_, '_>, member: &'static str, read: impl Fn(&str, &Section<'_, '_>) -> Option<T>) -> Vec<T> {
     let Some(table) = root.section(member) else { return Vec::new() };
     let mut names: Vec<&str> = table.names().collect();
     names.sort_unstable();

@@ -51,12 +51,12 @@ pub(super) struct Setting<'a> {
 pub(super) fn schedule(backend: &Section<'_, '_>, setting: &Setting<'_>) -> PriceSchedule {
     let mut rows: Vec<PriceRow> = Vec::new();
     for section in backend.sections("prices") {
-        let row = row(&section, setting);
-        let (readable, from) = (!section.has("from"), instant(&section, "from"));
-        if (readable || from.is_some()) && rows.iter().any(|earlier| earlier.from == from) {
+        let from = instant(&section, "from");
+        let readable = from.is_some() || !section.has("from");
+        if readable && rows.iter().any(|earlier| earlier.from == from) {
             section.problem("from", "another row begins at the same instant", "one row for each beginning");
         }
-        rows.extend(row);
+        rows.extend(row(&section, from, setting));
         section.finish();
     }
     if rows.is_empty() && setting.free {
@@ -66,8 +66,8 @@ pub(super) fn schedule(backend: &Section<'_, '_>, setting: &Setting<'_>) -> Pric
 }
 
 /// `None` only after a problem was noted.
-fn row(section: &Section<'_, '_>, setting: &Setting<'_>) -> Option<PriceRow> {
-    let (from, until) = (instant(section, "from"), instant(section, "until"));
+fn row(section: &Section<'_, '_>, from: Option<Timestamp>, setting: &Setting<'_>) -> Option<PriceRow> {
+    let until = instant(section, "until");
     if let (Some(from), Some(until)) = (from, until)
         && until <= from
     {
@@ -167,7 +167,7 @@ impl List {
             }
             return Sheet::new(vec![Cell::any(self.tariff(section))], extent, self.fees.per_request, self.fees.minimum);
         }
-        for figure in FIGURES.into_iter().filter(|figure| section.has(figure)) {
+        for figure in FIGURES.into_iter().filter(|figure| section.decimal(figure).is_some()) {
             section.problem(figure, "a price stands beside cells", "either prices in the row, or cells");
         }
         let sections = section.sections("cells");
@@ -188,7 +188,8 @@ impl List {
             tariff: self.tariff(section),
         };
         if extent == Extent::Part && (cell.output != Bounds::ALL || cell.thinking.is_some()) {
-            section.problem("", "a cell of marginal tiers has bounds beside the input's", "input_above and input_to only");
+            let member = if cell.thinking.is_some() { "thinking" } else { "output_to" };
+            section.problem(member, "a cell of marginal tiers has bounds beside the input's", "input_above and input_to only");
         }
         cell
     }

@@ -143,16 +143,13 @@ fn cost(answered: &Answered, snapshot: &Snapshot) -> Result<(&'static str, Strin
     }
     let purchase = if answered.batch { Purchase::Batch } else { Purchase::Usual };
     // What counts is the row in force at the instant that it says to look at, whatever was in force before.
-    let pricing = schedule.pricing(purchase, counts, completed.max(counts)).ok_or_else(|| format!("{name} is sold in no batch"))?;
+    let pricing =
+        schedule.pricing(purchase, counts, completed.max(counts)).ok_or_else(|| format!("{name} is sold in no batch"))?;
     let thinking = if answered.thinking { Thinking::On } else { Thinking::Off };
     let billed = pricing.cost(&usage, thinking, Course { arrived: counts, completed: Some(counts) });
     if !billed.listed {
         let thinks = if answered.thinking { " with thinking" } else { "" };
-        return Err(format!(
-            "{name} has no price for {} input and {} output tokens{thinks}",
-            usage.input(),
-            usage.output
-        ));
+        return Err(format!("{name} has no price for {} input and {} output tokens{thinks}", usage.input(), usage.output));
     }
     Ok((billed.amount.currency().code(), billed.amount.to_exact(), billed.price.to_string()))
 }
@@ -189,9 +186,10 @@ fn usage(answered: &Answered) -> Result<Usage, String> {
 fn course(answered: &Answered) -> Result<Course, String> {
     let instant = |name: &str, text: &Option<String>| match text {
         None => Ok(None),
-        Some(text) => text.parse::<Timestamp>().map(Some).map_err(|_| {
-            format!("{name} {text:?} is no instant of RFC 3339, such as 2026-11-23T10:00:00+08:00")
-        }),
+        Some(text) => text
+            .parse::<Timestamp>()
+            .map(Some)
+            .map_err(|_| format!("{name} {text:?} is no instant of RFC 3339, such as 2026-11-23T10:00:00+08:00")),
     };
     let (arrived, completed) = (instant("arrived", &answered.arrived)?, instant("completed", &answered.completed)?);
     match (arrived, completed) {
@@ -235,7 +233,10 @@ mod tests {
         let price = r#""price":"east/peak@2026-08-16T16:00:00Z""#;
         check(&with(""), &format!(r#"{{"id":"a","currency":"CNY","amount":"1.224",{price}}}"#));
         let at = |arrived: &str, completed: &str| {
-            with("").replace(r#""completed":"2026-11-23T10:00:00+08:00""#, &format!(r#""arrived":"{arrived}","completed":"{completed}""#))
+            with("").replace(
+                r#""completed":"2026-11-23T10:00:00+08:00""#,
+                &format!(r#""arrived":"{arrived}","completed":"{completed}""#),
+            )
         };
         let half = format!(r#"{{"id":"a","currency":"CNY","amount":"0.612",{price}}}"#);
         check(&at("2026-11-23T11:59:59+08:00", "2026-11-23T12:00:00+08:00"), &half);
@@ -266,7 +267,8 @@ mod tests {
 
     #[test]
     fn models_of_the_past_have_their_prices() {
-        let line = |at: &str| format!(r#"{{"id":1,"provider":"east","model":"gone","completed":"{at}","output_tokens":1000000}}"#);
+        let line =
+            |at: &str| format!(r#"{{"id":1,"provider":"east","model":"gone","completed":"{at}","output_tokens":1000000}}"#);
         check(&line("2024-05-20T15:59:59Z"), r#"{"id":1,"currency":"CNY","amount":"8","price":"east/gone"}"#);
         check(
             &line("2024-05-20T16:00:00Z"),
@@ -277,7 +279,9 @@ mod tests {
     #[test]
     fn cells_thinking_and_batches() {
         let line = |more: &str| {
-            format!(r#"{{"id":1,"provider":"east","model":"cells","completed":"2026-11-23T10:00:00Z","input_tokens":32000,{more}}}"#)
+            format!(
+                r#"{{"id":1,"provider":"east","model":"cells","completed":"2026-11-23T10:00:00Z","input_tokens":32000,{more}}}"#
+            )
         };
         let told = |amount: &str| format!(r#"{{"id":1,"currency":"CNY","amount":"{amount}","price":"east/cells"}}"#);
         check(&line(r#""output_tokens":200"#), &told("0.026"));
