@@ -37,4 +37,6 @@ mod stream;
 mod top;
 mod unwritable;
 mod usage;
+mod usage;
+mod vendor_rules;
 mod wishes;
