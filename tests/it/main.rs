@@ -37,6 +37,5 @@ mod stream;
 mod top;
 mod unwritable;
 mod usage;
-mod usage;
 mod vendor_rules;
 mod wishes;
