@@ -28,6 +28,8 @@ pub(super) struct Reading<'t> {
     pub(super) seen: u128,
     /// Indexes of the choices that ended here, as bits.
     pub(super) ended: u128,
+    /// A choice ended because it was cut for its length.
+    pub(super) too_long: bool,
     /// A finish reason that means failure.
     pub(super) broke: Option<&'static str>,
     /// The model that the provider names.
@@ -51,6 +53,7 @@ impl<'t> Reading<'t> {
             choices: None,
             seen: 0,
             ended: 0,
+            too_long: false,
             broke: None,
             model: None,
             wants_model,
@@ -255,6 +258,7 @@ impl<'de> Visitor<'de> for Choice<'_, '_> {
                 ChoiceKey::FinishReason => {
                     let reason = members.next_value::<&RawValue>()?.get().trim_matches('"');
                     ended = !matches!(reason, "null" | "");
+                    reading.too_long |= matches!(reason, "length" | "max_tokens");
                     reading.broke = reading.broke.or(BROKEN.into_iter().find(|broken| *broken == reason));
                 }
                 ChoiceKey::Other => drop(members.next_value::<IgnoredAny>()?),

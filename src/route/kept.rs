@@ -8,23 +8,28 @@
 //! The bytes name their own [`FORMAT`]. A member more, another order, a word list that changed elsewhere (tokenizer
 //! families, tiers, features): each is a new format, and a test holds the present one to its bytes.
 
+mod learned;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::affinity::Warm;
+use super::affinity::Affinity;
 use super::ask::Ask;
 use super::explain::Decision;
 use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+use super::learned::LearnedOutput;
 use super::plan::plan;
 use super::target::Target;
 use super::usable::Usable;
 use crate::canonical::{Features, QualityTier, ReasoningWish};
 use crate::catalog::{BackendIndex, Snapshot, TokenizerFamily};
-use crate::units::{BackendId, Tokens, Usd};
+use crate::units::{Tokens, Usd};
 
 /// The form of the bytes; their first byte.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The form before: nothing learned, and one warm backend by its id.
+const FIRST_FORMAT: u8 = 1;
 /// What ordinary facts take, so that writing them allocates once.
 const ORDINARY_BYTES: usize = 256;
 
@@ -43,7 +48,8 @@ pub struct Kept {
     limits: Limits,
     usable: Usable,
     health: Vec<BackendHealth>,
-    warm: Option<Warm>,
+    learned: LearnedOutput,
+    affinity: Affinity,
     at: Timestamp,
     settings: Settings,
 }
@@ -52,19 +58,22 @@ impl Kept {
     /// Reads what [`Facts::keep`] wrote, in the version of the table that the facts belong to.
     pub fn read(bytes: &[u8], snapshot: &Snapshot) -> Result<Self, Unreadable> {
         let from = &mut Reader(bytes);
-        if from.byte()? != FORMAT {
+        let format = from.byte()?;
+        if format != FORMAT && format != FIRST_FORMAT {
             return Err(Unreadable);
         }
+        let first = format == FIRST_FORMAT;
         // In the order of `keep`.
         let kept = Self {
             ask: read_ask(from)?,
             target: read_target(from, snapshot)?,
             input: read_input(from)?,
             expected_output: OutputForecast { plain: from.tokens()?, thinking: from.tokens()? },
+            learned: if first { LearnedOutput::default() } else { learned::read_output(from, snapshot)? },
             limits: read_limits(from)?,
             usable: Usable::of(snapshot, read_availability(from)?),
             health: read_health(from, snapshot)?,
-            warm: from.option(read_warm)?,
+            affinity: if first { learned::read_first_affinity(from, snapshot)? } else { learned::read_affinity(from, snapshot)? },
             at: from.instant()?,
             settings: read_settings(from)?,
         };
@@ -82,7 +91,8 @@ impl Kept {
             limits: &self.limits,
             usable: &self.usable,
             health: &self.health,
-            warm: self.warm.as_ref(),
+            learned: &self.learned,
+            affinity: &self.affinity,
             at: self.at,
             settings: &self.settings,
         }
@@ -104,13 +114,11 @@ impl Facts<'_> {
         put_input(&mut out, self.input);
         out.tokens(self.expected_output.plain);
         out.tokens(self.expected_output.thinking);
+        learned::put_output(&mut out, self.learned);
         put_limits(&mut out, self.limits);
         put_availability(&mut out, self.usable.availability());
         put_health(&mut out, self.health);
-        out.option(self.warm, |out, warm| {
-            out.text(warm.backend.as_str());
-            out.tokens(warm.tokens);
-        });
+        learned::put_affinity(&mut out, self.affinity);
         out.instant(self.at);
         out.number(u64::from(self.settings.risk_weight_percent));
         out.tier(Some(self.settings.default_quality));
@@ -280,12 +288,6 @@ fn read_health(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Vec<Backend
     Ok(health)
 }
 
-fn read_warm(from: &mut Reader<'_>) -> Result<Warm, Unreadable> {
-    let id = from.text()?;
-    let (provider, model) = id.split_once('/').ok_or(Unreadable)?;
-    Ok(Warm { backend: BackendId::new(provider, model), tokens: from.tokens()? })
-}
-
 fn read_settings(from: &mut Reader<'_>) -> Result<Settings, Unreadable> {
     Ok(Settings {
         risk_weight_percent: from.small()?,
@@ -438,9 +440,16 @@ impl<'b> Reader<'b> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::affinity::{Session, Warm};
+    use super::super::learned::OutputFigures;
     use super::super::testing::{Case, Spec};
     use super::*;
     use crate::canonical::Feature;
+
+    fn figures(mean: u64, reasoning: u64, p50: u64, p90: u64) -> OutputFigures {
+        let [mean, reasoning, p50, p90] = [mean, reasoning, p50, p90].map(Tokens::new);
+        OutputFigures { mean, reasoning, p50, p90 }
+    }
 
     fn case() -> Case {
         let specs = ["north/mist", "south/fog", "east/dew", "east/rime"].map(Spec::named);
@@ -472,7 +481,19 @@ mod tests {
             max_cost: Some(Usd::from_pico(i128::MAX)),
             may_train: false,
         };
-        case.warm = Some(Warm { backend: BackendId::new("east", "dew"), tokens: Tokens::new(u64::MAX) });
+        case.learned.set([BackendIndex(0), BackendIndex(3)], figures(900, 700, 500, 4_000));
+        case.learned.set([BackendIndex(2)], figures(9, 0, 8, u64::MAX));
+        case.affinity = Affinity {
+            warm: vec![Warm { backend: BackendIndex(2), known: Tokens::new(u64::MAX), likely: Tokens::new(800) }],
+            marked: 900_000,
+            session: Some(Session {
+                home: BackendIndex(2),
+                turn: 7,
+                remaining: 3_500_000,
+                rates: vec![(BackendIndex(1), 0), (BackendIndex(2), 990_000)],
+                rate: 750_000,
+            }),
+        };
         case.settings = Settings { risk_weight_percent: 350, default_quality: QualityTier::Premium, max_attempts: 9 };
         case
     }
@@ -487,7 +508,8 @@ mod tests {
             let again = kept.facts(&table);
             assert_eq!(again.ask, facts.ask);
             assert_eq!((again.target, again.input, again.limits), (facts.target, facts.input, facts.limits));
-            assert_eq!((again.usable, again.warm, again.settings), (facts.usable, facts.warm, facts.settings));
+            assert_eq!((again.usable, again.affinity, again.settings), (facts.usable, facts.affinity, facts.settings));
+            assert_eq!(again.learned, facts.learned);
             assert_eq!((again.expected_output, again.at), (facts.expected_output, facts.at));
             for backend in table.backends() {
                 assert_eq!(again.health_of(backend), facts.health_of(backend), "{}", backend.id);
@@ -528,7 +550,26 @@ mod tests {
     #[test]
     fn the_format_is_what_it_was() {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
-        unusual().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("kept_1.hex").trim()));
+        unusual().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("kept_2.hex").trim()));
+    }
+
+    #[test]
+    fn facts_of_the_first_format_read_as_they_were() {
+        let hex = include_str!("kept_1.hex").trim().as_bytes();
+        let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        let bytes: Vec<u8> = hex.chunks(2).map(digits).collect();
+        let mut case = unusual();
+        case.learned = LearnedOutput::default();
+        let all = Tokens::new(u64::MAX);
+        case.affinity =
+            Affinity { warm: vec![Warm { backend: BackendIndex(2), known: all, likely: all }], ..Affinity::default() };
+        let table = case.table();
+        case.with_facts_of(&table, |facts| {
+            let kept = Kept::read(&bytes, &table).unwrap();
+            assert_eq!(kept.facts(&table).keep(), facts.keep());
+            assert_eq!(kept.decision(&table), Decision::of(plan(facts).as_ref(), &table));
+        });
+        assert_eq!(Kept::read(&[&[3], &bytes[1..]].concat(), &table), Err(Unreadable), "a newer one is not guessed at");
     }
 
     proptest! {

@@ -7,10 +7,8 @@
 //! client did set is kept as it is; a request whose own bound could cost too much is refused, not cut short.
 
 use super::adequate::Unfit;
-use super::affinity::warm_tokens;
 use super::facts::Facts;
 use super::needs::Needs;
-use crate::canonical::ReasoningWish;
 use crate::catalog::Backend;
 use crate::units::{Currency, ExchangeRate, Tariff, Tokens, Usage, Usd};
 
@@ -54,9 +52,11 @@ impl<'a> Quoter<'a> {
         let exchange_rate = self.rates[tariff.currency as usize].ok_or(Unfit::NoExchangeRate(tariff.currency))?;
         let input = self.facts.input.of(backend.tokenizer);
         let range = self.output_range(backend, input.upper());
-        let warm = warm_tokens(self.facts.warm, backend, input.expected());
-        let fresh_input = input.expected().saturating_sub(warm);
-        let usage = Usage { fresh_input, cache_read: warm, ..Usage::fresh(Tokens::ZERO, self.all_choices(range.expected)) };
+        let writes_cost = tariff.cache_write > tariff.input;
+        let output = self.all_choices(range.expected);
+        let reasoning = self.facts.output_of(backend).reasoning.min(output);
+        let prompt = self.facts.affinity.usage(backend.index, input.expected(), writes_cost);
+        let usage = Usage { output, reasoning, ..prompt };
         let expected = tariff.cost_usd(&usage, exchange_rate).ok_or(Unfit::NoExchangeRate(tariff.currency))?;
         let worst_with = |bound| {
             let most = Usage::fresh(input.upper(), self.all_choices(bound));
@@ -64,6 +64,11 @@ impl<'a> Quoter<'a> {
         };
         let (output_bound, worst) = self.affordable(range, worst_with)?;
         Ok(Quote { tariff, exchange_rate, usage, expected, worst, input_upper: input.upper(), output_bound })
+    }
+
+    /// What a quoted request would cost with other tokens at the same prices.
+    pub fn cost_of(&self, quote: &Quote, usage: &Usage) -> Usd {
+        quote.tariff.cost_usd(usage, quote.exchange_rate).unwrap_or(Usd::MAX)
     }
 
     /// A free backend costs nothing in dollars, so that it needs no exchange rate.
@@ -77,8 +82,7 @@ impl<'a> Quoter<'a> {
     fn output_range(&self, backend: &Backend, input: Tokens) -> OutputRange {
         let room = backend.limits.context.saturating_sub(input);
         let bound = self.needs.output_bound.unwrap_or(room).min(backend.limits.max_output);
-        let thinking_refused = self.needs.reasoning == ReasoningWish::Off;
-        let forecast = self.facts.expected_output.of(backend.reasoning, thinking_refused);
+        let forecast = self.facts.output_of(backend).mean;
         let one_choice = Tokens::new(forecast.get().div_ceil(self.needs.choices));
         OutputRange { expected: one_choice.min(bound), bound }
     }
@@ -129,8 +133,7 @@ mod tests {
     use super::super::affinity::Warm;
     use super::super::testing::{Case, Price, Spec};
     use super::*;
-    use crate::catalog::Reasoning;
-    use crate::units::BackendId;
+    use crate::catalog::{BackendIndex, Reasoning};
     use proptest::prelude::*;
 
     /// 1,000 tokens in (at most 1,200) and 100 out (300 with thinking), at 2 and 10 dollars per million.
@@ -179,9 +182,9 @@ mod tests {
 
     #[test]
     fn a_warm_prefix_is_cheaper_where_it_is_warm_and_the_worst_case_stays() {
-        let warm = |id| Warm { backend: BackendId::new("north", id), tokens: Tokens::new(800) };
-        check(|c| c.warm = Some(warm("mist")), Ok(("0.001560", "0.007400", 500)));
-        check(|c| c.warm = Some(warm("fog")), Ok(("0.003000", "0.007400", 500)));
+        let warm = |n| vec![Warm { backend: BackendIndex(n), known: Tokens::new(900), likely: Tokens::new(800) }];
+        check(|c| c.affinity.warm = warm(0), Ok(("0.001560", "0.007400", 500)));
+        check(|c| c.affinity.warm = warm(1), Ok(("0.003000", "0.007400", 500)));
     }
 
     #[test]
@@ -219,7 +222,7 @@ mod tests {
             case.request.output_bound = bound.map(Tokens::new);
             case.request.choices = choices;
             case.request.wishes.max_cost = max_pico.map(Usd::from_pico);
-            case.warm = Some(Warm { backend: BackendId::new("north", "mist"), tokens: Tokens::new(warm) });
+            case.affinity.warm = vec![Warm { backend: BackendIndex(0), known: Tokens::new(warm), likely: Tokens::new(warm) }];
             let currency = if yuan { Currency::Cny } else { Currency::Usd };
             case.specs[0].price = Some(Price { input: prices.0, cache_read: prices.1, output: prices.2, currency });
             match case.quote("north/mist") {
