@@ -130,7 +130,8 @@ impl Session {
         let rate = learned.map_or(self.rate, |(_, rate)| *rate);
         let input = now.input();
         let cache_read = if input >= rules.minimum { part(input, u64::from(rate).min(ONE)) } else { Tokens::ZERO };
-        Usage { fresh_input: input.saturating_sub(cache_read), cache_read, cache_write: Tokens::ZERO, ..*now }
+        let none = Tokens::ZERO;
+        Usage { fresh_input: input.saturating_sub(cache_read), cache_read, cache_write: none, cache_write_long: none, ..*now }
     }
 }
 

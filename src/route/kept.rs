@@ -28,8 +28,8 @@ use crate::units::{Tokens, Usd};
 
 /// The form of the bytes; their first byte.
 const FORMAT: u8 = 2;
-/// The form before: nothing learned, and one warm backend by its id.
-const FIRST_FORMAT: u8 = 1;
+/// The first form: nothing learned, one warm backend by its id, and not how long a request may take.
+const FIRST: u8 = 1;
 /// What ordinary facts take, so that writing them allocates once.
 const ORDINARY_BYTES: usize = 256;
 
@@ -59,10 +59,10 @@ impl Kept {
     pub fn read(bytes: &[u8], snapshot: &Snapshot) -> Result<Self, Unreadable> {
         let from = &mut Reader(bytes);
         let format = from.byte()?;
-        if format != FORMAT && format != FIRST_FORMAT {
+        if !(FIRST..=FORMAT).contains(&format) {
             return Err(Unreadable);
         }
-        let first = format == FIRST_FORMAT;
+        let first = format == FIRST;
         // In the order of `keep`.
         let kept = Self {
             ask: read_ask(from)?,
@@ -75,7 +75,7 @@ impl Kept {
             health: read_health(from, snapshot)?,
             affinity: if first { learned::read_first_affinity(from, snapshot)? } else { learned::read_affinity(from, snapshot)? },
             at: from.instant()?,
-            settings: read_settings(from)?,
+            settings: read_settings(from, format)?,
         };
         if from.0.is_empty() { Ok(kept) } else { Err(Unreadable) }
     }
@@ -123,6 +123,7 @@ impl Facts<'_> {
         out.number(u64::from(self.settings.risk_weight_percent));
         out.tier(Some(self.settings.default_quality));
         out.number(self.settings.max_attempts as u64);
+        out.duration(self.settings.longest);
         out.0
     }
 }
@@ -266,8 +267,7 @@ fn put_health(out: &mut Writer, health: &[BackendHealth]) {
         out.number(u64::from(one.failure_share));
         out.byte(u8::from(one.waiting_full));
         out.option(one.cooling, |out, cooling| {
-            out.number(cooling.as_secs());
-            out.number(u64::from(cooling.subsec_nanos()));
+            out.duration(cooling);
         });
     }
 }
@@ -288,11 +288,12 @@ fn read_health(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Vec<Backend
     Ok(health)
 }
 
-fn read_settings(from: &mut Reader<'_>) -> Result<Settings, Unreadable> {
+fn read_settings(from: &mut Reader<'_>, format: u8) -> Result<Settings, Unreadable> {
     Ok(Settings {
         risk_weight_percent: from.small()?,
         default_quality: from.tier()?.ok_or(Unreadable)?,
         max_attempts: usize::try_from(from.number()?).map_err(|_| Unreadable)?,
+        longest: if format == FIRST { Settings::default().longest } else { from.duration()? },
     })
 }
 
@@ -318,6 +319,11 @@ impl Writer {
 
     fn usd(&mut self, usd: Usd) {
         self.0.extend_from_slice(&usd.pico().to_le_bytes());
+    }
+
+    fn duration(&mut self, duration: Duration) {
+        self.number(duration.as_secs());
+        self.number(u64::from(duration.subsec_nanos()));
     }
 
     fn instant(&mut self, at: Timestamp) {
@@ -494,7 +500,12 @@ mod tests {
                 rate: 750_000,
             }),
         };
-        case.settings = Settings { risk_weight_percent: 350, default_quality: QualityTier::Premium, max_attempts: 9 };
+        case.settings = Settings {
+            risk_weight_percent: 350,
+            default_quality: QualityTier::Premium,
+            max_attempts: 9,
+            longest: Duration::from_secs(90),
+        };
         case
     }
 
@@ -559,7 +570,7 @@ mod tests {
         let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
         let bytes: Vec<u8> = hex.chunks(2).map(digits).collect();
         let mut case = unusual();
-        case.learned = LearnedOutput::default();
+        (case.learned, case.settings.longest) = (LearnedOutput::default(), Settings::default().longest);
         let all = Tokens::new(u64::MAX);
         case.affinity =
             Affinity { warm: vec![Warm { backend: BackendIndex(2), known: all, likely: all }], ..Affinity::default() };

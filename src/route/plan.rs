@@ -174,8 +174,8 @@ pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
     rank(&mut candidates, facts.snapshot);
     let stay = facts.affinity.staying().map(|session| {
         settle(&mut candidates, session, |candidate| {
-            let rules = facts.snapshot.provider(candidate.provider).cache;
-            quoter.cost_of(&candidate.quote, &session.later(candidate.backend, &candidate.quote.usage, rules))
+            let (backend, rules) = (facts.snapshot.backend(candidate.backend), facts.snapshot.provider(candidate.provider).cache);
+            quoter.cost_of(backend, &candidate.quote, &session.later(backend.index, &candidate.quote.usage, rules))
         })
     });
     let root = tree(&candidates, &needs, facts.settings.max_attempts);
