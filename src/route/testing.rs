@@ -135,11 +135,14 @@ fn provider(id: &str) -> Provider {
         jurisdiction: "US".into(),
         region: "US".into(),
         trains_on_data: Some(false),
+        retention: None,
+        registered: None,
+        price_changes: None,
+        cache: CacheRules::default(),
         currency: Currency::Usd,
         quirks: Quirks::default(),
         extra_headers: Vec::new(),
         disabled: None,
-        cache: CacheRules::default(),
         sandbox: None,
     }
 }

@@ -360,11 +360,14 @@ mod tests {
             jurisdiction: "EU".into(),
             region: "EU".into(),
             trains_on_data: None,
+            retention: None,
+            registered: None,
+            price_changes: None,
+            cache: CacheRules::default(),
             currency: Currency::Eur,
             quirks: Quirks::default(),
             extra_headers: Vec::new(),
             disabled: None,
-            cache: CacheRules::default(),
             sandbox: None,
         };
         let limits = Limits { context: Tokens::new(8), max_output: Tokens::new(4), priced_input: None };

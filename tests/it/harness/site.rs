@@ -136,6 +136,7 @@ source = "invented for tests"
 
 [providers.{id}.cache]
 minimum_tokens = {minimum}
+source = "invented for tests"
 
 [providers.{id}.quirks]
 {quirks}
