@@ -161,7 +161,7 @@ impl Pipeline {
             AccountOpening { key, arrived: call.arrived, tab: tab_of_account, hold, place, baseline: comparison, shown };
         let account = Account::open(Arc::clone(&self.desk), opening);
         match self.dispatch(call, admitted, &plan, &tab, &account).await {
-            Ok(answered) => self.relay(answered, account, &tab, &plan, admitted, &trace, ends(call, admitted.settings())).await,
+            Ok(answered) => self.relay(answered, account, &tab, admitted, (&plan, &trace), ends(call, admitted.settings())).await,
             Err(failure) => {
                 account.close(Outcome::Failed, (admitted.settings().failure_status)(&failure), None).await?;
                 Err(GatewayError::Failed(failure))
@@ -320,9 +320,8 @@ impl Pipeline {
         answered: Answered<OpenAttempt>,
         account: Account,
         tab: &Tab,
-        plan: &Plan,
         admitted: &Admitted,
-        trace: &Trace,
+        (plan, trace): (&Plan, &Trace),
         ends: Duration,
     ) -> Result<Reply, GatewayError> {
         let Admitted { request, in_force, .. } = admitted;

@@ -42,7 +42,7 @@ impl ChatFrames {
             (None, None) => FrameKind::KeepAlive,
         };
         let finished = reading.ended != 0 && self.ended == self.seen;
-        FrameFacts { kind, usage, finished, too_long: reading.too_long }
+        FrameFacts { kind, usage, finished, too_long: reading.too_long != 0 }
     }
 }
 

@@ -41,7 +41,7 @@ impl Dialect for OpenAiChat {
         if reading.choices.is_none() {
             return Err(BodyProblem::Malformed("it has no `choices`".to_owned()));
         }
-        let (usage, served_model, too_long) = (reading.usage(quirks), reading.model, reading.too_long);
+        let (usage, served_model, too_long) = (reading.usage(quirks), reading.model, reading.too_long != 0);
         Ok(AnswerFacts { usage, served_model, too_long, text })
     }
 

@@ -135,10 +135,10 @@ mod tests {
         learning
     }
 
-    fn check(text: &str, expected: Result<(), NotRestored>) {
+    fn check(text: &str, expected: &Result<(), NotRestored>) {
         let learning = Learning::new(2);
         let nothing = learning.kept();
-        assert_eq!(learning.restore(text), expected, "{text}");
+        assert_eq!(&learning.restore(text), expected, "{text}");
         if expected.is_err() {
             assert_eq!(learning.kept(), nothing, "nothing of it is used");
         }
@@ -155,11 +155,11 @@ mod tests {
     fn what_cannot_be_believed_is_not_used() {
         let text = taught().kept();
         let damaged = |what: &str| Err(NotRestored::Damaged(format!("{what} are out of range")));
-        check(&text.replace("\"format\":1", "\"format\":2"), Err(NotRestored::Newer(2)));
-        check(r#"{"format":9,"other":true}"#, Err(NotRestored::Newer(9)));
-        check(&text.replace("\"class\":", "\"class\":99"), damaged("lengths of answers"));
-        check(&text.replace("900000,1000000", "900000,10"), damaged("hits of caches"));
-        check(&text.replace("\"turns_followed\":[", "\"turns_followed\":[[0,0],"), damaged("turns of conversations"));
+        check(&text.replace("\"format\":1", "\"format\":2"), &Err(NotRestored::Newer(2)));
+        check(r#"{"format":9,"other":true}"#, &Err(NotRestored::Newer(9)));
+        check(&text.replace("\"class\":", "\"class\":99"), &damaged("lengths of answers"));
+        check(&text.replace("900000,1000000", "900000,10"), &damaged("hits of caches"));
+        check(&text.replace("\"turns_followed\":[", "\"turns_followed\":[[0,0],"), &damaged("turns of conversations"));
     }
 
     proptest! {

@@ -416,7 +416,9 @@ mod tests {
             settle(metrics, &id, "made-up", "1");
             let usage = Usage { cache_read: Tokens::new(5), ..Usage::fresh(Tokens::new(10), Tokens::new(3)) };
             let expected = Usage { output: Tokens::new(12), ..usage };
-            [AnswerEnd::Whole, AnswerEnd::Bound].iter().for_each(|end| metrics.learned(&id, *end, &usage, &expected));
+            for end in [AnswerEnd::Whole, AnswerEnd::Bound] {
+                metrics.learned(&id, end, &usage, &expected);
+            }
             metrics.baseline(&id, &KeyName::new("web"), Usd::parse("2").unwrap());
         }
         metrics.request(Route::Other, None, Outcome::Refused);

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::super::affinity::Stay;
 use crate::catalog::Snapshot;
+use crate::units::Usd;
 
 /// Why a conversation stays or leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,8 +30,7 @@ impl ExplainedSession {
         let id = |index| snapshot.backend(index).id.to_string();
         let (home, elsewhere) = (id(stay.home), stay.elsewhere.map(|(index, _)| id(index)));
         let remaining_turns = format!("{}.{}", stay.remaining / 1_000_000, stay.remaining / 100_000 % 10);
-        let (home_usd, elsewhere_usd) =
-            (stay.at_home.map(|cost| cost.to_micros()), stay.elsewhere.map(|(_, cost)| cost.to_micros()));
+        let (home_usd, elsewhere_usd) = (stay.at_home.map(Usd::to_micros), stay.elsewhere.map(|(_, cost)| cost.to_micros()));
         let turns = format!("this turn and {remaining_turns} more");
         let why = match (&home_usd, &elsewhere_usd, &elsewhere) {
             (None, _, _) => format!("leaves {home}, which cannot answer now"),

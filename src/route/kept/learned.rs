@@ -12,7 +12,9 @@ pub(super) fn put_output(out: &mut Writer, learned: &LearnedOutput) {
     let of_somebody = || learned.all().filter(|(_, backends)| !backends.is_empty());
     out.number(of_somebody().count() as u64);
     for (OutputFigures { mean, reasoning, p50, p90 }, backends) in of_somebody() {
-        [mean, reasoning, p50, p90].into_iter().for_each(|tokens| out.tokens(tokens));
+        for tokens in [mean, reasoning, p50, p90] {
+            out.tokens(tokens);
+        }
         out.number(backends.len() as u64);
         let mut next = 0;
         for BackendIndex(n) in backends {
