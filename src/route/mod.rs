@@ -11,6 +11,7 @@
 pub mod adequate;
 pub mod affinity;
 pub mod ask;
+pub mod caps;
 pub mod explain;
 pub mod facts;
 pub mod kept;
@@ -28,6 +29,7 @@ pub mod usable;
 pub use adequate::Unfit;
 pub use affinity::Warm;
 pub use ask::Ask;
+pub use caps::{Cap, CapCost, Caps};
 pub use explain::{Decision, ExplainedRefusal};
 pub use facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
 pub use kept::{Kept, Unreadable};

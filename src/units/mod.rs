@@ -1,12 +1,14 @@
-//! The words every other module speaks: money, tokens and identifiers as types, so that an amount in yuan cannot be
+//! The words every other module speaks: money, tokens, shares and identifiers as types, so that an amount in yuan cannot be
 //! added to one in dollars and a token count cannot be taken for a price. No I/O, no clocks, no vendor.
 
 pub mod ids;
 pub mod money;
+pub mod share;
 pub mod tariff;
 pub mod tokens;
 
 pub use ids::{BackendId, KeyName, RequestId};
 pub use money::{Amount, Currency, ExchangeRate, TokenPrice, Usd};
+pub use share::{ShareBy, ShareKind, ShareOf};
 pub use tariff::{Mix, Tariff};
 pub use tokens::{Provenance, Tokens, Usage};
