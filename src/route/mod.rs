@@ -17,6 +17,7 @@ pub mod facts;
 pub mod kept;
 pub mod needs;
 pub mod plan;
+pub mod price_risk;
 #[cfg(test)]
 mod properties;
 pub mod quote;
