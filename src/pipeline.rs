@@ -212,8 +212,10 @@ impl Pipeline {
             expected_output: appraisal.output,
             limits: &limits_of(&admission.limits),
             usable: market.usable(),
-            health: &market.health(),
+            health: &market.health(waits),
             warm: warm.as_ref(),
+            caps: &caps,
+            explore: self.exploring.leave(&settings.exploring, call.id, now_wall),
             at: self.clock.wall(),
             settings: &settings.routing,
         };

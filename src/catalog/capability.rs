@@ -30,6 +30,12 @@ pub struct Provider {
     pub region: String,
     /// Whether it trains on API data; `None` when unknown.
     pub trains_on_data: Option<bool>,
+    /// How long it keeps what it is sent; `None` when unknown.
+    pub retention: Option<Retention>,
+    /// Whether its models are registered for public service under its law; `None` when unknown.
+    pub registered: Option<bool>,
+    /// How its prices moved, as far as somebody counted.
+    pub price_changes: Option<PriceChanges>,
     /// The currency it bills in.
     pub currency: Currency,
     /// How it deviates from its dialect.
@@ -40,6 +46,39 @@ pub struct Provider {
     pub disabled: Option<String>,
     /// Present for pretend providers only.
     pub sandbox: Option<SandboxTraits>,
+}
+
+/// How long a provider keeps prompts and answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Retention {
+    /// Not beyond the request.
+    None,
+    /// So many days.
+    Days(u32),
+    /// For good, or until somebody deletes them.
+    Kept,
+}
+
+impl Retention {
+    /// Whether nothing is kept for more than so many days.
+    pub const fn within(self, days: u32) -> bool {
+        match self {
+            Retention::None => true,
+            Retention::Days(kept) => kept <= days,
+            Retention::Kept => false,
+        }
+    }
+}
+
+/// How often a provider's prices moved, over the time that the facts of the table cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PriceChanges {
+    /// Models that were watched.
+    pub models: u32,
+    pub rises: u32,
+    pub cuts: u32,
+    /// The largest of the rises.
+    pub largest_rise_percent: u32,
 }
 
 /// How a site deviates from the plain OpenAI chat dialect. All of it data: a new compatible provider is a table entry.

@@ -7,7 +7,9 @@ pub mod load;
 pub mod price;
 pub mod snapshot;
 
-pub use capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
+pub use capability::{
+    Backend, Limits, PriceChanges, Provider, Quality, QualitySignal, Reasoning, Retention, TokenizerFamily,
+};
 pub use fx::{DatedRate, FxTable};
 pub use price::{PriceRow, PriceSchedule};
 pub use snapshot::{BackendIndex, ProviderIndex, Snapshot};

@@ -139,6 +139,8 @@ fn decide(
         usable: &usable,
         health: &[],
         warm: None,
+        caps: &Caps::NONE,
+        explore: None,
         at,
         settings: &routing_settings(&setup.config),
     };

@@ -7,10 +7,13 @@
 use serde::Serialize;
 
 use super::adequate::Unfit;
+use super::caps::Cap;
 use super::plan::{Candidate, Node, Plan, PlanError};
 use super::quote::Quote;
+use super::score::Premiums;
+use crate::canonical::Preference;
 use crate::catalog::{Backend, Provider, Snapshot};
-use crate::units::Usd;
+use crate::units::{ShareBy, Usd};
 
 /// One decision, explained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,6 +24,8 @@ pub struct Decision {
     pub price_book: String,
     /// The instant whose prices and exchange rates apply; absent where nothing was adequate.
     pub at: Option<String>,
+    /// What mattered among adequate backends: `cheapest`, `balanced` or `fastest`; absent where nothing was adequate.
+    pub prefer: Option<&'static str>,
     /// What is asked first; absent where nothing was adequate.
     pub chosen: Option<ExplainedCandidate>,
     /// The next best after it.
@@ -29,6 +34,12 @@ pub struct Decision {
     pub dearest: Option<ExplainedCandidate>,
     /// Who is asked in which order; absent where nothing was adequate.
     pub plan: Option<ExplainedNode>,
+    /// Every cap on a share, as it stood.
+    pub caps: Vec<ExplainedCap>,
+    /// What the caps cost; absent where the choice is the same without them.
+    pub cap_cost: Option<ExplainedCapCost>,
+    /// Present where the first one is asked to keep its figures fresh, before the best.
+    pub explored: Option<ExplainedExploring>,
     /// The most that is held for the request at once, in dollars; zero where nothing was adequate.
     pub worst_case_usd: String,
     /// Every adequate backend, the best first.
@@ -53,8 +64,67 @@ pub struct ExplainedCandidate {
     pub score_usd: String,
     /// In millionths of the expected cost.
     pub risk_millionths: u64,
+    /// What the score is more than the expected cost, part by part.
+    pub premiums: ExplainedPremiums,
     pub tokens: ExplainedTokens,
     pub prices: ExplainedPrices,
+}
+
+/// What is added to an expected cost, in dollars.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedPremiums {
+    /// Attempts that fail.
+    pub failure_usd: String,
+    /// A rate limit that is nearly used up.
+    pub limit_usd: String,
+    /// A first token after the deadline.
+    pub late_usd: String,
+    /// What the price may become while a session stays.
+    pub price_usd: String,
+    /// A soft cap on a share that is nearly used up.
+    pub cap_usd: String,
+    /// Waiting, where it matters beside the cost.
+    pub wait_usd: String,
+}
+
+/// A cap on a share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedCap {
+    /// `provider`, `owner` or `jurisdiction`.
+    pub by: &'static str,
+    pub name: String,
+    /// `spend` or `requests`.
+    pub of: &'static str,
+    /// `hard` or `soft`.
+    pub kind: &'static str,
+    pub percent: u8,
+    /// The share in the window, in millionths.
+    pub share_millionths: u32,
+    /// A hard one that let nobody in.
+    pub closed: bool,
+}
+
+/// What caps cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedCapCost {
+    /// The cap that stood against the one that would have been chosen.
+    pub by: &'static str,
+    pub name: String,
+    /// What would have been chosen without caps.
+    pub instead_of: String,
+    /// What that was expected to cost.
+    pub expected_usd: String,
+    /// How much more the choice is expected to cost; below zero where it costs less and is chosen for its lower risk.
+    pub more_usd: String,
+}
+
+/// What exploring did to a choice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedExploring {
+    /// The best, which was passed over.
+    pub instead_of: String,
+    /// How much more the choice is expected to cost.
+    pub more_usd: String,
 }
 
 /// The tokens that a quote counts with.
@@ -121,10 +191,17 @@ impl Decision {
             reason: plan.reason(snapshot),
             price_book: snapshot.version.clone(),
             at: Some(plan.at.to_string()),
+            prefer: Some(plan.needs.prefer.word()),
             chosen: plan.chosen().map(explained),
             runner_up: plan.candidates.get(1).map(explained),
             dearest: dearest.map(explained),
             plan: Some(ExplainedNode::of(&plan.root, snapshot)),
+            caps: plan.caps.iter().map(ExplainedCap::of).collect(),
+            cap_cost: ExplainedCapCost::of(plan, snapshot),
+            explored: plan.explored.map(|explored| ExplainedExploring {
+                instead_of: snapshot.backend(explored.instead_of).id.to_string(),
+                more_usd: explored.more.to_exact(),
+            }),
             worst_case_usd: plan.worst_case().to_exact(),
             candidates: plan.candidates.iter().map(explained).collect(),
             rejected: ExplainedRefusal::all(&plan.rejected.all(), snapshot),
@@ -136,10 +213,14 @@ impl Decision {
             reason: error.to_string(),
             price_book: snapshot.version.clone(),
             at: None,
+            prefer: None,
             chosen: None,
             runner_up: None,
             dearest: None,
             plan: None,
+            caps: Vec::new(),
+            cap_cost: None,
+            explored: None,
             worst_case_usd: Usd::ZERO.to_exact(),
             candidates: Vec::new(),
             rejected: ExplainedRefusal::all(error.rejected(), snapshot),
@@ -152,6 +233,7 @@ impl Plan {
     /// `cheapest of 7 adequate; next b/model +12%; 3 excluded: context_too_small=2,no_key=1`.
     pub fn reason(&self, snapshot: &Snapshot) -> String {
         let mut parts = vec![self.choice()];
+        parts.extend(self.weighed());
         if let [best, next, ..] = self.candidates.as_slice() {
             let id = snapshot.backend(next.backend).id.as_str();
             parts.push(format!("next {id} {}", difference(best.quote.expected, next.quote.expected)));
@@ -163,14 +245,34 @@ impl Plan {
         parts.join("; ").replace(|c: char| c != ' ' && !c.is_ascii_graphic(), "?")
     }
 
+    /// What the choice carries beside its price: `counted failure $0.000120, cap $0.000004`; and what caps and exploring did.
+    fn weighed(&self) -> Vec<String> {
+        let chosen = self.chosen().map(|chosen| chosen.score.premiums(chosen.quote.expected, self.floor));
+        let counted = chosen.iter().flat_map(Premiums::named).filter(|(_, premium)| *premium > Usd::ZERO);
+        let counted: Vec<String> = counted.map(|(word, premium)| format!("{word} {premium}")).collect();
+        let counted = (!counted.is_empty()).then(|| format!("counted {}", counted.join(", ")));
+        let capped = self.cap_cost.and_then(|cost| Some((self.caps.get(usize::from(cost.cap))?, cost.more)));
+        let capped = capped.map(|(cap, more)| {
+            let sign = if more < Usd::ZERO { "" } else { "+" };
+            format!("cap on {} {} {sign}{}", cap.by.word(), cap.name, more.to_micros())
+        });
+        let explored = self.explored.map(|explored| format!("explored, +{}", explored.more));
+        [counted, capped, explored].into_iter().flatten().collect()
+    }
+
     fn choice(&self) -> String {
         let adequate = self.candidates.len();
         let cheapest = self.candidates.iter().map(|candidate| candidate.quote.expected).min();
         if adequate == 1 {
             return "the only adequate".into();
         }
-        let how =
-            if self.chosen().map(|chosen| chosen.quote.expected) == cheapest { "cheapest" } else { "best by cost and risk" };
+        let is_cheapest = self.chosen().map(|chosen| chosen.quote.expected) == cheapest;
+        let how = match (self.needs.prefer, is_cheapest) {
+            (Preference::Fastest, _) => "fastest",
+            (Preference::Balanced, false) => "best by cost, risk and wait",
+            (Preference::Cheapest, false) => "best by cost and risk",
+            (Preference::Cheapest | Preference::Balanced, true) => "cheapest",
+        };
         format!("{how} of {adequate} adequate")
     }
 }
@@ -199,9 +301,45 @@ impl ExplainedCandidate {
             worst_usd: candidate.quote.worst.to_exact(),
             score_usd: candidate.score.weighed.to_exact(),
             risk_millionths: candidate.score.risk,
+            premiums: ExplainedPremiums::of(&candidate.score.premiums(candidate.quote.expected, plan.floor)),
             tokens: ExplainedTokens::of(&candidate.quote),
             prices: ExplainedPrices::of(&candidate.quote, backend, plan),
         }
+    }
+}
+
+impl ExplainedPremiums {
+    fn of(premiums: &Premiums) -> Self {
+        let Premiums { failure, limit, late, price, cap, wait } = premiums;
+        Self {
+            failure_usd: failure.to_exact(),
+            limit_usd: limit.to_exact(),
+            late_usd: late.to_exact(),
+            price_usd: price.to_exact(),
+            cap_usd: cap.to_exact(),
+            wait_usd: wait.to_exact(),
+        }
+    }
+}
+
+impl ExplainedCap {
+    fn of(cap: &Cap) -> Self {
+        let (by, of, kind, name) = (cap.by.word(), cap.of.word(), cap.kind.word(), cap.name.clone());
+        Self { by, name, of, kind, percent: cap.percent, share_millionths: cap.share(), closed: cap.closed }
+    }
+}
+
+impl ExplainedCapCost {
+    fn of(plan: &Plan, snapshot: &Snapshot) -> Option<Self> {
+        let cost = plan.cap_cost?;
+        let cap = plan.caps.get(usize::from(cost.cap))?;
+        Some(Self {
+            by: cap.by.word(),
+            name: cap.name.clone(),
+            instead_of: snapshot.backend(cost.instead_of).id.to_string(),
+            expected_usd: cost.expected.to_exact(),
+            more_usd: cost.more.to_exact(),
+        })
     }
 }
 
@@ -267,6 +405,9 @@ fn why(unfit: Unfit, backend: &Backend, provider: &Provider) -> String {
         },
         Unfit::OutsideRegions => format!("{unfit}: {}", provider.region),
         Unfit::OutsideJurisdictions => format!("{unfit}: {}", provider.jurisdiction),
+        Unfit::OverShare { by: ShareBy::Provider, .. } => format!("{unfit}: {}", provider.id),
+        Unfit::OverShare { by: ShareBy::Owner, .. } => format!("{unfit}: {}", provider.owner),
+        Unfit::OverShare { by: ShareBy::Jurisdiction, .. } => format!("{unfit}: {}", provider.jurisdiction),
         _ => unfit.to_string(),
     }
 }

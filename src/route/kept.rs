@@ -8,14 +8,19 @@
 //! The bytes name their own [`FORMAT`]. A member more, another order, a word list that changed elsewhere (tokenizer
 //! families, tiers, features): each is a new format, and a test holds the present one to its bytes.
 
+mod weighed;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::affinity::Warm;
 use super::ask::Ask;
+use super::caps::Caps;
 use super::explain::Decision;
-use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+use super::facts::{
+    Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings,
+};
 use super::plan::plan;
 use super::target::Target;
 use super::usable::Usable;
@@ -24,7 +29,11 @@ use crate::catalog::{BackendIndex, Snapshot, TokenizerFamily};
 use crate::units::{BackendId, Tokens, Usd};
 
 /// The form of the bytes; their first byte.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 3;
+/// The first form.
+const FIRST: u8 = 1;
+/// The first form with what is weighed beside the price.
+const WEIGHED: u8 = 3;
 /// What ordinary facts take, so that writing them allocates once.
 const ORDINARY_BYTES: usize = 256;
 
@@ -44,6 +53,8 @@ pub struct Kept {
     usable: Usable,
     health: Vec<BackendHealth>,
     warm: Option<Warm>,
+    caps: Caps,
+    explore: Option<Explore>,
     at: Timestamp,
     settings: Settings,
 }
@@ -52,11 +63,12 @@ impl Kept {
     /// Reads what [`Facts::keep`] wrote, in the version of the table that the facts belong to.
     pub fn read(bytes: &[u8], snapshot: &Snapshot) -> Result<Self, Unreadable> {
         let from = &mut Reader(bytes);
-        if from.byte()? != FORMAT {
+        let format = from.byte()?;
+        if !(FIRST..=FORMAT).contains(&format) {
             return Err(Unreadable);
         }
         // In the order of `keep`.
-        let kept = Self {
+        let mut kept = Self {
             ask: read_ask(from)?,
             target: read_target(from, snapshot)?,
             input: read_input(from)?,
@@ -65,9 +77,14 @@ impl Kept {
             usable: Usable::of(snapshot, read_availability(from)?),
             health: read_health(from, snapshot)?,
             warm: from.option(read_warm)?,
+            caps: Caps::NONE,
+            explore: None,
             at: from.instant()?,
             settings: read_settings(from)?,
         };
+        if format >= WEIGHED {
+            weighed::read(from, &mut kept, snapshot)?;
+        }
         if from.0.is_empty() { Ok(kept) } else { Err(Unreadable) }
     }
 
@@ -83,6 +100,8 @@ impl Kept {
             usable: &self.usable,
             health: &self.health,
             warm: self.warm.as_ref(),
+            caps: &self.caps,
+            explore: self.explore,
             at: self.at,
             settings: &self.settings,
         }
@@ -115,6 +134,7 @@ impl Facts<'_> {
         out.number(u64::from(self.settings.risk_weight_percent));
         out.tier(Some(self.settings.default_quality));
         out.number(self.settings.max_attempts as u64);
+        weighed::put(&mut out, self);
         out.0
     }
 }
@@ -155,6 +175,7 @@ fn read_ask(from: &mut Reader<'_>) -> Result<Ask, Unreadable> {
         regions: from.texts()?,
         providers: from.texts()?,
         excluded_providers: from.texts()?,
+        ..Ask::default()
     })
 }
 
@@ -209,7 +230,7 @@ fn read_input(from: &mut Reader<'_>) -> Result<InputEstimate, Unreadable> {
 }
 
 fn put_limits(out: &mut Writer, limits: &Limits) {
-    let Limits { providers, excluded_providers, regions, jurisdictions, quality, max_cost, may_train } = limits;
+    let Limits { providers, excluded_providers, regions, jurisdictions, quality, max_cost, may_train, .. } = limits;
     for list in [providers, excluded_providers, regions, jurisdictions] {
         out.texts(list);
     }
@@ -227,6 +248,7 @@ fn read_limits(from: &mut Reader<'_>) -> Result<Limits, Unreadable> {
         quality: from.tier()?,
         max_cost: from.option(Reader::usd)?,
         may_train: from.truth()?,
+        ..Limits::default()
     })
 }
 
@@ -249,7 +271,8 @@ fn read_availability(from: &mut Reader<'_>) -> Result<Vec<Availability>, Unreada
 
 /// Those backends that are not simply healthy; each place counts from the one before it.
 fn put_health(out: &mut Writer, health: &[BackendHealth]) {
-    let ailing = || health.iter().enumerate().filter(|(_, one)| **one != BackendHealth::default());
+    let ails = |one: &BackendHealth| one.failure_share > 0 || one.waiting_full || one.cooling.is_some();
+    let ailing = || health.iter().enumerate().filter(|(_, one)| ails(one));
     out.number(ailing().count() as u64);
     let mut next = 0;
     for (place, one) in ailing() {
@@ -275,6 +298,7 @@ fn read_health(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Vec<Backend
             failure_share: from.small()?,
             waiting_full: from.truth()?,
             cooling: from.option(Reader::duration)?,
+            ..BackendHealth::default()
         });
     }
     Ok(health)
@@ -291,6 +315,7 @@ fn read_settings(from: &mut Reader<'_>) -> Result<Settings, Unreadable> {
         risk_weight_percent: from.small()?,
         default_quality: from.tier()?.ok_or(Unreadable)?,
         max_attempts: usize::try_from(from.number()?).map_err(|_| Unreadable)?,
+        ..Settings::default()
     })
 }
 
@@ -314,8 +339,12 @@ impl Writer {
         self.number(tokens.get());
     }
 
+    fn sixteen(&mut self, value: i128) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
     fn usd(&mut self, usd: Usd) {
-        self.0.extend_from_slice(&usd.pico().to_le_bytes());
+        self.sixteen(usd.pico());
     }
 
     fn instant(&mut self, at: Timestamp) {

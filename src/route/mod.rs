@@ -13,6 +13,7 @@ pub mod affinity;
 pub mod ask;
 pub mod caps;
 pub mod explain;
+pub mod explore;
 pub mod facts;
 pub mod kept;
 pub mod needs;
@@ -21,6 +22,7 @@ pub mod price_risk;
 #[cfg(test)]
 mod properties;
 pub mod quote;
+pub mod risk;
 pub mod score;
 pub mod target;
 #[cfg(test)]
@@ -32,7 +34,10 @@ pub use affinity::Warm;
 pub use ask::Ask;
 pub use caps::{Cap, CapCost, Caps};
 pub use explain::{Decision, ExplainedRefusal};
-pub use facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+pub use explore::Explored;
+pub use facts::{
+    Availability, BackendHealth, Explore, Facts, Headroom, InputEstimate, InputTokens, Limits, OutputForecast, Settings, Wait,
+};
 pub use kept::{Kept, Unreadable};
 pub use needs::Needs;
 pub use plan::{Candidate, Node, Plan, PlanError, PlannedAttempt, plan};

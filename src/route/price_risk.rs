@@ -18,6 +18,7 @@
 
 use jiff::Timestamp;
 
+use crate::catalog::PriceChanges;
 use crate::units::{Tokens, Usd};
 
 /// How long a session is expected to send requests, in seconds.
@@ -33,20 +34,10 @@ const ONE: u64 = 1_000_000;
 /// No volatility counts for more than the price doubling every day.
 const MOST_DAILY: u64 = ONE;
 
-/// How a provider's prices moved, as the table counts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Volatility {
-    pub models: u32,
-    pub rises: u32,
-    pub largest_rise_percent: u32,
-}
-
-impl Volatility {
-    /// By how much a price is expected to rise in a day, in millionths of it.
-    pub fn daily_rise(self) -> u64 {
-        let risen = u64::from(self.rises).saturating_mul(u64::from(self.largest_rise_percent)).saturating_mul(ONE / 100);
-        (risen / u64::from(self.models.max(1)) / HISTORY_DAYS).min(MOST_DAILY)
-    }
+/// By how much a provider's prices are expected to rise in a day, in millionths of them.
+pub fn daily_rise(changes: PriceChanges) -> u64 {
+    let risen = u64::from(changes.rises).saturating_mul(u64::from(changes.largest_rise_percent)).saturating_mul(ONE / 100);
+    (risen / u64::from(changes.models.max(1)) / HISTORY_DAYS).min(MOST_DAILY)
 }
 
 /// A change of price that is known to come.
@@ -143,7 +134,7 @@ mod tests {
     #[test]
     fn volatility_is_what_the_history_makes_of_a_day() {
         let check = |models, rises, largest_rise_percent, expected| {
-            assert_eq!(Volatility { models, rises, largest_rise_percent }.daily_rise(), expected);
+            assert_eq!(daily_rise(PriceChanges { models, rises, cuts: 0, largest_rise_percent }), expected);
         };
         // Five rises among seven models, the largest of 135 %: 0.714 × 1.35 ÷ 540 days.
         check(7, 5, 135, 1785);

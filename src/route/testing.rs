@@ -9,8 +9,11 @@ use jiff::Timestamp;
 use super::Unfit;
 use super::affinity::Warm;
 use super::ask::Ask;
+use super::caps::{Cap, Caps};
 use super::explain::Decision;
-use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+use super::facts::{
+    Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings,
+};
 use super::needs::Needs;
 use super::plan::{Node, Plan, PlanError, plan};
 use super::quote::{Quote, Quoter};
@@ -134,6 +137,9 @@ fn provider(id: &str) -> Provider {
         jurisdiction: "US".into(),
         region: "US".into(),
         trains_on_data: Some(false),
+        retention: None,
+        registered: None,
+        price_changes: None,
         currency: Currency::Usd,
         quirks: Quirks::default(),
         extra_headers: Vec::new(),
@@ -162,6 +168,8 @@ pub(crate) struct Case {
     pub(crate) forecast: OutputForecast,
     pub(crate) limits: Limits,
     pub(crate) warm: Option<Warm>,
+    pub(crate) caps: Vec<Cap>,
+    pub(crate) explore: Option<Explore>,
     pub(crate) settings: Settings,
 }
 
@@ -184,6 +192,8 @@ impl Case {
             forecast: OutputForecast { plain: Tokens::new(200), thinking: Tokens::new(800) },
             limits: Limits::default(),
             warm: None,
+            caps: Vec::new(),
+            explore: None,
             settings: Settings::default(),
         }
     }
@@ -233,6 +243,8 @@ impl Case {
             usable: &Usable::of(snapshot, availability),
             health: &health,
             warm: self.warm.as_ref(),
+            caps: &Caps::of(self.caps.clone(), snapshot),
+            explore: self.explore,
             at: Timestamp::from_second(1_790_000_000).unwrap(),
             settings: &self.settings,
         })

@@ -56,6 +56,13 @@ pub enum ShareKind {
 
 impl ShareKind {
     pub const WORDS: [(ShareKind, &'static str); 2] = [(ShareKind::Hard, "hard"), (ShareKind::Soft, "soft")];
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            ShareKind::Hard => "hard",
+            ShareKind::Soft => "soft",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +72,7 @@ mod tests {
     #[test]
     fn every_word_is_its_own() {
         assert!(ShareBy::WORDS.iter().all(|(by, word)| by.word() == *word));
+        assert!(ShareKind::WORDS.iter().all(|(kind, word)| kind.word() == *word));
         assert!(ShareOf::WORDS.iter().all(|(of, word)| of.word() == *word));
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::{CURRENCIES, required};
-use crate::catalog::capability::{OutputBoundField, Provider, Quirks, SandboxTraits, StreamUsage};
+use crate::catalog::capability::{OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits, StreamUsage};
 use crate::catalog::snapshot::ProviderIndex;
 use crate::document::{Section, nearest};
 use crate::units::Currency;
@@ -36,6 +36,10 @@ const OUTPUT_BOUNDS: [(OutputBoundField, &str); 3] = [
 const STREAM_USAGES: [(StreamUsage, &str); 3] =
     [(StreamUsage::OnRequest, "on_request"), (StreamUsage::Always, "always"), (StreamUsage::Never, "never")];
 
+/// How long prompts are kept, as the table says it; the number of days stands beside it.
+const RETENTIONS: [(Retention, &str); 3] =
+    [(Retention::None, "none"), (Retention::Days(0), "days"), (Retention::Kept, "kept")];
+
 const COUNTRY: &str = "a country code of two capitals, or \"local\"";
 const REGION: &str = "a country code of two capitals, \"EU\", \"local\", or \"global\" where it may be served anywhere";
 
@@ -65,6 +69,9 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
         jurisdiction: place(&section, "jurisdiction", COUNTRY, &["local"]),
         region: place(&section, "region", REGION, &["local", "global"]),
         trains_on_data: section.truth("trains_on_data"),
+        retention: retention(&section),
+        registered: section.truth("registered"),
+        price_changes: section.section("price_changes").map(price_changes),
         currency: required(&section, "currency", "a currency", |s, name| s.word(name, &CURRENCIES)).unwrap_or(Currency::Usd),
         quirks: section.section("quirks").map(quirks).unwrap_or_default(),
         extra_headers: section.section("extra_headers").map(|s| extra_headers(&s)).unwrap_or_default(),
@@ -161,6 +168,42 @@ fn is_private(host: &str) -> bool {
             !bare.contains('.') || ["localhost", "local", "internal"].contains(&last)
         }
     }
+}
+
+/// Unknown where nothing is said, and where it is said wrongly: who asks for a bound is then refused.
+fn retention(section: &Section<'_, '_>) -> Option<Retention> {
+    const DAYS: &str = "retention_days = 1 to 36500 beside retention = \"days\", and nowhere else";
+    let days = section.whole("retention_days", 1..=36_500).and_then(|days| u32::try_from(days).ok());
+    match (section.word("retention", &RETENTIONS), days) {
+        (Some(Retention::Days(_)), Some(days)) => Some(Retention::Days(days)),
+        (Some(Retention::Days(_)), None) => {
+            if !section.has("retention_days") {
+                section.problem("retention", "the number of days is missing", DAYS);
+            }
+            None
+        }
+        (known, Some(_)) => {
+            section.problem("retention_days", "no number of days belongs here", DAYS);
+            known
+        }
+        (known, None) => known,
+    }
+}
+
+fn price_changes(section: Section<'_, '_>) -> PriceChanges {
+    let count = |name| {
+        let whole = required(&section, name, "a whole number", |s, name| s.whole(name, 0..=1_000_000));
+        whole.and_then(|n| u32::try_from(n).ok()).unwrap_or_default()
+    };
+    let changes = PriceChanges {
+        models: count("models"),
+        rises: count("rises"),
+        cuts: count("cuts"),
+        largest_rise_percent: count("largest_rise_percent"),
+    };
+    section.required_text("source", "where the changes were counted, and when");
+    section.finish();
+    changes
 }
 
 fn quirks(section: Section<'_, '_>) -> Quirks {
