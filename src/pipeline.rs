@@ -7,6 +7,7 @@ mod entry;
 mod in_force;
 mod pages;
 mod shown;
+mod weighed;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +17,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 use self::appraise::{Appraisal, limits_of};
-pub use self::in_force::{InForce, PipelineSettings};
+pub use self::in_force::{AliasWishes, InForce, PipelineSettings, asked};
+pub use self::weighed::ExploreRule;
 use self::pages::Pages;
 use crate::canonical::Request;
 use crate::clock::SharedClock;
@@ -26,9 +28,9 @@ use crate::frontend::models::ListedModel;
 use crate::frontend::openai_chat;
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::Market;
-use crate::policy::{Admission, Full, Hold, LastAnswer, NotAdmitted, OverBudget, Places, Sessions};
+use crate::policy::{Admission, Exploring, Full, Hold, LastAnswer, NotAdmitted, OverBudget, Places, Portfolio, Sessions};
 use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Pump, Settlement};
-use crate::route::{self, Ask, Decision, Facts, Plan, PlanError, Target, UnknownModel, Warm};
+use crate::route::{self, Decision, Facts, Plan, PlanError, Target, UnknownModel, Warm};
 use crate::units::{BackendId, RequestId, Usd};
 
 /// Headers that pass through to the provider as they are: a trace must not end at the gateway.
@@ -92,6 +94,9 @@ pub struct Pipeline {
     pub in_force: ArcSwap<InForce>,
     pub places: Places,
     pub sessions: Sessions,
+    /// Who got which share of spend and requests.
+    pub portfolio: Arc<Portfolio>,
+    pub exploring: Exploring,
     pub dispatcher: Dispatcher,
     pub ledger: Ledger,
     pub desk: Arc<Desk>,
@@ -132,13 +137,14 @@ impl Pipeline {
     }
 
     async fn serve(&self, call: &InboundCall, admitted: &Admitted) -> Result<Reply, GatewayError> {
-        let Decided { plan, facts } = self.plan(admitted)?;
+        let Decided { plan, facts } = self.plan(call, admitted)?;
         let plan = Arc::new(plan);
         if admitted.request.wishes.dry_run {
             return Ok(Reply::Decision(Box::new(Decision::of(Ok(&plan), &admitted.market().snapshot))));
         }
         let place = self.places.take(admitted.settings().most_under_way)?;
         let hold = self.hold(&admitted.admission, &plan)?;
+        self.tell_cap_cost(&plan);
         let (entry, comparison) = entry::opening(call, admitted, &plan, facts);
         let tab = Arc::new(self.ledger.begin(entry)?);
         let shown = self.desk.feed.begin(|| shown::planned(&tab, &plan, admitted));
@@ -158,8 +164,9 @@ impl Pipeline {
 
     /// Decides and explains; nothing is sent.
     pub fn decide(&self, call: &InboundCall) -> Result<Decision, GatewayError> {
-        let admitted = self.admit(call)?;
-        match self.plan(&admitted) {
+        let mut admitted = self.admit(call)?;
+        admitted.request.wishes.dry_run = true;
+        match self.plan(call, &admitted) {
             Ok(Decided { plan, .. }) => Ok(Decision::of(Ok(&plan), &admitted.market().snapshot)),
             Err(GatewayError::NoPlan { decision, .. }) => Ok(*decision),
             Err(error) => Err(error),
@@ -197,29 +204,39 @@ impl Pipeline {
         Ok(Admitted { admission, request, in_force, target })
     }
 
-    fn plan(&self, admitted: &Admitted) -> Result<Decided, GatewayError> {
+    fn plan(&self, call: &InboundCall, admitted: &Admitted) -> Result<Decided, GatewayError> {
         let Admitted { admission, request, in_force, target } = admitted;
         let InForce { market, settings, .. } = &**in_force;
         let appraisal = Appraisal::of(request);
         let now = self.clock.monotonic();
         let last = request.wishes.session.as_deref().and_then(|session| self.sessions.last(&admission.key, session, now));
         let warm = last.map(|last| Warm { backend: last.backend, tokens: last.input });
-        let facts = Facts {
-            ask: &Ask::of(request),
+        let (at, limits) = (self.clock.wall(), limits_of(&admission.limits));
+        let ask = asked(request, &settings.alias_wishes);
+        let mut facts = Facts {
+            ask: &ask,
             snapshot: &market.snapshot,
             target,
             input: &appraisal.input,
             expected_output: appraisal.output,
-            limits: &limits_of(&admission.limits),
+            limits: &limits,
             usable: market.usable(),
-            health: &market.health(waits),
+            health: &weighed::health(market, &ask, &limits),
             warm: warm.as_ref(),
-            caps: &caps,
-            explore: self.exploring.leave(&settings.exploring, call.id, now_wall),
-            at: self.clock.wall(),
+            caps: &self.caps(market, at),
+            explore: self.leave_to_explore(call, settings, at),
+            at,
             settings: &settings.routing,
         };
-        match route::plan(&facts) {
+        let mut planned = route::plan(&facts);
+        if let Ok(plan) = &planned
+            && !request.wishes.dry_run
+            && !self.may_explore(plan, settings)
+        {
+            facts.explore = None;
+            planned = route::plan(&facts);
+        }
+        match planned {
             Ok(plan) => Ok(Decided { plan, facts: if self.ledger.keeps_facts() { facts.keep() } else { Vec::new() } }),
             Err(error) => {
                 let decision = Box::new(Decision::of(Err(&error), &market.snapshot));
@@ -247,9 +264,12 @@ impl Pipeline {
             tab,
             fx: &market.snapshot.fx,
             at: plan.at,
+            clock: &self.clock,
+            longest: admitted.settings().routing.longest,
             metrics: &self.desk.metrics,
             choices: request.choices,
             account,
+            portfolio: &self.portfolio,
             most: plan.needs.max_cost,
             committed: Mutex::default(),
         };

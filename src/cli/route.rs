@@ -20,10 +20,11 @@ use crate::catalog::Snapshot;
 use crate::clock::SystemClock;
 use crate::frontend;
 use crate::pipeline::appraise::{Appraisal, limits_of};
+use crate::pipeline::asked;
 use crate::route::{
-    Ask, Availability, Candidate, Decision, ExplainedRefusal, Facts, Limits, Plan, PlanError, Usable, plan, resolve,
+    Availability, Candidate, Caps, Decision, ExplainedRefusal, Facts, Limits, Plan, PlanError, Usable, plan, resolve,
 };
-use crate::server::routing_settings;
+use crate::server::{alias_wishes, routing_settings};
 use crate::units::Usd;
 
 /// What `route` takes.
@@ -130,7 +131,7 @@ fn decide(
         .collect();
     let usable = Usable::of(snapshot, availability);
     let facts = Facts {
-        ask: &Ask::of(request),
+        ask: &asked(request, &alias_wishes(&setup.config)),
         snapshot,
         target: &target,
         input: &appraisal.input,

@@ -68,7 +68,12 @@ pub fn example() -> String {
 
 fn example_section(chapter: &Chapter) -> String {
     let settings: String = chapter.entries.iter().map(example_lines).collect();
-    format!("\n{}# [{}]\n{settings}", comment(chapter.about), chapter.name.replace("NAME", "team"))
+    format!("\n{}# [{}]\n{settings}", comment(chapter.about), shown_name(chapter.name))
+}
+
+/// Keys and aliases with the names that they have elsewhere in the example.
+fn shown_name(section: &str) -> String {
+    section.replace("NAME", if section.starts_with("keys") { "team" } else { "fast" })
 }
 
 fn example_lines(entry: &Entry) -> String {

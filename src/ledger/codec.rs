@@ -7,15 +7,21 @@
 //! change when a variant is inserted.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::entry::{AttemptEnd, AttemptOpened, Baseline, Ending, Outcome, RequestEnd, RequestOpened, Terms};
-use crate::units::{BackendId, Currency, ExchangeRate, KeyName, Provenance, RequestId, Tariff, TokenPrice, Tokens, Usage, Usd};
+use crate::units::{
+    BackendId, BilledAt, Bounds, Cell, Currency, ExchangeRate, Extent, KeyName, Pricing, Provenance, RequestId, Sheet, Span,
+    Tariff, Thinking, TokenPrice, Tokens, Usage, Usd,
+};
 
 /// The version of the record format that is written; stands in every segment's header. Since 2 the opening of a request
-/// ends with the facts of its decision.
-pub(super) const VERSION: u32 = 2;
+/// ends with the facts of its decision; since 3 an attempt has all prices that it may be settled by, and more kinds of token.
+pub(super) const VERSION: u32 = 3;
+/// The first version in which a price is more than one tariff.
+const WITH_SHEETS: u32 = 3;
 
 /// Bytes before a payload: its length and its checksum.
 pub(super) const FRAME_HEADER: usize = 8;
@@ -206,6 +212,7 @@ macro_rules! wire_text {
 
 wire_text! {
     String: |v| v, |r| Some(r.to_owned());
+    Arc<str>: |v| v, |r| Some(r.into());
     Cow<'static, str>: |v| v, |r| Some(Cow::Owned(r.to_owned()));
     KeyName: |v| v.as_str(), |r| Some(KeyName::new(r));
     BackendId: |v| v.as_str(), |r| r.split_once('/').map(|(provider, model)| BackendId::new(provider, model));
@@ -266,9 +273,127 @@ impl Wire for ExchangeRate {
     }
 }
 
+impl Wire for Tariff {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.currency.put(out);
+        for price in [self.input, self.cache_read, self.cache_write, self.output] {
+            price.put(out);
+        }
+        for price in [self.cache_write_long, self.reasoning, self.image_input, self.audio_input, self.audio_output] {
+            price.put(out);
+        }
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let currency = Currency::take(from)?;
+        let mut price = || TokenPrice::take(from);
+        let (input, cache_read, cache_write, output) = (price()?, price()?, price()?, price()?);
+        let flat = Self { cache_read, cache_write, cache_write_long: cache_write, ..Self::flat(currency, input, output) };
+        if from.version < WITH_SHEETS {
+            return Ok(flat);
+        }
+        let mut price = || TokenPrice::take(from);
+        Ok(Self {
+            cache_write_long: price()?,
+            reasoning: price()?,
+            image_input: price()?,
+            audio_input: price()?,
+            audio_output: price()?,
+            ..flat
+        })
+    }
+}
+
+/// Any number of values.
+fn put_all<T: Wire>(values: &[T], out: &mut Vec<u8>) {
+    (values.len() as u64).put(out);
+    values.iter().for_each(|value| value.put(out));
+}
+
+fn take_all<T: Wire>(from: &mut Reader<'_>) -> Result<Vec<T>, Malformed> {
+    let count = u64::take(from)?;
+    // Every value takes a byte at least, so a count beyond the bytes that are left is none.
+    if count > from.rest.len() as u64 {
+        return Err(Malformed);
+    }
+    (0..count).map(|_| T::take(from)).collect()
+}
+
+impl Wire for Arc<Sheet> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_all(self.cells(), out);
+        (self.extent() == Extent::Part).put(out);
+        self.per_request().put(out);
+        self.minimum().put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let cells = take_all(from)?;
+        let extent = if bool::take(from)? { Extent::Part } else { Extent::Whole };
+        Sheet::new(cells, extent, Wire::take(from)?, Wire::take(from)?).map(Arc::new).ok_or(Malformed)
+    }
+}
+
+impl Wire for Pricing {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.billed_at() == BilledAt::Completion).put(out);
+        put_all(self.spans(), out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if from.version < WITH_SHEETS {
+            return Ok(Pricing::flat("", Tariff::take(from)?));
+        }
+        let billed_at = if bool::take(from)? { BilledAt::Completion } else { BilledAt::Arrival };
+        Pricing::new(billed_at, take_all(from)?).ok_or(Malformed)
+    }
+}
+
+impl Wire for Usage {
+    fn put(&self, out: &mut Vec<u8>) {
+        let kinds = [self.fresh_input, self.cache_read, self.cache_write, self.output, self.reasoning];
+        let parts = [self.cache_write_long, self.image_input, self.audio_input, self.audio_output];
+        kinds.into_iter().chain(parts).for_each(|tokens| tokens.put(out));
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut tokens = || Tokens::take(from);
+        let (fresh_input, cache_read, cache_write) = (tokens()?, tokens()?, tokens()?);
+        let (output, reasoning) = (tokens()?, tokens()?);
+        let usage = Self { fresh_input, cache_read, cache_write, output, reasoning, ..Self::default() };
+        if from.version < WITH_SHEETS {
+            return Ok(usage);
+        }
+        let mut tokens = || Tokens::take(from);
+        Ok(Self { cache_write_long: tokens()?, image_input: tokens()?, audio_input: tokens()?, audio_output: tokens()?, ..usage })
+    }
+}
+
+impl Wire for Thinking {
+    fn put(&self, out: &mut Vec<u8>) {
+        let told = match self {
+            Thinking::On => Some(true),
+            Thinking::Off => Some(false),
+            Thinking::Unsaid => None,
+        };
+        told.put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if from.version < WITH_SHEETS {
+            return Ok(Thinking::Unsaid);
+        }
+        Ok(match <Option<bool> as Wire>::take(from)? {
+            Some(true) => Thinking::On,
+            Some(false) => Thinking::Off,
+            None => Thinking::Unsaid,
+        })
+    }
+}
+
 impl Wire for Terms {
     fn put(&self, out: &mut Vec<u8>) {
-        self.tariff().put(out);
+        self.pricing().put(out);
         self.exchange_rate().put(out);
         self.rate_date().to_owned().put(out);
     }
@@ -294,15 +419,16 @@ macro_rules! wire_members {
 }
 
 wire_members! {
-    Tariff { currency, input, cache_read, cache_write, output }
-    Usage { fresh_input, cache_read, cache_write, output, reasoning }
+    Bounds { above, to }
+    Cell { input, output, thinking, tariff }
+    Span { until, price, sheet }
     Baseline { model, terms }
     RequestOpened {
         id, client_request_id, key, frontend, requested_model, stream, session, arrived_at, book_version, input_estimate,
         expected_output, quoted, runner_up, baseline, facts,
     }
     AttemptOpened {
-        backend, provider, model, terms, quoted, held, input_estimate, input_upper, expected_output, output_bound, started_at,
+        backend, provider, model, terms, quoted, held, input_estimate, input_upper, expected_output, output_bound, started_at, thinking,
     }
     AttemptEnd { ending, usage, provenance, served_model, http_status, cause, first_byte_ms, duration_ms }
     RequestEnd { outcome, status, first_byte_ms, duration_ms, overhead_us }
@@ -346,13 +472,39 @@ mod tests {
 
     #[test]
     fn an_opening_of_the_first_version_has_no_facts() {
-        let mut opened = request_opened(7);
+        let mut opened = RequestOpened { baseline: None, ..request_opened(7) };
         let facts = opened.facts.len();
         let mut old = payload(|out| put_opened(out, &opened));
         old.truncate(old.len() - facts - 1);
         opened.facts.clear();
         assert_eq!(read_payload(&old, 1), Ok((request_id(7), Record::Opened(Box::new(opened)))));
         assert_eq!(read_payload(&old, 2), Err(Malformed));
+    }
+
+    #[test]
+    fn an_attempt_of_the_second_version_has_one_tariff() {
+        let opened = attempt_opened();
+        let tariff = opened.terms.pricing().spans()[0].sheet.cells()[0].tariff;
+        let old = payload(|out| {
+            frame(out, ATTEMPT_OPENED, request_id(7), |out| {
+                3_u32.put(out);
+                opened.backend.put(out);
+                opened.provider.put(out);
+                opened.model.put(out);
+                tariff.currency.put(out);
+                [tariff.input, tariff.cache_read, tariff.cache_write, tariff.output].iter().for_each(|price| price.put(out));
+                opened.terms.exchange_rate().put(out);
+                opened.terms.rate_date().to_owned().put(out);
+                (opened.quoted.put(out), opened.held.put(out));
+                [opened.input_estimate, opened.input_upper, opened.expected_output, opened.output_bound]
+                    .iter()
+                    .for_each(|t| t.put(out));
+                opened.started_at.put(out);
+            });
+        });
+        let terms = Terms::new(Pricing::flat("", tariff), opened.terms.exchange_rate(), opened.terms.rate_date()).unwrap();
+        let expected = AttemptOpened { terms, ..opened };
+        assert_eq!(read_payload(&old, 2), Ok((request_id(7), Record::AttemptOpened { number: 3, opened: Box::new(expected) })));
     }
 
     proptest! {

@@ -1,14 +1,16 @@
 //! The dispatcher's attempts as pages of the ledger: the one place where the two meet.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::catalog::FxTable;
+use crate::catalog::{FxTable, Purchase};
+use crate::clock::SharedClock;
 use crate::dispatch::{AttemptBook, AttemptFailure, Cause};
 use crate::ledger::{AttemptEnd, AttemptOpened, Ending, OpenAttempt, Tab, Terms};
 use crate::market::Offer;
+use crate::policy::Portfolio;
 use crate::relay::Account;
 use crate::route::PlannedAttempt;
 use crate::telemetry::Metrics;
@@ -18,13 +20,19 @@ use crate::units::{Provenance, Tokens, Usage, Usd};
 pub(super) struct Pages<'a> {
     pub(super) tab: &'a Tab,
     pub(super) fx: &'a FxTable,
-    /// The instant whose prices and rates apply.
+    /// The instant of the plan, whose exchange rates apply.
     pub(super) at: Timestamp,
+    /// Tells when an attempt begins: the vendor's clock for its prices.
+    pub(super) clock: &'a SharedClock,
+    /// How long an attempt may take.
+    pub(super) longest: Duration,
     pub(super) metrics: &'a Metrics,
     /// How many answers each attempt is to give.
     pub(super) choices: u32,
     /// Where the request's money is held.
     pub(super) account: &'a Account,
+    /// What share each provider has.
+    pub(super) portfolio: &'a Arc<Portfolio>,
     /// What the whole request may cost.
     pub(super) most: Option<Usd>,
     /// What the attempts that ended cost, and what the others may cost at most.
@@ -50,10 +58,15 @@ impl AttemptBook for Pages<'_> {
     type Page = OpenAttempt;
 
     fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<OpenAttempt> {
-        let quote = &attempt.quote;
-        let (_, published) = self.fx.dated(quote.tariff.currency, self.at)?;
-        let terms = Terms::new(quote.tariff, quote.exchange_rate, published.to_string())?;
+        let (quote, now) = (&attempt.quote, self.clock.wall().max(self.at));
+        let until = self.at.checked_add(self.longest).unwrap_or(now);
+        let pricing = offer.backend.prices.pricing(Purchase::Usual, now, until)?;
+        let (rate, published) = self.fx.dated(pricing.currency(), self.at)?;
+        let terms = Terms::new(pricing, rate, published.to_string())?;
+        // A hard cap may have closed since the plan was made: then another backend is asked.
+        let share = self.portfolio.hold(&offer.provider.id, quote.worst, quote.expected, now).ok()?;
         self.commit(quote.worst)?;
+        self.account.share(offer.backend.id.clone(), share);
         let mut page = self.tab.attempt(AttemptOpened {
             backend: offer.backend.id.clone(),
             provider: offer.provider.id.clone(),
@@ -65,7 +78,8 @@ impl AttemptBook for Pages<'_> {
             input_upper: quote.input_upper,
             expected_output: quote.usage.output,
             output_bound: Tokens::new(quote.output_bound.get().saturating_mul(u64::from(self.choices))),
-            started_at: self.at,
+            started_at: now,
+            thinking: quote.thinking,
         });
         page.sent();
         Some(page)

@@ -2,6 +2,7 @@
 //! spend that a vendor may get.
 
 pub mod budget;
+pub mod exploring;
 pub mod keys;
 pub mod places;
 pub mod portfolio;
@@ -9,6 +10,7 @@ pub mod rolling;
 pub mod sessions;
 
 pub use budget::{Bound, Budget, BudgetReport, BudgetWindow, Hold, OverBudget, Spent};
+pub use exploring::Exploring;
 pub use keys::{Admission, KeyLimits, KeyRing, NotAdmitted};
 pub use places::{Full, Place, Places};
 pub use portfolio::{OverShare, Portfolio, ShareCap, ShareHold, ShareStanding};

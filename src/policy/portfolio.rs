@@ -137,10 +137,13 @@ impl Portfolio {
     }
 
     /// How every cap stands, in the order in which they were bound.
-    pub fn standings(&self, now: Timestamp) -> Vec<ShareStanding> {
+    pub fn standings(&self, now: Timestamp) -> Vec<(ShareCap, ShareStanding)> {
         let state = &mut *self.state();
+        if state.caps.is_empty() {
+            return Vec::new();
+        }
         state.judge(now);
-        state.caps.iter().map(|standing| standing.shown(&state.held)).collect()
+        state.caps.iter().map(|standing| (standing.cap.clone(), standing.shown(&state.held))).collect()
     }
 
     /// Counts a request that is about to be sent, or says which hard cap has no room for it.

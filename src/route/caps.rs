@@ -43,14 +43,6 @@ pub struct Cap {
 }
 
 impl Cap {
-    fn covers(&self, provider: &Provider) -> bool {
-        self.name
-            == *match self.by {
-                ShareBy::Provider => &provider.id,
-                ShareBy::Owner => &provider.owner,
-                ShareBy::Jurisdiction => &provider.jurisdiction,
-            }
-    }
 
     /// What being inside adds to a cost, in millionths of it.
     pub fn penalty(&self) -> u64 {
@@ -68,6 +60,16 @@ impl Cap {
         let millionths = self.inside.saturating_mul(i128::from(ONE)).checked_div(self.total).unwrap_or(0);
         u32::try_from(millionths.clamp(0, i128::from(ONE))).unwrap_or(0)
     }
+}
+
+/// Whether a provider is inside a cap.
+pub fn covers(by: ShareBy, name: &str, provider: &Provider) -> bool {
+    let own = match by {
+        ShareBy::Provider => &provider.id,
+        ShareBy::Owner => &provider.owner,
+        ShareBy::Jurisdiction => &provider.jurisdiction,
+    };
+    own == name
 }
 
 /// Every cap in force, and who is inside.
@@ -89,7 +91,7 @@ impl Caps {
             return Self::NONE;
         }
         let bits = |provider: &Provider| {
-            let inside = caps.iter().enumerate().filter(|(_, cap)| cap.covers(provider));
+            let inside = caps.iter().enumerate().filter(|(_, cap)| covers(cap.by, &cap.name, provider));
             inside.fold(0, |bits, (place, _)| bits | 1_u32 << place)
         };
         Self { members: snapshot.providers().iter().map(bits).collect(), caps }
@@ -207,7 +209,7 @@ mod tests {
         let (mut under_way, mut last, mut day) = (std::collections::VecDeque::new(), None, Day { shares: vec![], switches: 0 });
         for n in 0..6000 {
             let now = start + SignedDuration::from_secs(n * 14);
-            let standing = portfolio.standings(now)[0];
+            let (_, standing) = portfolio.standings(now)[0].clone();
             let (inside, total, closed, pressure) = (standing.inside, standing.total, standing.closed, standing.pressure);
             let cap = Cap { by, name: name.clone(), percent, of, kind, inside, total, closed, pressure };
             let ruling = Caps::of(vec![cap], &snapshot).on(ProviderIndex(0));

@@ -13,7 +13,7 @@ use super::quote::Quote;
 use super::score::Premiums;
 use crate::canonical::Preference;
 use crate::catalog::{Backend, Provider, Snapshot};
-use crate::units::{ShareBy, Usd};
+use crate::units::{Amount, BilledAt, ShareBy, Tariff, Thinking, Usage, Usd};
 
 /// One decision, explained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,10 +64,22 @@ pub struct ExplainedCandidate {
     pub score_usd: String,
     /// In millionths of the expected cost.
     pub risk_millionths: u64,
+    /// What the expected cost is made of.
+    pub cost: ExplainedCost,
     /// What the score is more than the expected cost, part by part.
     pub premiums: ExplainedPremiums,
     pub tokens: ExplainedTokens,
     pub prices: ExplainedPrices,
+}
+
+/// What an expected cost is made of, in dollars.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedCost {
+    pub fresh_input_usd: String,
+    pub cached_input_usd: String,
+    pub output_usd: String,
+    /// Fees, minimum charges, and what prices by parts make of the input beside its last part's price.
+    pub other_usd: String,
 }
 
 /// What is added to an expected cost, in dollars.
@@ -152,6 +164,12 @@ pub struct ExplainedPrices {
     pub output: String,
     /// Units of the currency per dollar.
     pub per_usd: String,
+    /// The identity of the row in the price book.
+    pub price: String,
+    /// Which instant decides about the price: `arrival` or `completion`.
+    pub billed_at: &'static str,
+    /// The calendar whose hours change the list price, and by how much; absent outside of them.
+    pub hours: Option<String>,
     /// Document and date the prices were taken from.
     pub source: String,
 }
@@ -185,7 +203,7 @@ impl Decision {
     }
 
     fn made(plan: &Plan, snapshot: &Snapshot) -> Self {
-        let explained = |candidate: &Candidate| ExplainedCandidate::of(candidate, plan, snapshot);
+        let explained = |candidate: &Candidate| ExplainedCandidate::of(candidate, plan.floor, snapshot);
         let dearest = plan.candidates.iter().rev().max_by_key(|candidate| candidate.quote.expected);
         Self {
             reason: plan.reason(snapshot),
@@ -287,7 +305,7 @@ fn difference(first: Usd, second: Usd) -> String {
 }
 
 impl ExplainedCandidate {
-    fn of(candidate: &Candidate, plan: &Plan, snapshot: &Snapshot) -> Self {
+    fn of(candidate: &Candidate, floor: Usd, snapshot: &Snapshot) -> Self {
         let backend = snapshot.backend(candidate.backend);
         let provider = snapshot.provider_of(backend);
         Self {
@@ -301,11 +319,36 @@ impl ExplainedCandidate {
             worst_usd: candidate.quote.worst.to_exact(),
             score_usd: candidate.score.weighed.to_exact(),
             risk_millionths: candidate.score.risk,
-            premiums: ExplainedPremiums::of(&candidate.score.premiums(candidate.quote.expected, plan.floor)),
+            premiums: ExplainedPremiums::of(&candidate.score.premiums(candidate.quote.expected, floor)),
+            cost: ExplainedCost::of(&candidate.quote, backend),
             tokens: ExplainedTokens::of(&candidate.quote),
-            prices: ExplainedPrices::of(&candidate.quote, backend, plan),
+            prices: ExplainedPrices::of(&candidate.quote, backend),
         }
     }
+}
+
+impl ExplainedCost {
+    fn of(quote: &Quote, backend: &Backend) -> Self {
+        let tariff = tariff(quote, backend);
+        let usd = |pico| quote.exchange_rate.convert(Amount::from_pico(pico, tariff.currency)).unwrap_or(Usd::ZERO);
+        let Usage { fresh_input, cache_read, .. } = quote.usage;
+        let (fresh, cached) = (usd(fresh_input * tariff.input), usd(cache_read * tariff.cache_read));
+        let output = usd(quote.usage.output * tariff.output);
+        let other = quote.expected - fresh - cached - output;
+        Self {
+            fresh_input_usd: fresh.to_exact(),
+            cached_input_usd: cached.to_exact(),
+            output_usd: output.to_exact(),
+            other_usd: other.to_exact(),
+        }
+    }
+}
+
+/// The prices of the cell that a quote falls into.
+fn tariff(quote: &Quote, backend: &Backend) -> Tariff {
+    let sheet = backend.prices.point(quote.price).map(|(_, sheet)| sheet);
+    let priced = sheet.map(|sheet| sheet.cost(&quote.usage, quote.thinking != Thinking::Off));
+    priced.map_or(Tariff::free(quote.exchange_rate.currency()), |priced| *priced.tariff)
 }
 
 impl ExplainedPremiums {
@@ -356,9 +399,11 @@ impl ExplainedTokens {
 }
 
 impl ExplainedPrices {
-    fn of(quote: &Quote, backend: &Backend, plan: &Plan) -> Self {
-        let row = backend.prices.at(plan.at).filter(|_| !backend.free);
-        let tariff = &quote.tariff;
+    fn of(quote: &Quote, backend: &Backend) -> Self {
+        let row = backend.prices.point(quote.price).map(|(row, _)| row);
+        let tariff = tariff(quote, backend);
+        let hours = row.and_then(|row| row.calendar.as_ref()).filter(|_| quote.price.factor > 0);
+        let times = hours.and_then(|calendar| calendar.factors().get(usize::from(quote.price.factor)));
         Self {
             currency: tariff.currency.to_string(),
             input: tariff.input.to_per_million(),
@@ -366,7 +411,13 @@ impl ExplainedPrices {
             cache_write: tariff.cache_write.to_per_million(),
             output: tariff.output.to_per_million(),
             per_usd: quote.exchange_rate.per_usd(),
-            source: row.map_or_else(|| "marked free by the operator".to_owned(), |row| row.source.clone()),
+            price: row.map(|row| row.id.to_string()).unwrap_or_default(),
+            billed_at: match row.map(|row| row.billed_at).unwrap_or_default() {
+                BilledAt::Arrival => "arrival",
+                BilledAt::Completion => "completion",
+            },
+            hours: hours.zip(times).map(|(calendar, times)| format!("{} x{times}", calendar.name)),
+            source: row.map(|row| row.source.clone()).unwrap_or_default(),
         }
     }
 }

@@ -87,8 +87,8 @@ mod tests {
     fn a_share_of_the_requests_goes_to_others_as_far_as_money_bears_it() {
         check(|_| {}, case(0, "1"), [1000, 0, 0]);
         check(|_| {}, case(50, "0"), [1000, 0, 0]);
-        check(|_| {}, case(50, "0.0012"), [950, 50, 0]);
-        check(|_| {}, case(50, "1"), [950, 25, 25]);
+        check(|_| {}, case(50, "0.0012"), [943, 57, 0]);
+        check(|_| {}, case(50, "1"), [943, 30, 27]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::units::{BackendId, Tokens, Usd};
 
 /// The form of the bytes; their first byte.
 const FORMAT: u8 = 3;
-/// The first form.
+/// The first form, which did not say how long a request may take.
 const FIRST: u8 = 1;
 /// The first form with what is weighed beside the price.
 const WEIGHED: u8 = 3;
@@ -80,7 +80,7 @@ impl Kept {
             caps: Caps::NONE,
             explore: None,
             at: from.instant()?,
-            settings: read_settings(from)?,
+            settings: read_settings(from, format)?,
         };
         if format >= WEIGHED {
             weighed::read(from, &mut kept, snapshot)?;
@@ -134,6 +134,7 @@ impl Facts<'_> {
         out.number(u64::from(self.settings.risk_weight_percent));
         out.tier(Some(self.settings.default_quality));
         out.number(self.settings.max_attempts as u64);
+        out.duration(self.settings.longest);
         weighed::put(&mut out, self);
         out.0
     }
@@ -281,8 +282,7 @@ fn put_health(out: &mut Writer, health: &[BackendHealth]) {
         out.number(u64::from(one.failure_share));
         out.byte(u8::from(one.waiting_full));
         out.option(one.cooling, |out, cooling| {
-            out.number(cooling.as_secs());
-            out.number(u64::from(cooling.subsec_nanos()));
+            out.duration(cooling);
         });
     }
 }
@@ -310,11 +310,12 @@ fn read_warm(from: &mut Reader<'_>) -> Result<Warm, Unreadable> {
     Ok(Warm { backend: BackendId::new(provider, model), tokens: from.tokens()? })
 }
 
-fn read_settings(from: &mut Reader<'_>) -> Result<Settings, Unreadable> {
+fn read_settings(from: &mut Reader<'_>, format: u8) -> Result<Settings, Unreadable> {
     Ok(Settings {
         risk_weight_percent: from.small()?,
         default_quality: from.tier()?.ok_or(Unreadable)?,
         max_attempts: usize::try_from(from.number()?).map_err(|_| Unreadable)?,
+        longest: if format == FIRST { Settings::default().longest } else { from.duration()? },
         ..Settings::default()
     })
 }
@@ -345,6 +346,11 @@ impl Writer {
 
     fn usd(&mut self, usd: Usd) {
         self.sixteen(usd.pico());
+    }
+
+    fn duration(&mut self, duration: Duration) {
+        self.number(duration.as_secs());
+        self.number(u64::from(duration.subsec_nanos()));
     }
 
     fn instant(&mut self, at: Timestamp) {
@@ -464,123 +470,4 @@ impl<'b> Reader<'b> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::testing::{Case, Spec};
-    use super::*;
-    use crate::canonical::Feature;
-
-    fn case() -> Case {
-        let specs = ["north/mist", "south/fog", "east/dew", "east/rime"].map(Spec::named);
-        Case::of(specs.to_vec())
-    }
-
-    /// Everything that differs from the ordinary.
-    fn unusual() -> Case {
-        let mut case = case();
-        let list = |items: &[&str]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
-        case.specs[1].health = BackendHealth { failure_share: 250_000, cooling: None, waiting_full: true };
-        case.specs[3].health = BackendHealth { cooling: Some(Duration::new(7, 500_000_001)), ..BackendHealth::default() };
-        case.keyless = list(&["south"]);
-        case.request.features = Features::NONE.with(Feature::Tools).with(Feature::AudioOutput);
-        case.request.reasoning = ReasoningWish::Off;
-        (case.request.output_bound, case.request.choices) = (Some(Tokens::new(300)), 3);
-        case.request.text = crate::canonical::TextProfile::of("请用三句话解释什么是通货膨胀。");
-        case.request.wishes.quality = Some(QualityTier::Standard);
-        (case.request.wishes.max_cost, case.request.wishes.race) = (Some(Usd::from_pico(77)), Some(2));
-        case.request.wishes.regions = list(&["US", "EU"]);
-        case.request.wishes.providers = list(&["east"]);
-        case.request.wishes.excluded_providers = list(&["west"]);
-        case.limits = Limits {
-            providers: list(&["east", "south"]),
-            excluded_providers: list(&["north"]),
-            regions: list(&["US"]),
-            jurisdictions: list(&["US", "CN"]),
-            quality: Some(QualityTier::Premium),
-            max_cost: Some(Usd::from_pico(i128::MAX)),
-            may_train: false,
-        };
-        case.warm = Some(Warm { backend: BackendId::new("east", "dew"), tokens: Tokens::new(u64::MAX) });
-        case.settings = Settings { risk_weight_percent: 350, default_quality: QualityTier::Premium, max_attempts: 9 };
-        case
-    }
-
-    fn check(change: impl FnOnce(&mut Case)) {
-        let mut case = unusual();
-        change(&mut case);
-        let table = case.table();
-        case.with_facts_of(&table, |facts| {
-            let bytes = facts.keep();
-            let kept = Kept::read(&bytes, &table).unwrap();
-            let again = kept.facts(&table);
-            assert_eq!(again.ask, facts.ask);
-            assert_eq!((again.target, again.input, again.limits), (facts.target, facts.input, facts.limits));
-            assert_eq!((again.usable, again.warm, again.settings), (facts.usable, facts.warm, facts.settings));
-            assert_eq!((again.expected_output, again.at), (facts.expected_output, facts.at));
-            for backend in table.backends() {
-                assert_eq!(again.health_of(backend), facts.health_of(backend), "{}", backend.id);
-            }
-            assert_eq!(kept.decision(&table), Decision::of(plan(facts).as_ref(), &table));
-            for cut in 0..bytes.len() {
-                assert_eq!(Kept::read(&bytes[..cut], &table), Err(Unreadable), "cut at {cut}");
-            }
-        });
-    }
-
-    #[test]
-    fn every_fact_reads_back_and_no_part_of_them_does() {
-        check(|_| {});
-        check(|case| *case = self::case());
-        check(|case| case.target = "auto:standard".into());
-        check(|case| case.target = "dew".into());
-        check(|case| case.target = "east/rime".into());
-    }
-
-    #[test]
-    fn facts_of_another_table_are_refused() {
-        let case = Case { target: "east/rime".into(), ..unusual() };
-        let smaller = Case::of(case.specs[..2].to_vec()).table();
-        case.with_facts(|facts| assert_eq!(Kept::read(&facts.keep(), &smaller), Err(Unreadable)));
-    }
-
-    #[test]
-    fn ordinary_facts_take_little() {
-        case().with_facts(|facts| {
-            let bytes = facts.keep();
-            assert!(bytes.len() <= 150, "{} bytes", bytes.len());
-        });
-    }
-
-    /// What books of today hold must be readable tomorrow: whoever changes these bytes gives them a new format, and keeps
-    /// reading this one.
-    #[test]
-    fn the_format_is_what_it_was() {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
-        unusual().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("kept_1.hex").trim()));
-    }
-
-    proptest! {
-        #[test]
-        fn foreign_bytes_never_panic(mut bytes: Vec<u8>) {
-            let table = case().table();
-            let _ = Kept::read(&bytes, &table);
-            bytes.insert(0, FORMAT);
-            if let Ok(kept) = Kept::read(&bytes, &table) {
-                let _ = kept.decision(&table);
-            }
-        }
-
-        #[test]
-        fn damaged_facts_never_panic(at in 0_usize..400, to: u8) {
-            let case = unusual();
-            let table = case.table();
-            let mut bytes = case.with_facts_of(&table, |facts: &Facts<'_>| facts.keep());
-            let at = at % bytes.len();
-            bytes[at] = to;
-            if let Ok(kept) = Kept::read(&bytes, &table) {
-                let _ = kept.decision(&table);
-            }
-        }
-    }
-}
+mod tests;

@@ -252,7 +252,7 @@ impl<'a> Sieve<'a> {
             floor: self.floor,
             odds: Odds::of(&health, tokens, self.facts.ask.deadline_ms),
             wait: health.wait,
-            price: Usd::ZERO,
+            price: price_risk::premium(&quote, backend, self.facts),
             penalty: ruling.penalty,
         };
         let candidate = Candidate { backend: backend.index, provider: backend.provider, quote, score: self.score(&weighing) };

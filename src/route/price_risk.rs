@@ -16,10 +16,12 @@
 //! The operator's weight scales the sum (100 per cent is as computed). A known step never counts for more than itself, so
 //! that a dearer price today never makes a backend win. Whole numbers; the instant comes in.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::catalog::PriceChanges;
-use crate::units::{Tokens, Usd};
+use super::facts::Facts;
+use super::quote::Quote;
+use crate::catalog::{Backend, PriceChanges, PriceRow};
+use crate::units::{Thinking, Tokens, Usd};
 
 /// How long a session is expected to send requests, in seconds.
 pub const SESSION: i64 = 86_400;
@@ -82,6 +84,45 @@ impl Exposure {
     }
 }
 
+/// The premium of a quote. List prices are compared, so that the hours of a calendar, which come and go, are no steps.
+pub fn premium(quote: &Quote, backend: &Backend, facts: &Facts<'_>) -> Usd {
+    let weight = facts.settings.price_risk_weight_percent;
+    if weight == 0 || !facts.ask.session {
+        return Usd::ZERO;
+    }
+    let list = |row: &PriceRow| {
+        let amount = row.list().cost(&quote.usage, quote.thinking != Thinking::Off).amount;
+        facts.snapshot.fx.at(amount.currency(), facts.at).and_then(|rate| rate.convert(amount))
+    };
+    let Some(now) = backend.prices.at(facts.at).and_then(list) else { return Usd::ZERO };
+    let until = facts.at.saturating_add(SignedDuration::from_secs(SESSION)).unwrap_or(Timestamp::MAX);
+    let after = |from| backend.prices.next_step(from, until);
+    let steps = std::iter::successors(after(facts.at), |last| after(*last));
+    let step = |at| Step { at, then: backend.prices.at(at).and_then(list).map(|then| quote.expected + (then - now)) };
+    let told = facts.snapshot.provider_of(backend).price_changes.map_or(0, daily_rise);
+    let exposure = Exposure {
+        at: facts.at,
+        now: quote.expected,
+        tokens: quote.usage.input() + quote.usage.output,
+        daily_rise: told.max(own_daily_rise(backend.prices.rows(), facts.at, list)),
+    };
+    exposure.premium(steps.map(step), weight)
+}
+
+/// What a backend's own rows rose by in the year before an instant, a day of it, in millionths.
+fn own_daily_rise(rows: &[PriceRow], at: Timestamp, cost: impl Fn(&PriceRow) -> Option<Usd>) -> u64 {
+    let year = SignedDuration::from_hours(365 * 24);
+    let recent = |row: &PriceRow| row.from.is_some_and(|from| from <= at && at.duration_since(from) <= year);
+    let rise = |pair: &[PriceRow]| {
+        let (before, after) = (cost(&pair[0])?.pico(), cost(&pair[1])?.pico());
+        // One that was free before rose by all of itself.
+        let share = (after - before).max(0).saturating_mul(1_000_000).checked_div(before).unwrap_or(1_000_000);
+        u64::try_from(share).ok()
+    };
+    let rises = rows.windows(2).filter(|pair| recent(&pair[1])).filter_map(rise);
+    (rises.fold(0, u64::saturating_add) / 365).min(MOST_DAILY)
+}
+
 /// What so many tokens cost at least.
 pub fn floor(tokens: Tokens) -> Usd {
     Usd::from_pico(i128::from(tokens.get()) * i128::from(FLOOR))
@@ -89,9 +130,9 @@ pub fn floor(tokens: Tokens) -> Usd {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
     use proptest::prelude::*;
 
+    use super::super::testing::{Case, Spec};
     use super::*;
 
     fn now() -> Timestamp {
@@ -144,6 +185,58 @@ mod tests {
         check(1, u32::MAX, u32::MAX, 1_000_000);
         assert_eq!(exposure(1_000_000, 1785).premium([], 100).pico(), 892);
         assert_eq!(exposure(1_000_000, 1785).premium([], 1000).pico(), 8920);
+    }
+
+    /// A session at a price of a dollar a million, on 1,200 tokens, with further rows from these hours on.
+    fn session(change: impl FnOnce(&mut Case), expected: &str) {
+        let mut case = Case::of(vec![Spec::named("north/mist")]);
+        case.request.wishes.session = Some("s".into());
+        change(&mut case);
+        let decision = case.decision();
+        assert_eq!(decision.chosen.unwrap().premiums.price_usd, expected);
+    }
+
+    fn later(hours: i64, dollars: &'static str) -> impl Fn(&mut Case) {
+        move |case| case.specs[0].later.push((hours, dollars))
+    }
+
+    #[test]
+    fn a_session_carries_what_is_announced_and_a_single_request_does_not() {
+        session(|_| {}, "0");
+        session(later(6, "3"), "0.0018");
+        session(later(25, "3"), "0");
+        session(later(6, "0.5"), "0");
+        let single = |case: &mut Case| {
+            later(6, "3")(case);
+            case.request.wishes.session = None;
+        };
+        session(single, "0");
+        let unweighed = |case: &mut Case| {
+            later(6, "3")(case);
+            case.settings.price_risk_weight_percent = 0;
+        };
+        session(unweighed, "0");
+    }
+
+    #[test]
+    fn a_free_offer_that_ends_is_no_longer_free_for_a_session() {
+        let ending = |case: &mut Case| {
+            case.specs[0].free = true;
+            later(12, "2")(case);
+        };
+        session(ending, "0.0012");
+    }
+
+    #[test]
+    fn the_past_counts_by_the_provider_or_by_the_rows() {
+        let volatile = |case: &mut Case| {
+            case.provider("north").price_changes =
+                Some(PriceChanges { models: 7, rises: 5, cuts: 8, largest_rise_percent: 135 });
+        };
+        session(volatile, "0.0000010704");
+        // It doubled thirty days ago: a 365th of all of it, half of that.
+        session(later(-720, "2"), "0.0000032856");
+        session(later(-9000, "2"), "0");
     }
 
     proptest! {

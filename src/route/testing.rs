@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Unfit;
 use super::affinity::Warm;
@@ -53,6 +53,8 @@ pub(crate) struct Spec {
     pub(crate) quality: Option<u8>,
     pub(crate) disabled: bool,
     pub(crate) health: BackendHealth,
+    /// Further prices of input and output: so many hours after the instant of the decision, in dollars per million.
+    pub(crate) later: Vec<(i64, &'static str)>,
 }
 
 impl Spec {
@@ -74,6 +76,7 @@ impl Spec {
             quality: Some(50),
             disabled: false,
             health: BackendHealth::default(),
+            later: Vec::new(),
         }
     }
 
@@ -86,6 +89,16 @@ impl Spec {
 
     pub(crate) fn id(&self) -> String {
         format!("{}/{}", self.provider, self.model)
+    }
+
+    fn rows(&self) -> Vec<PriceRow> {
+        let first = if self.free { Some(PriceRow::free("free".into())) } else { self.price.as_ref().map(price_row) };
+        let later = self.later.iter().map(|(hours, dollars)| {
+            let price = TokenPrice::per_million(dollars).unwrap();
+            let row = PriceRow::flat((*dollars).into(), Tariff::flat(Currency::Usd, price, price), "a test");
+            PriceRow { from: Some(now() + SignedDuration::from_hours(*hours)), ..row }
+        });
+        first.into_iter().chain(later).collect()
     }
 
     fn backend(&self, providers: &[Provider]) -> Backend {
@@ -107,22 +120,23 @@ impl Spec {
             languages: self.languages.iter().map(ToString::to_string).collect(),
             tokenizer: TokenizerFamily::O200k,
             quality: Quality { score: self.quality, signals: Vec::new() },
-            prices: PriceSchedule::new(self.price.iter().map(price_row).collect()),
+            prices: PriceSchedule::new(self.rows()),
             free: self.free,
             disabled: self.disabled.then(|| "off".to_owned()),
         }
     }
 }
 
+/// The instant of every decision of these tests.
+fn now() -> Timestamp {
+    Timestamp::from_second(1_790_000_000).unwrap()
+}
+
 fn price_row(price: &Price) -> PriceRow {
-    let tariff = Tariff {
-        currency: price.currency,
-        input: TokenPrice::from_pico(price.input),
-        cache_read: TokenPrice::from_pico(price.cache_read),
-        cache_write: TokenPrice::from_pico(price.input),
-        output: TokenPrice::from_pico(price.output),
-    };
-    PriceRow { tariff, from: None, until: None, source: "a test".into() }
+    let (input, output) = (TokenPrice::from_pico(price.input), TokenPrice::from_pico(price.output));
+    let cache_read = TokenPrice::from_pico(price.cache_read);
+    let tariff = Tariff { cache_read, ..Tariff::flat(price.currency, input, output) };
+    PriceRow::flat("a price".into(), tariff, "a test")
 }
 
 fn provider(id: &str) -> Provider {
@@ -245,7 +259,7 @@ impl Case {
             warm: self.warm.as_ref(),
             caps: &Caps::of(self.caps.clone(), snapshot),
             explore: self.explore,
-            at: Timestamp::from_second(1_790_000_000).unwrap(),
+            at: now(),
             settings: &self.settings,
         })
     }

@@ -28,14 +28,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-pub use self::assembly::routing_settings;
+pub use self::assembly::{alias_wishes, routing_settings};
 use self::compress::Coder;
 use self::cors::Cors;
 use self::dashboard::Looks;
 use self::decisions::PastTables;
 use self::edge::Edge;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
-use self::reload::{Accounts, Parts, Reloader, Reloading, Reloads, Running};
+use self::reload::{Accounts, Parts, Reloader, Reloading, Reloads, Running, Shares};
 use self::routes::Front;
 use crate::clock::SharedClock;
 use crate::config::keys::ANONYMOUS;
@@ -46,7 +46,7 @@ use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
 use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
 use crate::pipeline::{InForce, Pipeline};
-use crate::policy::{Places, Sessions};
+use crate::policy::{Exploring, Places, Sessions};
 use crate::relay::Desk;
 use crate::setup::Setup;
 use crate::tasks::Tasks;
@@ -170,6 +170,8 @@ async fn assemble(
     let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE, proxy, trust })?;
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
     let accounts = Accounts::at_start(&config, &ledger, Arc::clone(clock)).await;
+    let mut shares = Shares::new(&config, Arc::clone(clock));
+    shares.bind(&config, &market.snapshot, &ledger).await;
     let desk = Desk {
         tokenizer: Tokenizer::new(),
         metrics: Arc::clone(&metrics),
@@ -183,6 +185,8 @@ async fn assemble(
         in_force: ArcSwap::from_pointee(in_force),
         places: Places::default(),
         sessions: Sessions::default(),
+        portfolio: Arc::clone(&shares.portfolio),
+        exploring: Exploring::default(),
         dispatcher: Dispatcher::new(upstream, retries, Arc::clone(clock)),
         ledger,
         desk: Arc::new(desk),
@@ -200,7 +204,7 @@ async fn assemble(
         past_tables: PastTables::default(),
     });
     if let Some(from) = reloading {
-        let parts = Parts { front: Arc::clone(&front), health, accounts, stalled };
+        let parts = Parts { front: Arc::clone(&front), health, accounts, shares, stalled };
         let reloader = Reloader::new(from, Running { config, provider_keys }, parts);
         let stopping = tasks.stopping().clone();
         tasks.spawn("reload", reloader.run(asks, stopping));

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::canonical::event::ErrorClass;
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock};
 
 const BAD_REQUEST: Failure = Failure::Told(ErrorClass::BadRequest);
 

@@ -91,7 +91,7 @@ fn requests_are_counted_whatever_they_cost() {
 #[test]
 fn a_soft_cap_refuses_nobody_and_its_pressure_has_play() {
     let portfolio = portfolio(cap(ShareKind::Soft, ShareOf::Spend, 50, 100 * DOLLAR));
-    let pressure = |now| portfolio.standings(at(now))[0].pressure;
+    let pressure = |now| portfolio.standings(at(now))[0].1.pressure;
     spend(&portfolio, "north", dollars(45), at(0)).unwrap();
     assert_eq!(pressure(0), 900_000);
     spend(&portfolio, "north", Usd::from_pico(DOLLAR / 2), at(1)).unwrap();
@@ -113,11 +113,11 @@ fn books_of_the_past_count_as_what_was_spent_here() {
     portfolio.refill("south", dollars(1), 1, at(-7200), start());
     portfolio.refill("south", dollars(100), 1, at(-40 * 86_400), start());
     portfolio.refill("south", dollars(100), 1, at(-2 * 86_400), start());
-    let standing = portfolio.standings(start())[0];
+    let (_, standing) = portfolio.standings(start())[0].clone();
     assert_eq!((standing.inside, standing.total, standing.closed), (3 * DOLLAR, 4 * DOLLAR, true));
     let longer = ShareCap { window_seconds: 7 * DAY, ..cap(ShareKind::Hard, ShareOf::Spend, 50, DOLLAR) };
     portfolio.bind(vec![(longer, vec!["north".into()])], start());
-    assert_eq!(portfolio.standings(start())[0].total, 104 * DOLLAR, "a longer window needs no books");
+    assert_eq!(portfolio.standings(start())[0].1.total, 104 * DOLLAR, "a longer window needs no books");
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn requests_at_the_same_time_cannot_overrun_a_cap_together() {
     // Inside alone is all there is: 3n of 3n is above half at once, but for the least of a hundred.
     assert_eq!(holds.len(), 17, "the 17th begins at 48 of 50");
     holds.into_iter().for_each(|hold| hold.settle(dollars(3), start()));
-    assert!(portfolio.standings(start())[0].closed);
+    assert!(portfolio.standings(start())[0].1.closed);
 }
 
 /// One step of random traffic.
