@@ -18,8 +18,8 @@ use http::{HeaderMap, HeaderName};
 
 use self::appraise::{Appraisal, limits_of};
 pub use self::in_force::{AliasWishes, InForce, PipelineSettings, asked};
-pub use self::weighed::ExploreRule;
 use self::pages::Pages;
+pub use self::weighed::ExploreRule;
 use crate::canonical::Request;
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure};

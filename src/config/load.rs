@@ -316,8 +316,8 @@ mod tests {
         assert_eq!(config.timeouts, Timeouts::default());
         assert_eq!((config.retries, config.limits, config.log), (Retries::default(), Limits::default(), Log::default()));
         assert_eq!((config.reload, config.providers_file), (Reload::default(), Config::default().providers_file));
-        let routing =
-            Routing { aliases: config.routing.aliases.clone(), baseline: config.routing.baseline.clone(), ..Routing::default() };
+        let Routing { aliases, alias_wishes, baseline, .. } = config.routing.clone();
+        let routing = Routing { aliases, alias_wishes, baseline, ..Routing::default() };
         assert_eq!(config.routing, routing);
         assert_eq!(config.keys[0].limits.quality, Some(QualityTier::Standard));
     }

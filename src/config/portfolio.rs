@@ -51,7 +51,11 @@ pub(super) fn read(root: &Section<'_, '_>) -> Vec<ShareCap> {
             (other.by, &other.name, other.of, other.window_seconds) == (cap.by, &cap.name, cap.of, cap.window_seconds)
         };
         if caps.iter().any(|other| same(other) && other.kind == cap.kind) {
-            section.problem("name", "another cap bounds the same share over the same window", "one cap, or another window or kind");
+            section.problem(
+                "name",
+                "another cap bounds the same share over the same window",
+                "one cap, or another window or kind",
+            );
         } else if caps.len() == MOST {
             section.problem("name", format!("this is one cap more than {MOST}"), format!("at most {MOST} caps"));
         } else {
@@ -103,7 +107,8 @@ impl Kind for Hours {
 
     fn read(&self, section: &Section<'_, '_>, name: &'static str) -> Option<Window> {
         let text = section.text(name)?;
-        let seconds = text.strip_suffix('h').map(|count| (count, 3_600)).or_else(|| text.strip_suffix('d').map(|count| (count, 86_400)));
+        let seconds =
+            text.strip_suffix('h').map(|count| (count, 3_600)).or_else(|| text.strip_suffix('d').map(|count| (count, 86_400)));
         let seconds = seconds.and_then(|(count, unit)| count.parse::<u32>().ok()?.checked_mul(unit));
         let window = seconds.filter(|seconds| (3_600..=31 * 86_400).contains(seconds)).map(|seconds| Window { seconds });
         if window.is_none() {
@@ -145,12 +150,17 @@ mod tests {
     fn a_cap_has_a_name_a_share_and_defaults() {
         let (by, name, percent) = (ShareBy::Jurisdiction, "CN".to_owned(), 60);
         let plain = ShareCap {
-            by, name, percent, of: ShareOf::Spend, kind: ShareKind::Hard, window_seconds: 86_400, least: 1_000_000_000_000
+            by,
+            name,
+            percent,
+            of: ShareOf::Spend,
+            kind: ShareKind::Hard,
+            window_seconds: 86_400,
+            least: 1_000_000_000_000,
         };
         check("[[portfolio]]\nby = \"jurisdiction\"\nname = \"CN\"\nshare_percent = 60\n", Ok(std::slice::from_ref(&plain)));
-        let other = ShareCap {
-            of: ShareOf::Requests, kind: ShareKind::Soft, window_seconds: 7 * 86_400, least: 20, ..plain.clone()
-        };
+        let other =
+            ShareCap { of: ShareOf::Requests, kind: ShareKind::Soft, window_seconds: 7 * 86_400, least: 20, ..plain.clone() };
         let text = "[[portfolio]]\nby = \"jurisdiction\"\nname = \"CN\"\nshare_percent = 60\nof = \"requests\"\nkind = \"soft\"\n\
                     window = \"7d\"\nleast = 20\n";
         check(text, Ok(&[other]));

@@ -103,16 +103,14 @@ pub(super) fn routing() -> Group<Routing> {
             .means("Upstream requests that one client request may lead to."),
         setting("risk_weight_percent", whole(0..=1_000), |r: &mut Routing| &mut r.risk_weight_percent)
             .means("How much the expected cost of failure weighs, in percent: 100 as computed, 0 not at all."),
-        setting("price_risk_weight_percent", whole(0..=1_000), |r: &mut Routing| &mut r.price_risk_weight_percent)
-            .means(
-                "How much it weighs what a price may become while a session stays (announced rises, ends of offers, how often the \
+        setting("price_risk_weight_percent", whole(0..=1_000), |r: &mut Routing| &mut r.price_risk_weight_percent).means(
+            "How much it weighs what a price may become while a session stays (announced rises, ends of offers, how often the \
                  provider raised prices), in percent: 100 as computed, 0 not at all. Single requests are not concerned.",
-            ),
-        setting("explore_permille", whole(0..=200), |r: &mut Routing| &mut r.explore_permille)
-            .means(
-                "Of a thousand requests, how many may go to another adequate backend than the best, so that what is known of the \
+        ),
+        setting("explore_permille", whole(0..=200), |r: &mut Routing| &mut r.explore_permille).means(
+            "Of a thousand requests, how many may go to another adequate backend than the best, so that what is known of the \
                  others stays fresh. 0: none. No floor, wish or cap is passed over.",
-            ),
+        ),
         setting("explore_usd_per_day", Dollars, |r: &mut Routing| &mut r.explore_usd_per_day)
             .means("What such requests may be expected to cost more than the best in a day (UTC), all together."),
         setting("baseline", Maybe(BackendName), |r: &mut Routing| &mut r.baseline)

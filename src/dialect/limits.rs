@@ -159,7 +159,8 @@ mod tests {
             ("x-ratelimit-remaining-tokens", "29000"),
             ("x-ratelimit-reset-tokens", "6m0s"),
         ];
-        let expected = RateLimits { requests: told(499, Some(500), Some(120)), tokens: told(29_000, Some(30_000), Some(360_000)) };
+        let expected =
+            RateLimits { requests: told(499, Some(500), Some(120)), tokens: told(29_000, Some(30_000), Some(360_000)) };
         assert_eq!(read(&openai), expected);
         let anthropic = [
             ("date", "Sun, 22 Nov 2026 10:00:00 GMT"),

@@ -148,7 +148,11 @@ pub struct Roster {
 impl Roster {
     /// What counts against those at these places in the table's order, at one moment; with their places. `waits` asks how
     /// long they take to begin as well.
-    pub fn risks(&self, places: impl Iterator<Item = usize>, waits: Option<Answers>) -> impl Iterator<Item = (usize, HealthRisk)> {
+    pub fn risks(
+        &self,
+        places: impl Iterator<Item = usize>,
+        waits: Option<Answers>,
+    ) -> impl Iterator<Item = (usize, HealthRisk)> {
         let now = self.clock.monotonic();
         places.filter_map(move |place| Some((place, self.backends.get(place)?.risk_at(now, waits))))
     }

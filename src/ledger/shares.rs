@@ -22,12 +22,7 @@ pub struct ProviderSpend {
 impl Books {
     /// What each provider got of the requests that arrived from one instant until before another, in stretches of so many
     /// seconds, by time and provider.
-    pub fn spend_by_provider(
-        &self,
-        since: Timestamp,
-        until: Timestamp,
-        seconds: u32,
-    ) -> Result<Vec<ProviderSpend>, StoreError> {
+    pub fn spend_by_provider(&self, since: Timestamp, until: Timestamp, seconds: u32) -> Result<Vec<ProviderSpend>, StoreError> {
         let sql = format!(
             "SELECT provider, started_at_us / ?3 AS stretch, count(*), {} FROM attempts WHERE request >= ?1 AND request < ?2 \
              GROUP BY stretch, provider ORDER BY stretch, provider",

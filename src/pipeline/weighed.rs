@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{InboundCall, PipelineSettings, Pipeline};
+use super::{InboundCall, Pipeline, PipelineSettings};
 use crate::canonical::Preference;
 use crate::dispatch::Answers;
 use crate::market::Market;

@@ -74,7 +74,15 @@ impl Account {
         let overhead = desk.clock.monotonic().saturating_sub(arrived);
         desk.metrics.overhead(overhead);
         let counted = desk.metrics.open_request();
-        Self { desk, key, arrived, overhead, baseline, shown, open: Some(Standing { tab, hold, shares: Mutex::default(), place, counted }) }
+        Self {
+            desk,
+            key,
+            arrived,
+            overhead,
+            baseline,
+            shown,
+            open: Some(Standing { tab, hold, shares: Mutex::default(), place, counted }),
+        }
     }
 
     /// Makes sure that this much is held for the request, or says why not.

@@ -43,7 +43,6 @@ pub struct Cap {
 }
 
 impl Cap {
-
     /// What being inside adds to a cost, in millionths of it.
     pub fn penalty(&self) -> u64 {
         match self.kind {

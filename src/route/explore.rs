@@ -60,7 +60,8 @@ mod tests {
 
     /// 1,000 tokens in and 200 out: 1.2, 2.4 and 12 thousandths of a dollar.
     fn case(permille: u16, left: &str) -> Case {
-        let specs = [("north/a", "1"), ("south/b", "2"), ("east/c", "10")].map(|(id, price)| Spec::named(id).costing(price, price));
+        let specs =
+            [("north/a", "1"), ("south/b", "2"), ("east/c", "10")].map(|(id, price)| Spec::named(id).costing(price, price));
         let mut case = Case::of(specs.to_vec());
         case.explore = Some(Explore { seed: 0, permille, left: Usd::parse(left).unwrap() });
         case

@@ -18,9 +18,7 @@ use super::affinity::Warm;
 use super::ask::Ask;
 use super::caps::Caps;
 use super::explain::Decision;
-use super::facts::{
-    Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings,
-};
+use super::facts::{Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
 use super::plan::plan;
 use super::target::Target;
 use super::usable::Usable;

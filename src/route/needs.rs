@@ -127,7 +127,9 @@ mod tests {
         check(|c| c.request.wishes.no_training = true, |n| n.no_training = true);
         check(|c| c.limits.may_train = false, |n| n.no_training = true);
         check(|c| c.limits.registered = true, |n| n.registered = true);
-        let days = |key, request| move |c: &mut Case| (c.limits.max_retention_days, c.request.wishes.max_retention_days) = (key, request);
+        let days = |key, request| {
+            move |c: &mut Case| (c.limits.max_retention_days, c.request.wishes.max_retention_days) = (key, request)
+        };
         check(days(Some(0), Some(30)), |n| n.max_retention_days = Some(0));
         check(days(Some(30), Some(7)), |n| n.max_retention_days = Some(7));
         check(days(None, Some(7)), |n| n.max_retention_days = Some(7));

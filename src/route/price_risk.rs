@@ -230,8 +230,7 @@ mod tests {
     #[test]
     fn the_past_counts_by_the_provider_or_by_the_rows() {
         let volatile = |case: &mut Case| {
-            case.provider("north").price_changes =
-                Some(PriceChanges { models: 7, rises: 5, cuts: 8, largest_rise_percent: 135 });
+            case.provider("north").price_changes = Some(PriceChanges { models: 7, rises: 5, cuts: 8, largest_rise_percent: 135 });
         };
         session(volatile, "0.0000010704");
         // It doubled thirty days ago: a 365th of all of it, half of that.

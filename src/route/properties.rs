@@ -26,12 +26,8 @@ fn health() -> impl Strategy<Value = BackendHealth> {
     let cooling = prop_oneof![9 => Just(None), 1 => (0_u64..90).prop_map(|s| Some(std::time::Duration::from_secs(s)))];
     let left = prop_oneof![3 => Just(1_000_000_u32), 1 => 0_u32..1_000_000];
     let wait = prop::option::of((1_u32..9_000, 0_u32..3_000).prop_map(|(mean_ms, spread_ms)| Wait { mean_ms, spread_ms }));
-    (share, cooling, prop::bool::weighted(0.1), left, wait).prop_map(|(failure_share, cooling, waiting_full, left, wait)| BackendHealth {
-        failure_share,
-        cooling,
-        waiting_full,
-        headroom: Headroom { left, tokens: None },
-        wait,
+    (share, cooling, prop::bool::weighted(0.1), left, wait).prop_map(|(failure_share, cooling, waiting_full, left, wait)| {
+        BackendHealth { failure_share, cooling, waiting_full, headroom: Headroom { left, tokens: None }, wait }
     })
 }
 
@@ -108,8 +104,9 @@ fn weighed() -> impl Strategy<Value = Case> {
 }
 
 fn exploring() -> impl Strategy<Value = Case> {
-    (weighed(), any::<u64>(), 0_u16..=1000, 0_i128..20_000_000_000).prop_map(|(case, seed, permille, left)| {
-        Case { explore: Some(Explore { seed, permille, left: Usd::from_pico(left) }), ..case }
+    (weighed(), any::<u64>(), 0_u16..=1000, 0_i128..20_000_000_000).prop_map(|(case, seed, permille, left)| Case {
+        explore: Some(Explore { seed, permille, left: Usd::from_pico(left) }),
+        ..case
     })
 }
 

@@ -243,9 +243,16 @@ mod tests {
         let odds = (0_u64..900_000, 0_u64..900_000, 0_u64..900_000);
         let money = || (0_i128..1 << 70).prop_map(Usd::from_pico);
         let wait = prop::option::of((0_u32..90_000, 0_u32..9_000).prop_map(|(mean_ms, spread_ms)| Wait { mean_ms, spread_ms }));
-        (odds, money(), money(), wait, money(), 0_u64..10_000_000).prop_map(|((failing, limited, late), expected, floor, wait, price, penalty)| {
-            Weighing { expected, floor, odds: Odds { failing, limited, late }, wait, price, penalty }
-        })
+        (odds, money(), money(), wait, money(), 0_u64..10_000_000).prop_map(
+            |((failing, limited, late), expected, floor, wait, price, penalty)| Weighing {
+                expected,
+                floor,
+                odds: Odds { failing, limited, late },
+                wait,
+                price,
+                penalty,
+            },
+        )
     }
 
     fn any_preference() -> impl Strategy<Value = Preference> {

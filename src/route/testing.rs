@@ -11,9 +11,7 @@ use super::affinity::Warm;
 use super::ask::Ask;
 use super::caps::{Cap, Caps};
 use super::explain::Decision;
-use super::facts::{
-    Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings,
-};
+use super::facts::{Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
 use super::needs::Needs;
 use super::plan::{Node, Plan, PlanError, plan};
 use super::quote::{Quote, Quoter};

@@ -37,8 +37,7 @@ const STREAM_USAGES: [(StreamUsage, &str); 3] =
     [(StreamUsage::OnRequest, "on_request"), (StreamUsage::Always, "always"), (StreamUsage::Never, "never")];
 
 /// How long prompts are kept, as the table says it; the number of days stands beside it.
-const RETENTIONS: [(Retention, &str); 3] =
-    [(Retention::None, "none"), (Retention::Days(0), "days"), (Retention::Kept, "kept")];
+const RETENTIONS: [(Retention, &str); 3] = [(Retention::None, "none"), (Retention::Days(0), "days"), (Retention::Kept, "kept")];
 
 const COUNTRY: &str = "a country code of two capitals, or \"local\"";
 const REGION: &str = "a country code of two capitals, \"EU\", \"local\", or \"global\" where it may be served anywhere";

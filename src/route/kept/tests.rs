@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 
-use crate::route::testing::{Case, Spec};
 use super::*;
+use crate::canonical::Feature;
 use crate::canonical::Preference;
 use crate::route::caps::Cap;
 use crate::route::facts::{Headroom, Wait};
+use crate::route::testing::{Case, Spec};
 use crate::units::{ShareBy, ShareKind, ShareOf};
-use crate::canonical::Feature;
 
 fn case() -> Case {
     let specs = ["north/mist", "south/fog", "east/dew", "east/rime"].map(Spec::named);

@@ -29,9 +29,7 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept, snapshot: &Snapshot) 
     read_limits(from, &mut kept.limits)?;
     read_health(from, &mut kept.health, snapshot)?;
     kept.caps = read_caps(from, snapshot)?;
-    kept.explore = from.option(|from| {
-        Ok(Explore { seed: from.number()?, permille: from.small()?, left: from.usd()? })
-    })?;
+    kept.explore = from.option(|from| Ok(Explore { seed: from.number()?, permille: from.small()?, left: from.usd()? }))?;
     kept.settings.price_risk_weight_percent = from.small()?;
     Ok(())
 }
