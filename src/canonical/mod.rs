@@ -12,4 +12,4 @@ pub mod wishes;
 pub use event::{FrameFacts, FrameKind, ProviderError};
 pub use request::{Feature, Features, Members, ReasoningWish, Request};
 pub use text::TextProfile;
-pub use wishes::{Preference, QualityTier, Wishes};
+pub use wishes::{DataRules, Preference, QualityTier, Wishes};

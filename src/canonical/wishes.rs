@@ -56,6 +56,29 @@ impl Preference {
     }
 }
 
+/// What may become of what a provider is sent. Where nobody knows, the answer is no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DataRules {
+    /// Not at providers that train on what they are sent, or do not say.
+    pub no_training: bool,
+    /// Only at providers that keep prompts for so many days at most; 0 wants those that keep none.
+    pub max_retention_days: Option<u32>,
+    /// Only at providers whose models are registered for public service.
+    pub registered: bool,
+}
+
+impl DataRules {
+    /// Both together: the stricter of each.
+    #[must_use]
+    pub fn and(self, other: DataRules) -> Self {
+        Self {
+            no_training: self.no_training || other.no_training,
+            max_retention_days: [self.max_retention_days, other.max_retention_days].into_iter().flatten().min(),
+            registered: self.registered || other.registered,
+        }
+    }
+}
+
 /// The wishes of one request. Absent means "no wish".
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wishes {
@@ -73,12 +96,8 @@ pub struct Wishes {
     pub jurisdictions: Vec<String>,
     /// A million tokens, in the request's own mix, may be expected to cost at most this.
     pub max_price: Option<Usd>,
-    /// Not at providers that train on what they are sent, or do not say.
-    pub no_training: bool,
-    /// Only at providers that keep prompts for so many days at most; 0 wants those that keep none.
-    pub max_retention_days: Option<u32>,
-    /// Only at providers whose models are registered for public service.
-    pub registered: bool,
+    /// What may become of the data.
+    pub data: DataRules,
     /// What matters among adequate backends.
     pub prefer: Option<Preference>,
     /// A conversation that should stay where its prompt cache is warm.

@@ -145,8 +145,8 @@ mod tests {
         in_headers(&pairs.iter().map(|(k, v)| (HeaderName::from_static(k), v.parse().unwrap())).collect())
     }
 
-    fn told(left: u64, limit: Option<u64>, resets_ms: Option<u64>) -> Option<Left> {
-        Some(Left { left, limit, resets: resets_ms.map(Duration::from_millis) })
+    fn told(left: u64, limit: Option<u64>, resets_ms: Option<u64>) -> Left {
+        Left { left, limit, resets: resets_ms.map(Duration::from_millis) }
     }
 
     #[test]
@@ -159,8 +159,10 @@ mod tests {
             ("x-ratelimit-remaining-tokens", "29000"),
             ("x-ratelimit-reset-tokens", "6m0s"),
         ];
-        let expected =
-            RateLimits { requests: told(499, Some(500), Some(120)), tokens: told(29_000, Some(30_000), Some(360_000)) };
+        let expected = RateLimits {
+            requests: Some(told(499, Some(500), Some(120))),
+            tokens: Some(told(29_000, Some(30_000), Some(360_000))),
+        };
         assert_eq!(read(&openai), expected);
         let anthropic = [
             ("date", "Sun, 22 Nov 2026 10:00:00 GMT"),
@@ -172,18 +174,18 @@ mod tests {
             ("anthropic-ratelimit-output-tokens-remaining", "2000"),
             ("anthropic-ratelimit-output-tokens-limit", "10000"),
         ];
-        let expected = RateLimits { requests: told(4, Some(50), Some(7000)), tokens: told(2000, Some(10_000), None) };
+        let expected = RateLimits { requests: Some(told(4, Some(50), Some(7000))), tokens: Some(told(2000, Some(10_000), None)) };
         assert_eq!(read(&anthropic), expected);
         let plain = [("x-ratelimit-remaining", "3"), ("x-ratelimit-reset", "30")];
-        assert_eq!(read(&plain).requests, told(3, None, Some(30_000)));
+        assert_eq!(read(&plain).requests, Some(told(3, None, Some(30_000))));
         let instant = [
             ("date", "Sun, 22 Nov 2026 10:00:00 GMT"),
             ("x-ratelimit-remaining", "3"),
             ("x-ratelimit-limit", "20"),
             ("x-ratelimit-reset", "1795341660000"),
         ];
-        assert_eq!(read(&instant).requests, told(3, Some(20), Some(60_000)));
-        assert_eq!(read(&[("ratelimitbysize-remaining", "7")]).tokens, told(7, None, None));
+        assert_eq!(read(&instant).requests, Some(told(3, Some(20), Some(60_000))));
+        assert_eq!(read(&[("ratelimitbysize-remaining", "7")]).tokens, Some(told(7, None, None)));
     }
 
     #[test]
@@ -193,10 +195,10 @@ mod tests {
         assert_eq!(read(&[("x-ratelimit-limit", "9")]), RateLimits::default());
         for reset in ["soon", "1x", "s", "99999999999999999999s", "2026-11-22T10:00:07Z", "1795341660"] {
             let pairs = [("x-ratelimit-remaining", "3"), ("x-ratelimit-limit", "0"), ("x-ratelimit-reset", reset)];
-            assert_eq!(read(&pairs).requests, told(3, None, None), "{reset}");
+            assert_eq!(read(&pairs).requests, Some(told(3, None, None)), "{reset}");
         }
         let ages = [("x-ratelimit-remaining", "3"), ("x-ratelimit-reset", "900d")];
-        assert_eq!(read(&ages).requests, told(3, None, Some(86_400_000)));
+        assert_eq!(read(&ages).requests, Some(told(3, None, Some(86_400_000))));
     }
 
     proptest! {

@@ -58,7 +58,7 @@ impl Sums {
         let ticks = (now.as_secs() / TICK_SECONDS).saturating_sub(self.tick);
         self.tick += ticks;
         let left = left_after(ticks);
-        let scaled = |sum: u128| (sum >> 16) * u128::from(left) >> 16;
+        let scaled = |sum: u128| ((sum >> 16) * u128::from(left)) >> 16;
         (self.weight, self.waits, self.distances) =
             (u64::try_from(scaled(u128::from(self.weight))).unwrap_or(0), scaled(self.waits), scaled(self.distances));
         let took = took.as_millis().min(u128::from(u32::MAX));

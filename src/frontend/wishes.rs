@@ -163,9 +163,9 @@ fn apply(wish: Wish, given: &Given<'_>, wishes: &mut Wishes) -> Result<(), &'sta
         Wish::Race => wishes.race = Some(race(given)?),
         Wish::DryRun => wishes.dry_run = truth(given)?,
         Wish::Jurisdictions => wishes.jurisdictions = list(given)?,
-        Wish::MayTrain => wishes.no_training = !truth(given)?,
-        Wish::MaxRetentionDays => wishes.max_retention_days = Some(days(given)?),
-        Wish::Registered => wishes.registered = truth(given)?,
+        Wish::MayTrain => wishes.data.no_training = !truth(given)?,
+        Wish::MaxRetentionDays => wishes.data.max_retention_days = Some(days(given)?),
+        Wish::Registered => wishes.data.registered = truth(given)?,
         Wish::Prefer => wishes.prefer = Some(preference(given)?),
         Wish::MaxPricePerMillionUsd => wishes.max_price = Some(dollars(given)?),
     }
@@ -301,6 +301,7 @@ impl<'de> Visitor<'de> for RawMembers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canonical::DataRules;
     use proptest::prelude::*;
 
     fn body(json: &str) -> Result<Wishes, BadRequest> {
@@ -330,9 +331,7 @@ mod tests {
             dry_run: true,
             jurisdictions: vec!["DE".into()],
             max_price: Some(Usd::parse("1.5").unwrap()),
-            no_training: true,
-            max_retention_days: Some(30),
-            registered: true,
+            data: DataRules { no_training: true, max_retention_days: Some(30), registered: true },
             prefer: Some(Preference::Fastest),
         }
     }

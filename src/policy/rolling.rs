@@ -50,6 +50,7 @@ impl Tick {
     }
 
     /// The oldest bucket of a window of so many seconds whose newest one this is.
+    #[must_use]
     pub fn back(self, seconds: i64) -> Self {
         Self(self.0 - seconds.div_euclid(BUCKET_SECONDS) - i64::from(seconds % BUCKET_SECONDS != 0))
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::facts::{Availability, BackendHealth, Facts};
 use super::needs::Needs;
-use crate::canonical::{Features, ReasoningWish};
+use crate::canonical::{DataRules, Features, ReasoningWish};
 use crate::catalog::{Backend, BackendIndex, Provider, Quality, Reasoning, Retention};
 use crate::units::{Currency, ShareBy, Tokens, Usd};
 
@@ -186,7 +186,7 @@ impl fmt::Display for Unfit {
 pub fn adequate(backend: &Backend, provider: &Provider, needs: &Needs, facts: &Facts<'_>) -> Result<(), Unfit> {
     barred(backend, provider, facts.usable.availability_of(provider))?;
     allowed(provider, facts)?;
-    compliant(provider, needs)?;
+    compliant(provider, needs.data)?;
     able(backend, needs)?;
     roomy(backend, needs, facts.input.of(backend.tokenizer).upper())
 }
@@ -243,16 +243,16 @@ fn allowed(provider: &Provider, facts: &Facts<'_>) -> Result<(), Unfit> {
 }
 
 /// What becomes of the data, as far as it is known: where nobody says, the answer is no.
-fn compliant(provider: &Provider, needs: &Needs) -> Result<(), Unfit> {
-    if needs.no_training && provider.trains_on_data != Some(false) {
+fn compliant(provider: &Provider, rules: DataRules) -> Result<(), Unfit> {
+    if rules.no_training && provider.trains_on_data != Some(false) {
         return Err(Unfit::TrainsOnData);
     }
     let kept = provider.retention;
-    match needs.max_retention_days {
+    match rules.max_retention_days {
         Some(most) if !kept.is_some_and(|kept| kept.within(most)) => return Err(Unfit::RetainsData { kept, most }),
         Some(_) | None => {}
     }
-    if needs.registered && provider.registered != Some(true) {
+    if rules.registered && provider.registered != Some(true) {
         return Err(Unfit::NotRegistered);
     }
     Ok(())
@@ -355,7 +355,7 @@ mod tests {
     fn what_is_kept_and_what_is_registered_must_be_known() {
         let kept = |most, kept| {
             move |c: &mut Case| {
-                c.request.wishes.max_retention_days = Some(most);
+                c.request.wishes.data.max_retention_days = Some(most);
                 c.provider("north").retention = kept;
             }
         };

@@ -1,7 +1,7 @@
 //! What routing asks of a request: its needs and its wishes without its bytes. A small value of its own, so that a
 //! decision can be made again when the request itself, which is kept nowhere, is long gone.
 
-use crate::canonical::{Features, Preference, QualityTier, ReasoningWish, Request, TextProfile};
+use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish, Request, TextProfile};
 use crate::units::{Tokens, Usd};
 
 /// A request as far as a decision depends on it.
@@ -33,12 +33,8 @@ pub struct Ask {
     pub jurisdictions: Vec<String>,
     /// The most that a million tokens may cost.
     pub max_price: Option<Usd>,
-    /// Not at providers that train on what they are sent, or do not say.
-    pub no_training: bool,
-    /// Only providers that keep prompts for so many days at most.
-    pub max_retention_days: Option<u32>,
-    /// Only providers whose models are registered for public service.
-    pub registered: bool,
+    /// What may become of the data.
+    pub data: DataRules,
     /// What matters among adequate backends: the request's own word, else that of its alias.
     pub prefer: Option<Preference>,
     /// The answer must have begun within this many milliseconds.
@@ -67,9 +63,7 @@ impl Ask {
             excluded_providers: wishes.excluded_providers.clone(),
             jurisdictions: wishes.jurisdictions.clone(),
             max_price: wishes.max_price,
-            no_training: wishes.no_training,
-            max_retention_days: wishes.max_retention_days,
-            registered: wishes.registered,
+            data: wishes.data,
             prefer: wishes.prefer,
             deadline_ms: wishes.deadline_ms,
             session: wishes.session.is_some(),

@@ -201,8 +201,8 @@ mod tests {
     fn day(kind: ShareKind, percent: u8, dearer: u64, open: usize) -> Day {
         let snapshot = table(&["north/a", "south/a"].map(Spec::named));
         let start: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
-        let (by, name, of, least) = (ShareBy::Provider, "north".to_owned(), ShareOf::Spend, 1_000_000_000_000);
-        let rule = ShareCap { by, name: name.clone(), percent, of, kind, window_seconds: 86_400, least };
+        let (by, name, of, minimum) = (ShareBy::Provider, "north".to_owned(), ShareOf::Spend, 1_000_000_000_000);
+        let rule = ShareCap { by, name: name.clone(), percent, of, kind, window_seconds: 86_400, least: minimum };
         let portfolio = Arc::<Portfolio>::default();
         portfolio.bind(vec![(rule, vec![name.clone()])], start);
         let (mut under_way, mut last, mut day) = (std::collections::VecDeque::new(), None, Day { shares: vec![], switches: 0 });

@@ -455,10 +455,11 @@ fn why(unfit: Unfit, backend: &Backend, provider: &Provider) -> String {
             None => unfit.to_string(),
         },
         Unfit::OutsideRegions => format!("{unfit}: {}", provider.region),
-        Unfit::OutsideJurisdictions => format!("{unfit}: {}", provider.jurisdiction),
         Unfit::OverShare { by: ShareBy::Provider, .. } => format!("{unfit}: {}", provider.id),
         Unfit::OverShare { by: ShareBy::Owner, .. } => format!("{unfit}: {}", provider.owner),
-        Unfit::OverShare { by: ShareBy::Jurisdiction, .. } => format!("{unfit}: {}", provider.jurisdiction),
+        Unfit::OutsideJurisdictions | Unfit::OverShare { by: ShareBy::Jurisdiction, .. } => {
+            format!("{unfit}: {}", provider.jurisdiction)
+        }
         _ => unfit.to_string(),
     }
 }

@@ -68,7 +68,7 @@ mod tests {
     }
 
     /// How many of a thousand requests go to each.
-    fn check(change: impl Fn(&mut Case), case: Case, expected: [usize; 3]) {
+    fn check(change: impl Fn(&mut Case), case: &Case, expected: [usize; 3]) {
         let mut counts = [0; 3];
         for seed in 0..1000 {
             let mut case = case.clone();
@@ -86,17 +86,17 @@ mod tests {
 
     #[test]
     fn a_share_of_the_requests_goes_to_others_as_far_as_money_bears_it() {
-        check(|_| {}, case(0, "1"), [1000, 0, 0]);
-        check(|_| {}, case(50, "0"), [1000, 0, 0]);
-        check(|_| {}, case(50, "0.0012"), [943, 57, 0]);
-        check(|_| {}, case(50, "1"), [943, 30, 27]);
+        check(|_| {}, &case(0, "1"), [1000, 0, 0]);
+        check(|_| {}, &case(50, "0"), [1000, 0, 0]);
+        check(|_| {}, &case(50, "0.0012"), [943, 57, 0]);
+        check(|_| {}, &case(50, "1"), [943, 30, 27]);
     }
 
     #[test]
     fn who_may_not_be_asked_is_not_explored() {
-        check(|c| c.keyless = vec!["south".into(), "east".into()], case(1000, "1"), [1000, 0, 0]);
-        check(|c| c.request.wishes.race = Some(2), case(1000, "1"), [1000, 0, 0]);
+        check(|c| c.keyless = vec!["south".into(), "east".into()], &case(1000, "1"), [1000, 0, 0]);
+        check(|c| c.request.wishes.race = Some(2), &case(1000, "1"), [1000, 0, 0]);
         let warm = Warm { backend: BackendId::new("north", "a"), tokens: Tokens::new(10) };
-        check(|c| c.warm = Some(warm.clone()), case(1000, "1"), [1000, 0, 0]);
+        check(|c| c.warm = Some(warm.clone()), &case(1000, "1"), [1000, 0, 0]);
     }
 }

@@ -10,7 +10,7 @@ use super::ask::Ask;
 use super::caps::Caps;
 use super::target::Target;
 use super::usable::Usable;
-use crate::canonical::{Preference, QualityTier};
+use crate::canonical::{DataRules, Preference, QualityTier};
 use crate::catalog::{Backend, BackendIndex, Reasoning, Snapshot, TokenizerFamily};
 use crate::units::{Tokens, Usd};
 
@@ -205,6 +205,14 @@ pub struct Limits {
     pub registered: bool,
     /// What matters among adequate backends, where the request does not say.
     pub prefer: Option<Preference>,
+}
+
+impl Limits {
+    /// What a key says may become of the data.
+    pub fn data_rules(&self) -> DataRules {
+        let Self { may_train, max_retention_days, registered, .. } = *self;
+        DataRules { no_training: !may_train, max_retention_days, registered }
+    }
 }
 
 impl Default for Limits {

@@ -4,7 +4,7 @@
 
 use super::facts::Facts;
 use super::target::Target;
-use crate::canonical::{Features, Preference, QualityTier, ReasoningWish};
+use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish};
 use crate::units::{Tokens, Usd};
 
 /// What a backend must offer.
@@ -28,12 +28,8 @@ pub struct Needs {
     pub race: usize,
     /// What a million tokens may be expected to cost.
     pub max_price: Option<Usd>,
-    /// Not where prompts are trained on, or where nobody says.
-    pub no_training: bool,
-    /// Only where prompts are kept for so many days at most.
-    pub max_retention_days: Option<u32>,
-    /// Only where models are registered for public service.
-    pub registered: bool,
+    /// What may become of the data.
+    pub data: DataRules,
     /// What matters among adequate backends.
     pub prefer: Preference,
 }
@@ -52,9 +48,7 @@ impl Needs {
             max_cost: [ask.max_cost, facts.limits.max_cost].into_iter().flatten().min(),
             race: ask.race.map_or(1, usize::from).max(1),
             max_price: [ask.max_price, facts.limits.max_price].into_iter().flatten().min(),
-            no_training: ask.no_training || !facts.limits.may_train,
-            max_retention_days: [ask.max_retention_days, facts.limits.max_retention_days].into_iter().flatten().min(),
-            registered: ask.registered || facts.limits.registered,
+            data: ask.data.and(facts.limits.data_rules()),
             prefer: ask.prefer.or(facts.limits.prefer).unwrap_or_default(),
         }
     }
@@ -124,15 +118,15 @@ mod tests {
 
     #[test]
     fn a_request_can_narrow_what_its_key_allows_and_not_widen_it() {
-        check(|c| c.request.wishes.no_training = true, |n| n.no_training = true);
-        check(|c| c.limits.may_train = false, |n| n.no_training = true);
-        check(|c| c.limits.registered = true, |n| n.registered = true);
+        check(|c| c.request.wishes.data.no_training = true, |n| n.data.no_training = true);
+        check(|c| c.limits.may_train = false, |n| n.data.no_training = true);
+        check(|c| c.limits.registered = true, |n| n.data.registered = true);
         let days = |key, request| {
-            move |c: &mut Case| (c.limits.max_retention_days, c.request.wishes.max_retention_days) = (key, request)
+            move |c: &mut Case| (c.limits.max_retention_days, c.request.wishes.data.max_retention_days) = (key, request)
         };
-        check(days(Some(0), Some(30)), |n| n.max_retention_days = Some(0));
-        check(days(Some(30), Some(7)), |n| n.max_retention_days = Some(7));
-        check(days(None, Some(7)), |n| n.max_retention_days = Some(7));
+        check(days(Some(0), Some(30)), |n| n.data.max_retention_days = Some(0));
+        check(days(Some(30), Some(7)), |n| n.data.max_retention_days = Some(7));
+        check(days(None, Some(7)), |n| n.data.max_retention_days = Some(7));
     }
 
     #[test]

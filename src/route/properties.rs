@@ -275,14 +275,9 @@ proptest! {
             prop_assert!(!shut, "{}", provider.id);
         }
         let (chosen, best) = (plan.candidates[0], without.candidates[0]);
-        match plan.cap_cost {
-            Some(cost) => {
-                prop_assert_eq!((cost.instead_of, cost.expected), (best.backend, best.quote.expected));
-                prop_assert_eq!(cost.more, chosen.quote.expected - best.quote.expected);
-                prop_assert_ne!(chosen.backend, best.backend);
-            }
-            None => prop_assert_eq!(chosen.backend, best.backend),
-        }
+        let told = plan.cap_cost.map(|cost| (cost.instead_of, cost.expected, cost.more));
+        let displaced = (best.backend, best.quote.expected, chosen.quote.expected - best.quote.expected);
+        prop_assert_eq!(told, (chosen.backend != best.backend).then_some(displaced));
     }
 
     #[test]
@@ -290,14 +285,13 @@ proptest! {
         let Some((_, plan)) = plan_of(&case) else { return Ok(()) };
         let (_, best) = plan_of(&Case { explore: None, ..case.clone() }).expect("there is a plan");
         let (chosen, left) = (plan.candidates[0], case.explore.map_or(Usd::ZERO, |explore| explore.left));
-        match plan.explored {
-            Some(explored) => {
-                prop_assert_eq!(explored.instead_of, best.candidates[0].backend);
-                prop_assert!(best.candidates.contains(&chosen) && explored.more <= left);
-                prop_assert!(chosen.quote.expected - best.candidates[0].quote.expected <= explored.more);
-            }
-            None => prop_assert_eq!(plan, best),
-        }
+        let Some(explored) = plan.explored else {
+            prop_assert_eq!(plan, best);
+            return Ok(());
+        };
+        prop_assert_eq!(explored.instead_of, best.candidates[0].backend);
+        prop_assert!(best.candidates.contains(&chosen) && explored.more <= left);
+        prop_assert!(chosen.quote.expected - best.candidates[0].quote.expected <= explored.more);
     }
 
     #[test]

@@ -141,7 +141,9 @@ fn requests_at_the_same_time_cannot_overrun_a_cap_together() {
     });
     // Inside alone is all there is: 3n of 3n is above half at once, but for the least of a hundred.
     assert_eq!(holds.len(), 17, "the 17th begins at 48 of 50");
-    holds.into_iter().for_each(|hold| hold.settle(dollars(3), start()));
+    for hold in holds {
+        hold.settle(dollars(3), start());
+    }
     assert!(portfolio.standings(start())[0].1.closed);
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::canonical::Feature;
-use crate::canonical::Preference;
+use crate::canonical::{DataRules, Preference};
 use crate::route::caps::Cap;
 use crate::route::facts::{Headroom, Wait};
 use crate::route::testing::{Case, Spec};
@@ -57,7 +57,7 @@ fn weighed() -> Case {
     let mut case = unusual();
     let wishes = &mut case.request.wishes;
     (wishes.jurisdictions, wishes.max_price) = (vec!["US".into()], Some(Usd::from_pico(9_000)));
-    (wishes.no_training, wishes.max_retention_days, wishes.registered) = (true, Some(30), true);
+    wishes.data = DataRules { no_training: true, max_retention_days: Some(30), registered: true };
     (wishes.prefer, wishes.deadline_ms, wishes.session) = (Some(Preference::Fastest), Some(2_500), Some("s".into()));
     case.request.stream = true;
     (case.limits.max_price, case.limits.max_retention_days) = (Some(Usd::from_pico(8_000)), Some(0));

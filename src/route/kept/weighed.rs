@@ -37,10 +37,10 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept, snapshot: &Snapshot) 
 fn put_ask(out: &mut Writer, ask: &Ask) {
     out.texts(&ask.jurisdictions);
     out.option(ask.max_price, Writer::usd);
-    for truth in [ask.no_training, ask.registered, ask.session, ask.stream] {
+    for truth in [ask.data.no_training, ask.data.registered, ask.session, ask.stream] {
         out.byte(u8::from(truth));
     }
-    out.option(ask.max_retention_days, |out, days| out.number(u64::from(days)));
+    out.option(ask.data.max_retention_days, |out, days| out.number(u64::from(days)));
     put_preference(out, ask.prefer);
     out.option(ask.deadline_ms, Writer::number);
 }
@@ -48,10 +48,10 @@ fn put_ask(out: &mut Writer, ask: &Ask) {
 fn read_ask(from: &mut Reader<'_>, ask: &mut Ask) -> Result<(), Unreadable> {
     ask.jurisdictions = from.texts()?;
     ask.max_price = from.option(Reader::usd)?;
-    for truth in [&mut ask.no_training, &mut ask.registered, &mut ask.session, &mut ask.stream] {
+    for truth in [&mut ask.data.no_training, &mut ask.data.registered, &mut ask.session, &mut ask.stream] {
         *truth = from.truth()?;
     }
-    ask.max_retention_days = from.option(Reader::small)?;
+    ask.data.max_retention_days = from.option(Reader::small)?;
     ask.prefer = read_preference(from)?;
     ask.deadline_ms = from.option(Reader::number)?;
     Ok(())
@@ -121,9 +121,9 @@ fn read_health(from: &mut Reader<'_>, health: &mut Vec<BackendHealth>, snapshot:
 fn put_caps(out: &mut Writer, caps: &Caps) {
     out.number(caps.all().len() as u64);
     for cap in caps.all() {
-        out.byte(place_of(cap.by, &ShareBy::WORDS));
-        out.byte(place_of(cap.of, &ShareOf::WORDS));
-        out.byte(place_of(cap.kind, &ShareKind::WORDS));
+        out.byte(place_of(&cap.by, &ShareBy::WORDS));
+        out.byte(place_of(&cap.of, &ShareOf::WORDS));
+        out.byte(place_of(&cap.kind, &ShareKind::WORDS));
         out.text(&cap.name);
         out.byte(cap.percent);
         out.sixteen(cap.inside);
@@ -156,8 +156,8 @@ fn read_caps(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Caps, Unreada
 }
 
 /// The place of a value among all of its kind.
-fn place_of<T: PartialEq>(value: T, all: &[(T, &str)]) -> u8 {
-    all.iter().zip(0..).find(|((known, _), _)| *known == value).map_or(0, |(_, place)| place)
+fn place_of<T: PartialEq>(value: &T, all: &[(T, &str)]) -> u8 {
+    all.iter().zip(0..).find(|((known, _), _)| known == value).map_or(0, |(_, place)| place)
 }
 
 fn at_place<T: Copy>(place: u8, all: &[(T, &str)]) -> Result<T, Unreadable> {
