@@ -10,6 +10,7 @@ pub(crate) struct Site {
     key: Option<String>,
     region: String,
     quirks: String,
+    facts: String,
     model: String,
     quality: u8,
     prices: (String, String),
@@ -26,6 +27,7 @@ impl Site {
             key: Some(provider.key()),
             region: "US".to_owned(),
             quirks: String::new(),
+            facts: String::new(),
             model: "jade".to_owned(),
             quality: 55,
             prices: ("1".to_owned(), "2".to_owned()),
@@ -70,6 +72,13 @@ impl Site {
         self
     }
 
+    /// A line of its provider: `retention = "none"`.
+    pub(crate) fn fact(mut self, line: &str) -> Self {
+        self.facts += line;
+        self.facts.push('\n');
+        self
+    }
+
     /// Dollars per million tokens that are read from its cache.
     pub(crate) fn cached(mut self, price: &str) -> Self {
         self.prices.0.extend(["\ncache_read = ", price]);
@@ -104,7 +113,7 @@ impl Site {
     }
 
     fn rows(&self) -> String {
-        let Self { id, url, region, quirks, model, quality, prices, context, more, .. } = self;
+        let Self { id, url, region, quirks, facts, model, quality, prices, context, more, .. } = self;
         let (variable, (input, output)) = (self.variable(), prices);
         format!(
             r#"
@@ -119,7 +128,7 @@ region = "{region}"
 trains_on_data = false
 currency = "USD"
 source = "invented for tests"
-
+{facts}
 [providers.{id}.quirks]
 {quirks}
 
