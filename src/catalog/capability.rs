@@ -40,6 +40,8 @@ pub struct Provider {
     pub currency: Currency,
     /// How it deviates from its dialect.
     pub quirks: Quirks,
+    /// How its prompt cache works.
+    pub cache: CacheRules,
     /// Headers that it wants beside the usual ones (never secrets).
     pub extra_headers: Vec<(String, String)>,
     /// Why it is off, when the table itself switches it off.
@@ -79,6 +81,23 @@ pub struct PriceChanges {
     pub cuts: u32,
     /// The largest of the rises.
     pub largest_rise_percent: u32,
+}
+
+/// How a site caches prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheRules {
+    /// How long a prompt that nobody asks for stays cached.
+    pub lifetime_seconds: u32,
+    /// A beginning with fewer tokens is not cached.
+    pub minimum: Tokens,
+}
+
+impl Default for CacheRules {
+    /// The shortest documented lifetime and the usual minimum (`dialects.md` section 3 and `providers.md` sections 2 and 4,
+    /// 2026-11-22).
+    fn default() -> Self {
+        Self { lifetime_seconds: 300, minimum: Tokens::new(1024) }
+    }
 }
 
 /// How a site deviates from the plain OpenAI chat dialect. All of it data: a new compatible provider is a table entry.
@@ -145,6 +164,18 @@ pub enum Reasoning {
     Switchable,
     /// It always does: not adequate for a request that demands thinking off.
     Always,
+}
+
+impl Reasoning {
+    /// Whether it is taken to think on a request. One that can be switched is, unless thinking was refused: most such
+    /// models think by default, and too dear a quote misleads less than too cheap a one.
+    pub const fn thinks(self, refused: bool) -> bool {
+        match self {
+            Reasoning::Never => false,
+            Reasoning::Switchable => !refused,
+            Reasoning::Always => true,
+        }
+    }
 }
 
 /// The tokenizer families whose ratios were measured (`token_ratios.json`, 2026-11-22). Vendors without a public

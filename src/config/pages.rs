@@ -130,7 +130,9 @@ fn row(section: &str, entry: &Entry) -> String {
         Applies::OnReload => "on reload",
         Applies::OnRestart => "on restart",
     };
-    format!("| `{}`<br>`{variable}` | {} | {} | {default} | {applies} |\n", entry.name, entry.meaning, entry.accepted)
+    // A list of sections is one variable, which the section's own words name.
+    let variable = if section.starts_with('[') { String::new() } else { format!("<br>`{variable}`") };
+    format!("| `{}`{variable} | {} | {} | {default} | {applies} |\n", entry.name, entry.meaning, entry.accepted)
 }
 
 #[cfg(test)]

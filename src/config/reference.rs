@@ -176,8 +176,8 @@ pub(super) fn portfolio() -> Group<portfolio::Raw> {
             .means("The window is taken to hold at least this, in dollars, or in requests where these are counted: a share of less says nothing.")
             .unset("a dollar, or 100 requests", "5.00"),
     ];
-    let about = "Caps on the share that a provider, an owner or a law gets, one section for each; they cannot be given by variables. A \
-                 hard cap is never exceeded by more than one request's worst case, however many run at once; what caps cost is told in \
+    let about = "Caps on the share that a provider, an owner or a law gets, one section for each; as a variable, all of \
+                 them are one list: `TOKENBROKER__PORTFOLIO='[{ by = \"jurisdiction\", name = \"CN\", share_percent = 60 }]'`. A hard cap is never exceeded by more than one request's worst case, however many run at once; what caps cost is told in \
                  decisions and metrics.";
     Group { name: "[portfolio]", about, settings }
 }

@@ -6,16 +6,15 @@
 //! new [`VERSION`], and what an older one lacks is read as absent. Enumerations travel as their words, which do not
 //! change when a variant is inserted.
 
+mod prices;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::entry::{AttemptEnd, AttemptOpened, Baseline, Ending, Outcome, RequestEnd, RequestOpened, Terms};
-use crate::units::{
-    BackendId, BilledAt, Bounds, Cell, Currency, ExchangeRate, Extent, KeyName, Pricing, Provenance, RequestId, Sheet, Span,
-    Tariff, Thinking, TokenPrice, Tokens, Usage, Usd,
-};
+use crate::units::{BackendId, Currency, ExchangeRate, KeyName, Provenance, RequestId, Thinking, TokenPrice, Tokens, Usage, Usd};
 
 /// The version of the record format that is written; stands in every segment's header. Since 2 the opening of a request
 /// ends with the facts of its decision; since 3 an attempt has all prices that it may be settled by, and more kinds of token.
@@ -273,82 +272,6 @@ impl Wire for ExchangeRate {
     }
 }
 
-impl Wire for Tariff {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.currency.put(out);
-        for price in [self.input, self.cache_read, self.cache_write, self.output] {
-            price.put(out);
-        }
-        for price in [self.cache_write_long, self.reasoning, self.image_input, self.audio_input, self.audio_output] {
-            price.put(out);
-        }
-    }
-
-    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let currency = Currency::take(from)?;
-        let mut price = || TokenPrice::take(from);
-        let (input, cache_read, cache_write, output) = (price()?, price()?, price()?, price()?);
-        let flat = Self { cache_read, cache_write, cache_write_long: cache_write, ..Self::flat(currency, input, output) };
-        if from.version < WITH_SHEETS {
-            return Ok(flat);
-        }
-        let mut price = || TokenPrice::take(from);
-        Ok(Self {
-            cache_write_long: price()?,
-            reasoning: price()?,
-            image_input: price()?,
-            audio_input: price()?,
-            audio_output: price()?,
-            ..flat
-        })
-    }
-}
-
-/// Any number of values.
-fn put_all<T: Wire>(values: &[T], out: &mut Vec<u8>) {
-    (values.len() as u64).put(out);
-    values.iter().for_each(|value| value.put(out));
-}
-
-fn take_all<T: Wire>(from: &mut Reader<'_>) -> Result<Vec<T>, Malformed> {
-    let count = u64::take(from)?;
-    // Every value takes a byte at least, so a count beyond the bytes that are left is none.
-    if count > from.rest.len() as u64 {
-        return Err(Malformed);
-    }
-    (0..count).map(|_| T::take(from)).collect()
-}
-
-impl Wire for Arc<Sheet> {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_all(self.cells(), out);
-        (self.extent() == Extent::Part).put(out);
-        self.per_request().put(out);
-        self.minimum().put(out);
-    }
-
-    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let cells = take_all(from)?;
-        let extent = if bool::take(from)? { Extent::Part } else { Extent::Whole };
-        Sheet::new(cells, extent, Wire::take(from)?, Wire::take(from)?).map(Arc::new).ok_or(Malformed)
-    }
-}
-
-impl Wire for Pricing {
-    fn put(&self, out: &mut Vec<u8>) {
-        (self.billed_at() == BilledAt::Completion).put(out);
-        put_all(self.spans(), out);
-    }
-
-    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        if from.version < WITH_SHEETS {
-            return Ok(Pricing::flat("", Tariff::take(from)?));
-        }
-        let billed_at = if bool::take(from)? { BilledAt::Completion } else { BilledAt::Arrival };
-        Pricing::new(billed_at, take_all(from)?).ok_or(Malformed)
-    }
-}
-
 impl Wire for Usage {
     fn put(&self, out: &mut Vec<u8>) {
         let kinds = [self.fresh_input, self.cache_read, self.cache_write, self.output, self.reasoning];
@@ -419,9 +342,6 @@ macro_rules! wire_members {
 }
 
 wire_members! {
-    Bounds { above, to }
-    Cell { input, output, thinking, tariff }
-    Span { until, price, sheet }
     Baseline { model, terms }
     RequestOpened {
         id, client_request_id, key, frontend, requested_model, stream, session, arrived_at, book_version, input_estimate,
@@ -441,13 +361,13 @@ mod tests {
     use super::*;
     use crate::ledger::fixtures::{attempt_end, attempt_opened, request_end, request_id, request_opened};
 
-    fn payload(put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    pub(super) fn payload(put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut bytes = Vec::new();
         put(&mut bytes);
         bytes.split_off(FRAME_HEADER)
     }
 
-    fn check(put: impl FnOnce(&mut Vec<u8>), expected: Record) {
+    pub(super) fn check(put: impl FnOnce(&mut Vec<u8>), expected: Record) {
         let payload = payload(put);
         assert_eq!(read_payload(&payload, VERSION), Ok((request_id(7), expected)));
         for cut in 0..payload.len() {
@@ -479,32 +399,6 @@ mod tests {
         opened.facts.clear();
         assert_eq!(read_payload(&old, 1), Ok((request_id(7), Record::Opened(Box::new(opened)))));
         assert_eq!(read_payload(&old, 2), Err(Malformed));
-    }
-
-    #[test]
-    fn an_attempt_of_the_second_version_has_one_tariff() {
-        let opened = attempt_opened();
-        let tariff = opened.terms.pricing().spans()[0].sheet.cells()[0].tariff;
-        let old = payload(|out| {
-            frame(out, ATTEMPT_OPENED, request_id(7), |out| {
-                3_u32.put(out);
-                opened.backend.put(out);
-                opened.provider.put(out);
-                opened.model.put(out);
-                tariff.currency.put(out);
-                [tariff.input, tariff.cache_read, tariff.cache_write, tariff.output].iter().for_each(|price| price.put(out));
-                opened.terms.exchange_rate().put(out);
-                opened.terms.rate_date().to_owned().put(out);
-                (opened.quoted.put(out), opened.held.put(out));
-                [opened.input_estimate, opened.input_upper, opened.expected_output, opened.output_bound]
-                    .iter()
-                    .for_each(|t| t.put(out));
-                opened.started_at.put(out);
-            });
-        });
-        let terms = Terms::new(Pricing::flat("", tariff), opened.terms.exchange_rate(), opened.terms.rate_date()).unwrap();
-        let expected = AttemptOpened { terms, ..opened };
-        assert_eq!(read_payload(&old, 2), Ok((request_id(7), Record::AttemptOpened { number: 3, opened: Box::new(expected) })));
     }
 
     proptest! {

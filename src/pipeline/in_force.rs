@@ -62,3 +62,26 @@ pub fn asked(request: &Request, alias_wishes: &BTreeMap<String, AliasWishes>) ->
     let max_price = [own.max_price, alias.max_price].into_iter().flatten().min();
     Ask { prefer: own.prefer.or(alias.prefer), max_price, ..own }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_wishes_what_its_request_does_not_say_and_the_lower_bound_holds() {
+        let usd = |pico| Some(Usd::from_pico(pico));
+        let quick = AliasWishes { prefer: Some(Preference::Fastest), max_price: usd(2) };
+        let wishes = BTreeMap::from([("quick".to_owned(), quick)]);
+        let check = |model: &str, prefer, max_price, expected| {
+            let mut request = Request::saying("Say hello.");
+            request.model = model.to_owned();
+            (request.wishes.prefer, request.wishes.max_price) = (prefer, max_price);
+            let ask = asked(&request, &wishes);
+            assert_eq!((ask.prefer, ask.max_price), expected, "{model}");
+        };
+        check("quick", None, None, (Some(Preference::Fastest), usd(2)));
+        check("quick", Some(Preference::Cheapest), usd(1), (Some(Preference::Cheapest), usd(1)));
+        check("quick", None, usd(3), (Some(Preference::Fastest), usd(2)));
+        check("auto", None, usd(3), (None, usd(3)));
+    }
+}

@@ -4,16 +4,20 @@
 //! Amounts and prices are decimal strings with every digit that counts: a JSON number would be read as a float. What
 //! is told comes from the plan and its snapshot; nothing is decided again.
 
+mod weighed;
+
+use std::sync::Arc;
+
 use serde::Serialize;
 
+use self::weighed::tariff;
+pub use self::weighed::{ExplainedCap, ExplainedCapCost, ExplainedCost, ExplainedExploring, ExplainedPremiums};
 use super::adequate::Unfit;
-use super::caps::Cap;
 use super::plan::{Candidate, Node, Plan, PlanError};
 use super::quote::Quote;
-use super::score::Premiums;
 use crate::canonical::Preference;
-use crate::catalog::{Backend, Provider, Snapshot};
-use crate::units::{Amount, BilledAt, ShareBy, Tariff, Thinking, Usage, Usd};
+use crate::catalog::{Backend, Calendar, Provider, Snapshot};
+use crate::units::{BilledAt, ShareBy, Usd};
 
 /// One decision, explained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -70,73 +74,6 @@ pub struct ExplainedCandidate {
     pub premiums: ExplainedPremiums,
     pub tokens: ExplainedTokens,
     pub prices: ExplainedPrices,
-}
-
-/// What an expected cost is made of, in dollars.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ExplainedCost {
-    pub fresh_input_usd: String,
-    pub cached_input_usd: String,
-    pub output_usd: String,
-    /// Fees, minimum charges, and what prices by parts make of the input beside its last part's price.
-    pub other_usd: String,
-}
-
-/// What is added to an expected cost, in dollars.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ExplainedPremiums {
-    /// Attempts that fail.
-    pub failure_usd: String,
-    /// A rate limit that is nearly used up.
-    pub limit_usd: String,
-    /// A first token after the deadline.
-    pub late_usd: String,
-    /// What the price may become while a session stays.
-    pub price_usd: String,
-    /// A soft cap on a share that is nearly used up.
-    pub cap_usd: String,
-    /// Waiting, where it matters beside the cost.
-    pub wait_usd: String,
-}
-
-/// A cap on a share.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ExplainedCap {
-    /// `provider`, `owner` or `jurisdiction`.
-    pub by: &'static str,
-    pub name: String,
-    /// `spend` or `requests`.
-    pub of: &'static str,
-    /// `hard` or `soft`.
-    pub kind: &'static str,
-    pub percent: u8,
-    /// The share in the window, in millionths.
-    pub share_millionths: u32,
-    /// A hard one that let nobody in.
-    pub closed: bool,
-}
-
-/// What caps cost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ExplainedCapCost {
-    /// The cap that stood against the one that would have been chosen.
-    pub by: &'static str,
-    pub name: String,
-    /// What would have been chosen without caps.
-    pub instead_of: String,
-    /// What that was expected to cost.
-    pub expected_usd: String,
-    /// How much more the choice is expected to cost; below zero where it costs less and is chosen for its lower risk.
-    pub more_usd: String,
-}
-
-/// What exploring did to a choice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ExplainedExploring {
-    /// The best, which was passed over.
-    pub instead_of: String,
-    /// How much more the choice is expected to cost.
-    pub more_usd: String,
 }
 
 /// The tokens that a quote counts with.
@@ -203,7 +140,7 @@ impl Decision {
     }
 
     fn made(plan: &Plan, snapshot: &Snapshot) -> Self {
-        let explained = |candidate: &Candidate| ExplainedCandidate::of(candidate, plan.floor, snapshot);
+        let explained = |candidate: &Candidate| ExplainedCandidate::of(candidate, plan, snapshot);
         let dearest = plan.candidates.iter().rev().max_by_key(|candidate| candidate.quote.expected);
         Self {
             reason: plan.reason(snapshot),
@@ -216,10 +153,7 @@ impl Decision {
             plan: Some(ExplainedNode::of(&plan.root, snapshot)),
             caps: plan.caps.iter().map(ExplainedCap::of).collect(),
             cap_cost: ExplainedCapCost::of(plan, snapshot),
-            explored: plan.explored.map(|explored| ExplainedExploring {
-                instead_of: snapshot.backend(explored.instead_of).id.to_string(),
-                more_usd: explored.more.to_exact(),
-            }),
+            explored: ExplainedExploring::of(plan, snapshot),
             worst_case_usd: plan.worst_case().to_exact(),
             candidates: plan.candidates.iter().map(explained).collect(),
             rejected: ExplainedRefusal::all(&plan.rejected.all(), snapshot),
@@ -263,21 +197,6 @@ impl Plan {
         parts.join("; ").replace(|c: char| c != ' ' && !c.is_ascii_graphic(), "?")
     }
 
-    /// What the choice carries beside its price: `counted failure $0.000120, cap $0.000004`; and what caps and exploring did.
-    fn weighed(&self) -> Vec<String> {
-        let chosen = self.chosen().map(|chosen| chosen.score.premiums(chosen.quote.expected, self.floor));
-        let counted = chosen.iter().flat_map(Premiums::named).filter(|(_, premium)| *premium > Usd::ZERO);
-        let counted: Vec<String> = counted.map(|(word, premium)| format!("{word} {premium}")).collect();
-        let counted = (!counted.is_empty()).then(|| format!("counted {}", counted.join(", ")));
-        let capped = self.cap_cost.and_then(|cost| Some((self.caps.get(usize::from(cost.cap))?, cost.more)));
-        let capped = capped.map(|(cap, more)| {
-            let sign = if more < Usd::ZERO { "" } else { "+" };
-            format!("cap on {} {} {sign}{}", cap.by.word(), cap.name, more.to_micros())
-        });
-        let explored = self.explored.map(|explored| format!("explored, +{}", explored.more));
-        [counted, capped, explored].into_iter().flatten().collect()
-    }
-
     fn choice(&self) -> String {
         let adequate = self.candidates.len();
         let cheapest = self.candidates.iter().map(|candidate| candidate.quote.expected).min();
@@ -305,7 +224,7 @@ fn difference(first: Usd, second: Usd) -> String {
 }
 
 impl ExplainedCandidate {
-    fn of(candidate: &Candidate, floor: Usd, snapshot: &Snapshot) -> Self {
+    fn of(candidate: &Candidate, plan: &Plan, snapshot: &Snapshot) -> Self {
         let backend = snapshot.backend(candidate.backend);
         let provider = snapshot.provider_of(backend);
         Self {
@@ -319,70 +238,11 @@ impl ExplainedCandidate {
             worst_usd: candidate.quote.worst.to_exact(),
             score_usd: candidate.score.weighed.to_exact(),
             risk_millionths: candidate.score.risk,
-            premiums: ExplainedPremiums::of(&candidate.score.premiums(candidate.quote.expected, floor)),
+            premiums: ExplainedPremiums::of(&candidate.score.premiums(candidate.quote.expected, plan.floor)),
             cost: ExplainedCost::of(&candidate.quote, backend),
             tokens: ExplainedTokens::of(&candidate.quote),
-            prices: ExplainedPrices::of(&candidate.quote, backend),
+            prices: ExplainedPrices::of(&candidate.quote, backend, plan),
         }
-    }
-}
-
-impl ExplainedCost {
-    fn of(quote: &Quote, backend: &Backend) -> Self {
-        let tariff = tariff(quote, backend);
-        let usd = |pico| quote.exchange_rate.convert(Amount::from_pico(pico, tariff.currency)).unwrap_or(Usd::ZERO);
-        let Usage { fresh_input, cache_read, .. } = quote.usage;
-        let (fresh, cached) = (usd(fresh_input * tariff.input), usd(cache_read * tariff.cache_read));
-        let output = usd(quote.usage.output * tariff.output);
-        let other = quote.expected - fresh - cached - output;
-        Self {
-            fresh_input_usd: fresh.to_exact(),
-            cached_input_usd: cached.to_exact(),
-            output_usd: output.to_exact(),
-            other_usd: other.to_exact(),
-        }
-    }
-}
-
-/// The prices of the cell that a quote falls into.
-fn tariff(quote: &Quote, backend: &Backend) -> Tariff {
-    let sheet = backend.prices.point(quote.price).map(|(_, sheet)| sheet);
-    let priced = sheet.map(|sheet| sheet.cost(&quote.usage, quote.thinking != Thinking::Off));
-    priced.map_or(Tariff::free(quote.exchange_rate.currency()), |priced| *priced.tariff)
-}
-
-impl ExplainedPremiums {
-    fn of(premiums: &Premiums) -> Self {
-        let Premiums { failure, limit, late, price, cap, wait } = premiums;
-        Self {
-            failure_usd: failure.to_exact(),
-            limit_usd: limit.to_exact(),
-            late_usd: late.to_exact(),
-            price_usd: price.to_exact(),
-            cap_usd: cap.to_exact(),
-            wait_usd: wait.to_exact(),
-        }
-    }
-}
-
-impl ExplainedCap {
-    fn of(cap: &Cap) -> Self {
-        let (by, of, kind, name) = (cap.by.word(), cap.of.word(), cap.kind.word(), cap.name.clone());
-        Self { by, name, of, kind, percent: cap.percent, share_millionths: cap.share(), closed: cap.closed }
-    }
-}
-
-impl ExplainedCapCost {
-    fn of(plan: &Plan, snapshot: &Snapshot) -> Option<Self> {
-        let cost = plan.cap_cost?;
-        let cap = plan.caps.get(usize::from(cost.cap))?;
-        Some(Self {
-            by: cap.by.word(),
-            name: cap.name.clone(),
-            instead_of: snapshot.backend(cost.instead_of).id.to_string(),
-            expected_usd: cost.expected.to_exact(),
-            more_usd: cost.more.to_exact(),
-        })
     }
 }
 
@@ -399,11 +259,15 @@ impl ExplainedTokens {
 }
 
 impl ExplainedPrices {
-    fn of(quote: &Quote, backend: &Backend) -> Self {
+    fn of(quote: &Quote, backend: &Backend, plan: &Plan) -> Self {
         let row = backend.prices.point(quote.price).map(|(row, _)| row);
         let tariff = tariff(quote, backend);
-        let hours = row.and_then(|row| row.calendar.as_ref()).filter(|_| quote.price.factor > 0);
-        let times = hours.and_then(|calendar| calendar.factors().get(usize::from(quote.price.factor)));
+        let hours = |calendar: &Arc<Calendar>| {
+            let hour = calendar.at(plan.at);
+            let times = calendar.factors().get(usize::from(hour.factor))?;
+            let assumed = if hour.assumed { ", as its days off are not published yet" } else { "" };
+            (hour.factor > 0).then(|| format!("{} x{times}{assumed}", calendar.name))
+        };
         Self {
             currency: tariff.currency.to_string(),
             input: tariff.input.to_per_million(),
@@ -416,7 +280,7 @@ impl ExplainedPrices {
                 BilledAt::Arrival => "arrival",
                 BilledAt::Completion => "completion",
             },
-            hours: hours.zip(times).map(|(calendar, times)| format!("{} x{times}", calendar.name)),
+            hours: row.and_then(|row| row.calendar.as_ref()).and_then(hours),
             source: row.map(|row| row.source.clone()).unwrap_or_default(),
         }
     }
@@ -466,7 +330,11 @@ fn why(unfit: Unfit, backend: &Backend, provider: &Provider) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::caps::Cap;
+    use super::super::facts::Wait;
     use super::super::testing::{Case, Spec};
+    use crate::canonical::Preference;
+    use crate::units::{ShareBy, ShareKind, ShareOf};
 
     fn case() -> Case {
         let mut case = Case::of(vec![
@@ -498,6 +366,59 @@ mod tests {
         );
         check(|c| c.target = "east/dew".into(), "the only adequate");
         check(|c| c.keyless = c.provider_names(), "no backend can serve this request: 3 considered, none adequate: no_key=3");
+    }
+
+    #[test]
+    fn the_line_tells_what_counted_beside_the_price() {
+        check(
+            |c| c.specs.iter_mut().for_each(|spec| spec.health.failure_share = 200_000),
+            concat!("cheapest of 3 adequate; counted failure $0.000500; next south/fog +10%"),
+        );
+        check(
+            |c| {
+                (c.request.wishes.prefer, c.specs[1].health.wait) =
+                    (Some(Preference::Fastest), Some(Wait { mean_ms: 300, spread_ms: 9 }))
+            },
+            "fastest of 3 adequate; next north/mist -9%",
+        );
+        let cap = |closed, pressure| Cap {
+            by: ShareBy::Owner,
+            name: "north".into(),
+            percent: 50,
+            of: ShareOf::Spend,
+            kind: if closed { ShareKind::Hard } else { ShareKind::Soft },
+            inside: 50,
+            total: 100,
+            closed,
+            pressure,
+        };
+        let excluded = "1 excluded: over_share=1";
+        let shut = format!("cheapest of 2 adequate; cap on owner north +0.000200; next east/dew +627%; {excluded}");
+        check(|c| c.caps = vec![cap(true, 1_000_000)], &shut);
+        check(|c| c.caps = vec![cap(false, 810_000)], "cheapest of 3 adequate; counted cap $0.000005; next south/fog +10%");
+        let moved = "best by cost and risk of 3 adequate; cap on owner north +0.000200; next north/mist -9%";
+        check(|c| c.caps = vec![cap(false, 1_000_000)], moved);
+    }
+
+    #[test]
+    fn a_refusal_for_a_share_names_whose() {
+        let mut case = case();
+        case.caps = vec![Cap {
+            by: ShareBy::Jurisdiction,
+            name: "US".into(),
+            percent: 60,
+            of: ShareOf::Spend,
+            kind: ShareKind::Hard,
+            inside: 6_049,
+            total: 10_000,
+            closed: true,
+            pressure: 1_008_166,
+        }];
+        let decision = case.decision();
+        assert_eq!(decision.rejected[0].why, "the share of its jurisdiction is 60.4 %, at the cap of 60 %: US");
+        assert_eq!(decision.reason, "no backend can serve this request: 3 considered, none adequate: over_share=3");
+        let (_, plan) = case.plan();
+        assert!(plan.unwrap_err().is_passing(), "waiting may help");
     }
 
     #[test]

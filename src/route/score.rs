@@ -100,15 +100,15 @@ impl Score {
     /// Weighs a candidate. `weight_percent` says how much of the risk counts.
     pub fn of(weighing: &Weighing, prefer: Preference, weight_percent: u32) -> Self {
         let Weighing { expected, floor, odds, wait, price, penalty } = *weighing;
-        let [failing, limited, late] = odds.risks().map(|risk| risk * u64::from(weight_percent) / 100);
+        let [one, two, all] = odds.risks().map(|risk| risk * u64::from(weight_percent) / 100);
         let wait_ms = || u64::from(wait.unwrap_or(UNKNOWN).mean_ms).min(LONGEST_MS);
         let (waiting, slowness) = match prefer {
             Preference::Cheapest => (0, 0),
             Preference::Balanced => (wait_ms() * SECOND / 1000, 0),
-            Preference::Fastest => (0, class(wait_ms(), failing + limited + late)),
+            Preference::Fastest => (0, class(wait_ms(), all)),
         };
         let small = |share: u64| u32::try_from(share).unwrap_or(u32::MAX);
-        let [failure, limit, late, cap, wait] = [failing, limited, late, penalty, waiting].map(small);
+        let [failure, limit, late, cap, wait] = [one, two - one, all - two, penalty, waiting].map(small);
         let risk = [failure, limit, late, cap, wait].map(u64::from).iter().sum();
         let shares = Shares { failure, limit, late, cap, wait };
         let unweighed = Self { slowness, weighed: expected + price, risk, shares, price };
@@ -121,16 +121,19 @@ impl Score {
     /// What `weighed` is more than the expected cost, part by part; of the cost and the floor that it was made from.
     pub fn premiums(&self, expected: Usd, floor: Usd) -> Premiums {
         let base = expected.max(floor);
-        let share = |of: Usd, millionths: u32| if millionths == 0 { Usd::ZERO } else { of.scaled(u64::from(millionths)) };
         let Shares { failure, limit, late, cap, wait } = self.shares;
-        Premiums {
-            failure: share(base, failure),
-            limit: share(base, limit),
-            late: share(base, late),
-            price: self.price,
-            cap: share(expected, cap),
-            wait: share(base, wait),
-        }
+        // Each part is what it adds to those before it, so that rounding never makes a greater risk a smaller sum.
+        let mut before = (0, Usd::ZERO);
+        let mut adds = |millionths: u32| {
+            let all = before.0 + u64::from(millionths);
+            let sum = if all == 0 { Usd::ZERO } else { base.scaled(all) };
+            let added = sum - before.1;
+            before = (all, sum);
+            added
+        };
+        let (failure, limit, late, wait) = (adds(failure), adds(limit), adds(late), adds(wait));
+        let cap = if cap == 0 { Usd::ZERO } else { expected.scaled(u64::from(cap)) };
+        Premiums { failure, limit, late, price: self.price, cap, wait }
     }
 }
 

@@ -152,6 +152,7 @@ fn provider(id: &str) -> Provider {
         retention: None,
         registered: None,
         price_changes: None,
+        cache: crate::catalog::CacheRules::default(),
         currency: Currency::Usd,
         quirks: Quirks::default(),
         extra_headers: Vec::new(),

@@ -37,10 +37,10 @@ async fn a_newer_schema_is_refused_and_stays_as_it_is() {
     Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = fs::read(database(&setup)).unwrap();
 
-    check_refused(&setup, &["ledger.sqlite3 has schema version 99", "knows up to 2", "run the newer version"]);
+    check_refused(&setup, &["ledger.sqlite3 has schema version 99", "knows up to 3", "run the newer version"]);
     assert_eq!(fs::read(database(&setup)).unwrap(), before);
 
-    Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let again = setup.start();
     assert_eq!(rows::requests(&again.setup.data()).len(), 1);
 }

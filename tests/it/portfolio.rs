@@ -167,8 +167,7 @@ async fn exploring_ends_with_its_money() {
     let more = pico(&told["runner_up"]["expected_usd"]) - pico(&told["chosen"]["expected_usd"]);
     // Three requests and a half may look at west; one in five would, if there were money.
     let money = tokenbroker::units::Usd::from_pico(more * 7 / 2).to_exact();
-    let gateway =
-        Setup::of(sites).set("routing.explore_permille", "200").set("routing.explore_usd_per_day", &money).start();
+    let gateway = Setup::of(sites).set("routing.explore_permille", "200").set("routing.explore_usd_per_day", &money).start();
     let mut explored = 0;
     for _ in 0..300 {
         let answer = gateway.chat(&chat::ask("auto")).await;

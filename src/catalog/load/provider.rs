@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::{CURRENCIES, required};
-use crate::catalog::capability::{OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits, StreamUsage};
+use crate::catalog::capability::{
+    CacheRules, OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits, StreamUsage,
+};
 use crate::catalog::snapshot::ProviderIndex;
 use crate::document::{Section, nearest};
-use crate::units::Currency;
+use crate::units::{Currency, Tokens};
 
 /// The dialects there is a codec for.
 const DIALECTS: [&str; 1] = ["openai-chat"];
@@ -72,6 +74,7 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
         registered: section.truth("registered"),
         price_changes: section.section("price_changes").map(price_changes),
         currency: required(&section, "currency", "a currency", |s, name| s.word(name, &CURRENCIES)).unwrap_or(Currency::Usd),
+        cache: section.section("cache").map(cache).unwrap_or_default(),
         quirks: section.section("quirks").map(quirks).unwrap_or_default(),
         extra_headers: section.section("extra_headers").map(|s| extra_headers(&s)).unwrap_or_default(),
         disabled,
@@ -215,6 +218,15 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
     };
     section.finish();
     quirks
+}
+
+fn cache(section: Section<'_, '_>) -> CacheRules {
+    let plain = CacheRules::default();
+    let lifetime = section.whole("lifetime_seconds", 1..=7 * 24 * 3600).and_then(|seconds| u32::try_from(seconds).ok());
+    let minimum = section.whole("minimum_tokens", 0..=1_000_000).map(Tokens::new);
+    section.required_text("source", "the document the rules are from, and its date");
+    section.finish();
+    CacheRules { lifetime_seconds: lifetime.unwrap_or(plain.lifetime_seconds), minimum: minimum.unwrap_or(plain.minimum) }
 }
 
 fn extra_headers(section: &Section<'_, '_>) -> Vec<(String, String)> {
