@@ -68,6 +68,19 @@ fn figures(expected: Expected) -> OutputFigures {
 
 /// What a key allows; the request's own wishes are merged with it when needs are made.
 pub fn limits_of(key: &KeyLimits) -> Limits {
-    let KeyLimits { providers, excluded_providers, regions, quality, max_cost, max_output: _, no_training } = key.clone();
-    Limits { providers, excluded_providers, regions, quality, max_cost, may_train: !no_training, ..Limits::default() }
+    let KeyLimits { providers, excluded_providers, regions, jurisdictions, quality, max_cost, max_price, .. } = key.clone();
+    let KeyLimits { max_output: _, no_training, max_retention_days, registered, prefer, .. } = *key;
+    Limits {
+        providers,
+        excluded_providers,
+        regions,
+        jurisdictions,
+        quality,
+        max_cost,
+        max_price,
+        may_train: !no_training,
+        max_retention_days,
+        registered,
+        prefer,
+    }
 }
