@@ -265,7 +265,7 @@ pub(super) fn key() -> Group<Raw> {
             .unset("any", "[\"EU\", \"US\", \"local\"]"),
         setting("jurisdictions", Texts("jurisdictions of the table"), |k: &mut Raw| &mut k.limits.jurisdictions)
             .means("Only providers whose data falls under one of these laws.")
-            .unset("any", "[\"DE\", \"US\", \"local\"]"),
+            .unset("any", "[\"FR\", \"US\", \"local\"]"),
         setting("quality", Maybe(Word(&QUALITY_WORDS)), |k: &mut Raw| &mut k.limits.quality)
             .means("At least this quality, whatever a request asks for.")
             .unset("no floor", "\"standard\""),
