@@ -398,12 +398,12 @@ mod tests {
     fn the_line_tells_what_counted_beside_the_price() {
         check(
             |c| c.specs.iter_mut().for_each(|spec| spec.health.failure_share = 200_000),
-            concat!("cheapest of 3 adequate; counted failure $0.000500; next south/fog +10%"),
+            "cheapest of 3 adequate; counted failure $0.000500; next south/fog +10%",
         );
         check(
             |c| {
                 (c.request.wishes.prefer, c.specs[1].health.wait) =
-                    (Some(Preference::Fastest), Some(Wait { mean_ms: 300, spread_ms: 9 }))
+                    (Some(Preference::Fastest), Some(Wait { mean_ms: 300, spread_ms: 9 }));
             },
             "fastest of 3 adequate; next north/mist -9%",
         );
