@@ -115,7 +115,8 @@ impl Prefixes {
 
     /// What is known of a prompt.
     pub fn look(&self, chain: &Chain, now: Duration) -> Known {
-        let (mut found, mut last): (Vec<(Seen, u32)>, Option<(Seen, u32)>) = (Vec::new(), None);
+        let mut found: Vec<(Seen, u32)> = Vec::new();
+        let mut last = None;
         for link in chain.links.iter().rev() {
             let readers = self.readers(link.hash);
             last = last.or_else(|| newest(readers).map(|seen| (seen, link.share)));
@@ -125,7 +126,7 @@ impl Prefixes {
                 }
             }
         }
-        let repeated = last.is_some_and(|(_, share)| share == WHOLE);
+        let repeated = last.is_some_and(|(_, share): (Seen, u32)| share == WHOLE);
         let session = chain.session.filter(|_| !repeated).and_then(|session| newest(self.readers(session)));
         if found.is_empty() && session.is_none() {
             return Known::default();
