@@ -2,6 +2,7 @@
 //! `providers.toml` whole or not at all, and handed out as one immutable [`Snapshot`] per request.
 
 pub mod capability;
+pub mod feed;
 pub mod fx;
 pub mod load;
 pub mod price;
