@@ -271,21 +271,53 @@ impl<'d, 't> Section<'d, 't> {
         }
     }
 
-    /// A list of texts; empty where absent.
-    pub fn texts(&self, name: &'static str) -> Vec<String> {
-        const ACCEPTED: &str = "a list of texts, such as [\"a\", \"b\"]";
+    /// A list of dates, each as it is written; empty where absent.
+    pub fn date_texts(&self, name: &'static str) -> Vec<String> {
+        const ACCEPTED: &str = "a list of dates, such as [2026-10-01, 2026-10-02]";
+        self.items(name, ACCEPTED, |item| match item {
+            DeValue::Datetime(date) => Some(date.to_string()),
+            DeValue::String(text) => Some(text.clone().into_owned()),
+            _ => None,
+        })
+    }
+
+    /// A list of pairs of a date and a decimal, both as they are written; empty where absent.
+    pub fn dated_decimals(&self, name: &'static str) -> Vec<(String, String)> {
+        const ACCEPTED: &str = "a list of pairs, such as [[\"2026-10-30\", 6.6529]]";
+        self.items(name, ACCEPTED, |item| {
+            let DeValue::Array(pair) = item else { return None };
+            let [date, number] = pair.iter().map(Spanned::get_ref).collect::<Vec<_>>()[..] else { return None };
+            let date = match date {
+                DeValue::Datetime(date) => date.to_string(),
+                DeValue::String(text) => text.clone().into_owned(),
+                _ => return None,
+            };
+            let number = match number {
+                DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+                DeValue::Float(number) => number.as_str(),
+                _ => return None,
+            };
+            Some((date, number.to_owned()))
+        })
+    }
+
+    /// The items of a list that `read` understands; the others are problems.
+    fn items<T>(&self, name: &'static str, accepted: &str, read: impl Fn(&DeValue<'_>) -> Option<T>) -> Vec<T> {
         let Some(value) = self.value(name) else {
             return Vec::new();
         };
         let DeValue::Array(items) = value.get_ref() else {
-            self.wrong_type::<()>(name, value.get_ref(), ACCEPTED);
+            self.wrong_type::<()>(name, value.get_ref(), accepted);
             return Vec::new();
         };
-        let text = |item: &Spanned<DeValue<'_>>| match item.get_ref().as_str() {
-            Some(text) => Some(text.to_owned()),
-            None => self.wrong_type(name, item.get_ref(), ACCEPTED),
-        };
-        items.iter().filter_map(text).collect()
+        let one = |item: &Spanned<DeValue<'_>>| read(item.get_ref()).or_else(|| self.wrong_type(name, item.get_ref(), accepted));
+        items.iter().filter_map(one).collect()
+    }
+
+    /// A list of texts; empty where absent.
+    pub fn texts(&self, name: &'static str) -> Vec<String> {
+        const ACCEPTED: &str = "a list of texts, such as [\"a\", \"b\"]";
+        self.items(name, ACCEPTED, |item| item.as_str().map(str::to_owned))
     }
 
     /// One of a closed list of words. `words` gives each value's word.

@@ -245,6 +245,8 @@ impl Pipeline {
             tab,
             fx: &market.snapshot.fx,
             at: plan.at,
+            clock: &self.clock,
+            longest: admitted.settings().routing.longest,
             metrics: &self.desk.metrics,
             choices: request.choices,
             account,

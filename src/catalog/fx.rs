@@ -1,6 +1,8 @@
 //! Dated exchange rates. The only place where currencies meet: a cost stays in the vendor's currency until it is
 //! converted here, once, at the last rate published on or before its day (European Central Bank reference rates).
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 
@@ -11,19 +13,19 @@ use crate::units::{Amount, Currency, ExchangeRate, Usd};
 pub struct DatedRate {
     pub date: Date,
     pub rate: ExchangeRate,
-    pub source: String,
+    pub source: Arc<str>,
 }
 
 /// Rates to the US dollar, by currency and day.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FxTable {
-    /// Oldest first.
+    /// By currency, then the oldest first.
     rates: Vec<DatedRate>,
 }
 
 impl FxTable {
     pub fn new(mut rates: Vec<DatedRate>) -> Self {
-        rates.sort_by_key(|r| r.date);
+        rates.sort_by_key(|r| (r.rate.currency(), r.date));
         Self { rates }
     }
 
@@ -45,8 +47,11 @@ impl FxTable {
     /// The same with its source. `None` for the dollar too: nobody publishes what it is in dollars.
     pub fn published(&self, currency: Currency, instant: Timestamp) -> Option<&DatedRate> {
         let day = instant.to_zoned(jiff::tz::TimeZone::UTC).date();
-        let of_currency = || self.rates.iter().filter(|r| r.rate.currency() == currency);
-        of_currency().rev().find(|r| r.date <= day).or_else(|| of_currency().next())
+        let begin = self.rates.partition_point(|r| r.rate.currency() < currency);
+        let of_currency = &self.rates[begin..];
+        let of_currency = &of_currency[..of_currency.partition_point(|r| r.rate.currency() == currency)];
+        let after = of_currency.partition_point(|r| r.date <= day);
+        of_currency.get(after.saturating_sub(1))
     }
 
     /// An amount in another currency, through the dollar, each rate that of the day; what is in it already stays exact.

@@ -5,22 +5,24 @@
 //! only. It does not compare it with the one in force, looks up no keys and reads no clock.
 //!
 //! # How the file can grow
-//! Whatever a price comes to depend on becomes an optional member of `[[backends.prices]]` beside the flat cells
-//! (`windows` naming a calendar from a new top-level `[calendars]`, `cells` bounded by input, output and thinking), so a
-//! row without it means what it means today. A free quota becomes an optional table of the backend, next to `free`.
-//! Since an unknown name is a problem, an older gateway refuses a table that uses a newer member instead of misreading
-//! its prices; `schema` rises only when the meaning of an existing member changes.
+//! Whatever a price comes to depend on becomes an optional member of `[[backends.prices]]` (as `calendar` and `cells` did),
+//! so a row without it means what it means today. Since an unknown name is a problem, an older gateway refuses a table that
+//! uses a newer member instead of misreading its prices; `schema` rises only when the meaning of an existing member changes.
 
 mod backend;
+mod calendar;
 mod price;
 mod provider;
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 
 use super::fx::{DatedRate, FxTable};
+use super::history::Annotation;
 use super::snapshot::Snapshot;
 use crate::document::{Document, Problem, Section, nearest};
 use crate::units::{Currency, ExchangeRate};
@@ -55,10 +57,14 @@ fn read(root: Section<'_, '_>, text: &str) -> Option<Snapshot> {
     let version = root.required_text("version", VERSION_SHAPE).filter(|version| version_is_fit(&root, version));
     let fx = exchange_rates(&root);
     let providers = provider::read_all(&root);
-    let backends = backend::Reader::new(&providers, &fx).read_all(&root);
+    let calendars = calendar::read_all(&root);
+    let mut reader = backend::Reader::new(&providers, &fx, &calendars);
+    let (backends, past) = (reader.read_all(&root), reader.read_past(&root));
+    let annotations = annotations(&root);
     root.finish();
     let mut snapshot = Snapshot::new(format!("{}+{}", version?, digest(text)), providers, backends, fx);
-    snapshot.text = text.into();
+    (snapshot.text, snapshot.calendars) = (text.into(), calendars);
+    (snapshot.past, snapshot.annotations) = (past, annotations);
     Some(snapshot)
 }
 
@@ -97,13 +103,30 @@ fn digest(text: &str) -> String {
     })
 }
 
+fn annotations(root: &Section<'_, '_>) -> Vec<Annotation> {
+    let annotation = |section: Section<'_, '_>| {
+        let text = |name, accepted| section.required_text(name, accepted).unwrap_or_default();
+        let annotation = Annotation {
+            date: text("date", "when it was said, or of which time it speaks"),
+            provider: text("provider", "whom it is about"),
+            model: text("model", "which models it is about"),
+            text: text("text", "what was said"),
+            source: text("source", "who said it"),
+        };
+        section.finish();
+        annotation
+    };
+    root.sections("annotations").into_iter().map(annotation).collect()
+}
+
 fn exchange_rates(root: &Section<'_, '_>) -> FxTable {
     let mut rates: Vec<DatedRate> = Vec::new();
+    let mut days = HashSet::new();
     for section in root.sections("fx") {
-        if let Some(rate) = dated_rate(&section) {
-            let same = |r: &DatedRate| r.date == rate.date && r.rate.currency() == rate.rate.currency();
-            if rates.iter().any(same) {
-                section.problem("date", format!("{} has two rates on this day", rate.rate.currency()), "one rate a day");
+        for rate in dated_rates(&section) {
+            if !days.insert((rate.rate.currency(), rate.date)) {
+                let wrong = format!("{} has two rates on {}", rate.rate.currency(), rate.date);
+                section.problem("date", wrong, "one rate a day");
             }
             rates.push(rate);
         }
@@ -112,24 +135,37 @@ fn exchange_rates(root: &Section<'_, '_>) -> FxTable {
     FxTable::new(rates)
 }
 
-fn dated_rate(section: &Section<'_, '_>) -> Option<DatedRate> {
+/// The rate of one day, or a series of them.
+fn dated_rates(section: &Section<'_, '_>) -> Vec<DatedRate> {
     const PER_USD: &str = "units of the currency per US dollar, above zero, at most six decimals";
     let currency = required(section, "currency", "a currency", |s, name| s.word(name, &CURRENCIES[1..]));
-    let per_usd = required(section, "per_usd", PER_USD, Section::decimal);
-    let date = required(section, "date", DATE_SHAPE, date);
-    let source = section.required_text("source", "where the rate was published");
-    let currency = currency?;
-    let rate = ExchangeRate::parse(currency, &per_usd?);
-    if rate.is_err() {
-        section.problem("per_usd", "this is no exchange rate", PER_USD);
-    }
-    Some(DatedRate { date: date?, rate: rate.ok()?, source: source? })
+    let source: Option<Arc<str>> = section.required_text("source", "where the rates were published").map(Into::into);
+    let series = if section.has("rates") {
+        section.dated_decimals("rates").into_iter().map(|(day, per_usd)| (parsed_date(section, "rates", &day), per_usd)).collect()
+    } else {
+        let per_usd = required(section, "per_usd", PER_USD, Section::decimal);
+        let day = required(section, "date", DATE_SHAPE, date);
+        per_usd.map(|per_usd| (day, per_usd)).into_iter().collect::<Vec<_>>()
+    };
+    let (Some(currency), Some(source)) = (currency, source) else { return Vec::new() };
+    let dated = |(date, per_usd): (Option<Date>, String)| {
+        let rate = ExchangeRate::parse(currency, &per_usd);
+        if rate.is_err() {
+            let name = if section.has("rates") { "rates" } else { "per_usd" };
+            section.problem(name, format!("{per_usd} is no exchange rate"), PER_USD);
+        }
+        Some(DatedRate { date: date?, rate: rate.ok()?, source: Arc::clone(&source) })
+    };
+    series.into_iter().filter_map(dated).collect()
 }
 
 const DATE_SHAPE: &str = "a date such as 2026-11-22";
 
 fn date(section: &Section<'_, '_>, name: &'static str) -> Option<Date> {
-    let text = section.date_text(name)?;
+    parsed_date(section, name, &section.date_text(name)?)
+}
+
+fn parsed_date(section: &Section<'_, '_>, name: &'static str, text: &str) -> Option<Date> {
     let date = text.parse().ok();
     if date.is_none() {
         section.problem(name, format!("{text:?} is no date"), DATE_SHAPE);

@@ -1,14 +1,18 @@
 //! The price and capability table: what can be bought, from whom, at what price, under which law. Read from
 //! `providers.toml` whole or not at all, and handed out as one immutable [`Snapshot`] per request.
 
+pub mod calendar;
 pub mod capability;
 pub mod feed;
 pub mod fx;
+pub mod history;
 pub mod load;
 pub mod price;
 pub mod snapshot;
 
+pub use calendar::Calendar;
 pub use capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
 pub use fx::{DatedRate, FxTable};
-pub use price::{PriceRow, PriceSchedule};
+pub use history::{Annotation, Past};
+pub use price::{PriceRow, PriceSchedule, Purchase};
 pub use snapshot::{BackendIndex, ProviderIndex, Snapshot};

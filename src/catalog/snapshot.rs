@@ -7,8 +7,11 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::calendar::Calendar;
 use super::capability::{Backend, Provider};
 use super::fx::FxTable;
+use super::history::{Annotation, Past};
+use super::price::PriceSchedule;
 
 /// How alike (Jaro-Winkler, 1 for equal) two names must be for one to be meant by the other. Below 0.8 short model names
 /// match nearly anything.
@@ -32,6 +35,10 @@ pub struct Snapshot {
     providers: Vec<Provider>,
     backends: Vec<Backend>,
     pub fx: FxTable,
+    /// Each at its own index.
+    pub calendars: Vec<Arc<Calendar>>,
+    pub past: Vec<Past>,
+    pub annotations: Vec<Annotation>,
     by_id: HashMap<String, BackendIndex>,
     by_model: HashMap<String, Vec<BackendIndex>>,
 }
@@ -62,7 +69,7 @@ impl Snapshot {
                 }
             }
         }
-        Self { version, text: Arc::default(), providers, backends, fx, by_id, by_model }
+        Self { version, providers, backends, fx, by_id, by_model, ..Self::default() }
     }
 
     /// The midnight (UTC) of the date that the version begins with; `None` where it begins with something else.
@@ -95,6 +102,17 @@ impl Snapshot {
     /// The backend called `provider/upstream_model`, exactly.
     pub fn backend_named(&self, id: &str) -> Option<&Backend> {
         self.by_id.get(id).map(|index| self.backend(*index))
+    }
+
+    /// Every price that the table has of a provider's model, by the id that the provider knows it by: a backend's, or that of
+    /// a model of the past.
+    pub fn prices_of(&self, provider: &str, model: &str) -> Option<&PriceSchedule> {
+        let backend = self.backend_named(&format!("{provider}/{model}")).map(|backend| &backend.prices);
+        let past = || {
+            let named = |past: &&Past| past.model == model && self.provider(past.provider).id == provider;
+            self.past.iter().find(named).map(|past| &past.prices)
+        };
+        backend.or_else(past)
     }
 
     /// Every backend that serves a model, by its name or an alias.

@@ -3,6 +3,7 @@
 //!
 //! `list` is what happens without a word, so that further commands about prices can stand beside it.
 
+mod cost;
 pub mod filter;
 mod listing;
 mod show;
@@ -50,6 +51,9 @@ pub enum PricesCommand {
     /// The same as `prices` alone.
     #[command(after_help = EXAMPLES)]
     List(Box<ListArgs>),
+    /// What requests cost that have been answered, by the code that books them: JSON lines in, JSON lines out.
+    #[command(after_help = cost::EXAMPLES)]
+    Cost(cost::CostArgs),
 }
 
 /// What `prices list` takes.
@@ -134,6 +138,7 @@ pub fn run(args: &PricesArgs, environment: &Environment, output: &mut Output) ->
     match &args.command {
         None => list(&args.list, environment, output),
         Some(PricesCommand::List(args)) => list(args, environment, output),
+        Some(PricesCommand::Cost(args)) => cost::run(args, environment, output),
     }
 }
 

@@ -42,7 +42,7 @@ pub enum BodyProblem {
     Provider {
         error: ProviderError,
         /// What it reports to have used before it failed.
-        usage: Option<Usage>,
+        usage: Option<Box<Usage>>,
     },
     /// Not what the dialect answers; says what is missing.
     #[error("the answer cannot be read: {0}")]

@@ -36,7 +36,7 @@ impl Dialect for OpenAiChat {
         outcome.map_err(|e| BodyProblem::Malformed(e.to_string()))?;
         let error = if reading.suspect { errors::in_good_status(body) } else { None };
         if let Some(error) = error.or_else(|| reading.broke.map(broken)) {
-            return Err(BodyProblem::Provider { error, usage: reading.usage(quirks) });
+            return Err(BodyProblem::Provider { error, usage: reading.usage(quirks).map(Box::new) });
         }
         if reading.choices.is_none() {
             return Err(BodyProblem::Malformed("it has no `choices`".to_owned()));

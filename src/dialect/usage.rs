@@ -42,6 +42,7 @@ impl Reported {
             cache_write: Tokens::new(cache_write),
             output: Tokens::new(output),
             reasoning: Tokens::new(reasoning.min(output)),
+            ..Usage::default()
         })
     }
 

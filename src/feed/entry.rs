@@ -163,7 +163,8 @@ impl Planned {
 
     /// What these tokens would have cost at the dearest adequate backend.
     pub(super) fn at_the_dearest(&self, answered: &SettledAttempt) -> Option<Usd> {
-        let quote = &self.dearest()?.quote;
-        quote.tariff.cost_usd(&answered.usage, quote.exchange_rate)
+        let Candidate { backend, quote, .. } = self.dearest()?;
+        let (_, sheet) = self.snapshot.backend(*backend).prices.point(quote.price)?;
+        quote.exchange_rate.convert(sheet.cost(&answered.usage, quote.thinking.of(&answered.usage)).amount)
     }
 }

@@ -7,7 +7,7 @@ use super::entry::{ClosedAttempt, Ending};
 use super::query::{Books, usage, usd};
 use super::store::StoreError;
 use super::tab::OpenRequest;
-use crate::units::{KeyName, RequestId, Tariff, TokenPrice, Usage, Usd};
+use crate::units::{KeyName, RequestId, Tariff, TokenPrice, Tokens, Usage, Usd};
 
 /// One row of `attempts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub struct BookedAttempt {
     pub rate_per_usd: String,
     pub rate_date: String,
     pub cost: Usd,
+    /// The identity of the price row that it was settled by; empty in rows of before such rows had one.
+    pub price: String,
+    /// Whether the vendor lists a price for such a request; the dearest was charged where not.
+    pub price_listed: bool,
     /// At what it was settled, in `currency`.
     pub prices: BookedPrices,
     /// What it was expected to cost, and what was held for it.
@@ -49,6 +53,29 @@ pub struct BookedPrices {
     pub cache_read: TokenPrice,
     pub cache_write: TokenPrice,
     pub output: TokenPrice,
+    /// Prices of parts of these kinds, where they cost something else.
+    pub cache_write_long: Option<TokenPrice>,
+    pub reasoning: Option<TokenPrice>,
+    pub image_input: Option<TokenPrice>,
+    pub audio_input: Option<TokenPrice>,
+    pub audio_output: Option<TokenPrice>,
+}
+
+impl From<&Tariff> for BookedPrices {
+    fn from(tariff: &Tariff) -> Self {
+        let apart = |part: TokenPrice, whole: TokenPrice| (part != whole).then_some(part);
+        Self {
+            input: tariff.input,
+            cache_read: tariff.cache_read,
+            cache_write: tariff.cache_write,
+            output: tariff.output,
+            cache_write_long: apart(tariff.cache_write_long, tariff.cache_write),
+            reasoning: apart(tariff.reasoning, tariff.output),
+            image_input: apart(tariff.image_input, tariff.input),
+            audio_input: apart(tariff.audio_input, tariff.input),
+            audio_output: apart(tariff.audio_output, tariff.output),
+        }
+    }
 }
 
 /// One row of `requests` with its attempts.
@@ -123,8 +150,7 @@ impl From<&OpenRequest> for BookedRequest {
 
 impl From<&ClosedAttempt> for BookedAttempt {
     fn from(attempt: &ClosedAttempt) -> Self {
-        let ClosedAttempt { number, opened, end, cost } = attempt;
-        let Tariff { currency, input, cache_read, cache_write, output } = *opened.terms.tariff();
+        let ClosedAttempt { number, opened, end, cost, price } = attempt;
         Self {
             number: *number,
             backend: opened.backend.to_string(),
@@ -134,12 +160,14 @@ impl From<&ClosedAttempt> for BookedAttempt {
             ending: end.ending.word().to_owned(),
             provenance: end.provenance.word().to_owned(),
             usage: end.usage,
-            currency: currency.code().to_owned(),
+            currency: price.tariff.currency.code().to_owned(),
             amount_pico: i64::try_from(cost.amount.pico()).unwrap_or(i64::MAX),
             rate_per_usd: opened.terms.exchange_rate().per_usd(),
             rate_date: opened.terms.rate_date().to_owned(),
             cost: cost.usd,
-            prices: BookedPrices { input, cache_read, cache_write, output },
+            price: price.id.to_string(),
+            price_listed: price.listed,
+            prices: BookedPrices::from(&price.tariff),
             quoted: opened.quoted,
             held: opened.held,
             http_status: end.http_status,
@@ -208,7 +236,9 @@ impl Books {
         let sql = format!(
             "SELECT {USAGE}, number, backend, provider, model, served_model, ending, provenance, currency, amount_pico, \
              rate_per_usd, rate_date, cost_pico_usd, input_price_pico, cache_read_price_pico, cache_write_price_pico, \
-             output_price_pico, quoted_pico_usd, held_pico_usd, http_status, cause, started_at_us, first_byte_ms, duration_ms \
+             output_price_pico, price, price_listed, cache_write_long, image_input, audio_input, audio_output, \
+             cache_write_long_price_pico, reasoning_price_pico, image_input_price_pico, audio_input_price_pico, \
+             audio_output_price_pico, quoted_pico_usd, held_pico_usd, http_status, cause, started_at_us, first_byte_ms, duration_ms \
              FROM attempts WHERE request = ?1 ORDER BY number"
         );
         let read = |row: &Row<'_>| {
@@ -220,18 +250,21 @@ impl Books {
                 served_model: row.get("served_model")?,
                 ending: row.get("ending")?,
                 provenance: row.get("provenance")?,
-                usage: usage(row, 0)?,
+                usage: Usage {
+                    cache_write_long: tokens(row, "cache_write_long")?,
+                    image_input: tokens(row, "image_input")?,
+                    audio_input: tokens(row, "audio_input")?,
+                    audio_output: tokens(row, "audio_output")?,
+                    ..usage(row, 0)?
+                },
                 currency: row.get("currency")?,
                 amount_pico: row.get("amount_pico")?,
                 rate_per_usd: row.get("rate_per_usd")?,
                 rate_date: row.get("rate_date")?,
                 cost: usd(row.get("cost_pico_usd")?),
-                prices: BookedPrices {
-                    input: price(row, "input_price_pico")?,
-                    cache_read: price(row, "cache_read_price_pico")?,
-                    cache_write: price(row, "cache_write_price_pico")?,
-                    output: price(row, "output_price_pico")?,
-                },
+                price: row.get("price")?,
+                price_listed: row.get("price_listed")?,
+                prices: prices(row)?,
                 quoted: usd(row.get("quoted_pico_usd")?),
                 held: usd(row.get("held_pico_usd")?),
                 http_status: row.get("http_status")?,
@@ -253,6 +286,22 @@ fn whole(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<u64>> {
     Ok(row.get::<_, Option<i64>>(column)?.and_then(|count| u64::try_from(count).ok()))
 }
 
-fn price(row: &Row<'_>, column: &str) -> rusqlite::Result<TokenPrice> {
-    Ok(TokenPrice::from_pico(whole(row, column)?.unwrap_or(0)))
+fn tokens(row: &Row<'_>, column: &str) -> rusqlite::Result<Tokens> {
+    Ok(Tokens::new(whole(row, column)?.unwrap_or(0)))
+}
+
+fn prices(row: &Row<'_>) -> rusqlite::Result<BookedPrices> {
+    let apart = |column| whole(row, column).map(|price| price.map(TokenPrice::from_pico));
+    let price = |column| apart(column).map(Option::unwrap_or_default);
+    Ok(BookedPrices {
+        input: price("input_price_pico")?,
+        cache_read: price("cache_read_price_pico")?,
+        cache_write: price("cache_write_price_pico")?,
+        output: price("output_price_pico")?,
+        cache_write_long: apart("cache_write_long_price_pico")?,
+        reasoning: apart("reasoning_price_pico")?,
+        image_input: apart("image_input_price_pico")?,
+        audio_input: apart("audio_input_price_pico")?,
+        audio_output: apart("audio_output_price_pico")?,
+    })
 }

@@ -6,16 +6,21 @@
 //! new [`VERSION`], and what an older one lacks is read as absent. Enumerations travel as their words, which do not
 //! change when a variant is inserted.
 
+mod prices;
+
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::entry::{AttemptEnd, AttemptOpened, Baseline, Ending, Outcome, RequestEnd, RequestOpened, Terms};
-use crate::units::{BackendId, Currency, ExchangeRate, KeyName, Provenance, RequestId, Tariff, TokenPrice, Tokens, Usage, Usd};
+use crate::units::{BackendId, Currency, ExchangeRate, KeyName, Provenance, RequestId, Thinking, TokenPrice, Tokens, Usage, Usd};
 
 /// The version of the record format that is written; stands in every segment's header. Since 2 the opening of a request
-/// ends with the facts of its decision.
-pub(super) const VERSION: u32 = 2;
+/// ends with the facts of its decision; since 3 an attempt has all prices that it may be settled by, and more kinds of token.
+pub(super) const VERSION: u32 = 3;
+/// The first version in which a price is more than one tariff.
+const WITH_SHEETS: u32 = 3;
 
 /// Bytes before a payload: its length and its checksum.
 pub(super) const FRAME_HEADER: usize = 8;
@@ -206,6 +211,7 @@ macro_rules! wire_text {
 
 wire_text! {
     String: |v| v, |r| Some(r.to_owned());
+    Arc<str>: |v| v, |r| Some(r.into());
     Cow<'static, str>: |v| v, |r| Some(Cow::Owned(r.to_owned()));
     KeyName: |v| v.as_str(), |r| Some(KeyName::new(r));
     BackendId: |v| v.as_str(), |r| r.split_once('/').map(|(provider, model)| BackendId::new(provider, model));
@@ -266,9 +272,51 @@ impl Wire for ExchangeRate {
     }
 }
 
+impl Wire for Usage {
+    fn put(&self, out: &mut Vec<u8>) {
+        let kinds = [self.fresh_input, self.cache_read, self.cache_write, self.output, self.reasoning];
+        let parts = [self.cache_write_long, self.image_input, self.audio_input, self.audio_output];
+        kinds.into_iter().chain(parts).for_each(|tokens| tokens.put(out));
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut tokens = || Tokens::take(from);
+        let (fresh_input, cache_read, cache_write) = (tokens()?, tokens()?, tokens()?);
+        let (output, reasoning) = (tokens()?, tokens()?);
+        let usage = Self { fresh_input, cache_read, cache_write, output, reasoning, ..Self::default() };
+        if from.version < WITH_SHEETS {
+            return Ok(usage);
+        }
+        let mut tokens = || Tokens::take(from);
+        Ok(Self { cache_write_long: tokens()?, image_input: tokens()?, audio_input: tokens()?, audio_output: tokens()?, ..usage })
+    }
+}
+
+impl Wire for Thinking {
+    fn put(&self, out: &mut Vec<u8>) {
+        let told = match self {
+            Thinking::On => Some(true),
+            Thinking::Off => Some(false),
+            Thinking::Unsaid => None,
+        };
+        told.put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if from.version < WITH_SHEETS {
+            return Ok(Thinking::Unsaid);
+        }
+        Ok(match <Option<bool> as Wire>::take(from)? {
+            Some(true) => Thinking::On,
+            Some(false) => Thinking::Off,
+            None => Thinking::Unsaid,
+        })
+    }
+}
+
 impl Wire for Terms {
     fn put(&self, out: &mut Vec<u8>) {
-        self.tariff().put(out);
+        self.pricing().put(out);
         self.exchange_rate().put(out);
         self.rate_date().to_owned().put(out);
     }
@@ -294,15 +342,13 @@ macro_rules! wire_members {
 }
 
 wire_members! {
-    Tariff { currency, input, cache_read, cache_write, output }
-    Usage { fresh_input, cache_read, cache_write, output, reasoning }
     Baseline { model, terms }
     RequestOpened {
         id, client_request_id, key, frontend, requested_model, stream, session, arrived_at, book_version, input_estimate,
         expected_output, quoted, runner_up, baseline, facts,
     }
     AttemptOpened {
-        backend, provider, model, terms, quoted, held, input_estimate, input_upper, expected_output, output_bound, started_at,
+        backend, provider, model, terms, quoted, held, input_estimate, input_upper, expected_output, output_bound, started_at, thinking,
     }
     AttemptEnd { ending, usage, provenance, served_model, http_status, cause, first_byte_ms, duration_ms }
     RequestEnd { outcome, status, first_byte_ms, duration_ms, overhead_us }
@@ -315,13 +361,13 @@ mod tests {
     use super::*;
     use crate::ledger::fixtures::{attempt_end, attempt_opened, request_end, request_id, request_opened};
 
-    fn payload(put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    pub(super) fn payload(put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut bytes = Vec::new();
         put(&mut bytes);
         bytes.split_off(FRAME_HEADER)
     }
 
-    fn check(put: impl FnOnce(&mut Vec<u8>), expected: Record) {
+    pub(super) fn check(put: impl FnOnce(&mut Vec<u8>), expected: Record) {
         let payload = payload(put);
         assert_eq!(read_payload(&payload, VERSION), Ok((request_id(7), expected)));
         for cut in 0..payload.len() {
@@ -346,7 +392,7 @@ mod tests {
 
     #[test]
     fn an_opening_of_the_first_version_has_no_facts() {
-        let mut opened = request_opened(7);
+        let mut opened = RequestOpened { baseline: None, ..request_opened(7) };
         let facts = opened.facts.len();
         let mut old = payload(|out| put_opened(out, &opened));
         old.truncate(old.len() - facts - 1);

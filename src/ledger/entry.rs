@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::units::{Amount, BackendId, ExchangeRate, KeyName, Provenance, RequestId, Tariff, Tokens, Usage, Usd};
+use crate::units::{
+    Amount, BackendId, Course, ExchangeRate, KeyName, Pricing, Provenance, RequestId, Tariff, Thinking, Tokens, Usage, Usd,
+};
 
 /// How many output tokens may have passed to a client beyond the last checkpoint that is in the journal. The stream
 /// waits for the journal before it gets further ahead; see `OpenAttempt::progress`.
@@ -39,7 +41,7 @@ pub const fn lost_margin(checkpoint: Tokens, provenance: Provenance) -> Tokens {
 /// At what prices an attempt is settled, and how its cost becomes dollars. Made only of parts in one currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
-    tariff: Tariff,
+    pricing: Pricing,
     exchange_rate: ExchangeRate,
     rate_date: String,
 }
@@ -48,12 +50,12 @@ impl Terms {
     /// Joins prices and a dated rate. `None` when the rate is for another currency than the prices.
     ///
     /// `rate_date` is the day the rate was published (`2026-11-20`), as the books will show it.
-    pub fn new(tariff: Tariff, exchange_rate: ExchangeRate, rate_date: impl Into<String>) -> Option<Self> {
-        (tariff.currency == exchange_rate.currency()).then(|| Self { tariff, exchange_rate, rate_date: rate_date.into() })
+    pub fn new(pricing: Pricing, exchange_rate: ExchangeRate, rate_date: impl Into<String>) -> Option<Self> {
+        (pricing.currency() == exchange_rate.currency()).then(|| Self { pricing, exchange_rate, rate_date: rate_date.into() })
     }
 
-    pub const fn tariff(&self) -> &Tariff {
-        &self.tariff
+    pub const fn pricing(&self) -> &Pricing {
+        &self.pricing
     }
 
     pub const fn exchange_rate(&self) -> ExchangeRate {
@@ -64,13 +66,24 @@ impl Terms {
         &self.rate_date
     }
 
-    /// What a usage costs: exactly in the vendor's currency, then converted once.
-    pub fn cost(&self, usage: &Usage) -> Cost {
-        let amount = self.tariff.cost(usage);
+    /// What a usage costs that took a course: exactly in the vendor's currency, then converted once.
+    pub fn cost(&self, usage: &Usage, thinking: Thinking, course: Course) -> (Cost, AppliedPrice) {
+        let billed = self.pricing.cost(usage, thinking, course);
         // The currencies are the same by construction; were they not, the row would be dear and seen, not free and unseen.
-        let usd = self.exchange_rate.convert(amount).unwrap_or(Usd::MAX);
-        Cost { amount, usd }
+        let usd = self.exchange_rate.convert(billed.amount).unwrap_or(Usd::MAX);
+        let applied = AppliedPrice { id: Arc::clone(billed.price), tariff: *billed.tariff, listed: billed.listed };
+        (Cost { amount: billed.amount, usd }, applied)
     }
+}
+
+/// The price that an attempt turned out to be billed at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedPrice {
+    /// The identity of the row in the price book.
+    pub id: Arc<str>,
+    pub tariff: Tariff,
+    /// Whether the vendor lists a price for such a request; the dearest was charged where not.
+    pub listed: bool,
 }
 
 /// One cost, as the vendor bills it and as the ledger counts it.
@@ -133,6 +146,17 @@ pub struct AttemptOpened {
     /// The output of all choices together is no more than this.
     pub output_bound: Tokens,
     pub started_at: Timestamp,
+    /// Whether it thinks, as far as that was known.
+    pub thinking: Thinking,
+}
+
+impl AttemptOpened {
+    /// When the vendor got it, and when it was through with it.
+    fn course(&self, end: &AttemptEnd) -> Course {
+        let took = jiff::SignedDuration::from_millis(i64::try_from(end.duration_ms).unwrap_or(i64::MAX));
+        let completed = self.started_at.checked_add(took).ok().filter(|_| end.ending != Ending::Lost);
+        Course { arrived: self.started_at, completed }
+    }
 }
 
 /// Defines a closed list of words that stand in rows, metrics and reports.
@@ -237,6 +261,8 @@ pub struct SettledAttempt {
     pub cost: Cost,
     pub quoted: Usd,
     pub held: Usd,
+    /// When the vendor got it, and when it was through with it.
+    pub course: Course,
 }
 
 /// A whole attempt, ready to become a row.
@@ -246,13 +272,14 @@ pub struct ClosedAttempt {
     pub opened: AttemptOpened,
     pub end: AttemptEnd,
     pub cost: Cost,
+    pub price: AppliedPrice,
 }
 
 impl ClosedAttempt {
     /// Prices what an attempt used.
     pub fn settle(number: u32, opened: AttemptOpened, end: AttemptEnd) -> Self {
-        let cost = opened.terms.cost(&end.usage);
-        Self { number, opened, end, cost }
+        let (cost, price) = opened.terms.cost(&end.usage, opened.thinking, opened.course(&end));
+        Self { number, opened, end, cost, price }
     }
 
     pub fn settled(&self) -> SettledAttempt {
@@ -265,6 +292,7 @@ impl ClosedAttempt {
             cost: self.cost,
             quoted: self.opened.quoted,
             held: self.opened.held,
+            course: self.opened.course(&self.end),
         }
     }
 }
@@ -294,8 +322,10 @@ impl ClosedRequest {
         let baseline = self.opened.baseline.as_ref()?;
         let complete = self.attempts.iter().rev().find(|a| a.end.ending == Ending::Complete);
         let used = || self.attempts.iter().rev().find(|a| a.end.usage != Usage::default());
-        let usage = complete.or_else(used).map(|a| a.end.usage).unwrap_or_default();
-        Some(baseline.terms.cost(&usage).usd)
+        let answered = complete.or_else(used);
+        let course = answered.map_or(Course::at(self.opened.arrived_at), |a| a.opened.course(&a.end));
+        let usage = answered.map(|a| a.end.usage).unwrap_or_default();
+        Some(baseline.terms.cost(&usage, Thinking::Unsaid, course).0.usd)
     }
 }
 
@@ -316,8 +346,9 @@ mod tests {
     #[test]
     fn terms_take_one_currency_only() {
         let rate = ExchangeRate::parse(Currency::Cny, "7").unwrap();
-        assert_eq!(Terms::new(Tariff::free(Currency::Usd), rate, "2026-11-20"), None);
-        assert!(Terms::new(Tariff::free(Currency::Cny), rate, "2026-11-20").is_some());
+        let free = |currency| Pricing::flat("p", Tariff::free(currency));
+        assert_eq!(Terms::new(free(Currency::Usd), rate, "2026-11-20"), None);
+        assert!(Terms::new(free(Currency::Cny), rate, "2026-11-20").is_some());
     }
 
     #[test]
@@ -339,7 +370,8 @@ mod tests {
         let attempts = vec![ended(0, Ending::TimedOut, 99), ended(1, Ending::Complete, 5), ended(2, Ending::Superseded, 7)];
         let request = ClosedRequest { opened, end, attempts };
         let answer = Usage::fresh(Tokens::new(10), Tokens::new(5));
-        assert_eq!(request.baseline_cost(), Some(terms.cost(&answer).usd));
+        let course = Course::at(request.opened.arrived_at);
+        assert_eq!(request.baseline_cost(), Some(terms.cost(&answer, Thinking::Unsaid, course).0.usd));
         assert_eq!(request.usage().output, Tokens::new(111));
     }
 }

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 
 use super::disk::{Disk, FileDisk, SegmentFile};
 use super::entry::{AttemptEnd, AttemptOpened, Baseline, Ending, Outcome, RequestEnd, RequestOpened, Terms};
-use crate::units::{BackendId, Currency, ExchangeRate, KeyName, Provenance, RequestId, Tariff, TokenPrice, Tokens, Usage, Usd};
+use crate::units::{
+    BackendId, Currency, ExchangeRate, KeyName, Pricing, Provenance, RequestId, Tariff, Thinking, TokenPrice, Tokens, Usage, Usd,
+};
 
 pub(super) fn request_id(number: u64) -> RequestId {
     let mut random = [0; 10];
@@ -19,18 +21,12 @@ pub(super) fn request_id(number: u64) -> RequestId {
 
 pub(super) fn terms() -> Terms {
     let price = |p| TokenPrice::per_million(p).unwrap();
-    let tariff = Tariff {
-        currency: Currency::Cny,
-        input: price("2"),
-        cache_read: price("0.2"),
-        cache_write: price("2"),
-        output: price("8"),
-    };
-    Terms::new(tariff, ExchangeRate::parse(Currency::Cny, "7.1").unwrap(), "2026-11-20").unwrap()
+    let tariff = Tariff { cache_read: price("0.2"), ..Tariff::flat(Currency::Cny, price("2"), price("8")) };
+    Terms::new(Pricing::flat("acme/fast", tariff), ExchangeRate::parse(Currency::Cny, "7.1").unwrap(), "2026-11-20").unwrap()
 }
 
 pub(crate) fn request_opened(number: u64) -> RequestOpened {
-    let dear = Tariff { input: TokenPrice::from_pico(5_000_000), ..Tariff::free(Currency::Usd) };
+    let dear = Pricing::flat("dear", Tariff::flat(Currency::Usd, TokenPrice::from_pico(5_000_000), TokenPrice::FREE));
     RequestOpened {
         id: request_id(number),
         client_request_id: Some(format!("client-{number}")),
@@ -63,6 +59,7 @@ pub(crate) fn attempt_opened() -> AttemptOpened {
         expected_output: Tokens::new(200),
         output_bound: Tokens::new(4_000),
         started_at: Timestamp::from_second(1_700_000_000).unwrap(),
+        thinking: Thinking::Unsaid,
     }
 }
 

@@ -173,5 +173,6 @@ pub(super) fn usage(row: &Row<'_>, at: usize) -> rusqlite::Result<Usage> {
         cache_write: tokens(2)?,
         output: tokens(3)?,
         reasoning: tokens(4)?,
+        ..Usage::default()
     })
 }

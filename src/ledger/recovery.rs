@@ -18,7 +18,7 @@ use super::entry::{
 use super::segment::{self, Tail};
 use super::store::{Store, StoreError, Upkeep};
 use super::tab::unanswered;
-use crate::units::{Provenance, RequestId, Tokens, Usage, Usd};
+use crate::units::{Course, Provenance, RequestId, Tokens, Usage, Usd};
 
 /// How many closed requests are gathered for one transaction.
 const BATCH: usize = 2_048;
@@ -245,10 +245,13 @@ fn lost_usage(opened: &AttemptOpened, seen: Option<(Usage, Provenance)>) -> Usag
         return Usage { output, ..seen };
     }
     let input = opened.input_upper.max(seen.input());
-    let tariff = opened.terms.tariff();
     let usage = Usage { reasoning: seen.reasoning, ..Usage::fresh(input, output) };
-    if tariff.cache_write > tariff.input {
-        return Usage { fresh_input: Tokens::ZERO, cache_write: input, ..usage };
-    }
-    usage
+    let written = Usage { fresh_input: Tokens::ZERO, cache_write: input, ..usage };
+    // Written for an hour counts only where it costs more: a longer life in the books would be told for nothing.
+    let written_long = Usage { cache_write_long: input, ..written };
+    let cost = |usage: &Usage| {
+        opened.terms.pricing().cost(usage, opened.thinking, Course { arrived: opened.started_at, completed: None })
+    };
+    let dearer = |a: Usage, b: Usage| if cost(&b).amount.pico() > cost(&a).amount.pico() { b } else { a };
+    dearer(dearer(usage, written), written_long)
 }

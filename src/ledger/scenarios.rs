@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::fixtures::{FaultyDisk, attempt_end, attempt_opened, request_end, request_id, request_opened, terms, usage};
 use super::*;
 use crate::clock::{ManualClock, SharedClock, SystemClock};
-use crate::units::{Provenance, Tokens, Usage, Usd};
+use crate::units::{Course, Provenance, Thinking, Tokens, Usage, Usd};
 
 fn settings(folder: &Path) -> Settings {
     // The requests of these tests are years old, and what explains them is to stay.
@@ -157,8 +157,9 @@ async fn a_kill_books_open_attempts_with_the_margin_and_only_once() {
 
     let (recovered, report) = open(copy.path());
     assert_eq!((report.closed, report.closed_inserted, report.lost_requests, report.lost_attempts), (1, 1, 2, 2));
-    let margin = terms().cost(&usage(150, 40 + 512)).usd;
-    assert_eq!(report.lost_cost, margin + terms().cost(&usage(100, 200)).usd);
+    let cost = |usage: &Usage| terms().cost(usage, Thinking::Unsaid, Course::at(request_opened(1).arrived_at)).0.usd;
+    let margin = cost(&usage(150, 40 + 512));
+    assert_eq!(report.lost_cost, margin + cost(&usage(100, 200)));
     recovered.close().await.unwrap();
     for path in segments(again.path()) {
         std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();

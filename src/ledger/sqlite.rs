@@ -19,13 +19,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, TransactionBe
 use super::entry::{ClosedAttempt, ClosedRequest, Ending};
 use super::rollup::RollUp;
 use super::store::{Inserted, Store, StoreError, Upkeep};
-use crate::units::{RequestId, Tokens, Usage};
+use crate::units::{RequestId, TokenPrice, Tokens, Usage};
 
 /// The file in the data directory.
 pub(super) const FILE: &str = "ledger.sqlite3";
 
 /// One step per schema version: step `n` leads from version `n` to `n + 1`. Steps are never changed, only added.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// What a row says at most of one kind of token; far above what any model takes. Providers may report anything, and a few
 /// rows at the largest integer would have a sum that SQLite refuses (in a query) or turns into a float (in a row).
@@ -236,13 +236,17 @@ const INSERT_ATTEMPT: &str = "INSERT OR IGNORE INTO attempts (request, number, b
     ending, http_status, cause, started_at_us, first_byte_ms, duration_ms, fresh_input, cache_read, cache_write, output, \
     reasoning, provenance, currency, amount_pico, rate_per_usd, rate_date, cost_pico_usd, book_version, \
     input_price_pico, cache_read_price_pico, cache_write_price_pico, output_price_pico, quoted_pico_usd, held_pico_usd, \
-    input_estimate, input_upper, expected_output, output_bound) VALUES \
+    input_estimate, input_upper, expected_output, output_bound, price, price_listed, cache_write_long, image_input, \
+    audio_input, audio_output, cache_write_long_price_pico, reasoning_price_pico, image_input_price_pico, \
+    audio_input_price_pico, audio_output_price_pico) VALUES \
     (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,\
-    ?32,?33,?34)";
+    ?32,?33,?34,?35,?36,?37,?38,?39,?40,?41,?42,?43,?44,?45)";
 
 fn insert_attempt(row: &mut Statement<'_>, request: &ClosedRequest, attempt: &ClosedAttempt) -> rusqlite::Result<usize> {
     let (opened, end) = (&attempt.opened, &attempt.end);
-    let (id, terms, tariff) = (request.opened.id, &opened.terms, opened.terms.tariff());
+    let (id, terms, price) = (request.opened.id, &opened.terms, &attempt.price);
+    let (tariff, usage) = (&price.tariff, &end.usage);
+    let apart = |part: TokenPrice, all: TokenPrice| (part != all).then(|| whole(part.pico()));
     let [fresh_input, cache_read, cache_write, output, reasoning] = counts(&end.usage);
     row.execute(params![
         id.as_bytes(),
@@ -279,6 +283,17 @@ fn insert_attempt(row: &mut Statement<'_>, request: &ClosedRequest, attempt: &Cl
         tokens(opened.input_upper),
         tokens(opened.expected_output),
         tokens(opened.output_bound),
+        &*price.id,
+        price.listed,
+        tokens(usage.cache_write_long),
+        tokens(usage.image_input),
+        tokens(usage.audio_input),
+        tokens(usage.audio_output),
+        apart(tariff.cache_write_long, tariff.cache_write),
+        apart(tariff.reasoning, tariff.output),
+        apart(tariff.image_input, tariff.input),
+        apart(tariff.audio_input, tariff.input),
+        apart(tariff.audio_output, tariff.output),
     ])
 }
 

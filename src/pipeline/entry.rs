@@ -1,6 +1,7 @@
 //! The first line of a request's page in the books.
 
 use super::{Admitted, InboundCall};
+use crate::catalog::Purchase;
 use crate::frontend::openai_chat;
 use crate::ledger::{Baseline, RequestOpened, Terms};
 use crate::relay::Comparison;
@@ -43,7 +44,8 @@ pub(super) fn opening(
 fn comparison(admitted: &Admitted, plan: &Plan) -> Option<Comparison> {
     let snapshot = &admitted.market().snapshot;
     let backend = snapshot.backend_named(admitted.settings().baseline.as_deref()?)?;
-    let tariff = backend.prices.at(plan.at)?.tariff;
-    let (rate, date) = snapshot.fx.dated(tariff.currency, plan.at)?;
-    Some(Comparison { backend: backend.id.clone(), terms: Terms::new(tariff, rate, date.to_string())? })
+    let until = plan.at.checked_add(admitted.settings().routing.longest).ok()?;
+    let pricing = backend.prices.pricing(Purchase::Usual, plan.at, until)?;
+    let (rate, date) = snapshot.fx.dated(pricing.currency(), plan.at)?;
+    Some(Comparison { backend: backend.id.clone(), terms: Terms::new(pricing, rate, date.to_string())? })
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::catalog::FxTable;
+use crate::catalog::{FxTable, Purchase};
+use crate::clock::SharedClock;
 use crate::dispatch::{AttemptBook, AttemptFailure, Cause};
 use crate::ledger::{AttemptEnd, AttemptOpened, Ending, OpenAttempt, Tab, Terms};
 use crate::market::Offer;
@@ -18,8 +19,12 @@ use crate::units::{Provenance, Tokens, Usage, Usd};
 pub(super) struct Pages<'a> {
     pub(super) tab: &'a Tab,
     pub(super) fx: &'a FxTable,
-    /// The instant whose prices and rates apply.
+    /// The instant of the plan, whose exchange rates apply.
     pub(super) at: Timestamp,
+    /// Tells when an attempt begins: the vendor's clock for its prices.
+    pub(super) clock: &'a SharedClock,
+    /// How long an attempt may take.
+    pub(super) longest: Duration,
     pub(super) metrics: &'a Metrics,
     /// How many answers each attempt is to give.
     pub(super) choices: u32,
@@ -50,9 +55,11 @@ impl AttemptBook for Pages<'_> {
     type Page = OpenAttempt;
 
     fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<OpenAttempt> {
-        let quote = &attempt.quote;
-        let (_, published) = self.fx.dated(quote.tariff.currency, self.at)?;
-        let terms = Terms::new(quote.tariff, quote.exchange_rate, published.to_string())?;
+        let (quote, now) = (&attempt.quote, self.clock.wall().max(self.at));
+        let until = self.at.checked_add(self.longest).unwrap_or(now);
+        let pricing = offer.backend.prices.pricing(Purchase::Usual, now, until)?;
+        let (rate, published) = self.fx.dated(pricing.currency(), self.at)?;
+        let terms = Terms::new(pricing, rate, published.to_string())?;
         self.commit(quote.worst)?;
         let mut page = self.tab.attempt(AttemptOpened {
             backend: offer.backend.id.clone(),
@@ -65,7 +72,8 @@ impl AttemptBook for Pages<'_> {
             input_upper: quote.input_upper,
             expected_output: quote.usage.output,
             output_bound: Tokens::new(quote.output_bound.get().saturating_mul(u64::from(self.choices))),
-            started_at: self.at,
+            started_at: now,
+            thinking: quote.thinking,
         });
         page.sent();
         Some(page)

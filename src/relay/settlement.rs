@@ -20,7 +20,7 @@ use crate::meter::tokenizer::{BUDGET_BYTES, Count};
 use crate::meter::usage::{Metered, metered};
 use crate::policy::{Hold, OverBudget, Place};
 use crate::telemetry::{OpenRequest, Route, Settled};
-use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
+use crate::units::{BackendId, KeyName, Provenance, Thinking, Tokens, Usage, Usd};
 
 /// The status that stands in the books for a client that left: it got none.
 const CLIENT_LEFT: u16 = 499;
@@ -132,7 +132,9 @@ impl Account {
         let answered = attempts.iter().rev().find(|a| a.ending == Ending::Complete);
         metrics.request(Route::ChatCompletions, answered.or(attempts.last()).map(|a| &a.backend), outcome);
         let baseline = self.baseline.as_ref()?;
-        let cost = baseline.terms.cost(&answered?.usage).usd;
+        let answered = answered?;
+        let (cost, _) = baseline.terms.cost(&answered.usage, Thinking::Unsaid, answered.course);
+        let cost = cost.usd;
         metrics.baseline(&baseline.backend, &self.key, cost);
         Some(cost)
     }

@@ -10,7 +10,7 @@ use super::adequate::Unfit;
 use super::plan::{Candidate, Node, Plan, PlanError};
 use super::quote::Quote;
 use crate::catalog::{Backend, Provider, Snapshot};
-use crate::units::Usd;
+use crate::units::{BilledAt, Tariff, Thinking, Usd};
 
 /// One decision, explained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -82,6 +82,12 @@ pub struct ExplainedPrices {
     pub output: String,
     /// Units of the currency per dollar.
     pub per_usd: String,
+    /// The identity of the row in the price book.
+    pub price: String,
+    /// Which instant decides about the price: `arrival` or `completion`.
+    pub billed_at: &'static str,
+    /// The calendar whose hours change the list price, and by how much; absent outside of them.
+    pub hours: Option<String>,
     /// Document and date the prices were taken from.
     pub source: String,
 }
@@ -115,7 +121,7 @@ impl Decision {
     }
 
     fn made(plan: &Plan, snapshot: &Snapshot) -> Self {
-        let explained = |candidate: &Candidate| ExplainedCandidate::of(candidate, plan, snapshot);
+        let explained = |candidate: &Candidate| ExplainedCandidate::of(candidate, snapshot);
         let dearest = plan.candidates.iter().rev().max_by_key(|candidate| candidate.quote.expected);
         Self {
             reason: plan.reason(snapshot),
@@ -185,7 +191,7 @@ fn difference(first: Usd, second: Usd) -> String {
 }
 
 impl ExplainedCandidate {
-    fn of(candidate: &Candidate, plan: &Plan, snapshot: &Snapshot) -> Self {
+    fn of(candidate: &Candidate, snapshot: &Snapshot) -> Self {
         let backend = snapshot.backend(candidate.backend);
         let provider = snapshot.provider_of(backend);
         Self {
@@ -200,7 +206,7 @@ impl ExplainedCandidate {
             score_usd: candidate.score.weighed.to_exact(),
             risk_millionths: candidate.score.risk,
             tokens: ExplainedTokens::of(&candidate.quote),
-            prices: ExplainedPrices::of(&candidate.quote, backend, plan),
+            prices: ExplainedPrices::of(&candidate.quote, backend),
         }
     }
 }
@@ -218,9 +224,12 @@ impl ExplainedTokens {
 }
 
 impl ExplainedPrices {
-    fn of(quote: &Quote, backend: &Backend, plan: &Plan) -> Self {
-        let row = backend.prices.at(plan.at).filter(|_| !backend.free);
-        let tariff = &quote.tariff;
+    fn of(quote: &Quote, backend: &Backend) -> Self {
+        let (row, sheet) = backend.prices.point(quote.price).unzip();
+        let priced = sheet.map(|sheet| sheet.cost(&quote.usage, quote.thinking != Thinking::Off));
+        let tariff = priced.map_or(Tariff::free(quote.exchange_rate.currency()), |priced| *priced.tariff);
+        let hours = row.and_then(|row| row.calendar.as_ref()).filter(|_| quote.price.factor > 0);
+        let times = hours.and_then(|calendar| calendar.factors().get(usize::from(quote.price.factor)));
         Self {
             currency: tariff.currency.to_string(),
             input: tariff.input.to_per_million(),
@@ -228,7 +237,13 @@ impl ExplainedPrices {
             cache_write: tariff.cache_write.to_per_million(),
             output: tariff.output.to_per_million(),
             per_usd: quote.exchange_rate.per_usd(),
-            source: row.map_or_else(|| "marked free by the operator".to_owned(), |row| row.source.clone()),
+            price: row.map(|row| row.id.to_string()).unwrap_or_default(),
+            billed_at: match row.map(|row| row.billed_at).unwrap_or_default() {
+                BilledAt::Arrival => "arrival",
+                BilledAt::Completion => "completion",
+            },
+            hours: hours.zip(times).map(|(calendar, times)| format!("{} x{times}", calendar.name)),
+            source: row.map(|row| row.source.clone()).unwrap_or_default(),
         }
     }
 }

@@ -178,11 +178,18 @@ pub struct Settings {
     pub default_quality: QualityTier,
     /// Upstream attempts that one request may take, raced ones included; at least one is made.
     pub max_attempts: usize,
+    /// How long a request may take until it is over: so far ahead prices are looked at.
+    pub longest: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { risk_weight_percent: 100, default_quality: QualityTier::Economy, max_attempts: 4 }
+        Self {
+            risk_weight_percent: 100,
+            default_quality: QualityTier::Economy,
+            max_attempts: 4,
+            longest: Duration::from_mins(10),
+        }
     }
 }
 

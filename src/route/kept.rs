@@ -24,7 +24,9 @@ use crate::catalog::{BackendIndex, Snapshot, TokenizerFamily};
 use crate::units::{BackendId, Tokens, Usd};
 
 /// The form of the bytes; their first byte.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The first form, which did not say how long a request may take.
+const FIRST: u8 = 1;
 /// What ordinary facts take, so that writing them allocates once.
 const ORDINARY_BYTES: usize = 256;
 
@@ -52,7 +54,8 @@ impl Kept {
     /// Reads what [`Facts::keep`] wrote, in the version of the table that the facts belong to.
     pub fn read(bytes: &[u8], snapshot: &Snapshot) -> Result<Self, Unreadable> {
         let from = &mut Reader(bytes);
-        if from.byte()? != FORMAT {
+        let format = from.byte()?;
+        if !(FIRST..=FORMAT).contains(&format) {
             return Err(Unreadable);
         }
         // In the order of `keep`.
@@ -66,7 +69,7 @@ impl Kept {
             health: read_health(from, snapshot)?,
             warm: from.option(read_warm)?,
             at: from.instant()?,
-            settings: read_settings(from)?,
+            settings: read_settings(from, format)?,
         };
         if from.0.is_empty() { Ok(kept) } else { Err(Unreadable) }
     }
@@ -115,6 +118,7 @@ impl Facts<'_> {
         out.number(u64::from(self.settings.risk_weight_percent));
         out.tier(Some(self.settings.default_quality));
         out.number(self.settings.max_attempts as u64);
+        out.duration(self.settings.longest);
         out.0
     }
 }
@@ -258,8 +262,7 @@ fn put_health(out: &mut Writer, health: &[BackendHealth]) {
         out.number(u64::from(one.failure_share));
         out.byte(u8::from(one.waiting_full));
         out.option(one.cooling, |out, cooling| {
-            out.number(cooling.as_secs());
-            out.number(u64::from(cooling.subsec_nanos()));
+            out.duration(cooling);
         });
     }
 }
@@ -286,11 +289,12 @@ fn read_warm(from: &mut Reader<'_>) -> Result<Warm, Unreadable> {
     Ok(Warm { backend: BackendId::new(provider, model), tokens: from.tokens()? })
 }
 
-fn read_settings(from: &mut Reader<'_>) -> Result<Settings, Unreadable> {
+fn read_settings(from: &mut Reader<'_>, format: u8) -> Result<Settings, Unreadable> {
     Ok(Settings {
         risk_weight_percent: from.small()?,
         default_quality: from.tier()?.ok_or(Unreadable)?,
         max_attempts: usize::try_from(from.number()?).map_err(|_| Unreadable)?,
+        longest: if format == FIRST { Settings::default().longest } else { from.duration()? },
     })
 }
 
@@ -316,6 +320,11 @@ impl Writer {
 
     fn usd(&mut self, usd: Usd) {
         self.0.extend_from_slice(&usd.pico().to_le_bytes());
+    }
+
+    fn duration(&mut self, duration: Duration) {
+        self.number(duration.as_secs());
+        self.number(u64::from(duration.subsec_nanos()));
     }
 
     fn instant(&mut self, at: Timestamp) {
@@ -473,7 +482,12 @@ mod tests {
             may_train: false,
         };
         case.warm = Some(Warm { backend: BackendId::new("east", "dew"), tokens: Tokens::new(u64::MAX) });
-        case.settings = Settings { risk_weight_percent: 350, default_quality: QualityTier::Premium, max_attempts: 9 };
+        case.settings = Settings {
+            risk_weight_percent: 350,
+            default_quality: QualityTier::Premium,
+            max_attempts: 9,
+            longest: Duration::from_secs(90),
+        };
         case
     }
 
@@ -528,7 +542,20 @@ mod tests {
     #[test]
     fn the_format_is_what_it_was() {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
-        unusual().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("kept_1.hex").trim()));
+        unusual().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("kept_2.hex").trim()));
+    }
+
+    #[test]
+    fn what_older_gateways_kept_still_reads() {
+        let digit = |hex: &str| u8::from_str_radix(hex, 16).unwrap();
+        let hex = include_str!("kept_1.hex").trim();
+        let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(|at| digit(&hex[at..at + 2])).collect();
+        let case = unusual();
+        let table = case.table();
+        let kept = Kept::read(&bytes, &table).unwrap();
+        let settings = Settings { longest: Settings::default().longest, ..case.settings };
+        assert_eq!(kept.settings, settings);
+        case.with_facts_of(&table, |facts| assert_eq!((&kept.ask, &kept.input), (facts.ask, facts.input)));
     }
 
     proptest! {

@@ -1,29 +1,42 @@
 //! What a request will cost at a backend, at the prices and exchange rates of one instant: what is expected, and what
-//! it is at most. Costs are computed in the vendor's currency from whole tokens and converted once each.
+//! it is at most until it must be over. Costs are computed in the vendor's currency from whole tokens and converted once
+//! each.
+//!
+//! The expected cost is by the cell that the expected tokens fall in, in the hour of the instant. The worst case looks at
+//! every cell that can still apply, and at both sides of every hour, day or price row that begins before the request must
+//! be over: a vendor may bill by completion, and a later attempt arrives later.
 //!
 //! The worst case is the one that a hold must cover: the upper bound of the input at its dearest kind, and every choice
 //! as long as its bound. Where the client set no bound, ours is sent to the provider: what the model writes, what the
 //! window leaves, and what the request's maximum cost bears, but never less than the expected answer. A bound that the
 //! client did set is kept as it is; a request whose own bound could cost too much is refused, not cut short.
 
+use std::cell::OnceCell;
+
+use jiff::{SignedDuration, Timestamp};
+
 use super::adequate::Unfit;
 use super::affinity::warm_tokens;
 use super::facts::Facts;
 use super::needs::Needs;
 use crate::canonical::ReasoningWish;
-use crate::catalog::Backend;
-use crate::units::{Currency, ExchangeRate, Tariff, Tokens, Usage, Usd};
+use crate::catalog::calendar::{Calendar, Hour, Outlook};
+use crate::catalog::price::PricePoint;
+use crate::catalog::{Backend, PriceRow, Reasoning};
+use crate::units::{Amount, Currency, ExchangeRate, Most, Sheet, Thinking, Tokens, Usage, Usd};
 
 /// What one request costs at one backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
-    /// The prices in force.
-    pub tariff: Tariff,
-    /// From the tariff's currency.
+    /// Which prices of the backend's schedule are in force.
+    pub price: PricePoint,
+    /// From the currency of those prices.
     pub exchange_rate: ExchangeRate,
     /// The tokens that are expected, all choices together.
     pub usage: Usage,
-    /// What those cost.
+    /// Whether it will think, as far as that is decided.
+    pub thinking: Thinking,
+    /// What the expected tokens cost.
     pub expected: Usd,
     /// What the request costs at most with `input_upper` and `output_bound`; at least `expected`.
     pub worst: Usd,
@@ -40,38 +53,78 @@ pub struct Quoter<'a> {
     needs: &'a Needs,
     /// By the currency's discriminant.
     rates: [Option<ExchangeRate>; Currency::ALL.len()],
+    /// When the request must be over.
+    until: Timestamp,
+    /// By the calendar's place in the snapshot.
+    outlooks: Vec<OnceCell<Outlook>>,
 }
 
 impl<'a> Quoter<'a> {
     pub fn new(facts: &'a Facts<'a>, needs: &'a Needs) -> Self {
         let rates = Currency::ALL.map(|currency| facts.snapshot.fx.at(currency, facts.at));
-        Self { facts, needs, rates }
+        let longest = SignedDuration::try_from(facts.settings.longest).unwrap_or(SignedDuration::MAX);
+        let until = facts.at.checked_add(longest).unwrap_or(Timestamp::MAX);
+        let outlooks = vec![OnceCell::new(); facts.snapshot.calendars.len()];
+        Self { facts, needs, rates, until, outlooks }
     }
 
     /// The quote of one backend; refused where it has no price, no exchange rate, or is too dear even at the shortest.
     pub fn quote(&self, backend: &Backend) -> Result<Quote, Unfit> {
-        let tariff = self.tariff(backend).ok_or(Unfit::Unpriced)?;
-        let exchange_rate = self.rates[tariff.currency as usize].ok_or(Unfit::NoExchangeRate(tariff.currency))?;
+        let place = backend.prices.place_at(self.facts.at).ok_or(Unfit::Unpriced)?;
+        let row = &backend.prices.rows()[place];
+        let outlook = row.calendar.as_deref().map(|calendar| self.outlook(calendar));
+        let factor = outlook.map_or(0, |outlook| outlook.now.factor);
+        let sheet: &Sheet = row.sheet(factor);
+        let exchange_rate = self.rates[sheet.currency() as usize].ok_or(Unfit::NoExchangeRate(sheet.currency()))?;
         let input = self.facts.input.of(backend.tokenizer);
+        let priced_up_to = sheet.priced_input();
+        if input.upper() > priced_up_to {
+            return Err(Unfit::InputUnpriced { priced_up_to, needed: input.upper() });
+        }
         let range = self.output_range(backend, input.upper());
         let warm = warm_tokens(self.facts.warm, backend, input.expected());
         let fresh_input = input.expected().saturating_sub(warm);
         let usage = Usage { fresh_input, cache_read: warm, ..Usage::fresh(Tokens::ZERO, self.all_choices(range.expected)) };
-        let expected = tariff.cost_usd(&usage, exchange_rate).ok_or(Unfit::NoExchangeRate(tariff.currency))?;
+        let thinking = thinking(backend.reasoning, self.needs.reasoning);
+        // Where nobody decided, it is taken to think, as the forecast takes it.
+        let priced = sheet.cost(&usage, thinking != Thinking::Off);
+        if !priced.listed {
+            return Err(Unfit::Unpriced);
+        }
+        let expected = self.usd(priced.amount)?;
+        let later = self.later_sheets(backend, row, outlook);
         let worst_with = |bound| {
-            let most = Usage::fresh(input.upper(), self.all_choices(bound));
-            exchange_rate.convert(tariff.worst_cost(&most)).unwrap_or(Usd::MAX)
+            let most = Most { input: input.upper(), output: self.all_choices(bound), thinking };
+            let worst = |sheet: &Sheet| self.usd(sheet.worst_cost(&most)).unwrap_or(Usd::MAX);
+            later.iter().map(|sheet| worst(sheet)).fold(worst(sheet), Usd::max)
         };
         let (output_bound, worst) = self.affordable(range, worst_with)?;
-        Ok(Quote { tariff, exchange_rate, usage, expected, worst, input_upper: input.upper(), output_bound })
+        let price = PricePoint { row: u32::try_from(place).unwrap_or(u32::MAX), factor };
+        Ok(Quote { price, exchange_rate, usage, thinking, expected, worst, input_upper: input.upper(), output_bound })
     }
 
-    /// A free backend costs nothing in dollars, so that it needs no exchange rate.
-    fn tariff(&self, backend: &Backend) -> Option<Tariff> {
-        if backend.free {
-            return Some(Tariff::free(Currency::Usd));
+    fn usd(&self, amount: Amount) -> Result<Usd, Unfit> {
+        let rate = self.rates[amount.currency() as usize];
+        rate.and_then(|rate| rate.convert(amount)).ok_or(Unfit::NoExchangeRate(amount.currency()))
+    }
+
+    /// What a calendar says until the request must be over; asked once for all backends.
+    fn outlook(&self, calendar: &Calendar) -> &Outlook {
+        let look = || calendar.outlook(self.facts.at, self.until);
+        self.outlooks[calendar.index].get_or_init(look)
+    }
+
+    /// The prices that may come into force before the request must be over, beside those of the instant.
+    fn later_sheets<'b>(&self, backend: &'b Backend, row: &'b PriceRow, outlook: Option<&Outlook>) -> Vec<&'b Sheet> {
+        let changes = outlook.map_or(&[][..], |outlook| &outlook.changes);
+        let mut sheets: Vec<&Sheet> = changes.iter().map(|(_, Hour { factor, .. })| &**row.sheet(*factor)).collect();
+        let mut instant = self.facts.at;
+        while let Some(next) = backend.prices.next_step(instant, self.until) {
+            let row = backend.prices.at(next);
+            sheets.extend(row.iter().flat_map(|row| &row.sheets).map(|sheet| &**sheet));
+            instant = next;
         }
-        backend.prices.at(self.facts.at).map(|row| row.tariff)
+        sheets
     }
 
     fn output_range(&self, backend: &Backend, input: Tokens) -> OutputRange {
@@ -96,14 +149,21 @@ impl<'a> Quoter<'a> {
         if least > max {
             return Err(Unfit::TooDear { worst: least, max });
         }
-        let share = range.between((max - least).pico(), (full - least).pico());
-        let fits = |bound: &Tokens| worst_with(*bound) <= max;
-        let bound = Some(share).filter(fits).unwrap_or(range.expected);
+        let bound = range.longest(|bound| worst_with(bound) <= max);
         Ok((bound, worst_with(bound)))
     }
 
     fn all_choices(&self, tokens: Tokens) -> Tokens {
         Tokens::new(tokens.get().saturating_mul(self.needs.choices))
+    }
+}
+
+/// Whether a request will think at such a model.
+const fn thinking(model: Reasoning, wish: ReasoningWish) -> Thinking {
+    match (model, wish) {
+        (Reasoning::Never, _) | (Reasoning::Switchable, ReasoningWish::Off) => Thinking::Off,
+        (Reasoning::Always, _) | (Reasoning::Switchable, ReasoningWish::On) => Thinking::On,
+        (Reasoning::Switchable, ReasoningWish::Unsaid) => Thinking::Unsaid,
     }
 }
 
@@ -115,12 +175,19 @@ struct OutputRange {
 }
 
 impl OutputRange {
-    /// The point `part ÷ whole` of the way from the expected to the bound, less one token: conversion rounds both ends
-    /// of the way, and the point must not lie beyond what was meant.
-    fn between(self, part: i128, whole: i128) -> Tokens {
-        let span = i128::from(self.bound.saturating_sub(self.expected).get());
-        let way = span.saturating_mul(part).checked_div(whole).unwrap_or(0);
-        self.expected + Tokens::new(u64::try_from(way).unwrap_or(0).saturating_sub(1))
+    /// The longest output from the expected to the bound that fits, where the expected one does and a longer one fits no
+    /// better than a shorter one.
+    fn longest(self, fits: impl Fn(Tokens) -> bool) -> Tokens {
+        let (mut fitting, mut beyond) = (self.expected.get(), self.bound.get());
+        while beyond - fitting > 1 {
+            let middle = fitting + (beyond - fitting) / 2;
+            if fits(Tokens::new(middle)) {
+                fitting = middle;
+            } else {
+                beyond = middle;
+            }
+        }
+        Tokens::new(fitting)
     }
 }
 
@@ -192,7 +259,7 @@ mod tests {
     #[test]
     fn a_maximum_cost_shortens_our_bound_but_not_the_clients() {
         let max = |text| Usd::parse(text).unwrap();
-        check(|c| c.limits.max_cost = Some(max("0.0054")), Ok(("0.003000", "0.005390", 299)));
+        check(|c| c.limits.max_cost = Some(max("0.0054")), Ok(("0.003000", "0.005400", 300)));
         let dear = |worst, limit| Err(Unfit::TooDear { worst: max(worst), max: max(limit) });
         check(|c| c.limits.max_cost = Some(max("0.0033")), dear("0.0034", "0.0033"));
         check(

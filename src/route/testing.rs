@@ -104,7 +104,11 @@ impl Spec {
             languages: self.languages.iter().map(ToString::to_string).collect(),
             tokenizer: TokenizerFamily::O200k,
             quality: Quality { score: self.quality, signals: Vec::new() },
-            prices: PriceSchedule::new(self.price.iter().map(price_row).collect()),
+            prices: PriceSchedule::new(if self.free {
+                vec![PriceRow::free("free".into())]
+            } else {
+                self.price.iter().map(price_row).collect()
+            }),
             free: self.free,
             disabled: self.disabled.then(|| "off".to_owned()),
         }
@@ -112,14 +116,10 @@ impl Spec {
 }
 
 fn price_row(price: &Price) -> PriceRow {
-    let tariff = Tariff {
-        currency: price.currency,
-        input: TokenPrice::from_pico(price.input),
-        cache_read: TokenPrice::from_pico(price.cache_read),
-        cache_write: TokenPrice::from_pico(price.input),
-        output: TokenPrice::from_pico(price.output),
-    };
-    PriceRow { tariff, from: None, until: None, source: "a test".into() }
+    let (input, output) = (TokenPrice::from_pico(price.input), TokenPrice::from_pico(price.output));
+    let cache_read = TokenPrice::from_pico(price.cache_read);
+    let tariff = Tariff { cache_read, ..Tariff::flat(price.currency, input, output) };
+    PriceRow::flat("a price".into(), tariff, "a test")
 }
 
 fn provider(id: &str) -> Provider {

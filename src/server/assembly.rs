@@ -46,5 +46,6 @@ pub fn routing_settings(config: &Config) -> route::Settings {
         risk_weight_percent: config.routing.risk_weight_percent,
         default_quality: config.routing.default_quality,
         max_attempts: config.routing.max_attempts as usize,
+        longest: config.timeouts.total,
     }
 }

@@ -21,7 +21,7 @@ use crate::frontend::errors::{ClientError, ErrorKind};
 use crate::ledger::{BookedAttempt, BookedRequest, Books, Ledger, OpenRequest, StoreError};
 use crate::route::{Decision, Kept};
 use crate::telemetry::{Rejection, Route};
-use crate::units::{Amount, Currency, KeyName, RequestId, Usd};
+use crate::units::{Amount, Currency, KeyName, RequestId, TokenPrice, Usd};
 
 /// One of the caller's own requests.
 pub(super) async fn own(State(front): State<Arc<Front>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
@@ -242,6 +242,10 @@ struct Tried<'e> {
     provenance: &'e str,
     cost: Paid<'e>,
     /// Per million tokens, in the currency of the cost.
+    /// The row of the price book.
+    price: &'e str,
+    /// Whether it lists a price for such a request; the dearest was charged where not.
+    price_listed: bool,
     prices: Prices,
     quoted_usd: String,
     held_usd: String,
@@ -264,6 +268,17 @@ struct Prices {
     cache_read: String,
     cache_write: String,
     output: String,
+    /// Parts of these kinds, where they cost something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write_long: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_input: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio_input: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio_output: Option<String>,
 }
 
 impl<'e> Asked<'e> {
@@ -329,11 +344,18 @@ impl<'e> Tried<'e> {
                 per_usd: &attempt.rate_per_usd,
                 rate_date: &attempt.rate_date,
             },
+            price: &attempt.price,
+            price_listed: attempt.price_listed,
             prices: Prices {
                 input: prices.input.to_per_million(),
                 cache_read: prices.cache_read.to_per_million(),
                 cache_write: prices.cache_write.to_per_million(),
                 output: prices.output.to_per_million(),
+                cache_write_long: prices.cache_write_long.map(TokenPrice::to_per_million),
+                reasoning: prices.reasoning.map(TokenPrice::to_per_million),
+                image_input: prices.image_input.map(TokenPrice::to_per_million),
+                audio_input: prices.audio_input.map(TokenPrice::to_per_million),
+                audio_output: prices.audio_output.map(TokenPrice::to_per_million),
             },
             quoted_usd: attempt.quoted.to_exact(),
             held_usd: attempt.held.to_exact(),

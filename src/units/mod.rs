@@ -3,10 +3,14 @@
 
 pub mod ids;
 pub mod money;
+pub mod pricing;
+pub mod sheet;
 pub mod tariff;
 pub mod tokens;
 
 pub use ids::{BackendId, KeyName, RequestId};
 pub use money::{Amount, Currency, ExchangeRate, TokenPrice, Usd};
-pub use tariff::{Mix, Tariff};
+pub use pricing::{Billed, BilledAt, Course, Pricing, Span};
+pub use sheet::{Bounds, Cell, Extent, Most, Priced, Sheet, Thinking};
+pub use tariff::{Factor, Mix, Tariff};
 pub use tokens::{Provenance, Tokens, Usage};

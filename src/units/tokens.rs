@@ -66,8 +66,16 @@ pub struct Usage {
     pub cache_write: Tokens,
     /// All output that is billed, hidden reasoning included.
     pub output: Tokens,
-    /// The part of `output` that was reasoning; information, not billed again.
+    /// The part of `output` that was reasoning; not billed again.
     pub reasoning: Tokens,
+    /// The part of `cache_write` that is kept for an hour or more; not billed again.
+    pub cache_write_long: Tokens,
+    /// The part of `fresh_input` that was images; not billed again.
+    pub image_input: Tokens,
+    /// The part of `fresh_input` that was sound; not billed again.
+    pub audio_input: Tokens,
+    /// The part of `output` that was sound; not billed again.
+    pub audio_output: Tokens,
 }
 
 impl Usage {
@@ -85,12 +93,39 @@ impl Usage {
             cache_write: self.cache_write + other.cache_write,
             output: self.output + other.output,
             reasoning: self.reasoning + other.reasoning,
+            cache_write_long: self.cache_write_long + other.cache_write_long,
+            image_input: self.image_input + other.image_input,
+            audio_input: self.audio_input + other.audio_input,
+            audio_output: self.audio_output + other.audio_output,
         }
     }
 
     /// Input and output without a cache: what an estimate knows.
     pub const fn fresh(input: Tokens, output: Tokens) -> Self {
-        Self { fresh_input: input, cache_read: Tokens::ZERO, cache_write: Tokens::ZERO, output, reasoning: Tokens::ZERO }
+        let none = Tokens::ZERO;
+        Self {
+            fresh_input: input,
+            cache_read: none,
+            cache_write: none,
+            output,
+            reasoning: none,
+            cache_write_long: none,
+            image_input: none,
+            audio_input: none,
+            audio_output: none,
+        }
+    }
+
+    /// What was written to a cache for minutes, and for an hour or more.
+    pub fn writes(&self) -> (Tokens, Tokens) {
+        let long = self.cache_write_long.min(self.cache_write);
+        (self.cache_write.saturating_sub(long), long)
+    }
+
+    /// Images and sound among the fresh input, together never more than it.
+    pub fn fresh_media(&self) -> (Tokens, Tokens) {
+        let image = self.image_input.min(self.fresh_input);
+        (image, self.audio_input.min(self.fresh_input.saturating_sub(image)))
     }
 }
 

@@ -2,13 +2,16 @@
 //! currencies that have a rate.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use super::price::{self, Setting};
 use super::{date, required, words};
 use crate::canonical::{Feature, Features};
+use crate::catalog::calendar::Calendar;
 use crate::catalog::capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
 use crate::catalog::fx::FxTable;
-use crate::catalog::price::PriceSchedule;
+use crate::catalog::history::Past;
+use crate::catalog::price::{PriceRow, PriceSchedule};
 use crate::catalog::snapshot::{BackendIndex, ProviderIndex};
 use crate::document::{Section, nearest};
 use crate::units::{BackendId, Currency, Tokens};
@@ -38,12 +41,13 @@ const REASONING: [(Reasoning, &str); 3] =
 const NAME: &str = "a name without blanks; \"auto\" and what begins with \"auto:\" are the router's own";
 
 /// Above any context window sold or announced; catches a count of bytes.
-const MOST_TOKENS: u64 = 100_000_000;
+pub(super) const MOST_TOKENS: u64 = 100_000_000;
 
 /// Reads the backends one by one and remembers what the next one must not repeat.
 pub(super) struct Reader<'a> {
     providers: &'a [Provider],
     fx: &'a FxTable,
+    calendars: &'a [Arc<Calendar>],
     ids: HashSet<BackendId>,
     aliases: HashSet<(ProviderIndex, String)>,
     /// Currencies whose missing rate has been reported.
@@ -51,17 +55,38 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(providers: &'a [Provider], fx: &'a FxTable) -> Self {
-        Self { providers, fx, ids: HashSet::new(), aliases: HashSet::new(), without_rate: HashSet::new() }
+    pub(super) fn new(providers: &'a [Provider], fx: &'a FxTable, calendars: &'a [Arc<Calendar>]) -> Self {
+        Self { providers, fx, calendars, ids: HashSet::new(), aliases: HashSet::new(), without_rate: HashSet::new() }
     }
 
     /// Every backend, in the order of the file.
-    pub(super) fn read_all(mut self, root: &Section<'_, '_>) -> Vec<Backend> {
+    pub(super) fn read_all(&mut self, root: &Section<'_, '_>) -> Vec<Backend> {
         let sections = root.sections("backends");
         if !root.has("backends") {
             root.problem("backends", "missing", "a table [[backends]] for each model of a provider");
         }
         sections.into_iter().map(|section| self.backend(section)).collect()
+    }
+
+    /// Every model of the past, in the order of the file.
+    pub(super) fn read_past(&mut self, root: &Section<'_, '_>) -> Vec<Past> {
+        root.sections("past").into_iter().filter_map(|section| self.past(section)).collect()
+    }
+
+    fn past(&mut self, section: Section<'_, '_>) -> Option<Past> {
+        let provider = self.provider(&section);
+        let model = section.required_text("model", NAME).unwrap_or_default();
+        let id = BackendId::new(provider.map_or("", |p| self.providers[p.0 as usize].id.as_str()), &model);
+        let prices = self.prices(&section, provider, &id, false);
+        if provider.is_some() && !self.ids.insert(id.clone()) {
+            section.problem(
+                "model",
+                format!("there is a backend, or another past model, {id}"),
+                "prices of a model in one place",
+            );
+        }
+        section.finish();
+        Some(Past { provider: provider?, model, prices })
     }
 
     fn backend(&mut self, section: Section<'_, '_>) -> Backend {
@@ -70,9 +95,11 @@ impl<'a> Reader<'a> {
         let upstream_model = section.text("upstream_model").unwrap_or_else(|| model.clone());
         let provider_id = provider.map_or("", |p| self.providers[p.0 as usize].id.as_str());
         let free = section.truth("free").unwrap_or(false);
+        let id = BackendId::new(provider_id, &upstream_model);
+        let prices = self.prices(&section, provider, &id, free);
         let backend = Backend {
             index: BackendIndex(0),
-            id: BackendId::new(provider_id, &upstream_model),
+            id,
             provider: provider.unwrap_or(ProviderIndex(0)),
             model,
             upstream_model,
@@ -84,7 +111,7 @@ impl<'a> Reader<'a> {
             languages: languages(&section),
             tokenizer: tokenizer(&section),
             quality: section.section("quality").map(quality).unwrap_or_default(),
-            prices: self.prices(&section, provider, free),
+            prices,
             free,
             disabled: section.text("disabled"),
         };
@@ -107,10 +134,17 @@ impl<'a> Reader<'a> {
         index
     }
 
-    fn prices(&mut self, section: &Section<'_, '_>, provider: Option<ProviderIndex>, free: bool) -> PriceSchedule {
+    fn prices(
+        &mut self,
+        section: &Section<'_, '_>,
+        provider: Option<ProviderIndex>,
+        id: &BackendId,
+        free: bool,
+    ) -> PriceSchedule {
         let currency = provider.map_or(Currency::Usd, |p| self.providers[p.0 as usize].currency);
-        let schedule = price::schedule(section, &Setting { currency, free });
-        for currency in schedule.rows().iter().map(|row| row.tariff.currency) {
+        let setting = Setting { id: id.as_str(), currency, free, calendars: self.calendars };
+        let schedule = price::schedule(section, &setting);
+        for currency in schedule.rows().iter().map(PriceRow::currency) {
             let known = self.fx.rates().iter().any(|r| r.rate.currency() == currency);
             if currency != Currency::Usd && !known && self.without_rate.insert(currency) {
                 let accepted = format!("[[fx]] with currency = \"{currency}\"");

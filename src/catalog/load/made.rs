@@ -134,7 +134,7 @@ fn what_is_made_reads_as_the_header_promises() {
     let text = fs::read_to_string(file(SMALL).join("table.toml")).unwrap();
     let table = Snapshot::parse("table.toml", &text).unwrap();
     let backend = |id: &str| table.backend_named(id).unwrap();
-    let row = |id: &str| backend(id).prices.rows()[0].tariff;
+    let row = |id: &str| backend(id).prices.rows()[0].list().cells()[0].tariff;
     let prices = |id: &str| [row(id).input, row(id).cache_read, row(id).cache_write, row(id).output];
     let per_million = |cells: [&str; 4]| cells.map(|cell| TokenPrice::per_million(cell).unwrap());
     // Thinking on, in the peak hours; no cheaper cache than the site's rule, and no free writes.

@@ -1,70 +1,230 @@
 //! The `[[backends.prices]]` rows. A price is money, so whatever looks like a slip (a zero, a price per thousand, two
 //! rows from one instant) is a problem: a cheap wrong price would draw all traffic.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{CURRENCIES, required};
+use crate::catalog::calendar::Calendar;
 use crate::catalog::price::{PriceRow, PriceSchedule};
-use crate::document::Section;
-use crate::units::{Currency, Tariff, TokenPrice};
+use crate::document::{Section, nearest};
+use crate::units::{BilledAt, Bounds, Cell, Currency, Extent, Sheet, Tariff, TokenPrice, Tokens, Usd};
 
 /// The dearest price per million tokens that is believed, in any currency. The dearest list price known (2026-11-22) is
 /// below a hundredth of it.
 const DEAREST_PER_MILLION: u64 = 10_000;
+/// The highest fee or minimum for one request that is believed, in whole units of any currency.
+const DEAREST_REQUEST: u64 = 100;
 
 const INSTANT: &str = "an instant with its offset, such as 2026-09-10T16:10:00Z";
+const PRICE: &str = "a price per million tokens";
 
-/// What a price row takes from its backend.
-pub(super) struct Setting {
+const BILLED_AT: [(BilledAt, &str); 2] = [(BilledAt::Arrival, "arrival"), (BilledAt::Completion, "completion")];
+const EXTENTS: [(Extent, &str); 2] = [(Extent::Whole, "whole"), (Extent::Part, "marginal")];
+
+/// Figures of a tariff, by their members.
+const FIGURES: [&str; 9] = [
+    "input",
+    "output",
+    "cache_read",
+    "cache_write",
+    "cache_write_long",
+    "reasoning",
+    "image_input",
+    "audio_input",
+    "audio_output",
+];
+
+/// What a price row takes from its backend and its table.
+pub(super) struct Setting<'a> {
+    /// `provider/model`, which the identities of the rows begin with.
+    pub(super) id: &'a str,
     /// The provider's currency.
     pub(super) currency: Currency,
     /// The operator says that the backend costs nothing.
     pub(super) free: bool,
+    pub(super) calendars: &'a [Arc<Calendar>],
 }
 
 /// All rows of a backend. A free backend without rows gets one that costs nothing, so that it quotes like any other.
-pub(super) fn schedule(backend: &Section<'_, '_>, setting: &Setting) -> PriceSchedule {
+pub(super) fn schedule(backend: &Section<'_, '_>, setting: &Setting<'_>) -> PriceSchedule {
     let mut rows: Vec<PriceRow> = Vec::new();
     for section in backend.sections("prices") {
-        let row = row(&section, setting);
-        let readable = row.from.is_some() || !section.has("from");
-        if readable && rows.iter().any(|earlier| earlier.from == row.from) {
+        let from = instant(&section, "from");
+        let readable = from.is_some() || !section.has("from");
+        if readable && rows.iter().any(|earlier| earlier.from == from) {
             section.problem("from", "another row begins at the same instant", "one row for each beginning");
         }
-        rows.push(row);
+        rows.extend(row(&section, from, setting));
         section.finish();
     }
     if rows.is_empty() && setting.free {
-        rows.push(PriceRow::free(setting.currency));
+        rows.push(PriceRow::free(setting.id.into()));
     }
     PriceSchedule::new(rows)
 }
 
-fn row(section: &Section<'_, '_>, setting: &Setting) -> PriceRow {
-    let (from, until) = (instant(section, "from"), instant(section, "until"));
+/// `None` only after a problem was noted.
+fn row(section: &Section<'_, '_>, from: Option<Timestamp>, setting: &Setting<'_>) -> Option<PriceRow> {
+    let until = instant(section, "until");
     if let (Some(from), Some(until)) = (from, until)
         && until <= from
     {
         section.problem("until", "the row ends before it begins", format!("an instant after {from}"));
     }
-    let source = section.required_text("source", "the document the prices are from, and its date");
-    PriceRow { tariff: tariff(section, setting), from, until, source: source.unwrap_or_default() }
+    let source = section.required_text("source", "the document the prices are from, and its date").unwrap_or_default();
+    let billed_at = section.word("billed_at", &BILLED_AT).unwrap_or_default();
+    let calendar = calendar(section, setting.calendars);
+    let free = setting.free || section.truth("free").unwrap_or(false);
+    let currency = section.word("currency", &CURRENCIES).unwrap_or(setting.currency);
+    let list = List { currency, free, fees: fees(section) };
+    let sheet = list.sheet(section)?;
+    let batch = section.section("batch").map(|section| {
+        let sheet = list.sheet(&section);
+        let sheets = sheet.and_then(|sheet| by_hours(&section, sheet, calendar.as_deref()));
+        section.finish();
+        sheets.unwrap_or_default()
+    });
+    Some(PriceRow {
+        id: identity(setting.id, from),
+        from,
+        until,
+        source,
+        billed_at,
+        sheets: by_hours(section, sheet, calendar.as_deref())?,
+        batch: batch.unwrap_or_default(),
+        calendar,
+    })
 }
 
-fn tariff(section: &Section<'_, '_>, setting: &Setting) -> Tariff {
-    const PRICE: &str = "a price per million tokens";
-    let cell = |name| cell(section, name, setting.free);
-    let input = required(section, "input", PRICE, |_, name| cell(name)).unwrap_or_default();
-    Tariff {
-        currency: section.word("currency", &CURRENCIES).unwrap_or(setting.currency),
-        input,
-        cache_read: cell("cache_read").unwrap_or(input),
-        cache_write: cell("cache_write").unwrap_or(input),
-        output: required(section, "output", PRICE, |_, name| cell(name)).unwrap_or_default(),
+/// The identity of a row: no two of a backend begin at one instant.
+fn identity(id: &str, from: Option<Timestamp>) -> Arc<str> {
+    from.map_or_else(|| id.into(), |from| format!("{id}@{from}").into())
+}
+
+fn calendar(section: &Section<'_, '_>, calendars: &[Arc<Calendar>]) -> Option<Arc<Calendar>> {
+    let name = section.text("calendar")?;
+    let found = calendars.iter().find(|calendar| calendar.name == name).cloned();
+    if found.is_none() {
+        let near = nearest(&name, calendars.iter().map(|calendar| calendar.name.as_str()));
+        let hint = near.map(|n| format!(" (did you mean {n:?}?)")).unwrap_or_default();
+        section.problem("calendar", format!("there is no calendar {name:?}{hint}"), "the name of a table [calendars.NAME]");
+    }
+    found
+}
+
+/// A sheet for each factor of the calendar.
+fn by_hours(section: &Section<'_, '_>, sheet: Sheet, calendar: Option<&Calendar>) -> Option<Vec<Arc<Sheet>>> {
+    let Some(calendar) = calendar else { return Some(vec![Arc::new(sheet)]) };
+    let times = |factor| {
+        let product = sheet.times(factor);
+        if product.is_none() {
+            let wrong = format!("a price times {factor} is finer than six places per million tokens, or too large");
+            section.problem("calendar", wrong, "prices that are exact at every factor of the calendar");
+        }
+        product.map(Arc::new)
+    };
+    calendar.factors().iter().map(|factor| times(*factor)).collect()
+}
+
+/// What is charged for a request besides its tokens, in 10⁻¹² units of the currency.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fees {
+    per_request: u64,
+    minimum: u64,
+}
+
+fn fees(section: &Section<'_, '_>) -> Fees {
+    let fee = |name| {
+        let text = section.decimal(name)?;
+        let most = u128::from(DEAREST_REQUEST) * 1_000_000_000_000;
+        let pico = Usd::parse(&text).ok().and_then(|amount| u64::try_from(amount.pico()).ok());
+        let fit = pico.filter(|pico| u128::from(*pico) <= most);
+        if fit.is_none() {
+            let accepted = format!("whole units of the currency per request, from 0 to {DEAREST_REQUEST}");
+            section.problem(name, format!("{text} is no charge per request"), accepted);
+        }
+        fit
+    };
+    Fees { per_request: fee("per_request").unwrap_or_default(), minimum: fee("minimum").unwrap_or_default() }
+}
+
+/// How the figures of one row are to be read.
+struct List {
+    currency: Currency,
+    free: bool,
+    fees: Fees,
+}
+
+impl List {
+    /// Flat figures, or cells. `None` only after a problem was noted.
+    fn sheet(&self, section: &Section<'_, '_>) -> Option<Sheet> {
+        let extent = section.word("tiers", &EXTENTS).unwrap_or_default();
+        if !section.has("cells") {
+            if self.free && !FIGURES.iter().any(|figure| section.has(figure)) {
+                return Some(Sheet::flat(Tariff::free(self.currency)));
+            }
+            return Sheet::new(vec![Cell::any(self.tariff(section))], extent, self.fees.per_request, self.fees.minimum);
+        }
+        for figure in FIGURES.into_iter().filter(|figure| section.decimal(figure).is_some()) {
+            section.problem(figure, "a price stands beside cells", "either prices in the row, or cells");
+        }
+        let sections = section.sections("cells");
+        let cells: Vec<Cell> = sections.iter().map(|cell| self.cell(cell, extent)).collect();
+        sections.into_iter().for_each(Section::finish);
+        let sheet = Sheet::new(cells, extent, self.fees.per_request, self.fees.minimum);
+        if sheet.is_none() {
+            section.problem("cells", "there is no cell", "at least one");
+        }
+        sheet
+    }
+
+    fn cell(&self, section: &Section<'_, '_>, extent: Extent) -> Cell {
+        let cell = Cell {
+            input: bounds(section, "input_above", "input_to"),
+            output: bounds(section, "output_above", "output_to"),
+            thinking: section.truth("thinking"),
+            tariff: self.tariff(section),
+        };
+        if extent == Extent::Part && (cell.output != Bounds::ALL || cell.thinking.is_some()) {
+            let member = if cell.thinking.is_some() { "thinking" } else { "output_to" };
+            section.problem(member, "a cell of marginal tiers has bounds beside the input's", "input_above and input_to only");
+        }
+        cell
+    }
+
+    fn tariff(&self, section: &Section<'_, '_>) -> Tariff {
+        let figure = |name| figure(section, name, self.free);
+        let input = required(section, "input", PRICE, |_, name| figure(name)).unwrap_or_default();
+        let output = required(section, "output", PRICE, |_, name| figure(name)).unwrap_or_default();
+        let cache_write = figure("cache_write").unwrap_or(input);
+        Tariff {
+            currency: self.currency,
+            input,
+            cache_read: figure("cache_read").unwrap_or(input),
+            cache_write,
+            cache_write_long: figure("cache_write_long").unwrap_or(cache_write),
+            output,
+            reasoning: figure("reasoning").unwrap_or(output),
+            image_input: figure("image_input").unwrap_or(input),
+            audio_input: figure("audio_input").unwrap_or(input),
+            audio_output: figure("audio_output").unwrap_or(output),
+        }
     }
 }
 
-fn cell(section: &Section<'_, '_>, name: &'static str, free: bool) -> Option<TokenPrice> {
+fn bounds(section: &Section<'_, '_>, above: &'static str, to: &'static str) -> Bounds {
+    let edge = |name| section.whole(name, 1..=super::backend::MOST_TOKENS);
+    let bounds = Bounds { above: edge(above).unwrap_or(0), to: edge(to).unwrap_or(u64::MAX) };
+    if bounds.to <= bounds.above {
+        let accepted = format!("more than {}", Tokens::new(bounds.above));
+        section.problem(to, format!("the cell ends at {} before it begins", bounds.to), accepted);
+    }
+    bounds
+}
+
+fn figure(section: &Section<'_, '_>, name: &'static str, free: bool) -> Option<TokenPrice> {
     let text = section.decimal(name)?;
     let price = match TokenPrice::per_million(&text) {
         Ok(price) => price,
@@ -74,10 +234,10 @@ fn cell(section: &Section<'_, '_>, name: &'static str, free: bool) -> Option<Tok
         }
     };
     if price == TokenPrice::FREE && !free {
-        section.problem(name, "this costs nothing", "a price above zero; or free = true at the backend, if it is free");
+        section.problem(name, "this costs nothing", "a price above zero; or free = true, if it is free");
     }
     if price != TokenPrice::FREE && free {
-        section.problem(name, "the backend is marked free", "no price, or no free = true");
+        section.problem(name, "the backend or the row is marked free", "no price, or no free = true");
     }
     if price > TokenPrice::from_pico(DEAREST_PER_MILLION * 1_000_000) {
         let accepted = format!("at most {DEAREST_PER_MILLION}, in whole units of the currency per million tokens");

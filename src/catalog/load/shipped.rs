@@ -84,7 +84,7 @@ fn every_backend_that_is_on_quotes_in_dollars() {
     let table = shipped();
     for backend in table.backends().iter().filter(|b| b.disabled.is_none()) {
         let row = backend.prices.at(collected());
-        let rate = row.and_then(|row| table.fx.at(row.tariff.currency, collected()));
+        let rate = row.and_then(|row| table.fx.at(row.currency(), collected()));
         assert!(rate.is_some(), "{} has no price in dollars", backend.id);
     }
 }
@@ -171,7 +171,7 @@ fn prices_are_those_of_the_collected_facts() {
         let changes = facts["history"]["id_level_changes"].as_array().unwrap().iter().filter(of_history).cloned();
         let told = Value::Array([model["prices"].clone()].into_iter().chain(changes).collect());
         for row in backend.prices.rows() {
-            let tariff = &row.tariff;
+            let tariff = &row.list().cells()[0].tariff;
             let inputs = prices_named(&told, "input");
             let unsaid = |price: TokenPrice| price == tariff.input;
             // Implicit cache reads cost a fifth of the input where the catalogue has an explicit one's price (alibaba).

@@ -54,7 +54,7 @@ fn prices_follow_their_dates_and_default_to_the_input_price() {
     let table = small();
     let price = |id: &str, at: &str| {
         let at: Timestamp = at.parse().unwrap();
-        table.backend_named(id).unwrap().prices.at(at).map(|row| row.tariff)
+        table.backend_named(id).unwrap().prices.at(at).map(|row| row.list().cells()[0].tariff)
     };
     let per_million = |p: &str| TokenPrice::per_million(p).unwrap();
     assert_eq!(price("east/jade", "2026-10-31T15:59:59Z").unwrap().input, per_million("1"));
@@ -176,11 +176,18 @@ fn prices_that_look_like_slips_are_refused() {
     check("input = 0.5", "input = 0.0000001", &["backends[1].prices[0].input: 0.0000001 is no price"]);
     check("input = 0.5", "input = -1", &["backends[1].prices[0].input: -1 is no price"]);
     check("input = 0.5\n", "", &["backends[1].prices[0].input: missing"]);
-    check("input = 1.25", "input = 1.25\nfree = true", &["backends[2].prices[0].free: unknown name"]);
+    check(
+        "input = 1.25",
+        "input = 1.25\nfree = true",
+        &["input", "cache_read", "cache_write", "output"]
+            .map(|figure| format!("backends[2].prices[0].{figure}: the backend or the row is marked free"))
+            .each_ref()
+            .map(String::as_str),
+    );
     check(
         "priced_input_tokens = 16_000",
         "free = true",
-        &["backends[1].prices[0].input: the backend is marked free", "backends[1].prices[0].output: the"],
+        &["backends[1].prices[0].input: the backend or the row is marked free", "backends[1].prices[0].output: the"],
     );
 }
 
@@ -197,8 +204,8 @@ fn price_dates_are_instants_in_order() {
 #[test]
 fn every_currency_in_use_needs_a_rate_once() {
     check("currency = \"USD\"", "currency = \"EUR\"", &["backends[2].prices: there is no exchange rate for EUR"]);
-    check("per_usd = 7.0", "per_usd = 0", &["fx[0].per_usd: this is no exchange rate"]);
-    check("date = 2026-11-02", "date = 2026-11-20", &["fx[1].date: CNY has two rates on this day"]);
+    check("per_usd = 7.0", "per_usd = 0", &["fx[0].per_usd: 0 is no exchange rate"]);
+    check("date = 2026-11-02", "date = 2026-11-20", &["fx[1].date: CNY has two rates on 2026-11-20"]);
     check("currency = \"CNY\"", "currency = \"USD\"", &["fx[0].currency: \"USD\" is not known"]);
 }
 
@@ -253,4 +260,79 @@ proptest! {
             prop_assert!(!problems.is_empty());
         }
     }
+}
+
+const HOURS: &str = include_str!("../../../tests/fixtures/tables/hours.toml");
+
+/// Replaces one place of the table with hours and cells and expects these problems.
+fn check_hours(old: &str, new: &str, expected: &[&str]) {
+    assert!(HOURS.contains(old), "the fixture has no {old:?}");
+    let found = problems(&HOURS.replacen(old, new, 1));
+    let told = |start: &&&str| found.iter().any(|problem| problem.contains(**start));
+    assert!(
+        found.len() == expected.len() && expected.iter().all(|e| told(&e)),
+        "{new:?}: expected {expected:#?}, found {found:#?}"
+    );
+}
+
+#[test]
+fn hours_and_cells_mean_what_they_say() {
+    check_hours("schema = 1", "schema = 1", &[]);
+    let table = Snapshot::parse("hours.toml", HOURS).unwrap();
+    let peak = &table.backend_named("east/peak").unwrap().prices.rows()[0];
+    assert_eq!((peak.sheets.len(), &*peak.id), (2, "east/peak@2026-08-16T16:00:00Z"));
+    let cells = &table.backend_named("east/cells").unwrap().prices.rows()[0];
+    assert_eq!((cells.list().cells().len(), cells.batch.len(), cells.list().priced_input().get()), (4, 1, 128_000));
+    assert_eq!(table.fx.rates().len(), 2);
+    assert_eq!((table.past.len(), table.annotations[0].model.as_str()), (1, "Gone Pro"));
+    assert!(table.prices_of("east", "gone").is_some() && table.prices_of("east", "never").is_none());
+}
+
+#[test]
+fn cells_that_look_like_slips_are_refused() {
+    check_hours("input_to = 128_000", "input_to = 32_000", &["the cell ends at 32000 before it begins"]);
+    check_hours("input_to = 128_000", "input_to = 0", &["0 is out of range"]);
+    check_hours("input_to = 128_000", "input_until = 128_000", &["cells[3].input_until: unknown name"]);
+    check_hours("input = 1.2, ", "", &["cells[3].input: missing"]);
+    check_hours("input = 1.2, ", "input = 0, ", &["cells[3].input: this costs nothing"]);
+    check_hours("cells = [\n", "input = 1\ncells = [\n", &["prices[0].input: a price stands beside cells"]);
+    check_hours("cells = [\n", "tiers = \"part\"\ncells = [\n", &["\"part\" is not known"]);
+    check_hours(
+        "cells = [\n",
+        "tiers = \"marginal\"\ncells = [\n",
+        &[
+            "cells[0].thinking: a cell of marginal",
+            "cells[1].thinking: a cell of marginal",
+            "cells[2].thinking: a cell of marginal",
+        ],
+    );
+    check_hours("input = 0.4\noutput = 1.6", "cells = []", &["batch.cells: there is no cell"]);
+    check_hours(
+        "source = \"a test\"\n\n[[annotations]]",
+        "source = \"a test\"\nminimum = 101\n[[annotations]]",
+        &["101 is no charge"],
+    );
+    check_hours("model = \"gone\"", "model = \"cells\"", &["there is a backend, or another past model, east/cells"]);
+}
+
+#[test]
+fn hours_that_nobody_keeps_are_refused() {
+    check_hours("Asia/Shanghai", "Asia/Shangai", &["\"Asia/Shangai\" is not known", "there is no calendar \"peak\""]);
+    check_hours("holidays = \"cn\"", "holidays = \"ch\"", &["there are no holidays \"ch\""]);
+    check_hours("calendar = \"peak\"", "calendar = \"peek\"", &["there is no calendar \"peek\" (did you mean \"peak\"?)"]);
+    check_hours("from = \"14:00\"", "from = \"25:00\"", &["\"25:00\" is no time of day"]);
+    check_hours("to = \"18:00\"", "to = \"14:00\"", &["the window ends when it begins"]);
+    check_hours("\"mon\"", "\"monday\"", &["\"monday\" is no weekday"]);
+    check_hours("times = 2", "times = 0", &["0 is no factor"]);
+    check_hours("times = 2", "times = 0.0000005", &["0.0000005 is no factor"]);
+    check_hours("cache_read = 0.02", "cache_read = 0.000001\ncache_write = 0.000001", &[]);
+    let halved = HOURS.replace("times = 2", "times = 0.5").replacen("cache_read = 0.02", "cache_read = 0.000001", 1);
+    assert!(problems(&halved)[0].contains("a price times 0.5 is finer than six places"), "{:?}", problems(&halved));
+    check_hours(
+        "last = 2026-12-31",
+        "last = 2025-12-31",
+        &["the range ends before it begins", "is outside the range", "is outside", "is outside"],
+    );
+    check_hours("[\"2026-10-29\", 7.0]", "[\"2026-10-29\"]", &["a list of pairs"]);
+    check_hours("[\"2026-10-29\", 7.0]", "[\"2026-10-30\", 7.0]", &["CNY has two rates on 2026-10-30"]);
 }

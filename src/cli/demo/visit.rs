@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::tour::Stop;
-use crate::catalog::Snapshot;
+use crate::catalog::{Purchase, Snapshot};
 use crate::clock::SharedClock;
 use crate::sandbox::loopback::{self, Answer};
 use crate::sandbox::{Fault, FaultOrder, Sandbox};
 use crate::tasks::Tasks;
-use crate::units::{Tokens, Usage, Usd};
+use crate::units::{Course, Pricing, Thinking, Tokens, Usage, Usd};
 
 /// What the demo reads of `POST /v1/route`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -161,10 +161,9 @@ impl Guide<'_> {
     fn priced(&self, backend: &str, usage: Usage) -> anyhow::Result<Priced> {
         let found = self.snapshot.backend_named(backend).with_context(|| format!("{backend} is not in the table"))?;
         let now = self.clock.wall();
-        let cost = match found.prices.at(now) {
-            Some(row) => self.snapshot.fx.convert(row.tariff.cost(&usage), now),
-            None => Some(Usd::ZERO).filter(|_| found.free),
-        };
+        let billed = |pricing: Pricing| pricing.cost(&usage, Thinking::Unsaid, Course::at(now)).amount;
+        let amount = found.prices.pricing(Purchase::Usual, now, now).map(billed);
+        let cost = amount.and_then(|amount| self.snapshot.fx.convert(amount, now));
         let cost = cost.with_context(|| format!("{backend} has no price"))?;
         Ok(Priced { backend: backend.to_owned(), quality: found.quality.score, cost })
     }

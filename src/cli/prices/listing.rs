@@ -8,7 +8,7 @@ use super::filter::{mentions, wanted};
 use super::{ListArgs, Money, Sort};
 use crate::catalog::{Backend, DatedRate, FxTable, PriceRow, Provider, Snapshot};
 use crate::cli::setup::{Setup, Standing};
-use crate::units::{Amount, Currency, Mix, Tariff};
+use crate::units::{Amount, Currency, Mix, Sheet, Tariff, Tokens};
 
 /// What was asked for, and what was left out of it.
 pub(super) struct Listing<'s> {
@@ -104,7 +104,7 @@ impl Figures {
 
 impl<'s> Price<'s> {
     fn of(row: PriceRow, args: &ListArgs, fx: &'s FxTable, at: Timestamp) -> Self {
-        let vendor = Figures::of(&row.tariff, args.blend);
+        let vendor = Figures::of(usual(row.sheet_at(at)), args.blend);
         let into = Money::converted(args.currency);
         let through = into.filter(|into| *into != vendor.currency()).map(|into| [vendor.currency(), into]);
         Self {
@@ -120,9 +120,7 @@ impl<'s> Price<'s> {
 impl<'s> Row<'s> {
     fn of(backend: &'s Backend, args: &ListArgs, setup: &'s Setup, at: Timestamp) -> Self {
         let provider = setup.snapshot.provider_of(backend);
-        let free = || backend.free.then(|| PriceRow::free(provider.currency));
-        let row = backend.prices.at(at).cloned().or_else(free);
-        let price = row.map(|row| Price::of(row, args, &setup.snapshot.fx, at));
+        let price = backend.prices.at(at).map(|row| Price::of(row.clone(), args, &setup.snapshot.fx, at));
         let unused = match (&backend.disabled, &provider.disabled, &price) {
             (Some(reason), _, _) => Some(Unused::Off(format!("switched off: {reason}"))),
             (None, Some(reason), _) => Some(Unused::Off(format!("{} is switched off: {reason}", provider.id))),
@@ -146,6 +144,13 @@ impl<'s> Row<'s> {
         let names = format!("{} {} {}", backend.id, backend.model, backend.aliases.join(" "));
         format!("{names} {} {} {currency} {region} {law} {source} {why}", provider.name, provider.owner)
     }
+}
+
+/// The prices of an ordinary request: not long, its answer not very short, without thinking where that is sold apart.
+fn usual(sheet: &Sheet) -> &Tariff {
+    let (input, output) = (Tokens::new(4_000), Tokens::new(1_000));
+    let cell = [false, true].into_iter().find_map(|thinking| sheet.cell(input, output, thinking));
+    &cell.unwrap_or(&sheet.cells()[0]).tariff
 }
 
 fn unpriced(backend: &Backend, at: Timestamp) -> String {

@@ -7,7 +7,7 @@ use crate::ledger::Cost;
 use crate::ledger::fixtures::request_opened;
 use crate::route::Plan;
 use crate::route::testing::{Case, Spec};
-use crate::units::{Amount, Currency, KeyName, Provenance, RequestId, Tokens, Usage};
+use crate::units::{Amount, Course, Currency, KeyName, Provenance, RequestId, Tokens, Usage};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ fn attempt(backend: &str, ending: Ending, cost: Usd) -> SettledAttempt {
         cost: Cost { amount: Amount::zero(Currency::Usd), usd: cost },
         quoted: cost,
         held: cost,
+        course: Course::at(request_opened(1).arrived_at),
     }
 }
 

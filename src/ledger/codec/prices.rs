@@ -1,0 +1,178 @@
+//! The prices of an attempt as bytes. Up to the second version that was one tariff of four prices.
+
+use std::sync::Arc;
+
+use super::{Malformed, Reader, WITH_SHEETS, Wire};
+use crate::units::{BilledAt, Bounds, Cell, Currency, Extent, Pricing, Sheet, Span, Tariff, TokenPrice};
+
+impl Wire for Tariff {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.currency.put(out);
+        for price in [self.input, self.cache_read, self.cache_write, self.output] {
+            price.put(out);
+        }
+        for price in [self.cache_write_long, self.reasoning, self.image_input, self.audio_input, self.audio_output] {
+            price.put(out);
+        }
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let currency = Currency::take(from)?;
+        let mut price = || TokenPrice::take(from);
+        let (input, cache_read, cache_write, output) = (price()?, price()?, price()?, price()?);
+        let flat = Self { cache_read, cache_write, cache_write_long: cache_write, ..Self::flat(currency, input, output) };
+        if from.version < WITH_SHEETS {
+            return Ok(flat);
+        }
+        let mut price = || TokenPrice::take(from);
+        Ok(Self {
+            cache_write_long: price()?,
+            reasoning: price()?,
+            image_input: price()?,
+            audio_input: price()?,
+            audio_output: price()?,
+            ..flat
+        })
+    }
+}
+
+/// Any number of values.
+fn put_all<T: Wire>(values: &[T], out: &mut Vec<u8>) {
+    (values.len() as u64).put(out);
+    for value in values {
+        value.put(out);
+    }
+}
+
+fn take_all<T: Wire>(from: &mut Reader<'_>) -> Result<Vec<T>, Malformed> {
+    let count = u64::take(from)?;
+    // Every value takes a byte at least, so a count beyond the bytes that are left is none.
+    if count > from.rest.len() as u64 {
+        return Err(Malformed);
+    }
+    (0..count).map(|_| T::take(from)).collect()
+}
+
+impl Wire for Arc<Sheet> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_all(self.cells(), out);
+        (self.extent() == Extent::Part).put(out);
+        self.per_request().put(out);
+        self.minimum().put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let cells = take_all(from)?;
+        let extent = if bool::take(from)? { Extent::Part } else { Extent::Whole };
+        Sheet::new(cells, extent, Wire::take(from)?, Wire::take(from)?).map(Arc::new).ok_or(Malformed)
+    }
+}
+
+impl Wire for Pricing {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.billed_at() == BilledAt::Completion).put(out);
+        put_all(self.spans(), out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if from.version < WITH_SHEETS {
+            return Ok(Pricing::flat("", Tariff::take(from)?));
+        }
+        let billed_at = if bool::take(from)? { BilledAt::Completion } else { BilledAt::Arrival };
+        Pricing::new(billed_at, take_all(from)?).ok_or(Malformed)
+    }
+}
+
+impl Wire for Bounds {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.above.put(out);
+        // Most have no end, which would take ten bytes.
+        (self.to != u64::MAX).then_some(self.to).put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { above: u64::take(from)?, to: <Option<u64> as Wire>::take(from)?.unwrap_or(u64::MAX) })
+    }
+}
+
+impl Wire for Cell {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.input.put(out);
+        self.output.put(out);
+        self.thinking.put(out);
+        self.tariff.put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { input: Wire::take(from)?, output: Wire::take(from)?, thinking: Wire::take(from)?, tariff: Wire::take(from)? })
+    }
+}
+
+impl Wire for Span {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.until.put(out);
+        self.price.put(out);
+        self.sheet.put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { until: Wire::take(from)?, price: Wire::take(from)?, sheet: Wire::take(from)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, payload};
+    use super::super::{ATTEMPT_OPENED, Record, frame, put_attempt_opened, read_payload};
+    use super::*;
+    use crate::ledger::entry::{AttemptOpened, Terms};
+    use crate::ledger::fixtures::{attempt_opened, request_id};
+    use crate::units::{ExchangeRate, Thinking};
+
+    #[test]
+    fn everything_that_an_attempt_may_be_billed_at_reads_back() {
+        let price = |text| TokenPrice::per_million(text).unwrap();
+        let tariff =
+            Tariff { reasoning: price("9"), image_input: price("0.5"), ..Tariff::flat(Currency::Cny, price("1"), price("8")) };
+        let short = Cell { output: Bounds { above: 0, to: 200 }, thinking: Some(false), ..Cell::any(tariff) };
+        let long = Cell { input: Bounds { above: 32_000, to: 128_000 }, ..Cell::any(tariff) };
+        let sheet = Arc::new(Sheet::new(vec![short, long], Extent::Part, 7, 9).unwrap());
+        let until = Some(attempt_opened().started_at);
+        let span = |until, price: &str| Span { until, price: price.into(), sheet: Arc::clone(&sheet) };
+        let pricing = Pricing::new(BilledAt::Completion, vec![span(until, "peak"), span(None, "list")]).unwrap();
+        let rate = ExchangeRate::parse(Currency::Cny, "7.1").unwrap();
+        let terms = Terms::new(pricing, rate, "2026-11-20").unwrap();
+        let attempt = AttemptOpened { terms, thinking: Thinking::Off, ..attempt_opened() };
+        let expected = Record::AttemptOpened { number: 3, opened: Box::new(attempt.clone()) };
+        check(|out| put_attempt_opened(out, request_id(7), 3, &attempt), expected);
+    }
+
+    #[test]
+    fn an_attempt_of_the_second_version_has_one_tariff() {
+        let opened = attempt_opened();
+        let tariff = opened.terms.pricing().spans()[0].sheet.cells()[0].tariff;
+        let old = payload(|out| {
+            frame(out, ATTEMPT_OPENED, request_id(7), |out| {
+                3_u32.put(out);
+                opened.backend.put(out);
+                opened.provider.put(out);
+                opened.model.put(out);
+                tariff.currency.put(out);
+                for price in [tariff.input, tariff.cache_read, tariff.cache_write, tariff.output] {
+                    price.put(out);
+                }
+                opened.terms.exchange_rate().put(out);
+                opened.terms.rate_date().to_owned().put(out);
+                opened.quoted.put(out);
+                opened.held.put(out);
+                for tokens in [opened.input_estimate, opened.input_upper, opened.expected_output, opened.output_bound] {
+                    tokens.put(out);
+                }
+                opened.started_at.put(out);
+            });
+        });
+        let terms = Terms::new(Pricing::flat("", tariff), opened.terms.exchange_rate(), opened.terms.rate_date()).unwrap();
+        let expected = AttemptOpened { terms, ..opened };
+        assert_eq!(read_payload(&old, 2), Ok((request_id(7), Record::AttemptOpened { number: 3, opened: Box::new(expected) })));
+    }
+}
