@@ -11,6 +11,7 @@
 
 mod backend;
 mod calendar;
+mod change;
 mod price;
 mod provider;
 
@@ -59,12 +60,13 @@ fn read(root: Section<'_, '_>, text: &str) -> Option<Snapshot> {
     let providers = provider::read_all(&root);
     let calendars = calendar::read_all(&root);
     let mut reader = backend::Reader::new(&providers, &fx, &calendars);
-    let (backends, past) = (reader.read_all(&root), reader.read_past(&root));
+    let (mut backends, past) = (reader.read_all(&root), reader.read_past(&root));
+    let changes = change::read_all(&root, &mut backends);
     let annotations = annotations(&root);
     root.finish();
     let mut snapshot = Snapshot::new(format!("{}+{}", version?, digest(text)), providers, backends, fx);
     (snapshot.text, snapshot.calendars) = (text.into(), calendars);
-    (snapshot.past, snapshot.annotations) = (past, annotations);
+    (snapshot.past, snapshot.annotations, snapshot.changes) = (past, annotations, changes);
     Some(snapshot)
 }
 

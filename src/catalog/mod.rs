@@ -3,6 +3,7 @@
 
 pub mod calendar;
 pub mod capability;
+pub mod change;
 pub mod feed;
 pub mod fx;
 pub mod history;
@@ -12,6 +13,7 @@ pub mod snapshot;
 
 pub use calendar::Calendar;
 pub use capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
+pub use change::{Layer, PriceChange};
 pub use fx::{DatedRate, FxTable};
 pub use history::{Annotation, Past};
 pub use price::{PriceRow, PriceSchedule, Purchase};

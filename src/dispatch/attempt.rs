@@ -83,7 +83,10 @@ impl Errand<'_> {
         let facts = match self.dialect().read_answer(&body, self.offer.provider.quirks) {
             Ok(facts) => facts,
             Err(BodyProblem::Provider { error, usage }) => {
-                return Err(AttemptFailure { reported: usage.map(|usage| *usage), ..self.said_no(&error, status, &headers, None) });
+                return Err(AttemptFailure {
+                    reported: usage.map(|usage| *usage),
+                    ..self.said_no(&error, status, &headers, None)
+                });
             }
             Err(BodyProblem::Malformed(what)) => return Err(self.failed(Cause::Malformed, &what)),
         };

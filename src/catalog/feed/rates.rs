@@ -86,7 +86,7 @@ fn rates(values: &[&str], date: usize, columns: &[Column], source: &str) -> Resu
         let micro = if column.turned { turned(micro) } else { micro };
         let per_usd = format!("{}.{:06}", micro / 1_000_000, micro % 1_000_000);
         let rate = ExchangeRate::parse(column.currency, &per_usd).map_err(|_| wrong())?;
-        Ok(DatedRate { date, rate, source: source.to_owned() })
+        Ok(DatedRate { date, rate, source: source.into() })
     })
     .collect()
 }
