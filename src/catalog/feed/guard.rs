@@ -35,8 +35,8 @@ pub enum Verdict {
     /// It says what is in force.
     Unchanged,
     Accepted(Change),
-    /// Held back, with every reason found.
-    Quarantined(Vec<Reason>),
+    /// Held back, with every reason found; and what it would change, where that can be said figure by figure.
+    Quarantined(Vec<Reason>, Option<Box<Change>>),
 }
 
 /// A price with the figures of a proposal in it.
@@ -62,14 +62,14 @@ pub struct FigureChange {
 /// Holds an offer against the price that people stand behind.
 pub fn judge(offer: &Offer, stands: Option<&Offer>, guards: Guards) -> Verdict {
     let Some(stands) = stands else {
-        return Verdict::Quarantined(vec![Reason::NoPriceInForce]);
+        return Verdict::Quarantined(vec![Reason::NoPriceInForce], None);
     };
     if offer.free && stands.free {
         return Verdict::Unchanged;
     }
     let mut reasons = unlike(offer, stands);
     if !reasons.is_empty() {
-        return Verdict::Quarantined(reasons);
+        return Verdict::Quarantined(reasons, None);
     }
     let mut change = Change { offer: stands.clone(), figures: Vec::new() };
     let mut comparison = Comparison { guards, reasons: &mut reasons, figures: &mut change.figures };
@@ -80,7 +80,10 @@ pub fn judge(offer: &Offer, stands: Option<&Offer>, guards: Guards) -> Verdict {
         cell.figures = comparison.cell(n, true, &said.figures, &cell.figures);
     }
     match (reasons.is_empty(), change.figures.is_empty()) {
-        (false, _) => Verdict::Quarantined(reasons),
+        (false, _) => {
+            let told = reasons.iter().all(|reason| !matches!(reason, Reason::Missing(_) | Reason::Zero(_)));
+            Verdict::Quarantined(reasons, told.then(|| Box::new(change)))
+        }
         (true, true) => Verdict::Unchanged,
         (true, false) => Verdict::Accepted(change),
     }

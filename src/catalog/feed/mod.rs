@@ -26,6 +26,7 @@ mod properties;
 pub mod proposal;
 pub mod rates;
 mod reason;
+pub mod review;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use guard::{Change, FigureChange, Guards, Verdict, judge};
 pub use mapping::Mapping;
 pub use proposal::{Bounds, Cell, Figures, Hours, Kind, Offer, Proposal, Reading, Refused};
 pub use reason::{Reason, Slip};
+pub use review::{Held, OwnFigures, Review, Source, review};
 
 /// What a feed is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

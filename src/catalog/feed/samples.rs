@@ -17,7 +17,7 @@ fn folder() -> PathBuf {
 }
 
 /// A list and what should be read from it; `None`, and a line that says so, where it was not fetched.
-fn sample(name: &str) -> Option<(Vec<u8>, BTreeSet<String>)> {
+pub(super) fn sample(name: &str) -> Option<(Vec<u8>, BTreeSet<String>)> {
     let file = |end: &str| fs::read(folder().join(format!("{name}.{end}"))).ok();
     let (Some(list), Some(expected)) = (file("json"), file("tsv")) else {
         println!("skipped: not present ({}, made by scripts/feed-samples)", folder().join(name).display());

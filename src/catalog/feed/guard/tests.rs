@@ -24,7 +24,7 @@ fn words(verdict: &Verdict) -> String {
             };
             change.figures.iter().map(figure).collect::<Vec<_>>().join(", ")
         }
-        Verdict::Quarantined(reasons) => {
+        Verdict::Quarantined(reasons, _) => {
             let reasons: Vec<String> = reasons.iter().map(|reason| format!("{}: {reason}", reason.word())).collect();
             format!("held back: {}", reasons.join("; "))
         }
