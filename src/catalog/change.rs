@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use self::written::to_toml;
+pub use self::written::{rates_to_toml, to_toml};
 use super::calendar::Calendar;
 use super::feed::{Bounds, Cell, Figures, Hours, Kind, Offer};
 use super::price::{PriceRow, PriceSchedule};
@@ -45,6 +45,15 @@ pub struct FigurePlace {
     pub cell: u32,
     pub batch: bool,
     pub kind: Kind,
+}
+
+impl std::fmt::Display for FigurePlace {
+    /// `input`, `input[1]` of the second cell, `batch input`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let batch = if self.batch { "batch " } else { "" };
+        let cell = if self.cell > 0 { format!("[{}]", self.cell) } else { String::new() };
+        write!(f, "{batch}{}{cell}", self.kind.word())
+    }
 }
 
 /// Figures of one backend from an instant on.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::feeds;
 use super::keys;
 use super::outbound;
 use super::reference::{self, Group};
@@ -56,6 +57,8 @@ fn read(root: Section<'_, '_>) -> Config {
         upstream: outbound::read(&root),
         reload: section(&root, &reference::reload()),
         keys,
+        feeds: feeds::read(&root),
+        admins: feeds::read_admins(&root),
         ..section(&root, &reference::providers_file())
     };
     root.finish();
@@ -312,10 +315,16 @@ mod tests {
             "reload",
             "providers_file",
             "keys.team",
+            "feeds.team",
+            "admins.team",
         ];
         for section in sections {
             let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
-            let rest = if section.starts_with("keys") { key.as_str() } else { "" };
+            let rest = match section.split('.').next() {
+                Some("keys" | "admins") => key.as_str(),
+                Some("feeds") => "format = \"toml\"\nfile = \"x\"\n",
+                _ => "",
+            };
             let problems = load(&format!("{header}zzz = 1\n{rest}"), &[]).unwrap_err();
             let (_, accepted) = problems[0].split_once("accepted: ").unwrap();
             for name in accepted.split(", ") {

@@ -3,6 +3,7 @@
 //! Stopping: new connections are refused, open answers may finish within the grace period, then the books are closed.
 //! The operations listener goes last, so that a drain can be watched.
 
+mod admin;
 mod assembly;
 mod begun;
 pub mod body;
@@ -12,6 +13,7 @@ mod dashboard;
 mod decisions;
 mod discard;
 pub mod edge;
+mod feeds;
 mod http2;
 pub mod listener;
 pub mod openapi;
@@ -38,6 +40,7 @@ use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
 use self::reload::{Accounts, Parts, Reloader, Reloading, Reloads, Running};
 use self::routes::Front;
 use crate::clock::SharedClock;
+use crate::config::Config;
 use crate::config::keys::ANONYMOUS;
 use crate::dispatch::{Dispatcher, Health, RetryBudget};
 use crate::feed::Feed;
@@ -46,7 +49,9 @@ use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
 use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
 use crate::pipeline::{InForce, Pipeline};
-use crate::policy::{Places, Sessions};
+use crate::policy::{Admission, KeyRing, Places, Sessions};
+use crate::price_book::PriceBook;
+use crate::price_book::store::StoreError;
 use crate::relay::Desk;
 use crate::setup::Setup;
 use crate::tasks::Tasks;
@@ -76,6 +81,8 @@ pub enum StartError {
     Upstream(#[from] UpstreamError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    #[error("the price book cannot be opened")]
+    Prices(#[from] StoreError),
 }
 
 /// A running gateway.
@@ -159,7 +166,10 @@ async fn assemble(
     let Setup { config, snapshot, provider_keys, .. } = setup;
     let key_names = config.keys.iter().map(|key| key.name.clone()).chain([KeyName::new(ANONYMOUS)]);
     let metrics = Arc::new(Metrics::new(key_names)?);
+    let prices = Arc::new(PriceBook::open(&config.books.directory, &config.feeds)?);
+    let snapshot = prices.over(snapshot, clock.wall());
     metrics.know(&snapshot);
+    metrics.know_feeds(config.feeds.iter().map(|feed| feed.name.as_str()));
     metrics.loaded(clock.wall());
     let observer = Arc::new(LedgerMetrics(Arc::clone(&metrics)));
     let (ledger, recovery) = Ledger::open_with(assembly::books(&config), Arc::clone(clock), Arc::new(FileDisk), observer)?;
@@ -168,6 +178,7 @@ async fn assemble(
     let market = Market::open(Arc::new(snapshot), &provider_keys, &health)?;
     let (proxy, trust) = (config.upstream.proxy.clone(), config.upstream.trust.clone());
     let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE, proxy, trust })?;
+    let follows = upstream.clone();
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
     let accounts = Accounts::at_start(&config, &ledger, Arc::clone(clock)).await;
     let desk = Desk {
@@ -198,7 +209,10 @@ async fn assemble(
         reloads,
         draining: AtomicBool::new(false),
         past_tables: PastTables::default(),
+        prices,
+        admins: admins(&config),
     });
+    feeds::follow(&front, &config.feeds, &follows, tasks);
     if let Some(from) = reloading {
         let parts = Parts { front: Arc::clone(&front), health, accounts, stalled };
         let reloader = Reloader::new(from, Running { config, provider_keys }, parts);
@@ -206,6 +220,14 @@ async fn assemble(
         tasks.spawn("reload", reloader.run(asks, stopping));
     }
     Ok((front, recovery))
+}
+
+/// Who may change prices, where anybody may.
+fn admins(config: &Config) -> Option<KeyRing> {
+    let admission =
+        |name: &KeyName| Admission { key: name.clone(), limits: Arc::default(), budget: Arc::default(), budgeted: false };
+    let keys = config.admins.iter().map(|admin| (admin.sha256, admission(&admin.name)));
+    (!config.admins.is_empty()).then(|| KeyRing::new(keys))
 }
 
 /// The books' timings as metrics.

@@ -16,11 +16,11 @@ use prometheus::core::{MetricVec, MetricVecBuilder};
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::families::Families;
-use super::labels::{Label, Rejection, Reloaded, Route};
+use super::labels::{FeedLook, Label, Rejection, Reloaded, Route};
 use super::process::Process;
 use crate::catalog::Snapshot;
 use crate::dispatch::Cause;
-use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
+use crate::units::{BackendId, KeyName, Provenance, TokenPrice, Tokens, Usage, Usd};
 
 /// What an unlisted backend, model or key is called.
 const UNKNOWN: &str = "unknown";
@@ -124,6 +124,45 @@ impl Metrics {
     pub fn reloaded(&self, result: Reloaded, problems: usize) {
         self.families.reloads.with_label_values(&[result.word()]).inc();
         self.families.reload_problems.set(i64::try_from(problems).unwrap_or(i64::MAX));
+    }
+
+    /// Makes the configured price feeds known, so that the first look of each is seen as a rise.
+    pub fn know_feeds<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
+        for name in names {
+            for look in FeedLook::ALL {
+                self.families.feed_looks.with_label_values(&[name, look.word()]).inc_by(0);
+            }
+        }
+    }
+
+    /// A price feed was looked at; `name` is one of the configured ones.
+    pub fn feed_looked_at(&self, name: &str, look: FeedLook) {
+        self.families.feed_looks.with_label_values(&[name, look.word()]).inc();
+    }
+
+    /// How old the last good copies of price feeds are, in seconds.
+    pub fn feed_ages<'n>(&self, ages: impl IntoIterator<Item = (&'n str, i64)>) {
+        for (name, age) in ages {
+            self.families.feed_age.with_label_values(&[name]).set(age);
+        }
+    }
+
+    /// How many proposals are held back, by who proposed them.
+    pub fn held_back<'n>(&self, counts: impl IntoIterator<Item = (&'n str, i64)>) {
+        self.families.held_back.reset();
+        for (by, count) in counts {
+            self.families.held_back.with_label_values(&[by]).set(count);
+        }
+    }
+
+    /// Prices that are others than the table's: backend, figure, the table's and the one in force.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio on a dashboard")]
+    pub fn price_ratios<'n>(&self, moved: impl IntoIterator<Item = (&'n str, &'n str, TokenPrice, TokenPrice)>) {
+        self.families.price_ratio.reset();
+        for (backend, figure, before, after) in moved.into_iter().filter(|(_, _, before, _)| *before > TokenPrice::FREE) {
+            let ratio = after.pico() as f64 / before.pico() as f64;
+            self.families.price_ratio.with_label_values(&[backend, figure]).set(ratio);
+        }
     }
 
     /// A client's request ended. `backend`: the one that answered, if any was asked.

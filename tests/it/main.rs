@@ -25,6 +25,7 @@ mod odd_providers;
 mod old_data;
 mod outbound;
 mod passthrough;
+mod price_feeds;
 mod prices;
 mod readme;
 mod reload;

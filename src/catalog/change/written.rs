@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::PriceChange;
+use crate::catalog::fx::DatedRate;
 
 /// The changes as tables `[[changes]]`, to be put behind the text of a table.
 pub fn to_toml<'c>(changes: impl IntoIterator<Item = &'c PriceChange>) -> String {
@@ -30,6 +31,17 @@ pub fn to_toml<'c>(changes: impl IntoIterator<Item = &'c PriceChange>) -> String
             let _ = writeln!(text, "  {{ {cell}{batch}kind = \"{}\", price = {} }},", place.kind.word(), price.to_per_million());
         }
         let _ = writeln!(text, "]");
+    }
+    text
+}
+
+/// Exchange rates as tables `[[fx]]`.
+pub fn rates_to_toml<'r>(rates: impl IntoIterator<Item = &'r DatedRate>) -> String {
+    let mut text = String::new();
+    for DatedRate { date, rate, source } in rates {
+        let (currency, per_usd, source) = (rate.currency(), rate.per_usd(), toml_text(source));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "\n[[fx]]\ncurrency = \"{currency}\"\nper_usd = {per_usd}\ndate = {date}\nsource = {source}");
     }
     text
 }

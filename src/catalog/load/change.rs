@@ -21,18 +21,21 @@ const KINDS: [(Kind, &str); Kind::ALL.len()] = {
     words
 };
 
-/// Every change, in the order of the file, laid over its backend.
-pub(super) fn read_all(root: &Section<'_, '_>, backends: &mut [Backend]) -> Vec<PriceChange> {
-    let mut changes = Vec::new();
-    for section in root.sections("changes") {
+/// Every change, in the order of the file.
+pub(super) fn read(root: &Section<'_, '_>) -> Vec<PriceChange> {
+    let read = |section: Section<'_, '_>| {
         let change = change(&section);
-        if let Some(change) = &change
-            && !backends.iter().any(|backend| backend.id.as_str() == change.backend)
-        {
-            section.problem("backend", format!("there is no backend {:?}", change.backend), "provider/model of this table");
-        }
-        changes.extend(change);
         section.finish();
+        change
+    };
+    root.sections("changes").into_iter().filter_map(read).collect()
+}
+
+/// The same, laid over their backends.
+pub(super) fn read_over(root: &Section<'_, '_>, backends: &mut [Backend]) -> Vec<PriceChange> {
+    let changes = read(root);
+    for change in changes.iter().filter(|change| !backends.iter().any(|backend| backend.id.as_str() == change.backend)) {
+        root.problem("changes", format!("there is no backend {:?}", change.backend), "provider/model of this table");
     }
     for backend in backends {
         let own: Vec<&PriceChange> = changes.iter().filter(|change| change.backend == backend.id.as_str()).collect();
