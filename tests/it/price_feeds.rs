@@ -2,6 +2,7 @@
 //! prices as they are, and an administrator has the last word but for the operator's own table.
 
 use std::fs;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tokenbroker::config::keys::to_hex;
@@ -63,8 +64,8 @@ async fn a_feeds_price_is_in_force_for_the_next_request_and_after_a_restart() {
     let (east, prices) = (Provider::start("east").await, Provider::start("prices").await);
     says(&prices, "\"one\"", &list("3"));
     let gateway = setup(&east, &prices, OVERRULES).start();
-    // 11 tokens in and 3 out: 17 millionths at the table's prices, 39 at the feed's.
-    until_cost(&gateway, "0.000039").await;
+    // 9 tokens in and 4 out: 17 millionths at the table's prices, 35 at the feed's.
+    until_cost(&gateway, "0.000035").await;
     let asked = prices.call(0).await;
     assert_eq!((asked.header("if-none-match"), asked.header("authorization")), ("", ""));
     prices.always(provider::status(304, &[], ""));
@@ -76,7 +77,7 @@ async fn a_feeds_price_is_in_force_for_the_next_request_and_after_a_restart() {
     let (_, setup) = gateway.drain().await;
     prices.always(provider::status(500, &[], "no"));
     let gateway = setup.start();
-    assert_eq!(gateway.chat(&chat::ask("auto")).await.header("x-tokenbroker-cost-usd"), "0.000039");
+    assert_eq!(gateway.chat(&chat::ask("auto")).await.header("x-tokenbroker-cost-usd"), "0.000035");
     until_look(&gateway, "failed").await;
     let ready = gateway.operator(&Call::get("/readyz")).await;
     assert_eq!(ready.status, 200);
@@ -102,7 +103,7 @@ async fn a_feed_that_is_wrong_changes_nothing_and_a_good_one_heals_it() {
     }
     assert_eq!(gateway.chat(&chat::ask("auto")).await.header("x-tokenbroker-cost-usd"), "0.000017");
     says(&prices, "\"good\"", &list("2"));
-    until_cost(&gateway, "0.000028").await;
+    until_cost(&gateway, "0.000026").await;
     assert_eq!(gateway.sample("price_quarantined{feed=\"list\"}").await, Some(0.0));
 }
 
@@ -156,4 +157,52 @@ async fn only_an_administrator_sees_and_changes_prices() {
     assert_eq!((&state["feeds"][0]["name"], &state["changes"]), (&json!("list"), &json!([])), "{state}");
     let plain = Gateway::of([Site::of(&east)]);
     assert_eq!(plain.operator(&Call::get("/admin/prices")).await.error("code"), "admin_off");
+}
+
+/// Runs `tokenbroker prices` where a gateway runs.
+fn prices(setup: &Setup, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenbroker"));
+    command.arg("prices").args(arguments).current_dir(setup.path("")).stdin(Stdio::null()).env_clear();
+    command.env("TOKENBROKER_CONFIG", setup.path("tokenbroker.toml"));
+    command.env("TOKENBROKER__PROVIDERS_FILE__PATH", setup.path("providers.toml"));
+    command.env("TOKENBROKER__BOOKS__DIRECTORY", setup.data()).env("EAST_API_KEY", "k-east-0123456789");
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap()
+}
+
+#[tokio::test]
+async fn the_commands_show_what_changed_and_who_changed_it() {
+    let (east, prices_of) = (Provider::start("east").await, Provider::start("prices").await);
+    says(&prices_of, "\"one\"", &list("3"));
+    let gateway = setup(&east, &prices_of, OVERRULES).start();
+    until_cost(&gateway, "0.000035").await;
+    let setup = &gateway.setup;
+    let shown = prices(setup, &["show", "east/jade-v3"]);
+    assert!(shown.contains("input                         3  feed list, taken "), "{shown}");
+    assert!(shown.contains("output                        2  own table: invented for tests"), "{shown}");
+    let history = prices(setup, &["history", "east/jade-v3"]);
+    assert!(history.contains("feed list changed: input 1 to 3 (http://"), "{history}");
+    let diff = prices(setup, &["diff", "2026-01-01"]);
+    assert!(diff.contains("east/jade-v3 input 1 to 3\n"), "{diff}");
+    assert_eq!(prices(setup, &["diff", setup.path("providers.toml").to_str().unwrap()]), diff);
+    let exported = prices(setup, &["export", "--format", "json"]);
+    let exported: Value = serde_json::from_str(&exported).unwrap();
+    let row = json!({"provider": "east", "model": "jade-v3", "currency": "USD", "input": "3", "output": "2"});
+    assert_eq!(exported, json!({"prices": [row]}));
+    let list_file = setup.path("theirs.json");
+    fs::write(&list_file, "{\"orient/jade-v3\": {\"litellm_provider\": \"orient\", \"input_cost_per_token\": 9e-06, \"output_cost_per_token\": 2e-06}}").unwrap();
+    let imported = prices(setup, &["import", list_file.to_str().unwrap(), "--format", "litellm", "--provider", "orient=east"]);
+    assert!(
+        imported.contains("provider = \"east\"\nmodel = \"jade-v3\"\ncurrency = \"USD\"\ninput = 9\noutput = 2\n"),
+        "{imported}"
+    );
+    assert!(imported.contains("held back: orient/jade-v3: input from 1 to 9 per million: more than 4 times apart"), "{imported}");
+    let at = |instant: &str| prices(setup, &["at", instant, "--json"]);
+    assert!(
+        at("2026-01-01").contains("\"input\": \"1\"") || at("2026-01-01").contains("\"input\":\"1\""),
+        "{}",
+        at("2026-01-01")
+    );
+    assert_eq!(prices(setup, &["list", "--json", "--at", "2026-01-01"]), at("2026-01-01"));
 }

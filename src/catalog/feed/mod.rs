@@ -13,6 +13,7 @@
 //! know, and nothing should become free by that.
 
 mod decimal;
+pub mod export;
 mod genai_prices;
 pub mod guard;
 mod json;
