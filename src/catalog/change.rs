@@ -83,7 +83,7 @@ impl PriceChange {
     /// Sorts the weakest first.
     fn strength(&self) -> impl Ord + use<'_> {
         // Feeds by their names, the first the strongest; an administrator's by when they were made.
-        let name = (self.layer == Layer::Feed).then(|| std::cmp::Reverse(self.by.as_str()));
+        let name = (self.layer == Layer::Feed).then_some(std::cmp::Reverse(self.by.as_str()));
         (self.layer, name, self.from, self.taken)
     }
 }
@@ -113,14 +113,14 @@ pub fn layered(schedule: &PriceSchedule, changes: &[&PriceChange]) -> PriceSched
     for (n, edge) in edges.iter().enumerate() {
         let Some(row) = schedule.at(*edge) else { continue };
         let figures = said(changes.iter().copied(), *edge);
-        let Some(changed) = with_figures(row, &figures) else { continue };
+        let Some(laid) = with_figures(row, &figures) else { continue };
         let until = edges.get(n + 1).copied().or(row.until);
         let by = figures.values().map(|(_, change)| change.by.as_str()).collect::<std::collections::BTreeSet<_>>();
         let by = by.into_iter().collect::<Vec<_>>().join("+");
         let table = row.id.split('@').next().unwrap_or_default();
         let id = format!("{table}@{edge}+{by}").into();
         let source = format!("{}, with figures by {by}", row.source);
-        rows.push(PriceRow { id, from: Some(*edge), until, source, ..changed });
+        rows.push(PriceRow { id, from: Some(*edge), until, source, ..laid });
     }
     PriceSchedule::new(rows)
 }

@@ -2,6 +2,7 @@
 //! version of the gateway can be read by the next, whatever became of its types.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -68,7 +69,12 @@ impl HeldEntry {
 
     fn digest(&self) -> String {
         let said = format!("{:?}", (&self.feed, &self.provider, &self.model, self.from, &self.reasons, &self.figures));
-        Sha256::digest(said.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+        let digits = Sha256::digest(said.as_bytes());
+        digits.iter().take(6).fold(String::new(), |mut id, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(id, "{byte:02x}");
+            id
+        })
     }
 }
 

@@ -37,16 +37,16 @@ type Shared = State<Arc<Front>>;
 fn admitted(front: &Front, headers: &HeaderMap) -> Result<String, Box<Response>> {
     let Some(admins) = &front.admins else {
         let message = "prices are not administered here: no [admins.NAME] is configured";
-        return Err(Box::new(refused(ClientError::new(404, ErrorKind::InvalidRequest, "admin_off", message))));
+        return Err(Box::new(refused(&ClientError::new(404, ErrorKind::InvalidRequest, "admin_off", message))));
     };
     let admission = admins.admit(headers).map_err(|stranger| {
         let message = format!("{stranger}; here an administrator's key is asked for");
-        Box::new(refused(ClientError::new(401, ErrorKind::InvalidRequest, "invalid_api_key", message)))
+        Box::new(refused(&ClientError::new(401, ErrorKind::InvalidRequest, "invalid_api_key", message)))
     })?;
     Ok(admission.key.as_str().to_owned())
 }
 
-fn refused(error: ClientError) -> Response {
+fn refused(error: &ClientError) -> Response {
     answer(StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST), "application/json", error.body())
 }
 
@@ -129,7 +129,7 @@ pub(super) async fn quarantine(State(front): Shared, request: Request<Body>) -> 
             };
             told(&Quarantine { held: front.prices.held().into_iter().filter(asked).collect() })
         }
-        Err(wrong) => refused(wrong_parameter(&wrong).error),
+        Err(wrong) => refused(&wrong_parameter(&wrong).error),
     }
 }
 
@@ -144,7 +144,7 @@ pub(super) async fn history(State(front): Shared, request: Request<Body>) -> Res
     }
     let backend = match parse(request.uri().query(), &["backend"]) {
         Ok(given) => given.get("backend").map(str::to_owned),
-        Err(wrong) => return refused(wrong_parameter(&wrong).error),
+        Err(wrong) => return refused(&wrong_parameter(&wrong).error),
     };
     let book = Arc::clone(&front.prices);
     match spawn_blocking(move || book.audit(backend.as_deref())).await {
@@ -155,7 +155,7 @@ pub(super) async fn history(State(front): Shared, request: Request<Body>) -> Res
 }
 
 fn failed(why: &str) -> Response {
-    refused(ClientError::new(500, ErrorKind::Server, "price_book_failed", why.to_owned()))
+    refused(&ClientError::new(500, ErrorKind::Server, "price_book_failed", why.to_owned()))
 }
 
 /// What an administrator asks for. Which members count depends on the path.
@@ -181,7 +181,7 @@ struct Wish {
 
 impl Wish {
     fn set(self) -> Result<Set, String> {
-        let figure = |(name, value): (&String, &Box<RawValue>)| {
+        let figure = |(name, value): (&String, &RawValue)| {
             let kind = Kind::ALL.into_iter().find(|kind| kind.word() == name);
             let kind =
                 kind.ok_or_else(|| format!("{name:?} is no figure; accepted: {}", Kind::ALL.map(Kind::word).join(", ")))?;
@@ -190,7 +190,7 @@ impl Wish {
                 .map_err(|accepted| format!("{name}: {text:.40} is no price; accepted: {accepted}"))?;
             Ok((FigurePlace { cell: self.cell, batch: self.batch, kind }, price))
         };
-        let figures = self.figures.iter().map(figure).collect::<Result<_, String>>()?;
+        let figures = self.figures.iter().map(|(name, value)| (name, &**value)).map(figure).collect::<Result<_, String>>()?;
         Ok(Set { backend: self.backend, figures, from: self.from, until: self.until, why: self.why })
     }
 }
@@ -202,7 +202,7 @@ pub(super) async fn wish(State(front): Shared, request: Request<Body>) -> Respon
         Err(stranger) => return *stranger,
     };
     let path = request.uri().path().to_owned();
-    let wrong = |message: String| refused(ClientError::new(400, ErrorKind::InvalidRequest, "invalid_value", message));
+    let wrong = |message: String| refused(&ClientError::new(400, ErrorKind::InvalidRequest, "invalid_value", message));
     let Ok(body) = to_bytes(request.into_body(), MOST_BODY).await else {
         return wrong(format!("the body cannot be read, or is larger than {MOST_BODY} bytes"));
     };
@@ -215,11 +215,11 @@ pub(super) async fn wish(State(front): Shared, request: Request<Body>) -> Respon
     }
     let worker = Arc::clone(&front);
     match spawn_blocking(move || done(&worker, &admin, &path, wish)).await {
-        Ok(Ok(outcome)) => outcome.answer(&front).await,
+        Ok(Ok(done)) => put_in_force(&front, done).await,
         Ok(Err(Wrong::Wish(message))) => wrong(message),
         Ok(Err(Wrong::Book(AdminError::Book(error)))) => failed(&error.to_string()),
         Ok(Err(Wrong::Book(error))) => {
-            refused(ClientError::new(422, ErrorKind::InvalidRequest, "price_not_changed", error.to_string()))
+            refused(&ClientError::new(422, ErrorKind::InvalidRequest, "price_not_changed", error.to_string()))
         }
         Err(error) => failed(&error.to_string()),
     }
@@ -236,55 +236,48 @@ impl From<AdminError> for Wrong {
     }
 }
 
-/// What was done.
-enum Outcome {
-    Done(Done),
-    Ended,
-}
-
-fn done(front: &Front, admin: &str, path: &str, wish: Wish) -> Result<Outcome, Wrong> {
+/// `None`: something was taken back.
+fn done(front: &Front, admin: &str, path: &str, wish: Wish) -> Result<Option<Done>, Wrong> {
     let table = Arc::clone(&front.pipeline.in_force.load().market.snapshot);
     let (book, now) = (&front.prices, front.clock.wall());
     let outcome = match path {
-        "/admin/prices/approve" => Outcome::Done(book.approve(admin, &wish.id, &wish.why, &table, now)?),
+        "/admin/prices/approve" => Some(book.approve(admin, &wish.id, &wish.why, &table, now)?),
         "/admin/prices/end" => {
             book.end(admin, &wish.backend, &wish.why, now)?;
-            Outcome::Ended
+            None
         }
         "/admin/prices/override" => {
             if wish.until.is_none() {
                 return Err(Wrong::Wish("until: an override ends; say when, as an instant with its offset".to_owned()));
             }
-            Outcome::Done(book.set(admin, wish.set().map_err(Wrong::Wish)?, &table, now)?)
+            Some(book.set(admin, wish.set().map_err(Wrong::Wish)?, &table, now)?)
         }
-        _ => Outcome::Done(book.propose(admin, wish.set().map_err(Wrong::Wish)?, &table, now)?),
+        _ => Some(book.propose(admin, wish.set().map_err(Wrong::Wish)?, &table, now)?),
     };
     tracing::info!(admin, path, "an administrator's wish on prices was done");
     Ok(outcome)
 }
 
-impl Outcome {
-    /// Puts it in force, and tells.
-    async fn answer(self, front: &Front) -> Response {
-        #[derive(Serialize)]
-        struct Answer {
-            /// `changed`, `held`, `unchanged` or `ended`.
-            result: &'static str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            change: Option<Told>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            held: Option<HeldEntry>,
-            /// Whether the table in force holds it.
-            in_force: bool,
-        }
-        let (result, change, held) = match self {
-            Outcome::Done(Done::Changed(change)) => ("changed", Some(Told::of(&change)), None),
-            Outcome::Done(Done::Held(entry)) => ("held", None, Some(entry)),
-            Outcome::Done(Done::Unchanged) => ("unchanged", None, None),
-            Outcome::Ended => ("ended", None, None),
-        };
-        let reload = matches!(result, "changed" | "ended");
-        let in_force = reload && front.reloads.ask().await.is_some_and(|report| !report.is_refused());
-        told(&Answer { result, change, held, in_force })
+/// Puts it in force, and tells.
+async fn put_in_force(front: &Front, done: Option<Done>) -> Response {
+    #[derive(Serialize)]
+    struct Answer {
+        /// `changed`, `held`, `unchanged` or `ended`.
+        result: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        change: Option<Told>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        held: Option<HeldEntry>,
+        /// Whether the table in force holds it.
+        in_force: bool,
     }
+    let (result, change, held) = match done {
+        Some(Done::Changed(change)) => ("changed", Some(Told::of(&change)), None),
+        Some(Done::Held(entry)) => ("held", None, Some(entry)),
+        Some(Done::Unchanged) => ("unchanged", None, None),
+        None => ("ended", None, None),
+    };
+    let reload = matches!(result, "changed" | "ended");
+    let in_force = reload && front.reloads.ask().await.is_some_and(|report| !report.is_refused());
+    told(&Answer { result, change, held, in_force })
 }

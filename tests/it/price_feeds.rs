@@ -115,7 +115,7 @@ async fn a_list_that_is_too_large_or_elsewhere_is_told() {
     until_look(&gateway, "failed").await;
     assert!(gateway.operator(&Call::get("/readyz")).await.text().contains("larger than 1024 bytes"));
     prices.always(provider::status(302, &[("location", "http://elsewhere.example/")], ""));
-    until(&"the redirect to be told", async || {
+    until("the redirect to be told", async || {
         let ready = gateway.operator(&Call::get("/readyz")).await;
         ready.text().contains("status 302: it is elsewhere now (http://elsewhere.example/)").then_some(())
     })

@@ -26,9 +26,12 @@ pub fn toml(rows: &[Listed<'_>]) -> String {
     let mut text = String::new();
     for row in rows {
         text.push_str("[[prices]]\n");
-        for (name, value) in members(row) {
+        let members = members(row);
+        let whose = |name: &str| matches!(name, "provider" | "model");
+        let first = ["provider", "model"].into_iter().filter_map(|name| members.get_key_value(name));
+        for (name, value) in first.chain(members.iter().filter(|(name, _)| !whose(name))) {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{name} = {}", written(&name, &value));
+            let _ = writeln!(text, "{name} = {}", written(name, value));
         }
         text.push('\n');
     }
