@@ -166,13 +166,14 @@ async fn assemble(
     let Setup { config, snapshot, provider_keys, .. } = setup;
     let key_names = config.keys.iter().map(|key| key.name.clone()).chain([KeyName::new(ANONYMOUS)]);
     let metrics = Arc::new(Metrics::new(key_names)?);
+    metrics.loaded(clock.wall());
+    let observer = Arc::new(LedgerMetrics(Arc::clone(&metrics)));
+    let (ledger, recovery) = Ledger::open_with(assembly::books(&config), Arc::clone(clock), Arc::new(FileDisk), observer)?;
+    // After the books, which know better what is wrong with a data directory.
     let prices = Arc::new(PriceBook::open(&config.books.directory, &config.feeds)?);
     let snapshot = prices.over(snapshot, clock.wall());
     metrics.know(&snapshot);
     metrics.know_feeds(config.feeds.iter().map(|feed| feed.name.as_str()));
-    metrics.loaded(clock.wall());
-    let observer = Arc::new(LedgerMetrics(Arc::clone(&metrics)));
-    let (ledger, recovery) = Ledger::open_with(assembly::books(&config), Arc::clone(clock), Arc::new(FileDisk), observer)?;
     ledger.keep_table(&snapshot.version, &snapshot.text)?;
     let health = Arc::new(Health::new(Arc::clone(clock), assembly::health(&config)));
     let market = Market::open(Arc::new(snapshot), &provider_keys, &health)?;
