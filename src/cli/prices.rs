@@ -70,7 +70,7 @@ pub enum PricesCommand {
     At(Box<AtArgs>),
     /// Somebody's list of prices as one of our own, for the backends of the table; what of it would be held back is told.
     #[command(
-        after_help = "Example:\n  tokenbroker prices import model_prices.json --format litellm --provider dashscope=alibaba > prices.toml"
+        after_help = "Example:\n  tokenbroker prices import model_prices.json --format litellm --provider theirs=ours > prices.toml"
     )]
     Import(book::ImportArgs),
     /// Prices in force as a list that another gateway can follow as a feed.

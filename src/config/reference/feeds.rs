@@ -37,7 +37,7 @@ pub(crate) fn feed() -> Group<Raw> {
             .on_restart(),
         setting("providers", Pairs("the feed's id of a provider, and the table's"), |f: &mut Raw| &mut f.providers)
             .means("Providers that the feed calls otherwise than the table does; \"*\" for a list that names none.")
-            .unset("by the same ids", "{ dashscope = \"alibaba\" }")
+            .unset("by the same ids", "{ theirs = \"ours\" }")
             .on_restart(),
     ];
     let about = "One section per list of prices that is followed. What it proposes is taken within the guards, held back \
