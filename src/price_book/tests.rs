@@ -101,7 +101,7 @@ fn what_is_held_back_waits_for_an_approval_on_the_disk() {
         book.take(&list, document.as_bytes(), &book.over(table.clone(), at(NOW)), at(NOW)).unwrap()
     };
     let input = |book: &PriceBook, instant| tariff(&book.over(table.clone(), at(NOW)), instant).input.to_per_million();
-    let taken = say(&open(data.path()), "9000");
+    let taken = say(&open(data.path()), "500");
     assert_eq!((taken.held, taken.changes_prices()), (1, false));
     let book = open(data.path());
     let held = book.held();
@@ -109,7 +109,7 @@ fn what_is_held_back_waits_for_an_approval_on_the_disk() {
     assert!(matches!(book.approve("ann", "none", "x", &table, at(LATER)), Err(AdminError::UnknownId(_))));
     let done = book.approve("ann", &held[0].id, "seen on their page", &table, at(LATER)).unwrap();
     assert!(matches!(done, Done::Changed(change) if change.layer == Layer::Admin && change.by == "ann"));
-    assert_eq!((input(&book, NOW), input(&book, LATER), book.held().len()), (stood, "9000".into(), 0));
+    assert_eq!((input(&book, NOW), input(&book, LATER), book.held().len()), (stood, "500".into(), 0));
     let row = book.audit(None).unwrap().pop().unwrap();
     assert!(row.who == "admin ann" && row.what == "approved" && row.why.starts_with("seen on their page (held back from list: "));
 }
