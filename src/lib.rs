@@ -39,6 +39,7 @@ pub mod telemetry;
 pub mod cli;
 pub mod sandbox;
 pub mod server;
+pub mod simulate;
 
 #[cfg(test)]
 mod wire_tests;
