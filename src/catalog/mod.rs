@@ -10,7 +10,9 @@ pub mod price;
 pub mod snapshot;
 
 pub use calendar::Calendar;
-pub use capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
+pub use capability::{
+    Backend, CacheRules, Limits, PriceChanges, Provider, Quality, QualitySignal, Reasoning, Retention, TokenizerFamily,
+};
 pub use fx::{DatedRate, FxTable};
 pub use history::{Annotation, Past};
 pub use price::{PriceRow, PriceSchedule, Purchase};

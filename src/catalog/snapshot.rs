@@ -78,6 +78,11 @@ impl Snapshot {
         date.to_zoned(TimeZone::UTC).ok().map(|midnight| midnight.timestamp())
     }
 
+    /// What an operator should know of the table at an instant, though nothing is wrong in it.
+    pub fn warnings(&self, at: Timestamp) -> Vec<String> {
+        self.calendars.iter().filter_map(|calendar| calendar.warning(at)).collect()
+    }
+
     pub fn providers(&self) -> &[Provider] {
         &self.providers
     }

@@ -4,12 +4,14 @@
 //! Amounts and prices are decimal strings with every digit that counts: a JSON number would be read as a float. What
 //! is told comes from the plan and its snapshot; nothing is decided again.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::adequate::Unfit;
 use super::plan::{Candidate, Node, Plan, PlanError};
 use super::quote::Quote;
-use crate::catalog::{Backend, Provider, Snapshot};
+use crate::catalog::{Backend, Calendar, Provider, Snapshot};
 use crate::units::{BilledAt, Tariff, Thinking, Usd};
 
 /// One decision, explained.
@@ -121,7 +123,7 @@ impl Decision {
     }
 
     fn made(plan: &Plan, snapshot: &Snapshot) -> Self {
-        let explained = |candidate: &Candidate| ExplainedCandidate::of(candidate, snapshot);
+        let explained = |candidate: &Candidate| ExplainedCandidate::of(candidate, plan, snapshot);
         let dearest = plan.candidates.iter().rev().max_by_key(|candidate| candidate.quote.expected);
         Self {
             reason: plan.reason(snapshot),
@@ -191,7 +193,7 @@ fn difference(first: Usd, second: Usd) -> String {
 }
 
 impl ExplainedCandidate {
-    fn of(candidate: &Candidate, snapshot: &Snapshot) -> Self {
+    fn of(candidate: &Candidate, plan: &Plan, snapshot: &Snapshot) -> Self {
         let backend = snapshot.backend(candidate.backend);
         let provider = snapshot.provider_of(backend);
         Self {
@@ -206,7 +208,7 @@ impl ExplainedCandidate {
             score_usd: candidate.score.weighed.to_exact(),
             risk_millionths: candidate.score.risk,
             tokens: ExplainedTokens::of(&candidate.quote),
-            prices: ExplainedPrices::of(&candidate.quote, backend),
+            prices: ExplainedPrices::of(&candidate.quote, backend, plan),
         }
     }
 }
@@ -224,12 +226,16 @@ impl ExplainedTokens {
 }
 
 impl ExplainedPrices {
-    fn of(quote: &Quote, backend: &Backend) -> Self {
+    fn of(quote: &Quote, backend: &Backend, plan: &Plan) -> Self {
         let (row, sheet) = backend.prices.point(quote.price).unzip();
         let priced = sheet.map(|sheet| sheet.cost(&quote.usage, quote.thinking != Thinking::Off));
         let tariff = priced.map_or(Tariff::free(quote.exchange_rate.currency()), |priced| *priced.tariff);
-        let hours = row.and_then(|row| row.calendar.as_ref()).filter(|_| quote.price.factor > 0);
-        let times = hours.and_then(|calendar| calendar.factors().get(usize::from(quote.price.factor)));
+        let hours = |calendar: &Arc<Calendar>| {
+            let hour = calendar.at(plan.at);
+            let times = calendar.factors().get(usize::from(hour.factor))?;
+            let assumed = if hour.assumed { ", as its days off are not published yet" } else { "" };
+            (hour.factor > 0).then(|| format!("{} x{times}{assumed}", calendar.name))
+        };
         Self {
             currency: tariff.currency.to_string(),
             input: tariff.input.to_per_million(),
@@ -242,7 +248,7 @@ impl ExplainedPrices {
                 BilledAt::Arrival => "arrival",
                 BilledAt::Completion => "completion",
             },
-            hours: hours.zip(times).map(|(calendar, times)| format!("{} x{times}", calendar.name)),
+            hours: row.and_then(|row| row.calendar.as_ref()).and_then(hours),
             source: row.map(|row| row.source.clone()).unwrap_or_default(),
         }
     }

@@ -196,7 +196,7 @@ mod tests {
     use super::super::affinity::Warm;
     use super::super::testing::{Case, Price, Spec};
     use super::*;
-    use crate::catalog::Reasoning;
+    use crate::catalog::{Reasoning, Snapshot};
     use crate::units::BackendId;
     use proptest::prelude::*;
 
@@ -269,6 +269,39 @@ mod tests {
             },
             dear("0.0064", "0.0054"),
         );
+    }
+
+    /// What a request of 1,000 tokens and 100 is quoted at the peak backend at an instant: expected, worst and the calendar's
+    /// hours, with a request over after so many minutes.
+    fn at_the_peak(instant: &str, minutes: u64) -> (String, String, u8) {
+        let table = Snapshot::parse("hours.toml", include_str!("../../tests/fixtures/tables/hours.toml")).unwrap();
+        let mut case = Case { target: "east/peak".into(), specs: Vec::new(), input: (1000, 1000), ..Case::default() };
+        case.request.output_bound = Some(Tokens::new(100));
+        case.settings.longest = std::time::Duration::from_mins(minutes);
+        case.with_facts_of(&table, |facts| {
+            let facts = &Facts { at: instant.parse().unwrap(), ..facts.clone() };
+            let quote = Quoter::new(facts, &Needs::of(facts)).quote(table.backend_named("east/peak").unwrap()).unwrap();
+            (quote.expected.to_exact(), quote.worst.to_exact(), quote.price.factor)
+        })
+    }
+
+    #[test]
+    fn a_hold_covers_the_dearer_side_of_a_boundary_that_the_answer_may_cross() {
+        // 1,000 tokens at 1 yuan a million and 100 at 4, twice that at the peak, at 7.1 yuan a dollar.
+        let (list, peak) = ("0.000197183099", "0.000394366197");
+        let quoted = |instant, minutes, expected: (&str, &str, u8)| {
+            let (low, high, factor) = expected;
+            assert_eq!(at_the_peak(instant, minutes), (low.to_owned(), high.to_owned(), factor), "{instant} {minutes}");
+        };
+        // Monday, 2026-11-23: the peak begins at 09:00 and ends at 12:00.
+        quoted("2026-11-23T08:49:59+08:00", 10, (list, list, 0));
+        quoted("2026-11-23T08:50:00+08:00", 10, (list, peak, 0));
+        quoted("2026-11-23T09:00:00+08:00", 10, (peak, peak, 1));
+        quoted("2026-11-23T11:55:00+08:00", 10, (peak, peak, 1));
+        quoted("2026-11-23T12:00:00+08:00", 10, (list, list, 0));
+        quoted("2026-11-22T08:55:00+08:00", 10, (list, list, 0));
+        // A day of time: Sunday's request may still be answered on Monday.
+        quoted("2026-11-22T08:55:00+08:00", 24 * 60 + 5, (list, peak, 0));
     }
 
     proptest! {

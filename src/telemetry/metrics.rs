@@ -105,6 +105,13 @@ impl Metrics {
             // Absent where the book before had no date either.
             None => drop(self.families.book_date.remove_label_values(NO_LABELS)),
         }
+        self.families.calendars.reset();
+        for calendar in &snapshot.calendars {
+            let until = calendar.known_until().map(|until| (calendar.name.as_str(), until.as_second()));
+            if let Some((name, until)) = until {
+                self.families.calendars.with_label_values(&[name]).set(until);
+            }
+        }
     }
 
     /// Makes the names of gateway keys known, beside those that are. A key that leaves the configuration keeps its series,
@@ -343,6 +350,10 @@ mod tests {
             jurisdiction: "EU".into(),
             region: "EU".into(),
             trains_on_data: None,
+            retention: None,
+            registered: None,
+            price_changes: None,
+            cache: crate::catalog::CacheRules::default(),
             currency: Currency::Eur,
             quirks: Quirks::default(),
             extra_headers: Vec::new(),

@@ -37,4 +37,5 @@ mod stream;
 mod top;
 mod unwritable;
 mod usage;
+mod vendor_rules;
 mod wishes;
