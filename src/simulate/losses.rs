@@ -1,10 +1,10 @@
 //! Why the gateway's own policy spent more than the optimum: its regret, parted by what it did not know.
 //!
 //! For every request, what the chosen backend cost is compared with what the optimum's cost. The difference is built up in
-//! steps: first as the quotes had it, then with each guess replaced by the truth, one after the other; what a replacement
-//! adds to the difference is that guess's part. So the parts of all requests add up to the regret exactly. A part may be
-//! negative where a mistake was lucky. The order of the replacements is a convention: where two guesses were wrong together,
-//! the later one bears what both did.
+//! steps: first as the quotes had it, then with each guess replaced by the truth, one after the other. The whole difference
+//! of a request is booked under the step that added most to it (or took most from it, where the request was cheaper than
+//! the optimum's, whose session had paid before). So all parts add up to the regret exactly. The order of the replacements
+//! is a convention: where two guesses were wrong together, the later one bears what both did.
 
 use std::collections::BTreeMap;
 
@@ -31,9 +31,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 6] =
-        [Reason::Failed, Reason::Order, Reason::Input, Reason::Output, Reason::Cache, Reason::Hour];
-
     pub const fn words(self) -> &'static str {
         match self {
             Reason::Failed => "the first choice failed",
@@ -45,6 +42,9 @@ impl Reason {
         }
     }
 }
+
+/// What is replaced step by step.
+const STEPS: [Reason; 5] = [Reason::Order, Reason::Input, Reason::Output, Reason::Cache, Reason::Hour];
 
 /// Regret by reason, and how many requests were dearer for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -87,12 +87,14 @@ impl Losses {
             return self.put(Reason::Failed, difference);
         };
         let mut before = Usd::ZERO;
-        let reasons = [Reason::Order, Reason::Input, Reason::Output, Reason::Cache, Reason::Hour];
-        for (reason, (ours, theirs)) in reasons.into_iter().zip(ours.into_iter().zip(theirs)) {
+        let mut parts: Vec<(Usd, Reason)> = Vec::new();
+        for (reason, (ours, theirs)) in STEPS.into_iter().zip(ours.into_iter().zip(theirs)) {
             let now = ours - theirs;
-            self.put(reason, now - before);
+            parts.push((now - before, reason));
             before = now;
         }
+        let most = if difference < Usd::ZERO { parts.into_iter().min() } else { parts.into_iter().max() };
+        self.put(most.map_or(Reason::Order, |(_, reason)| reason), difference);
     }
 
     fn put(&mut self, reason: Reason, part: Usd) {

@@ -2,8 +2,10 @@
 //!
 //! What a turn costs at a backend depends on the last turn that this backend has read. So a state is what each backend
 //! has read last, as far as that is still warm; states are followed turn by turn, each kept with the least that it cost to
-//! reach it. A state is given up that cannot beat the best way known even if every backend were warm from then on. After
-//! a pause that is longer than the caches live, all states are one again, so there are few.
+//! reach it. A state is given up that cannot beat the best way known even if every backend were warm from then on, or
+//! that costs more than another by all that what is warm in it can save. A backend is forgotten from the turn on at which the
+//! cheapest cold one is never dearer than it is warm: whoever asked it could ask that one instead. After a pause that is
+//! longer than the caches live, all states are one again. So there are few.
 //!
 //! The result is exact. Should a session ever have more than [`MOST_STATES`] at once, the cheapest are followed on and
 //! the result says that it is a bound from above only.
@@ -14,6 +16,8 @@ use crate::units::Usd;
 
 /// States of one turn that are followed.
 pub const MOST_STATES: usize = 2_000;
+/// Cheaper states that one is compared with.
+const MOST_COMPARED: usize = 200;
 
 /// What the turns of a session cost.
 pub trait Session {
@@ -23,8 +27,8 @@ pub trait Session {
     /// What a turn costs at a backend that has last read that earlier turn. `None`: it cannot answer it. Never more for a
     /// later turn read.
     fn cost(&self, turn: usize, backend: usize, read: Option<usize>) -> Option<Usd>;
-    /// Whether what was read at one turn is still cached at another.
-    fn is_warm(&self, read: usize, at: usize) -> bool;
+    /// Whether what a backend has read at one turn is still cached at another.
+    fn is_warm(&self, backend: usize, read: usize, at: usize) -> bool;
 }
 
 /// Who answers each turn, and what that costs.
@@ -55,35 +59,78 @@ struct Reached {
 /// The cheapest way; `None` where nobody can answer some turn.
 pub fn cheapest(session: &impl Session) -> Option<Way> {
     let left = at_least(session)?;
-    let known = greedy(session)?;
-    let mut bound = known.cost();
-    let mut best = known;
+    let useful = useful_until(session)?;
+    let mut best = greedy(session)?;
+    let bound = best.cost();
     let mut exact = true;
     let mut states: BTreeMap<Read, Reached> = [(Vec::new(), Reached { cost: Usd::ZERO, way: Vec::new() })].into();
     for turn in 0..session.turns() {
         let mut next: BTreeMap<Read, Reached> = BTreeMap::new();
         for (read, reached) in &states {
-            for backend in 0..session.backends() {
+            for backend in (0..session.backends()).filter(|backend| useful[*backend] > turn) {
                 let last = read.iter().find(|(known, _)| *known == backend).map(|(_, turn)| *turn);
                 let Some(cost) = session.cost(turn, backend, last) else { continue };
                 let total = reached.cost + cost;
                 if total + left[turn + 1] < bound {
-                    keep(&mut next, after(session, read, turn, backend), total, reached, (backend, cost));
+                    keep(&mut next, after(session, &useful, read, turn, backend), total, reached, (backend, cost));
                 }
             }
         }
-        exact &= narrow(&mut next);
-        states = next;
+        states = undominated(session, next, turn + 1);
+        exact &= narrow(&mut states);
     }
-    for reached in states.into_values().filter(|reached| reached.way.len() == session.turns()) {
-        if reached.cost < bound {
-            bound = reached.cost;
-            let (backends, costs) = reached.way.into_iter().unzip();
-            best = Way { backends, costs, exact: true };
+    if let Some(reached) = states.into_values().min_by_key(|reached| reached.cost) {
+        let (backends, costs) = reached.way.into_iter().unzip();
+        best = Way { backends, costs, exact };
+    }
+    Some(Way { exact, ..best })
+}
+
+/// For each backend the turn from which on it need not be asked.
+fn useful_until(session: &impl Session) -> Option<Vec<usize>> {
+    let mut until = vec![0; session.backends()];
+    for turn in 0..session.turns() {
+        let cold = (0..session.backends()).filter_map(|backend| Some((session.cost(turn, backend, None)?, backend)));
+        let (least, cheapest) = cold.min()?;
+        for (backend, until) in until.iter_mut().enumerate() {
+            let warm = session.cost(turn, backend, turn.checked_sub(1));
+            if backend == cheapest || warm.is_some_and(|warm| warm < least) {
+                *until = turn + 1;
+            }
         }
     }
-    best.exact = exact;
-    Some(best)
+    Some(until)
+}
+
+/// The states that no other beats: another that is cheaper by as much as what is warm here and not there can ever save.
+fn undominated(session: &impl Session, states: BTreeMap<Read, Reached>, next: usize) -> BTreeMap<Read, Reached> {
+    let mut all: Vec<(Read, Reached)> = states.into_iter().collect();
+    all.sort_by_key(|(_, reached)| reached.cost);
+    let mut saved: BTreeMap<(usize, usize), Usd> = BTreeMap::new();
+    let mut kept: Vec<(Read, Reached)> = Vec::new();
+    for (read, reached) in all {
+        let saves: Vec<Usd> = read
+            .iter()
+            .map(|(backend, turn)| *saved.entry((*backend, *turn)).or_insert_with(|| saves(session, *backend, *turn, next)))
+            .collect();
+        let lacks = |other: &Read| -> Usd {
+            let lacking = read.iter().zip(&saves).filter(|((backend, turn), _)| {
+                !other.iter().any(|(known, later)| known == backend && later >= turn)
+            });
+            lacking.map(|(_, saves)| *saves).sum()
+        };
+        let beaten = kept.iter().take(MOST_COMPARED).any(|(other, than)| than.cost + lacks(other) <= reached.cost);
+        if !beaten {
+            kept.push((read, reached));
+        }
+    }
+    kept.into_iter().collect()
+}
+
+/// The most that a backend's having read a turn can save: it is asked next at some turn, and has read that one then.
+fn saves(session: &impl Session, backend: usize, read: usize, next: usize) -> Usd {
+    let at = |turn| Some(session.cost(turn, backend, None)? - session.cost(turn, backend, Some(read))?);
+    (next..session.turns()).filter_map(at).max().unwrap_or(Usd::ZERO)
 }
 
 fn keep(states: &mut BTreeMap<Read, Reached>, read: Read, cost: Usd, before: &Reached, step: (usize, Usd)) {
@@ -95,10 +142,13 @@ fn keep(states: &mut BTreeMap<Read, Reached>, read: Read, cost: Usd, before: &Re
 }
 
 /// What is warm at the turn after this one, which this backend has read.
-fn after(session: &impl Session, read: &Read, turn: usize, backend: usize) -> Read {
+fn after(session: &impl Session, useful: &[usize], read: &Read, turn: usize, backend: usize) -> Read {
     let others = read.iter().copied().filter(|(other, _)| *other != backend);
     let mut all: Read = others.chain([(backend, turn)]).collect();
-    all.retain(|(_, read)| turn + 1 < session.turns() && session.is_warm(*read, turn + 1));
+    let next = turn + 1;
+    all.retain(|(backend, read)| {
+        next < session.turns() && useful[*backend] > next && session.is_warm(*backend, *read, next)
+    });
     all.sort_unstable();
     all
 }
@@ -174,12 +224,12 @@ mod tests {
             if self.out.contains(&(turn, backend)) {
                 return None;
             }
-            let warm = read.filter(|read| self.is_warm(*read, turn)).map_or(0, |read| self.lengths[read]);
+            let warm = read.filter(|read| self.is_warm(backend, *read, turn)).map_or(0, |read| self.lengths[read]);
             let (fresh, cached) = self.prices[backend];
             Some(Usd::from_pico((self.lengths[turn] - warm) * fresh + warm * cached))
         }
 
-        fn is_warm(&self, read: usize, at: usize) -> bool {
+        fn is_warm(&self, _: usize, read: usize, at: usize) -> bool {
             self.times[at] - self.times[read] <= 10
         }
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::war::Outcome;
 use super::workload::Plan;
 use crate::catalog::{BackendIndex, PriceRow, Snapshot};
+use crate::units::Amount;
 
 /// A price becomes another, or there is one for the first time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +15,8 @@ pub struct Step {
     pub at: Timestamp,
     pub backend: BackendIndex,
     /// Listed input and output together after the step, in hundredths of what they were before; `None` where there was no
-    /// price before, or in another currency.
-    pub percent: Option<u128>,
+    /// price before.
+    pub percent: Option<i128>,
     /// Requests that this backend answered, by whomever they were sent.
     pub requests: u64,
 }
@@ -39,7 +40,7 @@ fn of(snapshot: &Snapshot, plan: Plan, backend: BackendIndex, requests: u64) -> 
     let mut before = prices.at(from);
     while let Some(at) = prices.next_step(from, plan.until) {
         let now = prices.at(at);
-        let percent = before.zip(now).and_then(|(before, now)| change(before, now));
+        let percent = before.zip(now).and_then(|(before, now)| change(snapshot, at, before, now));
         if now.is_some() && percent != Some(100) {
             found.push(Step { at, backend, percent, requests });
         }
@@ -48,12 +49,12 @@ fn of(snapshot: &Snapshot, plan: Plan, backend: BackendIndex, requests: u64) -> 
     found
 }
 
-/// What the listed prices are, in hundredths of what they were.
-fn change(before: &PriceRow, now: &PriceRow) -> Option<u128> {
+/// What the listed prices are, in hundredths of what they were; in dollars, as some vendors changed their currency.
+fn change(snapshot: &Snapshot, at: Timestamp, before: &PriceRow, now: &PriceRow) -> Option<i128> {
     let listed = |row: &PriceRow| {
         let tariff = row.list().cells().first()?.tariff;
-        Some(u128::from(tariff.input.pico()) + u128::from(tariff.output.pico()))
+        let sum = tariff.input.million(tariff.currency).pico() + tariff.output.million(tariff.currency).pico();
+        snapshot.fx.convert(Amount::from_pico(sum, tariff.currency), at)
     };
-    let (was, is) = (listed(before)?, listed(now)?);
-    if before.currency() == now.currency() { (is * 100).checked_div(was) } else { None }
+    (listed(now)?.pico() * 100).checked_div(listed(before)?.pico())
 }

@@ -125,7 +125,7 @@ fn read(line: &str) -> Result<Text, String> {
 }
 
 fn profile_of(line: &Line) -> Result<TextProfile, String> {
-    let of_text = || line.text.as_deref().map(TextProfile::of);
+    let of_text = || line.text.as_deref().map(|text| TextProfile::of_counts(TextProfile::of(text).counts()));
     let profile = line.profile.map(TextProfile::of_counts).or_else(of_text);
     profile.ok_or_else(|| "neither `text` nor `profile` (16 counts) in it".to_owned())
 }

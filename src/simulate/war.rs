@@ -1,6 +1,7 @@
 //! The war itself: every request in the order of time, answered by each policy, and each session that has ended once more
 //! by the optimum. All of them meet the same answers, failures and prices; each has its own caches.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use super::losses::{Losses, Played, Thought};
 use super::optimum::{self, Session, Way};
 use super::peers::Policy;
 use super::workload::{Plan, Turn};
-use super::world::{Answer, Caches, FAILURE_SECONDS, World, is_warm};
+use super::world::{Answer, Caches, FAILURE_SECONDS, World};
 use crate::catalog::BackendIndex;
 use crate::route::Candidate;
 use crate::units::Usd;
@@ -193,7 +194,7 @@ impl<'a> War<'a> {
         let (failed, backend) = (0..).zip(order.iter().copied()).find(|(_, backend)| able.contains(backend))?;
         let answer = self.world.answer(turn, backend)?;
         let caches = open.caches.entry(policy).or_default();
-        let warm = caches.warm(self.world.snapshot.backend(backend), turn.at);
+        let warm = caches.warm(self.world, backend, turn.at);
         caches.read(backend, turn);
         let part = self.part(turn.at);
         let spend = self.outcome.spends.entry(policy).or_insert_with(Spend::none);
@@ -243,6 +244,8 @@ struct Ended<'s, 't> {
     backends: Vec<BackendIndex>,
     /// By turn and backend.
     answers: Vec<Vec<Option<Answer>>>,
+    /// By turn, backend and the turn read before it, none first: each is asked for often.
+    costs: Vec<Vec<Vec<OnceCell<Option<Usd>>>>>,
 }
 
 impl<'s, 't> Ended<'s, 't> {
@@ -255,14 +258,15 @@ impl<'s, 't> Ended<'s, 't> {
         };
         let answers =
             played.iter().map(|played| backends.iter().map(|backend| answer(played, backend)).collect()).collect();
-        Self { world, played, backends, answers }
+        let costs = (0..played.len()).map(|turn| vec![vec![OnceCell::new(); turn + 1]; backends.len()]).collect();
+        Self { world, played, backends, answers, costs }
     }
 
     /// The tokens of a turn's prompt that a backend has cached which has last read that earlier turn.
     fn warm(&self, turn: usize, backend: usize, read: Option<usize>) -> u64 {
-        let backend = self.world.snapshot.backend(self.backends[backend]);
-        let read = read.filter(|read| self.is_warm(*read, turn));
-        read.map_or(0, |read| self.played[read].turn.input[backend.tokenizer as usize])
+        let family = self.world.snapshot.backend(self.backends[backend]).tokenizer;
+        let read = read.filter(|read| self.is_warm(backend, *read, turn));
+        read.map_or(0, |read| self.played[read].turn.input[family as usize])
     }
 }
 
@@ -276,10 +280,12 @@ impl Session for Ended<'_, '_> {
     }
 
     fn cost(&self, turn: usize, backend: usize, read: Option<usize>) -> Option<Usd> {
-        Some(self.answers[turn][backend].as_ref()?.cost(self.warm(turn, backend, read)))
+        let answer = self.answers[turn][backend].as_ref();
+        let cost = || Some(answer?.cost(self.warm(turn, backend, read)));
+        *self.costs[turn][backend][read.map_or(0, |read| read + 1)].get_or_init(cost)
     }
 
-    fn is_warm(&self, read: usize, at: usize) -> bool {
-        is_warm(self.played[read].turn.at, self.played[at].turn.at)
+    fn is_warm(&self, backend: usize, read: usize, at: usize) -> bool {
+        self.world.is_warm(self.backends[backend], self.played[read].turn.at, self.played[at].turn.at)
     }
 }

@@ -6,9 +6,9 @@
 //! - the length of an answer: by kind of task, from the lengths of published answers (the project's routing data, 2026-11-22:
 //!   characters, at 4.2 to a token), times how wordy the model is (the spread of 40 models there), times chance;
 //! - reasoning: judgement, as nobody published its lengths; three of four switchable models think unless told otherwise;
-//! - caches: a backend that has read a session's turn within [`LIFETIME`] bills that prefix at its cache price, mostly
-//!   nearly all of it, in one of ten cases none. Nothing is billed for writing: no provider that is on asks it of a request
-//!   that marks nothing;
+//! - caches: a backend that has read a session's turn within its provider's lifetime bills that prefix at its cache price,
+//!   mostly nearly all of it, in one of ten cases none. Lifetimes and least lengths are the table's. Nothing is billed for
+//!   writing: that is asked of requests that mark what to cache, and none here does;
 //! - failures: each provider fails some requests, and has bad hours. A failure costs time and no money.
 
 use std::collections::BTreeMap;
@@ -23,10 +23,6 @@ use crate::catalog::{Backend, BackendIndex, Purchase, Reasoning, Snapshot};
 use crate::route::{Availability, Settings, Usable};
 use crate::units::{Course, ExchangeRate, Pricing, Thinking, Tokens, Usage, Usd};
 
-/// How long a provider keeps a prefix: the shortest of the documented lifetimes.
-pub const LIFETIME: SignedDuration = SignedDuration::from_secs(300);
-/// Shorter prompts are not cached.
-const LEAST_CACHED: u64 = 1024;
 /// Seconds that a failed attempt takes.
 pub const FAILURE_SECONDS: u64 = 3;
 /// Milliseconds to the first token, and tokens in a second after it.
@@ -67,6 +63,8 @@ pub struct Answer {
     pub thinking: Thinking,
     /// How much of a warm prefix the provider gives back, in millionths.
     hit: u64,
+    /// Shorter prefixes are not cached.
+    least_cached: u64,
     pub course: Course,
     pub pricing: Pricing,
     pub rate: ExchangeRate,
@@ -75,7 +73,7 @@ pub struct Answer {
 impl Answer {
     /// What it uses with a prefix of so many tokens warm.
     pub fn usage(&self, warm: u64) -> Usage {
-        let cached = if warm < LEAST_CACHED { 0 } else { warm.min(self.input) * self.hit / ONE };
+        let cached = if warm < self.least_cached { 0 } else { warm.min(self.input) * self.hit / ONE };
         Usage {
             cache_read: Tokens::new(cached),
             reasoning: Tokens::new(self.reasoning),
@@ -118,6 +116,12 @@ impl<'a> World<'a> {
         })
     }
 
+    /// Whether what a backend has read at one instant is still cached at another.
+    pub fn is_warm(&self, backend: BackendIndex, read: Timestamp, at: Timestamp) -> bool {
+        let rules = self.snapshot.provider_of(self.snapshot.backend(backend)).cache;
+        at.duration_since(read) <= SignedDuration::from_secs(i64::from(rules.lifetime_seconds))
+    }
+
     /// Whether the provider of a backend fails a request.
     pub fn fails(&self, turn: &Turn, backend: BackendIndex) -> bool {
         let provider = self.snapshot.provider_of(self.snapshot.backend(backend));
@@ -145,6 +149,7 @@ impl<'a> World<'a> {
             reasoning,
             thinking,
             hit: self.hit(turn, backend),
+            least_cached: self.snapshot.provider_of(backend).cache.minimum.get(),
             course: Course { arrived: turn.at, completed: Some(completed) },
             pricing,
             rate,
@@ -210,17 +215,12 @@ pub struct Caches(BTreeMap<BackendIndex, (Timestamp, ByFamily)>);
 
 impl Caches {
     /// How many tokens of a session's prompt a backend has still cached at an instant.
-    pub fn warm(&self, backend: &Backend, at: Timestamp) -> u64 {
-        let read = self.0.get(&backend.index).filter(|(read, _)| is_warm(*read, at));
-        read.map_or(0, |(_, tokens)| tokens[backend.tokenizer as usize])
+    pub fn warm(&self, world: &World<'_>, backend: BackendIndex, at: Timestamp) -> u64 {
+        let read = self.0.get(&backend).filter(|(read, _)| world.is_warm(backend, *read, at));
+        read.map_or(0, |(_, tokens)| tokens[world.snapshot.backend(backend).tokenizer as usize])
     }
 
     pub fn read(&mut self, backend: BackendIndex, turn: &Turn) {
         self.0.insert(backend, (turn.at, turn.input));
     }
-}
-
-/// Whether a prefix that was read at one instant is still cached at another.
-pub fn is_warm(read: Timestamp, at: Timestamp) -> bool {
-    at.duration_since(read) <= LIFETIME
 }

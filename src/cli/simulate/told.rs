@@ -93,10 +93,10 @@ fn per_thousand(spend: &Spend, outcome: &Outcome) -> Usd {
 fn dollars(amount: Usd) -> String {
     let (sign, pico) = (if amount < Usd::ZERO { "-" } else { "" }, amount.pico().unsigned_abs());
     if pico < 10_000_000_000_000 {
-        let tenths = pico.div_ceil(50_000_000).div_euclid(2);
-        return format!("{sign}${}.{:04}", tenths / 10_000, tenths % 10_000);
+        let units = (pico + 50_000_000) / 100_000_000;
+        return format!("{sign}${}.{:04}", units / 10_000, units % 10_000);
     }
-    let cents = pico.div_ceil(5_000_000_000).div_euclid(2);
+    let cents = (pico + 5_000_000_000) / 10_000_000_000;
     format!("{sign}${}.{:02}", cents / 100, cents % 100)
 }
 
