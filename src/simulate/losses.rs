@@ -24,7 +24,7 @@ pub enum Reason {
     Input,
     /// The answer was longer or shorter than forecast, or was reasoning where none was foreseen.
     Output,
-    /// The cache gave back less than thought, or the optimum had a warm one elsewhere.
+    /// The cache gave back less than thought, or the optimum had made another one warm; with what it had paid for that.
     Cache,
     /// The answer was billed in another hour than it was asked in.
     Hour,
@@ -34,10 +34,10 @@ impl Reason {
     pub const fn words(self) -> &'static str {
         match self {
             Reason::Failed => "the first choice failed",
-            Reason::Order => "the order of choice: dearer by its own quote",
+            Reason::Order => "chosen although quoted dearer",
             Reason::Input => "the prompt's tokens misjudged",
             Reason::Output => "the answer's length or thinking misjudged",
-            Reason::Cache => "a colder cache than thought, or the optimum warm elsewhere",
+            Reason::Cache => "caches: colder than thought, or the optimum stayed where it pays over the session",
             Reason::Hour => "billed in another hour than asked",
         }
     }
@@ -94,7 +94,10 @@ impl Losses {
             before = now;
         }
         let most = if difference < Usd::ZERO { parts.into_iter().min() } else { parts.into_iter().max() };
-        self.put(most.map_or(Reason::Order, |(_, reason)| reason), difference);
+        let most = most.map_or(Reason::Order, |(_, reason)| reason);
+        // Cheaper at once, and so quoted: the optimum paid more to have its session warm later.
+        let invested = most == Reason::Order && difference < Usd::ZERO;
+        self.put(if invested { Reason::Cache } else { most }, difference);
     }
 
     fn put(&mut self, reason: Reason, part: Usd) {

@@ -12,6 +12,7 @@ use super::optimum::{self, Session, Way};
 use super::peers::Policy;
 use super::workload::{Plan, Turn};
 use super::world::{Answer, Caches, FAILURE_SECONDS, World};
+use crate::canonical::QualityTier;
 use crate::catalog::BackendIndex;
 use crate::route::Candidate;
 use crate::units::Usd;
@@ -30,16 +31,19 @@ pub struct Spend {
     pub seconds_lost: u64,
     /// Requests by who answered them.
     pub answered: BTreeMap<BackendIndex, u64>,
+    /// The total by the floor under the quality.
+    pub floors: BTreeMap<QualityTier, Usd>,
 }
 
 impl Spend {
     fn none() -> Self {
         let (total, course) = (Usd::ZERO, vec![Usd::ZERO; PARTS]);
-        Self { total, course, failures: 0, seconds_lost: 0, answered: BTreeMap::new() }
+        Self { total, course, failures: 0, seconds_lost: 0, answered: BTreeMap::new(), floors: BTreeMap::new() }
     }
 
-    fn add(&mut self, part: usize, backend: BackendIndex, cost: Usd) {
+    fn add(&mut self, part: usize, turn: &Turn, backend: BackendIndex, cost: Usd) {
         self.total += cost;
+        *self.floors.entry(turn.floor()).or_default() += cost;
         self.course[part] += cost;
         *self.answered.entry(backend).or_default() += 1;
     }
@@ -136,34 +140,35 @@ impl<'a> War<'a> {
 
     /// Everybody answers one request.
     fn turn<'t>(&mut self, open: &mut Open<'t>, turn: &'t Turn) {
-        let adequate: Vec<BackendIndex> = neutral(self.world, turn)
-            .map(|plan| plan.candidates.iter().map(|candidate| candidate.backend).collect())
-            .unwrap_or_default();
-        let adequate: Vec<BackendIndex> = adequate
-            .into_iter()
-            .filter(|backend| !self.world.is_free(*backend, turn.at) && self.world.answer(turn, *backend).is_some())
-            .collect();
+        let adequate = self.adequate(turn);
         if adequate.is_empty() {
             self.outcome.unserved += 1;
             return;
         }
-        let standing: Vec<BackendIndex> =
-            adequate.iter().copied().filter(|backend| !self.world.fails(turn, *backend)).collect();
+        let standing = |backend: &BackendIndex| !self.world.fails(turn, *backend);
+        let standing: Vec<BackendIndex> = adequate.iter().copied().filter(standing).collect();
         // Where everybody would fail, nobody does: someone must answer for the sums to be comparable.
         let able = if standing.is_empty() { adequate.clone() } else { standing };
         self.outcome.served += 1;
-        let mut broker = None;
         for policy in Policy::ALL {
             let (order, candidates) = self.order(policy, &adequate, turn);
-            let played = self.answer(policy, open, turn, &order, &able);
-            if policy == Policy::Broker {
-                broker = played.map(|(first, answer, warm)| Played::new(&candidates, first, answer, warm));
+            let answered = self.answer(policy, open, turn, &order, &able);
+            if let (Policy::Broker, Some((first, answer, warm))) = (policy, answered) {
+                let broker = Played::new(&candidates, first, answer, warm);
+                open.played.push(PlayedTurn { turn, able: able.clone(), broker });
             }
         }
         self.seen += 1;
-        if let Some(broker) = broker {
-            open.played.push(PlayedTurn { turn, able, broker });
-        }
+    }
+
+    /// Whom every policy may choose among.
+    fn adequate(&self, turn: &Turn) -> Vec<BackendIndex> {
+        let Ok(plan) = neutral(self.world, turn) else { return Vec::new() };
+        let all = plan.candidates.iter().map(|candidate| candidate.backend);
+        let sold = |backend: &BackendIndex| {
+            !self.world.is_free(*backend, turn.at) && self.world.answer(turn, *backend).is_some()
+        };
+        all.filter(sold).collect()
     }
 
     fn order(&self, policy: Policy, adequate: &[BackendIndex], turn: &Turn) -> (Vec<BackendIndex>, Vec<Candidate>) {
@@ -198,7 +203,7 @@ impl<'a> War<'a> {
         caches.read(backend, turn);
         let part = self.part(turn.at);
         let spend = self.outcome.spends.entry(policy).or_insert_with(Spend::none);
-        spend.add(part, backend, answer.cost(warm));
+        spend.add(part, turn, backend, answer.cost(warm));
         spend.failures += failed;
         spend.seconds_lost += failed * FAILURE_SECONDS;
         if policy == Policy::Broker {
@@ -216,7 +221,7 @@ impl<'a> War<'a> {
         for (place, played) in ended.played.iter().enumerate() {
             let (number, cost) = (way.backends[place], way.costs[place]);
             let part = self.part(played.turn.at);
-            self.outcome.optimum.add(part, session.backends[number], cost);
+            self.outcome.optimum.add(part, played.turn, session.backends[number], cost);
             if let Some(answer) = &session.answers[place][number] {
                 let warm = session.warm(place, number, last_read(&way, place));
                 self.outcome.losses.add(&played.broker, &Thought { answer, warm });

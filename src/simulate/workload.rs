@@ -51,6 +51,13 @@ pub struct Turn {
     pub words: ByFamily,
 }
 
+impl Turn {
+    /// The floor under the quality.
+    pub fn floor(&self) -> QualityTier {
+        self.request.wishes.quality.unwrap_or(QualityTier::Economy)
+    }
+}
+
 /// When, how many and from which seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {

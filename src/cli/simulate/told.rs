@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::PriceWarArgs;
+use crate::canonical::QualityTier;
 use crate::catalog::Snapshot;
 use crate::cli::table::{Align, Table};
 use crate::simulate::peers::Policy;
@@ -42,6 +43,7 @@ pub(super) fn table(args: &PriceWarArgs, snapshot: &Snapshot, outcome: &Outcome)
         args.seed
     )];
     parts.push(spends(outcome).to_string());
+    parts.push(floors(outcome).to_string());
     let regret = total(outcome, Policy::Broker) - outcome.optimum.total;
     parts.push(format!("Of tokenbroker's regret of {} (negative: made good elsewhere):\n{}", dollars(regret), reasons(outcome)));
     if outcome.unserved > 0 {
@@ -73,6 +75,26 @@ fn spends(outcome: &Outcome) -> Table {
             if name == Policy::ListNominal.word() { String::new() } else { percent(spend.total - list, list) },
             if is_optimum { String::new() } else { spend.failures.to_string() },
         ]);
+    }
+    table
+}
+
+/// The same by floor: dear requests would else hide what happens to the cheap ones.
+fn floors(outcome: &Outcome) -> Table {
+    let mut table = Table::new([Align::Left, Align::Right, Align::Right, Align::Right, Align::Right]);
+    let columns = [("optimum", &outcome.optimum)].into_iter();
+    let shown = [Policy::Broker, Policy::ListConverted, Policy::ListNominal];
+    let named = shown.into_iter().filter_map(|policy| Some((policy.word(), outcome.spends.get(&policy)?)));
+    let columns: Vec<(&str, &Spend)> = columns.chain(named).collect();
+    let heading = ["by quality floor".to_owned()].into_iter().chain(columns.iter().map(|(name, _)| (*name).to_owned()));
+    table.row(heading);
+    for floor in QualityTier::ALL {
+        let least = outcome.optimum.floors.get(&floor).copied().unwrap_or(Usd::ZERO);
+        let cell = |(place, (_, spend)): (usize, &(&str, &Spend))| {
+            let spent = spend.floors.get(&floor).copied().unwrap_or(Usd::ZERO);
+            if place == 0 { dollars(spent) } else { format!("{} {}", dollars(spent), percent(spent - least, least)) }
+        };
+        table.row([floor.word().to_owned()].into_iter().chain(columns.iter().enumerate().map(cell)));
     }
     table
 }
