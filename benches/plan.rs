@@ -23,9 +23,9 @@ use tokenbroker::dispatch::health::{Health, HealthSettings};
 use tokenbroker::frontend::openai_chat;
 use tokenbroker::market::Market;
 use tokenbroker::pipeline::appraise::Appraisal;
-use tokenbroker::route::Ask;
 use tokenbroker::route::facts::{Facts, Limits, Settings};
 use tokenbroker::route::{self, target};
+use tokenbroker::route::{Affinity, Ask, LearnedOutput};
 
 const ROUNDS: usize = 40;
 const A_ROUND: u32 = 500;
@@ -70,7 +70,8 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
         limits: &limits,
         usable: market.usable(),
         health: &health_now,
-        warm: None,
+        learned: &LearnedOutput::default(),
+        affinity: &Affinity::default(),
         at: Timestamp::now(),
         settings: &settings,
     };

@@ -127,6 +127,12 @@ impl TextProfile {
         }
     }
 
+    /// More than half of the bytes are Han, and kana are few: Japanese is written with Han too.
+    pub fn is_mostly_han(&self) -> bool {
+        let han_bytes = 3 * u64::from(self.lead3_han);
+        2 * han_bytes > self.bytes() && self.lead_e3_ef < self.lead3_han
+    }
+
     /// Adds another profile's counts, as of a text of its own.
     pub fn merge(&mut self, other: &TextProfile) {
         self.letters += other.letters;

@@ -21,7 +21,8 @@ use crate::clock::SystemClock;
 use crate::frontend;
 use crate::pipeline::appraise::{Appraisal, limits_of};
 use crate::route::{
-    Ask, Availability, Candidate, Decision, ExplainedRefusal, Facts, Limits, Plan, PlanError, Usable, plan, resolve,
+    Affinity, Ask, Availability, Candidate, Decision, ExplainedRefusal, Facts, LearnedOutput, Limits, Plan, PlanError, Usable,
+    plan, resolve,
 };
 use crate::server::routing_settings;
 use crate::units::Usd;
@@ -138,7 +139,8 @@ fn decide(
         limits,
         usable: &usable,
         health: &[],
-        warm: None,
+        learned: &LearnedOutput::default(),
+        affinity: &Affinity::default(),
         at,
         settings: &routing_settings(&setup.config),
     };

@@ -148,6 +148,18 @@ impl Drop for Account {
     }
 }
 
+/// An answer that came whole, as it was booked.
+#[derive(Debug, Clone, Copy)]
+pub struct WholeAnswer {
+    pub usage: Usage,
+    pub provenance: Provenance,
+    /// A choice was cut for its length.
+    pub too_long: bool,
+}
+
+/// Told of an answer that came whole.
+pub type Learn = Box<dyn FnOnce(&WholeAnswer) + Send + Sync>;
+
 /// What the books must know of the attempt that answers.
 pub struct AnswerBasis {
     pub backend: BackendId,
@@ -160,6 +172,8 @@ pub struct AnswerBasis {
     pub first_byte: Duration,
     /// When the attempt was sent, on the monotonic clock.
     pub sent: Duration,
+    /// Learns from it if it comes whole.
+    pub learn: Learn,
 }
 
 /// The end of one answer, still to come.
@@ -174,6 +188,7 @@ struct OpenAnswer {
     turn: BackendAttempt,
     reported: Option<Usage>,
     served_model: Option<String>,
+    too_long: bool,
     /// What the backend's health learns if the answer is cut.
     lesson: Option<Failure>,
     basis: AnswerBasis,
@@ -182,7 +197,19 @@ struct OpenAnswer {
 impl Settlement {
     pub fn new(page: OpenAttempt, account: Account, running: RunningCount, turn: BackendAttempt, basis: AnswerBasis) -> Self {
         let lesson = Some(Failure::Cut);
-        Self { open: Some(OpenAnswer { page, account, running, turn, reported: None, served_model: None, lesson, basis }) }
+        Self {
+            open: Some(OpenAnswer {
+                page,
+                account,
+                running,
+                turn,
+                reported: None,
+                served_model: None,
+                too_long: false,
+                lesson,
+                basis,
+            }),
+        }
     }
 
     /// Takes the next piece of the answer's text.
@@ -203,6 +230,13 @@ impl Settlement {
     pub fn served_model(&mut self, model: Option<String>) {
         if let Some(open) = &mut self.open {
             open.served_model = model;
+        }
+    }
+
+    /// Takes that a choice was cut for its length.
+    pub fn too_long(&mut self, too_long: bool) {
+        if let Some(open) = &mut self.open {
+            open.too_long |= too_long;
         }
     }
 
@@ -248,7 +282,7 @@ impl Drop for Settlement {
 impl OpenAnswer {
     async fn end(self, ending: Ending) -> Result<Usd, LedgerError> {
         // The page after the account, so that it goes first should this be dropped midway: the account closes what ended.
-        let Self { account, mut page, running, turn, reported, served_model, lesson, basis } = self;
+        let Self { account, mut page, running, turn, reported, served_model, too_long, lesson, basis } = self;
         report(turn, ending, lesson);
         let desk = Arc::clone(&account.desk);
         let so_far = running.expected(basis.family);
@@ -274,6 +308,10 @@ impl OpenAnswer {
             first_byte_ms: Some(millis(basis.first_byte)),
             duration_ms: millis(took),
         };
+        if ending == Ending::Complete {
+            let Metered { usage, provenance } = measured;
+            (basis.learn)(&WholeAnswer { usage, provenance, too_long });
+        }
         // Both ends are queued before either is waited for: one write of the journal carries them.
         page.settle(end);
         account.close(outcome_of(ending), 200, Some(basis.first_byte)).await

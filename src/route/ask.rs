@@ -1,7 +1,7 @@
 //! What routing asks of a request: its needs and its wishes without its bytes. A small value of its own, so that a
 //! decision can be made again when the request itself, which is kept nowhere, is long gone.
 
-use crate::canonical::{Features, QualityTier, ReasoningWish, Request, TextProfile};
+use crate::canonical::{Features, QualityTier, ReasoningWish, Request};
 use crate::units::{Tokens, Usd};
 
 /// A request as far as a decision depends on it.
@@ -40,7 +40,7 @@ impl Ask {
             reasoning: request.reasoning,
             output_bound: request.output_bound,
             choices: request.choices.max(1),
-            chinese: mostly_han(&request.text),
+            chinese: request.text.is_mostly_han(),
             quality: wishes.quality,
             max_cost: wishes.max_cost,
             race: wishes.race,
@@ -49,10 +49,4 @@ impl Ask {
             excluded_providers: wishes.excluded_providers.clone(),
         }
     }
-}
-
-/// More than half of the bytes are Han, and kana are few: Japanese is written with Han too.
-fn mostly_han(text: &TextProfile) -> bool {
-    let han_bytes = 3 * u64::from(text.lead3_han);
-    2 * han_bytes > text.bytes() && text.lead_e3_ef < text.lead3_han
 }

@@ -4,15 +4,18 @@
 //! Amounts and prices are decimal strings with every digit that counts: a JSON number would be read as a float. What
 //! is told comes from the plan and its snapshot; nothing is decided again.
 
+mod session;
+
 use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use self::session::ExplainedSession;
 use super::adequate::Unfit;
 use super::plan::{Candidate, Node, Plan, PlanError};
 use super::quote::Quote;
 use crate::catalog::{Backend, Calendar, Provider, Snapshot};
-use crate::units::{BilledAt, Tariff, Thinking, Usd};
+use crate::units::{BilledAt, Tariff, Thinking, Tokens, Usd};
 
 /// One decision, explained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,6 +32,8 @@ pub struct Decision {
     pub runner_up: Option<ExplainedCandidate>,
     /// The adequate one with the highest expected cost.
     pub dearest: Option<ExplainedCandidate>,
+    /// The conversation that this request goes on with; absent where its prompt is warm nowhere.
+    pub session: Option<ExplainedSession>,
     /// Who is asked in which order; absent where nothing was adequate.
     pub plan: Option<ExplainedNode>,
     /// The most that is held for the request at once, in dollars; zero where nothing was adequate.
@@ -66,8 +71,17 @@ pub struct ExplainedTokens {
     pub input: u64,
     /// The part of it that is likely read from the vendor's cache.
     pub cached_input: u64,
+    /// The part of it that is likely written to the vendor's cache and billed as such.
+    pub cache_write: u64,
+    /// What the backend has read of the prompt lately: of this, `cached_input` is expected to be given back.
+    pub known_prefix: u64,
     /// Expected output of all choices.
     pub output: u64,
+    /// The part of it that is expected to be hidden reasoning.
+    pub reasoning: u64,
+    /// What half and nine of ten answers are not longer than; absent where nothing was learned of such answers.
+    pub output_p50: Option<u64>,
+    pub output_p90: Option<u64>,
     /// The input is not above this.
     pub input_upper: u64,
     /// The bound on each choice.
@@ -132,6 +146,7 @@ impl Decision {
             chosen: plan.chosen().map(explained),
             runner_up: plan.candidates.get(1).map(explained),
             dearest: dearest.map(explained),
+            session: plan.stay.as_ref().map(|stay| ExplainedSession::of(stay, snapshot)),
             plan: Some(ExplainedNode::of(&plan.root, snapshot)),
             worst_case_usd: plan.worst_case().to_exact(),
             candidates: plan.candidates.iter().map(explained).collect(),
@@ -147,6 +162,7 @@ impl Decision {
             chosen: None,
             runner_up: None,
             dearest: None,
+            session: None,
             plan: None,
             worst_case_usd: Usd::ZERO.to_exact(),
             candidates: Vec::new(),
@@ -176,6 +192,9 @@ impl Plan {
         let cheapest = self.candidates.iter().map(|candidate| candidate.quote.expected).min();
         if adequate == 1 {
             return "the only adequate".into();
+        }
+        if self.stay.is_some_and(|stay| stay.stays()) && self.chosen().map(|chosen| chosen.quote.expected) != cheapest {
+            return format!("stays where it is warm, of {adequate} adequate");
         }
         let how =
             if self.chosen().map(|chosen| chosen.quote.expected) == cheapest { "cheapest" } else { "best by cost and risk" };
@@ -207,18 +226,26 @@ impl ExplainedCandidate {
             worst_usd: candidate.quote.worst.to_exact(),
             score_usd: candidate.score.weighed.to_exact(),
             risk_millionths: candidate.score.risk,
-            tokens: ExplainedTokens::of(&candidate.quote),
+            tokens: ExplainedTokens::of(candidate, plan),
             prices: ExplainedPrices::of(&candidate.quote, backend, plan),
         }
     }
 }
 
 impl ExplainedTokens {
-    fn of(quote: &Quote) -> Self {
+    fn of(candidate: &Candidate, plan: &Plan) -> Self {
+        let quote = &candidate.quote;
+        let learned = plan.learned.of(candidate.backend);
+        let known = plan.warm.iter().find(|warm| warm.backend == candidate.backend).map_or(Tokens::ZERO, |warm| warm.known);
         Self {
             input: quote.usage.input().get(),
             cached_input: quote.usage.cache_read.get(),
+            cache_write: quote.usage.cache_write.get(),
+            known_prefix: known.get(),
             output: quote.usage.output.get(),
+            reasoning: quote.usage.reasoning.get(),
+            output_p50: learned.map(|figures| figures.p50.get()),
+            output_p90: learned.map(|figures| figures.p90.get()),
             input_upper: quote.input_upper.get(),
             output_bound: quote.output_bound.get(),
         }

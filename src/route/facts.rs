@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::affinity::Warm;
+use super::affinity::Affinity;
 use super::ask::Ask;
+use super::learned::{LearnedOutput, OutputFigures};
 use super::target::Target;
 use super::usable::Usable;
-use crate::canonical::QualityTier;
+use crate::canonical::{QualityTier, ReasoningWish};
 use crate::catalog::{Backend, BackendIndex, Reasoning, Snapshot, TokenizerFamily};
 use crate::units::{Tokens, Usd};
 
@@ -26,14 +27,16 @@ pub struct Facts<'a> {
     pub input: &'a InputEstimate,
     /// Tokens of the answer, all its choices together.
     pub expected_output: OutputForecast,
+    /// The same for single backends, where something was learned.
+    pub learned: &'a LearnedOutput,
     /// What the key allows.
     pub limits: &'a Limits,
     /// Who of the table can be asked at all.
     pub usable: &'a Usable,
     /// By [`BackendIndex`]; a backend beyond its end is taken as healthy.
     pub health: &'a [BackendHealth],
-    /// Where this session's prompt is likely still cached.
-    pub warm: Option<&'a Warm>,
+    /// Where the prompt is likely still cached, and the conversation that it goes on with.
+    pub affinity: &'a Affinity,
     /// The instant whose prices and exchange rates apply.
     pub at: Timestamp,
     pub settings: &'a Settings,
@@ -44,6 +47,16 @@ impl Facts<'_> {
     pub fn health_of(&self, backend: &Backend) -> BackendHealth {
         let BackendIndex(n) = backend.index;
         self.health.get(n as usize).copied().unwrap_or_default()
+    }
+
+    /// What a backend's answer is expected to have, all choices together.
+    pub fn output_of(&self, backend: &Backend) -> OutputFigures {
+        if let Some(learned) = self.learned.of(backend.index) {
+            return *learned;
+        }
+        let OutputForecast { plain, .. } = self.expected_output;
+        let mean = self.expected_output.of(backend.reasoning, self.ask.reasoning == ReasoningWish::Off);
+        OutputFigures { mean, reasoning: mean.saturating_sub(plain), ..OutputFigures::default() }
     }
 }
 
@@ -125,14 +138,9 @@ pub struct OutputForecast {
 }
 
 impl OutputForecast {
-    /// The forecast for a backend. A switchable one is taken to think unless thinking was refused: most such models
-    /// think by default, and too dear a quote misleads less than too cheap a one.
+    /// The forecast for a backend.
     pub fn of(self, reasoning: Reasoning, thinking_refused: bool) -> Tokens {
-        match reasoning {
-            Reasoning::Never => self.plain,
-            Reasoning::Switchable if thinking_refused => self.plain,
-            Reasoning::Switchable | Reasoning::Always => self.thinking,
-        }
+        if reasoning.thinks(thinking_refused) { self.thinking } else { self.plain }
     }
 }
 

@@ -8,24 +8,26 @@
 //! The bytes name their own [`FORMAT`]. A member more, another order, a word list that changed elsewhere (tokenizer
 //! families, tiers, features): each is a new format, and a test holds the present one to its bytes.
 
-use std::time::Duration;
+mod bytes;
+mod learned;
 
 use jiff::Timestamp;
 
-use super::affinity::Warm;
+use self::bytes::{Reader, Writer};
+use super::affinity::Affinity;
 use super::ask::Ask;
 use super::explain::Decision;
 use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+use super::learned::LearnedOutput;
 use super::plan::plan;
 use super::target::Target;
 use super::usable::Usable;
-use crate::canonical::{Features, QualityTier, ReasoningWish};
+use crate::canonical::{Features, ReasoningWish};
 use crate::catalog::{BackendIndex, Snapshot, TokenizerFamily};
-use crate::units::{BackendId, Tokens, Usd};
 
 /// The form of the bytes; their first byte.
 const FORMAT: u8 = 2;
-/// The first form, which did not say how long a request may take.
+/// The first form: nothing learned, one warm backend by its id, and not how long a request may take.
 const FIRST: u8 = 1;
 /// What ordinary facts take, so that writing them allocates once.
 const ORDINARY_BYTES: usize = 256;
@@ -45,7 +47,8 @@ pub struct Kept {
     limits: Limits,
     usable: Usable,
     health: Vec<BackendHealth>,
-    warm: Option<Warm>,
+    learned: LearnedOutput,
+    affinity: Affinity,
     at: Timestamp,
     settings: Settings,
 }
@@ -58,16 +61,18 @@ impl Kept {
         if !(FIRST..=FORMAT).contains(&format) {
             return Err(Unreadable);
         }
+        let first = format == FIRST;
         // In the order of `keep`.
         let kept = Self {
             ask: read_ask(from)?,
             target: read_target(from, snapshot)?,
             input: read_input(from)?,
             expected_output: OutputForecast { plain: from.tokens()?, thinking: from.tokens()? },
+            learned: if first { LearnedOutput::default() } else { learned::read_output(from, snapshot)? },
             limits: read_limits(from)?,
             usable: Usable::of(snapshot, read_availability(from)?),
             health: read_health(from, snapshot)?,
-            warm: from.option(read_warm)?,
+            affinity: if first { learned::read_first_affinity(from, snapshot)? } else { learned::read_affinity(from, snapshot)? },
             at: from.instant()?,
             settings: read_settings(from, format)?,
         };
@@ -85,7 +90,8 @@ impl Kept {
             limits: &self.limits,
             usable: &self.usable,
             health: &self.health,
-            warm: self.warm.as_ref(),
+            learned: &self.learned,
+            affinity: &self.affinity,
             at: self.at,
             settings: &self.settings,
         }
@@ -107,13 +113,11 @@ impl Facts<'_> {
         put_input(&mut out, self.input);
         out.tokens(self.expected_output.plain);
         out.tokens(self.expected_output.thinking);
+        learned::put_output(&mut out, self.learned);
         put_limits(&mut out, self.limits);
         put_availability(&mut out, self.usable.availability());
         put_health(&mut out, self.health);
-        out.option(self.warm, |out, warm| {
-            out.text(warm.backend.as_str());
-            out.tokens(warm.tokens);
-        });
+        learned::put_affinity(&mut out, self.affinity);
         out.instant(self.at);
         out.number(u64::from(self.settings.risk_weight_percent));
         out.tier(Some(self.settings.default_quality));
@@ -283,12 +287,6 @@ fn read_health(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Vec<Backend
     Ok(health)
 }
 
-fn read_warm(from: &mut Reader<'_>) -> Result<Warm, Unreadable> {
-    let id = from.text()?;
-    let (provider, model) = id.split_once('/').ok_or(Unreadable)?;
-    Ok(Warm { backend: BackendId::new(provider, model), tokens: from.tokens()? })
-}
-
 fn read_settings(from: &mut Reader<'_>, format: u8) -> Result<Settings, Unreadable> {
     Ok(Settings {
         risk_weight_percent: from.small()?,
@@ -298,158 +296,23 @@ fn read_settings(from: &mut Reader<'_>, format: u8) -> Result<Settings, Unreadab
     })
 }
 
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn byte(&mut self, byte: u8) {
-        self.0.push(byte);
-    }
-
-    /// Seven bits a byte, the low ones first.
-    fn number(&mut self, mut rest: u64) {
-        while rest >= 0x80 {
-            self.byte(rest.to_le_bytes()[0] | 0x80);
-            rest >>= 7;
-        }
-        self.byte(rest.to_le_bytes()[0]);
-    }
-
-    fn tokens(&mut self, tokens: Tokens) {
-        self.number(tokens.get());
-    }
-
-    fn usd(&mut self, usd: Usd) {
-        self.0.extend_from_slice(&usd.pico().to_le_bytes());
-    }
-
-    fn duration(&mut self, duration: Duration) {
-        self.number(duration.as_secs());
-        self.number(u64::from(duration.subsec_nanos()));
-    }
-
-    fn instant(&mut self, at: Timestamp) {
-        self.0.extend_from_slice(&at.as_nanosecond().to_le_bytes());
-    }
-
-    fn tier(&mut self, tier: Option<QualityTier>) {
-        self.byte(match tier {
-            None => 0,
-            Some(QualityTier::Economy) => 1,
-            Some(QualityTier::Standard) => 2,
-            Some(QualityTier::Premium) => 3,
-        });
-    }
-
-    fn text(&mut self, text: &str) {
-        self.number(text.len() as u64);
-        self.0.extend_from_slice(text.as_bytes());
-    }
-
-    fn texts(&mut self, list: &[String]) {
-        self.number(list.len() as u64);
-        for text in list {
-            self.text(text);
-        }
-    }
-
-    fn option<T>(&mut self, value: Option<T>, put: impl FnOnce(&mut Self, T)) {
-        self.byte(u8::from(value.is_some()));
-        if let Some(value) = value {
-            put(self, value);
-        }
-    }
-}
-
-/// Bytes not yet read. They come from a disk, so they may be anything.
-struct Reader<'b>(&'b [u8]);
-
-impl<'b> Reader<'b> {
-    fn bytes(&mut self, count: usize) -> Result<&'b [u8], Unreadable> {
-        let (head, tail) = self.0.split_at_checked(count).ok_or(Unreadable)?;
-        self.0 = tail;
-        Ok(head)
-    }
-
-    fn byte(&mut self) -> Result<u8, Unreadable> {
-        self.bytes(1).map(|bytes| bytes[0])
-    }
-
-    fn truth(&mut self) -> Result<bool, Unreadable> {
-        match self.byte()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(Unreadable),
-        }
-    }
-
-    fn number(&mut self) -> Result<u64, Unreadable> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(Unreadable)
-    }
-
-    fn small<T: TryFrom<u64>>(&mut self) -> Result<T, Unreadable> {
-        T::try_from(self.number()?).map_err(|_| Unreadable)
-    }
-
-    fn tokens(&mut self) -> Result<Tokens, Unreadable> {
-        self.number().map(Tokens::new)
-    }
-
-    fn sixteen(&mut self) -> Result<i128, Unreadable> {
-        self.bytes(16)?.try_into().map(i128::from_le_bytes).map_err(|_| Unreadable)
-    }
-
-    fn usd(&mut self) -> Result<Usd, Unreadable> {
-        self.sixteen().map(Usd::from_pico)
-    }
-
-    fn instant(&mut self) -> Result<Timestamp, Unreadable> {
-        Timestamp::from_nanosecond(self.sixteen()?).map_err(|_| Unreadable)
-    }
-
-    fn duration(&mut self) -> Result<Duration, Unreadable> {
-        let (seconds, nanos): (u64, u32) = (self.number()?, self.small()?);
-        if nanos < 1_000_000_000 { Ok(Duration::new(seconds, nanos)) } else { Err(Unreadable) }
-    }
-
-    fn tier(&mut self) -> Result<Option<QualityTier>, Unreadable> {
-        match self.byte()? {
-            0 => Ok(None),
-            1 => Ok(Some(QualityTier::Economy)),
-            2 => Ok(Some(QualityTier::Standard)),
-            3 => Ok(Some(QualityTier::Premium)),
-            _ => Err(Unreadable),
-        }
-    }
-
-    fn text(&mut self) -> Result<String, Unreadable> {
-        let length = self.small()?;
-        std::str::from_utf8(self.bytes(length)?).map(str::to_owned).map_err(|_| Unreadable)
-    }
-
-    fn texts(&mut self) -> Result<Vec<String>, Unreadable> {
-        (0..self.number()?).map(|_| self.text()).collect()
-    }
-
-    fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Unreadable>) -> Result<Option<T>, Unreadable> {
-        if self.truth()? { read(self).map(Some) } else { Ok(None) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
+    use super::super::affinity::{Session, Warm};
+    use super::super::learned::OutputFigures;
     use super::super::testing::{Case, Spec};
     use super::*;
-    use crate::canonical::Feature;
+    use crate::canonical::{Feature, QualityTier};
+    use crate::units::{Tokens, Usd};
+
+    fn figures(mean: u64, reasoning: u64, p50: u64, p90: u64) -> OutputFigures {
+        let [mean, reasoning, p50, p90] = [mean, reasoning, p50, p90].map(Tokens::new);
+        OutputFigures { mean, reasoning, p50, p90 }
+    }
 
     fn case() -> Case {
         let specs = ["north/mist", "south/fog", "east/dew", "east/rime"].map(Spec::named);
@@ -481,7 +344,19 @@ mod tests {
             max_cost: Some(Usd::from_pico(i128::MAX)),
             may_train: false,
         };
-        case.warm = Some(Warm { backend: BackendId::new("east", "dew"), tokens: Tokens::new(u64::MAX) });
+        case.learned.set([BackendIndex(0), BackendIndex(3)], figures(900, 700, 500, 4_000));
+        case.learned.set([BackendIndex(2)], figures(9, 0, 8, u64::MAX));
+        case.affinity = Affinity {
+            warm: vec![Warm { backend: BackendIndex(2), known: Tokens::new(u64::MAX), likely: Tokens::new(800) }],
+            marked: 900_000,
+            session: Some(Session {
+                home: BackendIndex(2),
+                turn: 7,
+                remaining: 3_500_000,
+                rates: vec![(BackendIndex(1), 0), (BackendIndex(2), 990_000)],
+                rate: 750_000,
+            }),
+        };
         case.settings = Settings {
             risk_weight_percent: 350,
             default_quality: QualityTier::Premium,
@@ -501,7 +376,8 @@ mod tests {
             let again = kept.facts(&table);
             assert_eq!(again.ask, facts.ask);
             assert_eq!((again.target, again.input, again.limits), (facts.target, facts.input, facts.limits));
-            assert_eq!((again.usable, again.warm, again.settings), (facts.usable, facts.warm, facts.settings));
+            assert_eq!((again.usable, again.affinity, again.settings), (facts.usable, facts.affinity, facts.settings));
+            assert_eq!(again.learned, facts.learned);
             assert_eq!((again.expected_output, again.at), (facts.expected_output, facts.at));
             for backend in table.backends() {
                 assert_eq!(again.health_of(backend), facts.health_of(backend), "{}", backend.id);
@@ -546,16 +422,22 @@ mod tests {
     }
 
     #[test]
-    fn what_older_gateways_kept_still_reads() {
-        let digit = |hex: &str| u8::from_str_radix(hex, 16).unwrap();
-        let hex = include_str!("kept_1.hex").trim();
-        let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(|at| digit(&hex[at..at + 2])).collect();
-        let case = unusual();
+    fn facts_of_the_first_format_read_as_they_were() {
+        let hex = include_str!("kept_1.hex").trim().as_bytes();
+        let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        let bytes: Vec<u8> = hex.chunks(2).map(digits).collect();
+        let mut case = unusual();
+        (case.learned, case.settings.longest) = (LearnedOutput::default(), Settings::default().longest);
+        let all = Tokens::new(u64::MAX);
+        case.affinity =
+            Affinity { warm: vec![Warm { backend: BackendIndex(2), known: all, likely: all }], ..Affinity::default() };
         let table = case.table();
-        let kept = Kept::read(&bytes, &table).unwrap();
-        let settings = Settings { longest: Settings::default().longest, ..case.settings };
-        assert_eq!(kept.settings, settings);
-        case.with_facts_of(&table, |facts| assert_eq!((&kept.ask, &kept.input), (facts.ask, facts.input)));
+        case.with_facts_of(&table, |facts| {
+            let kept = Kept::read(&bytes, &table).unwrap();
+            assert_eq!(kept.facts(&table).keep(), facts.keep());
+            assert_eq!(kept.decision(&table), Decision::of(plan(facts).as_ref(), &table));
+        });
+        assert_eq!(Kept::read(&[&[3], &bytes[1..]].concat(), &table), Err(Unreadable), "a newer one is not guessed at");
     }
 
     proptest! {

@@ -14,6 +14,7 @@ pub mod ask;
 pub mod explain;
 pub mod facts;
 pub mod kept;
+pub mod learned;
 pub mod needs;
 pub mod plan;
 #[cfg(test)]
@@ -26,11 +27,12 @@ pub(crate) mod testing;
 pub mod usable;
 
 pub use adequate::Unfit;
-pub use affinity::Warm;
+pub use affinity::{Affinity, Session, Stay, Warm};
 pub use ask::Ask;
 pub use explain::{Decision, ExplainedRefusal};
 pub use facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
 pub use kept::{Kept, Unreadable};
+pub use learned::{LearnedOutput, OutputFigures};
 pub use needs::Needs;
 pub use plan::{Candidate, Node, Plan, PlanError, PlannedAttempt, plan};
 pub use quote::Quote;

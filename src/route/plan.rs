@@ -12,7 +12,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::adequate::{Unfit, adequate, available, tally};
+use super::affinity::{Stay, Warm, settle};
 use super::facts::Facts;
+use super::learned::LearnedOutput;
 use super::needs::Needs;
 use super::quote::{Quote, Quoter};
 use super::score::{Score, Standing};
@@ -32,6 +34,11 @@ pub struct Plan {
     pub rejected: Rejected,
     /// What was required.
     pub needs: Needs,
+    /// Whether the conversation stays where it is warm; absent where it is warm nowhere.
+    pub stay: Option<Stay>,
+    /// What is known to be warm, and what was learned of answers: for the explanation.
+    pub warm: Vec<Warm>,
+    pub learned: LearnedOutput,
     /// The instant whose prices apply.
     pub at: Timestamp,
 }
@@ -160,13 +167,20 @@ fn reasons(rejected: &[(BackendIndex, Unfit)]) -> String {
 /// Decides. The same facts give the same plan.
 pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
     let needs = Needs::of(facts);
-    let Sieve { mut candidates, rejected, .. } = Sieve::over(facts, &needs);
+    let Sieve { mut candidates, rejected, quoter, .. } = Sieve::over(facts, &needs);
     if candidates.is_empty() {
         return Err(PlanError::NoneAdequate { rejected: rejected.all() });
     }
     rank(&mut candidates, facts.snapshot);
+    let stay = facts.affinity.staying().map(|session| {
+        settle(&mut candidates, session, |candidate| {
+            let (backend, rules) = (facts.snapshot.backend(candidate.backend), facts.snapshot.provider(candidate.provider).cache);
+            quoter.cost_of(backend, &candidate.quote, &session.later(backend.index, &candidate.quote.usage, rules))
+        })
+    });
     let root = tree(&candidates, &needs, facts.settings.max_attempts);
-    Ok(Plan { root, candidates, rejected, needs, at: facts.at })
+    let (warm, learned) = (facts.affinity.warm.clone(), facts.learned.clone());
+    Ok(Plan { root, candidates, rejected, needs, stay, warm, learned, at: facts.at })
 }
 
 /// Parts the adequate from the others.

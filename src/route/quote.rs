@@ -16,7 +16,6 @@ use std::cell::OnceCell;
 use jiff::{SignedDuration, Timestamp};
 
 use super::adequate::Unfit;
-use super::affinity::warm_tokens;
 use super::facts::Facts;
 use super::needs::Needs;
 use crate::canonical::ReasoningWish;
@@ -82,10 +81,9 @@ impl<'a> Quoter<'a> {
             return Err(Unfit::InputUnpriced { priced_up_to, needed: input.upper() });
         }
         let range = self.output_range(backend, input.upper());
-        let warm = warm_tokens(self.facts.warm, backend, input.expected());
-        let fresh_input = input.expected().saturating_sub(warm);
-        let usage = Usage { fresh_input, cache_read: warm, ..Usage::fresh(Tokens::ZERO, self.all_choices(range.expected)) };
         let thinking = thinking(backend.reasoning, self.needs.reasoning);
+        let output = self.all_choices(range.expected);
+        let usage = self.expected_usage(backend, sheet, input.expected(), output, thinking);
         // Where nobody decided, it is taken to think, as the forecast takes it.
         let priced = sheet.cost(&usage, thinking != Thinking::Off);
         if !priced.listed {
@@ -101,6 +99,21 @@ impl<'a> Quoter<'a> {
         let (output_bound, worst) = self.affordable(range, worst_with)?;
         let price = PricePoint { row: u32::try_from(place).unwrap_or(u32::MAX), factor };
         Ok(Quote { price, exchange_rate, usage, thinking, expected, worst, input_upper: input.upper(), output_bound })
+    }
+
+    /// What a quoted request would cost with other tokens at the same prices.
+    pub fn cost_of(&self, backend: &Backend, quote: &Quote, usage: &Usage) -> Usd {
+        let sheet = backend.prices.point(quote.price).map(|(_, sheet)| sheet);
+        let cost = |sheet: &Sheet| self.usd(sheet.cost(usage, quote.thinking != Thinking::Off).amount).ok();
+        sheet.and_then(cost).unwrap_or(Usd::MAX)
+    }
+
+    /// The tokens to expect, by how they will likely be billed.
+    fn expected_usage(&self, backend: &Backend, sheet: &Sheet, input: Tokens, output: Tokens, thinking: Thinking) -> Usage {
+        let cell = sheet.cell(input, output, thinking != Thinking::Off);
+        let writes_cost = cell.is_some_and(|cell| cell.tariff.cache_write > cell.tariff.input);
+        let reasoning = self.facts.output_of(backend).reasoning.min(output);
+        Usage { output, reasoning, ..self.facts.affinity.usage(backend.index, input, writes_cost) }
     }
 
     fn usd(&self, amount: Amount) -> Result<Usd, Unfit> {
@@ -130,8 +143,7 @@ impl<'a> Quoter<'a> {
     fn output_range(&self, backend: &Backend, input: Tokens) -> OutputRange {
         let room = backend.limits.context.saturating_sub(input);
         let bound = self.needs.output_bound.unwrap_or(room).min(backend.limits.max_output);
-        let thinking_refused = self.needs.reasoning == ReasoningWish::Off;
-        let forecast = self.facts.expected_output.of(backend.reasoning, thinking_refused);
+        let forecast = self.facts.output_of(backend).mean;
         let one_choice = Tokens::new(forecast.get().div_ceil(self.needs.choices));
         OutputRange { expected: one_choice.min(bound), bound }
     }
@@ -196,8 +208,7 @@ mod tests {
     use super::super::affinity::Warm;
     use super::super::testing::{Case, Price, Spec};
     use super::*;
-    use crate::catalog::{Reasoning, Snapshot};
-    use crate::units::BackendId;
+    use crate::catalog::{BackendIndex, Reasoning, Snapshot};
     use proptest::prelude::*;
 
     /// 1,000 tokens in (at most 1,200) and 100 out (300 with thinking), at 2 and 10 dollars per million.
@@ -246,9 +257,9 @@ mod tests {
 
     #[test]
     fn a_warm_prefix_is_cheaper_where_it_is_warm_and_the_worst_case_stays() {
-        let warm = |id| Warm { backend: BackendId::new("north", id), tokens: Tokens::new(800) };
-        check(|c| c.warm = Some(warm("mist")), Ok(("0.001560", "0.007400", 500)));
-        check(|c| c.warm = Some(warm("fog")), Ok(("0.003000", "0.007400", 500)));
+        let warm = |n| vec![Warm { backend: BackendIndex(n), known: Tokens::new(900), likely: Tokens::new(800) }];
+        check(|c| c.affinity.warm = warm(0), Ok(("0.001560", "0.007400", 500)));
+        check(|c| c.affinity.warm = warm(1), Ok(("0.003000", "0.007400", 500)));
     }
 
     #[test]
@@ -319,7 +330,7 @@ mod tests {
             case.request.output_bound = bound.map(Tokens::new);
             case.request.choices = choices;
             case.request.wishes.max_cost = max_pico.map(Usd::from_pico);
-            case.warm = Some(Warm { backend: BackendId::new("north", "mist"), tokens: Tokens::new(warm) });
+            case.affinity.warm = vec![Warm { backend: BackendIndex(0), known: Tokens::new(warm), likely: Tokens::new(warm) }];
             let currency = if yuan { Currency::Cny } else { Currency::Usd };
             case.specs[0].price = Some(Price { input: prices.0, cache_read: prices.1, output: prices.2, currency });
             match case.quote("north/mist") {

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::Unfit;
-use super::affinity::Warm;
+use super::affinity::Affinity;
 use super::ask::Ask;
 use super::explain::Decision;
 use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+use super::learned::LearnedOutput;
 use super::needs::Needs;
 use super::plan::{Node, Plan, PlanError, plan};
 use super::quote::{Quote, Quoter};
@@ -20,7 +21,7 @@ use crate::canonical::{Features, Request};
 use crate::catalog::capability::Quirks;
 use crate::catalog::fx::DatedRate;
 use crate::catalog::{
-    Backend, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, Reasoning, Snapshot, TokenizerFamily,
+    Backend, CacheRules, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, Reasoning, Snapshot, TokenizerFamily,
 };
 use crate::catalog::{BackendIndex, Limits as TableLimits};
 use crate::units::{BackendId, Currency, ExchangeRate, Tariff, TokenPrice, Tokens};
@@ -137,7 +138,7 @@ fn provider(id: &str) -> Provider {
         retention: None,
         registered: None,
         price_changes: None,
-        cache: crate::catalog::CacheRules::default(),
+        cache: CacheRules::default(),
         currency: Currency::Usd,
         quirks: Quirks::default(),
         extra_headers: Vec::new(),
@@ -165,7 +166,8 @@ pub(crate) struct Case {
     pub(crate) input: (u64, u64),
     pub(crate) forecast: OutputForecast,
     pub(crate) limits: Limits,
-    pub(crate) warm: Option<Warm>,
+    pub(crate) learned: LearnedOutput,
+    pub(crate) affinity: Affinity,
     pub(crate) settings: Settings,
 }
 
@@ -187,7 +189,8 @@ impl Case {
             input: (1000, 1100),
             forecast: OutputForecast { plain: Tokens::new(200), thinking: Tokens::new(800) },
             limits: Limits::default(),
-            warm: None,
+            learned: LearnedOutput::default(),
+            affinity: Affinity::default(),
             settings: Settings::default(),
         }
     }
@@ -236,7 +239,8 @@ impl Case {
             limits: &self.limits,
             usable: &Usable::of(snapshot, availability),
             health: &health,
-            warm: self.warm.as_ref(),
+            learned: &self.learned,
+            affinity: &self.affinity,
             at: Timestamp::from_second(1_790_000_000).unwrap(),
             settings: &self.settings,
         })

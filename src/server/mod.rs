@@ -13,6 +13,7 @@ mod decisions;
 mod discard;
 pub mod edge;
 mod http2;
+mod learned;
 pub mod listener;
 pub mod openapi;
 mod parameters;
@@ -34,6 +35,7 @@ use self::cors::Cors;
 use self::dashboard::Looks;
 use self::decisions::PastTables;
 use self::edge::Edge;
+use self::learned::LearnedFile;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
 use self::reload::{Accounts, Parts, Reloader, Reloading, Reloads, Running};
 use self::routes::Front;
@@ -45,8 +47,9 @@ use crate::frontend;
 use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
 use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
+use crate::pipeline::learning::Learning;
 use crate::pipeline::{InForce, Pipeline};
-use crate::policy::{Places, Sessions};
+use crate::policy::Places;
 use crate::relay::Desk;
 use crate::setup::Setup;
 use crate::tasks::Tasks;
@@ -76,6 +79,8 @@ pub enum StartError {
     Upstream(#[from] UpstreamError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    #[error("the system gives no random bytes: {0}")]
+    Randomness(getrandom::Error),
 }
 
 /// A running gateway.
@@ -83,6 +88,7 @@ pub struct Gateway {
     api: SocketAddr,
     operations: SocketAddr,
     front: Arc<Front>,
+    learned: LearnedFile,
     tasks: Tasks,
     /// The operations listener's.
     watch: Tasks,
@@ -108,7 +114,8 @@ impl Gateway {
         let (api_address, operations_address) =
             (api.address().map_err(StartError::Address)?, operations.address().map_err(StartError::Address)?);
         let tasks = Tasks::on_this_runtime();
-        let (front, recovery) = assemble(setup, reloading, &clock, &tasks, stalled).await?;
+        let learned = LearnedFile::in_folder(&setup.config.books.directory);
+        let (front, recovery) = assemble(setup, reloading, &clock, &tasks, (stalled, &learned)).await?;
         let cors = Cors::of(&server.cors_origins);
         let paths = Edge::around(routes::api(Arc::clone(&front)), Arc::clone(&front), cors);
         api.serve("api", paths, &tasks, server.drain);
@@ -118,7 +125,7 @@ impl Gateway {
         let paths = Edge::around(paths, Arc::clone(&front), None);
         operations.serve("operations", paths, &watch, LAST_LOOK);
         let grace = server.drain;
-        Ok(Self { api: api_address, operations: operations_address, front, tasks, watch, grace, recovery })
+        Ok(Self { api: api_address, operations: operations_address, front, learned, tasks, watch, grace, recovery })
     }
 
     /// Where clients ask.
@@ -142,6 +149,7 @@ impl Gateway {
         if !self.tasks.finish(self.grace + LAST_SETTLEMENTS).await {
             tracing::warn!("some work did not end in time; what it used is booked at the next start");
         }
+        self.learned.write_aside(&self.front.pipeline.learning).await;
         let closed = self.front.pipeline.ledger.clone().close().await;
         self.watch.finish(LAST_LOOK).await;
         closed
@@ -154,7 +162,7 @@ async fn assemble(
     reloading: Option<Reloading>,
     clock: &SharedClock,
     tasks: &Tasks,
-    stalled: Stalled,
+    (stalled, learned): (Stalled, &LearnedFile),
 ) -> Result<(Arc<Front>, RecoveryReport), StartError> {
     let Setup { config, snapshot, provider_keys, .. } = setup;
     let key_names = config.keys.iter().map(|key| key.name.clone()).chain([KeyName::new(ANONYMOUS)]);
@@ -170,6 +178,9 @@ async fn assemble(
     let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE, proxy, trust })?;
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
     let accounts = Accounts::at_start(&config, &ledger, Arc::clone(clock)).await;
+    let learning = Arc::new(Learning::new(getrandom::u64().map_err(StartError::Randomness)?));
+    learned.restore(&learning);
+    tasks.spawn("keep what was learned", learned.clone().keep(Arc::clone(&learning), tasks.stopping().clone()));
     let desk = Desk {
         tokenizer: Tokenizer::new(),
         metrics: Arc::clone(&metrics),
@@ -182,7 +193,7 @@ async fn assemble(
     let pipeline = Pipeline {
         in_force: ArcSwap::from_pointee(in_force),
         places: Places::default(),
-        sessions: Sessions::default(),
+        learning: Arc::clone(&learning),
         dispatcher: Dispatcher::new(upstream, retries, Arc::clone(clock)),
         ledger,
         desk: Arc::new(desk),

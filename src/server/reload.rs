@@ -2,7 +2,7 @@
 //!
 //! One task owns it, so that two reloads never cross: it looks at the files now and then, and it is asked by a signal or an
 //! operator. What it reads is judged by the same reader as at the start; only when all of it is good is a whole new
-//! [`InForce`] put in the place of the old one. A request keeps the one it began with. Budgets, health, sessions, places
+//! [`InForce`] put in the place of the old one. A request keeps the one it began with. Budgets, health, what was learned, places
 //! and the retry budget are carried over; settings that were built into sockets and books are not changed here, and a
 //! reload in which one of them differs is refused whole.
 //!
@@ -316,6 +316,7 @@ impl Reloader {
         front.metrics.loaded(front.clock.wall());
         for id in &reached_otherwise {
             health.trust_again(id);
+            front.pipeline.learning.prefixes.forget(id);
         }
         health.keep_only(|id| snapshot.backend_named(id.as_str()).is_some());
         let running = std::mem::replace(&mut self.running, Arc::new(running));

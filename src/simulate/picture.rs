@@ -17,7 +17,7 @@ use super::workload::Plan;
 use crate::catalog::Snapshot;
 use crate::units::Usd;
 
-const WIDTH: i128 = 1040;
+const WIDTH: i128 = 1090;
 /// The frame of the curves.
 const LEFT: i128 = 70;
 const RIGHT: i128 = 730;

@@ -90,7 +90,7 @@ struct PlayedTurn<'t> {
 }
 
 /// Plays a workload that is in the order of time.
-pub fn play(world: &World<'_>, plan: Plan, turns: &[Turn]) -> Outcome {
+pub fn play(world: &World, plan: Plan, turns: &[Turn]) -> Outcome {
     let mut war = War::new(world, plan);
     let mut left: BTreeMap<usize, usize> = BTreeMap::new();
     for turn in turns {
@@ -111,7 +111,7 @@ pub fn play(world: &World<'_>, plan: Plan, turns: &[Turn]) -> Outcome {
 }
 
 struct War<'a> {
-    world: &'a World<'a>,
+    world: &'a World,
     plan: Plan,
     broker: Broker,
     seen: usize,
@@ -119,7 +119,7 @@ struct War<'a> {
 }
 
 impl<'a> War<'a> {
-    fn new(world: &'a World<'a>, plan: Plan) -> Self {
+    fn new(world: &'a World, plan: Plan) -> Self {
         let outcome = Outcome {
             spends: Policy::ALL.into_iter().map(|policy| (policy, Spend::none())).collect(),
             optimum: Spend::none(),
@@ -129,7 +129,7 @@ impl<'a> War<'a> {
             inexact: 0,
             losses: Losses::default(),
         };
-        Self { world, plan, broker: Broker::new(plan.from), seen: 0, outcome }
+        Self { world, plan, broker: Broker::new(plan), seen: 0, outcome }
     }
 
     fn part(&self, at: Timestamp) -> usize {
@@ -165,15 +165,12 @@ impl<'a> War<'a> {
     fn adequate(&self, turn: &Turn) -> Vec<BackendIndex> {
         let Ok(plan) = neutral(self.world, turn) else { return Vec::new() };
         let all = plan.candidates.iter().map(|candidate| candidate.backend);
-        let sold = |backend: &BackendIndex| {
-            !self.world.is_free(*backend, turn.at) && self.world.answer(turn, *backend).is_some()
-        };
-        all.filter(sold).collect()
+        all.filter(|backend| self.world.answer(turn, *backend).is_some()).collect()
     }
 
-    fn order(&self, policy: Policy, adequate: &[BackendIndex], turn: &Turn) -> (Vec<BackendIndex>, Vec<Candidate>) {
+    fn order(&mut self, policy: Policy, adequate: &[BackendIndex], turn: &Turn) -> (Vec<BackendIndex>, Vec<Candidate>) {
         if policy != Policy::Broker {
-            return (policy.order(adequate, self.world.snapshot, turn.at, self.seen), Vec::new());
+            return (policy.order(adequate, &self.world.snapshot, turn.at, self.seen), Vec::new());
         }
         let Ok(plan) = self.broker.plan(self.world, turn) else { return (adequate.to_vec(), Vec::new()) };
         let planned = plan.root.attempts().map(|attempt| attempt.backend);
@@ -207,7 +204,7 @@ impl<'a> War<'a> {
         spend.failures += failed;
         spend.seconds_lost += failed * FAILURE_SECONDS;
         if policy == Policy::Broker {
-            self.broker.answered(self.world, turn, backend, answer.input);
+            self.broker.answered(self.world, turn, &answer, warm);
         }
         Some((order[0], answer, warm))
     }
@@ -244,7 +241,7 @@ fn last_read(way: &Way, place: usize) -> Option<usize> {
 
 /// A session that has ended, with what everybody would have answered to each turn.
 struct Ended<'s, 't> {
-    world: &'s World<'s>,
+    world: &'s World,
     played: &'s [PlayedTurn<'t>],
     backends: Vec<BackendIndex>,
     /// By turn and backend.
@@ -254,7 +251,7 @@ struct Ended<'s, 't> {
 }
 
 impl<'s, 't> Ended<'s, 't> {
-    fn of(world: &'s World<'s>, played: &'s [PlayedTurn<'t>]) -> Self {
+    fn of(world: &'s World, played: &'s [PlayedTurn<'t>]) -> Self {
         let mut backends: Vec<BackendIndex> = played.iter().flat_map(|played| played.able.iter().copied()).collect();
         backends.sort_unstable();
         backends.dedup();

@@ -47,6 +47,8 @@ pub struct Turn {
     pub request: Request,
     /// The tokens that each tokenizer makes of the prompt.
     pub input: ByFamily,
+    /// Bytes of text that the session's prompt had at each turn up to this one: where its beginnings end.
+    pub bytes: Vec<u64>,
     /// Tokens of a thousand of the yardstick's, by family: how an answer in the same words is counted.
     pub words: ByFamily,
 }
@@ -129,7 +131,7 @@ impl<'a> Opening<'a> {
             _ => Task::Document,
         };
         let language = if draws.percent(50) { Kind::Chinese } else { Kind::English };
-        let tiers = [(QualityTier::Economy, 40), (QualityTier::Standard, 48), (QualityTier::Premium, 12)];
+        let tiers = [(QualityTier::Economy, 46), (QualityTier::Standard, 50), (QualityTier::Premium, 4)];
         let floor = draws.weighted(&tiers);
         let at = moment(plan, &mut draws);
         Self { session, texts, draws, at, task, language, floor }
@@ -144,7 +146,10 @@ impl<'a> Opening<'a> {
             if place > 0 {
                 self.go_on(&mut prompt);
             }
-            turns.push(self.turn(place, &prompt, &first));
+            let mut turn = self.turn(place, &prompt, &first);
+            turn.bytes = turns.last().map_or_else(Vec::new, |before| before.bytes.clone());
+            turn.bytes.push(turn.request.text.bytes());
+            turns.push(turn);
             let pause = SignedDuration::from_secs(self.pause());
             self.at += pause;
         }
@@ -248,6 +253,7 @@ impl<'a> Opening<'a> {
             task: self.task,
             input: with_framing(prompt, &request),
             request,
+            bytes: Vec::new(),
             words: words.tokens.map(|tokens| tokens * 1000 / length),
         }
     }

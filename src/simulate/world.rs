@@ -19,9 +19,9 @@ use super::draw::{ONE, Quantiles, Seed};
 use super::texts::ByFamily;
 use super::workload::{Task, Turn};
 use crate::canonical::ReasoningWish;
-use crate::catalog::{Backend, BackendIndex, Purchase, Reasoning, Snapshot};
+use crate::catalog::{Backend, BackendIndex, PriceRow, Provider, Purchase, Reasoning, Snapshot};
 use crate::route::{Availability, Settings, Usable};
-use crate::units::{Course, ExchangeRate, Pricing, Thinking, Tokens, Usage, Usd};
+use crate::units::{Cell, Course, ExchangeRate, Pricing, Thinking, Tokens, Usage, Usd};
 
 /// Seconds that a failed attempt takes.
 pub const FAILURE_SECONDS: u64 = 3;
@@ -44,8 +44,9 @@ const WORDINESS: Quantiles = Quantiles(&[(0, 540), (10, 740), (25, 830), (50, 99
 
 /// A table, its truth, and who can be asked.
 #[derive(Debug)]
-pub struct World<'a> {
-    pub snapshot: &'a Snapshot,
+pub struct World {
+    /// The table, with what costs nothing switched off.
+    pub snapshot: Snapshot,
     pub usable: Usable,
     pub settings: Settings,
     seed: Seed,
@@ -93,27 +94,17 @@ impl Answer {
     }
 }
 
-impl<'a> World<'a> {
+impl World {
     /// The world of a seed. Every provider has its key, but for the operator's own machines; and no backend is asked that
-    /// costs nothing: what vendors give away is bounded by quotas that no table tells.
-    pub fn new(snapshot: &'a Snapshot, settings: Settings, seed: Seed) -> Self {
-        let sells = |provider: &crate::catalog::Provider| provider.jurisdiction != "local";
+    /// costs nothing at some time: what vendors give away is bounded by quotas that no table tells.
+    pub fn new(table: &Snapshot, settings: Settings, seed: Seed) -> Self {
+        let snapshot = without_free(table);
+        let sells = |provider: &Provider| provider.jurisdiction != "local";
         let availability = |provider| if sells(provider) { Availability::Ready } else { Availability::NoKey };
-        let usable = Usable::of(snapshot, snapshot.providers().iter().map(availability).collect());
-        let failing = |provider: &crate::catalog::Provider| {
-            seed.named("failing").named(&provider.id).draws().between(1_000, 25_000)
-        };
-        let failing = snapshot.providers().iter().map(failing).collect();
+        let usable = Usable::of(&snapshot, snapshot.providers().iter().map(availability).collect());
+        let rate = |provider: &Provider| seed.named("failing").named(&provider.id).draws().between(1_000, 25_000);
+        let failing = snapshot.providers().iter().map(rate).collect();
         Self { snapshot, usable, settings, seed, failing }
-    }
-
-    /// Whether a backend costs nothing at an instant.
-    pub fn is_free(&self, backend: BackendIndex, at: Timestamp) -> bool {
-        let row = self.snapshot.backend(backend).prices.at(at);
-        row.is_some_and(|row| {
-            let costs = |cell: &crate::units::Cell| cell.tariff.dearest_input().pico() + cell.tariff.dearest_output().pico();
-            row.list().cells().iter().all(|cell| costs(cell) == 0)
-        })
     }
 
     /// Whether what a backend has read at one instant is still cached at another.
@@ -189,6 +180,21 @@ impl<'a> World<'a> {
     }
 }
 
+/// The table with every backend switched off that costs nothing at some time. All keep their places.
+fn without_free(table: &Snapshot) -> Snapshot {
+    let free = |row: &PriceRow| {
+        let price = |cell: &Cell| cell.tariff.dearest_input().pico() + cell.tariff.dearest_output().pico();
+        row.list().cells().iter().all(|cell| price(cell) == 0)
+    };
+    let mut backends = table.backends().to_vec();
+    for backend in backends.iter_mut().filter(|backend| backend.prices.rows().iter().any(free)) {
+        backend.disabled = Some("free of charge".to_owned());
+    }
+    let mut all = Snapshot::new(table.version.clone(), table.providers().to_vec(), backends, table.fx.clone());
+    all.calendars.clone_from(&table.calendars);
+    all
+}
+
 /// Visible tokens of an answer by the yardstick.
 const fn lengths(task: Task) -> Quantiles {
     match task {
@@ -215,7 +221,7 @@ pub struct Caches(BTreeMap<BackendIndex, (Timestamp, ByFamily)>);
 
 impl Caches {
     /// How many tokens of a session's prompt a backend has still cached at an instant.
-    pub fn warm(&self, world: &World<'_>, backend: BackendIndex, at: Timestamp) -> u64 {
+    pub fn warm(&self, world: &World, backend: BackendIndex, at: Timestamp) -> u64 {
         let read = self.0.get(&backend).filter(|(read, _)| world.is_warm(backend, *read, at));
         read.map_or(0, |(_, tokens)| tokens[world.snapshot.backend(backend).tokenizer as usize])
     }

@@ -121,6 +121,24 @@ impl Label for Reloaded {
     }
 }
 
+/// How a whole answer ended that taught how long answers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AnswerEnd {
+    /// It said all it had to say.
+    Whole,
+    /// It was cut at the bound that was set.
+    Bound,
+}
+
+impl Label for AnswerEnd {
+    fn word(self) -> &'static str {
+        match self {
+            AnswerEnd::Whole => "whole",
+            AnswerEnd::Bound => "bound",
+        }
+    }
+}
+
 /// Why the gateway itself refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rejection {

@@ -16,7 +16,7 @@ use prometheus::core::{MetricVec, MetricVecBuilder};
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::families::Families;
-use super::labels::{Label, Rejection, Reloaded, Route};
+use super::labels::{AnswerEnd, Label, Rejection, Reloaded, Route};
 use super::process::Process;
 use crate::catalog::Snapshot;
 use crate::dispatch::Cause;
@@ -202,6 +202,21 @@ impl Metrics {
         families.settlements.with_label_values(&[settled.provenance.word(), settled.ending.word()]).inc();
     }
 
+    /// An answer taught how long answers are, and what its prompt's cache gave back.
+    pub fn learned(&self, backend: &BackendId, end: AnswerEnd, usage: &Usage, expected: &Usage) {
+        let (families, backend) = (&self.families, self.backend(backend));
+        families.answers_learned.with_label_values(&[end.word()]).inc();
+        if expected.output > Tokens::ZERO && end == AnswerEnd::Whole {
+            let millionths = u128::from(usage.output.get()) * 1_000_000 / u128::from(expected.output.get());
+            let ratio = backend.output_ratio.child(&families.output_ratio, &[&backend.provider]);
+            ratio.observe(f64::from(u32::try_from(millionths).unwrap_or(u32::MAX)) / 1e6);
+        }
+        if expected.cache_read > Tokens::ZERO {
+            let labels = [backend.provider.as_str(), &backend.model];
+            families.cache_expected.with_label_values(&labels).inc_by(expected.cache_read.get());
+        }
+    }
+
     /// What a request would have cost at the configured baseline, whose model is `model`.
     pub fn baseline(&self, backend: &BackendId, key: &KeyName, cost: Usd) {
         let backend = self.backend(backend);
@@ -291,6 +306,7 @@ struct Backend {
     ttft: Lazy<Histogram>,
     upstream: Lazy<Histogram>,
     quote_ratio: Lazy<Histogram>,
+    output_ratio: Lazy<Histogram>,
     /// By [`Kind`].
     tokens: [Lazy<IntCounter>; 4],
 }
@@ -304,6 +320,7 @@ impl Backend {
             ttft: Lazy::default(),
             upstream: Lazy::default(),
             quote_ratio: Lazy::default(),
+            output_ratio: Lazy::default(),
             tokens: Default::default(),
         }
     }
@@ -332,8 +349,8 @@ mod tests {
     use crate::canonical::event::ErrorClass;
     use crate::catalog::capability::Quirks;
     use crate::catalog::{
-        Backend as TableBackend, BackendIndex, FxTable, Limits, PriceSchedule, Provider, ProviderIndex, Quality, Reasoning,
-        TokenizerFamily,
+        Backend as TableBackend, BackendIndex, CacheRules, FxTable, Limits, PriceSchedule, Provider, ProviderIndex, Quality,
+        Reasoning, TokenizerFamily,
     };
     use crate::ledger::{Ending, Outcome};
     use crate::units::Currency;
@@ -353,7 +370,7 @@ mod tests {
             retention: None,
             registered: None,
             price_changes: None,
-            cache: crate::catalog::CacheRules::default(),
+            cache: CacheRules::default(),
             currency: Currency::Eur,
             quirks: Quirks::default(),
             extra_headers: Vec::new(),
@@ -404,6 +421,11 @@ mod tests {
             metrics.upstream(&id, Duration::from_secs(2));
             settle(metrics, &id, "web", "0.25");
             settle(metrics, &id, "made-up", "1");
+            let usage = Usage { cache_read: Tokens::new(5), ..Usage::fresh(Tokens::new(10), Tokens::new(3)) };
+            let expected = Usage { output: Tokens::new(12), ..usage };
+            for end in [AnswerEnd::Whole, AnswerEnd::Bound] {
+                metrics.learned(&id, end, &usage, &expected);
+            }
             metrics.baseline(&id, &KeyName::new("web"), Usd::parse("2").unwrap());
         }
         metrics.request(Route::Other, None, Outcome::Refused);
@@ -423,9 +445,11 @@ mod tests {
         let ours = |line: &&str| line.starts_with("# TYPE tokenbroker_");
         let found: Vec<&str> = text.lines().filter(ours).map(|line| line.trim_start_matches("# TYPE tokenbroker_")).collect();
         let expected = [
+            "answers_learned_total counter",
             "attempts_total counter",
             "baseline_cost_usd_total counter",
             "build_info gauge",
+            "cache_expected_tokens_total counter",
             "config_loaded_timestamp_seconds gauge",
             "cost_usd_total counter",
             "failovers_total counter",
@@ -433,6 +457,7 @@ mod tests {
             "ledger_queue_records gauge",
             "ledger_writable gauge",
             "open_requests gauge",
+            "output_ratio histogram",
             "overage_usd_total counter",
             "overhead_seconds histogram",
             "price_book_info gauge",
@@ -456,6 +481,9 @@ mod tests {
         use_everything(&metrics);
         let text = metrics.render().unwrap();
         for line in [
+            "tokenbroker_answers_learned_total{end=\"bound\"} 2",
+            "tokenbroker_cache_expected_tokens_total{model=\"m\",provider=\"p\"} 10",
+            "tokenbroker_output_ratio_bucket{provider=\"p\",le=\"0.25\"} 1",
             "tokenbroker_attempts_total{backend=\"p/m-2026\",result=\"rate_limited\"} 1",
             "tokenbroker_attempts_total{backend=\"unknown\",result=\"rate_limited\"} 1",
             "tokenbroker_baseline_cost_usd_total{key=\"web\",model=\"m\"} 2",

@@ -14,6 +14,7 @@ pub(crate) struct Site {
     quality: u8,
     prices: (String, String),
     context: u64,
+    minimum: u64,
     more: String,
 }
 
@@ -30,6 +31,7 @@ impl Site {
             quality: 55,
             prices: ("1".to_owned(), "2".to_owned()),
             context: 131_072,
+            minimum: 1_024,
             more: String::new(),
         }
     }
@@ -76,6 +78,18 @@ impl Site {
         self
     }
 
+    /// A further line of its prices: `cache_write = 1.25`.
+    pub(crate) fn price_line(mut self, line: &str) -> Self {
+        self.prices.0.extend(["\n", line]);
+        self
+    }
+
+    /// Caches prompts from so many tokens on.
+    pub(crate) fn caches_from(mut self, tokens: u64) -> Self {
+        self.minimum = tokens;
+        self
+    }
+
     /// Its key is not there, so it is off.
     pub(crate) fn without_key(mut self) -> Self {
         self.key = None;
@@ -104,7 +118,7 @@ impl Site {
     }
 
     fn rows(&self) -> String {
-        let Self { id, url, region, quirks, model, quality, prices, context, more, .. } = self;
+        let Self { id, url, region, quirks, model, quality, prices, context, minimum, more, .. } = self;
         let (variable, (input, output)) = (self.variable(), prices);
         format!(
             r#"
@@ -118,6 +132,10 @@ jurisdiction = "US"
 region = "{region}"
 trains_on_data = false
 currency = "USD"
+source = "invented for tests"
+
+[providers.{id}.cache]
+minimum_tokens = {minimum}
 source = "invented for tests"
 
 [providers.{id}.quirks]
