@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use crate::units::Usd;
 
 /// States of one turn that are followed.
-pub const MOST_STATES: usize = 2_000;
+pub const MOST_STATES: usize = 20_000;
 /// Cheaper states that one is compared with.
 const MOST_COMPARED: usize = 200;
 

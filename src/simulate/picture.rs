@@ -256,6 +256,10 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulate::steps::steps;
+    use crate::simulate::testing::{Row, settings, table, workload};
+    use crate::simulate::war::play;
+    use crate::simulate::world::World;
 
     #[test]
     fn steps_of_a_scale_are_round() {
@@ -265,5 +269,19 @@ mod tests {
     #[test]
     fn what_is_written_stays_text() {
         assert_eq!(escaped("a<b & \"c\">"), "a&lt;b &amp; &quot;c&quot;&gt;");
+    }
+
+    #[test]
+    fn every_policy_has_its_curve_and_every_step_its_line() {
+        let prices = "[[backends.prices]]\nuntil = 2026-08-01T00:00:00Z\ninput = 1\noutput = 1\nsource = \"test\"\n\
+            [[backends.prices]]\nfrom = 2026-08-01T00:00:00Z\ninput = 3\noutput = 2\nsource = \"test\"";
+        let snapshot = table(&[Row("north/mist", "USD", prices)]);
+        let (plan, turns) = workload(30, 1);
+        let outcome = play(&World::new(&snapshot, settings(), plan.seed), plan, &turns);
+        let drawn = picture(&snapshot, plan, &outcome, &steps(&snapshot, plan, &outcome));
+        for word in Policy::ALL.map(Policy::word).into_iter().chain(["1. 2026-08-01 north/mist × 2.50", ">2026-05<", "</svg>"]) {
+            assert!(drawn.contains(word), "{word}");
+        }
+        assert_eq!(drawn.matches("<path").count(), 7, "six curves and the axes");
     }
 }

@@ -56,5 +56,6 @@ fn change(snapshot: &Snapshot, at: Timestamp, before: &PriceRow, now: &PriceRow)
         let sum = tariff.input.million(tariff.currency).pico() + tariff.output.million(tariff.currency).pico();
         snapshot.fx.convert(Amount::from_pico(sum, tariff.currency), at)
     };
-    (listed(now)?.pico() * 100).checked_div(listed(before)?.pico())
+    let (was, is) = (listed(before)?.pico(), listed(now)?.pico());
+    (is * 100 + was / 2).checked_div(was)
 }

@@ -10,6 +10,7 @@ const HEAD: &str = "schema = 1\nversion = \"2026-11-22\"\n\
     [[fx]]\ncurrency = \"CNY\"\nper_usd = 8\ndate = 2026-01-01\nsource = \"test\"\n";
 
 /// A backend: its id, its currency, and its price rows as TOML.
+#[derive(Clone, Copy)]
 pub(crate) struct Row(pub(crate) &'static str, pub(crate) &'static str, pub(crate) &'static str);
 
 /// A table of these rows, all of quality 70.
@@ -28,7 +29,8 @@ pub(crate) fn table(rows: &[Row]) -> Snapshot {
         text += &format!(
             "[[backends]]\nprovider = \"{provider}\"\nmodel = \"{model}\"\ncontext_tokens = 200000\n\
              max_output_tokens = 8000\ninput = [\"text\"]\nfeatures = [\"tools\", \"json_object\"]\nreasoning = \"never\"\n\
-             languages = [\"*\"]\ntokenizer = \"o200k\"\n[backends.quality]\nscore = 70\n{prices}\n"
+             languages = [\"*\"]\ntokenizer = \"o200k\"\n[backends.quality]\nscore = 70\n\
+             signals = [{{ metric = \"index\", value = \"1\", measured = 2026-01-01, source = \"test\" }}]\n{prices}\n"
         );
     }
     Snapshot::parse("test", &text).unwrap_or_else(|problems| panic!("{problems:?}"))

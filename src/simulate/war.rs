@@ -291,3 +291,6 @@ impl Session for Ended<'_, '_> {
         self.world.is_warm(self.backends[backend], self.played[read].turn.at, self.played[at].turn.at)
     }
 }
+
+#[cfg(test)]
+mod tests;
