@@ -25,7 +25,7 @@ use tokenbroker::market::Market;
 use tokenbroker::pipeline::appraise::Appraisal;
 use tokenbroker::route::facts::{Facts, Limits, Settings};
 use tokenbroker::route::{self, target};
-use tokenbroker::route::{Affinity, Ask, LearnedOutput};
+use tokenbroker::route::{Affinity, Ask, Caps, LearnedOutput};
 
 const ROUNDS: usize = 40;
 const A_ROUND: u32 = 500;
@@ -60,7 +60,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     let appraisal = Appraisal::of(&request);
     let (limits, settings) = (Limits::default(), Settings::default());
     let ask = Ask::of(&request);
-    let health_now = market.health();
+    let health_now = market.health(None);
     let facts = Facts {
         ask: &ask,
         snapshot,
@@ -72,11 +72,13 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
         health: &health_now,
         learned: &LearnedOutput::default(),
         affinity: &Affinity::default(),
+        caps: &Caps::NONE,
+        explore: None,
         at: Timestamp::now(),
         settings: &settings,
     };
     let decide = || {
-        let health = market.health();
+        let health = market.health(None);
         route::plan(&Facts { health: &health, ..facts.clone() }).map(|plan| plan.candidates.len()).unwrap_or_default()
     };
     let keep = || facts.keep().len();

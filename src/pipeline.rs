@@ -9,6 +9,7 @@ mod in_force;
 pub mod learning;
 mod pages;
 mod shown;
+mod weighed;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,9 +20,10 @@ use http::{HeaderMap, HeaderName};
 
 use self::affinity::{Heard, Lesson, Trace};
 use self::appraise::{Appraisal, limits_of, thinks_on};
-pub use self::in_force::{InForce, PipelineSettings};
+pub use self::in_force::{AliasWishes, InForce, PipelineSettings, asked};
 use self::learning::Learning;
 use self::pages::Pages;
+pub use self::weighed::ExploreRule;
 use crate::canonical::Request;
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure};
@@ -31,9 +33,9 @@ use crate::frontend::openai_chat;
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::Market;
 use crate::meter::Class;
-use crate::policy::{Admission, Full, Hold, NotAdmitted, OverBudget, Places};
+use crate::policy::{Admission, Exploring, Full, Hold, NotAdmitted, OverBudget, Places, Portfolio};
 use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Pump, Settlement, WholeAnswer};
-use crate::route::{self, Ask, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
+use crate::route::{self, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
 use crate::units::{BackendId, RequestId, Usd};
 
 /// Headers that pass through to the provider as they are: a trace must not end at the gateway.
@@ -97,6 +99,9 @@ pub struct Pipeline {
     pub in_force: ArcSwap<InForce>,
     pub places: Places,
     pub learning: Arc<Learning>,
+    /// Who got which share of spend and requests.
+    pub portfolio: Arc<Portfolio>,
+    pub exploring: Exploring,
     pub dispatcher: Dispatcher,
     pub ledger: Ledger,
     pub desk: Arc<Desk>,
@@ -145,13 +150,14 @@ impl Pipeline {
     }
 
     async fn serve(&self, call: &InboundCall, admitted: &Admitted) -> Result<Reply, GatewayError> {
-        let Decided { plan, facts, trace } = self.plan(admitted)?;
+        let Decided { plan, facts, trace } = self.plan(call, admitted)?;
         let plan = Arc::new(plan);
         if admitted.request.wishes.dry_run {
             return Ok(Reply::Decision(Box::new(Decision::of(Ok(&plan), &admitted.market().snapshot))));
         }
         let place = self.places.take(admitted.settings().most_under_way)?;
         let hold = self.hold(&admitted.admission, &plan)?;
+        self.tell_cap_cost(&plan);
         let (entry, comparison) = entry::opening(call, admitted, &plan, facts);
         let tab = Arc::new(self.ledger.begin(entry)?);
         let shown = self.desk.feed.begin(|| shown::planned(&tab, &plan, admitted));
@@ -171,8 +177,9 @@ impl Pipeline {
 
     /// Decides and explains; nothing is sent.
     pub fn decide(&self, call: &InboundCall) -> Result<Decision, GatewayError> {
-        let admitted = self.admit(call)?;
-        match self.plan(&admitted) {
+        let mut admitted = self.admit(call)?;
+        admitted.request.wishes.dry_run = true;
+        match self.plan(call, &admitted) {
             Ok(Decided { plan, .. }) => Ok(Decision::of(Ok(&plan), &admitted.market().snapshot)),
             Err(GatewayError::NoPlan { decision, .. }) => Ok(*decision),
             Err(error) => Err(error),
@@ -210,28 +217,40 @@ impl Pipeline {
         Ok(Admitted { admission, request, in_force, target })
     }
 
-    fn plan(&self, admitted: &Admitted) -> Result<Decided, GatewayError> {
+    fn plan(&self, call: &InboundCall, admitted: &Admitted) -> Result<Decided, GatewayError> {
         let Admitted { admission, request, in_force, target } = admitted;
         let InForce { market, settings, .. } = &**in_force;
         let (snapshot, at) = (&market.snapshot, self.clock.wall());
         let appraisal = Appraisal::by(request, &mut self.learning.lengths(Class::of(request)), snapshot, second(at));
         let now = self.clock.monotonic();
         let (affinity, trace) = affinity::look(&self.learning, request, &admission.key, snapshot, &appraisal.input, now);
-        let facts = Facts {
-            ask: &Ask::of(request),
+        let limits = limits_of(&admission.limits);
+        let ask = asked(request, &settings.alias_wishes);
+        let mut facts = Facts {
+            ask: &ask,
             snapshot,
             target,
             input: &appraisal.input,
             expected_output: appraisal.output,
             learned: &appraisal.learned,
-            limits: &limits_of(&admission.limits),
+            limits: &limits,
             usable: market.usable(),
-            health: &market.health(),
+            health: &weighed::health(market, &ask, &limits),
             affinity: &affinity,
+            caps: &self.caps(market, at),
+            explore: self.leave_to_explore(call, settings, at),
             at,
             settings: &settings.routing,
         };
-        match route::plan(&facts) {
+        let mut planned = route::plan(&facts);
+        if let Ok(plan) = &planned
+            && !request.wishes.dry_run
+            && !self.may_explore(plan, settings)
+        {
+            facts.explore = None;
+            planned = route::plan(&facts);
+        }
+        match planned {
             Ok(plan) => {
                 let facts = if self.ledger.keeps_facts() { facts.keep() } else { Vec::new() };
                 Ok(Decided { plan, facts, trace })
@@ -267,6 +286,7 @@ impl Pipeline {
             metrics: &self.desk.metrics,
             choices: request.choices,
             account,
+            portfolio: &self.portfolio,
             most: plan.needs.max_cost,
             committed: Mutex::default(),
         };

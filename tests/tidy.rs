@@ -33,7 +33,10 @@ const CRATES: &[(&str, &[&str])] = &[
     // The pooled client; the sandbox's loopback client is hyper's bare connection.
     ("hyper_util::client", &["upstream/"]),
     ("prometheus", &["telemetry/"]),
-    ("rusqlite", &["ledger/booked.rs", "ledger/query.rs", "ledger/rollup.rs", "ledger/sqlite.rs", "ledger/usage.rs"]),
+    (
+        "rusqlite",
+        &["ledger/booked.rs", "ledger/query.rs", "ledger/rollup.rs", "ledger/shares.rs", "ledger/sqlite.rs", "ledger/usage.rs"],
+    ),
     ("rustls", &["upstream/"]),
     ("rustls_platform_verifier", &["upstream/"]),
     ("tiktoken_rs", &["meter/tokenizer.rs"]),

@@ -14,4 +14,4 @@ pub use event::{FrameFacts, FrameKind, ProviderError};
 pub use prefix::{Chain, Link};
 pub use request::{Feature, Features, Members, ReasoningWish, Request};
 pub use text::TextProfile;
-pub use wishes::{QualityTier, Wishes};
+pub use wishes::{DataRules, Preference, QualityTier, Wishes};

@@ -20,11 +20,12 @@ use crate::catalog::Snapshot;
 use crate::clock::SystemClock;
 use crate::frontend;
 use crate::pipeline::appraise::{Appraisal, limits_of};
+use crate::pipeline::asked;
 use crate::route::{
-    Affinity, Ask, Availability, Candidate, Decision, ExplainedRefusal, Facts, LearnedOutput, Limits, Plan, PlanError, Usable,
+    Affinity, Availability, Candidate, Caps, Decision, ExplainedRefusal, Facts, LearnedOutput, Limits, Plan, PlanError, Usable,
     plan, resolve,
 };
-use crate::server::routing_settings;
+use crate::server::{alias_wishes, routing_settings};
 use crate::units::Usd;
 
 /// What `route` takes.
@@ -131,7 +132,7 @@ fn decide(
         .collect();
     let usable = Usable::of(snapshot, availability);
     let facts = Facts {
-        ask: &Ask::of(request),
+        ask: &asked(request, &alias_wishes(&setup.config)),
         snapshot,
         target: &target,
         input: &appraisal.input,
@@ -141,6 +142,8 @@ fn decide(
         health: &[],
         learned: &LearnedOutput::default(),
         affinity: &Affinity::default(),
+        caps: &Caps::NONE,
+        explore: None,
         at,
         settings: &routing_settings(&setup.config),
     };

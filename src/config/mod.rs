@@ -14,6 +14,7 @@ pub mod load;
 pub mod names;
 pub mod outbound;
 pub mod pages;
+pub mod portfolio;
 mod reference;
 pub mod restart;
 pub mod secret;
@@ -23,4 +24,6 @@ pub mod settings;
 pub use keys::GatewayKey;
 pub use outbound::Outbound;
 pub use secret::{ProviderKeys, Secret, provider_keys};
-pub use settings::{Access, Books, BooksSync, Config, Limits, Log, LogFormat, Reload, Retries, Routing, Server, Timeouts};
+pub use settings::{
+    Access, AliasWishes, Books, BooksSync, Config, Limits, Log, LogFormat, Reload, Retries, Routing, Server, Timeouts,
+};

@@ -367,7 +367,7 @@ impl Kind for Dollars {
     }
 
     fn written(&self, value: &Usd) -> Option<String> {
-        Some(value.to_string())
+        Some(value.to_exact())
     }
 }
 

@@ -29,17 +29,30 @@ const FRESH_SECONDS: u64 = 6 * 3600;
 pub struct Lengths {
     class: Class,
     /// All models together: those that did not think, and those that did.
-    kinds: [Sketch; 2],
+    kinds: [Model; 2],
     models: HashMap<String, Model>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is known of one model, or of all of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Model {
     sketch: Sketch,
     /// When it was heard of last, in seconds of wall time.
     heard: u64,
-    /// By kind: the figures without a bound, the prior they rest on, and until when they hold.
-    figures: [Option<(Expected, Prior, u64)>; 2],
+    /// By whether it thinks: what was worked out last.
+    figures: [Option<Figures>; 2],
+}
+
+/// Figures at hand, so that a request does not work them out anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Figures {
+    whole: Expected,
+    /// What they rest on.
+    prior: Prior,
+    /// The same under the bound that was asked for last.
+    bounded: Option<(Tokens, Expected)>,
+    /// Until when they hold.
+    until: u64,
 }
 
 /// What is asked of a forecast.
@@ -80,23 +93,22 @@ impl Lengths {
 
     /// What to expect of a model that nothing is known of, all choices together: one that does not think on the request,
     /// and one that does.
-    pub fn forecast(&self, asking: &Asking) -> [Expected; 2] {
-        self.kinds().map(|(sketch, prior)| asking.all(sketch.expected(prior, asking.each(), asking.at)))
+    pub fn forecast(&mut self, asking: &Asking) -> [Expected; 2] {
+        let priors = priors(self.class);
+        [false, true].map(|thinks| {
+            let kind = usize::from(thinks);
+            asking.all(self.kinds[kind].expected(thinks, priors[kind], asking))
+        })
     }
 
-    /// The models of which something is known.
-    pub fn models(&self) -> impl Iterator<Item = &str> {
-        self.models.keys().map(String::as_str)
-    }
-
-    /// Calls `told` with each model of which something is known and what to expect of it, by whether it thinks.
-    pub fn each(&mut self, asking: &Asking, mut told: impl FnMut(&str, [Expected; 2])) {
+    /// Calls `told` with each model of which something is known, and with what to expect of it by whether it thinks.
+    pub fn each(&mut self, asking: &Asking, mut told: impl FnMut(&str, &mut dyn FnMut(bool) -> Expected)) {
         if self.models.is_empty() {
             return;
         }
         let priors = self.model_priors(asking.at);
         for (name, model) in &mut self.models {
-            told(name, [false, true].map(|thinks| asking.all(model.expected(thinks, priors[usize::from(thinks)], asking))));
+            told(name, &mut |thinks| asking.all(model.expected(thinks, priors[usize::from(thinks)], asking)));
         }
     }
 
@@ -107,23 +119,14 @@ impl Lengths {
         if !self.models.contains_key(answer.model) {
             self.make_room();
         }
-        let model = self.models.entry(answer.model.to_owned()).or_insert_with(|| Model::of(Sketch::default()));
-        answer.teach(&mut model.sketch, prior, at);
-        (model.heard, model.figures) = (model.heard.max(at), [None; 2]);
-        answer.teach(&mut self.kinds[kind], priors(self.class)[kind], at);
-    }
-
-    fn kinds(&self) -> [(&Sketch, Prior); 2] {
-        let [plain, thinking] = priors(self.class);
-        [(&self.kinds[0], plain), (&self.kinds[1], thinking)]
+        self.models.entry(answer.model.to_owned()).or_default().learn(answer, prior, at);
+        self.kinds[kind].learn(answer, priors(self.class)[kind], at);
     }
 
     /// What a model's own figures rest on: those of all models of its kind.
-    fn model_priors(&self, at: u64) -> [Prior; 2] {
-        self.kinds().map(|(sketch, prior)| {
-            let Expected { mean, reasoning, .. } = sketch.expected(prior, None, at);
-            Prior { mean, reasoning }
-        })
+    fn model_priors(&mut self, at: u64) -> [Prior; 2] {
+        let unbounded = Asking { bound: None, choices: 1, at };
+        self.forecast(&unbounded).map(|Expected { mean, reasoning, .. }| Prior { mean, reasoning })
     }
 
     fn make_room(&mut self) {
@@ -137,20 +140,35 @@ impl Lengths {
 
 impl Model {
     fn of(sketch: Sketch) -> Self {
-        Self { sketch, heard: 0, figures: [None; 2] }
+        Self { sketch, ..Self::default() }
+    }
+
+    fn learn(&mut self, answer: &Answer<'_>, prior: Prior, at: u64) {
+        answer.teach(&mut self.sketch, prior, at);
+        (self.heard, self.figures) = (self.heard.max(at), [None; 2]);
     }
 
     fn expected(&mut self, thinks: bool, prior: Prior, asking: &Asking) -> Expected {
-        let kept = &mut self.figures[usize::from(thinks)];
-        let (whole, prior) = match *kept {
-            Some((whole, prior, until)) if asking.at < until => (whole, prior),
-            _ => {
-                let whole = self.sketch.expected(prior, None, asking.at);
-                *kept = Some((whole, prior, asking.at + FRESH_SECONDS));
-                (whole, prior)
-            }
+        let Self { sketch, figures, .. } = self;
+        let kept = &mut figures[usize::from(thinks)];
+        let figures = match kept {
+            Some(figures) if asking.at < figures.until => figures,
+            _ => kept.insert(Figures {
+                whole: sketch.expected(prior, None, asking.at),
+                prior,
+                bounded: None,
+                until: asking.at + FRESH_SECONDS,
+            }),
         };
-        asking.each().map_or(whole, |bound| self.sketch.bounded(whole, prior, bound))
+        let Some(bound) = asking.each() else { return figures.whole };
+        match figures.bounded {
+            Some((before, expected)) if before == bound => expected,
+            _ => {
+                let expected = sketch.bounded(figures.whole, figures.prior, bound);
+                figures.bounded = Some((bound, expected));
+                expected
+            }
+        }
     }
 }
 

@@ -137,7 +137,8 @@ impl Sketch {
 
     /// The mean of what is billed when nothing is longer than `bound`.
     fn mean(&self, prior: Prior, bound: u64) -> u64 {
-        let seen = self.weights.iter().enumerate().map(|(place, weight)| u64::from(*weight) * middle(place).min(bound));
+        let cut = u32::try_from(bound).unwrap_or(u32::MAX);
+        let seen = self.weights.iter().zip(&MIDDLES).map(|(weight, middle)| u64::from(*weight) * u64::from((*middle).min(cut)));
         let seen: u64 = seen.sum();
         let sixteenth = PRIOR_POINTS.map(|point| point.saturating_mul(prior.mean.get()).min(bound.saturating_mul(4)));
         let supposed = sixteenth.iter().fold(0_u64, |sum, one| sum.saturating_add(*one)) / 16;
@@ -218,14 +219,24 @@ fn bucket(tokens: u64) -> usize {
 
 /// The figure that stands for a bucket.
 fn middle(place: usize) -> u64 {
-    let place = place as u64;
-    if place < PARTS {
-        return place;
-    }
-    let shift = place / PARTS - 1;
-    let (least, width) = ((PARTS + place % PARTS) << shift, 1_u64 << shift);
-    least + (width - 1) / 2
+    u64::from(MIDDLES[place])
 }
+
+/// The figure that stands for each bucket.
+const MIDDLES: [u32; BUCKETS] = {
+    let mut middles = [0; BUCKETS];
+    // An iterator is no constant.
+    let (mut place, mut octave, mut part) = (0, 0, 0);
+    while place < BUCKETS {
+        let width = if octave == 0 { 1 } else { 1 << (octave - 1) };
+        let least = if octave == 0 { part } else { (8 + part) * width };
+        middles[place] = least + (width - 1) / 2;
+        place += 1;
+        part = (part + 1) % 8;
+        octave += if part == 0 { 1 } else { 0 };
+    }
+    middles
+};
 
 /// The least figure that so many per cent of the weight are not above.
 fn quantile(weights: &[u32; BUCKETS], percent: u64) -> u64 {

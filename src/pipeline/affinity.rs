@@ -18,7 +18,9 @@ use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage};
 pub(super) struct Trace {
     chain: Chain,
     /// Which turn of its conversation it is.
-    pub(super) turn: u32,
+    turn: u16,
+    /// The same prompt was sent before.
+    repeated: bool,
     /// The backends that have surely read its beginning just now, and how much of it, in millionths.
     sure: Vec<(BackendIndex, u32)>,
 }
@@ -33,8 +35,10 @@ pub(super) fn look(
     now: Duration,
 ) -> (Affinity, Trace) {
     let chain = prefix::chain(request, learning.prefixes.seed(key));
-    let Known { read, last } = learning.prefixes.look(&chain, now);
-    let turn = last.as_ref().map_or(1, |last| last.turn.saturating_add(1));
+    let known = learning.prefixes.look(&chain, now);
+    let repeated = known.is_repeated();
+    let Known { read, last } = known;
+    let turn = last.as_ref().map_or(1, |last| last.turn.saturating_add(u16::from(!repeated)));
     let (mut warm, mut sure) = (Vec::new(), Vec::new());
     for Read { backend, share, age, .. } in &read {
         let Some(backend) = snapshot.backend_named(backend.as_str()) else { continue };
@@ -50,10 +54,11 @@ pub(super) fn look(
     let home = last.and_then(|last| snapshot.backend_named(last.backend.as_str()));
     let home = home.filter(|home| warm.iter().any(|warm| warm.backend == home.index));
     let session = home.map(|home| session(learning, snapshot, home, turn));
-    (Affinity { warm, marked: chain.marked, session }, Trace { chain, turn, sure })
+    (Affinity { warm, marked: chain.marked, session }, Trace { chain, turn, repeated, sure })
 }
 
-fn session(learning: &Learning, snapshot: &Snapshot, home: &Backend, turn: u32) -> Session {
+fn session(learning: &Learning, snapshot: &Snapshot, home: &Backend, turn: u16) -> Session {
+    let turn = u32::from(turn);
     let known = |(id, rate): (BackendId, u32)| Some((snapshot.backend_named(id.as_str())?.index, rate));
     let mut rates: Vec<_> = learning.prefixes.hit_rates().into_iter().filter_map(known).collect();
     rates.sort_unstable();
@@ -64,7 +69,9 @@ impl Trace {
     /// The prompt was read by a backend, which has begun to answer.
     pub(super) fn remember(&self, learning: &Learning, backend: &BackendId, now: Duration) {
         learning.prefixes.remember(&self.chain, backend, self.turn, now);
-        learning.turns.answered(self.turn);
+        if !self.repeated {
+            learning.turns.answered(self.turn.into());
+        }
     }
 
     /// How much of the prompt a backend has surely read just before, in millionths.

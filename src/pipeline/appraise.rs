@@ -29,10 +29,16 @@ impl Appraisal {
         let asking = Asking { bound: request.output_bound, choices: request.choices, at };
         let mut learned = LearnedOutput::default();
         lengths.each(&asking, |model, expected| {
-            for (thinks, expected) in [false, true].into_iter().zip(expected) {
-                let backends = || serving(snapshot, model).filter(|backend| thinks_on(backend, request) == thinks);
-                if backends().next().is_some() {
-                    learned.set(backends().map(|backend| backend.index), figures(expected));
+            let serving = snapshot.serving(model);
+            for thinks in [false, true] {
+                let its_own = |index: &&BackendIndex| {
+                    let backend = snapshot.backend(**index);
+                    // An alias may mean others.
+                    thinks_on(backend, request) == thinks && backend.model == model
+                };
+                let mut backends = serving.iter().filter(its_own).copied().peekable();
+                if backends.peek().is_some() {
+                    learned.set(backends, figures(expected(thinks)));
                 }
             }
         });
@@ -55,12 +61,6 @@ pub(super) fn thinks_on(backend: &Backend, request: &Request) -> bool {
     backend.reasoning.thinks(request.reasoning == ReasoningWish::Off)
 }
 
-/// The backends of a model by its own name; an alias may mean others.
-fn serving<'s>(snapshot: &'s Snapshot, model: &'s str) -> impl Iterator<Item = &'s Backend> {
-    let backend = |index: &BackendIndex| snapshot.backend(*index);
-    snapshot.serving(model).iter().map(backend).filter(move |backend| backend.model == model)
-}
-
 fn figures(expected: Expected) -> OutputFigures {
     let Expected { mean, reasoning, p50, p90 } = expected;
     OutputFigures { mean, reasoning, p50, p90 }
@@ -68,6 +68,19 @@ fn figures(expected: Expected) -> OutputFigures {
 
 /// What a key allows; the request's own wishes are merged with it when needs are made.
 pub fn limits_of(key: &KeyLimits) -> Limits {
-    let KeyLimits { providers, excluded_providers, regions, quality, max_cost, max_output: _, no_training } = key.clone();
-    Limits { providers, excluded_providers, regions, quality, max_cost, may_train: !no_training, ..Limits::default() }
+    let KeyLimits { providers, excluded_providers, regions, jurisdictions, quality, max_cost, max_price, .. } = key.clone();
+    let KeyLimits { max_output: _, no_training, max_retention_days, registered, prefer, .. } = *key;
+    Limits {
+        providers,
+        excluded_providers,
+        regions,
+        jurisdictions,
+        quality,
+        max_cost,
+        max_price,
+        may_train: !no_training,
+        max_retention_days,
+        registered,
+        prefer,
+    }
 }

@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::ratio::{ONE, Ratio, Supposed};
-use crate::canonical::prefix::absorb;
+use crate::canonical::prefix::{WHOLE, absorb};
 use crate::canonical::{Chain, Link};
 use crate::units::{BackendId, KeyName};
 
@@ -42,8 +42,10 @@ struct Seen {
     site: Site,
     /// Seconds on the monotonic clock.
     at: u32,
-    /// The turn that ended here.
-    turn: u32,
+    /// The turn of the conversation that this link came with.
+    turn: u16,
+    /// A prompt ended here: what goes on from here is its next turn, and not another prompt that begins alike.
+    end: bool,
 }
 
 type Readers = [Option<Seen>; READERS];
@@ -81,7 +83,7 @@ pub struct Read {
     /// How long ago.
     pub age: Duration,
     /// The turn of its conversation that it was, the first being 1.
-    pub turn: u32,
+    pub turn: u16,
 }
 
 /// What is known of a prompt.
@@ -89,8 +91,15 @@ pub struct Read {
 pub struct Known {
     /// The longest beginning that each backend has read, at most one for a backend.
     pub read: Vec<Read>,
-    /// The turn before this one: that of the session the client names, else of the longest beginning.
+    /// The turn before this one: that of the session the client names, else the longest beginning that was a whole prompt.
     pub last: Option<Read>,
+}
+
+impl Known {
+    /// The whole prompt was read before: it is asked again, and no new turn.
+    pub fn is_repeated(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.share == WHOLE)
+    }
 }
 
 impl Prefixes {
@@ -107,14 +116,18 @@ impl Prefixes {
     /// What is known of a prompt.
     pub fn look(&self, chain: &Chain, now: Duration) -> Known {
         let mut found: Vec<(Seen, u32)> = Vec::new();
+        let mut last = None;
         for link in chain.links.iter().rev() {
-            for seen in self.readers(link.hash).into_iter().flatten() {
+            let readers = self.readers(link.hash);
+            last = last.or_else(|| newest(readers).map(|seen| (seen, link.share)));
+            for seen in readers.into_iter().flatten() {
                 if found.iter().all(|(known, _)| known.site != seen.site) {
                     found.push((seen, link.share));
                 }
             }
         }
-        let session = chain.session.and_then(|session| newest(self.readers(session)));
+        let repeated = last.is_some_and(|(_, share): (Seen, u32)| share == WHOLE);
+        let session = chain.session.filter(|_| !repeated).and_then(|session| newest(self.readers(session)));
         if found.is_empty() && session.is_none() {
             return Known::default();
         }
@@ -124,20 +137,19 @@ impl Prefixes {
             Some(Read { backend: sites.backend(seen.site)?, share, age, turn: seen.turn })
         };
         let read: Vec<Read> = found.into_iter().filter_map(|(seen, share)| told(seen, share)).collect();
-        let longest = read.iter().max_by_key(|read| (read.share, std::cmp::Reverse(read.age), read.turn));
-        let last = session.and_then(|seen| told(seen, 0)).or_else(|| longest.cloned());
+        let last = session.map(|seen| (seen, 0)).or(last).and_then(|(seen, share)| told(seen, share));
         Known { read, last }
     }
 
     /// A backend has read a prompt, as this turn of its conversation.
-    pub fn remember(&self, chain: &Chain, backend: &BackendId, turn: u32, now: Duration) {
+    pub fn remember(&self, chain: &Chain, backend: &BackendId, turn: u16, now: Duration) {
         let at = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
         let site = self.sites.lock().unwrap_or_else(PoisonError::into_inner).number(backend);
-        for Link { hash, .. } in &chain.links {
-            self.shard(*hash).note(*hash, Seen { site, at, turn }, false);
+        for Link { hash, share } in &chain.links {
+            self.shard(*hash).note(*hash, Seen { site, at, turn, end: *share == WHOLE }, false);
         }
         if let Some(session) = chain.session {
-            self.shard(session).note(session, Seen { site, at, turn }, true);
+            self.shard(session).note(session, Seen { site, at, turn, end: true }, true);
         }
     }
 
@@ -200,14 +212,15 @@ impl Generations {
         self.young.get(&hash).or_else(|| self.old.get(&hash))
     }
 
-    /// A link keeps the turn that ended at it; a session's goes on.
+    /// A link keeps the turn that it came with, and stays the end of a prompt; a session's goes on.
     fn note(&mut self, hash: u64, seen: Seen, goes_on: bool) {
         let mut readers = self.readers(hash).copied().unwrap_or_default();
         let known = readers.iter().flatten().map(|known| known.turn).min();
         let turn = if goes_on { seen.turn } else { known.unwrap_or(seen.turn) };
         let same = readers.iter().position(|reader| reader.is_some_and(|known| known.site == seen.site));
+        let end = seen.end || readers.iter().flatten().any(|known| known.end);
         let place = same.or_else(|| readers.iter().position(Option::is_none)).unwrap_or_else(|| oldest(&readers));
-        readers[place] = Some(Seen { turn, ..seen });
+        readers[place] = Some(Seen { turn, end, ..seen });
         if self.young.len() >= GENERATION && !self.young.contains_key(&hash) {
             self.old = std::mem::take(&mut self.young);
         }
@@ -220,8 +233,9 @@ fn oldest(readers: &Readers) -> usize {
     ages.min().map_or(0, |(_, place)| place)
 }
 
+/// The last of those whose prompt ended here.
 fn newest(readers: Readers) -> Option<Seen> {
-    readers.into_iter().flatten().max_by_key(|seen| (seen.turn, seen.at))
+    readers.into_iter().flatten().filter(|seen| seen.end).max_by_key(|seen| (seen.turn, seen.at))
 }
 
 impl Sites {

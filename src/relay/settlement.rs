@@ -4,7 +4,7 @@
 //! leaves first, dropping the settlement sends the same ending on its way in a task of its own. What a provider did not
 //! report is counted off the reactor; a broken stream is never booked at zero in silence.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace,
 use crate::meter::RunningCount;
 use crate::meter::tokenizer::{BUDGET_BYTES, Count};
 use crate::meter::usage::{Metered, metered};
-use crate::policy::{Hold, OverBudget, Place};
+use crate::policy::{Hold, OverBudget, Place, ShareHold};
 use crate::telemetry::{OpenRequest, Route, Settled};
 use crate::units::{BackendId, KeyName, Provenance, Thinking, Tokens, Usage, Usd};
 
@@ -62,6 +62,8 @@ pub struct AccountOpening {
 struct Standing {
     tab: Arc<Tab>,
     hold: Hold,
+    /// What its attempts count for their providers' shares.
+    shares: Mutex<Vec<(BackendId, ShareHold)>>,
     place: Place,
     counted: OpenRequest,
 }
@@ -72,12 +74,27 @@ impl Account {
         let overhead = desk.clock.monotonic().saturating_sub(arrived);
         desk.metrics.overhead(overhead);
         let counted = desk.metrics.open_request();
-        Self { desk, key, arrived, overhead, baseline, shown, open: Some(Standing { tab, hold, place, counted }) }
+        Self {
+            desk,
+            key,
+            arrived,
+            overhead,
+            baseline,
+            shown,
+            open: Some(Standing { tab, hold, shares: Mutex::default(), place, counted }),
+        }
     }
 
     /// Makes sure that this much is held for the request, or says why not.
     pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), OverBudget> {
         self.open.as_ref().map_or(Ok(()), |standing| standing.hold.cover(wanted, now))
+    }
+
+    /// Counts an attempt that is about to be sent for its provider's share, until the request ends.
+    pub fn share(&self, backend: BackendId, share: ShareHold) {
+        if let Some(standing) = &self.open {
+            standing.shares.lock().unwrap_or_else(PoisonError::into_inner).push((backend, share));
+        }
     }
 
     /// The request's place in the feed.
@@ -96,7 +113,7 @@ impl Account {
     /// All but the wait, in one step: a client that leaves while its end is being written must not turn a hold into
     /// nothing spent.
     fn settle(&self, standing: Standing, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> (Usd, Arc<Tab>) {
-        let Standing { tab, hold, place, counted } = standing;
+        let Standing { tab, hold, shares, place, counted } = standing;
         let took = self.desk.clock.monotonic().saturating_sub(self.arrived);
         tab.end(RequestEnd {
             outcome,
@@ -108,10 +125,23 @@ impl Account {
         let cost = tab.spent();
         hold.settle(cost);
         let attempts = tab.settled_attempts();
+        self.settle_shares(shares.into_inner().unwrap_or_else(PoisonError::into_inner), &attempts);
         let baseline = self.tell(outcome, &attempts);
         self.shown.end(End { outcome, status, first_byte, took, cost, baseline, attempts });
         drop((place, counted));
         (cost, tab)
+    }
+
+    /// Turns what attempts held of their providers' shares into what they cost; a plan names each backend once.
+    fn settle_shares(&self, shares: Vec<(BackendId, ShareHold)>, attempts: &[SettledAttempt]) {
+        if shares.is_empty() {
+            return;
+        }
+        let now = self.desk.clock.wall();
+        for (backend, share) in shares {
+            let cost = attempts.iter().find(|attempt| attempt.backend == backend).map(|attempt| attempt.cost.usd);
+            share.settle(cost.unwrap_or(Usd::ZERO), now);
+        }
     }
 
     /// Tells the metrics; answers what the answer would have cost at the baseline.

@@ -5,17 +5,21 @@
 //! is told comes from the plan and its snapshot; nothing is decided again.
 
 mod session;
+mod weighed;
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
 pub use self::session::ExplainedSession;
+use self::weighed::tariff;
+pub use self::weighed::{ExplainedCap, ExplainedCapCost, ExplainedCost, ExplainedExploring, ExplainedPremiums};
 use super::adequate::Unfit;
 use super::plan::{Candidate, Node, Plan, PlanError};
 use super::quote::Quote;
+use crate::canonical::Preference;
 use crate::catalog::{Backend, Calendar, Provider, Snapshot};
-use crate::units::{BilledAt, Tariff, Thinking, Tokens, Usd};
+use crate::units::{BilledAt, ShareBy, Tokens, Usd};
 
 /// One decision, explained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +30,8 @@ pub struct Decision {
     pub price_book: String,
     /// The instant whose prices and exchange rates apply; absent where nothing was adequate.
     pub at: Option<String>,
+    /// What mattered among adequate backends: `cheapest`, `balanced` or `fastest`; absent where nothing was adequate.
+    pub prefer: Option<&'static str>,
     /// What is asked first; absent where nothing was adequate.
     pub chosen: Option<ExplainedCandidate>,
     /// The next best after it.
@@ -36,6 +42,12 @@ pub struct Decision {
     pub session: Option<ExplainedSession>,
     /// Who is asked in which order; absent where nothing was adequate.
     pub plan: Option<ExplainedNode>,
+    /// Every cap on a share, as it stood.
+    pub caps: Vec<ExplainedCap>,
+    /// What the caps cost; absent where the choice is the same without them.
+    pub cap_cost: Option<ExplainedCapCost>,
+    /// Present where the first one is asked to keep its figures fresh, before the best.
+    pub explored: Option<ExplainedExploring>,
     /// The most that is held for the request at once, in dollars; zero where nothing was adequate.
     pub worst_case_usd: String,
     /// Every adequate backend, the best first.
@@ -60,6 +72,10 @@ pub struct ExplainedCandidate {
     pub score_usd: String,
     /// In millionths of the expected cost.
     pub risk_millionths: u64,
+    /// What the expected cost is made of.
+    pub cost: ExplainedCost,
+    /// What the score is more than the expected cost, part by part.
+    pub premiums: ExplainedPremiums,
     pub tokens: ExplainedTokens,
     pub prices: ExplainedPrices,
 }
@@ -143,11 +159,15 @@ impl Decision {
             reason: plan.reason(snapshot),
             price_book: snapshot.version.clone(),
             at: Some(plan.at.to_string()),
+            prefer: Some(plan.needs.prefer.word()),
             chosen: plan.chosen().map(explained),
             runner_up: plan.candidates.get(1).map(explained),
             dearest: dearest.map(explained),
             session: plan.stay.as_ref().map(|stay| ExplainedSession::of(stay, snapshot)),
             plan: Some(ExplainedNode::of(&plan.root, snapshot)),
+            caps: plan.caps.iter().map(ExplainedCap::of).collect(),
+            cap_cost: ExplainedCapCost::of(plan, snapshot),
+            explored: ExplainedExploring::of(plan, snapshot),
             worst_case_usd: plan.worst_case().to_exact(),
             candidates: plan.candidates.iter().map(explained).collect(),
             rejected: ExplainedRefusal::all(&plan.rejected.all(), snapshot),
@@ -159,11 +179,15 @@ impl Decision {
             reason: error.to_string(),
             price_book: snapshot.version.clone(),
             at: None,
+            prefer: None,
             chosen: None,
             runner_up: None,
             dearest: None,
             session: None,
             plan: None,
+            caps: Vec::new(),
+            cap_cost: None,
+            explored: None,
             worst_case_usd: Usd::ZERO.to_exact(),
             candidates: Vec::new(),
             rejected: ExplainedRefusal::all(error.rejected(), snapshot),
@@ -176,6 +200,7 @@ impl Plan {
     /// `cheapest of 7 adequate; next b/model +12%; 3 excluded: context_too_small=2,no_key=1`.
     pub fn reason(&self, snapshot: &Snapshot) -> String {
         let mut parts = vec![self.choice()];
+        parts.extend(self.weighed());
         if let [best, next, ..] = self.candidates.as_slice() {
             let id = snapshot.backend(next.backend).id.as_str();
             parts.push(format!("next {id} {}", difference(best.quote.expected, next.quote.expected)));
@@ -193,11 +218,16 @@ impl Plan {
         if adequate == 1 {
             return "the only adequate".into();
         }
-        if self.stay.is_some_and(|stay| stay.stays()) && self.chosen().map(|chosen| chosen.quote.expected) != cheapest {
+        let is_cheapest = self.chosen().map(|chosen| chosen.quote.expected) == cheapest;
+        if self.stay.is_some_and(|stay| stay.stays()) && !is_cheapest {
             return format!("stays where it is warm, of {adequate} adequate");
         }
-        let how =
-            if self.chosen().map(|chosen| chosen.quote.expected) == cheapest { "cheapest" } else { "best by cost and risk" };
+        let how = match (self.needs.prefer, is_cheapest) {
+            (Preference::Fastest, _) => "fastest",
+            (Preference::Balanced, false) => "best by cost, risk and wait",
+            (Preference::Cheapest, false) => "best by cost and risk",
+            (Preference::Cheapest | Preference::Balanced, true) => "cheapest",
+        };
         format!("{how} of {adequate} adequate")
     }
 }
@@ -226,6 +256,8 @@ impl ExplainedCandidate {
             worst_usd: candidate.quote.worst.to_exact(),
             score_usd: candidate.score.weighed.to_exact(),
             risk_millionths: candidate.score.risk,
+            premiums: ExplainedPremiums::of(&candidate.score.premiums(candidate.quote.expected, plan.floor)),
+            cost: ExplainedCost::of(&candidate.quote, backend),
             tokens: ExplainedTokens::of(candidate, plan),
             prices: ExplainedPrices::of(&candidate.quote, backend, plan),
         }
@@ -254,9 +286,8 @@ impl ExplainedTokens {
 
 impl ExplainedPrices {
     fn of(quote: &Quote, backend: &Backend, plan: &Plan) -> Self {
-        let (row, sheet) = backend.prices.point(quote.price).unzip();
-        let priced = sheet.map(|sheet| sheet.cost(&quote.usage, quote.thinking != Thinking::Off));
-        let tariff = priced.map_or(Tariff::free(quote.exchange_rate.currency()), |priced| *priced.tariff);
+        let row = backend.prices.point(quote.price).map(|(row, _)| row);
+        let tariff = tariff(quote, backend);
         let hours = |calendar: &Arc<Calendar>| {
             let hour = calendar.at(plan.at);
             let times = calendar.factors().get(usize::from(hour.factor))?;
@@ -314,14 +345,22 @@ fn why(unfit: Unfit, backend: &Backend, provider: &Provider) -> String {
             None => unfit.to_string(),
         },
         Unfit::OutsideRegions => format!("{unfit}: {}", provider.region),
-        Unfit::OutsideJurisdictions => format!("{unfit}: {}", provider.jurisdiction),
+        Unfit::OverShare { by: ShareBy::Provider, .. } => format!("{unfit}: {}", provider.id),
+        Unfit::OverShare { by: ShareBy::Owner, .. } => format!("{unfit}: {}", provider.owner),
+        Unfit::OutsideJurisdictions | Unfit::OverShare { by: ShareBy::Jurisdiction, .. } => {
+            format!("{unfit}: {}", provider.jurisdiction)
+        }
         _ => unfit.to_string(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::caps::Cap;
+    use super::super::facts::Wait;
     use super::super::testing::{Case, Spec};
+    use crate::canonical::Preference;
+    use crate::units::{ShareBy, ShareKind, ShareOf};
 
     fn case() -> Case {
         let mut case = Case::of(vec![
@@ -353,6 +392,59 @@ mod tests {
         );
         check(|c| c.target = "east/dew".into(), "the only adequate");
         check(|c| c.keyless = c.provider_names(), "no backend can serve this request: 3 considered, none adequate: no_key=3");
+    }
+
+    #[test]
+    fn the_line_tells_what_counted_beside_the_price() {
+        check(
+            |c| c.specs.iter_mut().for_each(|spec| spec.health.failure_share = 200_000),
+            "cheapest of 3 adequate; counted failure $0.000500; next south/fog +10%",
+        );
+        check(
+            |c| {
+                (c.request.wishes.prefer, c.specs[1].health.wait) =
+                    (Some(Preference::Fastest), Some(Wait { mean_ms: 300, spread_ms: 9 }));
+            },
+            "fastest of 3 adequate; next north/mist -9%",
+        );
+        let cap = |closed, pressure| Cap {
+            by: ShareBy::Owner,
+            name: "north".into(),
+            percent: 50,
+            of: ShareOf::Spend,
+            kind: if closed { ShareKind::Hard } else { ShareKind::Soft },
+            inside: 50,
+            total: 100,
+            closed,
+            pressure,
+        };
+        let excluded = "1 excluded: over_share=1";
+        let shut = format!("cheapest of 2 adequate; cap on owner north +0.000200; next east/dew +627%; {excluded}");
+        check(|c| c.caps = vec![cap(true, 1_000_000)], &shut);
+        check(|c| c.caps = vec![cap(false, 810_000)], "cheapest of 3 adequate; counted cap $0.000005; next south/fog +10%");
+        let moved = "best by cost and risk of 3 adequate; cap on owner north +0.000200; next north/mist -9%";
+        check(|c| c.caps = vec![cap(false, 1_000_000)], moved);
+    }
+
+    #[test]
+    fn a_refusal_for_a_share_names_whose() {
+        let mut case = case();
+        case.caps = vec![Cap {
+            by: ShareBy::Jurisdiction,
+            name: "US".into(),
+            percent: 60,
+            of: ShareOf::Spend,
+            kind: ShareKind::Hard,
+            inside: 6_049,
+            total: 10_000,
+            closed: true,
+            pressure: 1_008_166,
+        }];
+        let decision = case.decision();
+        assert_eq!(decision.rejected[0].why, "the share of its jurisdiction is 60.4 %, at the cap of 60 %: US");
+        assert_eq!(decision.reason, "no backend can serve this request: 3 considered, none adequate: over_share=3");
+        let (_, plan) = case.plan();
+        assert!(plan.unwrap_err().is_passing(), "waiting may help");
     }
 
     #[test]

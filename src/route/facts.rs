@@ -7,10 +7,11 @@ use jiff::Timestamp;
 
 use super::affinity::Affinity;
 use super::ask::Ask;
+use super::caps::Caps;
 use super::learned::{LearnedOutput, OutputFigures};
 use super::target::Target;
 use super::usable::Usable;
-use crate::canonical::{QualityTier, ReasoningWish};
+use crate::canonical::{DataRules, Preference, QualityTier, ReasoningWish};
 use crate::catalog::{Backend, BackendIndex, Reasoning, Snapshot, TokenizerFamily};
 use crate::units::{Tokens, Usd};
 
@@ -37,6 +38,10 @@ pub struct Facts<'a> {
     pub health: &'a [BackendHealth],
     /// Where the prompt is likely still cached, and the conversation that it goes on with.
     pub affinity: &'a Affinity,
+    /// How every cap on a share stands.
+    pub caps: &'a Caps,
+    /// Present where this request may be used to look at another backend than the best.
+    pub explore: Option<Explore>,
     /// The instant whose prices and exchange rates apply.
     pub at: Timestamp,
     pub settings: &'a Settings,
@@ -74,10 +79,49 @@ pub enum Availability {
 pub struct BackendHealth {
     /// Share of recent attempts that failed, in millionths (0 to 1,000,000).
     pub failure_share: u32,
+    /// What is left of its rate limit.
+    pub headroom: Headroom,
+    /// How long its first token takes; absent where nobody knows or nobody asks.
+    pub wait: Option<Wait>,
     /// Its breaker is open for this much longer.
     pub cooling: Option<Duration>,
     /// As many requests wait on it without an answer as may.
     pub waiting_full: bool,
+}
+
+/// What is left of a rate limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Headroom {
+    /// In millionths of the limit.
+    pub left: u32,
+    /// Tokens that it still takes, where it is told.
+    pub tokens: Option<Tokens>,
+}
+
+impl Default for Headroom {
+    /// No limit is known.
+    fn default() -> Self {
+        Self { left: 1_000_000, tokens: None }
+    }
+}
+
+/// Times to the first token, lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    pub mean_ms: u32,
+    /// Mean absolute deviation.
+    pub spread_ms: u32,
+}
+
+/// Leave to look at another backend than the best, so that its figures stay fresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Explore {
+    /// From the request's id: makes the choice the same in every replay.
+    pub seed: u64,
+    /// Of so many thousand requests.
+    pub permille: u16,
+    /// What is left of the day's money for it.
+    pub left: Usd,
 }
 
 /// Tokens of one prompt by one tokenizer.
@@ -159,8 +203,24 @@ pub struct Limits {
     pub quality: Option<QualityTier>,
     /// The most that one request may cost at its worst.
     pub max_cost: Option<Usd>,
+    /// The most that a million of its tokens may cost, in its own mix.
+    pub max_price: Option<Usd>,
     /// Providers that train on what they are sent, or do not say, may be used.
     pub may_train: bool,
+    /// Only providers that keep prompts for so many days at most.
+    pub max_retention_days: Option<u32>,
+    /// Only providers whose models are registered for public service.
+    pub registered: bool,
+    /// What matters among adequate backends, where the request does not say.
+    pub prefer: Option<Preference>,
+}
+
+impl Limits {
+    /// What a key says may become of the data.
+    pub fn data_rules(&self) -> DataRules {
+        let Self { may_train, max_retention_days, registered, .. } = *self;
+        DataRules { no_training: !may_train, max_retention_days, registered }
+    }
 }
 
 impl Default for Limits {
@@ -172,7 +232,11 @@ impl Default for Limits {
             jurisdictions: Vec::new(),
             quality: None,
             max_cost: None,
+            max_price: None,
             may_train: true,
+            max_retention_days: None,
+            registered: false,
+            prefer: None,
         }
     }
 }
@@ -182,6 +246,8 @@ impl Default for Limits {
 pub struct Settings {
     /// How much of the risk counts, in per cent: 0 looks at the price alone.
     pub risk_weight_percent: u32,
+    /// How much counts of what prices may become, in per cent.
+    pub price_risk_weight_percent: u32,
     /// The floor for `auto` where neither name nor wish nor key sets one.
     pub default_quality: QualityTier,
     /// Upstream attempts that one request may take, raced ones included; at least one is made.
@@ -194,6 +260,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             risk_weight_percent: 100,
+            price_risk_weight_percent: 100,
             default_quality: QualityTier::Economy,
             max_attempts: 4,
             longest: Duration::from_mins(10),

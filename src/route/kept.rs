@@ -10,14 +10,16 @@
 
 mod bytes;
 mod learned;
+mod weighed;
 
 use jiff::Timestamp;
 
 use self::bytes::{Reader, Writer};
 use super::affinity::Affinity;
 use super::ask::Ask;
+use super::caps::Caps;
 use super::explain::Decision;
-use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+use super::facts::{Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
 use super::learned::LearnedOutput;
 use super::plan::plan;
 use super::target::Target;
@@ -27,7 +29,8 @@ use crate::catalog::{BackendIndex, Snapshot, TokenizerFamily};
 
 /// The form of the bytes; their first byte.
 const FORMAT: u8 = 2;
-/// The first form: nothing learned, one warm backend by its id, and not how long a request may take.
+/// The first form: nothing learned, one warm backend by its id, nothing weighed beside the price but failures, and not how
+/// long a request may take.
 const FIRST: u8 = 1;
 /// What ordinary facts take, so that writing them allocates once.
 const ORDINARY_BYTES: usize = 256;
@@ -49,6 +52,8 @@ pub struct Kept {
     health: Vec<BackendHealth>,
     learned: LearnedOutput,
     affinity: Affinity,
+    caps: Caps,
+    explore: Option<Explore>,
     at: Timestamp,
     settings: Settings,
 }
@@ -63,7 +68,7 @@ impl Kept {
         }
         let first = format == FIRST;
         // In the order of `keep`.
-        let kept = Self {
+        let mut kept = Self {
             ask: read_ask(from)?,
             target: read_target(from, snapshot)?,
             input: read_input(from)?,
@@ -73,9 +78,14 @@ impl Kept {
             usable: Usable::of(snapshot, read_availability(from)?),
             health: read_health(from, snapshot)?,
             affinity: if first { learned::read_first_affinity(from, snapshot)? } else { learned::read_affinity(from, snapshot)? },
+            caps: Caps::NONE,
+            explore: None,
             at: from.instant()?,
             settings: read_settings(from, format)?,
         };
+        if !first {
+            weighed::read(from, &mut kept, snapshot)?;
+        }
         if from.0.is_empty() { Ok(kept) } else { Err(Unreadable) }
     }
 
@@ -92,6 +102,8 @@ impl Kept {
             health: &self.health,
             learned: &self.learned,
             affinity: &self.affinity,
+            caps: &self.caps,
+            explore: self.explore,
             at: self.at,
             settings: &self.settings,
         }
@@ -123,6 +135,7 @@ impl Facts<'_> {
         out.tier(Some(self.settings.default_quality));
         out.number(self.settings.max_attempts as u64);
         out.duration(self.settings.longest);
+        weighed::put(&mut out, self);
         out.0
     }
 }
@@ -163,6 +176,7 @@ fn read_ask(from: &mut Reader<'_>) -> Result<Ask, Unreadable> {
         regions: from.texts()?,
         providers: from.texts()?,
         excluded_providers: from.texts()?,
+        ..Ask::default()
     })
 }
 
@@ -217,7 +231,7 @@ fn read_input(from: &mut Reader<'_>) -> Result<InputEstimate, Unreadable> {
 }
 
 fn put_limits(out: &mut Writer, limits: &Limits) {
-    let Limits { providers, excluded_providers, regions, jurisdictions, quality, max_cost, may_train } = limits;
+    let Limits { providers, excluded_providers, regions, jurisdictions, quality, max_cost, may_train, .. } = limits;
     for list in [providers, excluded_providers, regions, jurisdictions] {
         out.texts(list);
     }
@@ -235,6 +249,7 @@ fn read_limits(from: &mut Reader<'_>) -> Result<Limits, Unreadable> {
         quality: from.tier()?,
         max_cost: from.option(Reader::usd)?,
         may_train: from.truth()?,
+        ..Limits::default()
     })
 }
 
@@ -257,7 +272,8 @@ fn read_availability(from: &mut Reader<'_>) -> Result<Vec<Availability>, Unreada
 
 /// Those backends that are not simply healthy; each place counts from the one before it.
 fn put_health(out: &mut Writer, health: &[BackendHealth]) {
-    let ailing = || health.iter().enumerate().filter(|(_, one)| **one != BackendHealth::default());
+    let ails = |one: &BackendHealth| one.failure_share > 0 || one.waiting_full || one.cooling.is_some();
+    let ailing = || health.iter().enumerate().filter(|(_, one)| ails(one));
     out.number(ailing().count() as u64);
     let mut next = 0;
     for (place, one) in ailing() {
@@ -282,6 +298,7 @@ fn read_health(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Vec<Backend
             failure_share: from.small()?,
             waiting_full: from.truth()?,
             cooling: from.option(Reader::duration)?,
+            ..BackendHealth::default()
         });
     }
     Ok(health)
@@ -293,174 +310,10 @@ fn read_settings(from: &mut Reader<'_>, format: u8) -> Result<Settings, Unreadab
         default_quality: from.tier()?.ok_or(Unreadable)?,
         max_attempts: usize::try_from(from.number()?).map_err(|_| Unreadable)?,
         longest: if format == FIRST { Settings::default().longest } else { from.duration()? },
+        // Not weighed in the first form.
+        price_risk_weight_percent: 0,
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::super::affinity::{Session, Warm};
-    use super::super::learned::OutputFigures;
-    use super::super::testing::{Case, Spec};
-    use super::*;
-    use crate::canonical::{Feature, QualityTier};
-    use crate::units::{Tokens, Usd};
-
-    fn figures(mean: u64, reasoning: u64, p50: u64, p90: u64) -> OutputFigures {
-        let [mean, reasoning, p50, p90] = [mean, reasoning, p50, p90].map(Tokens::new);
-        OutputFigures { mean, reasoning, p50, p90 }
-    }
-
-    fn case() -> Case {
-        let specs = ["north/mist", "south/fog", "east/dew", "east/rime"].map(Spec::named);
-        Case::of(specs.to_vec())
-    }
-
-    /// Everything that differs from the ordinary.
-    fn unusual() -> Case {
-        let mut case = case();
-        let list = |items: &[&str]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
-        case.specs[1].health = BackendHealth { failure_share: 250_000, cooling: None, waiting_full: true };
-        case.specs[3].health = BackendHealth { cooling: Some(Duration::new(7, 500_000_001)), ..BackendHealth::default() };
-        case.keyless = list(&["south"]);
-        case.request.features = Features::NONE.with(Feature::Tools).with(Feature::AudioOutput);
-        case.request.reasoning = ReasoningWish::Off;
-        (case.request.output_bound, case.request.choices) = (Some(Tokens::new(300)), 3);
-        case.request.text = crate::canonical::TextProfile::of("请用三句话解释什么是通货膨胀。");
-        case.request.wishes.quality = Some(QualityTier::Standard);
-        (case.request.wishes.max_cost, case.request.wishes.race) = (Some(Usd::from_pico(77)), Some(2));
-        case.request.wishes.regions = list(&["US", "EU"]);
-        case.request.wishes.providers = list(&["east"]);
-        case.request.wishes.excluded_providers = list(&["west"]);
-        case.limits = Limits {
-            providers: list(&["east", "south"]),
-            excluded_providers: list(&["north"]),
-            regions: list(&["US"]),
-            jurisdictions: list(&["US", "CN"]),
-            quality: Some(QualityTier::Premium),
-            max_cost: Some(Usd::from_pico(i128::MAX)),
-            may_train: false,
-        };
-        case.learned.set([BackendIndex(0), BackendIndex(3)], figures(900, 700, 500, 4_000));
-        case.learned.set([BackendIndex(2)], figures(9, 0, 8, u64::MAX));
-        case.affinity = Affinity {
-            warm: vec![Warm { backend: BackendIndex(2), known: Tokens::new(u64::MAX), likely: Tokens::new(800) }],
-            marked: 900_000,
-            session: Some(Session {
-                home: BackendIndex(2),
-                turn: 7,
-                remaining: 3_500_000,
-                rates: vec![(BackendIndex(1), 0), (BackendIndex(2), 990_000)],
-                rate: 750_000,
-            }),
-        };
-        case.settings = Settings {
-            risk_weight_percent: 350,
-            default_quality: QualityTier::Premium,
-            max_attempts: 9,
-            longest: Duration::from_secs(90),
-        };
-        case
-    }
-
-    fn check(change: impl FnOnce(&mut Case)) {
-        let mut case = unusual();
-        change(&mut case);
-        let table = case.table();
-        case.with_facts_of(&table, |facts| {
-            let bytes = facts.keep();
-            let kept = Kept::read(&bytes, &table).unwrap();
-            let again = kept.facts(&table);
-            assert_eq!(again.ask, facts.ask);
-            assert_eq!((again.target, again.input, again.limits), (facts.target, facts.input, facts.limits));
-            assert_eq!((again.usable, again.affinity, again.settings), (facts.usable, facts.affinity, facts.settings));
-            assert_eq!(again.learned, facts.learned);
-            assert_eq!((again.expected_output, again.at), (facts.expected_output, facts.at));
-            for backend in table.backends() {
-                assert_eq!(again.health_of(backend), facts.health_of(backend), "{}", backend.id);
-            }
-            assert_eq!(kept.decision(&table), Decision::of(plan(facts).as_ref(), &table));
-            for cut in 0..bytes.len() {
-                assert_eq!(Kept::read(&bytes[..cut], &table), Err(Unreadable), "cut at {cut}");
-            }
-        });
-    }
-
-    #[test]
-    fn every_fact_reads_back_and_no_part_of_them_does() {
-        check(|_| {});
-        check(|case| *case = self::case());
-        check(|case| case.target = "auto:standard".into());
-        check(|case| case.target = "dew".into());
-        check(|case| case.target = "east/rime".into());
-    }
-
-    #[test]
-    fn facts_of_another_table_are_refused() {
-        let case = Case { target: "east/rime".into(), ..unusual() };
-        let smaller = Case::of(case.specs[..2].to_vec()).table();
-        case.with_facts(|facts| assert_eq!(Kept::read(&facts.keep(), &smaller), Err(Unreadable)));
-    }
-
-    #[test]
-    fn ordinary_facts_take_little() {
-        case().with_facts(|facts| {
-            let bytes = facts.keep();
-            assert!(bytes.len() <= 150, "{} bytes", bytes.len());
-        });
-    }
-
-    /// What books of today hold must be readable tomorrow: whoever changes these bytes gives them a new format, and keeps
-    /// reading this one.
-    #[test]
-    fn the_format_is_what_it_was() {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
-        unusual().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("kept_2.hex").trim()));
-    }
-
-    #[test]
-    fn facts_of_the_first_format_read_as_they_were() {
-        let hex = include_str!("kept_1.hex").trim().as_bytes();
-        let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-        let bytes: Vec<u8> = hex.chunks(2).map(digits).collect();
-        let mut case = unusual();
-        (case.learned, case.settings.longest) = (LearnedOutput::default(), Settings::default().longest);
-        let all = Tokens::new(u64::MAX);
-        case.affinity =
-            Affinity { warm: vec![Warm { backend: BackendIndex(2), known: all, likely: all }], ..Affinity::default() };
-        let table = case.table();
-        case.with_facts_of(&table, |facts| {
-            let kept = Kept::read(&bytes, &table).unwrap();
-            assert_eq!(kept.facts(&table).keep(), facts.keep());
-            assert_eq!(kept.decision(&table), Decision::of(plan(facts).as_ref(), &table));
-        });
-        assert_eq!(Kept::read(&[&[3], &bytes[1..]].concat(), &table), Err(Unreadable), "a newer one is not guessed at");
-    }
-
-    proptest! {
-        #[test]
-        fn foreign_bytes_never_panic(mut bytes: Vec<u8>) {
-            let table = case().table();
-            let _ = Kept::read(&bytes, &table);
-            bytes.insert(0, FORMAT);
-            if let Ok(kept) = Kept::read(&bytes, &table) {
-                let _ = kept.decision(&table);
-            }
-        }
-
-        #[test]
-        fn damaged_facts_never_panic(at in 0_usize..400, to: u8) {
-            let case = unusual();
-            let table = case.table();
-            let mut bytes = case.with_facts_of(&table, |facts: &Facts<'_>| facts.keep());
-            let at = at % bytes.len();
-            bytes[at] = to;
-            if let Ok(kept) = Kept::read(&bytes, &table) {
-                let _ = kept.decision(&table);
-            }
-        }
-    }
-}
+mod tests;

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Unfit;
 use super::affinity::Affinity;
 use super::ask::Ask;
+use super::caps::{Cap, Caps};
 use super::explain::Decision;
-use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+use super::facts::{Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
 use super::learned::LearnedOutput;
 use super::needs::Needs;
 use super::plan::{Node, Plan, PlanError, plan};
@@ -51,6 +52,8 @@ pub(crate) struct Spec {
     pub(crate) quality: Option<u8>,
     pub(crate) disabled: bool,
     pub(crate) health: BackendHealth,
+    /// Further prices of input and output: so many hours after the instant of the decision, in dollars per million.
+    pub(crate) later: Vec<(i64, &'static str)>,
 }
 
 impl Spec {
@@ -72,6 +75,7 @@ impl Spec {
             quality: Some(50),
             disabled: false,
             health: BackendHealth::default(),
+            later: Vec::new(),
         }
     }
 
@@ -84,6 +88,16 @@ impl Spec {
 
     pub(crate) fn id(&self) -> String {
         format!("{}/{}", self.provider, self.model)
+    }
+
+    fn rows(&self) -> Vec<PriceRow> {
+        let first = if self.free { Some(PriceRow::free("free".into())) } else { self.price.as_ref().map(price_row) };
+        let later = self.later.iter().map(|(hours, dollars)| {
+            let price = TokenPrice::per_million(dollars).unwrap();
+            let row = PriceRow::flat((*dollars).into(), Tariff::flat(Currency::Usd, price, price), "a test");
+            PriceRow { from: Some(now() + SignedDuration::from_hours(*hours)), ..row }
+        });
+        first.into_iter().chain(later).collect()
     }
 
     fn backend(&self, providers: &[Provider]) -> Backend {
@@ -105,15 +119,16 @@ impl Spec {
             languages: self.languages.iter().map(ToString::to_string).collect(),
             tokenizer: TokenizerFamily::O200k,
             quality: Quality { score: self.quality, signals: Vec::new() },
-            prices: PriceSchedule::new(if self.free {
-                vec![PriceRow::free("free".into())]
-            } else {
-                self.price.iter().map(price_row).collect()
-            }),
+            prices: PriceSchedule::new(self.rows()),
             free: self.free,
             disabled: self.disabled.then(|| "off".to_owned()),
         }
     }
+}
+
+/// The instant of every decision of these tests.
+fn now() -> Timestamp {
+    Timestamp::from_second(1_790_000_000).unwrap()
 }
 
 fn price_row(price: &Price) -> PriceRow {
@@ -168,6 +183,8 @@ pub(crate) struct Case {
     pub(crate) limits: Limits,
     pub(crate) learned: LearnedOutput,
     pub(crate) affinity: Affinity,
+    pub(crate) caps: Vec<Cap>,
+    pub(crate) explore: Option<Explore>,
     pub(crate) settings: Settings,
 }
 
@@ -191,6 +208,8 @@ impl Case {
             limits: Limits::default(),
             learned: LearnedOutput::default(),
             affinity: Affinity::default(),
+            caps: Vec::new(),
+            explore: None,
             settings: Settings::default(),
         }
     }
@@ -241,7 +260,9 @@ impl Case {
             health: &health,
             learned: &self.learned,
             affinity: &self.affinity,
-            at: Timestamp::from_second(1_790_000_000).unwrap(),
+            caps: &Caps::of(self.caps.clone(), snapshot),
+            explore: self.explore,
+            at: now(),
             settings: &self.settings,
         })
     }

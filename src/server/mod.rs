@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-pub use self::assembly::routing_settings;
+pub use self::assembly::{alias_wishes, routing_settings};
 use self::compress::Coder;
 use self::cors::Cors;
 use self::dashboard::Looks;
@@ -37,7 +37,7 @@ use self::decisions::PastTables;
 use self::edge::Edge;
 use self::learned::LearnedFile;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
-use self::reload::{Accounts, Parts, Reloader, Reloading, Reloads, Running};
+use self::reload::{Accounts, Parts, Reloader, Reloading, Reloads, Running, Shares};
 use self::routes::Front;
 use crate::clock::SharedClock;
 use crate::config::keys::ANONYMOUS;
@@ -49,7 +49,7 @@ use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
 use crate::pipeline::learning::Learning;
 use crate::pipeline::{InForce, Pipeline};
-use crate::policy::Places;
+use crate::policy::{Exploring, Places};
 use crate::relay::Desk;
 use crate::setup::Setup;
 use crate::tasks::Tasks;
@@ -181,6 +181,8 @@ async fn assemble(
     let learning = Arc::new(Learning::new(getrandom::u64().map_err(StartError::Randomness)?));
     learned.restore(&learning);
     tasks.spawn("keep what was learned", learned.clone().keep(Arc::clone(&learning), tasks.stopping().clone()));
+    let mut shares = Shares::new(&config, Arc::clone(clock));
+    shares.bind(&config, &market.snapshot, &ledger).await;
     let desk = Desk {
         tokenizer: Tokenizer::new(),
         metrics: Arc::clone(&metrics),
@@ -194,6 +196,8 @@ async fn assemble(
         in_force: ArcSwap::from_pointee(in_force),
         places: Places::default(),
         learning: Arc::clone(&learning),
+        portfolio: Arc::clone(&shares.portfolio),
+        exploring: Exploring::default(),
         dispatcher: Dispatcher::new(upstream, retries, Arc::clone(clock)),
         ledger,
         desk: Arc::new(desk),
@@ -211,7 +215,7 @@ async fn assemble(
         past_tables: PastTables::default(),
     });
     if let Some(from) = reloading {
-        let parts = Parts { front: Arc::clone(&front), health, accounts, stalled };
+        let parts = Parts { front: Arc::clone(&front), health, accounts, shares, stalled };
         let reloader = Reloader::new(from, Running { config, provider_keys }, parts);
         let stopping = tasks.stopping().clone();
         tasks.spawn("reload", reloader.run(asks, stopping));

@@ -11,6 +11,7 @@
 
 mod accounts;
 mod changes;
+mod shares;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use self::accounts::Accounts;
 use self::accounts::Binding;
 pub use self::changes::Changes;
 use self::changes::reached_otherwise;
+pub use self::shares::Shares;
 use super::assembly;
 use super::listener::Stalled;
 use super::routes::Front;
@@ -150,6 +152,7 @@ pub struct Parts {
     pub front: Arc<Front>,
     pub health: Arc<Health>,
     pub accounts: Accounts,
+    pub shares: Shares,
     pub stalled: Stalled,
 }
 
@@ -295,7 +298,7 @@ impl Reloader {
     async fn apply(&mut self, candidate: Candidate) -> Result<Option<Changes>, Vec<String>> {
         let Candidate { running, market, changes, reached_otherwise } = candidate;
         let bindings = self.prepare(&running.config.keys).await?;
-        let Parts { front, health, accounts, stalled } = &mut self.parts;
+        let Parts { front, health, accounts, shares, stalled } = &mut self.parts;
         let (ledger, table) = (front.pipeline.ledger.clone(), Arc::clone(&market.snapshot));
         let kept = spawn_blocking(move || ledger.keep_table(&table.version, &table.text)).await;
         if let Some(problem) = not_kept(kept) {
@@ -306,6 +309,7 @@ impl Reloader {
         front.metrics.know(&market.snapshot);
         front.metrics.know_keys(config.keys.iter().map(|key| key.name.clone()));
         accounts.bind(bindings);
+        shares.bind(config, &market.snapshot, &front.pipeline.ledger).await;
         health.let_wait(config.limits.max_waiting_per_backend);
         front.pipeline.dispatcher.retries().adjust(config.retries.share_percent, config.retries.floor_per_second);
         stalled.set(config.timeouts.stream_idle);

@@ -20,7 +20,7 @@ use super::labels::{AnswerEnd, Label, Rejection, Reloaded, Route};
 use super::process::Process;
 use crate::catalog::Snapshot;
 use crate::dispatch::Cause;
-use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage, Usd};
+use crate::units::{BackendId, KeyName, Provenance, ShareBy, Tokens, Usage, Usd};
 
 /// What an unlisted backend, model or key is called.
 const UNKNOWN: &str = "unknown";
@@ -215,6 +215,12 @@ impl Metrics {
             let labels = [backend.provider.as_str(), &backend.model];
             families.cache_expected.with_label_values(&labels).inc_by(expected.cache_read.get());
         }
+    }
+
+    /// A cap on a share stood against a choice that was expected to cost this much less. Names are the operator's.
+    pub fn cap_cost(&self, by: ShareBy, name: &str, more: Usd) {
+        // One that costs less is chosen for its risk: a counter takes no refunds, and the decision tells it.
+        self.families.cap_cost.with_label_values(&[by.word(), name]).inc_by(more.to_metric().max(0.0));
     }
 
     /// What a request would have cost at the configured baseline, whose model is `model`.

@@ -26,6 +26,7 @@ mod odd_providers;
 mod old_data;
 mod outbound;
 mod passthrough;
+mod portfolio;
 mod prices;
 mod readme;
 mod reload;

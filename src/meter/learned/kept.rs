@@ -42,14 +42,14 @@ impl Lengths {
             .map(|(name, one)| KeptModel { model: name.clone(), heard: one.heard, sketch: kept(&one.sketch) })
             .collect();
         models.sort_unstable_by(|a, b| a.model.cmp(&b.model));
-        let [plain, thinking] = [kept(&self.kinds[0]), kept(&self.kinds[1])];
+        let [plain, thinking] = [kept(&self.kinds[0].sketch), kept(&self.kinds[1].sketch)];
         (!models.is_empty()).then_some(KeptLengths { class: self.class.place(), plain, thinking, models })
     }
 
     /// Makes again what was kept; `None` where that is no class.
     pub fn restored(kept: &KeptLengths) -> Option<Self> {
         let mut lengths = Self::new(Class::at(kept.class)?);
-        lengths.kinds = [sketch(&kept.plain)?, sketch(&kept.thinking)?];
+        lengths.kinds = [super::Model::of(sketch(&kept.plain)?), super::Model::of(sketch(&kept.thinking)?)];
         for one in kept.models.iter().take(super::MOST_MODELS) {
             lengths.models.insert(one.model.clone(), super::Model { heard: one.heard, ..super::Model::of(sketch(&one.sketch)?) });
         }

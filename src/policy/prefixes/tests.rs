@@ -1,12 +1,13 @@
 //! What is remembered of prompts, for whom, and for how long.
 
 use super::*;
-use crate::canonical::prefix::WHOLE;
 
 /// A conversation of some messages, named by a word.
 fn chain(word: &str, messages: u32) -> Chain {
     let hash = |n: u32| absorb(u64::from(n), word.as_bytes());
-    let links = (1..=messages).map(|n| Link { hash: hash(n), share: WHOLE / messages * n }).collect();
+    let links = (1..=messages)
+        .map(|n| Link { hash: hash(n), share: u32::try_from(u64::from(WHOLE) * u64::from(n) / u64::from(messages)).unwrap() })
+        .collect();
     Chain { links, ..Chain::default() }
 }
 
@@ -19,10 +20,10 @@ const fn second(n: u64) -> Duration {
 }
 
 /// Backend, share and turn of what each has read.
-fn check(prefixes: &Prefixes, chain: &Chain, expected: &[(&str, u32, u32)]) {
+fn check(prefixes: &Prefixes, chain: &Chain, expected: &[(&str, u32, u16)]) {
     let mut known = prefixes.look(chain, second(100)).read;
     known.sort_unstable_by(|a, b| a.backend.cmp(&b.backend));
-    let known: Vec<(BackendId, u32, u32)> = known.into_iter().map(|read| (read.backend, read.share, read.turn)).collect();
+    let known: Vec<(BackendId, u32, u16)> = known.into_iter().map(|read| (read.backend, read.share, read.turn)).collect();
     let expected: Vec<_> = expected.iter().map(|(model, share, turn)| (backend(model), *share, *turn)).collect();
     assert_eq!(known, expected);
 }
@@ -46,11 +47,25 @@ fn a_conversations_turns_are_counted_without_a_name() {
     for turn in 1..6 {
         let prompt = chain("c", 2 * turn - 1);
         let known = prefixes.look(&prompt, second(u64::from(turn)));
-        assert_eq!(known.last.map_or(0, |last| last.turn) + 1, turn);
-        prefixes.remember(&prompt, &backend("mist"), turn, second(u64::from(turn)));
+        assert!(!known.is_repeated());
+        assert_eq!(u32::from(known.last.map_or(0, |last| last.turn)) + 1, turn);
+        prefixes.remember(&prompt, &backend("mist"), u16::try_from(turn).unwrap(), second(u64::from(turn)));
     }
-    // Asked again from its second turn on, it is the third turn once more.
-    assert_eq!(prefixes.look(&chain("c", 3), second(9)).last.unwrap().turn, 2);
+    // Its second turn is asked again, and then goes on otherwise.
+    let again = prefixes.look(&chain("c", 3), second(9));
+    assert!(again.is_repeated());
+    assert_eq!(again.last.map(|last| last.turn), Some(2));
+    assert_eq!(prefixes.look(&chain("c", 4), second(9)).last.map(|last| last.turn), Some(2));
+}
+
+#[test]
+fn prompts_that_only_begin_alike_are_no_conversation() {
+    let prefixes = Prefixes::new(1);
+    let mut asked = chain("rules", 2);
+    prefixes.remember(&asked, &backend("mist"), 1, second(1));
+    asked.links[1].hash = 7;
+    let known = prefixes.look(&asked, second(2));
+    assert_eq!((known.read.len(), known.read[0].share, known.last), (1, 500_000, None));
 }
 
 #[test]

@@ -30,8 +30,12 @@ impl Writer {
         self.number(tokens.get());
     }
 
+    pub(super) fn sixteen(&mut self, value: i128) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
     pub(super) fn usd(&mut self, usd: Usd) {
-        self.0.extend_from_slice(&usd.pico().to_le_bytes());
+        self.sixteen(usd.pico());
     }
 
     pub(super) fn duration(&mut self, duration: Duration) {

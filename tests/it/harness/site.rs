@@ -10,6 +10,7 @@ pub(crate) struct Site {
     key: Option<String>,
     region: String,
     quirks: String,
+    facts: String,
     model: String,
     quality: u8,
     prices: (String, String),
@@ -27,6 +28,7 @@ impl Site {
             key: Some(provider.key()),
             region: "US".to_owned(),
             quirks: String::new(),
+            facts: String::new(),
             model: "jade".to_owned(),
             quality: 55,
             prices: ("1".to_owned(), "2".to_owned()),
@@ -69,6 +71,13 @@ impl Site {
     pub(crate) fn quirk(mut self, line: &str) -> Self {
         self.quirks += line;
         self.quirks.push('\n');
+        self
+    }
+
+    /// A line of its provider: `retention = "none"`.
+    pub(crate) fn fact(mut self, line: &str) -> Self {
+        self.facts += line;
+        self.facts.push('\n');
         self
     }
 
@@ -118,7 +127,7 @@ impl Site {
     }
 
     fn rows(&self) -> String {
-        let Self { id, url, region, quirks, model, quality, prices, context, minimum, more, .. } = self;
+        let Self { id, url, region, quirks, facts, model, quality, prices, context, minimum, more, .. } = self;
         let (variable, (input, output)) = (self.variable(), prices);
         format!(
             r#"
@@ -133,7 +142,7 @@ region = "{region}"
 trains_on_data = false
 currency = "USD"
 source = "invented for tests"
-
+{facts}
 [providers.{id}.cache]
 minimum_tokens = {minimum}
 source = "invented for tests"
