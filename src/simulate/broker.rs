@@ -18,10 +18,10 @@ use crate::meter::{self, Asking, Class, Estimate, Expected, Lengths};
 use crate::policy::prefixes::SUPPOSED_HIT;
 use crate::policy::{Known, Prefixes, Read, Turns};
 use crate::route::{
-    Affinity, Ask, Facts, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast, Plan, PlanError,
-    Session, Target, Warm, plan,
+    Affinity, Ask, Caps, Facts, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast, Plan,
+    PlanError, Session, Target, Warm, plan,
 };
-use crate::units::KeyName;
+use crate::units::{KeyName, Tokens};
 
 /// A gateway's memory.
 #[derive(Debug)]
@@ -59,24 +59,34 @@ impl Broker {
     /// Learns from an answer; so much of the prompt was warm.
     pub fn answered(&mut self, world: &World, turn: &Turn, answer: &Answer, warm: u64) {
         let backend = world.snapshot.backend(answer.backend);
-        let number = u32::try_from(turn.place + 1).unwrap_or(u32::MAX);
-        self.prefixes.remember(&self.chain(turn), &backend.id, number, self.elapsed(turn.at));
-        self.turns.answered(number);
+        let number = u16::try_from(turn.place + 1).unwrap_or(u16::MAX);
         let usage = answer.usage(warm);
-        if warm > 0 {
-            let share = u128::from(usage.cache_read.get()) * 1_000_000 / u128::from(warm.min(answer.input).max(1));
-            self.prefixes.hit(&backend.id, u32::try_from(share).unwrap_or(1_000_000));
+        if let Some(share) = self.surely_read(world, turn, answer) {
+            let known = u128::from(answer.input) * u128::from(share);
+            let back = u128::from(usage.cache_read.get()) * 1_000_000_000_000 / known.max(1);
+            self.prefixes.hit(&backend.id, u32::try_from(back).unwrap_or(1_000_000).min(1_000_000));
         }
-        let bound = turn.request.output_bound.filter(|bound| usage.output >= *bound);
+        self.prefixes.remember(&self.chain(turn), &backend.id, number, self.elapsed(turn.at));
+        self.turns.answered(number.into());
         let answer = meter::Answer {
             model: &backend.model,
             thinks: thinks_on(backend, &turn.request),
             output: usage.output,
             reasoning: usage.reasoning,
             choices: 1,
-            cut_at: bound,
+            cut_at: turn.request.output_bound.filter(|bound| usage.output >= *bound),
         };
         self.lengths[Class::of(&turn.request).place()].learn(&answer, second(turn.at));
+    }
+
+    /// How much of the prompt, in millionths, the backend has read so lately that its cache cannot have been emptied.
+    fn surely_read(&self, world: &World, turn: &Turn, answer: &Answer) -> Option<u32> {
+        let backend = world.snapshot.backend(answer.backend);
+        let rules = world.snapshot.provider_of(backend).cache;
+        let known = self.prefixes.look(&self.chain(turn), self.elapsed(turn.at)).read;
+        let Read { share, age, .. } = known.into_iter().find(|read| read.backend == backend.id)?;
+        let all = Warm::of(backend.index, Tokens::new(answer.input), share, age, rules, 1_000_000)?;
+        (all.likely == all.known).then_some(share)
     }
 
     /// Where the prompt is warm, and the conversation that it goes on with.
@@ -94,8 +104,8 @@ impl Broker {
         let home = home.filter(|home| warm.iter().any(|warm| warm.backend == *home));
         let session = home.map(|home| Session {
             home,
-            turn: number,
-            remaining: self.turns.remaining(number),
+            turn: number.into(),
+            remaining: self.turns.remaining(number.into()),
             rates: self.rates(&world.snapshot),
             rate: SUPPOSED_HIT.share,
         });
@@ -104,8 +114,7 @@ impl Broker {
 
     fn rates(&self, snapshot: &Snapshot) -> Vec<(BackendIndex, u32)> {
         let rates = self.prefixes.hit_rates().into_iter();
-        let mut rates: Vec<_> =
-            rates.filter_map(|(id, rate)| Some((snapshot.backend_named(id.as_str())?.index, rate))).collect();
+        let mut rates: Vec<_> = rates.filter_map(|(id, rate)| Some((snapshot.backend_named(id.as_str())?.index, rate))).collect();
         rates.sort_unstable();
         rates
     }
@@ -155,6 +164,8 @@ fn decide(world: &World, turn: &Turn, guess: &Guess) -> Result<Plan, PlanError> 
         usable: &world.usable,
         health: &[],
         affinity: &guess.affinity,
+        caps: &Caps::NONE,
+        explore: None,
         at: turn.at,
         settings: &world.settings,
     })
@@ -171,13 +182,15 @@ fn expected(lengths: &mut Lengths, request: &Request, snapshot: &Snapshot, at: T
     let [plain, thinking] = lengths.forecast(&asking).map(|expected| expected.mean);
     let mut learned = LearnedOutput::default();
     lengths.each(&asking, |model, expected| {
-        for (thinks, Expected { mean, reasoning, p50, p90 }) in [false, true].into_iter().zip(expected) {
-            let serving = snapshot.serving(model).iter().map(|index| snapshot.backend(*index));
-            let backends: Vec<BackendIndex> = serving
-                .filter(|backend| backend.model == model && thinks_on(backend, request) == thinks)
-                .map(|backend| backend.index)
-                .collect();
-            if !backends.is_empty() {
+        for thinks in [false, true] {
+            let its_own = |index: &&BackendIndex| {
+                let backend = snapshot.backend(**index);
+                // An alias may mean others.
+                thinks_on(backend, request) == thinks && backend.model == model
+            };
+            let mut backends = snapshot.serving(model).iter().filter(its_own).copied().peekable();
+            if backends.peek().is_some() {
+                let Expected { mean, reasoning, p50, p90 } = expected(thinks);
                 learned.set(backends, OutputFigures { mean, reasoning, p50, p90 });
             }
         }

@@ -114,9 +114,10 @@ fn undominated(session: &impl Session, states: BTreeMap<Read, Reached>, next: us
             .map(|(backend, turn)| *saved.entry((*backend, *turn)).or_insert_with(|| saves(session, *backend, *turn, next)))
             .collect();
         let lacks = |other: &Read| -> Usd {
-            let lacking = read.iter().zip(&saves).filter(|((backend, turn), _)| {
-                !other.iter().any(|(known, later)| known == backend && later >= turn)
-            });
+            let lacking = read
+                .iter()
+                .zip(&saves)
+                .filter(|((backend, turn), _)| !other.iter().any(|(known, later)| known == backend && later >= turn));
             lacking.map(|(_, saves)| *saves).sum()
         };
         let beaten = kept.iter().take(MOST_COMPARED).any(|(other, than)| than.cost + lacks(other) <= reached.cost);
@@ -146,9 +147,7 @@ fn after(session: &impl Session, useful: &[usize], read: &Read, turn: usize, bac
     let others = read.iter().copied().filter(|(other, _)| *other != backend);
     let mut all: Read = others.chain([(backend, turn)]).collect();
     let next = turn + 1;
-    all.retain(|(backend, read)| {
-        next < session.turns() && useful[*backend] > next && session.is_warm(*backend, *read, next)
-    });
+    all.retain(|(backend, read)| next < session.turns() && useful[*backend] > next && session.is_warm(*backend, *read, next));
     all.sort_unstable();
     all
 }
@@ -257,12 +256,8 @@ mod tests {
 
     #[test]
     fn a_backend_that_cannot_answer_is_passed_and_found_warm_again() {
-        let session = Priced {
-            lengths: vec![100, 110, 120],
-            times: vec![0, 1, 2],
-            prices: vec![(10, 1), (30, 30)],
-            out: vec![(1, 0)],
-        };
+        let session =
+            Priced { lengths: vec![100, 110, 120], times: vec![0, 1, 2], prices: vec![(10, 1), (30, 30)], out: vec![(1, 0)] };
         check(&session, &[0, 1, 0], 1000 + 3300 + (100 + 20 * 10));
         let out = (0..2).map(|backend| (1, backend)).collect();
         assert_eq!(cheapest(&Priced { out, ..session }), None);

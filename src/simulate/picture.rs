@@ -225,12 +225,16 @@ fn marks(svg: &mut String, snapshot: &Snapshot, plan: Plan, steps: &[Step], told
         let y = TOP - 8 - APART * i128::try_from(row).unwrap_or(0);
         put(
             svg,
-            format_args!("<line x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{BOTTOM}\" stroke=\"#999999\" stroke-dasharray=\"2 4\"/>", y + 8),
+            format_args!(
+                "<line x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{BOTTOM}\" stroke=\"#999999\" stroke-dasharray=\"2 4\"/>",
+                y + 8
+            ),
         );
         put(svg, format_args!("<circle cx=\"{x}\" cy=\"{y}\" r=\"8\" fill=\"#ffffff\" stroke=\"#777777\"/>"));
         put(svg, format_args!("<text x=\"{x}\" y=\"{}\" text-anchor=\"middle\" font-size=\"11\">{number}</text>", y + 4));
     }
-    let heading = "Steps of prices (input and output by list, in dollars); ticks above the axis: every step and every new backend";
+    let heading =
+        "Steps of prices (input and output by list, in dollars); ticks above the axis: every step and every new backend";
     put(svg, format_args!("<text x=\"{LEFT}\" y=\"{}\" fill=\"#555555\">{heading}</text>", LIST - 6));
     for (place, step) in told.iter().enumerate() {
         let rows = told.len().div_ceil(2);

@@ -133,7 +133,8 @@ impl<'a> War<'a> {
     }
 
     fn part(&self, at: Timestamp) -> usize {
-        let (whole, gone) = (self.plan.until.as_second() - self.plan.from.as_second(), at.as_second() - self.plan.from.as_second());
+        let (whole, gone) =
+            (self.plan.until.as_second() - self.plan.from.as_second(), at.as_second() - self.plan.from.as_second());
         let parts = i64::try_from(PARTS).unwrap_or(1);
         usize::try_from(gone.max(0) * parts / whole.max(1)).unwrap_or(0).min(PARTS - 1)
     }
@@ -258,8 +259,7 @@ impl<'s, 't> Ended<'s, 't> {
         let answer = |played: &PlayedTurn<'_>, backend: &BackendIndex| {
             played.able.contains(backend).then(|| world.answer(played.turn, *backend)).flatten()
         };
-        let answers =
-            played.iter().map(|played| backends.iter().map(|backend| answer(played, backend)).collect()).collect();
+        let answers = played.iter().map(|played| backends.iter().map(|backend| answer(played, backend)).collect()).collect();
         let costs = (0..played.len()).map(|turn| vec![vec![OnceCell::new(); turn + 1]; backends.len()]).collect();
         Self { world, played, backends, answers, costs }
     }

@@ -16,9 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::draw::{Draws, Seed};
 use super::texts::{ByFamily, FAMILIES, Kind, Text, Texts};
-use crate::canonical::{
-    Feature, Features, Members, QualityTier, ReasoningWish, Request, TextProfile, Wishes,
-};
+use crate::canonical::{Feature, Features, Members, QualityTier, ReasoningWish, Request, TextProfile, Wishes};
 use crate::catalog::TokenizerFamily;
 use crate::meter::Estimate;
 use crate::units::Tokens;
@@ -107,8 +105,7 @@ struct Prompt {
 }
 
 impl Prompt {
-    const EMPTY: Prompt =
-        Prompt { profile: TextProfile::of_counts([0; 16]), tokens: [0; FAMILIES], messages: 0, tools: 0 };
+    const EMPTY: Prompt = Prompt { profile: TextProfile::of_counts([0; 16]), tokens: [0; FAMILIES], messages: 0, tools: 0 };
 
     fn add(&mut self, text: &Text) {
         self.profile.merge(&text.profile);

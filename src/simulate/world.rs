@@ -30,15 +30,19 @@ const FIRST_TOKEN_MS: u64 = 800;
 const TOKENS_PER_SECOND: u64 = 60;
 
 /// Visible tokens of chat answers and summaries (`alpaca_v1`, `alpaca_v2`: 12,908 answers).
-const CHAT: Quantiles = Quantiles(&[(0, 15), (5, 24), (10, 50), (25, 128), (50, 285), (75, 445), (90, 645), (95, 770), (99, 1050), (100, 1600)]);
+const CHAT: Quantiles =
+    Quantiles(&[(0, 15), (5, 24), (10, 50), (25, 128), (50, 285), (75, 445), (90, 645), (95, 770), (99, 1050), (100, 1600)]);
 /// Of answers in JSON (`gsm8k`, `cruxeval`: 64,225 answers with their steps).
-const STRUCTURED: Quantiles = Quantiles(&[(0, 40), (5, 64), (10, 76), (25, 98), (50, 128), (75, 168), (90, 218), (95, 262), (99, 395), (100, 900)]);
+const STRUCTURED: Quantiles =
+    Quantiles(&[(0, 40), (5, 64), (10, 76), (25, 98), (50, 128), (75, 168), (90, 218), (95, 262), (99, 395), (100, 900)]);
 /// Of worked answers (`math_l5`: 18,953 answers).
-const WORKED: Quantiles = Quantiles(&[(0, 70), (5, 108), (10, 130), (25, 174), (50, 244), (75, 360), (90, 540), (95, 810), (99, 2550), (100, 4000)]);
+const WORKED: Quantiles =
+    Quantiles(&[(0, 70), (5, 108), (10, 130), (25, 174), (50, 244), (75, 360), (90, 540), (95, 810), (99, 2550), (100, 4000)]);
 /// Of an agent's turns, mostly calls of tools: judgement.
 const CALLS: Quantiles = Quantiles(&[(0, 15), (10, 25), (25, 45), (50, 85), (75, 160), (90, 350), (99, 1200), (100, 2000)]);
 /// Reasoning: judgement.
-const REASONING: Quantiles = Quantiles(&[(0, 40), (10, 120), (25, 300), (50, 750), (75, 1700), (90, 3400), (99, 9000), (100, 16_000)]);
+const REASONING: Quantiles =
+    Quantiles(&[(0, 40), (10, 120), (25, 300), (50, 750), (75, 1700), (90, 3400), (99, 9000), (100, 16_000)]);
 /// How wordy a model is, in thousandths (the medians of 40 models over the median of all).
 const WORDINESS: Quantiles = Quantiles(&[(0, 540), (10, 740), (25, 830), (50, 990), (75, 1180), (90, 1520), (100, 1850)]);
 

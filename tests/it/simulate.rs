@@ -67,7 +67,8 @@ fn own_texts_make_a_workload_without_leaving_the_machine_whole() {
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
     };
-    let texts = write("texts.jsonl", "{\"class\":\"code\",\"text\":\"fn main() {}\"}\n{\"class\":\"json\",\"text\":\"[1, 2]\"}\n");
+    let texts =
+        write("texts.jsonl", "{\"class\":\"code\",\"text\":\"fn main() {}\"}\n{\"class\":\"json\",\"text\":\"[1, 2]\"}\n");
     let bare = printed(&format!("texts {texts}"));
     assert!(bare.lines().count() == 2 && !bare.contains("main"), "{bare}");
     let bare = write("bare.jsonl", &bare);

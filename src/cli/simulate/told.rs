@@ -143,9 +143,7 @@ pub(super) fn report(args: &PriceWarArgs, snapshot: &Snapshot, outcome: &Outcome
             "answered": answered(spend, snapshot),
         })
     };
-    let reason = |(reason, sum, requests): (crate::simulate::losses::Reason, Usd, u64)| {
-        json!({"reason": reason.words(), "usd": sum.to_exact(), "requests": requests})
-    };
+    let reason = |(reason, sum, requests): (crate::simulate::losses::Reason, Usd, u64)| json!({"reason": reason.words(), "usd": sum.to_exact(), "requests": requests});
     let step = |step: &Step| {
         let backend = snapshot.backend(step.backend).id.as_str();
         json!({"at": step.at.to_string(), "backend": backend, "percent_of_before": step.percent.map(|p| p.to_string())})
@@ -168,7 +166,8 @@ pub(super) fn report(args: &PriceWarArgs, snapshot: &Snapshot, outcome: &Outcome
 
 /// Requests by backend, the most first.
 fn answered(spend: &Spend, snapshot: &Snapshot) -> Vec<Value> {
-    let mut all: Vec<_> = spend.answered.iter().map(|(backend, count)| (*count, snapshot.backend(*backend).id.as_str())).collect();
+    let mut all: Vec<_> =
+        spend.answered.iter().map(|(backend, count)| (*count, snapshot.backend(*backend).id.as_str())).collect();
     all.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
     all.into_iter().map(|(requests, backend)| json!({"backend": backend, "requests": requests})).collect()
 }
