@@ -137,8 +137,8 @@ mod tests {
     #[test]
     fn lists_are_drawn_from_by_weight() {
         let mut draws = Seed::new(5).draws();
-        let drawn: Vec<char> = (0..1000).map(|_| draws.weighted(&[('a', 1), ('b', 0), ('c', 3)])).collect();
-        let count = |of| drawn.iter().filter(|c| **c == of).count();
+        let letters: Vec<char> = (0..1000).map(|_| draws.weighted(&[('a', 1), ('b', 0), ('c', 3)])).collect();
+        let count = |of| letters.iter().filter(|c| **c == of).count();
         assert!(count('b') == 0 && (200..300).contains(&count('a')), "{}", count('a'));
         assert_eq!(draws.pick::<u8>(&[]), None);
         assert!((0..100).all(|_| (3..=5).contains(&draws.between(3, 5))));

@@ -106,18 +106,18 @@ fn useful_until(session: &impl Session) -> Option<Vec<usize>> {
 fn undominated(session: &impl Session, states: BTreeMap<Read, Reached>, next: usize) -> BTreeMap<Read, Reached> {
     let mut all: Vec<(Read, Reached)> = states.into_iter().collect();
     all.sort_by_key(|(_, reached)| reached.cost);
-    let mut saved: BTreeMap<(usize, usize), Usd> = BTreeMap::new();
+    let mut known: BTreeMap<(usize, usize), Usd> = BTreeMap::new();
     let mut kept: Vec<(Read, Reached)> = Vec::new();
     for (read, reached) in all {
         let saves: Vec<Usd> = read
             .iter()
-            .map(|(backend, turn)| *saved.entry((*backend, *turn)).or_insert_with(|| saves(session, *backend, *turn, next)))
+            .map(|(backend, turn)| *known.entry((*backend, *turn)).or_insert_with(|| saves(session, *backend, *turn, next)))
             .collect();
         let lacks = |other: &Read| -> Usd {
             let lacking = read
                 .iter()
                 .zip(&saves)
-                .filter(|((backend, turn), _)| !other.iter().any(|(known, later)| known == backend && later >= turn));
+                .filter(|((backend, turn), _)| !other.iter().any(|(same, later)| same == backend && later >= turn));
             lacking.map(|(_, saves)| *saves).sum()
         };
         let beaten = kept.iter().take(MOST_COMPARED).any(|(other, than)| than.cost + lacks(other) <= reached.cost);

@@ -1,5 +1,7 @@
 //! A small table for the tests of this folder.
 
+use std::fmt::Write;
+
 use crate::catalog::Snapshot;
 use crate::route::Settings;
 use crate::simulate::draw::Seed;
@@ -18,20 +20,24 @@ pub(crate) fn table(rows: &[Row]) -> Snapshot {
     let mut text = HEAD.to_owned();
     for Row(id, currency, _) in rows {
         let (provider, _) = id.split_once('/').unwrap();
-        text += &format!(
+        write!(
+            text,
             "[providers.{provider}]\nname = \"{provider}\"\nbase_url = \"https://{provider}.example/v1\"\n\
              dialect = \"openai-chat\"\napi_key_env = \"KEY\"\nowner = \"{provider}\"\njurisdiction = \"US\"\n\
              region = \"US\"\ncurrency = \"{currency}\"\nsource = \"test\"\n"
-        );
+        )
+        .unwrap();
     }
     for Row(id, _, prices) in rows {
         let (provider, model) = id.split_once('/').unwrap();
-        text += &format!(
+        write!(
+            text,
             "[[backends]]\nprovider = \"{provider}\"\nmodel = \"{model}\"\ncontext_tokens = 200000\n\
              max_output_tokens = 8000\ninput = [\"text\"]\nfeatures = [\"tools\", \"json_object\"]\nreasoning = \"never\"\n\
              languages = [\"*\"]\ntokenizer = \"o200k\"\n[backends.quality]\nscore = 70\n\
              signals = [{{ metric = \"index\", value = \"1\", measured = 2026-01-01, source = \"test\" }}]\n{prices}\n"
-        );
+        )
+        .unwrap();
     }
     Snapshot::parse("test", &text).unwrap_or_else(|problems| panic!("{problems:?}"))
 }

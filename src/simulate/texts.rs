@@ -118,8 +118,8 @@ fn read(line: &str) -> Result<Text, String> {
     let mut tokens = [0; FAMILIES];
     for (family, _) in TokenizerFamily::WORDS {
         // Of a vendor without a public tokenizer nobody knows; it is taken for the family that it is estimated by.
-        let like = if family == TokenizerFamily::Unknown { TokenizerFamily::O200k } else { family };
-        tokens[family as usize] = known(family).or_else(|| known(like)).unwrap_or_else(|| expected(family)).max(1);
+        let counted_as = if family == TokenizerFamily::Unknown { TokenizerFamily::O200k } else { family };
+        tokens[family as usize] = known(family).or_else(|| known(counted_as)).unwrap_or_else(|| expected(family)).max(1);
     }
     Ok(Text { kind: Kind::of(&line.class), profile, tokens })
 }

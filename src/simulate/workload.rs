@@ -181,11 +181,9 @@ impl<'a> Opening<'a> {
     fn begin(&mut self, prompt: &mut Prompt) -> Text {
         prompt.say(self.text(self.language));
         let (kind, more) = match self.task {
-            Task::Chat => (self.language, 0),
             Task::Extraction => (if self.draws.percent(50) { Kind::Json } else { self.language }, self.draws.between(0, 2)),
             Task::Code => (Kind::Code, self.draws.between(1, 6)),
-            Task::Agent => (self.language, 0),
-            Task::Document => (self.language, 0),
+            Task::Chat | Task::Agent | Task::Document => (self.language, 0),
         };
         let words = self.text(self.language).clone();
         prompt.say(self.text(kind));
