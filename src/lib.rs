@@ -40,6 +40,7 @@ pub mod telemetry;
 pub mod cli;
 pub mod sandbox;
 pub mod server;
+pub mod simulate;
 
 #[cfg(test)]
 mod wire_tests;

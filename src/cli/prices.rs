@@ -203,7 +203,8 @@ fn list(args: &ListArgs, at: Option<Timestamp>, environment: &Environment, outpu
     Ok(Exit::Success)
 }
 
-fn instant(text: &str) -> Result<Timestamp, String> {
+/// Reads an instant, or the beginning of a day in UTC.
+pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
     let day = || text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok();
     let instant = text.parse().ok().or_else(|| Some(day()?.timestamp()));
     instant.ok_or_else(|| "an instant such as 2026-12-01T00:00:00Z, or a day such as 2026-12-01".to_owned())

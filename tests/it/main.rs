@@ -36,6 +36,7 @@ mod reload_load;
 mod reload_odd;
 mod resilience;
 mod secrets;
+mod simulate;
 mod stream;
 mod top;
 mod unwritable;
