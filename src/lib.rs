@@ -32,6 +32,7 @@ pub mod config;
 pub mod feed;
 pub mod ledger;
 pub mod policy;
+pub mod price_book;
 pub mod setup;
 pub mod telemetry;
 

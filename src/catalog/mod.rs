@@ -3,6 +3,8 @@
 
 pub mod calendar;
 pub mod capability;
+pub mod change;
+pub mod feed;
 pub mod fx;
 pub mod history;
 pub mod load;
@@ -13,6 +15,7 @@ pub use calendar::Calendar;
 pub use capability::{
     Backend, CacheRules, Limits, PriceChanges, Provider, Quality, QualitySignal, Reasoning, Retention, TokenizerFamily,
 };
+pub use change::{Layer, PriceChange};
 pub use fx::{DatedRate, FxTable};
 pub use history::{Annotation, Past};
 pub use price::{PriceRow, PriceSchedule, Purchase};

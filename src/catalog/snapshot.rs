@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::calendar::Calendar;
 use super::capability::{Backend, Provider};
+use super::change::PriceChange;
 use super::fx::FxTable;
 use super::history::{Annotation, Past};
 use super::price::PriceSchedule;
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub calendars: Vec<Arc<Calendar>>,
     pub past: Vec<Past>,
     pub annotations: Vec<Annotation>,
+    /// What is laid over the prices; they hold it already.
+    pub changes: Vec<PriceChange>,
     by_id: HashMap<String, BackendIndex>,
     by_model: HashMap<String, Vec<BackendIndex>>,
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::feeds;
 use super::keys;
 use super::outbound;
 use super::portfolio;
@@ -58,6 +59,8 @@ fn read(root: Section<'_, '_>) -> Config {
         upstream: outbound::read(&root),
         reload: section(&root, &reference::reload()),
         keys,
+        feeds: feeds::read(&root),
+        admins: feeds::read_admins(&root),
         ..section(&root, &reference::providers_file())
     };
     root.finish();
@@ -339,12 +342,15 @@ mod tests {
             "providers_file",
             "alias_wishes.fast",
             "keys.team",
+            "feeds.team",
+            "admins.team",
         ];
         for section in sections {
             let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
             let rest = match section.split('.').next() {
-                Some("keys") => key.as_str(),
+                Some("keys" | "admins") => key.as_str(),
                 Some("alias_wishes") => "[aliases]\nfast = \"auto\"\n",
+                Some("feeds") => "format = \"toml\"\nfile = \"x\"\n",
                 _ => "",
             };
             let problems = load(&format!("{header}zzz = 1\n{rest}"), &[]).unwrap_err();

@@ -8,6 +8,7 @@
 //! A setting is an entry of `reference.rs`: from it come what the reader accepts, `docs/configuration.md` and the example
 //! file.
 
+pub mod feeds;
 pub mod files;
 pub mod keys;
 pub mod load;
@@ -21,6 +22,7 @@ pub mod secret;
 mod setting;
 pub mod settings;
 
+pub use feeds::{Admin, FeedKind, FeedOrigin, PriceFeed};
 pub use keys::GatewayKey;
 pub use outbound::Outbound;
 pub use secret::{ProviderKeys, Secret, provider_keys};

@@ -4,6 +4,9 @@
 //! A new setting takes a field with its default in [`settings`](super::settings), an entry here, and `scripts/docs` to
 //! write both files anew. What depends on two settings at once is judged by the reader, beside its call.
 
+mod feeds;
+
+pub(super) use self::feeds::{admin, feed};
 use super::keys::{HASH_SHAPE, Raw};
 use super::outbound::{self, ORIGINS};
 use super::portfolio;
@@ -348,24 +351,12 @@ impl<S> Group<S> {
 }
 
 /// Every setting of a configuration that counts in the next process only, always in the same order. Names of the
-/// operator's own (aliases, keys) count at once; what may hold a password (`[upstream]`) is compared by its values.
+/// operator's own (aliases, keys) count at once; what may hold a password (`[upstream]`) is compared by its values, as what has a
+/// name of the operator's own is (`[feeds]`, `[admins]`).
 pub(super) fn fixed(config: &Config) -> Vec<Fixed> {
     let mut whole = config.clone();
     let of_config = providers_file().fixed(&mut whole);
-    let Config {
-        server,
-        books,
-        routing,
-        portfolio: _,
-        timeouts,
-        retries,
-        limits,
-        keys: _,
-        providers_file: _,
-        log,
-        reload,
-        upstream: _,
-    } = &mut whole;
+    let Config { server, books, routing, timeouts, retries, limits, log, reload, .. } = &mut whole;
     [
         of_config,
         self::server().fixed(server),
@@ -429,6 +420,8 @@ pub(super) fn chapters() -> Vec<Chapter> {
         limits().chapter(),
         upstream().chapter(),
         key().chapter(),
+        feed().chapter(),
+        admin().chapter(),
         providers_file().chapter(),
         log().chapter(),
         reload().chapter(),

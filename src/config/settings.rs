@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use super::feeds::{Admin, PriceFeed};
 use super::keys::GatewayKey;
 use super::outbound::Outbound;
 use crate::canonical::{Preference, QualityTier};
@@ -56,6 +57,10 @@ pub struct Config {
     pub providers_file: PathBuf,
     pub log: Log,
     pub reload: Reload,
+    /// Lists of prices that are followed, in the order of their names.
+    pub feeds: Vec<PriceFeed>,
+    /// Who may change prices by hand.
+    pub admins: Vec<Admin>,
 }
 
 impl Default for Config {
@@ -73,6 +78,8 @@ impl Default for Config {
             providers_file: PathBuf::from("providers.toml"),
             log: Log::default(),
             reload: Reload::default(),
+            feeds: Vec::new(),
+            admins: Vec::new(),
         }
     }
 }

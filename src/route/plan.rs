@@ -24,6 +24,7 @@ use super::risk::Odds;
 use super::score::{Score, Standing, Weighing};
 use super::target::Target;
 use super::usable::Rejected;
+use crate::canonical::Preference;
 use crate::catalog::{Backend, BackendIndex, ProviderIndex, Snapshot, TokenizerFamily};
 use crate::units::{Tokens, Usd};
 
@@ -185,7 +186,9 @@ pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
     }
     rank(&mut candidates, facts.snapshot);
     let cap_cost = uncapped.and_then(|uncapped| cap_cost(&uncapped, &candidates[0]));
-    let stay = facts.affinity.staying().map(|session| {
+    // Whoever prefers speed is not held back by a cache.
+    let staying = facts.affinity.staying().filter(|_| needs.prefer == Preference::Cheapest);
+    let stay = staying.map(|session| {
         settle(&mut candidates, session, |candidate| {
             let (backend, rules) = (facts.snapshot.backend(candidate.backend), facts.snapshot.provider(candidate.provider).cache);
             quoter.cost_of(backend, &candidate.quote, &session.later(backend.index, &candidate.quote.usage, rules))

@@ -3,6 +3,7 @@
 //! Stopping: new connections are refused, open answers may finish within the grace period, then the books are closed.
 //! The operations listener goes last, so that a drain can be watched.
 
+mod admin;
 mod assembly;
 mod begun;
 pub mod body;
@@ -12,6 +13,7 @@ mod dashboard;
 mod decisions;
 mod discard;
 pub mod edge;
+mod feeds;
 mod http2;
 mod learned;
 pub mod listener;
@@ -40,6 +42,7 @@ use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
 use self::reload::{Accounts, Parts, Reloader, Reloading, Reloads, Running, Shares};
 use self::routes::Front;
 use crate::clock::SharedClock;
+use crate::config::Config;
 use crate::config::keys::ANONYMOUS;
 use crate::dispatch::{Dispatcher, Health, RetryBudget};
 use crate::feed::Feed;
@@ -49,7 +52,9 @@ use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
 use crate::pipeline::learning::Learning;
 use crate::pipeline::{InForce, Pipeline};
-use crate::policy::{Exploring, Places};
+use crate::policy::{Admission, Exploring, KeyRing, Places};
+use crate::price_book::PriceBook;
+use crate::price_book::store::StoreError;
 use crate::relay::Desk;
 use crate::setup::Setup;
 use crate::tasks::Tasks;
@@ -81,6 +86,8 @@ pub enum StartError {
     Metrics(#[from] MetricsError),
     #[error("the system gives no random bytes: {0}")]
     Randomness(getrandom::Error),
+    #[error("the price book cannot be opened")]
+    Prices(#[from] StoreError),
 }
 
 /// A running gateway.
@@ -167,15 +174,20 @@ async fn assemble(
     let Setup { config, snapshot, provider_keys, .. } = setup;
     let key_names = config.keys.iter().map(|key| key.name.clone()).chain([KeyName::new(ANONYMOUS)]);
     let metrics = Arc::new(Metrics::new(key_names)?);
-    metrics.know(&snapshot);
     metrics.loaded(clock.wall());
     let observer = Arc::new(LedgerMetrics(Arc::clone(&metrics)));
     let (ledger, recovery) = Ledger::open_with(assembly::books(&config), Arc::clone(clock), Arc::new(FileDisk), observer)?;
+    // After the books, which know better what is wrong with a data directory.
+    let prices = Arc::new(PriceBook::open(&config.books.directory, &config.feeds)?);
+    let snapshot = prices.over(snapshot, clock.wall());
+    metrics.know(&snapshot);
+    metrics.know_feeds(config.feeds.iter().map(|feed| feed.name.as_str()));
     ledger.keep_table(&snapshot.version, &snapshot.text)?;
     let health = Arc::new(Health::new(Arc::clone(clock), assembly::health(&config)));
     let market = Market::open(Arc::new(snapshot), &provider_keys, &health)?;
     let (proxy, trust) = (config.upstream.proxy.clone(), config.upstream.trust.clone());
     let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE, proxy, trust })?;
+    let follows = upstream.clone();
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
     let accounts = Accounts::at_start(&config, &ledger, Arc::clone(clock)).await;
     let learning = Arc::new(Learning::new(getrandom::u64().map_err(StartError::Randomness)?));
@@ -213,7 +225,10 @@ async fn assemble(
         reloads,
         draining: AtomicBool::new(false),
         past_tables: PastTables::default(),
+        prices,
+        admins: admins(&config),
     });
+    feeds::follow(&front, &config.feeds, &follows, tasks);
     if let Some(from) = reloading {
         let parts = Parts { front: Arc::clone(&front), health, accounts, shares, stalled };
         let reloader = Reloader::new(from, Running { config, provider_keys }, parts);
@@ -221,6 +236,14 @@ async fn assemble(
         tasks.spawn("reload", reloader.run(asks, stopping));
     }
     Ok((front, recovery))
+}
+
+/// Who may change prices, where anybody may.
+fn admins(config: &Config) -> Option<KeyRing> {
+    let admission =
+        |name: &KeyName| Admission { key: name.clone(), limits: Arc::default(), budget: Arc::default(), budgeted: false };
+    let keys = config.admins.iter().map(|admin| (admin.sha256, admission(&admin.name)));
+    (!config.admins.is_empty()).then(|| KeyRing::new(keys))
 }
 
 /// The books' timings as metrics.

@@ -276,11 +276,15 @@ impl Reloader {
     async fn find(&mut self) -> Found {
         let (sources, running) = (Arc::clone(&self.sources), Arc::clone(&self.running));
         let (in_force, health) = (self.parts.front.pipeline.in_force.load_full(), Arc::clone(&self.parts.health));
+        let (prices, now) = (Arc::clone(&self.parts.front.prices), self.parts.front.clock.wall());
         let judged = spawn_blocking(move || {
             let (reading, rests) = read(&sources, &running.config);
             let found = match reading.setup {
                 _ if !rests => Found::Restless,
-                Ok(setup) => judge(setup, &running, &in_force, &health),
+                Ok(setup) => {
+                    let snapshot = prices.over(setup.snapshot, now);
+                    judge(Setup { snapshot, ..setup }, &running, &in_force, &health)
+                }
                 Err(problems) => Found::Problems(problems.iter().map(ToString::to_string).collect()),
             };
             (found, reading.looks)

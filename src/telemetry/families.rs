@@ -2,7 +2,9 @@
 //! `metrics.rs`.
 
 use prometheus::core::Collector;
-use prometheus::{CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// From the arrival of a request to its way out, upstream's time left out: a gateway's own work.
 const OVERHEAD_SECONDS: &[f64] = &[0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
@@ -44,6 +46,10 @@ pub(super) struct Families {
     pub(super) reloads: IntCounterVec,
     pub(super) reload_problems: IntGauge,
     pub(super) build: IntGaugeVec,
+    pub(super) price_ratio: GaugeVec,
+    pub(super) feed_age: IntGaugeVec,
+    pub(super) feed_looks: IntCounterVec,
+    pub(super) held_back: IntGaugeVec,
 }
 
 impl Families {
@@ -97,6 +103,14 @@ impl Families {
             reloads: r.counters("reloads_total", "Attempts to reload configuration and table.", &["result"])?,
             reload_problems: r.gauge("reload_problems", "Problems that the last attempt to reload found.")?,
             build: r.gauges("build_info", "The gateway's version.", &["version"])?,
+            price_ratio: r.ratios(
+                "price_change_ratio",
+                "A price in force by the table's, where a feed or an administrator changed it.",
+                &["backend", "figure"],
+            )?,
+            feed_age: r.gauges("price_feed_age_seconds", "How old the last good copy of a price feed is.", &["feed"])?,
+            feed_looks: r.counters("price_feed_looks_total", "Looks at a price feed.", &["feed", "result"])?,
+            held_back: r.gauges("price_quarantined", "Proposals of prices that are held back.", &["feed"])?,
         })
     }
 }
@@ -119,6 +133,10 @@ pub(super) trait Register {
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
         self.keep(IntGaugeVec::new(options(name, help), labels))
+    }
+
+    fn ratios(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+        self.keep(GaugeVec::new(options(name, help), labels))
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {

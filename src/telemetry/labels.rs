@@ -139,6 +139,32 @@ impl Label for AnswerEnd {
     }
 }
 
+/// What a look at a price feed came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FeedLook {
+    /// It changed a price or a rate.
+    Changed,
+    /// It was read, or is the same as before, and changed nothing.
+    Unchanged,
+    /// It could not be fetched or read.
+    Failed,
+}
+
+impl FeedLook {
+    /// Every value.
+    pub const ALL: [FeedLook; 3] = [FeedLook::Changed, FeedLook::Unchanged, FeedLook::Failed];
+}
+
+impl Label for FeedLook {
+    fn word(self) -> &'static str {
+        match self {
+            FeedLook::Changed => "changed",
+            FeedLook::Unchanged => "unchanged",
+            FeedLook::Failed => "failed",
+        }
+    }
+}
+
 /// Why the gateway itself refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rejection {

@@ -27,6 +27,7 @@ mod old_data;
 mod outbound;
 mod passthrough;
 mod portfolio;
+mod price_feeds;
 mod prices;
 mod readme;
 mod reload;
