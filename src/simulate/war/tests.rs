@@ -1,3 +1,5 @@
+//! The war on small tables, against bills worked out by hand.
+
 use super::*;
 use crate::simulate::draw::Seed;
 use crate::simulate::testing::{Row, settings, table, workload};
