@@ -1,11 +1,13 @@
 //! What one decision costs: `cargo bench --bench plan [-- TABLE ...]` prints the time of health and plan together for a
-//! short prompt, with the keys of all providers, of three and of one, and what keeping its facts takes beside that. Nothing is sent; the figures of a shared machine
-//! wander, so the best of many rounds stands.
+//! short prompt, with the keys of all providers, of three and of one, what keeping its facts takes beside that, and what it
+//! takes to look up a price. Nothing is sent; the figures of a shared machine wander, so the best of many rounds stands.
 
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
     reason = "a tool for measuring, not the product"
 )]
 
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
-use tokenbroker::catalog::Snapshot;
+use tokenbroker::catalog::{Purchase, Snapshot};
 use tokenbroker::clock::SystemClock;
 use tokenbroker::config::{ProviderKeys, Secret};
 use tokenbroker::dispatch::health::{Health, HealthSettings};
@@ -44,6 +46,7 @@ fn main() {
                 println!("  {model:<20} {}", measured(&snapshot, model, keys));
             }
         }
+        println!("  {}", lookups(&snapshot));
     }
 }
 
@@ -84,6 +87,26 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     let keep = || facts.keep().len();
     let (plan, kept) = (best(&decide), best(&keep));
     format!("{:>2} keys, {:>3} adequate: {plan:.2} us; facts of {} bytes: {kept:.2} us", keys.len(), decide(), keep())
+}
+
+/// What it takes to look up the prices of one backend, over all of them: the sheet of an instant, of this hour and of any
+/// hour of the table's past; and all that an attempt of ten minutes may be settled by.
+fn lookups(snapshot: &Snapshot) -> String {
+    let (now, count) = (Timestamp::now(), snapshot.backends().len());
+    let hours: Vec<Timestamp> = (0..4096).filter_map(|n| Timestamp::from_second(1_700_000_000 + n * 20_000).ok()).collect();
+    let sheets = |at: &dyn Fn(usize) -> Timestamp| {
+        let found = snapshot.backends().iter().enumerate();
+        found.filter_map(|(n, backend)| Some(backend.prices.at(at(n))?.sheet_at(at(n)).priced_input().get())).sum::<u64>()
+    };
+    let until = now + Duration::from_mins(10);
+    let pricings = || {
+        let found = snapshot.backends().iter().filter_map(|b| b.prices.pricing(Purchase::Usual, now, until));
+        found.map(|pricing| pricing.spans().len()).sum()
+    };
+    let each = |run: &dyn Fn() -> usize| best(&|| run()) * 1000.0 / count as f64;
+    let of_now = each(&|| black_box(sheets(&|_| now)) as usize);
+    let of_any = each(&|| black_box(sheets(&|n| hours[n * 37 % hours.len()])) as usize);
+    format!("price lookup: {of_now:.0} ns now, {of_any:.0} ns at any time; pricing of an attempt: {:.0} ns", each(&pricings))
 }
 
 /// Microseconds, in the best of many rounds.
