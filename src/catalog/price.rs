@@ -165,6 +165,10 @@ fn add_spans(spans: &mut Vec<Span>, row: &PriceRow, purchase: Purchase, from: Ti
     let begins = std::iter::once((from, outlook.now)).chain(outlook.changes);
     for (begin, hour) in begins {
         let sheet = sheets.get(usize::from(hour.factor)).or(sheets.first())?;
+        // A window that opens as a row ends was never that row's.
+        if spans.len() >= 2 && spans[spans.len() - 2].until == Some(begin) {
+            spans.pop();
+        }
         match spans.last_mut() {
             Some(last) if last.sheet == *sheet && last.price == row.id => {}
             last => {
@@ -253,6 +257,22 @@ mod tests {
         let rows = [with(row(None, None, "1")), with(row(Some(330), None, "5"))];
         assert_eq!([299, 300, 329, 330, 359, 360, 5000].map(|end| billed(&rows, end).unwrap()), [1, 2, 2, 10, 10, 5, 5]);
         assert_eq!(rows[0].sheet_at(at(300)), rows[0].sheet(1));
+    }
+
+    #[test]
+    fn a_window_that_opens_as_a_row_ends_is_not_that_rows() {
+        let twice = Factor::parse("2").unwrap();
+        let calendar =
+            Arc::new(Calendar::new("c".into(), TimeZone::UTC, vec![([true; 7], 300, 400, twice)], None, "test".into()));
+        let with = |mut row: PriceRow| {
+            row.billed_at = BilledAt::Completion;
+            row.sheets.push(Arc::new(row.sheets[0].times(twice).unwrap()));
+            PriceRow { calendar: Some(Arc::clone(&calendar)), ..row }
+        };
+        let rows = vec![with(row(None, None, "5")), with(row(Some(300), None, "1"))];
+        let pricing = PriceSchedule::new(rows).pricing(Purchase::Usual, at(290), at(310)).unwrap();
+        let inputs: Vec<String> = pricing.spans().iter().map(|s| s.sheet.cells()[0].tariff.input.to_per_million()).collect();
+        assert_eq!(inputs, ["5", "2"]);
     }
 
     #[test]

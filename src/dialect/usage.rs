@@ -21,6 +21,21 @@ pub(super) struct Reported {
     cache_read: Option<u64>,
     cache_write: Option<u64>,
     reasoning: Option<u64>,
+    cache_write_long: Option<u64>,
+    image_input: Option<u64>,
+    audio_input: Option<u64>,
+    audio_output: Option<u64>,
+    /// Whose details are being read: sound is called the same on both sides.
+    side: Side,
+}
+
+/// Which part of a usage object is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Side {
+    #[default]
+    Neither,
+    Input,
+    Output,
 }
 
 impl Reported {
@@ -35,14 +50,20 @@ impl Reported {
             output = output.saturating_add(reasoning);
         }
         let cache_read = self.cache_read.unwrap_or(0).min(input);
-        let cache_write = self.cache_write.unwrap_or(0).min(input - cache_read);
+        let written = self.cache_write.or(self.cache_write_long).unwrap_or(0);
+        let cache_write = written.min(input - cache_read);
+        let fresh_input = input - cache_read - cache_write;
+        let part = |part: Option<u64>, whole: u64| Tokens::new(part.unwrap_or(0).min(whole));
         (input > 0 || output > 0).then_some(Usage {
-            fresh_input: Tokens::new(input - cache_read - cache_write),
+            fresh_input: Tokens::new(fresh_input),
             cache_read: Tokens::new(cache_read),
             cache_write: Tokens::new(cache_write),
             output: Tokens::new(output),
             reasoning: Tokens::new(reasoning.min(output)),
-            ..Usage::default()
+            cache_write_long: part(self.cache_write_long, cache_write),
+            image_input: part(self.image_input, fresh_input),
+            audio_input: part(self.audio_input, fresh_input),
+            audio_output: part(self.audio_output, output),
         })
     }
 
@@ -65,7 +86,11 @@ impl Reported {
             Key::CacheRead => Some(&mut self.cache_read),
             Key::CacheWrite => Some(&mut self.cache_write),
             Key::Reasoning => Some(&mut self.reasoning),
-            Key::Details | Key::Other => None,
+            Key::CacheWriteLong => Some(&mut self.cache_write_long),
+            Key::Image if self.side == Side::Input => Some(&mut self.image_input),
+            Key::Audio if self.side == Side::Input => Some(&mut self.audio_input),
+            Key::Audio if self.side == Side::Output => Some(&mut self.audio_output),
+            Key::Image | Key::Audio | Key::Details(_) | Key::Other => None,
         }
     }
 }
@@ -89,8 +114,10 @@ impl<'de> Visitor<'de> for ReadUsage<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some(key) = members.next_key_seed(KeyAs(Key::of))? {
-            if key == Key::Details {
+            if let Key::Details(side) = key {
+                let around = std::mem::replace(&mut self.0.side, side);
                 members.next_value_seed(ReadUsage(self.0))?;
+                self.0.side = around;
                 continue;
             }
             match self.0.slot(key) {
@@ -111,7 +138,11 @@ enum Key {
     CacheRead,
     CacheWrite,
     Reasoning,
-    Details,
+    CacheWriteLong,
+    Image,
+    Audio,
+    /// An object whose members are parts of one side, or of what was written to a cache.
+    Details(Side),
     Other,
 }
 
@@ -124,13 +155,19 @@ impl Key {
             "cached_tokens" | "prompt_cache_hit_tokens" | "cached_prompt_text_tokens" => Self::CacheRead,
             "cache_write_tokens" | "cache_creation_input_tokens" => Self::CacheWrite,
             "reasoning_tokens" => Self::Reasoning,
-            "prompt_tokens_details" | "input_tokens_details" | "completion_tokens_details" | "output_tokens_details" => {
-                Self::Details
-            }
+            "ephemeral_1h_input_tokens" => Self::CacheWriteLong,
+            "image_tokens" => Self::Image,
+            "audio_tokens" => Self::Audio,
+            "prompt_tokens_details" | "input_tokens_details" => Self::Details(Side::Input),
+            "completion_tokens_details" | "output_tokens_details" => Self::Details(Side::Output),
+            "cache_creation" => Self::Details(Side::Neither),
             _ => Self::Other,
         }
     }
 }
+
+/// No count is taken for more: far above what any model takes, and sums of such stay whole.
+const MOST: u64 = 1_000_000_000_000;
 
 /// A count, where the value is one.
 struct Count;
@@ -151,20 +188,20 @@ impl<'de> Visitor<'de> for Count {
     }
 
     fn visit_u64<E>(self, count: u64) -> Result<Option<u64>, E> {
-        Ok(Some(count))
+        Ok(Some(count.min(MOST)))
     }
 
     fn visit_i64<E>(self, count: i64) -> Result<Option<u64>, E> {
-        Ok(Some(u64::try_from(count).unwrap_or(0)))
+        Ok(Some(u64::try_from(count).unwrap_or(0).min(MOST)))
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, which is the clamp wanted")]
     fn visit_f64<E>(self, count: f64) -> Result<Option<u64>, E> {
-        Ok(Some(count as u64))
+        Ok(Some((count as u64).min(MOST)))
     }
 
     fn visit_str<E>(self, count: &str) -> Result<Option<u64>, E> {
-        Ok(count.parse().ok())
+        Ok(count.parse().ok().map(|count: u64| count.min(MOST)))
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Option<u64>, E> {
@@ -193,6 +230,20 @@ mod tests {
 
     const OUTSIDE: bool = true;
     const INSIDE: bool = false;
+
+    #[test]
+    fn parts_that_may_have_prices_of_their_own_are_told_apart() {
+        let json = r#"{"prompt_tokens":100,"completion_tokens":50,"cache_creation_input_tokens":30,
+            "cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20},
+            "prompt_tokens_details":{"audio_tokens":15,"image_tokens":5},
+            "completion_tokens_details":{"audio_tokens":40,"image_tokens":9,"reasoning_tokens":3},"audio_tokens":1}"#;
+        let mut reported = Reported::default();
+        ReadUsage(&mut reported).deserialize(&mut serde_json::Deserializer::from_str(json)).unwrap();
+        let usage = reported.usage(Quirks::default()).unwrap();
+        let parts = [usage.cache_write, usage.cache_write_long, usage.audio_input, usage.image_input, usage.audio_output];
+        assert_eq!(parts.map(Tokens::get), [30, 20, 15, 5, 40]);
+        assert_eq!((usage.fresh_input.get(), usage.reasoning.get()), (70, 3));
+    }
 
     /// `[fresh, read, write, output, reasoning]`, or `None`.
     fn read(json: &str, reasoning_outside_output: bool) -> Option<[u64; 5]> {

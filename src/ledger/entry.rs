@@ -154,7 +154,13 @@ impl AttemptOpened {
     /// When the vendor got it, and when it was through with it.
     fn course(&self, end: &AttemptEnd) -> Course {
         let took = jiff::SignedDuration::from_millis(i64::try_from(end.duration_ms).unwrap_or(i64::MAX));
-        let completed = self.started_at.checked_add(took).ok().filter(|_| end.ending != Ending::Lost);
+        // Where we gave up on an answer, its vendor may have gone on.
+        let given_up = match end.ending {
+            Ending::Lost | Ending::TimedOut => true,
+            Ending::Failed => end.provenance == Provenance::Estimated,
+            Ending::Complete | Ending::Cut | Ending::Abandoned | Ending::Superseded => false,
+        };
+        let completed = self.started_at.checked_add(took).ok().filter(|_| !given_up);
         Course { arrived: self.started_at, completed }
     }
 }
@@ -278,7 +284,16 @@ pub struct ClosedAttempt {
 impl ClosedAttempt {
     /// Prices what an attempt used.
     pub fn settle(number: u32, opened: AttemptOpened, end: AttemptEnd) -> Self {
-        let (cost, price) = opened.terms.cost(&end.usage, opened.thinking, opened.course(&end));
+        let course = opened.course(&end);
+        let priced = |thinking| opened.terms.cost(&end.usage, thinking, course);
+        let (cost, price) = match (opened.thinking, end.provenance) {
+            // Nobody told whether it thought, so the dearer counts: what was heard of an answer does not say how it is billed.
+            (Thinking::Unsaid, Provenance::Counted | Provenance::Estimated) => {
+                let (on, off) = (priced(Thinking::On), priced(Thinking::Off));
+                if on.0.amount.pico() > off.0.amount.pico() { on } else { off }
+            }
+            (thinking, _) => priced(thinking),
+        };
         Self { number, opened, end, cost, price }
     }
 
@@ -341,7 +356,7 @@ pub(super) fn clip(text: &mut String, bytes: usize) {
 mod tests {
     use super::*;
     use crate::ledger::fixtures::{attempt_end, attempt_opened, request_opened};
-    use crate::units::Currency;
+    use crate::units::{Cell, Currency, Extent, Sheet, TokenPrice};
 
     #[test]
     fn terms_take_one_currency_only() {
@@ -349,6 +364,36 @@ mod tests {
         let free = |currency| Pricing::flat("p", Tariff::free(currency));
         assert_eq!(Terms::new(free(Currency::Usd), rate, "2026-11-20"), None);
         assert!(Terms::new(free(Currency::Cny), rate, "2026-11-20").is_some());
+    }
+
+    #[test]
+    fn what_nobody_reported_is_booked_as_if_it_had_thought_where_that_is_dearer() {
+        let price = |pico| TokenPrice::from_pico(pico);
+        let cell = |thinking, output| Cell {
+            thinking: Some(thinking),
+            ..Cell::any(Tariff::flat(Currency::Usd, price(1), price(output)))
+        };
+        let sheet = Sheet::new(vec![cell(false, 2), cell(true, 8)], Extent::Whole, 0, 0).unwrap();
+        let pricing = Pricing::steady("p".into(), Arc::new(sheet));
+        let terms = Terms::new(pricing, ExchangeRate::USD, "2026-11-20").unwrap();
+        let check = |thinking, provenance, expected: i128| {
+            let opened = AttemptOpened { terms: terms.clone(), thinking, ..attempt_opened() };
+            let end = AttemptEnd { provenance, ..attempt_end(0, 10) };
+            assert_eq!(ClosedAttempt::settle(0, opened, end).cost.usd.pico(), expected, "{thinking:?} {provenance:?}");
+        };
+        check(Thinking::Unsaid, Provenance::Reported, 20);
+        check(Thinking::Unsaid, Provenance::Counted, 80);
+        check(Thinking::Unsaid, Provenance::Estimated, 80);
+        check(Thinking::Off, Provenance::Estimated, 20);
+    }
+
+    #[test]
+    fn an_answer_that_we_gave_up_on_may_be_complete_at_any_later_hour() {
+        let course = |ending, provenance| attempt_opened().course(&AttemptEnd { ending, provenance, ..attempt_end(1, 1) });
+        let known = |ending, provenance| course(ending, provenance).completed.is_some();
+        assert!(known(Ending::Complete, Provenance::Estimated) && known(Ending::Failed, Provenance::Reported));
+        assert!(!known(Ending::TimedOut, Provenance::Estimated) && !known(Ending::Failed, Provenance::Estimated));
+        assert!(!known(Ending::Lost, Provenance::Estimated));
     }
 
     #[test]

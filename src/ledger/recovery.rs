@@ -241,17 +241,26 @@ fn lost_usage(opened: &AttemptOpened, seen: Option<(Usage, Provenance)>) -> Usag
         return unanswered(opened);
     };
     let output = (seen.output + lost_margin(seen.output, provenance)).min(opened.output_bound).max(seen.output);
-    if provenance == Provenance::Reported && seen.input() > Tokens::ZERO {
-        return Usage { output, ..seen };
-    }
-    let input = opened.input_upper.max(seen.input());
-    let usage = Usage { reasoning: seen.reasoning, ..Usage::fresh(input, output) };
-    let written = Usage { fresh_input: Tokens::ZERO, cache_write: input, ..usage };
-    // Written for an hour counts only where it costs more: a longer life in the books would be told for nothing.
-    let written_long = Usage { cache_write_long: input, ..written };
     let cost = |usage: &Usage| {
         opened.terms.pricing().cost(usage, opened.thinking, Course { arrived: opened.started_at, completed: None })
     };
+    // The plainest that costs no less than the others: a kind that changes nothing would be told for nothing.
     let dearer = |a: Usage, b: Usage| if cost(&b).amount.pico() > cost(&a).amount.pico() { b } else { a };
-    dearer(dearer(usage, written), written_long)
+    let with_output = |usage: Usage| {
+        let thought = Usage { reasoning: output, ..usage };
+        dearer(dearer(usage, thought), Usage { audio_output: output, ..usage })
+    };
+    if provenance == Provenance::Reported && seen.input() > Tokens::ZERO {
+        return with_output(Usage { output, ..seen });
+    }
+    let input = opened.input_upper.max(seen.input());
+    let usage = with_output(Usage { reasoning: seen.reasoning, ..Usage::fresh(input, output) });
+    let written = Usage { fresh_input: Tokens::ZERO, cache_write: input, ..usage };
+    let kinds = [
+        written,
+        Usage { cache_write_long: input, ..written },
+        Usage { image_input: input, ..usage },
+        Usage { audio_input: input, ..usage },
+    ];
+    kinds.into_iter().fold(usage, dearer)
 }

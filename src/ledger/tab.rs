@@ -248,12 +248,12 @@ impl OpenAttempt {
         let now = self.page.journal.clock.monotonic();
         let moved = self.noted.is_some_and(|noted| noted != usage);
         let due = self.noted.is_none()
-            || output >= self.safe_output + CHECKPOINT_TOKENS
+            || output >= self.safe_output.saturating_add(CHECKPOINT_TOKENS)
             || (moved && now.saturating_sub(self.checkpoint_at) >= CHECKPOINT_EVERY);
         if due && self.queued.is_none() {
             self.checkpoint(now);
         }
-        if output > self.safe_output + LEAD_TOKENS { Pace::Wait } else { Pace::Go }
+        if output > self.safe_output.saturating_add(LEAD_TOKENS) { Pace::Wait } else { Pace::Go }
     }
 
     /// Returns when the running count is in the journal.

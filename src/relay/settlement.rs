@@ -315,6 +315,8 @@ impl OpenAnswer {
         let Self { account, mut page, running, turn, reported, served_model, too_long, lesson, basis } = self;
         report(turn, ending, lesson);
         let desk = Arc::clone(&account.desk);
+        // Before anything is counted: some vendors price by the instant at which an answer was complete.
+        let took = desk.clock.monotonic().saturating_sub(basis.sent);
         let so_far = running.expected(basis.family);
         let whole = |usage: &Usage| usage.output >= so_far || (ending == Ending::Complete && usage.output > Tokens::ZERO);
         let measured = match reported {
@@ -325,7 +327,6 @@ impl OpenAnswer {
                 count(&desk, running, reported, &basis).await
             }
         };
-        let took = desk.clock.monotonic().saturating_sub(basis.sent);
         desk.metrics.upstream(&basis.backend, took);
         desk.metrics.attempt(&basis.backend, ending);
         let end = AttemptEnd {

@@ -217,10 +217,14 @@ impl Sheet {
         let mut cells: Vec<&Cell> = self.cells.iter().collect();
         cells.sort_by_key(|cell| cell.input.above);
         cells.dedup_by_key(|cell| cell.input.above);
+        let last = cells.last().map(|cell| cell.input.above);
         let part = |cell: &Cell| {
+            // What is beyond the last cell costs what the last one does: the vendor will bill it somehow.
+            let to = if Some(cell.input.above) == last { u64::MAX } else { cell.input.to };
+            let bounds = Bounds { to, ..cell.input };
             let within = |from: Tokens, count: Tokens| {
                 let end = from + count;
-                Tokens::new(cell.input.share(end.get()) - cell.input.share(from.get()))
+                Tokens::new(bounds.share(end.get()) - bounds.share(from.get()))
             };
             let (read, written) = (usage.cache_read, usage.cache_read + usage.cache_write);
             let (_, long) = usage.writes();
@@ -246,9 +250,13 @@ impl Sheet {
             let (input, output) = (cell.input.longest(most.input)?, cell.output.longest(most.output)?);
             thinking.then(|| self.at_most(&cell.tariff, input, output))
         };
-        let pico = self.cells.iter().filter_map(possible).max();
-        let unlisted = || self.cells.iter().map(|cell| self.at_most(&cell.tariff, most.input, most.output)).max();
-        Amount::from_pico(pico.or_else(unlisted).unwrap_or_default(), self.currency)
+        let listed = self.cells.iter().filter_map(possible).max();
+        // Where the vendor lists no price for the longest, or for thinking with it, the dearest may be charged.
+        let holes = [false, true].into_iter().filter(|thinking| most.thinking.may_be(*thinking));
+        let unlisted = holes.into_iter().any(|thinking| self.cell(most.input, most.output, thinking).is_none());
+        let dearest = || self.cells.iter().map(|cell| self.at_most(&cell.tariff, most.input, most.output)).max();
+        let pico = if unlisted { listed.max(dearest()) } else { listed };
+        Amount::from_pico(pico.unwrap_or_default(), self.currency)
     }
 
     fn at_most(&self, tariff: &Tariff, input: Tokens, output: Tokens) -> i128 {
@@ -327,6 +335,24 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_covers_a_hole_in_the_list() {
+        let cell = |input, thinking, prices: (&str, &str)| Cell {
+            input,
+            thinking: Some(thinking),
+            ..Cell::any(tariff(prices.0, prices.1))
+        };
+        // Thinking is sold for short prompts only.
+        let cells = vec![cell(bounds(0, 100), true, ("1", "9")), cell(Bounds::ALL, false, ("2", "4"))];
+        let sheet = Sheet::new(cells, Extent::Whole, 0, 0).unwrap();
+        let most = |input, thinking| Most { input: Tokens::new(input), output: Tokens::new(10), thinking };
+        let worst = |input, thinking| sheet.worst_cost(&most(input, thinking)).pico() / 1_000_000;
+        assert_eq!(worst(100, Thinking::On), 100 + 90);
+        assert_eq!(worst(200, Thinking::Off), 400 + 40);
+        let thought = sheet.cost(&Usage::fresh(Tokens::new(200), Tokens::new(10)), true);
+        assert!(!thought.listed && thought.amount.pico() <= worst(200, Thinking::Unsaid) * 1_000_000);
+    }
+
+    #[test]
     fn fees_and_minimum_count_for_whatever_was_billed() {
         let sheet = Sheet::new(vec![Cell::any(tariff("1", "1"))], Extent::Whole, 5_000_000, 20_000_000).unwrap();
         let cost = |tokens| sheet.cost(&Usage::fresh(Tokens::new(tokens), Tokens::ZERO), false).amount.pico();
@@ -354,9 +380,8 @@ mod tests {
             let thinking = match (told, thought) { (false, _) => Thinking::Unsaid, (true, true) => Thinking::On, (true, false) => Thinking::Off };
             let most = Most { input: t(input + input_slack), output: t(output + output_slack), thinking };
             let priced = sheet.cost(&usage, thought);
-            if priced.listed {
-                prop_assert!(priced.amount.pico() <= sheet.worst_cost(&most).pico());
-            }
+            let covered = priced.listed || sheet.cell(most.input, most.output, thought).is_none();
+            prop_assert!(!covered || priced.amount.pico() <= sheet.worst_cost(&most).pico());
         }
 
         #[test]

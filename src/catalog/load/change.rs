@@ -63,6 +63,9 @@ fn change(section: &Section<'_, '_>) -> Option<PriceChange> {
     Some(PriceChange { backend: backend?, layer: layer?, by: by?, source: source?, taken: taken?, from: from?, until, figures })
 }
 
+/// Beyond belief, as in a row of the table.
+const DEAREST: TokenPrice = TokenPrice::from_pico(super::price::DEAREST_PER_MILLION * 1_000_000);
+
 fn figure(section: Section<'_, '_>) -> Option<(FigurePlace, TokenPrice)> {
     const PRICE: &str = "a price per million tokens";
     let cell = section.whole("cell", 0..=u64::from(u16::MAX)).and_then(|cell| u32::try_from(cell).ok()).unwrap_or(0);
@@ -70,12 +73,13 @@ fn figure(section: Section<'_, '_>) -> Option<(FigurePlace, TokenPrice)> {
     let kind = required(&section, "kind", "a kind of token", |s, name| s.word(name, &KINDS));
     let text = required(&section, "price", PRICE, Section::decimal);
     let price = text.and_then(|text| {
-        let price = TokenPrice::per_million(&text).ok().filter(|price| *price > TokenPrice::FREE);
+        let price = TokenPrice::per_million(&text).ok();
+        let price = price.filter(|price| *price > TokenPrice::FREE && *price <= DEAREST);
         if price.is_none() {
             section.problem(
                 "price",
                 format!("{text} is no price per million tokens"),
-                "a price above zero, at most six decimals",
+                "a price above zero and at most 10000, at most six decimals",
             );
         }
         price

@@ -13,7 +13,7 @@ use crate::units::{BilledAt, Bounds, Cell, Currency, Extent, Sheet, Tariff, Toke
 
 /// The dearest price per million tokens that is believed, in any currency. The dearest list price known (2026-11-22) is
 /// below a hundredth of it.
-const DEAREST_PER_MILLION: u64 = 10_000;
+pub(super) const DEAREST_PER_MILLION: u64 = 10_000;
 /// The highest fee or minimum for one request that is believed, in whole units of any currency.
 const DEAREST_REQUEST: u64 = 100;
 
