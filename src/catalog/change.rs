@@ -112,7 +112,9 @@ pub fn layered(schedule: &PriceSchedule, changes: &[&PriceChange]) -> PriceSched
     let mut rows = schedule.rows().to_vec();
     for (n, edge) in edges.iter().enumerate() {
         let Some(row) = schedule.at(*edge) else { continue };
-        let figures = said(changes.iter().copied(), *edge);
+        // What a feed said of one row says nothing of the next: an announced step comes, whatever the feed thought before.
+        let of_row = |change: &&&PriceChange| change.layer != Layer::Feed || row.from.is_none_or(|from| from <= change.from);
+        let figures = said(changes.iter().filter(of_row).copied(), *edge);
         let Some(laid) = with_figures(row, &figures) else { continue };
         let until = edges.get(n + 1).copied().or(row.until);
         let by = figures.values().map(|(_, change)| change.by.as_str()).collect::<std::collections::BTreeSet<_>>();

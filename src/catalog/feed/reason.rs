@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+
 use super::decimal::Inexact;
 use super::proposal::{Kind, clip};
 use crate::units::{Amount, Currency, TokenPrice};
@@ -86,6 +88,10 @@ pub enum Reason {
     MoreShaped(&'static str),
     /// Both have cells or calendars, but not the same.
     OtherShape(&'static str),
+    /// The feed goes on saying what it said before the table's price stepped.
+    Outdated {
+        step: Timestamp,
+    },
     /// The fee or the least charge of a request differs.
     Fee {
         before: Option<Amount>,
@@ -120,12 +126,13 @@ impl Reason {
             Reason::UnitSlip { .. } => "unit",
             Reason::CacheAboveInput { .. } => "cache_above_input",
             Reason::Flatter(_) | Reason::MoreShaped(_) | Reason::OtherShape(_) => "shape",
+            Reason::Outdated { .. } => "outdated",
             Reason::Fee { .. } => "fee",
         }
     }
 
     /// Every word that [`Reason::word`] gives.
-    pub const WORDS: [&'static str; 13] = [
+    pub const WORDS: [&'static str; 14] = [
         "unreadable",
         "figure",
         "missing",
@@ -138,6 +145,7 @@ impl Reason {
         "unit",
         "cache_above_input",
         "shape",
+        "outdated",
         "fee",
     ];
 }
@@ -171,6 +179,9 @@ impl fmt::Display for Reason {
             }
             Reason::CacheAboveInput { cache, input } => {
                 write!(f, "cached input at {} per million is dearer than input at {}", million(cache), million(input))
+            }
+            Reason::Outdated { step } => {
+                write!(f, "the same as before {step}, when the table's price stepped: the feed may not have noticed")
             }
             Reason::Flatter(what) => write!(f, "flatter than the table: {what}"),
             Reason::MoreShaped(what) => write!(f, "the table's price is simpler: {what}"),

@@ -178,6 +178,9 @@ impl Review {
                 if figures.is_empty() {
                     return self.agree(id, source.name, begins, now);
                 }
+                if let Some(step) = row.from.filter(|step| self.said_before(id, source.name, &figures, *step)) {
+                    return self.hold(source, proposal, Some(id), vec![Reason::Outdated { step }], figures);
+                }
                 let laid: BTreeMap<FigurePlace, (TokenPrice, ())> = figures.iter().map(|(p, f)| (*p, (*f, ()))).collect();
                 if with_figures(row, &laid).is_none() {
                     let inexact = Reason::Shape("not exact at every factor of the backend's calendar".into());
@@ -187,6 +190,13 @@ impl Review {
             }
             (Verdict::Accepted(_), None) => {}
         }
+    }
+
+    /// Whether the feed said the same before the table's price stepped. A list that nobody keeps up must not undo the step.
+    fn said_before(&self, backend: &str, feed: &str, figures: &BTreeMap<FigurePlace, TokenPrice>, step: Timestamp) -> bool {
+        let ours = |c: &&PriceChange| c.backend == backend && c.by == feed && c.layer == Layer::Feed;
+        let mut before = self.changes.iter().filter(ours).filter(|change| change.from < step);
+        before.any(|change| figures.iter().any(|(place, price)| change.figures.get(place) == Some(price)))
     }
 
     /// The feed says what the table says.

@@ -53,6 +53,28 @@ fn a_feed_changes_ends_and_never_walks() {
 }
 
 #[test]
+fn a_feed_that_did_not_notice_a_step_of_the_table_does_not_undo_it() {
+    let (plain, rises) = (
+        "prices = [{ input = 2, cache_read = 0.2, output = 8, source = \"invented\" }]",
+        "prices = [{ input = 2, cache_read = 0.2, output = 8, source = \"x\" }, \
+         { from = 2026-12-03T00:00:00Z, input = 3, cache_read = 0.2, output = 8, source = \"x\" }]",
+    );
+    let text = TABLE.text.replacen(plain, rises, 1);
+    assert_ne!(text, *TABLE.text);
+    let table = Snapshot::parse("t", &text).unwrap();
+    let mapping = Mapping::default();
+    let look = |before: &[PriceChange], input: &str, now: &str| {
+        review(source(&mapping), &reading(input), (&table, &OwnFigures::default()), before, at(now))
+    };
+    let first = look(&[], "1.9", "2026-12-01T00:00:00Z");
+    assert_eq!(first.begun.len(), 1);
+    let stale = look(&first.changes, "1.9", "2026-12-03T00:00:00Z");
+    assert_eq!((stale.begun.len(), stale.held[0].reasons[0].word()), (0, "outdated"));
+    let noticed = look(&first.changes, "2.9", "2026-12-03T00:00:00Z");
+    assert_eq!((noticed.begun.len(), noticed.held.len()), (1, 0));
+}
+
+#[test]
 fn a_feed_that_falls_silent_or_speaks_nonsense_leaves_things_as_they_are() {
     let first = step(&[], "1.5", "2026-12-01T00:00:00Z");
     let mapping = Mapping::default();
