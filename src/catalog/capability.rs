@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::allowance::{Prepaid, QuotaIndex};
 use super::price::PriceSchedule;
 use super::snapshot::{BackendIndex, ProviderIndex};
 use crate::canonical::{Features, QualityTier};
@@ -32,6 +33,8 @@ pub struct Provider {
     pub trains_on_data: Option<bool>,
     /// The currency it bills in.
     pub currency: Currency,
+    /// What it was paid in advance.
+    pub prepaid: Option<Prepaid>,
     /// How it deviates from its dialect.
     pub quirks: Quirks,
     /// Headers that it wants beside the usual ones (never secrets).
@@ -225,6 +228,8 @@ pub struct Backend {
     pub tokenizer: TokenizerFamily,
     pub quality: Quality,
     pub prices: PriceSchedule,
+    /// Its free quotas, in the order in which they are used.
+    pub quotas: Vec<QuotaIndex>,
     /// The operator says it costs nothing; otherwise a backend without a price is not used.
     pub free: bool,
     /// Why it is off, when the table switches it off.

@@ -20,7 +20,7 @@ use crate::canonical::{Features, Request};
 use crate::catalog::capability::Quirks;
 use crate::catalog::fx::DatedRate;
 use crate::catalog::{
-    Backend, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, Reasoning, Snapshot, TokenizerFamily,
+    Backend, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, QuotaIndex, Reasoning, Snapshot, TokenizerFamily,
 };
 use crate::catalog::{BackendIndex, Limits as TableLimits};
 use crate::units::{BackendId, Currency, ExchangeRate, Tariff, TokenPrice, Tokens};
@@ -49,6 +49,7 @@ pub(crate) struct Spec {
     pub(crate) languages: Vec<&'static str>,
     pub(crate) quality: Option<u8>,
     pub(crate) disabled: bool,
+    pub(crate) quotas: Vec<QuotaIndex>,
     pub(crate) health: BackendHealth,
 }
 
@@ -70,6 +71,7 @@ impl Spec {
             languages: Vec::new(),
             quality: Some(50),
             disabled: false,
+            quotas: Vec::new(),
             health: BackendHealth::default(),
         }
     }
@@ -109,6 +111,7 @@ impl Spec {
             } else {
                 self.price.iter().map(price_row).collect()
             }),
+            quotas: self.quotas.clone(),
             free: self.free,
             disabled: self.disabled.then(|| "off".to_owned()),
         }
@@ -135,6 +138,7 @@ fn provider(id: &str) -> Provider {
         region: "US".into(),
         trains_on_data: Some(false),
         currency: Currency::Usd,
+        prepaid: None,
         quirks: Quirks::default(),
         extra_headers: Vec::new(),
         disabled: None,

@@ -344,6 +344,7 @@ mod tests {
             region: "EU".into(),
             trains_on_data: None,
             currency: Currency::Eur,
+            prepaid: None,
             quirks: Quirks::default(),
             extra_headers: Vec::new(),
             disabled: None,
@@ -364,6 +365,7 @@ mod tests {
             tokenizer: TokenizerFamily::Unknown,
             quality: Quality::default(),
             prices: PriceSchedule::default(),
+            quotas: Vec::new(),
             free: true,
             disabled: None,
         };

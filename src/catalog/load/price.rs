@@ -246,7 +246,7 @@ fn figure(section: &Section<'_, '_>, name: &'static str, free: bool) -> Option<T
     Some(price)
 }
 
-fn instant(section: &Section<'_, '_>, name: &'static str) -> Option<Timestamp> {
+pub(super) fn instant(section: &Section<'_, '_>, name: &'static str) -> Option<Timestamp> {
     let text = section.date_text(name)?;
     let instant = text.parse().ok();
     // A bare date is refused on purpose: vendors' days begin at their own midnight, which the table has to say.

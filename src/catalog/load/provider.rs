@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::{CURRENCIES, required};
+use super::{CURRENCIES, allowance, required};
 use crate::catalog::capability::{OutputBoundField, Provider, Quirks, SandboxTraits, StreamUsage};
 use crate::catalog::snapshot::ProviderIndex;
 use crate::document::{Section, nearest};
@@ -54,6 +54,7 @@ pub(super) fn read_all(root: &Section<'_, '_>) -> Vec<Provider> {
 
 fn provider(id: &str, section: Section<'_, '_>) -> Provider {
     let disabled = section.text("disabled");
+    let currency = required(&section, "currency", "a currency", |s, name| s.word(name, &CURRENCIES)).unwrap_or(Currency::Usd);
     let provider = Provider {
         index: ProviderIndex(0),
         id: id.to_owned(),
@@ -65,7 +66,8 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
         jurisdiction: place(&section, "jurisdiction", COUNTRY, &["local"]),
         region: place(&section, "region", REGION, &["local", "global"]),
         trains_on_data: section.truth("trains_on_data"),
-        currency: required(&section, "currency", "a currency", |s, name| s.word(name, &CURRENCIES)).unwrap_or(Currency::Usd),
+        currency,
+        prepaid: section.section("prepaid").and_then(|section| allowance::prepaid(section, currency)),
         quirks: section.section("quirks").map(quirks).unwrap_or_default(),
         extra_headers: section.section("extra_headers").map(|s| extra_headers(&s)).unwrap_or_default(),
         disabled,
