@@ -59,7 +59,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     let target = target::resolve(model, snapshot, &std::collections::BTreeMap::new()).unwrap();
     let appraisal = Appraisal::of(&request);
     let (limits, settings) = (Limits::default(), Settings::default());
-    let ask = Ask::of(&request);
+    let (ask, allowances) = (Ask::of(&request), Allowances::default());
     let health_now = market.health();
     let facts = Facts {
         ask: &ask,
@@ -71,6 +71,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
         usable: market.usable(),
         health: &health_now,
         warm: None,
+        allowances: &allowances,
         at: Timestamp::now(),
         settings: &settings,
     };

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
-use self::appraise::{Appraisal, limits_of};
+use self::appraise::{Appraisal, allowances_at, limits_of};
 pub use self::in_force::{InForce, PipelineSettings};
 use self::pages::Pages;
 use crate::canonical::Request;
@@ -199,11 +199,12 @@ impl Pipeline {
 
     fn plan(&self, admitted: &Admitted) -> Result<Decided, GatewayError> {
         let Admitted { admission, request, in_force, target } = admitted;
-        let InForce { market, settings, .. } = &**in_force;
+        let InForce { market, settings, allowances, .. } = &**in_force;
         let appraisal = Appraisal::of(request);
         let now = self.clock.monotonic();
         let last = request.wishes.session.as_deref().and_then(|session| self.sessions.last(&admission.key, session, now));
         let warm = last.map(|last| Warm { backend: last.backend, tokens: last.input });
+        let at = self.clock.wall();
         let facts = Facts {
             ask: &Ask::of(request),
             snapshot: &market.snapshot,
@@ -214,7 +215,8 @@ impl Pipeline {
             usable: market.usable(),
             health: &market.health(),
             warm: warm.as_ref(),
-            at: self.clock.wall(),
+            allowances: &allowances_at(allowances, at),
+            at,
             settings: &settings.routing,
         };
         match route::plan(&facts) {
@@ -244,6 +246,7 @@ impl Pipeline {
         let book = Pages {
             tab,
             fx: &market.snapshot.fx,
+            allowances: &admitted.in_force.allowances,
             at: plan.at,
             clock: &self.clock,
             longest: admitted.settings().routing.longest,

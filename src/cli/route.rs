@@ -21,7 +21,7 @@ use crate::clock::SystemClock;
 use crate::frontend;
 use crate::pipeline::appraise::{Appraisal, limits_of};
 use crate::route::{
-    Ask, Availability, Candidate, Decision, ExplainedRefusal, Facts, Limits, Plan, PlanError, Usable, plan, resolve,
+    Allowances, Ask, Availability, Candidate, Decision, ExplainedRefusal, Facts, Limits, Plan, PlanError, Usable, plan, resolve,
 };
 use crate::server::routing_settings;
 use crate::units::Usd;
@@ -139,6 +139,8 @@ fn decide(
         usable: &usable,
         health: &[],
         warm: None,
+        // A running gateway knows what is left of free quotas and balances; here nobody does.
+        allowances: &Allowances::default(),
         at,
         settings: &routing_settings(&setup.config),
     };

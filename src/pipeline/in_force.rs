@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::dispatch::{Patience, RunFailure};
 use crate::market::Market;
-use crate::policy::KeyRing;
+use crate::policy::{Allowances, KeyRing};
 use crate::relay::EndEvent;
 use crate::route;
 use crate::units::Tokens;
@@ -15,6 +15,8 @@ use crate::units::Tokens;
 pub struct InForce {
     pub keys: KeyRing,
     pub market: Market,
+    /// What is free and what is paid already, at the indexes of the market's table.
+    pub allowances: Allowances,
     pub settings: PipelineSettings,
 }
 

@@ -273,6 +273,7 @@ impl OpenAnswer {
             cause: None,
             first_byte_ms: Some(millis(basis.first_byte)),
             duration_ms: millis(took),
+            free: None,
         };
         // Both ends are queued before either is waited for: one write of the journal carries them.
         page.settle(end);

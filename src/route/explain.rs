@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::adequate::Unfit;
 use super::plan::{Candidate, Node, Plan, PlanError};
-use super::quote::Quote;
+use super::quote::{FreeQuote, Quote};
 use crate::catalog::{Backend, Provider, Snapshot};
 use crate::units::{BilledAt, Tariff, Thinking, Usd};
 
@@ -53,8 +53,22 @@ pub struct ExplainedCandidate {
     pub score_usd: String,
     /// In millionths of the expected cost.
     pub risk_millionths: u64,
+    /// What of the expected cost a free quota bears; absent where none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_quota: Option<ExplainedFree>,
+    /// A balance that was paid in advance is to be used first and bears it: the score counts a hundredth of the cost.
+    pub prepaid: bool,
     pub tokens: ExplainedTokens,
     pub prices: ExplainedPrices,
+}
+
+/// What a free quota bears.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedFree {
+    /// Its name in the books.
+    pub quota: String,
+    /// What that part would cost otherwise; no part of the expected cost.
+    pub spared_usd: String,
 }
 
 /// The tokens that a quote counts with.
@@ -175,8 +189,11 @@ impl Plan {
         if adequate == 1 {
             return "the only adequate".into();
         }
-        let how =
-            if self.chosen().map(|chosen| chosen.quote.expected) == cheapest { "cheapest" } else { "best by cost and risk" };
+        let how = match self.chosen() {
+            Some(chosen) if Some(chosen.quote.expected) == cheapest => "cheapest",
+            Some(chosen) if chosen.quote.prepaid => "prepaid, best",
+            _ => "best by cost and risk",
+        };
         format!("{how} of {adequate} adequate")
     }
 }
@@ -205,9 +222,19 @@ impl ExplainedCandidate {
             worst_usd: candidate.quote.worst.to_exact(),
             score_usd: candidate.score.weighed.to_exact(),
             risk_millionths: candidate.score.risk,
+            free_quota: candidate.quote.free.map(|free| ExplainedFree::of(free, snapshot)),
+            prepaid: candidate.quote.prepaid,
             tokens: ExplainedTokens::of(&candidate.quote),
             prices: ExplainedPrices::of(&candidate.quote, backend),
         }
+    }
+}
+
+impl ExplainedFree {
+    fn of(free: FreeQuote, snapshot: &Snapshot) -> Self {
+        let quota = snapshot.quotas.get(free.quota.0 as usize);
+        let quota = quota.map_or_else(String::new, |quota| quota.name.to_string());
+        Self { quota, spared_usd: free.spared.to_exact() }
     }
 }
 
@@ -288,7 +315,19 @@ fn why(unfit: Unfit, backend: &Backend, provider: &Provider) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::super::facts::Prepaid;
     use super::super::testing::{Case, Spec};
+    use crate::catalog::allowance::Period;
+    use crate::catalog::{Quota, QuotaIndex};
+    use crate::units::{Amount, Counted, Currency, Grant};
+
+    fn quota(name: &str) -> Quota {
+        let (grant, source) = (Grant::NOTHING, String::new());
+        let (from, until) = (None, None);
+        Quota { index: QuotaIndex(0), name: name.into(), period: Period::Day, zone: TimeZone::UTC, grant, from, until, source }
+    }
 
     fn case() -> Case {
         let mut case = Case::of(vec![
@@ -339,6 +378,25 @@ mod tests {
         let attempts = ["north/mist", "south/fog", "east/dew"].map(|id| serde_json::json!({ "attempt": id }));
         assert_eq!(json["plan"], serde_json::json!({ "sequence": attempts }));
         assert_eq!(json["worst_case_usd"], json["dearest"]["worst_usd"]);
+    }
+
+    #[test]
+    fn what_is_free_and_what_is_paid_already_are_told() {
+        let mut case = case();
+        case.specs[2].quotas = vec![QuotaIndex(0)];
+        case.allowances.free = vec![Grant::by(|counted| (counted == Counted::Requests).then_some(3))];
+        let left = Amount::from_pico(1_000_000_000_000, Currency::Usd);
+        case.allowances.prepaid = vec![None, Some(Prepaid { left, outlasts: true })];
+        let mut table = case.table();
+        table.quotas = vec![std::sync::Arc::new(quota("east/dew/day"))];
+        let plan = case.with_facts_of(&table, super::super::plan::plan);
+        let json = serde_json::to_value(super::Decision::of(plan.as_ref(), &table)).unwrap();
+        assert_eq!(json["chosen"]["free_quota"], serde_json::json!({ "quota": "east/dew/day", "spared_usd": "0.016" }));
+        assert_eq!((&json["chosen"]["expected_usd"], &json["chosen"]["prepaid"]), (&"0".into(), &false.into()));
+        assert_eq!(json["runner_up"]["backend"], "south/fog");
+        assert_eq!((&json["runner_up"]["score_usd"], &json["runner_up"]["prepaid"]), (&"0.000022".into(), &true.into()));
+        case.specs[2].quotas.clear();
+        assert!(case.decision().reason.starts_with("prepaid, best of 3 adequate; next north/mist"), "{}", case.decision().reason);
     }
 
     #[test]

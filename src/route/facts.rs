@@ -10,8 +10,8 @@ use super::ask::Ask;
 use super::target::Target;
 use super::usable::Usable;
 use crate::canonical::QualityTier;
-use crate::catalog::{Backend, BackendIndex, Reasoning, Snapshot, TokenizerFamily};
-use crate::units::{Tokens, Usd};
+use crate::catalog::{Backend, BackendIndex, ProviderIndex, QuotaIndex, Reasoning, Snapshot, TokenizerFamily};
+use crate::units::{Amount, Grant, Tokens, Usd};
 
 /// Everything one decision depends on.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct Facts<'a> {
     pub health: &'a [BackendHealth],
     /// Where this session's prompt is likely still cached.
     pub warm: Option<&'a Warm>,
+    /// What is free, and what is paid already.
+    pub allowances: &'a Allowances,
     /// The instant whose prices and exchange rates apply.
     pub at: Timestamp,
     pub settings: &'a Settings,
@@ -133,6 +135,36 @@ impl OutputForecast {
             Reasoning::Switchable if thinking_refused => self.plain,
             Reasoning::Switchable | Reasoning::Always => self.thinking,
         }
+    }
+}
+
+/// What is left of what vendors gave for nothing or were paid in advance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Allowances {
+    /// By [`QuotaIndex`]; of a quota beyond its end nothing is left.
+    pub free: Vec<Grant>,
+    /// By [`ProviderIndex`]; a provider beyond its end was paid nothing.
+    pub prepaid: Vec<Option<Prepaid>>,
+}
+
+/// A balance that was paid in advance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prepaid {
+    pub left: Amount,
+    /// Spent as it has been so far, some of it would be left at its end.
+    pub outlasts: bool,
+}
+
+impl Allowances {
+    /// What is left of a quota.
+    pub fn free_of(&self, QuotaIndex(n): QuotaIndex) -> Grant {
+        self.free.get(n as usize).copied().unwrap_or(Grant::NOTHING)
+    }
+
+    /// The balance of a provider, where it is to be used before other money.
+    pub fn to_be_used(&self, ProviderIndex(n): ProviderIndex) -> Option<Amount> {
+        let prepaid = self.prepaid.get(n as usize).copied().flatten()?;
+        prepaid.outlasts.then_some(prepaid.left)
     }
 }
 

@@ -8,14 +8,19 @@
 //! The bytes name their own [`FORMAT`]. A member more, another order, a word list that changed elsewhere (tokenizer
 //! families, tiers, features): each is a new format, and a test holds the present one to its bytes.
 
+mod allowances;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::allowances::{put_allowances, read_allowances};
 use super::affinity::Warm;
 use super::ask::Ask;
 use super::explain::Decision;
-use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+use super::facts::{
+    Allowances, Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings,
+};
 use super::plan::plan;
 use super::target::Target;
 use super::usable::Usable;
@@ -24,9 +29,11 @@ use crate::catalog::{BackendIndex, Snapshot, TokenizerFamily};
 use crate::units::{BackendId, Tokens, Usd};
 
 /// The form of the bytes; their first byte.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 /// The first form, which did not say how long a request may take.
 const FIRST: u8 = 1;
+/// The form since which they say what is free or paid already.
+const WITH_ALLOWANCES: u8 = 3;
 /// What ordinary facts take, so that writing them allocates once.
 const ORDINARY_BYTES: usize = 256;
 
@@ -48,6 +55,7 @@ pub struct Kept {
     warm: Option<Warm>,
     at: Timestamp,
     settings: Settings,
+    allowances: Allowances,
 }
 
 impl Kept {
@@ -70,6 +78,7 @@ impl Kept {
             warm: from.option(read_warm)?,
             at: from.instant()?,
             settings: read_settings(from, format)?,
+            allowances: if format < WITH_ALLOWANCES { Allowances::default() } else { read_allowances(from)? },
         };
         if from.0.is_empty() { Ok(kept) } else { Err(Unreadable) }
     }
@@ -86,6 +95,7 @@ impl Kept {
             usable: &self.usable,
             health: &self.health,
             warm: self.warm.as_ref(),
+            allowances: &self.allowances,
             at: self.at,
             settings: &self.settings,
         }
@@ -119,6 +129,7 @@ impl Facts<'_> {
         out.tier(Some(self.settings.default_quality));
         out.number(self.settings.max_attempts as u64);
         out.duration(self.settings.longest);
+        put_allowances(&mut out, self.allowances);
         out.0
     }
 }
@@ -319,7 +330,11 @@ impl Writer {
     }
 
     fn usd(&mut self, usd: Usd) {
-        self.0.extend_from_slice(&usd.pico().to_le_bytes());
+        self.sixteen(usd.pico());
+    }
+
+    fn sixteen(&mut self, number: i128) {
+        self.0.extend_from_slice(&number.to_le_bytes());
     }
 
     fn duration(&mut self, duration: Duration) {
@@ -328,7 +343,7 @@ impl Writer {
     }
 
     fn instant(&mut self, at: Timestamp) {
-        self.0.extend_from_slice(&at.as_nanosecond().to_le_bytes());
+        self.sixteen(at.as_nanosecond());
     }
 
     fn tier(&mut self, tier: Option<QualityTier>) {
@@ -450,6 +465,7 @@ mod tests {
     use super::super::testing::{Case, Spec};
     use super::*;
     use crate::canonical::Feature;
+    use crate::catalog::QuotaIndex;
 
     fn case() -> Case {
         let specs = ["north/mist", "south/fog", "east/dew", "east/rime"].map(Spec::named);
@@ -482,6 +498,8 @@ mod tests {
             may_train: false,
         };
         case.warm = Some(Warm { backend: BackendId::new("east", "dew"), tokens: Tokens::new(u64::MAX) });
+        case.specs[2].quotas = vec![QuotaIndex(1)];
+        case.allowances = super::allowances::unusual();
         case.settings = Settings {
             risk_weight_percent: 350,
             default_quality: QualityTier::Premium,
@@ -502,7 +520,7 @@ mod tests {
             assert_eq!(again.ask, facts.ask);
             assert_eq!((again.target, again.input, again.limits), (facts.target, facts.input, facts.limits));
             assert_eq!((again.usable, again.warm, again.settings), (facts.usable, facts.warm, facts.settings));
-            assert_eq!((again.expected_output, again.at), (facts.expected_output, facts.at));
+            assert_eq!((again.expected_output, again.at, again.allowances), (facts.expected_output, facts.at, facts.allowances));
             for backend in table.backends() {
                 assert_eq!(again.health_of(backend), facts.health_of(backend), "{}", backend.id);
             }
@@ -542,20 +560,21 @@ mod tests {
     #[test]
     fn the_format_is_what_it_was() {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
-        unusual().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("kept_2.hex").trim()));
+        unusual().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("kept_3.hex").trim()));
     }
 
     #[test]
     fn what_older_gateways_kept_still_reads() {
         let digit = |hex: &str| u8::from_str_radix(hex, 16).unwrap();
-        let hex = include_str!("kept_1.hex").trim();
-        let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(|at| digit(&hex[at..at + 2])).collect();
+        let bytes = |hex: &str| (0..hex.len()).step_by(2).map(|at| digit(&hex[at..at + 2])).collect::<Vec<u8>>();
         let case = unusual();
         let table = case.table();
-        let kept = Kept::read(&bytes, &table).unwrap();
-        let settings = Settings { longest: Settings::default().longest, ..case.settings };
-        assert_eq!(kept.settings, settings);
-        case.with_facts_of(&table, |facts| assert_eq!((&kept.ask, &kept.input), (facts.ask, facts.input)));
+        let first = Settings { longest: Settings::default().longest, ..case.settings };
+        for (hex, settings) in [(include_str!("kept_1.hex"), first), (include_str!("kept_2.hex"), case.settings)] {
+            let kept = Kept::read(&bytes(hex.trim()), &table).unwrap();
+            assert_eq!((kept.settings, &kept.allowances), (settings, &Allowances::default()));
+            case.with_facts_of(&table, |facts| assert_eq!((&kept.ask, &kept.input), (facts.ask, facts.input)));
+        }
     }
 
     proptest! {

@@ -29,11 +29,13 @@ pub use adequate::Unfit;
 pub use affinity::Warm;
 pub use ask::Ask;
 pub use explain::{Decision, ExplainedRefusal};
-pub use facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+pub use facts::{
+    Allowances, Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Prepaid, Settings,
+};
 pub use kept::{Kept, Unreadable};
 pub use needs::Needs;
 pub use plan::{Candidate, Node, Plan, PlanError, PlannedAttempt, plan};
-pub use quote::Quote;
+pub use quote::{FreeQuote, Quote};
 pub use score::Score;
 pub use target::{Target, UnknownModel, resolve};
 pub use usable::{Rejected, Usable};

@@ -15,7 +15,7 @@ use super::adequate::{Unfit, adequate, available, tally};
 use super::facts::Facts;
 use super::needs::Needs;
 use super::quote::{Quote, Quoter};
-use super::score::{Score, Standing};
+use super::score::{PREPAID_MILLIONTHS, Score, Standing};
 use super::target::Target;
 use super::usable::Rejected;
 use crate::catalog::{Backend, BackendIndex, ProviderIndex, Snapshot};
@@ -209,7 +209,8 @@ impl<'a> Sieve<'a> {
         let quote = self.quoter.quote(backend)?;
         let health = self.facts.health_of(backend);
         available(health)?;
-        let score = Score::of(quote.expected, health.failure_share, self.facts.settings.risk_weight_percent);
+        let counted = if quote.prepaid { quote.expected.scaled(PREPAID_MILLIONTHS) } else { quote.expected };
+        let score = Score::of(counted, health.failure_share, self.facts.settings.risk_weight_percent);
         Ok(Candidate { backend: backend.index, provider: backend.provider, quote, score })
     }
 }
@@ -273,8 +274,11 @@ fn racing<'c>(firsts: Vec<&'c Candidate>, needs: &Needs) -> (Vec<&'c Candidate>,
 
 #[cfg(test)]
 mod tests {
+    use super::super::facts::Prepaid;
     use super::super::testing::{Case, Spec};
     use super::*;
+    use crate::catalog::QuotaIndex;
+    use crate::units::{Amount, Counted, Currency, Grant};
 
     /// Costs rise in this order; `north` and `south` have two models each.
     fn case() -> Case {
@@ -331,6 +335,25 @@ mod tests {
     fn a_failing_backend_falls_behind_until_its_price_makes_up_for_it() {
         check(|c| c.specs[0].health.failure_share = 100_000, "north/a south/a east/d west/a");
         check(|c| c.specs[0].health.failure_share = 800_000, "north/b south/a east/d west/a");
+    }
+
+    #[test]
+    fn what_is_free_or_paid_already_comes_first() {
+        let free = |c: &mut Case| {
+            c.specs[4].quotas = vec![QuotaIndex(0)];
+            c.allowances.free = vec![Grant::by(|counted| (counted == Counted::Requests).then_some(1))];
+        };
+        check(free, "east/d north/a south/a west/a");
+        let prepaid = |dollars: i128, outlasts| {
+            move |c: &mut Case| {
+                let left = Amount::from_pico(dollars * 1_000_000_000_000, Currency::Usd);
+                c.allowances.prepaid = vec![None, Some(Prepaid { left, outlasts })];
+            }
+        };
+        // The provider's own backends are still told apart by what they cost.
+        check(prepaid(1, true), "south/a north/a east/d west/a");
+        check(prepaid(1, false), "north/a south/a east/d west/a");
+        check(prepaid(0, true), "north/a south/a east/d west/a");
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! per answer, so its risk is p ÷ (1 − p): what its failures add, were each of them paid. Most vendors do not bill a
 //! failure, but it costs the wait and the dearer fallback; the operator's weight says how much of it counts.
 //!
+//! A cost that goes against a prepaid balance which is to be used first counts a hundredth ([`PREPAID_MILLIONTHS`]): that money
+//! is spent already. Not nothing, so that the provider's own backends are still told apart by what they cost.
+//!
 //! The volatility of prices, ends of promotions and shares per vendor are no part of it yet. Equal scores go to the
 //! lower risk, then the higher quality, then the id: the order never depends on the table's.
 
@@ -15,6 +18,9 @@ use crate::units::Usd;
 const ONE: u64 = 1_000_000;
 /// A backend that fails always is counted as failing this share, so that its risk is a number (9).
 const MOST_FAILING: u64 = 900_000;
+
+/// What counts of a cost that is paid already, in millionths.
+pub const PREPAID_MILLIONTHS: u64 = 10_000;
 
 /// What a backend is ranked by; less is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,7 +10,9 @@ use super::Unfit;
 use super::affinity::Warm;
 use super::ask::Ask;
 use super::explain::Decision;
-use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+use super::facts::{
+    Allowances, Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings,
+};
 use super::needs::Needs;
 use super::plan::{Node, Plan, PlanError, plan};
 use super::quote::{Quote, Quoter};
@@ -166,6 +168,7 @@ pub(crate) struct Case {
     pub(crate) forecast: OutputForecast,
     pub(crate) limits: Limits,
     pub(crate) warm: Option<Warm>,
+    pub(crate) allowances: Allowances,
     pub(crate) settings: Settings,
 }
 
@@ -188,6 +191,7 @@ impl Case {
             forecast: OutputForecast { plain: Tokens::new(200), thinking: Tokens::new(800) },
             limits: Limits::default(),
             warm: None,
+            allowances: Allowances::default(),
             settings: Settings::default(),
         }
     }
@@ -237,6 +241,7 @@ impl Case {
             usable: &Usable::of(snapshot, availability),
             health: &health,
             warm: self.warm.as_ref(),
+            allowances: &self.allowances,
             at: Timestamp::from_second(1_790_000_000).unwrap(),
             settings: &self.settings,
         })

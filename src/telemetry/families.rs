@@ -2,7 +2,9 @@
 //! `metrics.rs`.
 
 use prometheus::core::Collector;
-use prometheus::{CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// From the arrival of a request to its way out, upstream's time left out: a gateway's own work.
 const OVERHEAD_SECONDS: &[f64] = &[0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
@@ -38,6 +40,8 @@ pub(super) struct Families {
     pub(super) loaded: IntGauge,
     pub(super) reloads: IntCounterVec,
     pub(super) reload_problems: IntGauge,
+    pub(super) quota: IntGaugeVec,
+    pub(super) prepaid: GaugeVec,
     pub(super) build: IntGaugeVec,
 }
 
@@ -74,6 +78,12 @@ impl Families {
             loaded: r.gauge("config_loaded_timestamp_seconds", "When what is in force was loaded.")?,
             reloads: r.counters("reloads_total", "Attempts to reload configuration and table.", &["result"])?,
             reload_problems: r.gauge("reload_problems", "Problems that the last attempt to reload found.")?,
+            quota: r.gauges("quota_remaining", "What is left of a free quota in its window.", &["backend", "quota", "kind"])?,
+            prepaid: r.decimals(
+                "prepaid_remaining",
+                "What is left of a prepaid balance, in the provider's currency.",
+                &["provider"],
+            )?,
             build: r.gauges("build_info", "The gateway's version.", &["version"])?,
         })
     }
@@ -97,6 +107,10 @@ pub(super) trait Register {
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
         self.keep(IntGaugeVec::new(options(name, help), labels))
+    }
+
+    fn decimals(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+        self.keep(GaugeVec::new(options(name, help), labels))
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {

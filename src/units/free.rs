@@ -40,9 +40,6 @@ impl Counted {
 pub struct Draw([u64; Counted::ALL.len()]);
 
 impl Draw {
-    /// More than any quota grants.
-    pub const EVERYTHING: Draw = Draw([u64::MAX; Counted::ALL.len()]);
-
     /// What so many requests with these tokens count for.
     pub fn new(requests: u64, input: Tokens, output: Tokens) -> Self {
         Self([requests, (input + output).get(), input.get(), output.get()])
@@ -95,10 +92,10 @@ impl Grant {
         Self::by(|counted| self.of(counted).map(|grant| grant.saturating_sub(drawn.get(counted))))
     }
 
-    /// What is there if so much is added.
+    /// Of what it counts, so much and no more.
     #[must_use]
-    pub fn with(self, more: Draw) -> Self {
-        Self::by(|counted| self.of(counted).map(|grant| grant.saturating_add(more.get(counted))))
+    pub fn only(self, drawn: Draw) -> Self {
+        Self::by(|counted| self.of(counted).map(|_| drawn.get(counted)))
     }
 
     /// The part of an attempt that it bears; `None` where that is nothing.
