@@ -14,13 +14,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use self::allowances::{put_allowances, read_allowances};
+use self::allowances::{Allowances, put_allowances, read_allowances};
 use super::affinity::Warm;
 use super::ask::Ask;
 use super::explain::Decision;
-use super::facts::{
-    Allowances, Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings,
-};
+use super::facts::{Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
 use super::plan::plan;
 use super::target::Target;
 use super::usable::Usable;
@@ -32,8 +30,6 @@ use crate::units::{BackendId, Tokens, Usd};
 const FORMAT: u8 = 3;
 /// The first form, which did not say how long a request may take.
 const FIRST: u8 = 1;
-/// The form since which they say what is free or paid already.
-const WITH_ALLOWANCES: u8 = 3;
 /// What ordinary facts take, so that writing them allocates once.
 const ORDINARY_BYTES: usize = 256;
 
@@ -78,7 +74,7 @@ impl Kept {
             warm: from.option(read_warm)?,
             at: from.instant()?,
             settings: read_settings(from, format)?,
-            allowances: if format < WITH_ALLOWANCES { Allowances::default() } else { read_allowances(from)? },
+            allowances: read_allowances(from, format)?,
         };
         if from.0.is_empty() { Ok(kept) } else { Err(Unreadable) }
     }

@@ -1,8 +1,12 @@
 //! What is free and what is paid already, as bytes among the facts. A table without any takes two of them.
 
 use super::{Reader, Unreadable, Writer};
-use crate::route::facts::{Allowances, Prepaid};
+use crate::route::Prepaid;
+pub(super) use crate::route::facts::Allowances;
 use crate::units::{Amount, Counted, Grant};
+
+/// The form since which facts say what is free or paid already.
+const WITH_ALLOWANCES: u8 = 3;
 
 /// In the order of the quotas' and the providers' indexes.
 pub(super) fn put_allowances(out: &mut Writer, allowances: &Allowances) {
@@ -20,7 +24,10 @@ pub(super) fn put_allowances(out: &mut Writer, allowances: &Allowances) {
     }
 }
 
-pub(super) fn read_allowances(from: &mut Reader<'_>) -> Result<Allowances, Unreadable> {
+pub(super) fn read_allowances(from: &mut Reader<'_>, format: u8) -> Result<Allowances, Unreadable> {
+    if format < WITH_ALLOWANCES {
+        return Ok(Allowances::default());
+    }
     let grant = |from: &mut Reader<'_>| {
         let mut whole = Ok(());
         let left = Grant::by(|_| {
