@@ -24,7 +24,7 @@ use tokenbroker::frontend::openai_chat;
 use tokenbroker::market::Market;
 use tokenbroker::pipeline::appraise::Appraisal;
 use tokenbroker::route::Ask;
-use tokenbroker::route::facts::{Facts, Limits, Settings};
+use tokenbroker::route::facts::{Allowances, Facts, Limits, Settings};
 use tokenbroker::route::{self, target};
 
 const ROUNDS: usize = 40;

@@ -268,7 +268,9 @@ impl Claim {
         };
         let free = shares.iter_mut().find_map(bearing);
         if free.is_none() {
-            shares.iter().for_each(|share| share.count(usage));
+            for share in &shares {
+                share.count(usage);
+            }
         }
         free
     }

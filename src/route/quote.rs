@@ -57,7 +57,6 @@ pub struct Quote {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreeQuote {
     pub quota: QuotaIndex,
-    pub part: FreePart,
     /// What it would cost otherwise.
     pub spared: Usd,
 }
@@ -111,7 +110,7 @@ impl<'a> Quoter<'a> {
         let free = self.free(backend, &usage).map(|(quota, part)| {
             let charged = priced.amount.pico() - sheet.spared(priced.tariff, &usage, part);
             let charged = self.usd(Amount::from_pico(charged, sheet.currency()));
-            charged.map(|charged| FreeQuote { quota, part, spared: listed - charged })
+            charged.map(|charged| FreeQuote { quota, spared: listed - charged })
         });
         let free = free.transpose()?;
         let expected = listed - free.map_or(Usd::ZERO, |free| free.spared);
@@ -334,7 +333,7 @@ mod tests {
     fn a_balance_is_used_first_where_it_bears_the_worst_case_and_would_be_left_over() {
         let prepaid = |pico: i128, currency, outlasts| {
             move |case: &mut Case| {
-                case.allowances.prepaid = vec![Some(Prepaid { left: Amount::from_pico(pico, currency), outlasts })]
+                case.allowances.prepaid = vec![Some(Prepaid { left: Amount::from_pico(pico, currency), outlasts })];
             }
         };
         let check = |change: &dyn Fn(&mut Case), expected: bool| {

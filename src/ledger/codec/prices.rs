@@ -139,7 +139,9 @@ impl Wire for FreePart {
 
 impl Wire for FreeTokens {
     fn put(&self, out: &mut Vec<u8>) {
-        [self.any, self.input, self.output].iter().for_each(|tokens| tokens.put(out));
+        for tokens in [self.any, self.input, self.output] {
+            tokens.put(out);
+        }
     }
 
     fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {

@@ -12,7 +12,9 @@ const WITH_ALLOWANCES: u8 = 3;
 pub(super) fn put_allowances(out: &mut Writer, allowances: &Allowances) {
     out.number(allowances.free.len() as u64);
     for left in &allowances.free {
-        Counted::ALL.into_iter().for_each(|counted| out.option(left.of(counted), Writer::number));
+        for counted in Counted::ALL {
+            out.option(left.of(counted), Writer::number);
+        }
     }
     let prepaid = allowances.prepaid.iter().enumerate().filter_map(|(place, prepaid)| Some((place, (*prepaid)?)));
     out.number(prepaid.clone().count() as u64);
