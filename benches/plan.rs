@@ -23,9 +23,9 @@ use tokenbroker::dispatch::health::{Health, HealthSettings};
 use tokenbroker::frontend::openai_chat;
 use tokenbroker::market::Market;
 use tokenbroker::pipeline::appraise::Appraisal;
-use tokenbroker::route::Ask;
 use tokenbroker::route::facts::{Allowances, Facts, Limits, Settings};
 use tokenbroker::route::{self, target};
+use tokenbroker::route::{Affinity, Ask, Caps, LearnedOutput};
 
 const ROUNDS: usize = 40;
 const A_ROUND: u32 = 500;
@@ -60,7 +60,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     let appraisal = Appraisal::of(&request);
     let (limits, settings) = (Limits::default(), Settings::default());
     let (ask, allowances) = (Ask::of(&request), Allowances::default());
-    let health_now = market.health();
+    let health_now = market.health(None);
     let facts = Facts {
         ask: &ask,
         snapshot,
@@ -70,13 +70,16 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
         limits: &limits,
         usable: market.usable(),
         health: &health_now,
-        warm: None,
+        learned: &LearnedOutput::default(),
+        affinity: &Affinity::default(),
+        caps: &Caps::NONE,
+        explore: None,
         allowances: &allowances,
         at: Timestamp::now(),
         settings: &settings,
     };
     let decide = || {
-        let health = market.health();
+        let health = market.health(None);
         route::plan(&Facts { health: &health, ..facts.clone() }).map(|plan| plan.candidates.len()).unwrap_or_default()
     };
     let keep = || facts.keep().len();

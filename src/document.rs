@@ -5,6 +5,8 @@
 //! a problem too (with the nearest name that exists). Values set by environment variables are laid over the tree
 //! before it is read and are named by their variable.
 
+mod plain;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,6 +14,8 @@ use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+pub use plain::Plain;
 
 /// What is accepted where the syntax is wrong.
 const SYNTAX: &str = "valid TOML";

@@ -32,6 +32,7 @@ pub mod config;
 pub mod feed;
 pub mod ledger;
 pub mod policy;
+pub mod price_book;
 pub mod setup;
 pub mod telemetry;
 
@@ -39,6 +40,7 @@ pub mod telemetry;
 pub mod cli;
 pub mod sandbox;
 pub mod server;
+pub mod simulate;
 
 #[cfg(test)]
 mod wire_tests;

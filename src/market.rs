@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::catalog::{Backend, BackendIndex, Provider, Snapshot};
 use crate::config::secret::ProviderKeys;
 use crate::dialect::{self, Dialect};
-use crate::dispatch::health::{BackendHealth, Health, HealthRisk, Roster};
+use crate::dispatch::health::{Answers, BackendHealth, Health, HealthRisk, Roster};
 use crate::route::{self, Availability, Usable};
 use crate::upstream::Endpoint;
 
@@ -63,16 +63,19 @@ impl Market {
         &self.usable
     }
 
-    /// How each backend fares right now, by its index; of those that cannot be asked nothing is told.
-    pub fn health(&self) -> Vec<route::BackendHealth> {
+    /// How each backend fares right now, by its index; of those that cannot be asked nothing is told. `waits` asks how long
+    /// they take to begin as well.
+    pub fn health(&self, waits: Option<Answers>) -> Vec<route::BackendHealth> {
         let plain = |risk: HealthRisk| route::BackendHealth {
             failure_share: risk.failure_share,
+            headroom: risk.headroom,
+            wait: risk.wait,
             cooling: risk.cooling,
             waiting_full: risk.waiting_full,
         };
         let ready = self.usable.ready();
         let mut health = vec![route::BackendHealth::default(); ready.last().map_or(0, |last| last.0 as usize + 1)];
-        for (place, risk) in self.health.risks(ready.iter().map(|index| index.0 as usize)) {
+        for (place, risk) in self.health.risks(ready.iter().map(|index| index.0 as usize), waits) {
             health[place] = plain(risk);
         }
         health

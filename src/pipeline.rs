@@ -2,11 +2,14 @@
 //!
 //! Nothing here knows a vendor, a wire format's inside or an HTTP framework.
 
+mod affinity;
 pub mod appraise;
 mod entry;
 mod in_force;
+pub mod learning;
 mod pages;
 mod shown;
+mod weighed;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,9 +18,12 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
-use self::appraise::{Appraisal, allowances_at, limits_of};
-pub use self::in_force::{InForce, PipelineSettings};
+use self::affinity::{Heard, Lesson, Trace};
+use self::appraise::{Appraisal, allowances_at, limits_of, thinks_on};
+pub use self::in_force::{AliasWishes, InForce, PipelineSettings, asked};
+use self::learning::Learning;
 use self::pages::Pages;
+pub use self::weighed::ExploreRule;
 use crate::canonical::Request;
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure};
@@ -26,9 +32,10 @@ use crate::frontend::models::ListedModel;
 use crate::frontend::openai_chat;
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::Market;
-use crate::policy::{Admission, Full, Hold, LastAnswer, NotAdmitted, OverBudget, Places, Sessions};
-use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Pump, Settlement};
-use crate::route::{self, Ask, Decision, Facts, Plan, PlanError, Target, UnknownModel, Warm};
+use crate::meter::Class;
+use crate::policy::{Admission, Exploring, Full, Hold, NotAdmitted, OverBudget, Places, Portfolio};
+use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Pump, Settlement, WholeAnswer};
+use crate::route::{self, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
 use crate::units::{BackendId, RequestId, Usd};
 
 /// Headers that pass through to the provider as they are: a trace must not end at the gateway.
@@ -91,7 +98,10 @@ pub enum GatewayError {
 pub struct Pipeline {
     pub in_force: ArcSwap<InForce>,
     pub places: Places,
-    pub sessions: Sessions,
+    pub learning: Arc<Learning>,
+    /// Who got which share of spend and requests.
+    pub portfolio: Arc<Portfolio>,
+    pub exploring: Exploring,
     pub dispatcher: Dispatcher,
     pub ledger: Ledger,
     pub desk: Arc<Desk>,
@@ -111,6 +121,8 @@ struct Admitted {
 struct Decided {
     plan: Plan,
     facts: Vec<u8>,
+    /// The prompt among those that are remembered.
+    trace: Trace,
 }
 
 impl Admitted {
@@ -120,6 +132,12 @@ impl Admitted {
 
     fn settings(&self) -> &PipelineSettings {
         &self.in_force.settings
+    }
+
+    /// Money is bounded: the output bound that the quote counts with must reach the provider.
+    fn is_bounded(&self) -> bool {
+        let Self { admission, request, .. } = self;
+        admission.budgeted || admission.limits.bounds_money() || request.wishes.max_cost.is_some()
     }
 }
 
@@ -132,13 +150,14 @@ impl Pipeline {
     }
 
     async fn serve(&self, call: &InboundCall, admitted: &Admitted) -> Result<Reply, GatewayError> {
-        let Decided { plan, facts } = self.plan(admitted)?;
+        let Decided { plan, facts, trace } = self.plan(call, admitted)?;
         let plan = Arc::new(plan);
         if admitted.request.wishes.dry_run {
             return Ok(Reply::Decision(Box::new(Decision::of(Ok(&plan), &admitted.market().snapshot))));
         }
         let place = self.places.take(admitted.settings().most_under_way)?;
         let hold = self.hold(&admitted.admission, &plan)?;
+        self.tell_cap_cost(&plan);
         let (entry, comparison) = entry::opening(call, admitted, &plan, facts);
         let tab = Arc::new(self.ledger.begin(entry)?);
         let shown = self.desk.feed.begin(|| shown::planned(&tab, &plan, admitted));
@@ -148,7 +167,7 @@ impl Pipeline {
             AccountOpening { key, arrived: call.arrived, tab: tab_of_account, hold, place, baseline: comparison, shown };
         let account = Account::open(Arc::clone(&self.desk), opening);
         match self.dispatch(call, admitted, &plan, &tab, &account).await {
-            Ok(answered) => self.relay(answered, account, &tab, &plan, admitted, ends(call, admitted.settings())).await,
+            Ok(answered) => self.relay(answered, account, &tab, admitted, (&plan, &trace), ends(call, admitted.settings())).await,
             Err(failure) => {
                 account.close(Outcome::Failed, (admitted.settings().failure_status)(&failure), None).await?;
                 Err(GatewayError::Failed(failure))
@@ -158,8 +177,9 @@ impl Pipeline {
 
     /// Decides and explains; nothing is sent.
     pub fn decide(&self, call: &InboundCall) -> Result<Decision, GatewayError> {
-        let admitted = self.admit(call)?;
-        match self.plan(&admitted) {
+        let mut admitted = self.admit(call)?;
+        admitted.request.wishes.dry_run = true;
+        match self.plan(call, &admitted) {
             Ok(Decided { plan, .. }) => Ok(Decision::of(Ok(&plan), &admitted.market().snapshot)),
             Err(GatewayError::NoPlan { decision, .. }) => Ok(*decision),
             Err(error) => Err(error),
@@ -197,30 +217,45 @@ impl Pipeline {
         Ok(Admitted { admission, request, in_force, target })
     }
 
-    fn plan(&self, admitted: &Admitted) -> Result<Decided, GatewayError> {
+    fn plan(&self, call: &InboundCall, admitted: &Admitted) -> Result<Decided, GatewayError> {
         let Admitted { admission, request, in_force, target } = admitted;
         let InForce { market, settings, allowances, .. } = &**in_force;
-        let appraisal = Appraisal::of(request);
+        let (snapshot, at) = (&market.snapshot, self.clock.wall());
+        let appraisal = Appraisal::by(request, &mut self.learning.lengths(Class::of(request)), snapshot, second(at));
         let now = self.clock.monotonic();
-        let last = request.wishes.session.as_deref().and_then(|session| self.sessions.last(&admission.key, session, now));
-        let warm = last.map(|last| Warm { backend: last.backend, tokens: last.input });
-        let at = self.clock.wall();
-        let facts = Facts {
-            ask: &Ask::of(request),
-            snapshot: &market.snapshot,
+        let (affinity, trace) = affinity::look(&self.learning, request, &admission.key, snapshot, &appraisal.input, now);
+        let limits = limits_of(&admission.limits);
+        let ask = asked(request, &settings.alias_wishes);
+        let mut facts = Facts {
+            ask: &ask,
+            snapshot,
             target,
             input: &appraisal.input,
             expected_output: appraisal.output,
-            limits: &limits_of(&admission.limits),
+            learned: &appraisal.learned,
+            limits: &limits,
             usable: market.usable(),
-            health: &market.health(),
-            warm: warm.as_ref(),
+            health: &weighed::health(market, &ask, &limits),
+            affinity: &affinity,
+            caps: &self.caps(market, at),
+            explore: self.leave_to_explore(call, settings, at),
             allowances: &allowances_at(allowances, at),
             at,
             settings: &settings.routing,
         };
-        match route::plan(&facts) {
-            Ok(plan) => Ok(Decided { plan, facts: if self.ledger.keeps_facts() { facts.keep() } else { Vec::new() } }),
+        let mut planned = route::plan(&facts);
+        if let Ok(plan) = &planned
+            && !request.wishes.dry_run
+            && !self.may_explore(plan, settings)
+        {
+            facts.explore = None;
+            planned = route::plan(&facts);
+        }
+        match planned {
+            Ok(plan) => {
+                let facts = if self.ledger.keeps_facts() { facts.keep() } else { Vec::new() };
+                Ok(Decided { plan, facts, trace })
+            }
             Err(error) => {
                 let decision = Box::new(Decision::of(Err(&error), &market.snapshot));
                 Err(GatewayError::NoPlan { error, decision })
@@ -241,7 +276,7 @@ impl Pipeline {
         tab: &Tab,
         account: &Account,
     ) -> Result<Answered<OpenAttempt>, RunFailure> {
-        let Admitted { admission, request, .. } = admitted;
+        let Admitted { request, .. } = admitted;
         let market = admitted.market();
         let book = Pages {
             tab,
@@ -253,6 +288,7 @@ impl Pipeline {
             metrics: &self.desk.metrics,
             choices: request.choices,
             account,
+            portfolio: &self.portfolio,
             most: plan.needs.max_cost,
             committed: Mutex::default(),
         };
@@ -264,7 +300,7 @@ impl Pipeline {
             patience: admitted.settings().patience,
             ends: ends(call, admitted.settings()),
             deadline: request.wishes.deadline_ms.map(|wait| call.arrived.saturating_add(Duration::from_millis(wait))),
-            bounded: admission.budgeted || admission.limits.bounds_money() || request.wishes.max_cost.is_some(),
+            bounded: admitted.is_bounded(),
         };
         let ran = self.dispatcher.run(&plan.root, &journey).await;
         let failures = match &ran {
@@ -278,24 +314,44 @@ impl Pipeline {
         ran
     }
 
+    /// What an attempt's answer will teach, should it come whole.
+    fn learn(&self, admitted: &Admitted, attempt: &PlannedAttempt, trace: &Trace) -> Learn {
+        let Admitted { request, .. } = admitted;
+        let backend = admitted.market().snapshot.backend(attempt.backend);
+        let told = admitted.is_bounded().then_some(attempt.quote.output_bound);
+        let lesson = Lesson {
+            class: Class::of(request),
+            backend: backend.id.clone(),
+            model: backend.model.clone(),
+            thinks: thinks_on(backend, request),
+            choices: request.choices,
+            bound: told.or(request.output_bound),
+            expected: attempt.quote.usage,
+            surely_read: trace.surely_read(attempt.backend),
+        };
+        let (learning, desk) = (Arc::clone(&self.learning), Arc::clone(&self.desk));
+        Box::new(move |answer: &WholeAnswer| {
+            let WholeAnswer { usage, provenance, too_long } = *answer;
+            let heard = Heard { usage, provenance, cut_at_bound: too_long, at: second(desk.clock.wall()) };
+            lesson.take(&learning, &desk.metrics, &heard);
+        })
+    }
+
     async fn relay(
         &self,
         answered: Answered<OpenAttempt>,
         account: Account,
         tab: &Tab,
-        plan: &Plan,
         admitted: &Admitted,
+        (plan, trace): (&Plan, &Trace),
         ends: Duration,
     ) -> Result<Reply, GatewayError> {
-        let Admitted { admission, request, in_force, .. } = admitted;
+        let Admitted { request, in_force, .. } = admitted;
         let market = admitted.market();
         let quote = answered.planned.quote;
         let backend = market.snapshot.backend(answered.planned.backend);
         self.desk.metrics.first_token(&backend.id, answered.first_byte);
-        if let Some(session) = &request.wishes.session {
-            let last = LastAnswer { backend: backend.id.clone(), input: quote.usage.input() };
-            self.sessions.answered(&admission.key, session, last, self.clock.monotonic());
-        }
+        trace.remember(&self.learning, &backend.id, self.clock.monotonic());
         let receipt = Receipt { backend: backend.id.clone(), cost: None, decision: plan.reason(&market.snapshot) };
         let basis = AnswerBasis {
             backend: backend.id.clone(),
@@ -304,12 +360,14 @@ impl Pipeline {
             prompt: request.body.clone(),
             first_byte: answered.first_byte,
             sent: answered.sent,
+            learn: self.learn(admitted, &answered.planned, trace),
         };
         let mut settlement = Settlement::new(answered.page, account, answered.running, answered.turn, basis);
         match answered.opening {
             Opening::Whole { body, facts } => {
                 settlement.add_text(&facts.text);
                 settlement.reported(facts.usage);
+                settlement.too_long(facts.too_long);
                 settlement.served_model(facts.served_model);
                 let cost = settlement.end(Ending::Complete).await?;
                 Ok(Reply::Whole { receipt: Receipt { cost: Some(cost), ..receipt }, body })
@@ -330,6 +388,11 @@ impl Pipeline {
             }
         }
     }
+}
+
+/// Seconds of wall time.
+fn second(at: jiff::Timestamp) -> u64 {
+    u64::try_from(at.as_second()).unwrap_or(0)
 }
 
 /// When a request must be over, on the monotonic clock.

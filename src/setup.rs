@@ -220,6 +220,8 @@ fn read(path: &Path, accepted: &str, looks: &mut Looks) -> Result<(String, Strin
 fn known(snapshot: &Snapshot) -> Known<'_> {
     Known {
         providers: snapshot.providers().iter().map(|provider| provider.id.as_str()).collect(),
+        jurisdictions: snapshot.providers().iter().map(|provider| provider.jurisdiction.as_str()).collect(),
+        owners: snapshot.providers().iter().map(|provider| provider.owner.as_str()).collect(),
         regions: snapshot.providers().iter().map(|provider| provider.region.as_str()).collect(),
         backends: snapshot.backends().iter().map(|backend| backend.id.as_str()).collect(),
         models: snapshot.model_names().collect(),

@@ -30,6 +30,8 @@ pub struct FrameFacts {
     pub usage: Option<Usage>,
     /// The frame carried a finish reason: a stream that ends after it was whole.
     pub finished: bool,
+    /// A finish reason in it says that the answer was cut for its length.
+    pub too_long: bool,
 }
 
 /// What a whole, unstreamed answer says.
@@ -38,6 +40,8 @@ pub struct AnswerFacts {
     pub usage: Option<Usage>,
     /// The model that the provider says it served.
     pub served_model: Option<String>,
+    /// A choice ended because it was cut for its length.
+    pub too_long: bool,
     /// All text of the answer (content, reasoning, tool arguments), to count where usage is missing.
     pub text: String,
 }

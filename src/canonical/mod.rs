@@ -5,11 +5,13 @@
 //! decides the routing, and where the few members stand that may have to differ on the way out.
 
 pub mod event;
+pub mod prefix;
 pub mod request;
 pub mod text;
 pub mod wishes;
 
 pub use event::{FrameFacts, FrameKind, ProviderError};
+pub use prefix::{Chain, Link};
 pub use request::{Feature, Features, Members, ReasoningWish, Request};
 pub use text::TextProfile;
-pub use wishes::{QualityTier, Wishes};
+pub use wishes::{DataRules, Preference, QualityTier, Wishes};

@@ -139,6 +139,10 @@ pub struct Members {
     pub max_completion_tokens: Option<Member>,
     /// Each value `"developer"` of a message's `role`, quotes included.
     pub developer_roles: Vec<Range<usize>>,
+    /// The array `messages`.
+    pub messages: Range<usize>,
+    /// The array `tools`, or that of its forerunner `functions`; empty without any.
+    pub tools: Range<usize>,
 }
 
 /// One member of the top-level object: its key (quotes included) and its value.

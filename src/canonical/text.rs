@@ -80,6 +80,59 @@ impl TextProfile {
         ascii + 2 * u64::from(self.lead2) + 3 * u64::from(self.lead3) + 4 * u64::from(self.lead4)
     }
 
+    /// The counts in the order of the fields: what can be kept of a text where the text itself cannot.
+    pub const fn counts(&self) -> [u32; 16] {
+        [
+            self.letters,
+            self.letter_runs,
+            self.camel_breaks,
+            self.upper,
+            self.digits,
+            self.digit_runs,
+            self.punct,
+            self.punct_runs,
+            self.spaces,
+            self.space_runs,
+            self.newlines,
+            self.lead2,
+            self.lead3_han,
+            self.lead3,
+            self.lead4,
+            self.lead_e3_ef,
+        ]
+    }
+
+    /// The profile of an ended text that had these counts.
+    pub const fn of_counts(counts: [u32; 16]) -> Self {
+        let [letters, letter_runs, camel_breaks, upper, digits, digit_runs, punct, punct_runs, ..] = counts;
+        let [.., spaces, space_runs, newlines, lead2, lead3_han, lead3, lead4, lead_e3_ef] = counts;
+        Self {
+            letters,
+            letter_runs,
+            camel_breaks,
+            upper,
+            digits,
+            digit_runs,
+            punct,
+            punct_runs,
+            spaces,
+            space_runs,
+            newlines,
+            lead2,
+            lead3_han,
+            lead3,
+            lead4,
+            lead_e3_ef,
+            last: 0,
+        }
+    }
+
+    /// More than half of the bytes are Han, and kana are few: Japanese is written with Han too.
+    pub fn is_mostly_han(&self) -> bool {
+        let han_bytes = 3 * u64::from(self.lead3_han);
+        2 * han_bytes > self.bytes() && self.lead_e3_ef < self.lead3_han
+    }
+
     /// Adds another profile's counts, as of a text of its own.
     pub fn merge(&mut self, other: &TextProfile) {
         self.letters += other.letters;

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use crate::units::Factor;
 
 const DAY: i32 = 86_400;
+/// So many days before its holidays end, a calendar is worth a warning: next year's are published in November.
+const SOON_DAYS: i32 = 14;
 
 /// Days off and days worked instead, as an authority published them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,9 +155,28 @@ impl Calendar {
         self.zone.iana_name().unwrap_or("UTC")
     }
 
-    /// The last day for which its holidays are known; `None` where it needs none.
-    pub fn known_until(&self) -> Option<Date> {
-        self.holidays.as_ref().map(|(holidays, _)| holidays.last)
+    /// The end of the last day for which its holidays are known; `None` where it needs none.
+    pub fn known_until(&self) -> Option<Timestamp> {
+        let (holidays, _) = self.holidays.as_ref()?;
+        let next_day = holidays.last.checked_add(1.day()).ok()?;
+        next_day.to_zoned(self.zone.clone()).ok().map(|midnight| midnight.timestamp())
+    }
+
+    /// What an operator should know of it at an instant: that its holidays are not known any more, or soon will not be.
+    pub fn warning(&self, at: Timestamp) -> Option<String> {
+        let (holidays, _) = self.holidays.as_ref()?;
+        let known_until = self.known_until()?;
+        let soon = at.checked_add(SOON_DAYS * SignedDuration::from_hours(24)).ok()?;
+        if known_until > soon {
+            return None;
+        }
+        let (_, last) = holidays.known();
+        let name = &self.name;
+        let what = if known_until <= at { "since then" } else { "after that" };
+        Some(format!(
+            "calendar {name}: the days off of {} are known until {last}; {what} the dearer hours are charged on days that may be off",
+            holidays.name
+        ))
     }
 
     /// What holds at an instant.
@@ -317,6 +338,16 @@ mod tests {
         check(&peak, "2027-01-01T13:00:00+08:00", "1");
         check(&peak, "2027-01-02T10:00:00+08:00", "1");
         check(&peak, "2025-12-31T10:00:00+08:00", "2?");
+    }
+
+    #[test]
+    fn the_end_of_the_published_holidays_is_told_ahead() {
+        let peak = peak();
+        let told = |text: &str| peak.warning(text.parse().unwrap());
+        assert_eq!(peak.known_until(), Some("2027-01-01T00:00:00+08:00".parse().unwrap()));
+        assert_eq!(told("2026-12-17T23:59:59+08:00"), None);
+        assert!(told("2026-12-18T00:00:00+08:00").unwrap().contains("known until 2026-12-31; after that the dearer hours"));
+        assert!(told("2027-01-01T00:00:00+08:00").unwrap().contains("since then"));
     }
 
     #[test]

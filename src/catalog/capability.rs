@@ -31,18 +31,76 @@ pub struct Provider {
     pub region: String,
     /// Whether it trains on API data; `None` when unknown.
     pub trains_on_data: Option<bool>,
+    /// How long it keeps what it is sent; `None` when unknown.
+    pub retention: Option<Retention>,
+    /// Whether its models are registered for public service under its law; `None` when unknown.
+    pub registered: Option<bool>,
+    /// How its prices moved, as far as somebody counted.
+    pub price_changes: Option<PriceChanges>,
     /// The currency it bills in.
     pub currency: Currency,
     /// What it was paid in advance.
     pub prepaid: Option<Prepaid>,
     /// How it deviates from its dialect.
     pub quirks: Quirks,
+    /// How its prompt cache works.
+    pub cache: CacheRules,
     /// Headers that it wants beside the usual ones (never secrets).
     pub extra_headers: Vec<(String, String)>,
     /// Why it is off, when the table itself switches it off.
     pub disabled: Option<String>,
     /// Present for pretend providers only.
     pub sandbox: Option<SandboxTraits>,
+}
+
+/// How long a provider keeps prompts and answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Retention {
+    /// Not beyond the request.
+    None,
+    /// So many days.
+    Days(u32),
+    /// For good, or until somebody deletes them.
+    Kept,
+}
+
+impl Retention {
+    /// Whether nothing is kept for more than so many days.
+    pub const fn within(self, days: u32) -> bool {
+        match self {
+            Retention::None => true,
+            Retention::Days(kept) => kept <= days,
+            Retention::Kept => false,
+        }
+    }
+}
+
+/// How often a provider's prices moved, over the time that the facts of the table cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PriceChanges {
+    /// Models that were watched.
+    pub models: u32,
+    pub rises: u32,
+    pub cuts: u32,
+    /// The largest of the rises.
+    pub largest_rise_percent: u32,
+}
+
+/// How a site caches prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheRules {
+    /// How long a prompt that nobody asks for stays cached.
+    pub lifetime_seconds: u32,
+    /// A beginning with fewer tokens is not cached.
+    pub minimum: Tokens,
+}
+
+impl Default for CacheRules {
+    /// The shortest documented lifetime and the usual minimum (`dialects.md` section 3 and `providers.md` sections 2 and 4,
+    /// 2026-11-22).
+    fn default() -> Self {
+        Self { lifetime_seconds: 300, minimum: Tokens::new(1024) }
+    }
 }
 
 /// How a site deviates from the plain OpenAI chat dialect. All of it data: a new compatible provider is a table entry.
@@ -109,6 +167,18 @@ pub enum Reasoning {
     Switchable,
     /// It always does: not adequate for a request that demands thinking off.
     Always,
+}
+
+impl Reasoning {
+    /// Whether it is taken to think on a request. One that can be switched is, unless thinking was refused: most such
+    /// models think by default, and too dear a quote misleads less than too cheap a one.
+    pub const fn thinks(self, refused: bool) -> bool {
+        match self {
+            Reasoning::Never => false,
+            Reasoning::Switchable => !refused,
+            Reasoning::Always => true,
+        }
+    }
 }
 
 /// The tokenizer families whose ratios were measured (`token_ratios.json`, 2026-11-22). Vendors without a public

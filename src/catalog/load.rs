@@ -12,6 +12,7 @@
 mod allowance;
 mod backend;
 mod calendar;
+mod change;
 mod price;
 mod provider;
 
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 
+use super::change::PriceChange;
 use super::fx::{DatedRate, FxTable};
 use super::history::Annotation;
 use super::snapshot::Snapshot;
@@ -50,6 +52,16 @@ impl Snapshot {
     }
 }
 
+/// What is laid over a table, by itself: changes of prices and further exchange rates.
+pub fn laid_over(file: &str, text: &str) -> Result<(Vec<PriceChange>, Vec<DatedRate>), Vec<Problem>> {
+    let document = Document::parse(file, text);
+    let root = document.root();
+    let (changes, rates) = (change::read(&root), exchange_rates(&root));
+    root.finish();
+    let problems = document.into_problems();
+    if problems.is_empty() { Ok((changes, rates.rates().to_vec())) } else { Err(problems) }
+}
+
 /// `None` only after a problem was noted.
 fn read(root: Section<'_, '_>, text: &str) -> Option<Snapshot> {
     if !schema_is_known(&root) {
@@ -60,12 +72,13 @@ fn read(root: Section<'_, '_>, text: &str) -> Option<Snapshot> {
     let providers = provider::read_all(&root);
     let calendars = calendar::read_all(&root);
     let mut reader = backend::Reader::new(&providers, &fx, &calendars);
-    let (backends, past) = (reader.read_all(&root), reader.read_past(&root));
+    let (mut backends, past) = (reader.read_all(&root), reader.read_past(&root));
+    let changes = change::read_over(&root, &mut backends);
     let (annotations, quotas) = (annotations(&root), reader.into_quotas());
     root.finish();
     let mut snapshot = Snapshot::new(format!("{}+{}", version?, digest(text)), providers, backends, fx);
-    (snapshot.text, snapshot.calendars) = (text.into(), calendars);
-    (snapshot.past, snapshot.annotations, snapshot.quotas) = (past, annotations, quotas);
+    (snapshot.text, snapshot.calendars, snapshot.quotas) = (text.into(), calendars, quotas);
+    (snapshot.past, snapshot.annotations, snapshot.changes) = (past, annotations, changes);
     Some(snapshot)
 }
 

@@ -4,6 +4,8 @@
 pub mod allowance;
 pub mod calendar;
 pub mod capability;
+pub mod change;
+pub mod feed;
 pub mod fx;
 pub mod history;
 pub mod load;
@@ -12,7 +14,10 @@ pub mod snapshot;
 
 pub use allowance::{Prepaid, Quota, QuotaIndex};
 pub use calendar::Calendar;
-pub use capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
+pub use capability::{
+    Backend, CacheRules, Limits, PriceChanges, Provider, Quality, QualitySignal, Reasoning, Retention, TokenizerFamily,
+};
+pub use change::{Layer, PriceChange};
 pub use fx::{DatedRate, FxTable};
 pub use history::{Annotation, Past};
 pub use price::{PriceRow, PriceSchedule, Purchase};

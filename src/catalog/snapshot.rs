@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use super::allowance::{Quota, QuotaIndex};
 use super::calendar::Calendar;
 use super::capability::{Backend, Provider};
+use super::change::PriceChange;
 use super::fx::FxTable;
 use super::history::{Annotation, Past};
 use super::price::PriceSchedule;
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub quotas: Vec<Arc<Quota>>,
     pub past: Vec<Past>,
     pub annotations: Vec<Annotation>,
+    /// What is laid over the prices; they hold it already.
+    pub changes: Vec<PriceChange>,
     by_id: HashMap<String, BackendIndex>,
     by_model: HashMap<String, Vec<BackendIndex>>,
 }
@@ -79,6 +82,11 @@ impl Snapshot {
     pub fn dated(&self) -> Option<Timestamp> {
         let date: Date = self.version.get(..10)?.parse().ok()?;
         date.to_zoned(TimeZone::UTC).ok().map(|midnight| midnight.timestamp())
+    }
+
+    /// What an operator should know of the table at an instant, though nothing is wrong in it.
+    pub fn warnings(&self, at: Timestamp) -> Vec<String> {
+        self.calendars.iter().filter_map(|calendar| calendar.warning(at)).collect()
     }
 
     pub fn providers(&self) -> &[Provider] {

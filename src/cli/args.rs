@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, demo, health, keys, prices, route, sandbox, serve, settings, top};
+use super::{check, demo, health, keys, prices, route, sandbox, serve, settings, simulate, top};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -100,6 +100,9 @@ pub enum Command {
     /// List the prices of the table: filtered, sorted, in the vendors' currencies and converted.
     #[command(after_help = prices::EXAMPLES)]
     Prices(Box<prices::PricesArgs>),
+    /// Play through what policies would have spent: nothing is sent.
+    #[command(subcommand)]
+    Simulate(simulate::SimulateCommand),
     /// Ask the gateway that runs here whether it is ready: exit code 0 when it is, 1 when not.
     ///
     /// For the health check of a container: it needs no shell and no curl, and finds the operations listener by the same
@@ -175,6 +178,7 @@ impl Cli {
             Command::Check(args) => check::run(args, environment, output),
             Command::Route(args) => route::run(args, environment, output),
             Command::Prices(args) => prices::run(args, environment, output),
+            Command::Simulate(command) => simulate::run(command, environment, output),
             Command::Health(args) => health::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),
             Command::Settings(args) => settings::run(args, output),

@@ -113,6 +113,8 @@ struct Summary<'s> {
     listen: String,
     operations_listen: String,
     data_directory: String,
+    /// What is worth knowing of the table, though nothing is wrong in it.
+    warnings: Vec<String>,
     /// Why `serve` would not start on this, though nothing is wrong in the files.
     refusal: Option<String>,
 }
@@ -138,6 +140,7 @@ impl<'s> Summary<'s> {
             listen: config.server.listen.to_string(),
             operations_listen: config.server.operations_listen.to_string(),
             data_directory: config.books.directory.display().to_string(),
+            warnings: snapshot.warnings(now),
             refusal: setup.idle().map(|idle| format!("{idle}.\n{}", setup::REMEDY)),
         };
         for provider in snapshot.providers() {
@@ -190,6 +193,7 @@ impl fmt::Display for Summary<'_> {
         row("operations", vec![self.operations_listen.clone()]);
         row("books", vec![self.data_directory.clone()]);
         write!(f, "No problem found.\n{table}")?;
+        self.warnings.iter().try_for_each(|warning| write!(f, "\n\nMind: {warning}"))?;
         self.refusal.iter().try_for_each(|refusal| write!(f, "\n\nA gateway would not start on this: {refusal}"))
     }
 }

@@ -15,6 +15,7 @@ pub mod serve;
 pub mod settings;
 pub mod setup;
 mod signals;
+pub mod simulate;
 pub mod table;
 pub mod top;
 

@@ -3,6 +3,7 @@
 //!
 //! `list` is what happens without a word, so that further commands about prices can stand beside it.
 
+mod book;
 mod cost;
 pub mod filter;
 mod listing;
@@ -10,7 +11,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -22,6 +23,8 @@ use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
 use super::setup;
 use crate::clock::SystemClock;
+use crate::price_book::PriceBook;
+use crate::setup::Setup;
 use crate::units::{Currency, Mix};
 
 /// What `--help` ends with.
@@ -54,6 +57,34 @@ pub enum PricesCommand {
     /// What requests cost that have been answered, by the code that books them: JSON lines in, JSON lines out.
     #[command(after_help = cost::EXAMPLES)]
     Cost(cost::CostArgs),
+    /// Every figure of a backend's price, and who says it: the table, your own table, a feed or an administrator.
+    Show(book::OneArgs),
+    /// Every price that a backend had, has and will have, and who changed it.
+    History(book::OneArgs),
+    /// What differs between two tables or instants.
+    #[command(
+        after_help = "Examples:\n  tokenbroker prices diff 2026-09-01\n  tokenbroker prices diff 2026-09-01 2026-12-01\n  tokenbroker prices diff other.toml"
+    )]
+    Diff(book::DiffArgs),
+    /// The list at an instant: the same as `list --at`.
+    At(Box<AtArgs>),
+    /// Somebody's list of prices as one of our own, for the backends of the table; what of it would be held back is told.
+    #[command(
+        after_help = "Example:\n  tokenbroker prices import model_prices.json --format litellm --provider theirs=ours > prices.toml"
+    )]
+    Import(book::ImportArgs),
+    /// Prices in force as a list that another gateway can follow as a feed.
+    Export(book::ExportArgs),
+}
+
+/// What `prices at` takes.
+#[derive(Debug, Args)]
+pub struct AtArgs {
+    /// An instant (2026-12-01T00:00:00Z), or the beginning of a day in UTC (2026-12-01).
+    #[arg(value_parser = instant)]
+    pub instant: Timestamp,
+    #[command(flatten)]
+    pub list: ListArgs,
 }
 
 /// What `prices list` takes.
@@ -136,13 +167,19 @@ pub enum Format {
 /// Runs `tokenbroker prices`.
 pub fn run(args: &PricesArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
     match &args.command {
-        None => list(&args.list, environment, output),
-        Some(PricesCommand::List(args)) => list(args, environment, output),
+        None => list(&args.list, None, environment, output),
+        Some(PricesCommand::List(args)) => list(args, None, environment, output),
         Some(PricesCommand::Cost(args)) => cost::run(args, environment, output),
+        Some(PricesCommand::Show(args)) => book::show(args, environment, output),
+        Some(PricesCommand::History(args)) => book::history(args, environment, output),
+        Some(PricesCommand::Diff(args)) => book::diff(args, environment, output),
+        Some(PricesCommand::At(args)) => list(&args.list, Some(args.instant), environment, output),
+        Some(PricesCommand::Import(args)) => book::import(args, environment, output),
+        Some(PricesCommand::Export(args)) => book::export(args, environment, output),
     }
 }
 
-fn list(args: &ListArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
+fn list(args: &ListArgs, at: Option<Timestamp>, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
     let setup = match setup::load_or_tell(&args.gateway, environment, output)? {
         Ok(setup) => setup,
         Err(exit) => return Ok(exit),
@@ -150,7 +187,10 @@ fn list(args: &ListArgs, environment: &Environment, output: &mut Output) -> anyh
     if let Some(unknown) = filter::unknown_name(&args.filter, &setup.snapshot) {
         bail!(unknown);
     }
-    let at = args.at.unwrap_or_else(|| SystemClock::shared().wall());
+    let now = SystemClock::shared().wall();
+    let book = PriceBook::open(&setup.config.books.directory, &setup.config.feeds).context("the price book cannot be read")?;
+    let setup = Setup { snapshot: book.over(setup.snapshot, now), ..setup };
+    let at = at.or(args.at).unwrap_or(now);
     let listing = Listing::of(args, &setup, at);
     match if args.json { Format::Json } else { args.format } {
         Format::Table => output.line(show::table(&listing, args.currency, output.columns()))?,
@@ -163,7 +203,8 @@ fn list(args: &ListArgs, environment: &Environment, output: &mut Output) -> anyh
     Ok(Exit::Success)
 }
 
-fn instant(text: &str) -> Result<Timestamp, String> {
+/// Reads an instant, or the beginning of a day in UTC.
+pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
     let day = || text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok();
     let instant = text.parse().ok().or_else(|| Some(day()?.timestamp()));
     instant.ok_or_else(|| "an instant such as 2026-12-01T00:00:00Z, or a day such as 2026-12-01".to_owned())

@@ -20,10 +20,12 @@ use crate::catalog::Snapshot;
 use crate::clock::SystemClock;
 use crate::frontend;
 use crate::pipeline::appraise::{Appraisal, limits_of};
+use crate::pipeline::asked;
 use crate::route::{
-    Allowances, Ask, Availability, Candidate, Decision, ExplainedRefusal, Facts, Limits, Plan, PlanError, Usable, plan, resolve,
+    Affinity, Allowances, Availability, Candidate, Caps, Decision, ExplainedRefusal, Facts, LearnedOutput, Limits, Plan,
+    PlanError, Usable, plan, resolve,
 };
-use crate::server::routing_settings;
+use crate::server::{alias_wishes, routing_settings};
 use crate::units::Usd;
 
 /// What `route` takes.
@@ -130,7 +132,7 @@ fn decide(
         .collect();
     let usable = Usable::of(snapshot, availability);
     let facts = Facts {
-        ask: &Ask::of(request),
+        ask: &asked(request, &alias_wishes(&setup.config)),
         snapshot,
         target: &target,
         input: &appraisal.input,
@@ -138,7 +140,10 @@ fn decide(
         limits,
         usable: &usable,
         health: &[],
-        warm: None,
+        learned: &LearnedOutput::default(),
+        affinity: &Affinity::default(),
+        caps: &Caps::NONE,
+        explore: None,
         // A running gateway knows what is left of free quotas and balances; here nobody does.
         allowances: &Allowances::default(),
         at,

@@ -14,7 +14,7 @@ use crate::units::{KeyName, Usd};
 /// The name that stands for clients of an open gateway, in rows and metrics; no key may have it.
 pub const ANONYMOUS: &str = "anonymous";
 
-const NAME_SHAPE: &str = "a name of 1 to 64 letters, digits, `-`, `_` and `.`, other than `anonymous`";
+pub(super) const NAME_SHAPE: &str = "a name of 1 to 64 letters, digits, `-`, `_` and `.`, other than `anonymous`";
 pub(super) const HASH_SHAPE: &str = "the 64 hexadecimal digits that `tokenbroker keys new` prints";
 
 /// One gateway key and what it allows.
@@ -98,7 +98,7 @@ pub fn hash_files(file: Option<(&str, &str)>, environment: &BTreeMap<String, Str
     sections.filter_map(|key| key.named_text("sha256_file")).map(PathBuf::from).collect()
 }
 
-fn sha256(section: &Section<'_, '_>, raw: &Raw) -> Option<[u8; 32]> {
+pub(super) fn sha256(section: &Section<'_, '_>, raw: &Raw) -> Option<[u8; 32]> {
     if section.has("sha256") && section.has("sha256_file") {
         section.problem("sha256_file", "`sha256` is given too", "one of the two");
         return None;

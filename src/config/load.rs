@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use super::feeds;
 use super::keys;
 use super::outbound;
+use super::portfolio;
 use super::reference::{self, Group};
-use super::settings::{Config, Routing, Server};
+use super::settings::{AliasWishes, Config, Routing, Server};
 use crate::document::{Document, Problem, Section};
 
 /// What the name of a variable that sets a value begins with: `TOKENBROKER__SERVER__LISTEN` sets `server.listen`.
@@ -48,7 +50,8 @@ fn read(root: Section<'_, '_>) -> Config {
     let config = Config {
         server: checked(&root, &reference::server(), |section, server| check_addresses(section, server, names_a_key)),
         books: section(&root, &reference::books()),
-        routing: Routing { aliases: aliases(&root), ..section(&root, &reference::routing()) },
+        routing: routing(&root),
+        portfolio: portfolio::read(&root),
         timeouts: section(&root, &reference::timeouts()),
         retries: section(&root, &reference::retries()),
         limits: section(&root, &reference::limits()),
@@ -56,6 +59,8 @@ fn read(root: Section<'_, '_>) -> Config {
         upstream: outbound::read(&root),
         reload: section(&root, &reference::reload()),
         keys,
+        feeds: feeds::read(&root),
+        admins: feeds::read_admins(&root),
         ..section(&root, &reference::providers_file())
     };
     root.finish();
@@ -92,6 +97,30 @@ fn check_addresses(section: &Section<'_, '_>, server: &Server, has_keys: bool) {
         let wrong = format!("{api} is not loopback and no key is configured: anybody who reaches it could spend your money");
         section.problem("listen", wrong, "a [keys.NAME] (see `tokenbroker keys new`), a loopback address, or open = true");
     }
+}
+
+fn routing(root: &Section<'_, '_>) -> Routing {
+    let aliases = aliases(root);
+    let alias_wishes = alias_wishes(root, &aliases);
+    Routing { aliases, alias_wishes, ..section(root, &reference::routing()) }
+}
+
+fn alias_wishes(root: &Section<'_, '_>, aliases: &BTreeMap<String, String>) -> BTreeMap<String, AliasWishes> {
+    let Some(section) = root.section("alias_wishes") else {
+        return BTreeMap::new();
+    };
+    let mut all = BTreeMap::new();
+    for name in section.names() {
+        let Some(one) = section.named_section(name) else { continue };
+        if !aliases.contains_key(name) {
+            section.problem(name, format!("{name:?} is no alias"), "the name of an alias in [aliases]");
+        }
+        let mut wishes = AliasWishes::default();
+        reference::alias_wishes().read(&one, &mut wishes);
+        one.finish();
+        all.insert(name.to_owned(), wishes);
+    }
+    all
 }
 
 fn aliases(root: &Section<'_, '_>) -> BTreeMap<String, String> {
@@ -290,8 +319,8 @@ mod tests {
         assert_eq!(config.timeouts, Timeouts::default());
         assert_eq!((config.retries, config.limits, config.log), (Retries::default(), Limits::default(), Log::default()));
         assert_eq!((config.reload, config.providers_file), (Reload::default(), Config::default().providers_file));
-        let routing =
-            Routing { aliases: config.routing.aliases.clone(), baseline: config.routing.baseline.clone(), ..Routing::default() };
+        let Routing { aliases, alias_wishes, baseline, .. } = config.routing.clone();
+        let routing = Routing { aliases, alias_wishes, baseline, ..Routing::default() };
         assert_eq!(config.routing, routing);
         assert_eq!(config.keys[0].limits.quality, Some(QualityTier::Standard));
     }
@@ -311,11 +340,19 @@ mod tests {
             "log",
             "reload",
             "providers_file",
+            "alias_wishes.fast",
             "keys.team",
+            "feeds.team",
+            "admins.team",
         ];
         for section in sections {
             let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
-            let rest = if section.starts_with("keys") { key.as_str() } else { "" };
+            let rest = match section.split('.').next() {
+                Some("keys" | "admins") => key.as_str(),
+                Some("alias_wishes") => "[aliases]\nfast = \"auto\"\n",
+                Some("feeds") => "format = \"toml\"\nfile = \"x\"\n",
+                _ => "",
+            };
             let problems = load(&format!("{header}zzz = 1\n{rest}"), &[]).unwrap_err();
             let (_, accepted) = problems[0].split_once("accepted: ").unwrap();
             for name in accepted.split(", ") {

@@ -8,19 +8,24 @@
 //! A setting is an entry of `reference.rs`: from it come what the reader accepts, `docs/configuration.md` and the example
 //! file.
 
+pub mod feeds;
 pub mod files;
 pub mod keys;
 pub mod load;
 pub mod names;
 pub mod outbound;
 pub mod pages;
+pub mod portfolio;
 mod reference;
 pub mod restart;
 pub mod secret;
 mod setting;
 pub mod settings;
 
+pub use feeds::{Admin, FeedKind, FeedOrigin, PriceFeed};
 pub use keys::GatewayKey;
 pub use outbound::Outbound;
 pub use secret::{ProviderKeys, Secret, provider_keys};
-pub use settings::{Access, Books, BooksSync, Config, Limits, Log, LogFormat, Reload, Retries, Routing, Server, Timeouts};
+pub use settings::{
+    Access, AliasWishes, Books, BooksSync, Config, Limits, Log, LogFormat, Reload, Retries, Routing, Server, Timeouts,
+};

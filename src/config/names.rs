@@ -12,6 +12,8 @@ use crate::document::{Problem, Section, nearest};
 pub struct Known<'n> {
     pub providers: BTreeSet<&'n str>,
     pub regions: BTreeSet<&'n str>,
+    pub jurisdictions: BTreeSet<&'n str>,
+    pub owners: BTreeSet<&'n str>,
     /// `provider/model`, exactly.
     pub backends: BTreeSet<&'n str>,
     /// Models and their aliases in the table.
@@ -32,6 +34,7 @@ fn check(root: &Section<'_, '_>, known: &Known<'_>) {
             check_all(&key, "providers", "provider", &known.providers);
             check_all(&key, "exclude_providers", "provider", &known.providers);
             check_all(&key, "regions", "region", &known.regions);
+            check_all(&key, "jurisdictions", "jurisdiction", &known.jurisdictions);
         }
     }
     if let Some(aliases) = root.named_section("aliases") {
@@ -46,6 +49,9 @@ fn check(root: &Section<'_, '_>, known: &Known<'_>) {
             }
         }
     }
+    if root.has("portfolio") {
+        root.sections("portfolio").iter().for_each(|cap| check_cap(cap, known));
+    }
     if let Some(routing) = root.named_section("routing")
         && let Some(baseline) = routing.text("baseline")
         && baseline.contains('/')
@@ -56,6 +62,19 @@ fn check(root: &Section<'_, '_>, known: &Known<'_>) {
             unknown("backend", &baseline, known.backends.iter().copied()),
             "provider/model, as in the table",
         );
+    }
+}
+
+fn check_cap(cap: &Section<'_, '_>, known: &Known<'_>) {
+    let names = match cap.text("by").as_deref() {
+        Some("provider") => &known.providers,
+        Some("owner") => &known.owners,
+        Some("jurisdiction") => &known.jurisdictions,
+        _ => return,
+    };
+    if let Some(name) = cap.text("name").filter(|name| !names.contains(name.as_str())) {
+        let list = names.iter().copied().collect::<Vec<_>>().join(", ");
+        cap.problem("name", unknown("such name", &name, names.iter().copied()), list);
     }
 }
 
@@ -88,6 +107,8 @@ mod tests {
         let known = Known {
             providers: ["deepseek", "openai"].into(),
             regions: ["CN", "US"].into(),
+            jurisdictions: ["CN", "US"].into(),
+            owners: ["OpenAI", "Hangzhou DeepSeek"].into(),
             backends: ["openai/gpt-5"].into(),
             models: ["gpt-5", "lab/fog"].into(),
         };
@@ -112,6 +133,20 @@ mod tests {
         );
         check_text("[routing]\nbaseline = \"openai/gpt-5\"\n", &[]);
         check_text("[routing]\nbaseline = \"openai/gpt-6\"\n", &["t.toml:2:12: routing.baseline: the table knows no backend"]);
+    }
+
+    #[test]
+    fn a_cap_names_what_the_table_has() {
+        let cap = |by: &str, name: &str| format!("[[portfolio]]\nby = {by:?}\nname = {name:?}\n");
+        check_text(&(cap("provider", "openai") + &cap("owner", "OpenAI") + &cap("jurisdiction", "CN")), &[]);
+        check_text(
+            &(cap("provider", "OpenAI") + &cap("owner", "OpenAl") + &cap("jurisdiction", "CH")),
+            &[
+                "t.toml:3:8: portfolio[0].name: the table knows no such name \"OpenAI\"",
+                "t.toml:6:8: portfolio[1].name: the table knows no such name \"OpenAl\" (did you mean \"OpenAI\"?)",
+                "t.toml:9:8: portfolio[2].name: the table knows no such name \"CH\"",
+            ],
+        );
     }
 
     #[test]

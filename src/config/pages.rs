@@ -68,7 +68,12 @@ pub fn example() -> String {
 
 fn example_section(chapter: &Chapter) -> String {
     let settings: String = chapter.entries.iter().map(example_lines).collect();
-    format!("\n{}# [{}]\n{settings}", comment(chapter.about), chapter.name.replace("NAME", "team"))
+    format!("\n{}# [{}]\n{settings}", comment(chapter.about), shown_name(chapter.name))
+}
+
+/// Keys and aliases with the names that they have elsewhere in the example.
+fn shown_name(section: &str) -> String {
+    section.replace("NAME", if section.starts_with("keys") { "team" } else { "fast" })
 }
 
 fn example_lines(entry: &Entry) -> String {
@@ -125,7 +130,9 @@ fn row(section: &str, entry: &Entry) -> String {
         Applies::OnReload => "on reload",
         Applies::OnRestart => "on restart",
     };
-    format!("| `{}`<br>`{variable}` | {} | {} | {default} | {applies} |\n", entry.name, entry.meaning, entry.accepted)
+    // A list of sections is one variable, which the section's own words name.
+    let variable = if section.starts_with('[') { String::new() } else { format!("<br>`{variable}`") };
+    format!("| `{}`{variable} | {} | {} | {default} | {applies} |\n", entry.name, entry.meaning, entry.accepted)
 }
 
 #[cfg(test)]

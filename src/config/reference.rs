@@ -4,17 +4,23 @@
 //! A new setting takes a field with its default in [`settings`](super::settings), an entry here, and `scripts/docs` to
 //! write both files anew. What depends on two settings at once is judged by the reader, beside its call.
 
+mod feeds;
+
+pub(super) use self::feeds::{admin, feed};
 use super::keys::{HASH_SHAPE, Raw};
 use super::outbound::{self, ORIGINS};
+use super::portfolio;
 use super::setting::{
     Address, Applies, BackendName, Dollars, FilePath, Maybe, Millis, Seconds, Setting, Text, Texts, TokenCount, Truth, Unset,
     Word, setting, whole,
 };
 use super::settings::{
-    Books, BooksSync, Config, LEVELS, Limits, Log, LogFormat, QUALITY_WORDS, Reload, Retries, Routing, Server, Timeouts,
+    AliasWishes, Books, BooksSync, Config, LEVELS, Limits, Log, LogFormat, PREFERENCE_WORDS, QUALITY_WORDS, Reload, Retries,
+    Routing, Server, Timeouts,
 };
 use crate::document::Section;
 use crate::policy::BudgetWindow;
+use crate::units::{ShareBy, ShareKind, ShareOf};
 
 /// What an alias may stand for.
 pub(super) const ALIAS_TARGET: &str = "`auto`, `auto:QUALITY`, a model or provider/model of the table: aliases do not chain";
@@ -100,6 +106,16 @@ pub(super) fn routing() -> Group<Routing> {
             .means("Upstream requests that one client request may lead to."),
         setting("risk_weight_percent", whole(0..=1_000), |r: &mut Routing| &mut r.risk_weight_percent)
             .means("How much the expected cost of failure weighs, in percent: 100 as computed, 0 not at all."),
+        setting("price_risk_weight_percent", whole(0..=1_000), |r: &mut Routing| &mut r.price_risk_weight_percent).means(
+            "How much it weighs what a price may become while a session stays (announced rises, ends of offers, how often the \
+                 provider raised prices), in percent: 100 as computed, 0 not at all. Single requests are not concerned.",
+        ),
+        setting("explore_permille", whole(0..=200), |r: &mut Routing| &mut r.explore_permille).means(
+            "Of a thousand requests, how many may go to another adequate backend than the best, so that what is known of the \
+                 others stays fresh. 0: none. No floor, wish or cap is passed over.",
+        ),
+        setting("explore_usd_per_day", Dollars, |r: &mut Routing| &mut r.explore_usd_per_day)
+            .means("What such requests may be expected to cost more than the best in a day (UTC), all together."),
         setting("baseline", Maybe(BackendName), |r: &mut Routing| &mut r.baseline)
             .means("Metrics also tell what the same requests would have cost at this backend.")
             .unset("none", "\"openai/gpt-6-sol\""),
@@ -122,6 +138,51 @@ fn aliases() -> Chapter {
         about: "Further model names for clients. A name is free but for `auto` and what begins with `auto:`.",
         entries: vec![entry("NAME", "\"auto:economy\"")],
     }
+}
+
+/// `[alias_wishes.NAME]`, for aliases that wish something.
+pub(super) fn alias_wishes() -> Group<AliasWishes> {
+    let settings = vec![
+        setting("prefer", Maybe(Word(&PREFERENCE_WORDS)), |a: &mut AliasWishes| &mut a.prefer)
+            .means("What matters among adequate backends, where a request does not say.")
+            .unset("the key's", "\"fastest\""),
+        setting("max_price_per_million_usd", Maybe(Dollars), |a: &mut AliasWishes| &mut a.max_price)
+            .means("What a million tokens in the request's own mix may be expected to cost at most.")
+            .unset("no bound", "2.00"),
+    ];
+    let about = "What an alias wishes for those who use it. NAME is an alias.";
+    Group { name: "alias_wishes.NAME", about, settings }
+}
+
+/// `[[portfolio]]`, once for each cap.
+pub(super) fn portfolio() -> Group<portfolio::Raw> {
+    let settings = vec![
+        setting("by", Maybe(Word(&ShareBy::WORDS)), |p: &mut portfolio::Raw| &mut p.by)
+            .means("What those whose share is bounded have in common.")
+            .unset("an error", "\"jurisdiction\""),
+        setting("name", Maybe(Text("the id of a provider, an owner or the code of a law, as in the table")), |p: &mut portfolio::Raw| {
+            &mut p.name
+        })
+        .means("Which provider, owner or law.")
+        .unset("an error", "\"CN\""),
+        setting("share_percent", Maybe(whole(0..=99)), |p: &mut portfolio::Raw| &mut p.share_percent)
+            .means("Its share of all that goes through the gateway, in percent, at most.")
+            .unset("an error", "60"),
+        setting("of", Word(&ShareOf::WORDS), |p: &mut portfolio::Raw| &mut p.of)
+            .means("A share of what is spent, or of upstream requests."),
+        setting("window", portfolio::Hours, |p: &mut portfolio::Raw| &mut p.window)
+            .means("Over how long; the window rolls."),
+        setting("kind", Word(&ShareKind::WORDS), |p: &mut portfolio::Raw| &mut p.kind).means(
+            "Whether nobody inside is asked at the cap (hard), or counts as dearer the nearer it is (soft): as much again at the cap.",
+        ),
+        setting("least", Maybe(Dollars), |p: &mut portfolio::Raw| &mut p.least)
+            .means("The window is taken to hold at least this, in dollars, or in requests where these are counted: a share of less says nothing.")
+            .unset("a dollar, or 100 requests", "5.00"),
+    ];
+    let about = "Caps on the share that a provider, an owner or a law gets, one section for each; as a variable, all of \
+                 them are one list: `TOKENBROKER__PORTFOLIO='[{ by = \"jurisdiction\", name = \"CN\", share_percent = 60 }]'`. A hard cap is never exceeded by more than one request's worst case, however many run at once; what caps cost is told in \
+                 decisions and metrics.";
+    Group { name: "[portfolio]", about, settings }
 }
 
 pub(super) fn timeouts() -> Group<Timeouts> {
@@ -205,6 +266,9 @@ pub(super) fn key() -> Group<Raw> {
         setting("regions", Texts("regions of the table"), |k: &mut Raw| &mut k.limits.regions)
             .means("Only backends that serve from these regions.")
             .unset("any", "[\"EU\", \"US\", \"local\"]"),
+        setting("jurisdictions", Texts("jurisdictions of the table"), |k: &mut Raw| &mut k.limits.jurisdictions)
+            .means("Only providers whose data falls under one of these laws.")
+            .unset("any", "[\"FR\", \"US\", \"local\"]"),
         setting("quality", Maybe(Word(&QUALITY_WORDS)), |k: &mut Raw| &mut k.limits.quality)
             .means("At least this quality, whatever a request asks for.")
             .unset("no floor", "\"standard\""),
@@ -215,7 +279,18 @@ pub(super) fn key() -> Group<Raw> {
             .means("What one answer may be long at most.")
             .unset("no bound", "8192"),
         setting("may_train", Truth, |k: &mut Raw| &mut k.may_train)
-            .means("Whether providers that train on API data may be used."),
+            .means("Whether providers that train on API data, or do not say, may be used."),
+        setting("max_retention_days", Maybe(whole(0..=36_500)), |k: &mut Raw| &mut k.limits.max_retention_days)
+            .means("Only providers known to keep prompts for no longer than this; 0 wants those that keep none.")
+            .unset("any", "30"),
+        setting("registered", Truth, |k: &mut Raw| &mut k.limits.registered)
+            .means("Only providers whose models are known to be registered for public service."),
+        setting("prefer", Maybe(Word(&PREFERENCE_WORDS)), |k: &mut Raw| &mut k.limits.prefer)
+            .means("What matters among adequate backends, where neither request nor alias says.")
+            .unset("cheapest", "\"balanced\""),
+        setting("max_price_per_million_usd", Maybe(Dollars), |k: &mut Raw| &mut k.limits.max_price)
+            .means("What a million tokens in a request's own mix may be expected to cost at most.")
+            .unset("no bound", "5.00"),
         setting("budget_usd", Maybe(Dollars), |k: &mut Raw| &mut k.budget)
             .means("What all requests of this key may cost.")
             .unset("no bound", "25.00"),
@@ -276,12 +351,12 @@ impl<S> Group<S> {
 }
 
 /// Every setting of a configuration that counts in the next process only, always in the same order. Names of the
-/// operator's own (aliases, keys) count at once; what may hold a password (`[upstream]`) is compared by its values.
+/// operator's own (aliases, keys) count at once; what may hold a password (`[upstream]`) is compared by its values, as what has a
+/// name of the operator's own is (`[feeds]`, `[admins]`).
 pub(super) fn fixed(config: &Config) -> Vec<Fixed> {
     let mut whole = config.clone();
     let of_config = providers_file().fixed(&mut whole);
-    let Config { server, books, routing, timeouts, retries, limits, keys: _, providers_file: _, log, reload, upstream: _ } =
-        &mut whole;
+    let Config { server, books, routing, timeouts, retries, limits, log, reload, .. } = &mut whole;
     [
         of_config,
         self::server().fixed(server),
@@ -338,11 +413,15 @@ pub(super) fn chapters() -> Vec<Chapter> {
         books().chapter(),
         routing().chapter(),
         aliases(),
+        alias_wishes().chapter(),
+        portfolio().chapter(),
         timeouts().chapter(),
         retries().chapter(),
         limits().chapter(),
         upstream().chapter(),
         key().chapter(),
+        feed().chapter(),
+        admin().chapter(),
         providers_file().chapter(),
         log().chapter(),
         reload().chapter(),

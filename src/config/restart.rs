@@ -30,6 +30,7 @@ pub fn needing_restart(
         root.problem("keys", LAST_KEY_GONE, "a [keys.NAME], or open = true in [server] where that is meant");
     }
     tell_upstream(&root, running, wanted);
+    tell_market(&root, running, wanted);
     document.into_problems()
 }
 
@@ -56,6 +57,13 @@ fn tell_upstream(root: &Section<'_, '_>, running: &Config, wanted: &Config) {
             Some(section) => section.problem(name, wrong, ACCEPTED),
             None => root.problem("upstream", format!("upstream.{name}: {wrong}"), ACCEPTED),
         }
+    }
+}
+
+fn tell_market(root: &Section<'_, '_>, running: &Config, wanted: &Config) {
+    let differs = [("feeds", running.feeds != wanted.feeds), ("admins", running.admins != wanted.admins)];
+    for (name, _) in differs.into_iter().filter(|(_, differs)| *differs) {
+        root.problem(name, "another one needs a restart, and nothing of this reload is applied", ACCEPTED);
     }
 }
 

@@ -5,6 +5,7 @@
 //! range, a list of words or a default is written once. The default is no part of a row: it is what the place holds in
 //! `Default` of its type. Which settings there are stands in [`reference`](super::reference).
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::document::Section;
-use crate::units::{Tokens, Usd};
+use crate::units::{TokenPrice, Tokens, Usd};
 
 /// When a changed setting counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -367,7 +368,53 @@ impl Kind for Dollars {
     }
 
     fn written(&self, value: &Usd) -> Option<String> {
-        Some(value.to_string())
+        Some(value.to_exact())
+    }
+}
+
+/// A factor above one, in millionths.
+pub(super) struct Times;
+
+impl Kind for Times {
+    type Value = u64;
+
+    fn read(&self, section: &Section<'_, '_>, name: &'static str) -> Option<u64> {
+        let text = section.decimal(name)?;
+        let millionths = TokenPrice::per_million(&text).ok().map(TokenPrice::pico);
+        let fit = millionths.filter(|millionths| (1_000_001..=1_000_000_000).contains(millionths));
+        if fit.is_none() {
+            section.problem(name, format!("{text} is no factor"), self.accepted());
+        }
+        fit
+    }
+
+    fn accepted(&self) -> String {
+        "a decimal above 1 and at most 1000, such as 2.5".to_owned()
+    }
+
+    fn written(&self, value: &u64) -> Option<String> {
+        Some(TokenPrice::from_pico(*value).to_per_million())
+    }
+}
+
+/// Texts by names of the operator's own, and what they stand for. The empty one stands for "not set".
+pub(super) struct Pairs(pub(super) &'static str);
+
+impl Kind for Pairs {
+    type Value = BTreeMap<String, String>;
+
+    fn read(&self, section: &Section<'_, '_>, name: &'static str) -> Option<BTreeMap<String, String>> {
+        let inner = section.section(name)?;
+        Some(inner.names().filter_map(|key| Some((key.to_owned(), inner.named_text(key)?))).collect())
+    }
+
+    fn accepted(&self) -> String {
+        format!("pairs: {}", self.0)
+    }
+
+    fn written(&self, value: &BTreeMap<String, String>) -> Option<String> {
+        let pairs: Vec<String> = value.iter().map(|(key, text)| format!("{} = {}", quoted(key), quoted(text))).collect();
+        (!pairs.is_empty()).then(|| format!("{{ {} }}", pairs.join(", ")))
     }
 }
 

@@ -8,15 +8,25 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use super::feeds::{Admin, PriceFeed};
 use super::keys::GatewayKey;
 use super::outbound::Outbound;
-use crate::canonical::QualityTier;
+use crate::canonical::{Preference, QualityTier};
+use crate::policy::ShareCap;
+use crate::units::Usd;
 
 /// The quality tiers with their words in the file.
 pub(super) const QUALITY_WORDS: [(QualityTier, &str); 3] = [
     (QualityTier::Economy, QualityTier::Economy.word()),
     (QualityTier::Standard, QualityTier::Standard.word()),
     (QualityTier::Premium, QualityTier::Premium.word()),
+];
+
+/// The preferences with their words in the file.
+pub(super) const PREFERENCE_WORDS: [(Preference, &str); 3] = [
+    (Preference::Cheapest, Preference::Cheapest.word()),
+    (Preference::Balanced, Preference::Balanced.word()),
+    (Preference::Fastest, Preference::Fastest.word()),
 ];
 
 /// What may be logged with its words in the file.
@@ -35,6 +45,8 @@ pub struct Config {
     pub server: Server,
     pub books: Books,
     pub routing: Routing,
+    /// Caps on the share that a provider, an owner or a law gets.
+    pub portfolio: Vec<ShareCap>,
     pub timeouts: Timeouts,
     pub retries: Retries,
     pub limits: Limits,
@@ -45,6 +57,10 @@ pub struct Config {
     pub providers_file: PathBuf,
     pub log: Log,
     pub reload: Reload,
+    /// Lists of prices that are followed, in the order of their names.
+    pub feeds: Vec<PriceFeed>,
+    /// Who may change prices by hand.
+    pub admins: Vec<Admin>,
 }
 
 impl Default for Config {
@@ -53,6 +69,7 @@ impl Default for Config {
             server: Server::default(),
             books: Books::default(),
             routing: Routing::default(),
+            portfolio: Vec::new(),
             timeouts: Timeouts::default(),
             retries: Retries::default(),
             limits: Limits::default(),
@@ -61,6 +78,8 @@ impl Default for Config {
             providers_file: PathBuf::from("providers.toml"),
             log: Log::default(),
             reload: Reload::default(),
+            feeds: Vec::new(),
+            admins: Vec::new(),
         }
     }
 }
@@ -167,8 +186,16 @@ pub struct Routing {
     pub max_attempts: u32,
     /// How much the expected cost of failure weighs in the score: 100 as computed, 0 not at all.
     pub risk_weight_percent: u32,
+    /// How much counts of what prices may become while a session stays: 100 as computed, 0 not at all.
+    pub price_risk_weight_percent: u32,
+    /// Of a thousand requests, how many may look at another backend than the best.
+    pub explore_permille: u16,
+    /// What such requests may be expected to cost more than the best in a day.
+    pub explore_usd_per_day: Usd,
     /// Further model names for clients: alias to `auto...`, a model or `provider/model`. Aliases do not chain.
     pub aliases: BTreeMap<String, String>,
+    /// What some of the aliases wish for those who use them.
+    pub alias_wishes: BTreeMap<String, AliasWishes>,
     /// The backend (`provider/model`) whose price tells what the same requests would have cost there.
     pub baseline: Option<String>,
 }
@@ -179,10 +206,22 @@ impl Default for Routing {
             default_quality: QualityTier::Economy,
             max_attempts: 4,
             risk_weight_percent: 100,
+            price_risk_weight_percent: 100,
+            explore_permille: 0,
+            explore_usd_per_day: Usd::from_pico(100_000_000_000),
             aliases: BTreeMap::new(),
+            alias_wishes: BTreeMap::new(),
             baseline: None,
         }
     }
+}
+
+/// What an alias wishes for those who use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AliasWishes {
+    pub prefer: Option<Preference>,
+    /// What a million tokens may be expected to cost.
+    pub max_price: Option<Usd>,
 }
 
 /// How long one upstream request may take.

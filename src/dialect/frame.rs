@@ -25,7 +25,12 @@ impl ChatFrames {
         }
         let error = if reading.suspect { errors::in_good_status(data) } else { None };
         if let Some(error) = error.or_else(|| reading.broke.map(broken)) {
-            return FrameFacts { kind: FrameKind::Error(error), usage: reading.usage(self.quirks), finished: false };
+            return FrameFacts {
+                kind: FrameKind::Error(error),
+                usage: reading.usage(self.quirks),
+                finished: false,
+                too_long: false,
+            };
         }
         self.seen |= reading.seen;
         self.ended |= reading.ended;
@@ -36,7 +41,8 @@ impl ChatFrames {
             (Some(_), _) => FrameKind::Preamble,
             (None, None) => FrameKind::KeepAlive,
         };
-        FrameFacts { kind, usage, finished: reading.ended != 0 && self.ended == self.seen }
+        let finished = reading.ended != 0 && self.ended == self.seen;
+        FrameFacts { kind, usage, finished, too_long: reading.too_long != 0 }
     }
 }
 
@@ -63,5 +69,5 @@ pub(super) fn broken(reason: &str) -> ProviderError {
 }
 
 fn only(kind: FrameKind) -> FrameFacts {
-    FrameFacts { kind, usage: None, finished: false }
+    FrameFacts { kind, usage: None, finished: false, too_long: false }
 }

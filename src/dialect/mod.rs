@@ -6,6 +6,7 @@
 
 mod errors;
 mod frame;
+pub mod limits;
 mod markers;
 mod openai;
 mod reading;

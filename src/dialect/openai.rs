@@ -41,8 +41,8 @@ impl Dialect for OpenAiChat {
         if reading.choices.is_none() {
             return Err(BodyProblem::Malformed("it has no `choices`".to_owned()));
         }
-        let (usage, served_model) = (reading.usage(quirks), reading.model);
-        Ok(AnswerFacts { usage, served_model, text })
+        let (usage, served_model, too_long) = (reading.usage(quirks), reading.model, reading.too_long != 0);
+        Ok(AnswerFacts { usage, served_model, too_long, text })
     }
 
     fn classify(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {

@@ -28,6 +28,8 @@ pub(super) struct Reading<'t> {
     pub(super) seen: u128,
     /// Indexes of the choices that ended here, as bits.
     pub(super) ended: u128,
+    /// Indexes of the choices that were cut for their length here, as bits.
+    pub(super) too_long: u128,
     /// A finish reason that means failure.
     pub(super) broke: Option<&'static str>,
     /// The model that the provider names.
@@ -51,6 +53,7 @@ impl<'t> Reading<'t> {
             choices: None,
             seen: 0,
             ended: 0,
+            too_long: 0,
             broke: None,
             model: None,
             wants_model,
@@ -245,7 +248,7 @@ impl<'de> Visitor<'de> for Choice<'_, '_> {
     says_nothing!(array);
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let (reading, mut index, mut ended) = (self.reading, self.index, false);
+        let (reading, mut index, mut ended, mut too_long) = (self.reading, self.index, false, false);
         while let Some(key) = members.next_key::<ChoiceKey>()? {
             match key {
                 ChoiceKey::Index => index = members.next_value::<&RawValue>()?.get().parse().unwrap_or(index),
@@ -255,6 +258,7 @@ impl<'de> Visitor<'de> for Choice<'_, '_> {
                 ChoiceKey::FinishReason => {
                     let reason = members.next_value::<&RawValue>()?.get().trim_matches('"');
                     ended = !matches!(reason, "null" | "");
+                    too_long = matches!(reason, "length" | "max_tokens");
                     reading.broke = reading.broke.or(BROKEN.into_iter().find(|broken| *broken == reason));
                 }
                 ChoiceKey::Other => drop(members.next_value::<IgnoredAny>()?),
@@ -264,6 +268,7 @@ impl<'de> Visitor<'de> for Choice<'_, '_> {
         let bit = 1_u128 << index.min(127);
         reading.seen |= bit;
         reading.ended |= if ended { bit } else { 0 };
+        reading.too_long |= if too_long { bit } else { 0 };
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use super::opening::{Frame, FrameSource, OpenStream, Opening, SourceError};
 use crate::canonical::Request;
 use crate::canonical::event::{FrameKind, ProviderError};
 use crate::dialect::sse::Framer;
-use crate::dialect::{BodyProblem, Dialect, Outgoing};
+use crate::dialect::{BodyProblem, Dialect, Outgoing, limits};
 use crate::market::Offer;
 use crate::units::Tokens;
 use crate::upstream::{Upstream, UpstreamAnswer, UpstreamError};
@@ -68,6 +68,7 @@ impl Errand<'_> {
         };
         let body = self.dialect().encode(self.request, &outgoing);
         let answer = self.upstream.send(self.offer.endpoint, self.trace, body).await.map_err(|e| self.broke(&e))?;
+        self.offer.health.told(&limits::in_headers(answer.headers()));
         if !answer.status().is_success() {
             return Err(self.refused(answer).await);
         }

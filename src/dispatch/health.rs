@@ -1,6 +1,8 @@
 //! How each backend fares: the one door to its breaker and its places, and the memory of how it did.
 //!
-//! The dispatcher enters a backend once per attempt and reports once how it went; the router reads plain figures before.
+//! The dispatcher enters a backend once per attempt and reports once how it went; the router reads plain figures before:
+//! the failure share, what is left of rate limits ([`headroom`](super::headroom)), how long answers take to begin
+//! ([`waits`](super::waits)).
 //! The failure share is a mean over the recent past in which an attempt's weight halves every minute: a share per window
 //! would jump when the window turns, and a share since start would never forget. It is whole numbers in fixed ticks of a
 //! second, so that it depends on what happened when, not on how often somebody looked. Ten imagined good attempts stand
@@ -15,7 +17,12 @@ use std::time::Duration;
 
 use super::breaker::{Breaker, BreakerSettings, Cooling, Failure, Permit};
 use super::concurrency::{MostWaiting, Saturated, Waiting, WaitingGuard};
+use super::headroom::Headroom;
+use super::waits::Waits;
+use crate::canonical::event::ErrorClass;
 use crate::clock::SharedClock;
+use crate::dialect::limits::RateLimits;
+use crate::route;
 use crate::units::BackendId;
 
 /// Settings of every backend's breaker and places.
@@ -37,8 +44,8 @@ impl Default for HealthSettings {
 pub struct HealthView {
     /// Share of recent attempts that failed, in millionths.
     pub failure_share: u32,
-    /// Time to the first token, averaged over the last attempts; `None` before the first answer.
-    pub first_token: Option<Duration>,
+    /// Time to the first token of a stream, lately; `None` before the first answer.
+    pub wait: Option<route::Wait>,
     /// It is left alone for this much longer.
     pub cooling: Option<Duration>,
     /// As many requests wait on it as may.
@@ -51,6 +58,10 @@ pub struct HealthView {
 pub struct HealthRisk {
     /// Share of recent attempts that failed, in millionths.
     pub failure_share: u32,
+    /// What is left of its rate limit.
+    pub headroom: route::Headroom,
+    /// How long its answers take to begin, where that was asked for.
+    pub wait: Option<route::Wait>,
     /// It is left alone for this much longer.
     pub cooling: Option<Duration>,
     /// As many requests wait on it as may.
@@ -121,6 +132,13 @@ impl Health {
     }
 }
 
+/// Which kind of answer is waited for: the two take their own time to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    Streamed,
+    Whole,
+}
+
 /// The backends of one table.
 pub struct Roster {
     clock: SharedClock,
@@ -128,10 +146,15 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// What counts against those at these places in the table's order, at one moment; with their places.
-    pub fn risks(&self, places: impl Iterator<Item = usize>) -> impl Iterator<Item = (usize, HealthRisk)> {
+    /// What counts against those at these places in the table's order, at one moment; with their places. `waits` asks how
+    /// long they take to begin as well.
+    pub fn risks(
+        &self,
+        places: impl Iterator<Item = usize>,
+        waits: Option<Answers>,
+    ) -> impl Iterator<Item = (usize, HealthRisk)> {
         let now = self.clock.monotonic();
-        places.filter_map(move |place| Some((place, self.backends.get(place)?.risk_at(now))))
+        places.filter_map(move |place| Some((place, self.backends.get(place)?.risk_at(now, waits))))
     }
 
     /// The backend at a place in the table's order.
@@ -147,6 +170,9 @@ pub struct BackendHealth {
     breaker: Arc<Breaker>,
     waiting: Arc<Waiting>,
     record: Mutex<Record>,
+    headroom: Headroom,
+    streamed: Waits,
+    whole: Waits,
     /// Failures reported so far, and up to which of them nothing is left to tell. While the two are equal, a request that
     /// looks at all backends need not ask this one's record and breaker.
     failures: AtomicU64,
@@ -161,6 +187,9 @@ impl BackendHealth {
             breaker: Breaker::new(Arc::clone(&of.clock), of.breaker),
             waiting: Waiting::new(&of.most_waiting),
             record: Mutex::default(),
+            headroom: Headroom::default(),
+            streamed: Waits::default(),
+            whole: Waits::default(),
             failures: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
         })
@@ -170,32 +199,48 @@ impl BackendHealth {
     pub fn enter(self: &Arc<Self>) -> Result<BackendAttempt, Refused> {
         let place = self.waiting.enter()?;
         let permit = self.breaker.admit()?;
+        self.headroom.sent();
         Ok(BackendAttempt { health: Arc::clone(self), began: self.clock.monotonic(), place: Some(place), permit })
     }
 
     fn trust_again(&self) {
         self.breaker.reset();
+        self.headroom.forget();
         self.with_record(self.clock.monotonic(), |record| (record.attempts, record.failed) = (0, 0));
     }
 
     /// What counts against it now. `now` is the monotonic time, read once for many backends.
-    fn risk_at(&self, now: Duration) -> HealthRisk {
-        let waiting_full = self.waiting.is_full();
+    fn risk_at(&self, now: Duration, waits: Option<Answers>) -> HealthRisk {
+        let (waiting_full, headroom) = (self.waiting.is_full(), self.headroom.at(now));
+        let wait = waits.and_then(|answers| self.waits(answers).shown());
+        let well = HealthRisk { failure_share: 0, headroom, wait, cooling: None, waiting_full };
         let failures = self.failures.load(Ordering::Acquire);
         if failures == self.forgotten.load(Ordering::Relaxed) {
-            return HealthRisk { waiting_full, ..HealthRisk::default() };
+            return well;
         }
         let (failure_share, left) = self.with_record(now, |record| (record.failure_share(), record.failed));
         if left == 0 && self.breaker.is_closed() {
             self.forgotten.store(failures, Ordering::Relaxed);
         }
-        HealthRisk { failure_share, cooling: self.breaker.cooling_at(now), waiting_full }
+        HealthRisk { failure_share, cooling: self.breaker.cooling_at(now), ..well }
     }
 
     /// Plain figures. `now` is the monotonic time.
     fn view_at(&self, now: Duration) -> HealthView {
-        let (failure_share, first_token) = self.with_record(now, |record| (record.failure_share(), record.first_token));
-        HealthView { failure_share, first_token, cooling: self.breaker.cooling_at(now), waiting_full: self.waiting.is_full() }
+        let (failure_share, wait) = (self.with_record(now, |record| record.failure_share()), self.streamed.shown());
+        HealthView { failure_share, wait, cooling: self.breaker.cooling_at(now), waiting_full: self.waiting.is_full() }
+    }
+
+    /// Takes what an answer tells of its provider's rate limits.
+    pub fn told(&self, limits: &RateLimits) {
+        self.headroom.told(limits, self.clock.monotonic());
+    }
+
+    fn waits(&self, answers: Answers) -> &Waits {
+        match answers {
+            Answers::Streamed => &self.streamed,
+            Answers::Whole => &self.whole,
+        }
     }
 
     fn with_record<T>(&self, now: Duration, then: impl FnOnce(&mut Record) -> T) -> T {
@@ -217,13 +262,17 @@ pub struct BackendAttempt {
 
 impl BackendAttempt {
     /// The first meaningful byte is here: the wait is over. Further calls change nothing.
-    pub fn answered(&mut self) {
-        if self.place.take().is_none() {
-            return;
+    pub fn answered(&mut self, answers: Answers) {
+        if self.place.take().is_some() {
+            self.permit.answered();
+            self.waited(answers);
         }
+    }
+
+    /// The wait so far is a lesson, whether it ended with an answer or with the patience of whoever waited.
+    pub fn waited(&self, answers: Answers) {
         let now = self.health.clock.monotonic();
-        self.permit.answered();
-        self.health.with_record(now, |record| record.add_first_token(now.saturating_sub(self.began)));
+        self.health.waits(answers).add(now.saturating_sub(self.began), now);
     }
 
     /// The answer came to its proper end.
@@ -234,7 +283,11 @@ impl BackendAttempt {
 
     /// It failed, before or within the answer. A failure that is the request's own fault counts as an answer.
     pub fn failed(self, failure: Failure, retry_after: Option<Duration>) {
-        self.health.with_record(self.health.clock.monotonic(), |record| record.add(failure.blames_backend()));
+        let now = self.health.clock.monotonic();
+        self.health.with_record(now, |record| record.add(failure.blames_backend()));
+        if failure == Failure::Told(ErrorClass::RateLimited) {
+            self.health.headroom.refused(retry_after, now);
+        }
         // A wrong key or an empty account is for the operator to mend, and clients are only told that nobody answers.
         if let Some(cooling) = self.permit.failed(failure, retry_after) {
             let (backend, cause, seconds) = (&self.health.id, failure.word(), cooling.as_secs());
@@ -261,7 +314,6 @@ struct Record {
     tick: u64,
     attempts: u64,
     failed: u64,
-    first_token: Option<Duration>,
 }
 
 impl Record {
@@ -281,11 +333,6 @@ impl Record {
         self.failed = self.failed.saturating_add(if failed { ATTEMPT } else { 0 });
     }
 
-    /// Each new time counts an eighth, as round trips do in TCP: a dozen attempts settle it, one outlier does not move it far.
-    fn add_first_token(&mut self, took: Duration) {
-        self.first_token = Some(self.first_token.map_or(took, |mean| (mean * 7 + took) / 8));
-    }
-
     /// In millionths.
     fn failure_share(&self) -> u32 {
         let share = u128::from(self.failed) * 1_000_000 / u128::from(self.attempts.saturating_add(PRIOR));
@@ -294,7 +341,7 @@ impl Record {
 }
 
 /// What is left of one after so many ticks, in 2⁻³², by repeated squaring.
-fn left_after(ticks: u64) -> u64 {
+pub(super) fn left_after(ticks: u64) -> u64 {
     if ticks > FORGOTTEN_AFTER {
         return 0;
     }
@@ -314,178 +361,4 @@ fn scale(count: u64, by: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-
-    use super::*;
-    use crate::canonical::event::ErrorClass;
-    use crate::clock::ManualClock;
-
-    const BAD_REQUEST: Failure = Failure::Told(ErrorClass::BadRequest);
-
-    fn health(most_waiting: u32) -> (Arc<ManualClock>, Health, BackendId) {
-        let clock = ManualClock::starting_at(Timestamp::UNIX_EPOCH);
-        let shared: SharedClock = clock.clone();
-        let settings = HealthSettings { most_waiting, ..HealthSettings::default() };
-        (clock, Health::new(shared, settings), BackendId::new("north", "small"))
-    }
-
-    fn risks(roster: &Roster) -> impl Iterator<Item = HealthRisk> {
-        roster.risks(0..roster.backends.len()).map(|(_, risk)| risk)
-    }
-
-    #[test]
-    fn the_failure_share_rises_and_is_forgotten() {
-        let (clock, health, id) = health(8);
-        assert_eq!(health.view(&id), HealthView::default());
-        health.enter(&id).unwrap().failed(Failure::Timeout, None);
-        assert_eq!(health.view(&id).failure_share, 90_909, "one of one with ten imagined good ones");
-        health.enter(&id).unwrap().succeeded();
-        health.enter(&id).unwrap().failed(BAD_REQUEST, None);
-        assert_eq!(health.view(&id).failure_share, 76_923, "one of three");
-        clock.advance(Duration::from_mins(1));
-        let halved = health.view(&id).failure_share;
-        assert!(halved.abs_diff(43_478) <= 1, "half of one in ten and three halves: {halved}");
-        clock.advance(Duration::from_hours(2));
-        assert_eq!(health.view(&id).failure_share, 0);
-    }
-
-    #[test]
-    fn the_decay_does_not_depend_on_how_often_one_looks() {
-        let share_after = |looks: u64| {
-            let (clock, health, id) = health(8);
-            health.enter(&id).unwrap().failed(Failure::Cut, None);
-            for _ in 0..looks {
-                clock.advance(Duration::from_mins(2) / u32::try_from(looks).unwrap());
-                health.view(&id);
-            }
-            health.view(&id).failure_share
-        };
-        assert!(share_after(1).abs_diff(share_after(480)) <= 2);
-        assert!(share_after(1).abs_diff(24_390) <= 2, "a quarter of one in ten and a quarter");
-    }
-
-    #[test]
-    fn a_place_is_held_until_the_first_byte() {
-        let (clock, health, id) = health(1);
-        let mut attempt = health.enter(&id).unwrap();
-        assert!(matches!(health.enter(&id), Err(Refused::Saturated(Saturated { most: 1 }))));
-        assert!(health.view(&id).waiting_full);
-        clock.advance(Duration::from_millis(800));
-        attempt.answered();
-        assert_eq!(health.view(&id).first_token, Some(Duration::from_millis(800)));
-        let mut second = health.enter(&id).unwrap();
-        clock.advance(Duration::from_millis(1600));
-        attempt.answered();
-        second.answered();
-        assert_eq!(health.view(&id).first_token, Some(Duration::from_millis(900)), "an eighth of 1600, seven of 800");
-        attempt.succeeded();
-        second.succeeded();
-    }
-
-    #[test]
-    fn an_attempt_that_is_dropped_gives_back_everything_and_teaches_nothing() {
-        let (clock, health, id) = health(1);
-        drop(health.enter(&id).unwrap());
-        assert_eq!(health.view(&id), HealthView::default());
-        for _ in 0..5 {
-            health.enter(&id).unwrap().failed(Failure::Connect, None);
-        }
-        assert!(matches!(health.enter(&id), Err(Refused::Cooling(_))));
-        assert!(!health.view(&id).waiting_full, "a refusal keeps no place");
-        assert_eq!(health.view(&id).cooling, Some(Duration::from_secs(5)));
-        clock.advance(Duration::from_secs(5));
-        drop(health.enter(&id).unwrap());
-        health.enter(&id).unwrap().succeeded();
-        assert_eq!(health.view(&id).cooling, None);
-    }
-
-    #[test]
-    fn a_cut_stream_counts_once_and_against_the_backend() {
-        let (_, health, id) = health(4);
-        for _ in 0..5 {
-            let mut attempt = health.enter(&id).unwrap();
-            attempt.answered();
-            attempt.failed(Failure::Cut, None);
-        }
-        assert!(health.view(&id).cooling.is_some());
-        assert_eq!(health.view(&id).failure_share, 333_333, "five of fifteen");
-    }
-
-    #[test]
-    fn backends_are_kept_by_id_and_dropped_when_unnamed() {
-        let (_, health, id) = health(4);
-        let other = BackendId::new("south", "small");
-        health.enter(&id).unwrap().failed(Failure::Timeout, None);
-        health.enter(&other).unwrap().failed(Failure::Timeout, None);
-        assert!(Arc::ptr_eq(&health.of(&id), &health.of(&BackendId::new("north", "small"))));
-        health.keep_only(|named| *named == id);
-        assert!(health.view(&id).failure_share > 0);
-        assert_eq!(health.view(&other).failure_share, 0);
-    }
-
-    #[test]
-    fn a_backend_that_is_reached_otherwise_begins_anew() {
-        let (clock, health, id) = health(4);
-        let before = health.enter(&id).unwrap();
-        health.enter(&id).unwrap().failed(Failure::Told(ErrorClass::Auth), None);
-        assert_eq!(health.view(&id).cooling, Some(Duration::from_mins(1)));
-        health.trust_again(&id);
-        assert_eq!(health.view(&id), HealthView::default());
-        before.failed(Failure::Told(ErrorClass::Auth), None);
-        assert_eq!(health.view(&id).cooling, None, "it was sent with the old key");
-        clock.advance(Duration::from_secs(1));
-        health.enter(&id).unwrap().failed(Failure::Told(ErrorClass::Auth), None);
-        assert!(health.view(&id).cooling.is_some(), "the new key is no better");
-    }
-
-    #[test]
-    fn a_roster_sees_what_happens_after_it_was_made() {
-        let (_, health, id) = health(4);
-        let other = BackendId::new("south", "small");
-        let roster = health.roster([&other, &id]);
-        health.enter(&id).unwrap().failed(Failure::Timeout, None);
-        let shares = || risks(&roster).map(|risk| risk.failure_share).collect::<Vec<_>>();
-        assert_eq!(shares(), [0, health.view(&id).failure_share]);
-        roster.get(0).unwrap().enter().unwrap().failed(Failure::Timeout, None);
-        assert_eq!(shares(), [health.view(&other).failure_share, health.view(&id).failure_share]);
-        assert!(health.view(&other).failure_share > 0 && roster.get(2).is_none());
-    }
-
-    /// What nobody failed at, or everybody has forgotten, is answered without a look at the record: as the record would.
-    #[test]
-    fn the_short_way_says_what_the_long_one_says() {
-        let (clock, health, id) = health(1);
-        let roster = health.roster([&id]);
-        let check = |what: &str| {
-            let HealthView { failure_share, cooling, waiting_full, .. } = health.view(&id);
-            let long = HealthRisk { failure_share, cooling, waiting_full };
-            assert_eq!(risks(&roster).collect::<Vec<_>>(), [long], "{what}");
-            assert_eq!(risks(&roster).collect::<Vec<_>>(), [long], "{what}, again");
-        };
-        check("nothing has happened");
-        let waits = health.enter(&id).unwrap();
-        check("one waits");
-        waits.failed(Failure::Told(ErrorClass::RateLimited), Some(Duration::from_secs(90)));
-        check("told to stay away");
-        clock.advance(Duration::from_secs(91));
-        check("may be asked again");
-        let probe = health.enter(&id).unwrap();
-        check("being probed");
-        probe.succeeded();
-        check("back");
-        clock.advance(Duration::from_hours(3));
-        check("all is forgotten");
-        health.enter(&id).unwrap().failed(Failure::Timeout, None);
-        check("and failed again");
-        assert!(risks(&roster).all(|risk| risk.failure_share > 0));
-    }
-
-    #[test]
-    fn sixty_ticks_leave_a_half() {
-        assert_eq!(left_after(0), 1 << 32);
-        assert!(left_after(60).abs_diff(1 << 31) < 100);
-        assert!(left_after(FORGOTTEN_AFTER) < 100);
-        assert_eq!(left_after(u64::MAX), 0);
-    }
-}
+mod tests;

@@ -2,23 +2,26 @@
 //!
 //! [`run`] walks the tree and [`attempt`] makes one attempt, up to the [`opening`] of its answer. The policies are one
 //! file each, and none knows the others: [`retry_budget`] caps the extra requests of the whole gateway, [`breaker`]
-//! leaves a failing backend alone for a while, [`concurrency`] caps how many requests wait on one backend, [`health`]
-//! remembers how each fared and is the one door to the latter two.
+//! leaves a failing backend alone for a while, [`concurrency`] caps how many requests wait on one backend, [`headroom`]
+//! knows what is left of rate limits, [`waits`] how long answers take to begin; [`health`] remembers how each fared and is the
+//! one door to all of these but the first.
 
 pub mod attempt;
 pub mod breaker;
 pub mod concurrency;
 pub mod failure;
+pub mod headroom;
 pub mod health;
 pub mod opening;
 pub mod retry_budget;
 pub mod run;
+pub mod waits;
 
 pub use attempt::Patience;
 pub use breaker::{BreakerSettings, Cooling, Failure};
 pub use concurrency::Saturated;
 pub use failure::{AttemptFailure, Cause, RunFailure, Stopped};
-pub use health::{BackendAttempt, Health, HealthSettings, HealthView, Refused, Roster};
+pub use health::{Answers, BackendAttempt, Health, HealthSettings, HealthView, Refused, Roster};
 pub use opening::Opening;
 pub use retry_budget::RetryBudget;
 pub use run::{Answered, AttemptBook, Dispatcher, Journey};

@@ -11,7 +11,7 @@ use http::HeaderMap;
 
 use super::attempt::{Errand, Patience};
 use super::failure::{AttemptFailure, Cause, RunFailure, Stopped};
-use super::health::{BackendAttempt, Refused};
+use super::health::{Answers, BackendAttempt, Refused};
 use super::opening::Opening;
 use super::retry_budget::RetryBudget;
 use crate::canonical::Request;
@@ -210,10 +210,11 @@ impl Dispatcher {
         let asked = Asked { book: journey.book, page: Some(page), offer, race, clock: &self.clock, sent: sent_at };
         let outcome = errand.run(&mut |piece| running.add(piece)).await;
         let took = self.clock.monotonic().saturating_sub(sent_at);
+        let answers = if journey.request.stream { Answers::Streamed } else { Answers::Whole };
         let Some(page) = asked.ended() else { return Err(Stopped::Exhausted) };
         match outcome {
             Ok(opening) => {
-                turn.answered();
+                turn.answered(answers);
                 Ok(Answered {
                     planned: *planned,
                     page,
@@ -229,6 +230,9 @@ impl Dispatcher {
                 // Too little time of the client's own making is no fault of the backend: one client in a hurry must not
                 // close it to everybody.
                 let hurried = time.clients && failure.cause == Cause::Timeout;
+                if failure.cause == Cause::Timeout {
+                    turn.waited(answers);
+                }
                 if let Some(lesson) = failure.cause.lesson().filter(|_| !hurried) {
                     turn.failed(lesson, failure.retry_after);
                 }

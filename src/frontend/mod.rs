@@ -11,6 +11,7 @@ mod messages;
 pub mod models;
 mod needs;
 pub mod openai_chat;
+pub mod prefix;
 mod prompt_text;
 pub mod wishes;
 

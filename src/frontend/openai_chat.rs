@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -127,7 +128,8 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         images: top.conversation.images,
         wishes,
     };
-    Ok((request, Members { developer_roles: top.conversation.developer_roles, ..members }))
+    let [messages, tools] = top.arrays;
+    Ok((request, Members { developer_roles: top.conversation.developer_roles, messages, tools, ..members }))
 }
 
 fn not_utf8(body: &[u8], offset: usize) -> BadRequest {
@@ -142,13 +144,21 @@ pub(super) struct TopLevel<'b> {
     /// walked instead of kept.
     slots: [Option<(&'b str, &'b str)>; NAMES.len()],
     pub(super) conversation: Conversation<'b>,
+    /// Where the arrays stand that are walked: messages, and tools or functions.
+    arrays: [Range<usize>; 2],
     /// What is wrong, where it has to be said better than the JSON reader can.
     wrong: Option<BadRequest>,
 }
 
 impl<'b> TopLevel<'b> {
     fn read(body: &'b str) -> Result<Self, BadRequest> {
-        let mut top = Self { body, slots: [None; NAMES.len()], conversation: Conversation::of(body), wrong: None };
+        let mut top = Self {
+            body,
+            slots: [None; NAMES.len()],
+            conversation: Conversation::of(body),
+            arrays: Default::default(),
+            wrong: None,
+        };
         let mut reader = serde_json::Deserializer::from_str(body);
         let outcome = reader.deserialize_map(Walk(&mut top)).and_then(|()| reader.end());
         match outcome {
@@ -275,8 +285,19 @@ impl<'b> TopLevel<'b> {
             stream_options: self.member(Name::StreamOptions),
             max_tokens: self.member(Name::MaxTokens),
             max_completion_tokens: self.member(Name::MaxCompletionTokens),
-            developer_roles: Vec::new(),
+            ..Members::default()
         })
+    }
+
+    /// An array was read that begins behind its key and ends before `end`, where the next key begins: its last bracket is
+    /// the last one before that.
+    fn walked(&mut self, name: Name, key: &str, end: usize) {
+        let start = span_in(self.body, key).end;
+        let (Some(opens), Some(closes)) = (self.body[start..end].find('['), self.body[start..end].rfind(']')) else { return };
+        let place = usize::from(name != Name::Messages);
+        if opens < closes && (name != Name::Functions || self.arrays[place].is_empty()) {
+            self.arrays[place] = start + opens..start + closes + 1;
+        }
     }
 
     /// Where a member stands; one that is null stands there all the same.
@@ -340,14 +361,25 @@ impl<'b> Visitor<'b> for Walk<'_, 'b> {
     }
 
     fn visit_map<A: MapAccess<'b>>(mut self, mut members: A) -> Result<(), A::Error> {
+        let mut walked = None;
         while let Some(key) = members.next_key::<&RawValue>()? {
+            if let Some((name, array)) = walked.take() {
+                self.0.walked(name, array, span_in(self.0.body, key.get()).start);
+            }
             match self.name(key.get()) {
-                Ok(name) => self.read(name, key.get(), &mut members)?,
+                Ok(name) => {
+                    self.read(name, key.get(), &mut members)?;
+                    let is_walked = |name: &Name| matches!(name, Name::Messages | Name::Tools | Name::Functions);
+                    walked = name.filter(is_walked).map(|name| (name, key.get()));
+                }
                 Err(wrong) => {
                     self.0.wrong = Some(wrong);
                     return Err(A::Error::custom("refused"));
                 }
             }
+        }
+        if let Some((name, array)) = walked {
+            self.0.walked(name, array, self.0.body.len());
         }
         Ok(())
     }

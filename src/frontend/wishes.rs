@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::errors::BadRequest;
-use crate::canonical::{QualityTier, Wishes};
+use crate::canonical::{Preference, QualityTier, Wishes};
 use crate::document::nearest;
 use crate::units::Usd;
 
@@ -24,6 +24,7 @@ const MAX_ITEM_BYTES: usize = 64;
 const MAX_SESSION_BYTES: usize = 256;
 const MAX_DEADLINE_MS: u64 = 3_600_000;
 const MAX_RACE: u8 = 4;
+const MAX_DAYS: u32 = 36_500;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
@@ -36,10 +37,16 @@ enum Wish {
     DeadlineMs,
     Race,
     DryRun,
+    Jurisdictions,
+    MayTrain,
+    MaxRetentionDays,
+    Registered,
+    Prefer,
+    MaxPricePerMillionUsd,
 }
 
 /// Every wish, with its name in the body and in a header.
-const WISHES: [(Wish, &str, &str); 9] = [
+const WISHES: [(Wish, &str, &str); 15] = [
     (Wish::Quality, "quality", "quality"),
     (Wish::MaxCostUsd, "max_cost_usd", "max-cost-usd"),
     (Wish::Regions, "regions", "regions"),
@@ -49,6 +56,12 @@ const WISHES: [(Wish, &str, &str); 9] = [
     (Wish::DeadlineMs, "deadline_ms", "deadline-ms"),
     (Wish::Race, "race", "race"),
     (Wish::DryRun, "dry_run", "dry-run"),
+    (Wish::Jurisdictions, "jurisdictions", "jurisdictions"),
+    (Wish::MayTrain, "may_train", "may-train"),
+    (Wish::MaxRetentionDays, "max_retention_days", "max-retention-days"),
+    (Wish::Registered, "registered", "registered"),
+    (Wish::Prefer, "prefer", "prefer"),
+    (Wish::MaxPricePerMillionUsd, "max_price_per_million_usd", "max-price-per-million-usd"),
 ];
 
 /// Every wish by its names in the body and in a header, for what describes them.
@@ -149,6 +162,12 @@ fn apply(wish: Wish, given: &Given<'_>, wishes: &mut Wishes) -> Result<(), &'sta
         Wish::DeadlineMs => wishes.deadline_ms = Some(deadline(given)?),
         Wish::Race => wishes.race = Some(race(given)?),
         Wish::DryRun => wishes.dry_run = truth(given)?,
+        Wish::Jurisdictions => wishes.jurisdictions = list(given)?,
+        Wish::MayTrain => wishes.data.no_training = !truth(given)?,
+        Wish::MaxRetentionDays => wishes.data.max_retention_days = Some(days(given)?),
+        Wish::Registered => wishes.data.registered = truth(given)?,
+        Wish::Prefer => wishes.prefer = Some(preference(given)?),
+        Wish::MaxPricePerMillionUsd => wishes.max_price = Some(dollars(given)?),
     }
     Ok(())
 }
@@ -158,6 +177,16 @@ fn quality(given: &Given<'_>) -> Result<QualityTier, &'static str> {
         return Err("one of economy, standard, premium");
     };
     QualityTier::from_word(word.trim()).ok_or("one of economy, standard, premium")
+}
+
+fn preference(given: &Given<'_>) -> Result<Preference, &'static str> {
+    let word = if let Given::Text(word) = given { word.trim() } else { "" };
+    Preference::from_word(word).ok_or("one of cheapest, balanced, fastest")
+}
+
+fn days(given: &Given<'_>) -> Result<u32, &'static str> {
+    let days = whole(given).and_then(|days| u32::try_from(days).ok());
+    days.filter(|days| *days <= MAX_DAYS).ok_or("whole days from 0 to 36500")
 }
 
 fn dollars(given: &Given<'_>) -> Result<Usd, &'static str> {
@@ -272,6 +301,7 @@ impl<'de> Visitor<'de> for RawMembers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canonical::DataRules;
     use proptest::prelude::*;
 
     fn body(json: &str) -> Result<Wishes, BadRequest> {
@@ -299,13 +329,19 @@ mod tests {
             deadline_ms: Some(2500),
             race: Some(2),
             dry_run: true,
+            jurisdictions: vec!["DE".into()],
+            max_price: Some(Usd::parse("1.5").unwrap()),
+            data: DataRules { no_training: true, max_retention_days: Some(30), registered: true },
+            prefer: Some(Preference::Fastest),
         }
     }
 
     #[test]
     fn body_and_headers_say_the_same() {
         let json = r#"{"quality":"premium","max_cost_usd":0.02,"regions":["CN","EU"],"providers":["north"],
-            "exclude":["south-2"],"session":"chat 7","deadline_ms":2500,"race":2,"dry_run":true}"#;
+            "exclude":["south-2"],"session":"chat 7","deadline_ms":2500,"race":2,"dry_run":true,
+            "jurisdictions":["DE"],"may_train":false,"max_retention_days":30,"registered":true,"prefer":"fastest",
+            "max_price_per_million_usd":1.5}"#;
         assert_eq!(body(json), Ok(all()));
         let pairs = [
             ("x-tokenbroker-quality", "premium"),
@@ -317,6 +353,12 @@ mod tests {
             ("x-tokenbroker-deadline-ms", "2500"),
             ("x-tokenbroker-race", "2"),
             ("x-tokenbroker-dry-run", "true"),
+            ("x-tokenbroker-jurisdictions", "DE"),
+            ("x-tokenbroker-may-train", "false"),
+            ("x-tokenbroker-max-retention-days", "30"),
+            ("x-tokenbroker-registered", "true"),
+            ("x-tokenbroker-prefer", "fastest"),
+            ("x-tokenbroker-max-price-per-million-usd", "1.5"),
             ("x-tokenbroker-request-id", "echoed"),
             ("content-type", "application/json"),
         ];
@@ -359,6 +401,11 @@ mod tests {
             r#"{"deadline_ms":0}"#,
             r#"{"deadline_ms":1.5}"#,
             r#"{"race":5}"#,
+            r#"{"prefer":"best"}"#,
+            r#"{"prefer":1}"#,
+            r#"{"max_retention_days":-1}"#,
+            r#"{"max_retention_days":36501}"#,
+            r#"{"registered":"maybe"}"#,
             r#"{"dry_run":"maybe"}"#,
             r#"{"race":2,"race":3}"#,
             "[]",

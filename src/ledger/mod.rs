@@ -31,6 +31,7 @@ mod rollup;
 #[cfg(test)]
 mod scenarios;
 mod segment;
+mod shares;
 mod sqlite;
 mod store;
 mod tab;
@@ -48,6 +49,7 @@ pub use health::Unwritable;
 pub use query::{Books, Charged, DailySpend, Drawn, Totals};
 pub use reader::ReadError;
 pub use recovery::RecoveryReport;
+pub use shares::ProviderSpend;
 pub use store::{Inserted, Store, StoreError, Upkeep};
 pub use tab::{OpenAttempt, OpenRequest, Pace, Tab};
 pub use usage::{UsageBy, UsageLine, UsageQuery, UsageSums};

@@ -207,11 +207,11 @@ pub(super) fn first_id_at(instant: Timestamp) -> RequestId {
 }
 
 /// A sum that cannot overflow, as two columns for [`joined`].
-fn sum_parts(column: &str) -> String {
+pub(super) fn sum_parts(column: &str) -> String {
     format!("coalesce(sum({column} / 1000000), 0), coalesce(sum({column} % 1000000), 0)")
 }
 
-fn joined(row: &Row<'_>, at: usize) -> rusqlite::Result<Usd> {
+pub(super) fn joined(row: &Row<'_>, at: usize) -> rusqlite::Result<Usd> {
     let (millions, rest): (i64, i64) = (row.get(at)?, row.get(at + 1)?);
     Ok(Usd::from_pico(i128::from(millions) * 1_000_000 + i128::from(rest)))
 }

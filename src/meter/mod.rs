@@ -12,15 +12,20 @@
 mod coefficients;
 pub mod estimate;
 pub mod forecast;
+pub mod learned;
 pub mod prompt;
 pub mod running;
+pub mod shape;
+pub mod sketch;
 pub mod tokenizer;
 pub mod usage;
 
 #[cfg(test)]
 mod testing;
 
-pub use forecast::Forecast;
+pub use learned::{Answer, Asking, Lengths};
 pub use prompt::Estimate;
 pub use running::RunningCount;
+pub use shape::Class;
+pub use sketch::Expected;
 pub use tokenizer::{Count, Tokenizer};

@@ -3,33 +3,88 @@
 
 use jiff::Timestamp;
 
-use crate::canonical::Request;
-use crate::meter::{Estimate, Forecast};
+use crate::canonical::{ReasoningWish, Request};
+use crate::catalog::{Backend, BackendIndex, Snapshot};
+use crate::meter::{Asking, Class, Estimate, Expected, Lengths};
 use crate::policy::{Allowances, BalanceReport, KeyLimits};
-use crate::route::{self, InputEstimate, InputTokens, Limits, OutputForecast};
+use crate::route::{self, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast};
+use crate::units::Tokens;
 
 /// How many tokens a request is expected to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appraisal {
     pub input: InputEstimate,
     pub output: OutputForecast,
+    /// The output of single backends, where something was learned.
+    pub learned: LearnedOutput,
 }
 
 impl Appraisal {
-    /// Estimates a request's input in every tokenizer family, and forecasts its output.
+    /// Estimates a request's input in every tokenizer family, and forecasts its output where nothing was learned.
     pub fn of(request: &Request) -> Self {
-        let (estimate, forecast) = (Estimate::of(request), Forecast::of(request));
-        Self {
-            input: InputEstimate::by_family(|family| InputTokens::new(estimate.expected(family), estimate.upper(family))),
-            output: OutputForecast { plain: forecast.plain, thinking: forecast.thinking },
-        }
+        let asking = Asking { bound: request.output_bound, choices: request.choices, at: 0 };
+        Self::with(request, Lengths::new(Class::of(request)).forecast(&asking).map(mean), LearnedOutput::default())
     }
+
+    /// The same with what was learned of answers of the request's class.
+    pub fn by(request: &Request, lengths: &mut Lengths, snapshot: &Snapshot, at: u64) -> Self {
+        let asking = Asking { bound: request.output_bound, choices: request.choices, at };
+        let mut learned = LearnedOutput::default();
+        lengths.each(&asking, |model, expected| {
+            let serving = snapshot.serving(model);
+            for thinks in [false, true] {
+                let its_own = |index: &&BackendIndex| {
+                    let backend = snapshot.backend(**index);
+                    // An alias may mean others.
+                    thinks_on(backend, request) == thinks && backend.model == model
+                };
+                let mut backends = serving.iter().filter(its_own).copied().peekable();
+                if backends.peek().is_some() {
+                    learned.set(backends, figures(expected(thinks)));
+                }
+            }
+        });
+        Self::with(request, lengths.forecast(&asking).map(mean), learned)
+    }
+
+    fn with(request: &Request, [plain, thinking]: [Tokens; 2], learned: LearnedOutput) -> Self {
+        let estimate = Estimate::of(request);
+        let input = InputEstimate::by_family(|family| InputTokens::new(estimate.expected(family), estimate.upper(family)));
+        Self { input, output: OutputForecast { plain, thinking }, learned }
+    }
+}
+
+fn mean(expected: Expected) -> Tokens {
+    expected.mean
+}
+
+/// Whether a backend is taken to think on a request.
+pub(super) fn thinks_on(backend: &Backend, request: &Request) -> bool {
+    backend.reasoning.thinks(request.reasoning == ReasoningWish::Off)
+}
+
+fn figures(expected: Expected) -> OutputFigures {
+    let Expected { mean, reasoning, p50, p90 } = expected;
+    OutputFigures { mean, reasoning, p50, p90 }
 }
 
 /// What a key allows; the request's own wishes are merged with it when needs are made.
 pub fn limits_of(key: &KeyLimits) -> Limits {
-    let KeyLimits { providers, excluded_providers, regions, quality, max_cost, max_output: _, no_training } = key.clone();
-    Limits { providers, excluded_providers, regions, quality, max_cost, may_train: !no_training, ..Limits::default() }
+    let KeyLimits { providers, excluded_providers, regions, jurisdictions, quality, max_cost, max_price, .. } = key.clone();
+    let KeyLimits { max_output: _, no_training, max_retention_days, registered, prefer, .. } = *key;
+    Limits {
+        providers,
+        excluded_providers,
+        regions,
+        jurisdictions,
+        quality,
+        max_cost,
+        max_price,
+        may_train: !no_training,
+        max_retention_days,
+        registered,
+        prefer,
+    }
 }
 
 /// What is free and what is paid already, at an instant.

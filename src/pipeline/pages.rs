@@ -1,6 +1,6 @@
 //! The dispatcher's attempts as pages of the ledger: the one place where the two meet.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use crate::clock::SharedClock;
 use crate::dispatch::{AttemptBook, AttemptFailure, Cause};
 use crate::ledger::{AttemptEnd, AttemptOpened, Ending, OpenAttempt, Purse, Tab, Terms};
 use crate::market::Offer;
-use crate::policy::{Allowances, Claim};
+use crate::policy::{Allowances, Claim, Portfolio};
 use crate::relay::Account;
 use crate::route::PlannedAttempt;
 use crate::telemetry::Metrics;
@@ -33,6 +33,8 @@ pub(super) struct Pages<'a> {
     pub(super) choices: u32,
     /// Where the request's money is held.
     pub(super) account: &'a Account,
+    /// What share each provider has.
+    pub(super) portfolio: &'a Arc<Portfolio>,
     /// What the whole request may cost.
     pub(super) most: Option<Usd>,
     /// What the attempts that ended cost, and what the others may cost at most.
@@ -76,7 +78,10 @@ impl AttemptBook for Pages<'_> {
         let pricing = offer.backend.prices.pricing(Purchase::Usual, now, until)?;
         let (rate, published) = self.fx.dated(pricing.currency(), self.at)?;
         let terms = Terms::new(pricing, rate, published.to_string())?;
+        // A hard cap may have closed since the plan was made: then another backend is asked.
+        let share = self.portfolio.hold(&offer.provider.id, quote.worst, quote.expected, now).ok()?;
         self.commit(quote.worst)?;
+        self.account.share(offer.backend.id.clone(), share);
         let mut page = self.tab.attempt(AttemptOpened {
             backend: offer.backend.id.clone(),
             provider: offer.provider.id.clone(),

@@ -9,7 +9,7 @@ use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 
 use super::budget::Budget;
-use crate::canonical::QualityTier;
+use crate::canonical::{Preference, QualityTier};
 use crate::units::{KeyName, Tokens, Usd};
 
 /// What a key may ask for. Empty lists allow everything.
@@ -18,14 +18,24 @@ pub struct KeyLimits {
     pub providers: Vec<String>,
     pub excluded_providers: Vec<String>,
     pub regions: Vec<String>,
+    /// Only providers whose data falls under one of these laws.
+    pub jurisdictions: Vec<String>,
     /// At least this tier.
     pub quality: Option<QualityTier>,
     /// One request may cost at most this, at its worst.
     pub max_cost: Option<Usd>,
     /// Bound on the output of one request, sent to the provider where the client sets none or a larger one.
     pub max_output: Option<Tokens>,
-    /// Whether providers that train on API data may be used.
+    /// A million tokens of a request may be expected to cost at most this.
+    pub max_price: Option<Usd>,
+    /// Providers that train on API data, or do not say, may not be used.
     pub no_training: bool,
+    /// Only providers that keep prompts for so many days at most.
+    pub max_retention_days: Option<u32>,
+    /// Only providers whose models are registered for public service.
+    pub registered: bool,
+    /// What matters among adequate backends, where a request does not say.
+    pub prefer: Option<Preference>,
 }
 
 impl KeyLimits {

@@ -1,13 +1,24 @@
-//! Who may ask, for what, and for how much: keys, what each is allowed, and money held against budgets.
+//! Who may ask, for what, and for how much: keys, what each is allowed, money held against budgets, and the share of all
+//! spend that a vendor may get. And what is remembered of conversations: which backend has read which beginning, what its
+//! cache gave back, how they go on.
 
 pub mod allowances;
 pub mod budget;
+pub mod exploring;
 pub mod keys;
 pub mod places;
-pub mod sessions;
+pub mod portfolio;
+pub mod prefixes;
+pub mod ratio;
+pub mod rolling;
+pub mod turns;
 
 pub use allowances::{Allowances, Balance, BalanceReport, Claim, FreeQuota};
 pub use budget::{Bound, Budget, BudgetReport, BudgetWindow, Hold, OverBudget, Spent};
+pub use exploring::Exploring;
 pub use keys::{Admission, KeyLimits, KeyRing, NotAdmitted};
 pub use places::{Full, Place, Places};
-pub use sessions::{LastAnswer, Sessions};
+pub use portfolio::{OverShare, Portfolio, ShareCap, ShareHold, ShareStanding};
+pub use prefixes::{Known, Prefixes, Read};
+pub use ratio::Ratio;
+pub use turns::Turns;

@@ -6,4 +6,4 @@ pub mod settlement;
 
 pub use desk::Desk;
 pub use pump::{EndEvent, Pump, StreamEnd};
-pub use settlement::{Account, AccountOpening, AnswerBasis, Comparison, Settlement};
+pub use settlement::{Account, AccountOpening, AnswerBasis, Comparison, Learn, Settlement, WholeAnswer};

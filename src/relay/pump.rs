@@ -122,6 +122,7 @@ impl Pump {
             for frame in &frames {
                 settlement.reported(frame.facts.usage);
                 self.finished |= frame.facts.finished;
+                settlement.too_long(frame.facts.too_long);
             }
         }
         let ends = |f: &Frame| matches!(f.facts.kind, FrameKind::Done | FrameKind::Error(_)) || (self.quotes_key)(&f.bytes);

@@ -4,7 +4,7 @@
 //! leaves first, dropping the settlement sends the same ending on its way in a task of its own. What a provider did not
 //! report is counted off the reactor; a broken stream is never booked at zero in silence.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace,
 use crate::meter::RunningCount;
 use crate::meter::tokenizer::{BUDGET_BYTES, Count};
 use crate::meter::usage::{Metered, metered};
-use crate::policy::{Hold, OverBudget, Place};
+use crate::policy::{Hold, OverBudget, Place, ShareHold};
 use crate::telemetry::{OpenRequest, Route, Settled};
 use crate::units::{BackendId, KeyName, Provenance, Thinking, Tokens, Usage, Usd};
 
@@ -62,6 +62,8 @@ pub struct AccountOpening {
 struct Standing {
     tab: Arc<Tab>,
     hold: Hold,
+    /// What its attempts count for their providers' shares.
+    shares: Mutex<Vec<(BackendId, ShareHold)>>,
     place: Place,
     counted: OpenRequest,
 }
@@ -72,12 +74,27 @@ impl Account {
         let overhead = desk.clock.monotonic().saturating_sub(arrived);
         desk.metrics.overhead(overhead);
         let counted = desk.metrics.open_request();
-        Self { desk, key, arrived, overhead, baseline, shown, open: Some(Standing { tab, hold, place, counted }) }
+        Self {
+            desk,
+            key,
+            arrived,
+            overhead,
+            baseline,
+            shown,
+            open: Some(Standing { tab, hold, shares: Mutex::default(), place, counted }),
+        }
     }
 
     /// Makes sure that this much is held for the request, or says why not.
     pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), OverBudget> {
         self.open.as_ref().map_or(Ok(()), |standing| standing.hold.cover(wanted, now))
+    }
+
+    /// Counts an attempt that is about to be sent for its provider's share, until the request ends.
+    pub fn share(&self, backend: BackendId, share: ShareHold) {
+        if let Some(standing) = &self.open {
+            standing.shares.lock().unwrap_or_else(PoisonError::into_inner).push((backend, share));
+        }
     }
 
     /// The request's place in the feed.
@@ -96,7 +113,7 @@ impl Account {
     /// All but the wait, in one step: a client that leaves while its end is being written must not turn a hold into
     /// nothing spent.
     fn settle(&self, standing: Standing, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> (Usd, Arc<Tab>) {
-        let Standing { tab, hold, place, counted } = standing;
+        let Standing { tab, hold, shares, place, counted } = standing;
         let took = self.desk.clock.monotonic().saturating_sub(self.arrived);
         tab.end(RequestEnd {
             outcome,
@@ -108,10 +125,23 @@ impl Account {
         let cost = tab.spent();
         hold.settle(cost);
         let attempts = tab.settled_attempts();
+        self.settle_shares(shares.into_inner().unwrap_or_else(PoisonError::into_inner), &attempts);
         let baseline = self.tell(outcome, &attempts);
         self.shown.end(End { outcome, status, first_byte, took, cost, baseline, attempts });
         drop((place, counted));
         (cost, tab)
+    }
+
+    /// Turns what attempts held of their providers' shares into what they cost; a plan names each backend once.
+    fn settle_shares(&self, shares: Vec<(BackendId, ShareHold)>, attempts: &[SettledAttempt]) {
+        if shares.is_empty() {
+            return;
+        }
+        let now = self.desk.clock.wall();
+        for (backend, share) in shares {
+            let cost = attempts.iter().find(|attempt| attempt.backend == backend).map(|attempt| attempt.cost.usd);
+            share.settle(cost.unwrap_or(Usd::ZERO), now);
+        }
     }
 
     /// Tells the metrics; answers what the answer would have cost at the baseline.
@@ -148,6 +178,18 @@ impl Drop for Account {
     }
 }
 
+/// An answer that came whole, as it was booked.
+#[derive(Debug, Clone, Copy)]
+pub struct WholeAnswer {
+    pub usage: Usage,
+    pub provenance: Provenance,
+    /// A choice was cut for its length.
+    pub too_long: bool,
+}
+
+/// Told of an answer that came whole.
+pub type Learn = Box<dyn FnOnce(&WholeAnswer) + Send + Sync>;
+
 /// What the books must know of the attempt that answers.
 pub struct AnswerBasis {
     pub backend: BackendId,
@@ -160,6 +202,8 @@ pub struct AnswerBasis {
     pub first_byte: Duration,
     /// When the attempt was sent, on the monotonic clock.
     pub sent: Duration,
+    /// Learns from it if it comes whole.
+    pub learn: Learn,
 }
 
 /// The end of one answer, still to come.
@@ -174,6 +218,7 @@ struct OpenAnswer {
     turn: BackendAttempt,
     reported: Option<Usage>,
     served_model: Option<String>,
+    too_long: bool,
     /// What the backend's health learns if the answer is cut.
     lesson: Option<Failure>,
     basis: AnswerBasis,
@@ -182,7 +227,19 @@ struct OpenAnswer {
 impl Settlement {
     pub fn new(page: OpenAttempt, account: Account, running: RunningCount, turn: BackendAttempt, basis: AnswerBasis) -> Self {
         let lesson = Some(Failure::Cut);
-        Self { open: Some(OpenAnswer { page, account, running, turn, reported: None, served_model: None, lesson, basis }) }
+        Self {
+            open: Some(OpenAnswer {
+                page,
+                account,
+                running,
+                turn,
+                reported: None,
+                served_model: None,
+                too_long: false,
+                lesson,
+                basis,
+            }),
+        }
     }
 
     /// Takes the next piece of the answer's text.
@@ -203,6 +260,13 @@ impl Settlement {
     pub fn served_model(&mut self, model: Option<String>) {
         if let Some(open) = &mut self.open {
             open.served_model = model;
+        }
+    }
+
+    /// Takes that a choice was cut for its length.
+    pub fn too_long(&mut self, too_long: bool) {
+        if let Some(open) = &mut self.open {
+            open.too_long |= too_long;
         }
     }
 
@@ -248,7 +312,7 @@ impl Drop for Settlement {
 impl OpenAnswer {
     async fn end(self, ending: Ending) -> Result<Usd, LedgerError> {
         // The page after the account, so that it goes first should this be dropped midway: the account closes what ended.
-        let Self { account, mut page, running, turn, reported, served_model, lesson, basis } = self;
+        let Self { account, mut page, running, turn, reported, served_model, too_long, lesson, basis } = self;
         report(turn, ending, lesson);
         let desk = Arc::clone(&account.desk);
         let so_far = running.expected(basis.family);
@@ -275,6 +339,10 @@ impl OpenAnswer {
             duration_ms: millis(took),
             free: None,
         };
+        if ending == Ending::Complete {
+            let Metered { usage, provenance } = measured;
+            (basis.learn)(&WholeAnswer { usage, provenance, too_long });
+        }
         // Both ends are queued before either is waited for: one write of the journal carries them.
         page.settle(end);
         account.close(outcome_of(ending), 200, Some(basis.first_byte)).await

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::facts::{Availability, BackendHealth, Facts};
 use super::needs::Needs;
-use crate::canonical::{Features, ReasoningWish};
-use crate::catalog::{Backend, BackendIndex, Provider, Quality, Reasoning};
-use crate::units::{Currency, Tokens, Usd};
+use crate::canonical::{DataRules, Features, ReasoningWish};
+use crate::catalog::{Backend, BackendIndex, Provider, Quality, Reasoning, Retention};
+use crate::units::{Currency, ShareBy, Tokens, Usd};
 
 /// Why a backend is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub enum Unfit {
     OutsideJurisdictions,
     /// Its provider trains on what it is sent, or does not say.
     TrainsOnData,
+    /// Its provider keeps what it is sent for longer than allowed, or does not say for how long.
+    RetainsData { kept: Option<Retention>, most: u32 },
+    /// Its provider's models are not registered for public service, or nobody says so.
+    NotRegistered,
     /// It cannot do this.
     MissingFeatures(Features),
     /// Thinking was refused, and it always thinks.
@@ -53,6 +57,10 @@ pub enum Unfit {
     NoExchangeRate(Currency),
     /// Even the least that could be held for it is above what the request may cost.
     TooDear { worst: Usd, max: Usd },
+    /// A million tokens in the request's mix are expected to cost more than they may.
+    PriceAboveMax { price: Usd, max: Usd },
+    /// A hard cap on its provider's, owner's or law's share is used up; the share in millionths.
+    OverShare { by: ShareBy, share: u32, percent: u8 },
     /// Its breaker is open.
     CoolingDown { remaining: Duration },
     /// Too many requests wait on it already.
@@ -61,7 +69,7 @@ pub enum Unfit {
 
 impl Unfit {
     /// Every word there is: the closed set of a metric's label.
-    pub const WORDS: [&'static str; 20] = [
+    pub const WORDS: [&'static str; 24] = [
         "disabled",
         "no_key",
         "provider_not_allowed",
@@ -69,6 +77,8 @@ impl Unfit {
         "outside_regions",
         "outside_jurisdictions",
         "trains_on_data",
+        "retains_data",
+        "not_registered",
         "missing_features",
         "reasoning_always_on",
         "reasoning_missing",
@@ -80,6 +90,8 @@ impl Unfit {
         "unpriced",
         "no_exchange_rate",
         "too_dear",
+        "price_above_max",
+        "over_share",
         "cooling_down",
         "saturated",
     ];
@@ -94,6 +106,8 @@ impl Unfit {
             Unfit::OutsideRegions => "outside_regions",
             Unfit::OutsideJurisdictions => "outside_jurisdictions",
             Unfit::TrainsOnData => "trains_on_data",
+            Unfit::RetainsData { .. } => "retains_data",
+            Unfit::NotRegistered => "not_registered",
             Unfit::MissingFeatures(_) => "missing_features",
             Unfit::ReasoningAlwaysOn => "reasoning_always_on",
             Unfit::ReasoningMissing => "reasoning_missing",
@@ -105,6 +119,8 @@ impl Unfit {
             Unfit::Unpriced => "unpriced",
             Unfit::NoExchangeRate(_) => "no_exchange_rate",
             Unfit::TooDear { .. } => "too_dear",
+            Unfit::PriceAboveMax { .. } => "price_above_max",
+            Unfit::OverShare { .. } => "over_share",
             Unfit::CoolingDown { .. } => "cooling_down",
             Unfit::Saturated => "saturated",
         }
@@ -112,7 +128,7 @@ impl Unfit {
 
     /// The backend was fit in every other way, and may be so again without anybody changing anything.
     pub const fn is_passing(self) -> bool {
-        matches!(self, Unfit::CoolingDown { .. } | Unfit::Saturated)
+        matches!(self, Unfit::CoolingDown { .. } | Unfit::Saturated | Unfit::OverShare { .. })
     }
 }
 
@@ -126,6 +142,16 @@ impl fmt::Display for Unfit {
             Unfit::OutsideRegions => f.write_str("served outside the allowed regions"),
             Unfit::OutsideJurisdictions => f.write_str("under a law that is not allowed"),
             Unfit::TrainsOnData => f.write_str("its provider trains on data, or does not say"),
+            Unfit::RetainsData { kept, most } => {
+                match kept {
+                    None => f.write_str("its provider does not say how long it keeps data")?,
+                    Some(Retention::None) => f.write_str("its provider keeps no data")?,
+                    Some(Retention::Days(days)) => write!(f, "its provider keeps data for {days} days")?,
+                    Some(Retention::Kept) => f.write_str("its provider keeps data for good")?,
+                }
+                write!(f, ", at most {most} days allowed")
+            }
+            Unfit::NotRegistered => f.write_str("not known to be registered for public service"),
             Unfit::MissingFeatures(missing) => {
                 f.write_str("cannot do")?;
                 missing.iter().try_for_each(|feature| write!(f, " {}", feature.word()))
@@ -143,6 +169,13 @@ impl fmt::Display for Unfit {
             Unfit::Unpriced => f.write_str("no price in force"),
             Unfit::NoExchangeRate(currency) => write!(f, "no exchange rate for {currency}"),
             Unfit::TooDear { worst, max } => write!(f, "could cost ${}, at most ${} allowed", worst.to_exact(), max.to_exact()),
+            Unfit::PriceAboveMax { price, max } => {
+                write!(f, "${} per million tokens of this request, at most ${} allowed", price.to_exact(), max.to_exact())
+            }
+            Unfit::OverShare { by, share, percent } => {
+                let (whole, tenth) = (share / 10_000, share / 1_000 % 10);
+                write!(f, "the share of its {} is {whole}.{tenth} %, at the cap of {percent} %", by.word())
+            }
             Unfit::CoolingDown { remaining } => write!(f, "cooling down for {} s more", remaining.as_millis().div_ceil(1000)),
             Unfit::Saturated => f.write_str("too many requests wait on it"),
         }
@@ -153,6 +186,7 @@ impl fmt::Display for Unfit {
 pub fn adequate(backend: &Backend, provider: &Provider, needs: &Needs, facts: &Facts<'_>) -> Result<(), Unfit> {
     barred(backend, provider, facts.usable.availability_of(provider))?;
     allowed(provider, facts)?;
+    compliant(provider, needs.data)?;
     able(backend, needs)?;
     roomy(backend, needs, facts.input.of(backend.tokenizer).upper())
 }
@@ -202,11 +236,24 @@ fn allowed(provider: &Provider, facts: &Facts<'_>) -> Result<(), Unfit> {
     if outside(&limits.regions, &provider.region) || outside(&wishes.regions, &provider.region) {
         return Err(Unfit::OutsideRegions);
     }
-    if outside(&limits.jurisdictions, &provider.jurisdiction) {
+    if outside(&limits.jurisdictions, &provider.jurisdiction) || outside(&wishes.jurisdictions, &provider.jurisdiction) {
         return Err(Unfit::OutsideJurisdictions);
     }
-    if !limits.may_train && provider.trains_on_data != Some(false) {
+    Ok(())
+}
+
+/// What becomes of the data, as far as it is known: where nobody says, the answer is no.
+fn compliant(provider: &Provider, rules: DataRules) -> Result<(), Unfit> {
+    if rules.no_training && provider.trains_on_data != Some(false) {
         return Err(Unfit::TrainsOnData);
+    }
+    let kept = provider.retention;
+    match rules.max_retention_days {
+        Some(most) if !kept.is_some_and(|kept| kept.within(most)) => return Err(Unfit::RetainsData { kept, most }),
+        Some(_) | None => {}
+    }
+    if rules.registered && provider.registered != Some(true) {
+        return Err(Unfit::NotRegistered);
     }
     Ok(())
 }
@@ -290,6 +337,7 @@ mod tests {
         check(|c| c.limits.regions = list("EU"), Unfit::OutsideRegions, "served outside the allowed regions");
         check(|c| c.request.wishes.regions = list("EU"), Unfit::OutsideRegions, "served outside the allowed regions");
         check(|c| c.limits.jurisdictions = list("EU"), Unfit::OutsideJurisdictions, "under a law that is not allowed");
+        check(|c| c.request.wishes.jurisdictions = list("EU"), Unfit::OutsideJurisdictions, "under a law that is not allowed");
         let text = "its provider trains on data, or does not say";
         for trains in [None, Some(true)] {
             check(
@@ -301,6 +349,52 @@ mod tests {
                 text,
             );
         }
+    }
+
+    #[test]
+    fn what_is_kept_and_what_is_registered_must_be_known() {
+        let kept = |most, kept| {
+            move |c: &mut Case| {
+                c.request.wishes.data.max_retention_days = Some(most);
+                c.provider("north").retention = kept;
+            }
+        };
+        let retains = |kept, most| Unfit::RetainsData { kept, most };
+        let text = "its provider does not say how long it keeps data, at most 30 days allowed";
+        check(kept(30, None), retains(None, 30), text);
+        let text = "its provider keeps data for 31 days, at most 30 days allowed";
+        check(kept(30, Some(Retention::Days(31))), retains(Some(Retention::Days(31)), 30), text);
+        let text = "its provider keeps data for good, at most 36500 days allowed";
+        check(kept(36_500, Some(Retention::Kept)), retains(Some(Retention::Kept), 36_500), text);
+        for (most, fine) in [(0, Retention::None), (30, Retention::Days(30))] {
+            let mut case = Case::of(vec![Spec::named("north/mist")]);
+            kept(most, Some(fine))(&mut case);
+            assert_eq!(case.unfit("north/mist"), None);
+        }
+        for registered in [None, Some(false)] {
+            let change = |c: &mut Case| {
+                c.limits.registered = true;
+                c.provider("north").registered = registered;
+            };
+            check(change, Unfit::NotRegistered, "not known to be registered for public service");
+        }
+    }
+
+    #[test]
+    fn a_price_per_million_is_of_the_requests_own_mix() {
+        // 1,000 tokens in at a dollar and 200 out at 4: 1.5 dollars a million.
+        let dear = |max: &'static str| {
+            move |c: &mut Case| {
+                c.specs[0] = Spec::named("north/mist").costing("1", "4");
+                c.request.wishes.max_price = Some(Usd::parse(max).unwrap());
+            }
+        };
+        let usd = |text| Usd::parse(text).unwrap();
+        let above = Unfit::PriceAboveMax { price: usd("1.5"), max: usd("1.49") };
+        check(dear("1.49"), above, "$1.5 per million tokens of this request, at most $1.49 allowed");
+        let mut case = Case::of(vec![Spec::named("north/mist")]);
+        dear("1.5")(&mut case);
+        assert_eq!(case.unfit("north/mist"), None);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What routing asks of a request: its needs and its wishes without its bytes. A small value of its own, so that a
 //! decision can be made again when the request itself, which is kept nowhere, is long gone.
 
-use crate::canonical::{Features, QualityTier, ReasoningWish, Request, TextProfile};
+use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish, Request};
 use crate::units::{Tokens, Usd};
 
 /// A request as far as a decision depends on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ask {
     /// Everything a backend must be able to do.
     pub features: Features,
@@ -29,6 +29,20 @@ pub struct Ask {
     pub providers: Vec<String>,
     /// Not these providers.
     pub excluded_providers: Vec<String>,
+    /// Only under these laws; empty means any.
+    pub jurisdictions: Vec<String>,
+    /// The most that a million tokens may cost.
+    pub max_price: Option<Usd>,
+    /// What may become of the data.
+    pub data: DataRules,
+    /// What matters among adequate backends: the request's own word, else that of its alias.
+    pub prefer: Option<Preference>,
+    /// The answer must have begun within this many milliseconds.
+    pub deadline_ms: Option<u64>,
+    /// More requests of the same conversation are expected.
+    pub session: bool,
+    /// The answer is wanted as a stream.
+    pub stream: bool,
 }
 
 impl Ask {
@@ -40,19 +54,20 @@ impl Ask {
             reasoning: request.reasoning,
             output_bound: request.output_bound,
             choices: request.choices.max(1),
-            chinese: mostly_han(&request.text),
+            chinese: request.text.is_mostly_han(),
             quality: wishes.quality,
             max_cost: wishes.max_cost,
             race: wishes.race,
             regions: wishes.regions.clone(),
             providers: wishes.providers.clone(),
             excluded_providers: wishes.excluded_providers.clone(),
+            jurisdictions: wishes.jurisdictions.clone(),
+            max_price: wishes.max_price,
+            data: wishes.data,
+            prefer: wishes.prefer,
+            deadline_ms: wishes.deadline_ms,
+            session: wishes.session.is_some(),
+            stream: request.stream,
         }
     }
-}
-
-/// More than half of the bytes are Han, and kana are few: Japanese is written with Han too.
-fn mostly_han(text: &TextProfile) -> bool {
-    let han_bytes = 3 * u64::from(text.lead3_han);
-    2 * han_bytes > text.bytes() && text.lead_e3_ef < text.lead3_han
 }

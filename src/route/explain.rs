@@ -4,13 +4,22 @@
 //! Amounts and prices are decimal strings with every digit that counts: a JSON number would be read as a float. What
 //! is told comes from the plan and its snapshot; nothing is decided again.
 
+mod session;
+mod weighed;
+
+use std::sync::Arc;
+
 use serde::Serialize;
 
+pub use self::session::ExplainedSession;
+use self::weighed::tariff;
+pub use self::weighed::{ExplainedCap, ExplainedCapCost, ExplainedCost, ExplainedExploring, ExplainedPremiums};
 use super::adequate::Unfit;
 use super::plan::{Candidate, Node, Plan, PlanError};
 use super::quote::{FreeQuote, Quote};
-use crate::catalog::{Backend, Provider, Snapshot};
-use crate::units::{BilledAt, Tariff, Thinking, Usd};
+use crate::canonical::Preference;
+use crate::catalog::{Backend, Calendar, Provider, Snapshot};
+use crate::units::{BilledAt, ShareBy, Tokens, Usd};
 
 /// One decision, explained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,14 +30,24 @@ pub struct Decision {
     pub price_book: String,
     /// The instant whose prices and exchange rates apply; absent where nothing was adequate.
     pub at: Option<String>,
+    /// What mattered among adequate backends: `cheapest`, `balanced` or `fastest`; absent where nothing was adequate.
+    pub prefer: Option<&'static str>,
     /// What is asked first; absent where nothing was adequate.
     pub chosen: Option<ExplainedCandidate>,
     /// The next best after it.
     pub runner_up: Option<ExplainedCandidate>,
     /// The adequate one with the highest expected cost.
     pub dearest: Option<ExplainedCandidate>,
+    /// The conversation that this request goes on with; absent where its prompt is warm nowhere.
+    pub session: Option<ExplainedSession>,
     /// Who is asked in which order; absent where nothing was adequate.
     pub plan: Option<ExplainedNode>,
+    /// Every cap on a share, as it stood.
+    pub caps: Vec<ExplainedCap>,
+    /// What the caps cost; absent where the choice is the same without them.
+    pub cap_cost: Option<ExplainedCapCost>,
+    /// Present where the first one is asked to keep its figures fresh, before the best.
+    pub explored: Option<ExplainedExploring>,
     /// The most that is held for the request at once, in dollars; zero where nothing was adequate.
     pub worst_case_usd: String,
     /// Every adequate backend, the best first.
@@ -56,8 +75,12 @@ pub struct ExplainedCandidate {
     /// What of the expected cost a free quota bears; absent where none does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_quota: Option<ExplainedFree>,
-    /// A balance that was paid in advance is to be used first and bears it: the score counts a hundredth of the cost.
+    /// A balance that was paid in advance is to be used first and bears it.
     pub prepaid: bool,
+    /// What the expected cost is made of.
+    pub cost: ExplainedCost,
+    /// What the score is more than the expected cost, part by part.
+    pub premiums: ExplainedPremiums,
     pub tokens: ExplainedTokens,
     pub prices: ExplainedPrices,
 }
@@ -78,8 +101,17 @@ pub struct ExplainedTokens {
     pub input: u64,
     /// The part of it that is likely read from the vendor's cache.
     pub cached_input: u64,
+    /// The part of it that is likely written to the vendor's cache and billed as such.
+    pub cache_write: u64,
+    /// What the backend has read of the prompt lately: of this, `cached_input` is expected to be given back.
+    pub known_prefix: u64,
     /// Expected output of all choices.
     pub output: u64,
+    /// The part of it that is expected to be hidden reasoning.
+    pub reasoning: u64,
+    /// What half and nine of ten answers are not longer than; absent where nothing was learned of such answers.
+    pub output_p50: Option<u64>,
+    pub output_p90: Option<u64>,
     /// The input is not above this.
     pub input_upper: u64,
     /// The bound on each choice.
@@ -135,16 +167,21 @@ impl Decision {
     }
 
     fn made(plan: &Plan, snapshot: &Snapshot) -> Self {
-        let explained = |candidate: &Candidate| ExplainedCandidate::of(candidate, snapshot);
+        let explained = |candidate: &Candidate| ExplainedCandidate::of(candidate, plan, snapshot);
         let dearest = plan.candidates.iter().rev().max_by_key(|candidate| candidate.quote.expected);
         Self {
             reason: plan.reason(snapshot),
             price_book: snapshot.version.clone(),
             at: Some(plan.at.to_string()),
+            prefer: Some(plan.needs.prefer.word()),
             chosen: plan.chosen().map(explained),
             runner_up: plan.candidates.get(1).map(explained),
             dearest: dearest.map(explained),
+            session: plan.stay.as_ref().map(|stay| ExplainedSession::of(stay, snapshot)),
             plan: Some(ExplainedNode::of(&plan.root, snapshot)),
+            caps: plan.caps.iter().map(ExplainedCap::of).collect(),
+            cap_cost: ExplainedCapCost::of(plan, snapshot),
+            explored: ExplainedExploring::of(plan, snapshot),
             worst_case_usd: plan.worst_case().to_exact(),
             candidates: plan.candidates.iter().map(explained).collect(),
             rejected: ExplainedRefusal::all(&plan.rejected.all(), snapshot),
@@ -156,10 +193,15 @@ impl Decision {
             reason: error.to_string(),
             price_book: snapshot.version.clone(),
             at: None,
+            prefer: None,
             chosen: None,
             runner_up: None,
             dearest: None,
+            session: None,
             plan: None,
+            caps: Vec::new(),
+            cap_cost: None,
+            explored: None,
             worst_case_usd: Usd::ZERO.to_exact(),
             candidates: Vec::new(),
             rejected: ExplainedRefusal::all(error.rejected(), snapshot),
@@ -172,6 +214,7 @@ impl Plan {
     /// `cheapest of 7 adequate; next b/model +12%; 3 excluded: context_too_small=2,no_key=1`.
     pub fn reason(&self, snapshot: &Snapshot) -> String {
         let mut parts = vec![self.choice()];
+        parts.extend(self.weighed());
         if let [best, next, ..] = self.candidates.as_slice() {
             let id = snapshot.backend(next.backend).id.as_str();
             parts.push(format!("next {id} {}", difference(best.quote.expected, next.quote.expected)));
@@ -189,10 +232,17 @@ impl Plan {
         if adequate == 1 {
             return "the only adequate".into();
         }
-        let how = match self.chosen() {
-            Some(chosen) if Some(chosen.quote.expected) == cheapest => "cheapest",
-            Some(chosen) if chosen.quote.prepaid => "prepaid, best",
-            _ => "best by cost and risk",
+        let is_cheapest = self.chosen().map(|chosen| chosen.quote.expected) == cheapest;
+        if self.stay.is_some_and(|stay| stay.stays()) && !is_cheapest {
+            return format!("stays where it is warm, of {adequate} adequate");
+        }
+        let is_prepaid = self.chosen().is_some_and(|chosen| chosen.quote.prepaid);
+        let how = match (self.needs.prefer, is_cheapest) {
+            (Preference::Fastest, _) => "fastest",
+            (_, false) if is_prepaid => "prepaid, best",
+            (Preference::Balanced, false) => "best by cost, risk and wait",
+            (Preference::Cheapest, false) => "best by cost and risk",
+            (Preference::Cheapest | Preference::Balanced, true) => "cheapest",
         };
         format!("{how} of {adequate} adequate")
     }
@@ -208,7 +258,7 @@ fn difference(first: Usd, second: Usd) -> String {
 }
 
 impl ExplainedCandidate {
-    fn of(candidate: &Candidate, snapshot: &Snapshot) -> Self {
+    fn of(candidate: &Candidate, plan: &Plan, snapshot: &Snapshot) -> Self {
         let backend = snapshot.backend(candidate.backend);
         let provider = snapshot.provider_of(backend);
         Self {
@@ -224,8 +274,10 @@ impl ExplainedCandidate {
             risk_millionths: candidate.score.risk,
             free_quota: candidate.quote.free.map(|free| ExplainedFree::of(free, snapshot)),
             prepaid: candidate.quote.prepaid,
-            tokens: ExplainedTokens::of(&candidate.quote),
-            prices: ExplainedPrices::of(&candidate.quote, backend),
+            premiums: ExplainedPremiums::of(&candidate.score.premiums(candidate.quote.expected, plan.floor)),
+            cost: ExplainedCost::of(&candidate.quote, backend),
+            tokens: ExplainedTokens::of(candidate, plan),
+            prices: ExplainedPrices::of(&candidate.quote, backend, plan),
         }
     }
 }
@@ -239,11 +291,19 @@ impl ExplainedFree {
 }
 
 impl ExplainedTokens {
-    fn of(quote: &Quote) -> Self {
+    fn of(candidate: &Candidate, plan: &Plan) -> Self {
+        let quote = &candidate.quote;
+        let learned = plan.learned.of(candidate.backend);
+        let known = plan.warm.iter().find(|warm| warm.backend == candidate.backend).map_or(Tokens::ZERO, |warm| warm.known);
         Self {
             input: quote.usage.input().get(),
             cached_input: quote.usage.cache_read.get(),
+            cache_write: quote.usage.cache_write.get(),
+            known_prefix: known.get(),
             output: quote.usage.output.get(),
+            reasoning: quote.usage.reasoning.get(),
+            output_p50: learned.map(|figures| figures.p50.get()),
+            output_p90: learned.map(|figures| figures.p90.get()),
             input_upper: quote.input_upper.get(),
             output_bound: quote.output_bound.get(),
         }
@@ -251,12 +311,15 @@ impl ExplainedTokens {
 }
 
 impl ExplainedPrices {
-    fn of(quote: &Quote, backend: &Backend) -> Self {
-        let (row, sheet) = backend.prices.point(quote.price).unzip();
-        let priced = sheet.map(|sheet| sheet.cost(&quote.usage, quote.thinking != Thinking::Off));
-        let tariff = priced.map_or(Tariff::free(quote.exchange_rate.currency()), |priced| *priced.tariff);
-        let hours = row.and_then(|row| row.calendar.as_ref()).filter(|_| quote.price.factor > 0);
-        let times = hours.and_then(|calendar| calendar.factors().get(usize::from(quote.price.factor)));
+    fn of(quote: &Quote, backend: &Backend, plan: &Plan) -> Self {
+        let row = backend.prices.point(quote.price).map(|(row, _)| row);
+        let tariff = tariff(quote, backend);
+        let hours = |calendar: &Arc<Calendar>| {
+            let hour = calendar.at(plan.at);
+            let times = calendar.factors().get(usize::from(hour.factor))?;
+            let assumed = if hour.assumed { ", as its days off are not published yet" } else { "" };
+            (hour.factor > 0).then(|| format!("{} x{times}{assumed}", calendar.name))
+        };
         Self {
             currency: tariff.currency.to_string(),
             input: tariff.input.to_per_million(),
@@ -269,7 +332,7 @@ impl ExplainedPrices {
                 BilledAt::Arrival => "arrival",
                 BilledAt::Completion => "completion",
             },
-            hours: hours.zip(times).map(|(calendar, times)| format!("{} x{times}", calendar.name)),
+            hours: row.and_then(|row| row.calendar.as_ref()).and_then(hours),
             source: row.map(|row| row.source.clone()).unwrap_or_default(),
         }
     }
@@ -308,7 +371,11 @@ fn why(unfit: Unfit, backend: &Backend, provider: &Provider) -> String {
             None => unfit.to_string(),
         },
         Unfit::OutsideRegions => format!("{unfit}: {}", provider.region),
-        Unfit::OutsideJurisdictions => format!("{unfit}: {}", provider.jurisdiction),
+        Unfit::OverShare { by: ShareBy::Provider, .. } => format!("{unfit}: {}", provider.id),
+        Unfit::OverShare { by: ShareBy::Owner, .. } => format!("{unfit}: {}", provider.owner),
+        Unfit::OutsideJurisdictions | Unfit::OverShare { by: ShareBy::Jurisdiction, .. } => {
+            format!("{unfit}: {}", provider.jurisdiction)
+        }
         _ => unfit.to_string(),
     }
 }
@@ -317,11 +384,13 @@ fn why(unfit: Unfit, backend: &Backend, provider: &Provider) -> String {
 mod tests {
     use jiff::tz::TimeZone;
 
-    use super::super::facts::Prepaid;
+    use super::super::caps::Cap;
+    use super::super::facts::{Prepaid, Wait};
     use super::super::testing::{Case, Spec};
+    use crate::canonical::Preference;
     use crate::catalog::allowance::Period;
     use crate::catalog::{Quota, QuotaIndex};
-    use crate::units::{Amount, Counted, Currency, Grant};
+    use crate::units::{Amount, Counted, Currency, Grant, ShareBy, ShareKind, ShareOf};
 
     fn quota(name: &str) -> Quota {
         let (grant, source) = (Grant::NOTHING, String::new());
@@ -359,6 +428,59 @@ mod tests {
         );
         check(|c| c.target = "east/dew".into(), "the only adequate");
         check(|c| c.keyless = c.provider_names(), "no backend can serve this request: 3 considered, none adequate: no_key=3");
+    }
+
+    #[test]
+    fn the_line_tells_what_counted_beside_the_price() {
+        check(
+            |c| c.specs.iter_mut().for_each(|spec| spec.health.failure_share = 200_000),
+            "cheapest of 3 adequate; counted failure $0.000500; next south/fog +10%",
+        );
+        check(
+            |c| {
+                (c.request.wishes.prefer, c.specs[1].health.wait) =
+                    (Some(Preference::Fastest), Some(Wait { mean_ms: 300, spread_ms: 9 }));
+            },
+            "fastest of 3 adequate; next north/mist -9%",
+        );
+        let cap = |closed, pressure| Cap {
+            by: ShareBy::Owner,
+            name: "north".into(),
+            percent: 50,
+            of: ShareOf::Spend,
+            kind: if closed { ShareKind::Hard } else { ShareKind::Soft },
+            inside: 50,
+            total: 100,
+            closed,
+            pressure,
+        };
+        let excluded = "1 excluded: over_share=1";
+        let shut = format!("cheapest of 2 adequate; cap on owner north +0.000200; next east/dew +627%; {excluded}");
+        check(|c| c.caps = vec![cap(true, 1_000_000)], &shut);
+        check(|c| c.caps = vec![cap(false, 810_000)], "cheapest of 3 adequate; counted cap $0.000005; next south/fog +10%");
+        let moved = "best by cost and risk of 3 adequate; cap on owner north +0.000200; next north/mist -9%";
+        check(|c| c.caps = vec![cap(false, 1_000_000)], moved);
+    }
+
+    #[test]
+    fn a_refusal_for_a_share_names_whose() {
+        let mut case = case();
+        case.caps = vec![Cap {
+            by: ShareBy::Jurisdiction,
+            name: "US".into(),
+            percent: 60,
+            of: ShareOf::Spend,
+            kind: ShareKind::Hard,
+            inside: 6_049,
+            total: 10_000,
+            closed: true,
+            pressure: 1_008_166,
+        }];
+        let decision = case.decision();
+        assert_eq!(decision.rejected[0].why, "the share of its jurisdiction is 60.4 %, at the cap of 60 %: US");
+        assert_eq!(decision.reason, "no backend can serve this request: 3 considered, none adequate: over_share=3");
+        let (_, plan) = case.plan();
+        assert!(plan.unwrap_err().is_passing(), "waiting may help");
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::affinity::Warm;
+use super::affinity::Affinity;
 use super::ask::Ask;
+use super::caps::Caps;
+use super::learned::{LearnedOutput, OutputFigures};
 use super::target::Target;
 use super::usable::Usable;
-use crate::canonical::QualityTier;
+use crate::canonical::{DataRules, Preference, QualityTier, ReasoningWish};
 use crate::catalog::{Backend, BackendIndex, ProviderIndex, QuotaIndex, Reasoning, Snapshot, TokenizerFamily};
 use crate::units::{Amount, Grant, Tokens, Usd};
 
@@ -26,14 +28,20 @@ pub struct Facts<'a> {
     pub input: &'a InputEstimate,
     /// Tokens of the answer, all its choices together.
     pub expected_output: OutputForecast,
+    /// The same for single backends, where something was learned.
+    pub learned: &'a LearnedOutput,
     /// What the key allows.
     pub limits: &'a Limits,
     /// Who of the table can be asked at all.
     pub usable: &'a Usable,
     /// By [`BackendIndex`]; a backend beyond its end is taken as healthy.
     pub health: &'a [BackendHealth],
-    /// Where this session's prompt is likely still cached.
-    pub warm: Option<&'a Warm>,
+    /// Where the prompt is likely still cached, and the conversation that it goes on with.
+    pub affinity: &'a Affinity,
+    /// How every cap on a share stands.
+    pub caps: &'a Caps,
+    /// Present where this request may be used to look at another backend than the best.
+    pub explore: Option<Explore>,
     /// What is free, and what is paid already.
     pub allowances: &'a Allowances,
     /// The instant whose prices and exchange rates apply.
@@ -46,6 +54,16 @@ impl Facts<'_> {
     pub fn health_of(&self, backend: &Backend) -> BackendHealth {
         let BackendIndex(n) = backend.index;
         self.health.get(n as usize).copied().unwrap_or_default()
+    }
+
+    /// What a backend's answer is expected to have, all choices together.
+    pub fn output_of(&self, backend: &Backend) -> OutputFigures {
+        if let Some(learned) = self.learned.of(backend.index) {
+            return *learned;
+        }
+        let OutputForecast { plain, .. } = self.expected_output;
+        let mean = self.expected_output.of(backend.reasoning, self.ask.reasoning == ReasoningWish::Off);
+        OutputFigures { mean, reasoning: mean.saturating_sub(plain), ..OutputFigures::default() }
     }
 }
 
@@ -63,10 +81,49 @@ pub enum Availability {
 pub struct BackendHealth {
     /// Share of recent attempts that failed, in millionths (0 to 1,000,000).
     pub failure_share: u32,
+    /// What is left of its rate limit.
+    pub headroom: Headroom,
+    /// How long its first token takes; absent where nobody knows or nobody asks.
+    pub wait: Option<Wait>,
     /// Its breaker is open for this much longer.
     pub cooling: Option<Duration>,
     /// As many requests wait on it without an answer as may.
     pub waiting_full: bool,
+}
+
+/// What is left of a rate limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Headroom {
+    /// In millionths of the limit.
+    pub left: u32,
+    /// Tokens that it still takes, where it is told.
+    pub tokens: Option<Tokens>,
+}
+
+impl Default for Headroom {
+    /// No limit is known.
+    fn default() -> Self {
+        Self { left: 1_000_000, tokens: None }
+    }
+}
+
+/// Times to the first token, lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    pub mean_ms: u32,
+    /// Mean absolute deviation.
+    pub spread_ms: u32,
+}
+
+/// Leave to look at another backend than the best, so that its figures stay fresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Explore {
+    /// From the request's id: makes the choice the same in every replay.
+    pub seed: u64,
+    /// Of so many thousand requests.
+    pub permille: u16,
+    /// What is left of the day's money for it.
+    pub left: Usd,
 }
 
 /// Tokens of one prompt by one tokenizer.
@@ -127,14 +184,9 @@ pub struct OutputForecast {
 }
 
 impl OutputForecast {
-    /// The forecast for a backend. A switchable one is taken to think unless thinking was refused: most such models
-    /// think by default, and too dear a quote misleads less than too cheap a one.
+    /// The forecast for a backend.
     pub fn of(self, reasoning: Reasoning, thinking_refused: bool) -> Tokens {
-        match reasoning {
-            Reasoning::Never => self.plain,
-            Reasoning::Switchable if thinking_refused => self.plain,
-            Reasoning::Switchable | Reasoning::Always => self.thinking,
-        }
+        if reasoning.thinks(thinking_refused) { self.thinking } else { self.plain }
     }
 }
 
@@ -183,8 +235,24 @@ pub struct Limits {
     pub quality: Option<QualityTier>,
     /// The most that one request may cost at its worst.
     pub max_cost: Option<Usd>,
+    /// The most that a million of its tokens may cost, in its own mix.
+    pub max_price: Option<Usd>,
     /// Providers that train on what they are sent, or do not say, may be used.
     pub may_train: bool,
+    /// Only providers that keep prompts for so many days at most.
+    pub max_retention_days: Option<u32>,
+    /// Only providers whose models are registered for public service.
+    pub registered: bool,
+    /// What matters among adequate backends, where the request does not say.
+    pub prefer: Option<Preference>,
+}
+
+impl Limits {
+    /// What a key says may become of the data.
+    pub fn data_rules(&self) -> DataRules {
+        let Self { may_train, max_retention_days, registered, .. } = *self;
+        DataRules { no_training: !may_train, max_retention_days, registered }
+    }
 }
 
 impl Default for Limits {
@@ -196,7 +264,11 @@ impl Default for Limits {
             jurisdictions: Vec::new(),
             quality: None,
             max_cost: None,
+            max_price: None,
             may_train: true,
+            max_retention_days: None,
+            registered: false,
+            prefer: None,
         }
     }
 }
@@ -206,6 +278,8 @@ impl Default for Limits {
 pub struct Settings {
     /// How much of the risk counts, in per cent: 0 looks at the price alone.
     pub risk_weight_percent: u32,
+    /// How much counts of what prices may become, in per cent.
+    pub price_risk_weight_percent: u32,
     /// The floor for `auto` where neither name nor wish nor key sets one.
     pub default_quality: QualityTier,
     /// Upstream attempts that one request may take, raced ones included; at least one is made.
@@ -218,6 +292,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             risk_weight_percent: 100,
+            price_risk_weight_percent: 100,
             default_quality: QualityTier::Economy,
             max_attempts: 4,
             longest: Duration::from_mins(10),

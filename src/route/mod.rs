@@ -11,14 +11,19 @@
 pub mod adequate;
 pub mod affinity;
 pub mod ask;
+pub mod caps;
 pub mod explain;
+pub mod explore;
 pub mod facts;
 pub mod kept;
+pub mod learned;
 pub mod needs;
 pub mod plan;
+pub mod price_risk;
 #[cfg(test)]
 mod properties;
 pub mod quote;
+pub mod risk;
 pub mod score;
 pub mod target;
 #[cfg(test)]
@@ -26,13 +31,17 @@ pub(crate) mod testing;
 pub mod usable;
 
 pub use adequate::Unfit;
-pub use affinity::Warm;
+pub use affinity::{Affinity, Session, Stay, Warm};
 pub use ask::Ask;
+pub use caps::{Cap, CapCost, Caps};
 pub use explain::{Decision, ExplainedRefusal};
+pub use explore::Explored;
 pub use facts::{
-    Allowances, Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Prepaid, Settings,
+    Allowances, Availability, BackendHealth, Explore, Facts, Headroom, InputEstimate, InputTokens, Limits, OutputForecast,
+    Prepaid, Settings, Wait,
 };
 pub use kept::{Kept, Unreadable};
+pub use learned::{LearnedOutput, OutputFigures};
 pub use needs::Needs;
 pub use plan::{Candidate, Node, Plan, PlanError, PlannedAttempt, plan};
 pub use quote::{FreeQuote, Quote};

@@ -4,7 +4,7 @@
 
 use super::facts::Facts;
 use super::target::Target;
-use crate::canonical::{Features, QualityTier, ReasoningWish};
+use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish};
 use crate::units::{Tokens, Usd};
 
 /// What a backend must offer.
@@ -26,6 +26,12 @@ pub struct Needs {
     pub max_cost: Option<Usd>,
     /// How many to ask at once; 1 is no race.
     pub race: usize,
+    /// What a million tokens may be expected to cost.
+    pub max_price: Option<Usd>,
+    /// What may become of the data.
+    pub data: DataRules,
+    /// What matters among adequate backends.
+    pub prefer: Preference,
 }
 
 impl Needs {
@@ -41,6 +47,9 @@ impl Needs {
             quality: quality_floor(facts),
             max_cost: [ask.max_cost, facts.limits.max_cost].into_iter().flatten().min(),
             race: ask.race.map_or(1, usize::from).max(1),
+            max_price: [ask.max_price, facts.limits.max_price].into_iter().flatten().min(),
+            data: ask.data.and(facts.limits.data_rules()),
+            prefer: ask.prefer.or(facts.limits.prefer).unwrap_or_default(),
         }
     }
 }
@@ -105,6 +114,27 @@ mod tests {
             },
             |n| n.quality = QualityTier::Economy,
         );
+    }
+
+    #[test]
+    fn a_request_can_narrow_what_its_key_allows_and_not_widen_it() {
+        check(|c| c.request.wishes.data.no_training = true, |n| n.data.no_training = true);
+        check(|c| c.limits.may_train = false, |n| n.data.no_training = true);
+        check(|c| c.limits.registered = true, |n| n.data.registered = true);
+        let days = |key, request| {
+            move |c: &mut Case| (c.limits.max_retention_days, c.request.wishes.data.max_retention_days) = (key, request)
+        };
+        check(days(Some(0), Some(30)), |n| n.data.max_retention_days = Some(0));
+        check(days(Some(30), Some(7)), |n| n.data.max_retention_days = Some(7));
+        check(days(None, Some(7)), |n| n.data.max_retention_days = Some(7));
+    }
+
+    #[test]
+    fn a_preference_is_the_requests_then_the_keys() {
+        let both = |key, request| move |c: &mut Case| (c.limits.prefer, c.request.wishes.prefer) = (key, request);
+        check(both(Some(Preference::Fastest), Some(Preference::Balanced)), |n| n.prefer = Preference::Balanced);
+        check(both(Some(Preference::Fastest), None), |n| n.prefer = Preference::Fastest);
+        check(both(None, None), |n| n.prefer = Preference::Cheapest);
     }
 
     #[test]

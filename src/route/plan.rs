@@ -12,26 +12,46 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::adequate::{Unfit, adequate, available, tally};
-use super::facts::Facts;
+use super::affinity::{Stay, Warm, settle};
+use super::caps::{Cap, CapCost, Ruling};
+use super::explore::{Explored, explore};
+use super::facts::{Facts, OutputForecast};
+use super::learned::LearnedOutput;
 use super::needs::Needs;
+use super::price_risk;
 use super::quote::{Quote, Quoter};
-use super::score::{PREPAID_MILLIONTHS, Score, Standing};
+use super::risk::Odds;
+use super::score::{Score, Standing, Weighing};
 use super::target::Target;
 use super::usable::Rejected;
-use crate::catalog::{Backend, BackendIndex, ProviderIndex, Snapshot};
-use crate::units::Usd;
+use crate::canonical::Preference;
+use crate::catalog::{Backend, BackendIndex, ProviderIndex, Snapshot, TokenizerFamily};
+use crate::units::{Tokens, Usd};
 
 /// What to do with one request. Its indexes belong to the snapshot of the facts it was made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// A sequence of at least one attempt.
     pub root: Node,
-    /// Every adequate backend, the best first. The first one stands first in the tree.
+    /// Every adequate backend, the best first (behind one that is explored). The first one stands first in the tree.
     pub candidates: Vec<Candidate>,
     /// Every other backend that was considered, with the rule that excluded it.
     pub rejected: Rejected,
     /// What was required.
     pub needs: Needs,
+    /// Whether the conversation stays where it is warm; absent where it is warm nowhere.
+    pub stay: Option<Stay>,
+    /// What is known to be warm, and what was learned of answers: for the explanation.
+    pub warm: Vec<Warm>,
+    pub learned: LearnedOutput,
+    /// The caps on shares as they stood.
+    pub caps: Vec<Cap>,
+    /// What they cost, where another one would have been chosen without them.
+    pub cap_cost: Option<CapCost>,
+    /// Present where the first candidate stands before the best, to look at it.
+    pub explored: Option<Explored>,
+    /// What the request's tokens cost anywhere at least: what risks are a share of where a backend costs less.
+    pub floor: Usd,
     /// The instant whose prices apply.
     pub at: Timestamp,
 }
@@ -160,13 +180,40 @@ fn reasons(rejected: &[(BackendIndex, Unfit)]) -> String {
 /// Decides. The same facts give the same plan.
 pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
     let needs = Needs::of(facts);
-    let Sieve { mut candidates, rejected, .. } = Sieve::over(facts, &needs);
+    let Sieve { mut candidates, rejected, uncapped, floor, quoter, .. } = Sieve::over(facts, &needs);
     if candidates.is_empty() {
         return Err(PlanError::NoneAdequate { rejected: rejected.all() });
     }
     rank(&mut candidates, facts.snapshot);
+    let cap_cost = uncapped.and_then(|uncapped| cap_cost(&uncapped, &candidates[0]));
+    // Whoever prefers speed is not held back by a cache.
+    let staying = facts.affinity.staying().filter(|_| needs.prefer == Preference::Cheapest);
+    let stay = staying.map(|session| {
+        settle(&mut candidates, session, |candidate| {
+            let (backend, rules) = (facts.snapshot.backend(candidate.backend), facts.snapshot.provider(candidate.provider).cache);
+            quoter.cost_of(backend, &candidate.quote, &session.later(backend.index, &candidate.quote.usage, rules))
+        })
+    });
+    // A conversation is not moved to look around.
+    let explored = if stay.is_some() { None } else { explore(&mut candidates, &needs, facts) };
     let root = tree(&candidates, &needs, facts.settings.max_attempts);
-    Ok(Plan { root, candidates, rejected, needs, at: facts.at })
+    let (warm, learned, caps) = (facts.affinity.warm.clone(), facts.learned.clone(), facts.caps.all().to_vec());
+    Ok(Plan { root, candidates, rejected, needs, stay, warm, learned, caps, cap_cost, explored, floor, at: facts.at })
+}
+
+/// What the caps cost; nothing where the choice is the same without them.
+fn cap_cost(uncapped: &Uncapped, chosen: &Candidate) -> Option<CapCost> {
+    let Uncapped { candidate: Candidate { backend, quote, .. }, ruling } = uncapped;
+    let cap = ruling.closed.or(ruling.dearest).filter(|_| *backend != chosen.backend)?;
+    Some(CapCost { cap, instead_of: *backend, expected: quote.expected, more: chosen.quote.expected - quote.expected })
+}
+
+/// The best one as if there were no caps.
+struct Uncapped {
+    /// Scored without caps.
+    candidate: Candidate,
+    /// What the caps say about it.
+    ruling: Ruling,
 }
 
 /// Parts the adequate from the others.
@@ -176,6 +223,10 @@ struct Sieve<'a> {
     quoter: Quoter<'a>,
     candidates: Vec<Candidate>,
     rejected: Rejected,
+    /// Present where there are caps.
+    uncapped: Option<Uncapped>,
+    /// What the request's tokens cost anywhere at least.
+    floor: Usd,
 }
 
 impl<'a> Sieve<'a> {
@@ -189,7 +240,8 @@ impl<'a> Sieve<'a> {
         };
         let (room, quoter) = (considered.len(), Quoter::new(facts, needs));
         let (candidates, rejected) = (Vec::with_capacity(room), Rejected::beside(barred, room));
-        let mut sieve = Self { facts, needs, quoter, candidates, rejected };
+        let floor = price_risk::floor(any_tokens(facts));
+        let mut sieve = Self { facts, needs, quoter, candidates, rejected, uncapped: None, floor };
         for index in considered {
             sieve.put(facts.snapshot.backend(*index));
         }
@@ -203,25 +255,76 @@ impl<'a> Sieve<'a> {
         }
     }
 
-    fn candidate(&self, backend: &Backend) -> Result<Candidate, Unfit> {
+    fn candidate(&mut self, backend: &Backend) -> Result<Candidate, Unfit> {
         let provider = self.facts.snapshot.provider_of(backend);
         adequate(backend, provider, self.needs, self.facts)?;
         let quote = self.quoter.quote(backend)?;
+        affordable(&quote, self.needs.max_price)?;
         let health = self.facts.health_of(backend);
         available(health)?;
-        let counted = if quote.prepaid { quote.expected.scaled(PREPAID_MILLIONTHS) } else { quote.expected };
-        let score = Score::of(counted, health.failure_share, self.facts.settings.risk_weight_percent);
-        Ok(Candidate { backend: backend.index, provider: backend.provider, quote, score })
+        let tokens = quote.usage.input() + quote.usage.output;
+        let ruling = self.facts.caps.on(backend.provider);
+        let weighing = Weighing {
+            expected: quote.expected,
+            floor: self.floor,
+            odds: Odds::of(&health, tokens, self.facts.ask.deadline_ms),
+            wait: health.wait,
+            price: price_risk::premium(&quote, backend, self.facts),
+            penalty: ruling.penalty,
+            prepaid: quote.prepaid,
+        };
+        let candidate = Candidate { backend: backend.index, provider: backend.provider, quote, score: self.score(&weighing) };
+        if !self.facts.caps.all().is_empty() {
+            self.compare_uncapped(&weighing, ruling, &candidate);
+        }
+        match ruling.closed {
+            None => Ok(candidate),
+            Some(place) => {
+                let cap = &self.facts.caps.all()[usize::from(place)];
+                Err(Unfit::OverShare { by: cap.by, share: cap.share(), percent: cap.percent })
+            }
+        }
     }
+
+    fn score(&self, weighing: &Weighing) -> Score {
+        Score::of(weighing, self.needs.prefer, self.facts.settings.risk_weight_percent)
+    }
+
+    /// Remembers the best one as if there were no caps.
+    fn compare_uncapped(&mut self, weighing: &Weighing, ruling: Ruling, candidate: &Candidate) {
+        let score = self.score(&Weighing { penalty: 0, ..*weighing });
+        let candidate = Candidate { score, ..*candidate };
+        let better = self.uncapped.as_ref().is_none_or(|best| {
+            standing(&candidate, self.facts.snapshot).compare(&standing(&best.candidate, self.facts.snapshot)).is_lt()
+        });
+        if better {
+            self.uncapped = Some(Uncapped { candidate, ruling });
+        }
+    }
+}
+
+/// All tokens of the request, whoever answers it: by the commonest tokenizer, without thinking.
+fn any_tokens(facts: &Facts<'_>) -> Tokens {
+    let OutputForecast { plain, thinking: _ } = facts.expected_output;
+    facts.input.of(TokenizerFamily::O200k).expected() + facts.ask.output_bound.map_or(plain, |bound| plain.min(bound))
+}
+
+/// Whether a million tokens in the request's own mix cost no more than they may.
+fn affordable(quote: &Quote, max: Option<Usd>) -> Result<(), Unfit> {
+    let Some(max) = max else { return Ok(()) };
+    let tokens = (quote.usage.input() + quote.usage.output).get().max(1);
+    let price = Usd::from_pico(quote.expected.pico().saturating_mul(1_000_000) / i128::from(tokens));
+    if price > max { Err(Unfit::PriceAboveMax { price, max }) } else { Ok(()) }
 }
 
 /// The best first.
 fn rank(candidates: &mut [Candidate], snapshot: &Snapshot) {
-    let standing = |candidate: &Candidate| {
-        let backend = snapshot.backend(candidate.backend);
-        Standing { score: candidate.score, quality: backend.quality.score, id: backend.id.as_str() }
-    };
-    candidates.sort_unstable_by(|a, b| standing(a).compare(&standing(b)));
+    candidates.sort_unstable_by(|a, b| standing(a, snapshot).compare(&standing(b, snapshot)));
+}
+
+fn standing<'s>(candidate: &Candidate, snapshot: &'s Snapshot) -> Standing<'s> {
+    let backend = snapshot.backend(candidate.backend);
+    Standing { score: candidate.score, quality: backend.quality.score, id: backend.id.as_str() }
 }
 
 /// Arranges the best candidates, at most `max_attempts` and at least one.

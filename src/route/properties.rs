@@ -1,16 +1,19 @@
 //! What must hold of every plan, over generated tables and requests.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::facts::BackendHealth;
+use super::caps::{Cap, covers};
+use super::facts::{BackendHealth, Explore, Headroom, Prepaid, Wait};
 use super::kept::Kept;
 use super::plan::{Node, Plan};
 use super::testing::{Case, Price, Spec};
 use super::{Settings, Unfit};
-use crate::canonical::{Feature, Features, ReasoningWish};
-use crate::catalog::{Reasoning, Snapshot};
-use crate::units::{Currency, Tokens, Usd};
+use crate::canonical::{Feature, Features, Preference, ReasoningWish};
+use crate::catalog::{QuotaIndex, Reasoning, Snapshot};
+use crate::units::{Amount, Counted, Currency, Grant, ShareBy, ShareKind, ShareOf, Tokens, Usd};
 
 fn price() -> impl Strategy<Value = Price> {
     let currency = prop_oneof![4 => Just(Currency::Usd), 3 => Just(Currency::Cny), 1 => Just(Currency::Eur)];
@@ -23,10 +26,10 @@ fn price() -> impl Strategy<Value = Price> {
 fn health() -> impl Strategy<Value = BackendHealth> {
     let share = prop_oneof![3 => Just(0_u32), 1 => 0_u32..=1_000_000];
     let cooling = prop_oneof![9 => Just(None), 1 => (0_u64..90).prop_map(|s| Some(std::time::Duration::from_secs(s)))];
-    (share, cooling, prop::bool::weighted(0.1)).prop_map(|(failure_share, cooling, waiting_full)| BackendHealth {
-        failure_share,
-        cooling,
-        waiting_full,
+    let left = prop_oneof![3 => Just(1_000_000_u32), 1 => 0_u32..1_000_000];
+    let wait = prop::option::of((1_u32..9_000, 0_u32..3_000).prop_map(|(mean_ms, spread_ms)| Wait { mean_ms, spread_ms }));
+    (share, cooling, prop::bool::weighted(0.1), left, wait).prop_map(|(failure_share, cooling, waiting_full, left, wait)| {
+        BackendHealth { failure_share, cooling, waiting_full, headroom: Headroom { left, tokens: None }, wait }
     })
 }
 
@@ -68,6 +71,71 @@ fn case() -> impl Strategy<Value = Case> {
             case
         },
     )
+}
+
+fn cap() -> impl Strategy<Value = Cap> {
+    let who = prop_oneof![
+        4 => (0_usize..4).prop_map(|n| (ShareBy::Provider, format!("p{n}"))),
+        1 => (0_usize..4).prop_map(|n| (ShareBy::Owner, format!("p{n}"))),
+        1 => Just((ShareBy::Jurisdiction, "US".to_owned())),
+    ];
+    (who, any::<bool>(), 0_u32..1_500_000).prop_map(|((by, name), hard, pressure)| {
+        let (kind, of) = (if hard { ShareKind::Hard } else { ShareKind::Soft }, ShareOf::Spend);
+        let closed = hard && pressure >= 1_000_000;
+        Cap { by, name, percent: 50, of, kind, inside: i128::from(pressure), total: 2_000_000, closed, pressure }
+    })
+}
+
+/// What is left of free quotas, who draws on them (a backend's place, a quota's), and balances by provider.
+type Allotted = (Vec<Grant>, Vec<(usize, u32)>, BTreeMap<String, Prepaid>);
+
+fn allowances() -> impl Strategy<Value = Allotted> {
+    let left = || prop::option::of(0_u64..4_000);
+    let counts = (prop::option::weighted(0.2, 0_u64..3), left(), left(), left());
+    let grant = counts.prop_map(|(requests, any, input, output)| {
+        Grant::by(|counted| match counted {
+            Counted::Requests => requests,
+            Counted::Tokens => any,
+            Counted::InputTokens => input,
+            Counted::OutputTokens => output,
+        })
+    });
+    let balance = (0_i128..40_000_000_000, any::<bool>())
+        .prop_map(|(pico, outlasts)| Prepaid { left: Amount::from_pico(pico, Currency::Usd), outlasts });
+    let balances = prop::collection::btree_map((0_usize..4).prop_map(|n| format!("p{n}")), balance, 0..3);
+    (prop::collection::vec(grant, 0..3), prop::collection::vec((0_usize..12, 0_u32..3), 0..6), balances)
+}
+
+/// A case in which more than prices and failures weighs; nothing is explored.
+fn weighed() -> impl Strategy<Value = Case> {
+    let prefer = prop::option::of(prop::sample::select(Preference::ALL.to_vec()));
+    let caps = prop::collection::vec(cap(), 0..4);
+    let steps = prop::collection::vec((0_usize..12, -200_i64..40, prop::sample::select(vec!["0.3", "1", "4"])), 0..6);
+    (case(), caps, prefer, prop::option::of(1_u64..8_000), any::<bool>(), steps, allowances()).prop_map(
+        |(mut case, caps, prefer, deadline, session, steps, (free, drawing, balances))| {
+            (case.allowances.free, case.balances) = (free, balances);
+            for (n, quota) in drawing {
+                if let Some(spec) = case.specs.get_mut(n) {
+                    spec.quotas.push(QuotaIndex(quota));
+                }
+            }
+            (case.caps, case.request.wishes.prefer, case.request.wishes.deadline_ms) = (caps, prefer, deadline);
+            case.request.wishes.session = session.then(|| "s".to_owned());
+            for (n, hours, dollars) in steps {
+                if let Some(spec) = case.specs.get_mut(n) {
+                    spec.later.push((hours, dollars));
+                }
+            }
+            case
+        },
+    )
+}
+
+fn exploring() -> impl Strategy<Value = Case> {
+    (weighed(), any::<u64>(), 0_u16..=1000, 0_i128..20_000_000_000).prop_map(|(case, seed, permille, left)| Case {
+        explore: Some(Explore { seed, permille, left: Usd::from_pico(left) }),
+        ..case
+    })
 }
 
 /// A plan told by ids and amounts, which do not depend on the order of the table.
@@ -142,7 +210,7 @@ proptest! {
     }
 
     #[test]
-    fn kept_facts_decide_and_explain_as_the_facts_did(case in case()) {
+    fn kept_facts_decide_and_explain_as_the_facts_did(case in exploring()) {
         let (table, told) = (case.table(), case.decision());
         let kept = case.with_facts_of(&table, |facts| Kept::read(&facts.keep(), &table));
         prop_assert_eq!(kept.map(|kept| kept.decision(&table)), Ok(told));
@@ -158,7 +226,7 @@ proptest! {
     }
 
     #[test]
-    fn a_rejected_backend_might_as_well_not_be_there(case in case(), pick: Index) {
+    fn a_rejected_backend_might_as_well_not_be_there(case in exploring(), pick: Index) {
         let mut told = Told::of(&case);
         prop_assume!(!told.rejected.is_empty());
         let (id, _) = told.rejected.remove(pick.index(told.rejected.len()));
@@ -166,7 +234,7 @@ proptest! {
     }
 
     #[test]
-    fn removing_one_that_was_not_chosen_keeps_the_choice(case in case(), pick: Index) {
+    fn removing_one_that_was_not_chosen_keeps_the_choice(case in weighed(), pick: Index) {
         let told = Told::of(&case);
         prop_assume!(told.candidates.len() > 1);
         let (id, ..) = &told.candidates[1 + pick.index(told.candidates.len() - 1)];
@@ -175,7 +243,7 @@ proptest! {
     }
 
     #[test]
-    fn raising_a_price_never_makes_its_backend_win(case in case(), pick: Index, raise in (0_u64..5, 0_u64..5, 0_u64..5)) {
+    fn raising_a_price_never_makes_its_backend_win(case in weighed(), pick: Index, raise in (0_u64..5, 0_u64..5, 0_u64..5)) {
         let told = Told::of(&case);
         let n = pick.index(case.specs.len());
         let id = case.specs[n].id();
@@ -193,14 +261,14 @@ proptest! {
 
     #[test]
     fn the_order_of_the_table_does_not_matter(
-        (case, shuffled) in case().prop_flat_map(|case| (Just(case.clone()), Just(case.specs).prop_shuffle())),
+        (case, shuffled) in exploring().prop_flat_map(|case| (Just(case.clone()), Just(case.specs).prop_shuffle())),
     ) {
         let other = Case { specs: shuffled, ..case.clone() };
         prop_assert_eq!(Told::of(&other), Told::of(&case));
     }
 
     #[test]
-    fn a_plan_names_each_candidate_at_most_once_and_nobody_else(case in case()) {
+    fn a_plan_names_each_candidate_at_most_once_and_nobody_else(case in exploring()) {
         let Some((snapshot, plan)) = plan_of(&case) else { return Ok(()) };
         let mut planned: Vec<_> = plan.root.attempts().map(|attempt| attempt.backend).collect();
         prop_assert_eq!(planned.first(), Some(&plan.candidates[0].backend));
@@ -215,7 +283,49 @@ proptest! {
     }
 
     #[test]
-    fn what_is_held_covers_each_attempt_and_all_of_a_race_and_never_more_than_allowed(case in case()) {
+    fn a_score_is_its_cost_and_its_premiums(case in exploring()) {
+        let Some((_, plan)) = plan_of(&case) else { return Ok(()) };
+        for candidate in &plan.candidates {
+            let premiums = candidate.score.premiums(candidate.quote.expected, plan.floor);
+            prop_assert_eq!(candidate.score.weighed, candidate.quote.expected + premiums.sum());
+            let adds = |word: &str, premium: Usd| if word == "prepaid" { Usd::ZERO >= premium } else { premium >= Usd::ZERO };
+            prop_assert!(premiums.named().iter().all(|(word, premium)| adds(word, *premium)));
+            prop_assert!(candidate.score.weighed >= Usd::ZERO);
+        }
+    }
+
+    #[test]
+    fn nobody_inside_a_closed_cap_is_asked_and_what_that_costs_is_told(case in weighed()) {
+        let Some((snapshot, plan)) = plan_of(&case) else { return Ok(()) };
+        let open = Case { caps: Vec::new(), ..case.clone() };
+        let (_, without) = plan_of(&open).expect("what is adequate with caps is adequate without");
+        for candidate in &plan.candidates {
+            let provider = snapshot.provider(candidate.provider);
+            let shut = case.caps.iter().filter(|cap| cap.closed).any(|cap| covers(cap.by, &cap.name, provider));
+            prop_assert!(!shut, "{}", provider.id);
+        }
+        let (chosen, best) = (plan.candidates[0], without.candidates[0]);
+        let told = plan.cap_cost.map(|cost| (cost.instead_of, cost.expected, cost.more));
+        let displaced = (best.backend, best.quote.expected, chosen.quote.expected - best.quote.expected);
+        prop_assert_eq!(told, (chosen.backend != best.backend).then_some(displaced));
+    }
+
+    #[test]
+    fn exploring_keeps_to_its_money_and_to_the_candidates(case in exploring()) {
+        let Some((_, plan)) = plan_of(&case) else { return Ok(()) };
+        let (_, best) = plan_of(&Case { explore: None, ..case.clone() }).expect("there is a plan");
+        let (chosen, left) = (plan.candidates[0], case.explore.map_or(Usd::ZERO, |explore| explore.left));
+        let Some(explored) = plan.explored else {
+            prop_assert_eq!(plan, best);
+            return Ok(());
+        };
+        prop_assert_eq!(explored.instead_of, best.candidates[0].backend);
+        prop_assert!(best.candidates.contains(&chosen) && explored.more <= left);
+        prop_assert!(chosen.quote.expected - best.candidates[0].quote.expected <= explored.more);
+    }
+
+    #[test]
+    fn what_is_held_covers_each_attempt_and_all_of_a_race_and_never_more_than_allowed(case in exploring()) {
         let Some((_, plan)) = plan_of(&case) else { return Ok(()) };
         let held = plan.worst_case();
         for attempt in plan.root.attempts() {

@@ -19,7 +19,6 @@ use std::cell::OnceCell;
 use jiff::{SignedDuration, Timestamp};
 
 use super::adequate::Unfit;
-use super::affinity::warm_tokens;
 use super::facts::Facts;
 use super::needs::Needs;
 use crate::canonical::ReasoningWish;
@@ -97,10 +96,9 @@ impl<'a> Quoter<'a> {
             return Err(Unfit::InputUnpriced { priced_up_to, needed: input.upper() });
         }
         let range = self.output_range(backend, input.upper());
-        let warm = warm_tokens(self.facts.warm, backend, input.expected());
-        let fresh_input = input.expected().saturating_sub(warm);
-        let usage = Usage { fresh_input, cache_read: warm, ..Usage::fresh(Tokens::ZERO, self.all_choices(range.expected)) };
         let thinking = thinking(backend.reasoning, self.needs.reasoning);
+        let output = self.all_choices(range.expected);
+        let usage = self.expected_usage(backend, sheet, input.expected(), output, thinking);
         // Where nobody decided, it is taken to think, as the forecast takes it.
         let priced = sheet.cost(&usage, thinking != Thinking::Off);
         if !priced.listed {
@@ -138,6 +136,21 @@ impl<'a> Quoter<'a> {
         left.and_then(|left| self.usd(left).ok()).is_some_and(|left| left >= worst)
     }
 
+    /// What a quoted request would cost with other tokens at the same prices.
+    pub fn cost_of(&self, backend: &Backend, quote: &Quote, usage: &Usage) -> Usd {
+        let sheet = backend.prices.point(quote.price).map(|(_, sheet)| sheet);
+        let cost = |sheet: &Sheet| self.usd(sheet.cost(usage, quote.thinking != Thinking::Off).amount).ok();
+        sheet.and_then(cost).unwrap_or(Usd::MAX)
+    }
+
+    /// The tokens to expect, by how they will likely be billed.
+    fn expected_usage(&self, backend: &Backend, sheet: &Sheet, input: Tokens, output: Tokens, thinking: Thinking) -> Usage {
+        let cell = sheet.cell(input, output, thinking != Thinking::Off);
+        let writes_cost = cell.is_some_and(|cell| cell.tariff.cache_write > cell.tariff.input);
+        let reasoning = self.facts.output_of(backend).reasoning.min(output);
+        Usage { output, reasoning, ..self.facts.affinity.usage(backend.index, input, writes_cost) }
+    }
+
     fn usd(&self, amount: Amount) -> Result<Usd, Unfit> {
         let rate = self.rates[amount.currency() as usize];
         rate.and_then(|rate| rate.convert(amount)).ok_or(Unfit::NoExchangeRate(amount.currency()))
@@ -165,8 +178,7 @@ impl<'a> Quoter<'a> {
     fn output_range(&self, backend: &Backend, input: Tokens) -> OutputRange {
         let room = backend.limits.context.saturating_sub(input);
         let bound = self.needs.output_bound.unwrap_or(room).min(backend.limits.max_output);
-        let thinking_refused = self.needs.reasoning == ReasoningWish::Off;
-        let forecast = self.facts.expected_output.of(backend.reasoning, thinking_refused);
+        let forecast = self.facts.output_of(backend).mean;
         let one_choice = Tokens::new(forecast.get().div_ceil(self.needs.choices));
         OutputRange { expected: one_choice.min(bound), bound }
     }
@@ -232,8 +244,8 @@ mod tests {
     use super::super::facts::Prepaid;
     use super::super::testing::{Case, Price, Spec};
     use super::*;
-    use crate::catalog::Reasoning;
-    use crate::units::{BackendId, Counted, Grant};
+    use crate::catalog::{BackendIndex, Reasoning, Snapshot};
+    use crate::units::{Counted, Grant};
     use proptest::prelude::*;
 
     /// 1,000 tokens in (at most 1,200) and 100 out (300 with thinking), at 2 and 10 dollars per million.
@@ -282,9 +294,9 @@ mod tests {
 
     #[test]
     fn a_warm_prefix_is_cheaper_where_it_is_warm_and_the_worst_case_stays() {
-        let warm = |id| Warm { backend: BackendId::new("north", id), tokens: Tokens::new(800) };
-        check(|c| c.warm = Some(warm("mist")), Ok(("0.001560", "0.007400", 500)));
-        check(|c| c.warm = Some(warm("fog")), Ok(("0.003000", "0.007400", 500)));
+        let warm = |n| vec![Warm { backend: BackendIndex(n), known: Tokens::new(900), likely: Tokens::new(800) }];
+        check(|c| c.affinity.warm = warm(0), Ok(("0.001560", "0.007400", 500)));
+        check(|c| c.affinity.warm = warm(1), Ok(("0.003000", "0.007400", 500)));
     }
 
     #[test]
@@ -350,6 +362,39 @@ mod tests {
         check(&prepaid(51_000_000_000, Currency::Cny, true), false);
     }
 
+    /// What a request of 1,000 tokens and 100 is quoted at the peak backend at an instant: expected, worst and the calendar's
+    /// hours, with a request over after so many minutes.
+    fn at_the_peak(instant: &str, minutes: u64) -> (String, String, u8) {
+        let table = Snapshot::parse("hours.toml", include_str!("../../tests/fixtures/tables/hours.toml")).unwrap();
+        let mut case = Case { target: "east/peak".into(), specs: Vec::new(), input: (1000, 1000), ..Case::default() };
+        case.request.output_bound = Some(Tokens::new(100));
+        case.settings.longest = std::time::Duration::from_mins(minutes);
+        case.with_facts_of(&table, |facts| {
+            let facts = &Facts { at: instant.parse().unwrap(), ..facts.clone() };
+            let quote = Quoter::new(facts, &Needs::of(facts)).quote(table.backend_named("east/peak").unwrap()).unwrap();
+            (quote.expected.to_exact(), quote.worst.to_exact(), quote.price.factor)
+        })
+    }
+
+    #[test]
+    fn a_hold_covers_the_dearer_side_of_a_boundary_that_the_answer_may_cross() {
+        // 1,000 tokens at 1 yuan a million and 100 at 4, twice that at the peak, at 7.1 yuan a dollar.
+        let (list, peak) = ("0.000197183099", "0.000394366197");
+        let quoted = |instant, minutes, expected: (&str, &str, u8)| {
+            let (low, high, factor) = expected;
+            assert_eq!(at_the_peak(instant, minutes), (low.to_owned(), high.to_owned(), factor), "{instant} {minutes}");
+        };
+        // Monday, 2026-11-23: the peak begins at 09:00 and ends at 12:00.
+        quoted("2026-11-23T08:49:59+08:00", 10, (list, list, 0));
+        quoted("2026-11-23T08:50:00+08:00", 10, (list, peak, 0));
+        quoted("2026-11-23T09:00:00+08:00", 10, (peak, peak, 1));
+        quoted("2026-11-23T11:55:00+08:00", 10, (peak, peak, 1));
+        quoted("2026-11-23T12:00:00+08:00", 10, (list, list, 0));
+        quoted("2026-11-22T08:55:00+08:00", 10, (list, list, 0));
+        // A day of time: Sunday's request may still be answered on Monday.
+        quoted("2026-11-22T08:55:00+08:00", 24 * 60 + 5, (list, peak, 0));
+    }
+
     proptest! {
         #[test]
         fn the_worst_case_covers_what_is_expected_and_what_may_be_spent(
@@ -365,7 +410,7 @@ mod tests {
             case.request.output_bound = bound.map(Tokens::new);
             case.request.choices = choices;
             case.request.wishes.max_cost = max_pico.map(Usd::from_pico);
-            case.warm = Some(Warm { backend: BackendId::new("north", "mist"), tokens: Tokens::new(warm) });
+            case.affinity.warm = vec![Warm { backend: BackendIndex(0), known: Tokens::new(warm), likely: Tokens::new(warm) }];
             let currency = if yuan { Currency::Cny } else { Currency::Usd };
             case.specs[0].price = Some(Price { input: prices.0, cache_read: prices.1, output: prices.2, currency });
             match case.quote("north/mist") {

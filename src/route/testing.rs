@@ -4,15 +4,18 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Unfit;
-use super::affinity::Warm;
+use super::affinity::Affinity;
 use super::ask::Ask;
+use super::caps::{Cap, Caps};
 use super::explain::Decision;
 use super::facts::{
-    Allowances, Availability, BackendHealth, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings,
+    Allowances, Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Prepaid,
+    Settings,
 };
+use super::learned::LearnedOutput;
 use super::needs::Needs;
 use super::plan::{Node, Plan, PlanError, plan};
 use super::quote::{Quote, Quoter};
@@ -22,7 +25,8 @@ use crate::canonical::{Features, Request};
 use crate::catalog::capability::Quirks;
 use crate::catalog::fx::DatedRate;
 use crate::catalog::{
-    Backend, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, QuotaIndex, Reasoning, Snapshot, TokenizerFamily,
+    Backend, CacheRules, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, QuotaIndex, Reasoning, Snapshot,
+    TokenizerFamily,
 };
 use crate::catalog::{BackendIndex, Limits as TableLimits};
 use crate::units::{BackendId, Currency, ExchangeRate, Tariff, TokenPrice, Tokens};
@@ -53,6 +57,8 @@ pub(crate) struct Spec {
     pub(crate) disabled: bool,
     pub(crate) quotas: Vec<QuotaIndex>,
     pub(crate) health: BackendHealth,
+    /// Further prices of input and output: so many hours after the instant of the decision, in dollars per million.
+    pub(crate) later: Vec<(i64, &'static str)>,
 }
 
 impl Spec {
@@ -75,6 +81,7 @@ impl Spec {
             disabled: false,
             quotas: Vec::new(),
             health: BackendHealth::default(),
+            later: Vec::new(),
         }
     }
 
@@ -87,6 +94,16 @@ impl Spec {
 
     pub(crate) fn id(&self) -> String {
         format!("{}/{}", self.provider, self.model)
+    }
+
+    fn rows(&self) -> Vec<PriceRow> {
+        let first = if self.free { Some(PriceRow::free("free".into())) } else { self.price.as_ref().map(price_row) };
+        let later = self.later.iter().map(|(hours, dollars)| {
+            let price = TokenPrice::per_million(dollars).unwrap();
+            let row = PriceRow::flat((*dollars).into(), Tariff::flat(Currency::Usd, price, price), "a test");
+            PriceRow { from: Some(now() + SignedDuration::from_hours(*hours)), ..row }
+        });
+        first.into_iter().chain(later).collect()
     }
 
     fn backend(&self, providers: &[Provider]) -> Backend {
@@ -108,16 +125,17 @@ impl Spec {
             languages: self.languages.iter().map(ToString::to_string).collect(),
             tokenizer: TokenizerFamily::O200k,
             quality: Quality { score: self.quality, signals: Vec::new() },
-            prices: PriceSchedule::new(if self.free {
-                vec![PriceRow::free("free".into())]
-            } else {
-                self.price.iter().map(price_row).collect()
-            }),
+            prices: PriceSchedule::new(self.rows()),
             quotas: self.quotas.clone(),
             free: self.free,
             disabled: self.disabled.then(|| "off".to_owned()),
         }
     }
+}
+
+/// The instant of every decision of these tests.
+fn now() -> Timestamp {
+    Timestamp::from_second(1_790_000_000).unwrap()
 }
 
 fn price_row(price: &Price) -> PriceRow {
@@ -139,6 +157,10 @@ fn provider(id: &str) -> Provider {
         jurisdiction: "US".into(),
         region: "US".into(),
         trains_on_data: Some(false),
+        retention: None,
+        registered: None,
+        price_changes: None,
+        cache: CacheRules::default(),
         currency: Currency::Usd,
         prepaid: None,
         quirks: Quirks::default(),
@@ -167,8 +189,13 @@ pub(crate) struct Case {
     pub(crate) input: (u64, u64),
     pub(crate) forecast: OutputForecast,
     pub(crate) limits: Limits,
-    pub(crate) warm: Option<Warm>,
+    pub(crate) learned: LearnedOutput,
+    pub(crate) affinity: Affinity,
+    pub(crate) caps: Vec<Cap>,
+    pub(crate) explore: Option<Explore>,
     pub(crate) allowances: Allowances,
+    /// Balances by the provider's id, beside those.
+    pub(crate) balances: BTreeMap<String, Prepaid>,
     pub(crate) settings: Settings,
 }
 
@@ -190,8 +217,12 @@ impl Case {
             input: (1000, 1100),
             forecast: OutputForecast { plain: Tokens::new(200), thinking: Tokens::new(800) },
             limits: Limits::default(),
-            warm: None,
+            learned: LearnedOutput::default(),
+            affinity: Affinity::default(),
+            caps: Vec::new(),
+            explore: None,
             allowances: Allowances::default(),
+            balances: BTreeMap::new(),
             settings: Settings::default(),
         }
     }
@@ -226,6 +257,17 @@ impl Case {
         self.with_facts_of(&self.table(), decide)
     }
 
+    fn allowances_of(&self, snapshot: &Snapshot) -> Allowances {
+        let mut allowances = self.allowances.clone();
+        for (provider, place) in snapshot.providers().iter().zip(0..) {
+            if let Some(balance) = self.balances.get(&provider.id) {
+                allowances.prepaid.resize(allowances.prepaid.len().max(place + 1), None);
+                allowances.prepaid[place] = Some(*balance);
+            }
+        }
+        allowances
+    }
+
     pub(crate) fn with_facts_of<T>(&self, snapshot: &Snapshot, decide: impl FnOnce(&Facts<'_>) -> T) -> T {
         let keyless = |p: &Provider| if self.keyless.contains(&p.id) { Availability::NoKey } else { Availability::Ready };
         let availability: Vec<Availability> = snapshot.providers().iter().map(keyless).collect();
@@ -240,9 +282,12 @@ impl Case {
             limits: &self.limits,
             usable: &Usable::of(snapshot, availability),
             health: &health,
-            warm: self.warm.as_ref(),
-            allowances: &self.allowances,
-            at: Timestamp::from_second(1_790_000_000).unwrap(),
+            learned: &self.learned,
+            affinity: &self.affinity,
+            caps: &Caps::of(self.caps.clone(), snapshot),
+            explore: self.explore,
+            allowances: &self.allowances_of(snapshot),
+            at: now(),
             settings: &self.settings,
         })
     }

@@ -1,9 +1,11 @@
 //! From checked settings to the parts of a gateway, in each part's own words. The start and every reload go through here.
 
-use crate::config::{BooksSync, Config};
+use std::collections::BTreeMap;
+
+use crate::config::{self, BooksSync, Config};
 use crate::dispatch::{BreakerSettings, HealthSettings, Patience};
 use crate::ledger::{self, SyncPolicy};
-use crate::pipeline::PipelineSettings;
+use crate::pipeline::{AliasWishes, ExploreRule, PipelineSettings};
 use crate::route;
 use crate::server::status;
 use crate::units::Tokens;
@@ -28,6 +30,8 @@ pub(super) fn settings(config: &Config) -> PipelineSettings {
     PipelineSettings {
         aliases: config.routing.aliases.clone(),
         routing: routing_settings(config),
+        alias_wishes: alias_wishes(config),
+        explore: ExploreRule { permille: config.routing.explore_permille, usd_a_day: config.routing.explore_usd_per_day },
         baseline: config.routing.baseline.clone(),
         budgeted_output: BUDGETED_OUTPUT,
         total: timeouts.total,
@@ -40,10 +44,17 @@ pub(super) fn settings(config: &Config) -> PipelineSettings {
     }
 }
 
+/// What aliases wish, in the pipeline's words.
+pub fn alias_wishes(config: &Config) -> BTreeMap<String, AliasWishes> {
+    let wishes = |wishes: &config::AliasWishes| AliasWishes { prefer: wishes.prefer, max_price: wishes.max_price };
+    config.routing.alias_wishes.iter().map(|(name, all)| (name.clone(), wishes(all))).collect()
+}
+
 /// How backends are chosen, in routing's words.
 pub fn routing_settings(config: &Config) -> route::Settings {
     route::Settings {
         risk_weight_percent: config.routing.risk_weight_percent,
+        price_risk_weight_percent: config.routing.price_risk_weight_percent,
         default_quality: config.routing.default_quality,
         max_attempts: config.routing.max_attempts as usize,
         longest: config.timeouts.total,

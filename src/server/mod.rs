@@ -3,6 +3,7 @@
 //! Stopping: new connections are refused, open answers may finish within the grace period, then the books are closed.
 //! The operations listener goes last, so that a drain can be watched.
 
+mod admin;
 mod assembly;
 mod begun;
 pub mod body;
@@ -12,7 +13,9 @@ mod dashboard;
 mod decisions;
 mod discard;
 pub mod edge;
+mod feeds;
 mod http2;
+mod learned;
 pub mod listener;
 pub mod openapi;
 mod parameters;
@@ -28,16 +31,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-pub use self::assembly::routing_settings;
+pub use self::assembly::{alias_wishes, routing_settings};
 use self::compress::Coder;
 use self::cors::Cors;
 use self::dashboard::Looks;
 use self::decisions::PastTables;
 use self::edge::Edge;
+use self::learned::LearnedFile;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
-use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running};
+use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares};
 use self::routes::Front;
 use crate::clock::SharedClock;
+use crate::config::Config;
 use crate::config::keys::ANONYMOUS;
 use crate::dispatch::{Dispatcher, Health, RetryBudget};
 use crate::feed::Feed;
@@ -45,8 +50,11 @@ use crate::frontend;
 use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
 use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
+use crate::pipeline::learning::Learning;
 use crate::pipeline::{InForce, Pipeline};
-use crate::policy::{Places, Sessions};
+use crate::policy::{Admission, Exploring, KeyRing, Places};
+use crate::price_book::PriceBook;
+use crate::price_book::store::StoreError;
 use crate::relay::Desk;
 use crate::setup::Setup;
 use crate::tasks::Tasks;
@@ -76,6 +84,10 @@ pub enum StartError {
     Upstream(#[from] UpstreamError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    #[error("the system gives no random bytes: {0}")]
+    Randomness(getrandom::Error),
+    #[error("the price book cannot be opened")]
+    Prices(#[from] StoreError),
 }
 
 /// A running gateway.
@@ -83,6 +95,7 @@ pub struct Gateway {
     api: SocketAddr,
     operations: SocketAddr,
     front: Arc<Front>,
+    learned: LearnedFile,
     tasks: Tasks,
     /// The operations listener's.
     watch: Tasks,
@@ -108,7 +121,8 @@ impl Gateway {
         let (api_address, operations_address) =
             (api.address().map_err(StartError::Address)?, operations.address().map_err(StartError::Address)?);
         let tasks = Tasks::on_this_runtime();
-        let (front, recovery) = assemble(setup, reloading, &clock, &tasks, stalled).await?;
+        let learned = LearnedFile::in_folder(&setup.config.books.directory);
+        let (front, recovery) = assemble(setup, reloading, &clock, &tasks, (stalled, &learned)).await?;
         let cors = Cors::of(&server.cors_origins);
         let paths = Edge::around(routes::api(Arc::clone(&front)), Arc::clone(&front), cors);
         api.serve("api", paths, &tasks, server.drain);
@@ -118,7 +132,7 @@ impl Gateway {
         let paths = Edge::around(paths, Arc::clone(&front), None);
         operations.serve("operations", paths, &watch, LAST_LOOK);
         let grace = server.drain;
-        Ok(Self { api: api_address, operations: operations_address, front, tasks, watch, grace, recovery })
+        Ok(Self { api: api_address, operations: operations_address, front, learned, tasks, watch, grace, recovery })
     }
 
     /// Where clients ask.
@@ -142,6 +156,7 @@ impl Gateway {
         if !self.tasks.finish(self.grace + LAST_SETTLEMENTS).await {
             tracing::warn!("some work did not end in time; what it used is booked at the next start");
         }
+        self.learned.write_aside(&self.front.pipeline.learning).await;
         let closed = self.front.pipeline.ledger.clone().close().await;
         self.watch.finish(LAST_LOOK).await;
         closed
@@ -154,22 +169,32 @@ async fn assemble(
     reloading: Option<Reloading>,
     clock: &SharedClock,
     tasks: &Tasks,
-    stalled: Stalled,
+    (stalled, learned): (Stalled, &LearnedFile),
 ) -> Result<(Arc<Front>, RecoveryReport), StartError> {
     let Setup { config, snapshot, provider_keys, .. } = setup;
     let key_names = config.keys.iter().map(|key| key.name.clone()).chain([KeyName::new(ANONYMOUS)]);
     let metrics = Arc::new(Metrics::new(key_names)?);
-    metrics.know(&snapshot);
     metrics.loaded(clock.wall());
     let observer = Arc::new(LedgerMetrics(Arc::clone(&metrics)));
     let (ledger, recovery) = Ledger::open_with(assembly::books(&config), Arc::clone(clock), Arc::new(FileDisk), observer)?;
+    // After the books, which know better what is wrong with a data directory.
+    let prices = Arc::new(PriceBook::open(&config.books.directory, &config.feeds)?);
+    let snapshot = prices.over(snapshot, clock.wall());
+    metrics.know(&snapshot);
+    metrics.know_feeds(config.feeds.iter().map(|feed| feed.name.as_str()));
     ledger.keep_table(&snapshot.version, &snapshot.text)?;
     let health = Arc::new(Health::new(Arc::clone(clock), assembly::health(&config)));
     let market = Market::open(Arc::new(snapshot), &provider_keys, &health)?;
     let (proxy, trust) = (config.upstream.proxy.clone(), config.upstream.trust.clone());
     let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE, proxy, trust })?;
+    let follows = upstream.clone();
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
     let accounts = Accounts::at_start(&config, &ledger, Arc::clone(clock)).await;
+    let learning = Arc::new(Learning::new(getrandom::u64().map_err(StartError::Randomness)?));
+    learned.restore(&learning);
+    tasks.spawn("keep what was learned", learned.clone().keep(Arc::clone(&learning), tasks.stopping().clone()));
+    let mut shares = Shares::new(&config, Arc::clone(clock));
+    shares.bind(&config, &market.snapshot, &ledger).await;
     let desk = Desk {
         tokenizer: Tokenizer::new(),
         metrics: Arc::clone(&metrics),
@@ -183,7 +208,9 @@ async fn assemble(
     let pipeline = Pipeline {
         in_force: ArcSwap::from_pointee(in_force),
         places: Places::default(),
-        sessions: Sessions::default(),
+        learning: Arc::clone(&learning),
+        portfolio: Arc::clone(&shares.portfolio),
+        exploring: Exploring::default(),
         dispatcher: Dispatcher::new(upstream, retries, Arc::clone(clock)),
         ledger,
         desk: Arc::new(desk),
@@ -199,14 +226,25 @@ async fn assemble(
         reloads,
         draining: AtomicBool::new(false),
         past_tables: PastTables::default(),
+        prices,
+        admins: admins(&config),
     });
+    feeds::follow(&front, &config.feeds, &follows, tasks);
     if let Some(from) = reloading {
-        let parts = Parts { front: Arc::clone(&front), health, accounts, allotted, stalled };
+        let parts = Parts { front: Arc::clone(&front), health, accounts, allotted, shares, stalled };
         let reloader = Reloader::new(from, Running { config, provider_keys }, parts);
         let stopping = tasks.stopping().clone();
         tasks.spawn("reload", reloader.run(asks, stopping));
     }
     Ok((front, recovery))
+}
+
+/// Who may change prices, where anybody may.
+fn admins(config: &Config) -> Option<KeyRing> {
+    let admission =
+        |name: &KeyName| Admission { key: name.clone(), limits: Arc::default(), budget: Arc::default(), budgeted: false };
+    let keys = config.admins.iter().map(|admin| (admin.sha256, admission(&admin.name)));
+    (!config.admins.is_empty()).then(|| KeyRing::new(keys))
 }
 
 /// The books' timings as metrics.

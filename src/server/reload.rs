@@ -2,7 +2,7 @@
 //!
 //! One task owns it, so that two reloads never cross: it looks at the files now and then, and it is asked by a signal or an
 //! operator. What it reads is judged by the same reader as at the start; only when all of it is good is a whole new
-//! [`InForce`] put in the place of the old one. A request keeps the one it began with. Budgets, health, sessions, places
+//! [`InForce`] put in the place of the old one. A request keeps the one it began with. Budgets, health, what was learned, places
 //! and the retry budget are carried over; settings that were built into sockets and books are not changed here, and a
 //! reload in which one of them differs is refused whole.
 //!
@@ -12,6 +12,7 @@
 mod accounts;
 mod allotted;
 mod changes;
+mod shares;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use self::allotted::Allotted;
 use self::allotted::Used;
 pub use self::changes::Changes;
 use self::changes::reached_otherwise;
+pub use self::shares::Shares;
 use super::assembly;
 use super::listener::Stalled;
 use super::routes::Front;
@@ -155,6 +157,7 @@ pub struct Parts {
     pub health: Arc<Health>,
     pub accounts: Accounts,
     pub allotted: Allotted,
+    pub shares: Shares,
     pub stalled: Stalled,
 }
 
@@ -292,11 +295,15 @@ impl Reloader {
     async fn find(&mut self) -> Found {
         let (sources, running) = (Arc::clone(&self.sources), Arc::clone(&self.running));
         let (in_force, health) = (self.parts.front.pipeline.in_force.load_full(), Arc::clone(&self.parts.health));
+        let (prices, now) = (Arc::clone(&self.parts.front.prices), self.parts.front.clock.wall());
         let judged = spawn_blocking(move || {
             let (reading, rests) = read(&sources, &running.config);
             let found = match reading.setup {
                 _ if !rests => Found::Restless,
-                Ok(setup) => judge(setup, &running, &in_force, &health),
+                Ok(setup) => {
+                    let snapshot = prices.over(setup.snapshot, now);
+                    judge(Setup { snapshot, ..setup }, &running, &in_force, &health)
+                }
                 Err(problems) => Found::Problems(problems.iter().map(ToString::to_string).collect()),
             };
             (found, reading.looks)
@@ -315,7 +322,7 @@ impl Reloader {
         let Candidate { running, market, changes, reached_otherwise } = candidate;
         let bindings = self.prepare(&running.config.keys).await?;
         let used = self.used(&market.snapshot, &running.config).await?;
-        let Parts { front, health, accounts, allotted, stalled } = &mut self.parts;
+        let Parts { front, health, accounts, allotted, shares, stalled } = &mut self.parts;
         let (ledger, table) = (front.pipeline.ledger.clone(), Arc::clone(&market.snapshot));
         let kept = spawn_blocking(move || ledger.keep_table(&table.version, &table.text)).await;
         if let Some(problem) = not_kept(kept) {
@@ -326,6 +333,7 @@ impl Reloader {
         front.metrics.know(&market.snapshot);
         front.metrics.know_keys(config.keys.iter().map(|key| key.name.clone()));
         accounts.bind(bindings);
+        shares.bind(config, &market.snapshot, &front.pipeline.ledger).await;
         health.let_wait(config.limits.max_waiting_per_backend);
         front.pipeline.dispatcher.retries().adjust(config.retries.share_percent, config.retries.floor_per_second);
         stalled.set(config.timeouts.stream_idle);
@@ -337,6 +345,7 @@ impl Reloader {
         front.metrics.loaded(front.clock.wall());
         for id in &reached_otherwise {
             health.trust_again(id);
+            front.pipeline.learning.prefixes.forget(id);
         }
         health.keep_only(|id| snapshot.backend_named(id.as_str()).is_some());
         let running = std::mem::replace(&mut self.running, Arc::new(running));

@@ -1,5 +1,6 @@
 //! The paths of both listeners: HTTP in, a call of the pipeline, HTTP out. No routing decision is made here.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,9 @@ use http::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version};
 use http_body_util::StreamBody;
 use hyper::body::{Body as _, Frame};
+use jiff::Timestamp;
 
+use super::admin;
 use super::body::{self, BodyLimits};
 use super::compress::Coder;
 use super::decisions::{self, PastTables};
@@ -29,6 +32,8 @@ use crate::frontend::errors::{ClientError, ErrorKind};
 use crate::frontend::models::{ListedModel, item_body, list_body};
 use crate::ledger::Outcome;
 use crate::pipeline::{GatewayError, InboundCall, Pipeline, Receipt, Reply};
+use crate::policy::KeyRing;
+use crate::price_book::PriceBook;
 use crate::relay::Pump;
 use crate::route::Decision;
 use crate::telemetry::{Metrics, Rejection, Route};
@@ -75,6 +80,9 @@ pub struct Front {
     pub draining: AtomicBool,
     /// To explain decisions that were made by a table which is in force no more.
     pub past_tables: PastTables,
+    pub prices: Arc<PriceBook>,
+    /// Who may change prices; `None`: nobody, and the paths are off.
+    pub admins: Option<KeyRing>,
 }
 
 type Shared = State<Arc<Front>>;
@@ -112,6 +120,13 @@ pub fn operations(front: Arc<Front>) -> Router {
         .route("/usage", get(usage::all))
         .route("/decisions/{id}", get(decisions::any))
         .route("/reload", post(reload))
+        .route("/admin/prices", get(admin::list))
+        .route("/admin/prices/quarantine", get(admin::quarantine))
+        .route("/admin/prices/history", get(admin::history))
+        .route("/admin/prices/propose", post(admin::wish))
+        .route("/admin/prices/approve", post(admin::wish))
+        .route("/admin/prices/override", post(admin::wish))
+        .route("/admin/prices/end", post(admin::wish))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready_for_operators))
         .method_not_allowed_fallback(method_not_allowed)
@@ -178,7 +193,7 @@ async fn ready(State(front): Shared) -> Response {
 }
 
 async fn ready_for_operators(State(front): Shared) -> Response {
-    readiness(&front, front.reloads.readiness_in_full())
+    readiness(&front, front.reloads.readiness_in_full() + &front.prices.troubles())
 }
 
 fn readiness(front: &Front, ready: String) -> Response {
@@ -221,6 +236,7 @@ async fn metrics(State(front): Shared) -> Response {
     front.metrics.ledger_queue(usize::try_from(books.backlog).unwrap_or(usize::MAX));
     front.metrics.ledger_writable(books.writable);
     tell_allowances(&front);
+    tell_prices(&front);
     match front.metrics.render() {
         Ok(text) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
         Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", error.to_string().into()),
@@ -241,6 +257,19 @@ fn tell_allowances(front: &Front) {
     front.metrics.quotas(left);
     let prepaid = table.providers().iter().zip(&balances);
     front.metrics.prepaid(prepaid.filter_map(|(provider, balance)| Some((provider.id.as_str(), (*balance)?.left))));
+}
+
+/// What the price book holds, as metrics. Its changes are few, and a scrape is rare: nothing has to be told as it happens.
+fn tell_prices(front: &Front) {
+    let (now, feeds) = (front.clock.wall(), front.prices.feeds());
+    let age = |good: Timestamp| now.duration_since(good).as_secs();
+    front.metrics.feed_ages(feeds.iter().filter_map(|(name, fares)| Some((name.as_str(), age(fares.good?)))));
+    let mut counts: BTreeMap<String, i64> = feeds.keys().map(|name| (name.clone(), 0)).collect();
+    front.prices.held().into_iter().for_each(|held| *counts.entry(held.feed).or_default() += 1);
+    front.metrics.held_back(counts.iter().map(|(by, count)| (by.as_str(), *count)));
+    let moved: Vec<_> = front.prices.moved().into_iter().map(|moved| (moved.place.to_string(), moved)).collect();
+    let told = moved.iter().map(|(figure, moved)| (moved.backend.as_str(), figure.as_str(), moved.before, moved.after));
+    front.metrics.price_ratios(told);
 }
 
 async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
@@ -274,7 +303,8 @@ fn refuse_path(front: &Front, request: &Request<Body>, error: ClientError) -> Re
 async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::of(request.uri().path()), request.headers());
     let path = request.uri().path();
-    let allowed = if matches!(path, "/v1/chat/completions" | "/v1/route" | "/reload") { "POST" } else { "GET" };
+    let posted = matches!(path, "/v1/chat/completions" | "/v1/route" | "/reload") || admin::WISHES.contains(&path);
+    let allowed = if posted { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
     let mut response = marks.refuse(
         &Refusal::of(ClientError::new(405, ErrorKind::InvalidRequest, "method_not_allowed", message))
@@ -462,7 +492,7 @@ fn cost_trailer(pump: &Pump) -> HeaderMap {
     cost.map(|cost| (COST, cost)).into_iter().collect()
 }
 
-fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response {
+pub(super) fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

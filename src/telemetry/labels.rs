@@ -121,6 +121,50 @@ impl Label for Reloaded {
     }
 }
 
+/// How a whole answer ended that taught how long answers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AnswerEnd {
+    /// It said all it had to say.
+    Whole,
+    /// It was cut at the bound that was set.
+    Bound,
+}
+
+impl Label for AnswerEnd {
+    fn word(self) -> &'static str {
+        match self {
+            AnswerEnd::Whole => "whole",
+            AnswerEnd::Bound => "bound",
+        }
+    }
+}
+
+/// What a look at a price feed came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FeedLook {
+    /// It changed a price or a rate.
+    Changed,
+    /// It was read, or is the same as before, and changed nothing.
+    Unchanged,
+    /// It could not be fetched or read.
+    Failed,
+}
+
+impl FeedLook {
+    /// Every value.
+    pub const ALL: [FeedLook; 3] = [FeedLook::Changed, FeedLook::Unchanged, FeedLook::Failed];
+}
+
+impl Label for FeedLook {
+    fn word(self) -> &'static str {
+        match self {
+            FeedLook::Changed => "changed",
+            FeedLook::Unchanged => "unchanged",
+            FeedLook::Failed => "failed",
+        }
+    }
+}
+
 /// Why the gateway itself refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rejection {

@@ -27,6 +27,11 @@ impl Tokens {
     pub fn min(self, other: Tokens) -> Tokens {
         Tokens(self.0.min(other.0))
     }
+
+    #[must_use]
+    pub fn max(self, other: Tokens) -> Tokens {
+        Tokens(self.0.max(other.0))
+    }
 }
 
 impl Add for Tokens {

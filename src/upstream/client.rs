@@ -98,6 +98,18 @@ impl Upstream {
         *request.uri_mut() = endpoint.uri();
         *request.headers_mut() = endpoint.headers();
         request.headers_mut().extend(trace.iter().map(|(name, value)| (name.clone(), value.clone())));
+        self.ask(request).await
+    }
+
+    /// Fetches a document that is no provider's answer, without any key.
+    pub async fn fetch(&self, url: &Uri, headers: HeaderMap) -> Result<UpstreamAnswer, UpstreamError> {
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = url.clone();
+        *request.headers_mut() = headers;
+        self.ask(request).await
+    }
+
+    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<UpstreamAnswer, UpstreamError> {
         let response = self.client.request(request).await.map_err(|error| {
             // The client's own words for it ("client error (Connect)") say nothing that "no connection" does not.
             match error.source().filter(|_| error.is_connect()) {

@@ -41,7 +41,7 @@ async fn three() -> (Provider, Provider, Setup) {
     let (west, east, south) = (Provider::start("west").await, Provider::start("east").await, Provider::start("south").await);
     let sites = [
         Site::of(&west).price("0.5", "1").region("EU"),
-        Site::of(&east).cached("0.1").quality(80),
+        Site::of(&east).cached("0.1").caches_from(5).quality(80),
         Site::of(&south).price("0.1", "0.1").without_key(),
     ];
     let setup = Setup::of(sites).key("web", "tb-web").key("batch", "tb-batch");
@@ -154,8 +154,8 @@ async fn a_key_cannot_tell_anothers_request_from_none() {
 async fn after_a_kill_and_with_another_table_in_force_it_is_explained_as_it_was() {
     let (west, east) = (Provider::start("west").await, Provider::start("east").await);
     let gateway = Gateway::of([Site::of(&west).price("0.5", "1"), Site::of(&east)]);
-    let answer = gateway.chat(&chat::ask("auto")).await;
     let dry = gateway.ask(&Call::post("/v1/route", chat::ask("auto"))).await.json();
+    let answer = gateway.chat(&chat::ask("auto")).await;
     let killed = gateway.kill();
 
     // West has become the dearer one, and a third one is the cheapest of all.

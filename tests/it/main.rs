@@ -4,6 +4,7 @@
 //! Not here: real SDKs (`tests/sdk`), a real inference server (`tests/local`), and what a unit test beside the code can show.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod affinity;
 mod allowances;
 mod books;
 mod budget;
@@ -26,6 +27,8 @@ mod odd_providers;
 mod old_data;
 mod outbound;
 mod passthrough;
+mod portfolio;
+mod price_feeds;
 mod prices;
 mod readme;
 mod reload;
@@ -34,8 +37,10 @@ mod reload_load;
 mod reload_odd;
 mod resilience;
 mod secrets;
+mod simulate;
 mod stream;
 mod top;
 mod unwritable;
 mod usage;
+mod vendor_rules;
 mod wishes;

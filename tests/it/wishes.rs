@@ -158,16 +158,17 @@ async fn a_race_survives_a_racer_that_fails_at_once() {
 #[tokio::test]
 async fn a_session_stays_where_its_prompt_is_warm_when_that_is_cheaper() {
     let (east, west) = (Provider::start("east").await, Provider::start("west").await);
-    let sites = [Site::of(&east), Site::of(&west).price("1.2", "2").cached("0.01")];
+    let sites = [Site::of(&east).cached("0.05"), Site::of(&west).price("1.2", "2").cached("0.01")];
     let gateway = Gateway::of(sites);
-    let long = |wishes: &str| with_wishes("auto", wishes).replace("hello", &"hello ".repeat(5_000));
-    let backend = async |wishes: &str| gateway.chat(&long(wishes)).await.header("x-tokenbroker-backend").to_owned();
+    let long = |word: &str, wishes: &str| with_wishes("auto", wishes).replace("hello", &word.repeat(5_000));
+    let backend =
+        async |word: &str, wishes: &str| gateway.chat(&long(word, wishes)).await.header("x-tokenbroker-backend").to_owned();
 
-    assert_eq!(backend(r#""session":"s-1""#).await, "east/jade-v3");
-    assert_eq!(backend(r#""session":"s-2","providers":["west"]"#).await, "west/jade-v3");
-    assert_eq!(backend(r#""session":"s-2""#).await, "west/jade-v3");
-    assert_eq!(backend(r#""session":"s-1""#).await, "east/jade-v3");
-    assert_eq!(backend(r#""session":"s-3""#).await, "east/jade-v3");
+    assert_eq!(backend("one ", r#""session":"s-1""#).await, "east/jade-v3");
+    assert_eq!(backend("two ", r#""session":"s-2","providers":["west"]"#).await, "west/jade-v3");
+    assert_eq!(backend("two ", r#""session":"s-2""#).await, "west/jade-v3");
+    assert_eq!(backend("one ", r#""session":"s-1""#).await, "east/jade-v3");
+    assert_eq!(backend("three ", r#""session":"s-2""#).await, "east/jade-v3", "another prompt is warm nowhere");
 }
 
 #[tokio::test]

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::canonical::Feature;
+use crate::catalog::price::PriceRow;
 use crate::catalog::{Backend, Reasoning, Snapshot};
-use crate::units::{Currency, TokenPrice};
+use crate::units::{BilledAt, Cell, Currency, Sheet, TokenPrice, Tokens};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const SMALL: &str = "tests/fixtures/facts";
@@ -65,8 +66,8 @@ fn the_small_table_is_what_its_facts_make_and_any_difference_is_noticed() {
     let Some((fine, said)) = checked(&file(SMALL), &small("overlay.toml"), &small("table.toml")) else { return };
     assert!(fine, "{said}");
     assert!(said.contains("west/stranger: no family of the overlay fits"), "{said}");
-    refuses("table.toml", "output = 16", "output = 17", "+output = 16");
-    refuses("prices.json", "\"output\": 8.0}},", "\"output\": 9.0}},", "+output = 18");
+    refuses("table.toml", "cache_read = 0.0001", "cache_read = 0.0002", "+cache_read = 0.0001");
+    refuses("prices.json", "\"output\": 8.0}},", "\"output\": 9.0}},", "cache_read = 0.3, output = 9 }");
     refuses("overlay.toml", "Reviewed.", "Doubtful.", "+# Doubtful.");
 }
 
@@ -75,7 +76,14 @@ fn a_judgement_does_not_outlive_its_fact() {
     refuses("overlay.toml", "east/org/Jade", "east/org/Jasper", "models.'east/org/Jasper'");
     refuses("overlay.toml", "[providers.west]", "[providers.waste]", "providers.waste");
     refuses("overlay.toml", "list = ", "lost = ", "no words for the source 'list'");
-    refuses("prices.json", "\"multiplier\": 2.0", "\"multiplier\": 3.0", "hours that cost 3.0 times");
+    let calendar = "the calendar 'east-peak' is not what the facts say";
+    refuses("prices.json", "\"multiplier\": 2.0", "\"multiplier\": 3.0", calendar);
+    refuses("prices.json", "[\"mon\", \"tue\"], \"multiplier", "[\"mon\"], \"multiplier", calendar);
+    refuses("overlay.toml", "to = \"12:00\"", "to = \"13:00\"", calendar);
+    refuses("overlay.toml", "calendar = \"east-peak\"", "", "the overlay names no calendar for it");
+    refuses("prices.json", "east_days_off\": {\"dates", "days_off\": {\"dates", "the facts have no calendar 'east_days_off'");
+    refuses("overlay.toml", "2024-05-20\", \"Opal", "2024-05-21\", \"Opal", "stands nowhere: east 2024-05-20 Opal");
+    refuses("overlay.toml", "model = \"summit\"\nwhy", "model = \"summits\"\nwhy", "no_changes of west/summits");
 }
 
 #[test]
@@ -134,17 +142,31 @@ fn what_is_made_reads_as_the_header_promises() {
     let text = fs::read_to_string(file(SMALL).join("table.toml")).unwrap();
     let table = Snapshot::parse("table.toml", &text).unwrap();
     let backend = |id: &str| table.backend_named(id).unwrap();
-    let row = |id: &str| backend(id).prices.rows()[0].list().cells()[0].tariff;
-    let prices = |id: &str| [row(id).input, row(id).cache_read, row(id).cache_write, row(id).output];
-    let per_million = |cells: [&str; 4]| cells.map(|cell| TokenPrice::per_million(cell).unwrap());
-    // Thinking on, in the peak hours; no cheaper cache than the site's rule, and no free writes.
-    assert_eq!(prices("east/org/Jade"), per_million(["3", "0.6", "3", "16"]));
-    assert_eq!(prices("east/cells"), per_million(["3", "3", "3", "14"]));
-    assert_eq!(prices("west/summit"), per_million(["1.25", "0.0001", "1.25", "10.5"]));
-    assert_eq!(row("east/foreign").currency, Currency::Usd);
+    let last = |id: &str| backend(id).prices.rows().last().unwrap();
+    let figures = |cell: &Cell| {
+        let t = cell.tariff;
+        [t.input, t.cache_read, t.cache_write, t.cache_write_long, t.output].map(TokenPrice::to_per_million).join(" ")
+    };
+    let cells = |sheet: &Sheet| sheet.cells().iter().map(figures).collect::<Vec<_>>();
+    // No cheaper cache than the site's rule, no free writes; with thinking on, nothing is told above the first edge.
+    let jade = last("east/org/Jade");
+    assert_eq!(cells(jade.list()), ["1.5 0.3 1.5 1.5 2", "3 0.6 3 3 4", "1.5 0.3 1.5 1.5 8"]);
+    let of_jade = |input, thinking| jade.list().cell(Tokens::new(input), Tokens::new(9), thinking).map(figures);
+    assert_eq!(of_jade(32_001, true), None);
+    assert_eq!(of_jade(32_001, false).as_deref(), Some("3 0.6 3 3 4"));
+    assert_eq!(of_jade(32_000, true).as_deref(), Some("1.5 0.3 1.5 1.5 8"));
+    assert_eq!((jade.billed_at, jade.calendar.as_ref().unwrap().factors().len()), (BilledAt::Completion, 2));
+    assert_eq!(cells(last("east/cells").list()), ["2 2 2 2 8", "3 3 3 3 14", "4 4 4 4 16"]);
+    assert_eq!(cells(last("west/summit").list()), ["1.25 0.0001 1.25 1.25 10.5"]);
+    assert_eq!(last("east/foreign").currency(), Currency::Usd);
+    // Batch at its own prices, cached reads at the full one; writes for an hour at their multiple of the input.
+    let ridge = last("west/summit-ridge");
+    assert_eq!(cells(ridge.list()), ["2 0.2 2.5 4 4", "4 0.4 5 8 6"]);
+    assert_eq!(cells(&ridge.batch[0]), ["1 0.2 1 1 2"]);
+    assert!(jade.batch.is_empty());
 
-    let bounds = |b: &Backend| (b.limits.max_output.get(), b.limits.priced_input.map(crate::units::Tokens::get));
-    assert_eq!(bounds(backend("east/org/Jade")), (25_000, Some(32_000)));
+    let bounds = |b: &Backend| (b.limits.max_output.get(), b.limits.priced_input.map(Tokens::get));
+    assert_eq!(bounds(backend("east/org/Jade")), (25_000, None));
     assert_eq!(bounds(backend("west/summit")), (128_000, Some(272_000)));
     let jade = backend("east/org/Jade");
     assert_eq!((jade.model.as_str(), jade.reasoning, jade.quality.score), ("jade", Reasoning::Switchable, Some(48)));
@@ -152,11 +174,27 @@ fn what_is_made_reads_as_the_header_promises() {
     assert!(jade.features.contains(Feature::JsonObject) && !jade.features.contains(Feature::JsonSchema));
     assert_eq!([backend("west/summit").quality.score, backend("west/old").quality.score], [Some(52), Some(64)]);
 
-    // What was before a documented step, from the step before it; an unknown cache price is no history.
-    let begins = |id: &str| backend(id).prices.rows().iter().map(|row| row.from.map(|f| f.to_string())).collect::<Vec<_>>();
-    assert_eq!(begins("west/old"), [Some("2026-07-01T00:00:00Z".into()), Some("2026-08-01T00:00:00Z".into())]);
-    assert_eq!(prices("west/old"), per_million(["3", "3", "3", "4.5"]));
-    assert_eq!(begins("west/summit").len(), 1);
+    // What was before a step, from the step before it. Nothing is known before a price of nothing, what the overlay calls no
+    // change is none, and where a catalogue only filled a gap the price began before.
+    let begins = |id: &str| {
+        let day = |row: &PriceRow| row.from.map_or("-".to_owned(), |from| from.to_string()[5..10].to_owned());
+        backend(id).prices.rows().iter().map(day).collect::<Vec<_>>()
+    };
+    assert_eq!(begins("west/old"), ["07-01", "08-01"]);
+    assert_eq!(begins("west/summit"), ["09-04"]);
+    assert_eq!(begins("west/summit-ridge"), ["-", "06-01", "08-01"]);
+    assert_eq!(begins("east/org/Jade"), ["-", "08-01", "09-01"]);
+    assert_eq!(begins("east/gift"), ["-", "05-19"]);
+    // The tiers of the first price are not known.
+    let first = &backend("west/summit-ridge").prices.rows()[0];
+    assert_eq!((cells(first.list()), first.list().priced_input().get()), (vec!["4 0.4 4 4 8".to_owned()], 200_000));
+    let step = &backend("east/org/Jade").prices.rows()[1];
+    assert_eq!((step.currency(), step.calendar.is_some()), (Currency::Usd, true));
+    assert_eq!(table.past.iter().map(|past| past.model.as_str()).collect::<Vec<_>>(), ["Opal", "windowless"]);
+    assert_eq!(
+        table.annotations.iter().map(|a| a.text.as_str()).collect::<Vec<_>>(),
+        ["input 0.5 CNY per million tokens; -97 %; of one model"]
+    );
 
     let off = |id: &str| backend(id).disabled.is_some();
     assert_eq!(

@@ -76,7 +76,7 @@ fn row(section: &Section<'_, '_>, from: Option<Timestamp>, setting: &Setting<'_>
     let source = section.required_text("source", "the document the prices are from, and its date").unwrap_or_default();
     let billed_at = section.word("billed_at", &BILLED_AT).unwrap_or_default();
     let calendar = calendar(section, setting.calendars);
-    let free = setting.free || section.truth("free").unwrap_or(false);
+    let free = section.truth("free").unwrap_or(false) || setting.free;
     let currency = section.word("currency", &CURRENCIES).unwrap_or(setting.currency);
     let list = List { currency, free, fees: fees(section) };
     let sheet = list.sheet(section)?;

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::{CURRENCIES, allowance, required};
-use crate::catalog::capability::{OutputBoundField, Provider, Quirks, SandboxTraits, StreamUsage};
+use crate::catalog::capability::{
+    CacheRules, OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits, StreamUsage,
+};
 use crate::catalog::snapshot::ProviderIndex;
 use crate::document::{Section, nearest};
-use crate::units::Currency;
+use crate::units::{Currency, Tokens};
 
 /// The dialects there is a codec for.
 const DIALECTS: [&str; 1] = ["openai-chat"];
@@ -35,6 +37,9 @@ const OUTPUT_BOUNDS: [(OutputBoundField, &str); 3] = [
 
 const STREAM_USAGES: [(StreamUsage, &str); 3] =
     [(StreamUsage::OnRequest, "on_request"), (StreamUsage::Always, "always"), (StreamUsage::Never, "never")];
+
+/// How long prompts are kept, as the table says it; the number of days stands beside it.
+const RETENTIONS: [(Retention, &str); 3] = [(Retention::None, "none"), (Retention::Days(0), "days"), (Retention::Kept, "kept")];
 
 const COUNTRY: &str = "a country code of two capitals, or \"local\"";
 const REGION: &str = "a country code of two capitals, \"EU\", \"local\", or \"global\" where it may be served anywhere";
@@ -66,7 +71,11 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
         jurisdiction: place(&section, "jurisdiction", COUNTRY, &["local"]),
         region: place(&section, "region", REGION, &["local", "global"]),
         trains_on_data: section.truth("trains_on_data"),
+        retention: retention(&section),
+        registered: section.truth("registered"),
+        price_changes: section.section("price_changes").map(price_changes),
         currency,
+        cache: section.section("cache").map(cache).unwrap_or_default(),
         prepaid: section.section("prepaid").and_then(|section| allowance::prepaid(section, currency)),
         quirks: section.section("quirks").map(quirks).unwrap_or_default(),
         extra_headers: section.section("extra_headers").map(|s| extra_headers(&s)).unwrap_or_default(),
@@ -165,6 +174,42 @@ fn is_private(host: &str) -> bool {
     }
 }
 
+/// Unknown where nothing is said, and where it is said wrongly: who asks for a bound is then refused.
+fn retention(section: &Section<'_, '_>) -> Option<Retention> {
+    const DAYS: &str = "retention_days = 1 to 36500 beside retention = \"days\", and nowhere else";
+    let days = section.whole("retention_days", 1..=36_500).and_then(|days| u32::try_from(days).ok());
+    match (section.word("retention", &RETENTIONS), days) {
+        (Some(Retention::Days(_)), Some(days)) => Some(Retention::Days(days)),
+        (Some(Retention::Days(_)), None) => {
+            if !section.has("retention_days") {
+                section.problem("retention", "the number of days is missing", DAYS);
+            }
+            None
+        }
+        (known, Some(_)) => {
+            section.problem("retention_days", "no number of days belongs here", DAYS);
+            known
+        }
+        (known, None) => known,
+    }
+}
+
+fn price_changes(section: Section<'_, '_>) -> PriceChanges {
+    let count = |name| {
+        let whole = required(&section, name, "a whole number", |s, name| s.whole(name, 0..=1_000_000));
+        whole.and_then(|n| u32::try_from(n).ok()).unwrap_or_default()
+    };
+    let changes = PriceChanges {
+        models: count("models"),
+        rises: count("rises"),
+        cuts: count("cuts"),
+        largest_rise_percent: count("largest_rise_percent"),
+    };
+    section.required_text("source", "where the changes were counted, and when");
+    section.finish();
+    changes
+}
+
 fn quirks(section: Section<'_, '_>) -> Quirks {
     let plain = Quirks::default();
     let quirks = Quirks {
@@ -175,6 +220,15 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
     };
     section.finish();
     quirks
+}
+
+fn cache(section: Section<'_, '_>) -> CacheRules {
+    let plain = CacheRules::default();
+    let lifetime = section.whole("lifetime_seconds", 1..=7 * 24 * 3600).and_then(|seconds| u32::try_from(seconds).ok());
+    let minimum = section.whole("minimum_tokens", 0..=1_000_000).map(Tokens::new);
+    section.required_text("source", "the document the rules are from, and its date");
+    section.finish();
+    CacheRules { lifetime_seconds: lifetime.unwrap_or(plain.lifetime_seconds), minimum: minimum.unwrap_or(plain.minimum) }
 }
 
 fn extra_headers(section: &Section<'_, '_>) -> Vec<(String, String)> {

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::tests::{damages, inflict};
 use crate::canonical::{Feature, QualityTier};
 use crate::catalog::capability::OutputBoundField;
+use crate::catalog::price::PriceRow;
 use crate::catalog::{Backend, Snapshot};
-use crate::units::TokenPrice;
+use crate::units::{Cell, Factor, Tariff, TokenPrice, Tokens};
 
 const SHIPPED: &str = include_str!("../../../providers.toml");
 const FACTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/facts");
@@ -162,31 +163,167 @@ fn no_terms_of_a_world_site_are_taken_for_those_of_china() {
 fn prices_are_those_of_the_collected_facts() {
     let Some(facts) = facts("prices.json") else { return };
     let table = shipped();
-    for backend in table.backends().iter().filter(|b| !b.free) {
-        let provider = &table.provider_of(backend).id;
-        let of_backend = |m: &&Value| m["provider"] == provider.as_str() && m["id"] == backend.upstream_model.as_str();
-        let model = facts["models"].as_array().unwrap().iter().find(of_backend);
-        let Some(model) = model else { panic!("{} is not among the facts", backend.id) };
-        let of_history = |c: &&Value| c["provider"] == model["provider"] && c["model"] == model["id"];
-        let changes = facts["history"]["id_level_changes"].as_array().unwrap().iter().filter(of_history).cloned();
-        let told = Value::Array([model["prices"].clone()].into_iter().chain(changes).collect());
-        for row in backend.prices.rows() {
-            let tariff = &row.list().cells()[0].tariff;
-            let inputs = prices_named(&told, "input");
-            let unsaid = |price: TokenPrice| price == tariff.input;
-            // Implicit cache reads cost a fifth of the input where the catalogue has an explicit one's price (alibaba).
-            let implicit = |price: TokenPrice| inputs.iter().any(|input| input.pico() == price.pico() * 5);
-            let cells = [
-                ("input", tariff.input, false),
-                ("output", tariff.output, false),
-                ("cached_input", tariff.cache_read, unsaid(tariff.cache_read) || implicit(tariff.cache_read)),
-                ("cache_write", tariff.cache_write, unsaid(tariff.cache_write)),
-            ];
-            for (cell, price, excused) in cells {
-                let known = excused || prices_named(&told, cell).contains(&price);
-                assert!(known, "{}: {cell} {} is not a fact", backend.id, price.to_per_million());
+    let mut compared = 0;
+    for backend in table.backends() {
+        let Some(model) = model_of(&facts, &table, backend) else { continue };
+        let Some(told) = model["prices"].get(0) else { continue };
+        let row = backend.prices.at(collected()).unwrap();
+        assert_eq!(row.currency().code(), told["currency"], "{}", backend.id);
+        let windows = told["time_windows"]["windows"].as_array().map_or(0, Vec::len);
+        assert_eq!(row.calendar.as_ref().map_or(0, |calendar| calendar.windows().len()), windows, "{}", backend.id);
+        if told["input"].as_f64() == Some(0.0) {
+            let nothing = Cell::any(Tariff::free(row.currency()));
+            assert_eq!(row.list().cells(), [nothing], "{}", backend.id);
+            continue;
+        }
+        let batch = &told["modes"]["batch"];
+        assert_eq!(row.batch.is_empty(), batch.is_null(), "{}", backend.id);
+        for (input, output, thinking) in lengths(told) {
+            let cell = row.list().cell(Tokens::new(input), Tokens::new(output), thinking);
+            let is = Asked { backend, input, output, thinking, told };
+            is.priced(cell, is.in_facts());
+            if let Some(sheet) = row.batch.first() {
+                is.priced(sheet.cell(Tokens::new(input), Tokens::new(output), thinking), Some(by_tier(batch, input)));
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared > 2000, "{compared}");
+}
+
+/// Lengths on both sides of every edge that a price of the facts has, and of an answer of 200 tokens.
+fn lengths(told: &Value) -> Vec<(u64, u64, bool)> {
+    let edges = |list: &Value, name: &str| -> Vec<u64> {
+        list.as_array().into_iter().flatten().filter_map(|item| item[name].as_u64()).collect()
+    };
+    let modes = &told["modes"];
+    let tiers = [&told["tiers"], &modes["batch"]["tiers"], &modes["thinking"]["tiers"]];
+    let mut edges: Vec<u64> = tiers.iter().flat_map(|list| edges(list, "above_input_tokens")).collect::<Vec<_>>();
+    edges.extend(told["matrix"].as_array().into_iter().flatten().filter_map(|cell| cell["input_tokens_to"].as_u64()));
+    let inputs = edges.into_iter().flat_map(|edge| [edge, edge + 1]).chain([1, 1_000_000]);
+    inputs.flat_map(|input| [200, 201].map(|output| [false, true].map(|thinking| (input, output, thinking)))).flatten().collect()
+}
+
+/// The part of a price of the facts that an input of this length falls into.
+fn by_tier(price: &Value, input: u64) -> &Value {
+    let tiers = price["tiers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    tiers.iter().rev().find(|tier| input > tier["above_input_tokens"].as_u64().unwrap()).unwrap_or(price)
+}
+
+/// A request, and the price row of the facts that its model has.
+struct Asked<'f> {
+    backend: &'f Backend,
+    input: u64,
+    output: u64,
+    thinking: bool,
+    told: &'f Value,
+}
+
+impl<'f> Asked<'f> {
+    /// Its figures by the facts; `None` where they have none.
+    fn in_facts(&self) -> Option<&'f Value> {
+        let within = |count: u64, from: &Value, to: &Value| {
+            from.as_u64().is_none_or(|from| from == 0 || count > from) && to.as_u64().is_none_or(|to| count <= to)
+        };
+        if let Some(cells) = self.told["matrix"].as_array() {
+            return cells.iter().find(|cell| {
+                within(self.input, &cell["input_tokens_from"], &cell["input_tokens_to"])
+                    && within(self.output, &cell["output_tokens_from"], &cell["output_tokens_to"])
+                    && cell["thinking"].as_bool().is_none_or(|thinking| thinking == self.thinking)
+            });
+        }
+        let mode = &self.told["modes"]["thinking"];
+        if !self.thinking || mode.is_null() {
+            return Some(by_tier(self.told, self.input));
+        }
+        // A flat price with thinking on beside tiers is that of the first tier: beyond it none is told.
+        let first = self.told["tiers"].get(0).and_then(|tier| tier["above_input_tokens"].as_u64());
+        let beyond = mode["tiers"].is_null() && first.is_some_and(|edge| self.input > edge);
+        (!beyond).then(|| by_tier(mode, self.input))
+    }
+
+    /// Whether a cell of the table says what the facts do, but for cache prices that are not believed.
+    fn priced(&self, cell: Option<&Cell>, told: Option<&Value>) {
+        let what = format!("{} ({} in, {} out, thinking: {})", self.backend.id, self.input, self.output, self.thinking);
+        let (Some(cell), Some(told)) = (cell, told) else {
+            return assert!(cell.is_none() && told.is_none(), "{what}: {cell:?}, {told}", told = told.is_some());
+        };
+        let figure = |name: &str| told[name].as_number().map(|price| TokenPrice::per_million(&price.to_string()).unwrap());
+        let (input, tariff) = (figure("input").unwrap(), &cell.tariff);
+        // Implicit cache reads cost a fifth of the input where the catalogue has an explicit one's price.
+        let mixed = self.backend.id.as_str().starts_with("alibaba/");
+        let fifth = TokenPrice::from_pico(if mixed { input.pico() / 5 } else { 0 });
+        let read = figure("cached_input").map_or(input, |price| price.max(fifth));
+        let write = figure("cache_write").filter(|price| *price >= input);
+        let multiple = self.told["cache_write_1h_multiple_of_input"].as_number().map(|m| Factor::parse(&m.to_string()).unwrap());
+        let long = write.map_or(input, |short| multiple.map_or(short, |multiple| multiple.of(input).unwrap()));
+        let expected = [input, figure("output").unwrap(), read, write.unwrap_or(input), long];
+        let said = [tariff.input, tariff.output, tariff.cache_read, tariff.cache_write, tariff.cache_write_long];
+        assert_eq!(said.map(TokenPrice::to_per_million), expected.map(TokenPrice::to_per_million), "{what}");
+    }
+}
+
+fn model_of<'f>(facts: &'f Value, table: &Snapshot, backend: &Backend) -> Option<&'f Value> {
+    let provider = table.provider_of(backend);
+    let of_backend = |m: &&Value| m["provider"] == provider.id.as_str() && m["id"] == backend.upstream_model.as_str();
+    let model = facts["models"].as_array().unwrap().iter().find(of_backend);
+    assert!(model.is_some() || provider.jurisdiction == "local", "{} is not among the facts", backend.id);
+    model
+}
+
+#[test]
+fn earlier_prices_are_those_of_the_history() {
+    let Some(facts) = facts("prices.json") else { return };
+    let (table, mut rows) = (shipped(), 0);
+    for backend in table.backends() {
+        let Some(model) = model_of(&facts, &table, backend) else { continue };
+        let of_history = |c: &&Value| c["provider"] == model["provider"] && names(&c["model"], &backend.upstream_model);
+        let history = ["id_level_changes", "events"].map(|list| facts["history"][list].as_array().unwrap());
+        let told = Value::Array(history.into_iter().flatten().filter(of_history).cloned().collect());
+        let told = Value::Array(vec![told, model["prices"].clone()]);
+        let (_, earlier) = backend.prices.rows().split_last().unwrap_or((&PriceRow::free("none".into()), &[]));
+        for cell in earlier.iter().flat_map(|row| row.list().cells()) {
+            rows += 1;
+            for (name, price) in [("input", cell.tariff.input), ("output", cell.tariff.output)] {
+                // A launch offer is told as half of the list.
+                let known = prices_named(&told, name);
+                let known = known.contains(&price) || known.contains(&TokenPrice::from_pico(price.pico() * 2));
+                assert!(known, "{}: {name} {} is not a fact", backend.id, price.to_per_million());
             }
         }
+    }
+    assert!(rows >= 40, "{rows}");
+}
+
+/// A name of the history, which may be written otherwise.
+fn names(told: &Value, model: &str) -> bool {
+    told.as_str().is_some_and(|told| told.eq_ignore_ascii_case(model))
+}
+
+#[test]
+fn gaps_of_a_catalogue_are_no_history() {
+    let table = shipped();
+    let long_ago: Timestamp = "2025-01-01T00:00:00Z".parse().unwrap();
+    for id in [
+        "anthropic/claude-haiku-4-5",
+        "moonshotai/kimi-k2.5",
+        "zai/glm-5",
+        "zai/glm-5.2",
+        "mistral/devstral-2512",
+        "openai/gpt-4o",
+    ] {
+        assert!(table.backend_named(id).unwrap().prices.at(long_ago).is_none(), "{id}");
+    }
+}
+
+#[test]
+fn reports_without_a_full_price_are_annotations() {
+    let Some(facts) = facts("prices.json") else { return };
+    let table = shipped();
+    for event in facts["history"]["events"].as_array().unwrap() {
+        let full = event["after"]["input"].is_number() && event["after"]["output"].is_number();
+        let told = table.annotations.iter().any(|a| event["date"] == a.date.as_str() && event["model"] == a.model.as_str());
+        assert_ne!(full, told, "{event}");
     }
 }
 
@@ -219,25 +356,17 @@ fn facts(name: &str) -> Option<Value> {
     Some(serde_json::from_str(&text).unwrap())
 }
 
-/// Every price of a cell in a model's facts, in tiers, cells and modes as well, and what it becomes within time windows.
+/// Every price of a cell in a model's facts, in tiers, cells and modes as well.
 fn prices_named(facts: &Value, cell: &str) -> Vec<TokenPrice> {
-    let mut found = Vec::new();
     match facts {
-        Value::Array(items) => items.iter().for_each(|item| found.extend(prices_named(item, cell))),
+        Value::Array(items) => items.iter().flat_map(|item| prices_named(item, cell)).collect(),
         Value::Object(members) => {
-            if let Some(price) = members.get(cell).and_then(Value::as_number) {
-                let price = TokenPrice::per_million(&price.to_string()).unwrap();
-                found.push(price);
-                let windows = facts["time_windows"]["windows"].as_array().map(Vec::as_slice).unwrap_or_default();
-                if windows.iter().any(|window| window["multiplier"] == 2.0) {
-                    found.push(TokenPrice::from_pico(price.pico() * 2));
-                }
-            }
-            members.values().for_each(|member| found.extend(prices_named(member, cell)));
+            let own = members.get(cell).and_then(Value::as_number);
+            let own = own.map(|price| TokenPrice::per_million(&price.to_string()).unwrap());
+            own.into_iter().chain(members.values().flat_map(|member| prices_named(member, cell))).collect()
         }
-        _ => {}
+        _ => Vec::new(),
     }
-    found
 }
 
 proptest::proptest! {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::canonical::Feature;
-use crate::catalog::{Backend, Reasoning};
+use crate::catalog::{Backend, PriceChanges, Reasoning, Retention};
 use crate::units::TokenPrice;
 
 const SMALL: &str = include_str!("../../../tests/fixtures/tables/small.toml");
@@ -113,6 +113,42 @@ fn wrong_providers_are_named() {
         &["providers.west.extra_headers.Authorization: this header cannot"],
     );
     check("jurisdiction = \"CN\"", "jurisdiction = \"China\"", &["providers.east.jurisdiction: \"China\" is not known"]);
+}
+
+#[test]
+fn what_becomes_of_data_is_known_or_unknown_and_never_guessed() {
+    let of = |line: &str| {
+        let text = SMALL.replacen("trains_on_data = true", &format!("trains_on_data = true\n{line}"), 1);
+        let table = Snapshot::parse("t.toml", &text).unwrap();
+        (table.providers()[0].retention, table.providers()[0].registered)
+    };
+    assert_eq!(of(""), (None, None));
+    assert_eq!(of("retention = \"none\"\nregistered = true"), (Some(Retention::None), Some(true)));
+    assert_eq!(of("retention = \"days\"\nretention_days = 30"), (Some(Retention::Days(30)), None));
+    assert_eq!(of("retention = \"kept\"\nregistered = false"), (Some(Retention::Kept), Some(false)));
+    let wrong =
+        |line: &str, expected: &str| check("trains_on_data = true", &format!("trains_on_data = true\n{line}"), &[expected]);
+    wrong("retention = \"days\"", "providers.east.retention: the number of days is missing");
+    wrong("retention_days = 30", "providers.east.retention_days: no number of days belongs here");
+    wrong("retention = \"nun\"", "providers.east.retention: \"nun\" is not known; accepted: \"none\", \"days\", \"kept\"");
+    wrong("retention = \"days\"\nretention_days = 0", "providers.east.retention_days: 0 is out of range");
+}
+
+#[test]
+fn price_changes_are_counts_with_a_source() {
+    let with = |lines: &str| {
+        SMALL.replacen("[providers.west.quirks]", &format!("[providers.west.price_changes]\n{lines}\n[providers.west.quirks]"), 1)
+    };
+    let counts = "models = 7\nrises = 5\ncuts = 8\nlargest_rise_percent = 135\n";
+    let table = Snapshot::parse("t.toml", &with(&format!("{counts}source = \"invented for tests\""))).unwrap();
+    let expected = PriceChanges { models: 7, rises: 5, cuts: 8, largest_rise_percent: 135 };
+    assert_eq!(table.provider_of(table.backend_named("west/summit").unwrap()).price_changes, Some(expected));
+    assert!(problems(&with(counts))[0].contains("providers.west.price_changes.source: missing"));
+    let missing = problems(&with("source = \"x\""));
+    assert!(
+        missing.len() == 4 && missing.iter().all(|problem| problem.ends_with("missing; accepted: a whole number")),
+        "{missing:?}"
+    );
 }
 
 #[test]

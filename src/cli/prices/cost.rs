@@ -19,14 +19,14 @@ use crate::units::{BilledAt, Course, Thinking, Tokens, Usage};
 /// What `--help` ends with.
 pub(super) const EXAMPLES: &str = "\
 Each line of standard input is one request that has been answered:
-  {\"id\": 1, \"provider\": \"deepseek\", \"model\": \"deepseek-flash\", \"arrived\": \"2026-11-23T10:00:00+08:00\",
+  {\"id\": 1, \"provider\": \"PROVIDER\", \"model\": \"MODEL\", \"arrived\": \"2026-11-23T10:00:00+08:00\",
    \"completed\": \"2026-11-23T10:00:09+08:00\", \"input_tokens\": 1000000, \"cached_input_tokens\": 400000,
    \"cache_write_tokens\": 0, \"output_tokens\": 1000, \"reasoning_tokens\": 0, \"thinking\": false, \"batch\": false}
 Absent numbers are 0, absent flags false; one instant may stand for both. The input holds its cached and written parts, the
 output its reasoning. Written tokens are kept for minutes.
 
 Each line of standard output is what it costs in the currency that the vendor bills in, and the row of the price book:
-  {\"id\":1,\"currency\":\"CNY\",\"amount\":\"1.224\",\"price\":\"deepseek/deepseek-flash@2026-09-10T04:00:00Z\"}
+  {\"id\":1,\"currency\":\"CNY\",\"amount\":\"1.224\",\"price\":\"PROVIDER/MODEL@2026-09-10T04:00:00Z\"}
 or why there is no such price: {\"id\": 1, \"error\": \"...\"}";
 
 /// The longest line that is read, in bytes.

@@ -2,14 +2,11 @@
 
 use super::{Reader, Unreadable, Writer};
 use crate::route::Prepaid;
-pub(super) use crate::route::facts::Allowances;
+use crate::route::facts::Allowances;
 use crate::units::{Amount, Counted, Grant};
 
-/// The form since which facts say what is free or paid already.
-const WITH_ALLOWANCES: u8 = 3;
-
 /// In the order of the quotas' and the providers' indexes.
-pub(super) fn put_allowances(out: &mut Writer, allowances: &Allowances) {
+pub(super) fn put(out: &mut Writer, allowances: &Allowances) {
     out.number(allowances.free.len() as u64);
     for left in &allowances.free {
         for counted in Counted::ALL {
@@ -26,10 +23,7 @@ pub(super) fn put_allowances(out: &mut Writer, allowances: &Allowances) {
     }
 }
 
-pub(super) fn read_allowances(from: &mut Reader<'_>, format: u8) -> Result<Allowances, Unreadable> {
-    if format < WITH_ALLOWANCES {
-        return Ok(Allowances::default());
-    }
+pub(super) fn read(from: &mut Reader<'_>) -> Result<Allowances, Unreadable> {
     let grant = |from: &mut Reader<'_>| {
         let mut whole = Ok(());
         let left = Grant::by(|_| {

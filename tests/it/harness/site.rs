@@ -10,10 +10,12 @@ pub(crate) struct Site {
     key: Option<String>,
     region: String,
     quirks: String,
+    facts: String,
     model: String,
     quality: u8,
     prices: (String, String),
     context: u64,
+    minimum: u64,
     more: String,
 }
 
@@ -26,10 +28,12 @@ impl Site {
             key: Some(provider.key()),
             region: "US".to_owned(),
             quirks: String::new(),
+            facts: String::new(),
             model: "jade".to_owned(),
             quality: 55,
             prices: ("1".to_owned(), "2".to_owned()),
             context: 131_072,
+            minimum: 1_024,
             more: String::new(),
         }
     }
@@ -70,9 +74,28 @@ impl Site {
         self
     }
 
+    /// A line of its provider: `retention = "none"`.
+    pub(crate) fn fact(mut self, line: &str) -> Self {
+        self.facts += line;
+        self.facts.push('\n');
+        self
+    }
+
     /// Dollars per million tokens that are read from its cache.
     pub(crate) fn cached(mut self, price: &str) -> Self {
         self.prices.0.extend(["\ncache_read = ", price]);
+        self
+    }
+
+    /// A further line of its prices: `cache_write = 1.25`.
+    pub(crate) fn price_line(mut self, line: &str) -> Self {
+        self.prices.0.extend(["\n", line]);
+        self
+    }
+
+    /// Caches prompts from so many tokens on.
+    pub(crate) fn caches_from(mut self, tokens: u64) -> Self {
+        self.minimum = tokens;
         self
     }
 
@@ -104,7 +127,7 @@ impl Site {
     }
 
     fn rows(&self) -> String {
-        let Self { id, url, region, quirks, model, quality, prices, context, more, .. } = self;
+        let Self { id, url, region, quirks, facts, model, quality, prices, context, minimum, more, .. } = self;
         let (variable, (input, output)) = (self.variable(), prices);
         format!(
             r#"
@@ -118,6 +141,10 @@ jurisdiction = "US"
 region = "{region}"
 trains_on_data = false
 currency = "USD"
+source = "invented for tests"
+{facts}
+[providers.{id}.cache]
+minimum_tokens = {minimum}
 source = "invented for tests"
 
 [providers.{id}.quirks]

@@ -1,6 +1,7 @@
 """docs/api.md and /openapi.json are true: the document is valid, the examples run, and real answers fit its schemas."""
 
 import gzip
+import hashlib
 import json
 import re
 import subprocess
@@ -12,10 +13,22 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from gateway import REPOSITORY, user
+from gateway import REPOSITORY, Broker, user
 
 PAGE = (REPOSITORY / "docs/api.md").read_text()
 ASK = {"model": "auto", "messages": user("Say hello."), "max_tokens": 32}
+
+
+ADMIN = "tb-an-administrators-key"
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    """One with an administrator of prices."""
+    admin = {"TOKENBROKER__ADMINS__ANN__SHA256": hashlib.sha256(ADMIN.encode()).hexdigest()}
+    running = Broker.start(tmp_path_factory.mktemp("broker"), admin)
+    yield running
+    running.stop()
 
 
 def send(broker, method, path, body=None, headers=None, operations=False):
@@ -73,6 +86,8 @@ def requests():
     """Path as described, method, path as sent, body, headers, expected status."""
     chat, route = "/v1/chat/completions", "/v1/route"
     wished = {**ASK, "tokenbroker": {"quality": "economy", "max_cost_usd": 0.5, "regions": None, "session": "s", "deadline_ms": 20000, "race": 2}}
+    admin = {"authorization": f"Bearer {ADMIN}"}
+    wish = {"backend": "deepseek/deepseek-flash", "figures": {"input": 1.5}, "why": "a test"}
     return [
         (chat, "post", chat, ASK, {}, 200),
         (chat, "post", chat, wished, {}, 200),
@@ -109,6 +124,17 @@ def requests():
         ("/v1/decisions/{id}", "get", "/v1/decisions/019aab00-0000-7000-8000-000000000000", None, {}, 404),
         ("/decisions/{id}", "get", "/decisions/LAST", None, {}, 200),
         ("/reload", "post", "/reload", None, {}, 200),
+        ("/admin/prices", "get", "/admin/prices", None, {}, 401),
+        ("/admin/prices", "get", "/admin/prices", None, admin, 200),
+        ("/admin/prices/quarantine", "get", "/admin/prices/quarantine", None, admin, 200),
+        ("/admin/prices/quarantine", "get", "/admin/prices/quarantine?fed=x", None, admin, 400),
+        ("/admin/prices/history", "get", "/admin/prices/history", None, admin, 200),
+        # The sandbox's table is the operator's own, which no administrator overrules.
+        ("/admin/prices/propose", "post", "/admin/prices/propose", wish, admin, 422),
+        ("/admin/prices/override", "post", "/admin/prices/override", {**wish, "until": "2030-01-01T00:00:00Z"}, admin, 422),
+        ("/admin/prices/override", "post", "/admin/prices/override", {"whi": 1}, admin, 400),
+        ("/admin/prices/approve", "post", "/admin/prices/approve", {"id": "none", "why": "a test"}, admin, 422),
+        ("/admin/prices/end", "post", "/admin/prices/end", {"backend": "nobody/serves-this", "why": "a test"}, admin, 422),
     ]
 
 

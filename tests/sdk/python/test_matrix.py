@@ -51,8 +51,8 @@ def matrix():
     yield from (named(test) for _, test in cells(text, 2))
 
 
-# Of no SDK: this file, and the interface as docs/api.md and /openapi.json describe it.
-OF_NO_SDK = [Path(__file__), SDK / "python/test_api.py"]
+# Of no SDK: this file, the interface as docs/api.md and /openapi.json describe it, and what the command line answers on prices.
+OF_NO_SDK = [Path(__file__), SDK / "python/test_api.py", SDK / "python/test_price_facts.py"]
 
 
 def written():

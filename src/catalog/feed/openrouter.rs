@@ -1,0 +1,96 @@
+//! A model list as OpenRouter serves it: `data`, a list of models, prices per token as texts under `pricing`. The list is one
+//! site's and names no provider; the map of the feed says whose it is. A price of -1 stands for "depends on where it is
+//! routed", which is no price. `overrides` hold what differs from a number of prompt tokens on (that number included).
+//!
+//! `image` is passed over: it has been a price per image and a price per token.
+
+use super::Unreadable;
+use super::decimal::{PER_TOKEN, exact};
+use super::json::{self, Items, Members, Value};
+use super::proposal::{Bounds, Cell, Entry, Figures, Kind, NO_PROVIDER, Offer, Reading};
+use super::reason::Reason;
+use crate::units::{Currency, TokenPrice};
+
+const MEMBERS: [(&str, Kind); 8] = [
+    ("prompt", Kind::Input),
+    ("completion", Kind::Output),
+    ("internal_reasoning", Kind::Reasoning),
+    ("input_cache_read", Kind::CacheRead),
+    ("input_cache_write", Kind::CacheWrite),
+    ("input_cache_write_1h", Kind::CacheWriteLong),
+    ("audio", Kind::AudioInput),
+    ("audio_output", Kind::AudioOutput),
+];
+
+pub(super) fn read(text: &str) -> Result<Reading, Unreadable> {
+    let unreadable = |e: String| Unreadable(format!("not a model list: {e}"));
+    let document: Members = json::read(text).map_err(unreadable)?;
+    let data = document.get("data").ok_or_else(|| unreadable("it has no data".into()))?;
+    let models: Items = json::read(data.get()).map_err(unreadable)?;
+    let mut reading = Reading::default();
+    for (n, raw) in models.0.iter().enumerate() {
+        let place = format!("data[{n}]");
+        let model = json::value(raw);
+        let id = model.as_ref().ok().and_then(|model| model.get("id")).and_then(Value::text).unwrap_or_default();
+        let entry = Entry { provider: NO_PROVIDER, model: id, place: &place };
+        let pricing = model.as_ref().map_err(|wrong| Reason::Shape(wrong.clone())).map(|model| model.get("pricing"));
+        reading.take(entry, pricing.and_then(|pricing| pricing.map(offer).transpose()));
+    }
+    Ok(reading)
+}
+
+fn offer(pricing: &Value<'_>) -> Result<Offer, Reason> {
+    let base = figures(pricing)?;
+    let mut edges = vec![(0, base)];
+    for longer in pricing.get("overrides").map(Value::items).unwrap_or_default() {
+        let from = longer.get("min_prompt_tokens").and_then(Value::number).unwrap_or_default();
+        let from = exact(from, 0).map_err(|wrong| Reason::figure("min_prompt_tokens", from, wrong))?;
+        edges.push((from.saturating_sub(1), figures(longer)?));
+    }
+    edges.sort_by_key(|(above, _)| *above);
+    let to = edges.iter().skip(1).map(|(above, _)| Some(*above)).chain([None]).collect::<Vec<_>>();
+    let mut so_far = Figures::default();
+    let mut cells = Vec::new();
+    for ((above, figures), to) in edges.iter().zip(to) {
+        so_far = figures.or(&so_far);
+        cells.push(Cell { bounds: Bounds::input(Some(*above), to), figures: so_far });
+    }
+    let mut offer = Offer::new(Currency::Usd, cells);
+    if let Some(fee) = pricing.get("request").and_then(Value::number) {
+        let fee = exact(fee, PER_TOKEN).map_err(|wrong| Reason::figure("request", fee, wrong))?;
+        offer.per_request = (fee > 0).then_some(fee);
+    }
+    Ok(offer)
+}
+
+fn figures(pricing: &Value<'_>) -> Result<Figures, Reason> {
+    let mut figures = Figures::default();
+    for (name, kind) in MEMBERS {
+        let Some(value) = pricing.get(name) else { continue };
+        let text = value.number().ok_or_else(|| Reason::Shape(format!("pricing.{name} is no number")))?;
+        let price = exact(text, PER_TOKEN).map_err(|wrong| Reason::figure(name, text, wrong))?;
+        if price > 0 || kind.otherwise().is_none() {
+            figures.set(kind, TokenPrice::from_pico(price));
+        }
+    }
+    Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check, fixture};
+    use super::super::{Format, decode};
+
+    #[test]
+    fn the_fixture_is_read_entry_by_entry() {
+        check(Format::RouterModels, "openrouter.json");
+    }
+
+    #[test]
+    fn what_is_no_list_of_models_is_refused_whole() {
+        let whole = fixture("openrouter.json");
+        for bad in ["", "[]", "{}", "{\"data\": {}}", &whole[..whole.len() - 3]] {
+            assert!(decode(Format::RouterModels, bad.as_bytes()).is_err(), "{bad:.40}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What was learned, as bytes: the figures a decision used, of answers and of caches. Results only: no hash of a prompt and
+//! no histogram is kept.
+
+use super::super::affinity::{Affinity, Session, Warm};
+use super::super::learned::{LearnedOutput, OutputFigures};
+use super::{Reader, Unreadable, Writer};
+use crate::catalog::{BackendIndex, Snapshot};
+use crate::units::Tokens;
+
+/// Each set of figures with the backends it is of; each place counts from the one before it.
+pub(super) fn put_output(out: &mut Writer, learned: &LearnedOutput) {
+    let of_somebody = || learned.all().filter(|(_, backends)| !backends.is_empty());
+    out.number(of_somebody().count() as u64);
+    for (OutputFigures { mean, reasoning, p50, p90 }, backends) in of_somebody() {
+        for tokens in [mean, reasoning, p50, p90] {
+            out.tokens(tokens);
+        }
+        out.number(backends.len() as u64);
+        let mut next = 0;
+        for BackendIndex(n) in backends {
+            out.number(u64::from(n - next));
+            next = n + 1;
+        }
+    }
+}
+
+pub(super) fn read_output(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<LearnedOutput, Unreadable> {
+    let mut learned = LearnedOutput::default();
+    for _ in 0..from.number()? {
+        let mut tokens = || from.tokens();
+        let figures = OutputFigures { mean: tokens()?, reasoning: tokens()?, p50: tokens()?, p90: tokens()? };
+        let (mut backends, mut next) = (Vec::new(), 0_u64);
+        for _ in 0..from.number()? {
+            let place = next.saturating_add(from.number()?);
+            backends.push(index(place, snapshot)?);
+            next = place + 1;
+        }
+        learned.set(backends, figures);
+    }
+    Ok(learned)
+}
+
+pub(super) fn put_affinity(out: &mut Writer, affinity: &Affinity) {
+    out.number(affinity.warm.len() as u64);
+    for Warm { backend, known, likely } in &affinity.warm {
+        out.number(u64::from(backend.0));
+        out.tokens(*known);
+        out.tokens(*likely);
+    }
+    out.number(u64::from(affinity.marked));
+    out.option(affinity.session.as_ref(), |out, session| {
+        out.number(u64::from(session.home.0));
+        out.number(u64::from(session.turn));
+        out.number(session.remaining);
+        out.number(u64::from(session.rate));
+        out.number(session.rates.len() as u64);
+        for (backend, rate) in &session.rates {
+            out.number(u64::from(backend.0));
+            out.number(u64::from(*rate));
+        }
+    });
+}
+
+pub(super) fn read_affinity(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Affinity, Unreadable> {
+    let mut warm = Vec::new();
+    for _ in 0..from.number()? {
+        warm.push(Warm { backend: index(from.number()?, snapshot)?, known: from.tokens()?, likely: from.tokens()? });
+    }
+    Ok(Affinity { warm, marked: from.small()?, session: from.option(|from| read_session(from, snapshot))? })
+}
+
+fn read_session(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Session, Unreadable> {
+    let home = index(from.number()?, snapshot)?;
+    let (turn, remaining, rate) = (from.small()?, from.number()?, from.small()?);
+    let mut rates = Vec::new();
+    for _ in 0..from.number()? {
+        rates.push((index(from.number()?, snapshot)?, from.small()?));
+    }
+    Ok(Session { home, turn, remaining, rates, rate })
+}
+
+/// What the first format knew of a warm prompt: one backend, by its id, and its tokens.
+pub(super) fn read_first_affinity(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Affinity, Unreadable> {
+    let warm = from.option(|from| Ok((from.text()?, from.tokens()?)))?;
+    let of = |(id, tokens): (String, Tokens)| {
+        let backend = snapshot.backend_named(&id)?.index;
+        Some(Warm { backend, known: tokens, likely: tokens })
+    };
+    Ok(Affinity { warm: warm.and_then(of).into_iter().collect(), ..Affinity::default() })
+}
+
+fn index(place: u64, snapshot: &Snapshot) -> Result<BackendIndex, Unreadable> {
+    let fits = u32::try_from(place).ok().filter(|place| (*place as usize) < snapshot.backends().len());
+    fits.map(BackendIndex).ok_or(Unreadable)
+}
