@@ -25,7 +25,7 @@ use tokenbroker::dispatch::health::{Health, HealthSettings};
 use tokenbroker::frontend::openai_chat;
 use tokenbroker::market::Market;
 use tokenbroker::pipeline::appraise::Appraisal;
-use tokenbroker::route::facts::{Facts, Limits, Settings};
+use tokenbroker::route::facts::{Allowances, Facts, Limits, Settings};
 use tokenbroker::route::{self, target};
 use tokenbroker::route::{Affinity, Ask, Caps, LearnedOutput};
 
@@ -62,7 +62,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     let target = target::resolve(model, snapshot, &std::collections::BTreeMap::new()).unwrap();
     let appraisal = Appraisal::of(&request);
     let (limits, settings) = (Limits::default(), Settings::default());
-    let ask = Ask::of(&request);
+    let (ask, allowances) = (Ask::of(&request), Allowances::default());
     let health_now = market.health(None);
     let facts = Facts {
         ask: &ask,
@@ -77,6 +77,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
         affinity: &Affinity::default(),
         caps: &Caps::NONE,
         explore: None,
+        allowances: &allowances,
         at: Timestamp::now(),
         settings: &settings,
     };

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 use self::affinity::{Heard, Lesson, Trace};
-use self::appraise::{Appraisal, limits_of, thinks_on};
+use self::appraise::{Appraisal, allowances_at, limits_of, thinks_on};
 pub use self::in_force::{AliasWishes, InForce, PipelineSettings, asked};
 use self::learning::Learning;
 use self::pages::Pages;
@@ -219,7 +219,7 @@ impl Pipeline {
 
     fn plan(&self, call: &InboundCall, admitted: &Admitted) -> Result<Decided, GatewayError> {
         let Admitted { admission, request, in_force, target } = admitted;
-        let InForce { market, settings, .. } = &**in_force;
+        let InForce { market, settings, allowances, .. } = &**in_force;
         let (snapshot, at) = (&market.snapshot, self.clock.wall());
         let appraisal = Appraisal::by(request, &mut self.learning.lengths(Class::of(request)), snapshot, second(at));
         let now = self.clock.monotonic();
@@ -239,6 +239,7 @@ impl Pipeline {
             affinity: &affinity,
             caps: &self.caps(market, at),
             explore: self.leave_to_explore(call, settings, at),
+            allowances: &allowances_at(allowances, at),
             at,
             settings: &settings.routing,
         };
@@ -280,6 +281,7 @@ impl Pipeline {
         let book = Pages {
             tab,
             fx: &market.snapshot.fx,
+            allowances: &admitted.in_force.allowances,
             at: plan.at,
             clock: &self.clock,
             longest: admitted.settings().routing.longest,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::allowance::{Prepaid, QuotaIndex};
 use super::price::PriceSchedule;
 use super::snapshot::{BackendIndex, ProviderIndex};
 use crate::canonical::{Features, QualityTier};
@@ -38,6 +39,8 @@ pub struct Provider {
     pub price_changes: Option<PriceChanges>,
     /// The currency it bills in.
     pub currency: Currency,
+    /// What it was paid in advance.
+    pub prepaid: Option<Prepaid>,
     /// How it deviates from its dialect.
     pub quirks: Quirks,
     /// How its prompt cache works.
@@ -295,6 +298,8 @@ pub struct Backend {
     pub tokenizer: TokenizerFamily,
     pub quality: Quality,
     pub prices: PriceSchedule,
+    /// Its free quotas, in the order in which they are used.
+    pub quotas: Vec<QuotaIndex>,
     /// The operator says it costs nothing; otherwise a backend without a price is not used.
     pub free: bool,
     /// Why it is off, when the table switches it off.

@@ -9,6 +9,7 @@
 //! so a row without it means what it means today. Since an unknown name is a problem, an older gateway refuses a table that
 //! uses a newer member instead of misreading its prices; `schema` rises only when the meaning of an existing member changes.
 
+mod allowance;
 mod backend;
 mod calendar;
 mod change;
@@ -73,10 +74,10 @@ fn read(root: Section<'_, '_>, text: &str) -> Option<Snapshot> {
     let mut reader = backend::Reader::new(&providers, &fx, &calendars);
     let (mut backends, past) = (reader.read_all(&root), reader.read_past(&root));
     let changes = change::read_over(&root, &mut backends);
-    let annotations = annotations(&root);
+    let (annotations, quotas) = (annotations(&root), reader.into_quotas());
     root.finish();
     let mut snapshot = Snapshot::new(format!("{}+{}", version?, digest(text)), providers, backends, fx);
-    (snapshot.text, snapshot.calendars) = (text.into(), calendars);
+    (snapshot.text, snapshot.calendars, snapshot.quotas) = (text.into(), calendars, quotas);
     (snapshot.past, snapshot.annotations, snapshot.changes) = (past, annotations, changes);
     Some(snapshot)
 }

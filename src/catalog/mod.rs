@@ -1,6 +1,7 @@
 //! The price and capability table: what can be bought, from whom, at what price, under which law. Read from
 //! `providers.toml` whole or not at all, and handed out as one immutable [`Snapshot`] per request.
 
+pub mod allowance;
 pub mod calendar;
 pub mod capability;
 pub mod change;
@@ -11,6 +12,7 @@ pub mod load;
 pub mod price;
 pub mod snapshot;
 
+pub use allowance::{Prepaid, Quota, QuotaIndex};
 pub use calendar::Calendar;
 pub use capability::{
     Backend, CacheRules, Limits, PriceChanges, Provider, Quality, QualitySignal, Reasoning, Retention, TokenizerFamily,

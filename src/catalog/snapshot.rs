@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::allowance::{Quota, QuotaIndex};
 use super::calendar::Calendar;
 use super::capability::{Backend, Provider};
 use super::change::PriceChange;
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub fx: FxTable,
     /// Each at its own index.
     pub calendars: Vec<Arc<Calendar>>,
+    /// Each at its own index.
+    pub quotas: Vec<Arc<Quota>>,
     pub past: Vec<Past>,
     pub annotations: Vec<Annotation>,
     /// What is laid over the prices; they hold it already.
@@ -105,6 +108,11 @@ impl Snapshot {
     /// The provider of a backend.
     pub fn provider_of(&self, backend: &Backend) -> &Provider {
         self.provider(backend.provider)
+    }
+
+    /// The free quotas of a backend, in the order in which they are used.
+    pub fn quotas_of<'s>(&'s self, backend: &'s Backend) -> impl Iterator<Item = &'s Arc<Quota>> {
+        backend.quotas.iter().filter_map(|QuotaIndex(n)| self.quotas.get(*n as usize))
     }
 
     /// The backend called `provider/upstream_model`, exactly.

@@ -22,8 +22,8 @@ use crate::frontend;
 use crate::pipeline::appraise::{Appraisal, limits_of};
 use crate::pipeline::asked;
 use crate::route::{
-    Affinity, Availability, Candidate, Caps, Decision, ExplainedRefusal, Facts, LearnedOutput, Limits, Plan, PlanError, Usable,
-    plan, resolve,
+    Affinity, Allowances, Availability, Candidate, Caps, Decision, ExplainedRefusal, Facts, LearnedOutput, Limits, Plan,
+    PlanError, Usable, plan, resolve,
 };
 use crate::server::{alias_wishes, routing_settings};
 use crate::units::Usd;
@@ -144,6 +144,8 @@ fn decide(
         affinity: &Affinity::default(),
         caps: &Caps::NONE,
         explore: None,
+        // A running gateway knows what is left of free quotas and balances; here nobody does.
+        allowances: &Allowances::default(),
         at,
         settings: &routing_settings(&setup.config),
     };

@@ -35,6 +35,9 @@ pub struct BookedAttempt {
     pub price_listed: bool,
     /// At what it was settled, in `currency`.
     pub prices: BookedPrices,
+    /// The free quota that bore it or a part of it, and what that spared in `currency`, in its 10⁻¹² units.
+    pub quota: Option<String>,
+    pub spared_pico: i64,
     /// What it was expected to cost, and what was held for it.
     pub quoted: Usd,
     pub held: Usd,
@@ -168,6 +171,8 @@ impl From<&ClosedAttempt> for BookedAttempt {
             price: price.id.to_string(),
             price_listed: price.listed,
             prices: BookedPrices::from(&price.tariff),
+            quota: end.free.as_ref().map(|free| free.quota.to_string()),
+            spared_pico: i64::try_from(price.spared.pico()).unwrap_or(i64::MAX),
             quoted: opened.quoted,
             held: opened.held,
             http_status: end.http_status,
@@ -238,7 +243,7 @@ impl Books {
              rate_per_usd, rate_date, cost_pico_usd, input_price_pico, cache_read_price_pico, cache_write_price_pico, \
              output_price_pico, price, price_listed, cache_write_long, image_input, audio_input, audio_output, \
              cache_write_long_price_pico, reasoning_price_pico, image_input_price_pico, audio_input_price_pico, \
-             audio_output_price_pico, quoted_pico_usd, held_pico_usd, http_status, cause, started_at_us, first_byte_ms, duration_ms \
+             audio_output_price_pico, quota, spared_pico, quoted_pico_usd, held_pico_usd, http_status, cause, started_at_us, first_byte_ms, duration_ms \
              FROM attempts WHERE request = ?1 ORDER BY number"
         );
         let read = |row: &Row<'_>| {
@@ -265,6 +270,8 @@ impl Books {
                 price: row.get("price")?,
                 price_listed: row.get("price_listed")?,
                 prices: prices(row)?,
+                quota: row.get("quota")?,
+                spared_pico: row.get("spared_pico")?,
                 quoted: usd(row.get("quoted_pico_usd")?),
                 held: usd(row.get("held_pico_usd")?),
                 http_status: row.get("http_status")?,

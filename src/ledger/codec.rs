@@ -17,7 +17,8 @@ use super::entry::{AttemptEnd, AttemptOpened, Baseline, Ending, Outcome, Request
 use crate::units::{BackendId, Currency, ExchangeRate, KeyName, Provenance, RequestId, Thinking, TokenPrice, Tokens, Usage, Usd};
 
 /// The version of the record format that is written; stands in every segment's header. Since 2 the opening of a request
-/// ends with the facts of its decision; since 3 an attempt has all prices that it may be settled by, and more kinds of token.
+/// ends with the facts of its decision; since 3 an attempt has all prices that it may be settled by, and more kinds of token,
+/// and its end says what of it was free.
 pub(super) const VERSION: u32 = 3;
 /// The first version in which a price is more than one tariff.
 const WITH_SHEETS: u32 = 3;
@@ -350,7 +351,6 @@ wire_members! {
     AttemptOpened {
         backend, provider, model, terms, quoted, held, input_estimate, input_upper, expected_output, output_bound, started_at, thinking,
     }
-    AttemptEnd { ending, usage, provenance, served_model, http_status, cause, first_byte_ms, duration_ms }
     RequestEnd { outcome, status, first_byte_ms, duration_ms, overhead_us }
 }
 

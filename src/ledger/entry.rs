@@ -10,7 +10,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::units::{
-    Amount, BackendId, Course, ExchangeRate, KeyName, Pricing, Provenance, RequestId, Tariff, Thinking, Tokens, Usage, Usd,
+    Amount, BackendId, Course, ExchangeRate, Free, FreePart, KeyName, Pricing, Provenance, RequestId, Tariff, Thinking, Tokens,
+    Usage, Usd,
 };
 
 /// How many output tokens may have passed to a client beyond the last checkpoint that is in the journal. The stream
@@ -68,11 +69,19 @@ impl Terms {
 
     /// What a usage costs that took a course: exactly in the vendor's currency, then converted once.
     pub fn cost(&self, usage: &Usage, thinking: Thinking, course: Course) -> (Cost, AppliedPrice) {
+        self.cost_beyond(None, usage, thinking, course)
+    }
+
+    /// The same where a part of it was free.
+    pub fn cost_beyond(&self, free: Option<FreePart>, usage: &Usage, thinking: Thinking, course: Course) -> (Cost, AppliedPrice) {
         let billed = self.pricing.cost(usage, thinking, course);
+        let spared = free.map_or(0, |part| billed.sheet.spared(billed.tariff, usage, part));
+        let amount = Amount::from_pico(billed.amount.pico() - spared, billed.amount.currency());
         // The currencies are the same by construction; were they not, the row would be dear and seen, not free and unseen.
-        let usd = self.exchange_rate.convert(billed.amount).unwrap_or(Usd::MAX);
-        let applied = AppliedPrice { id: Arc::clone(billed.price), tariff: *billed.tariff, listed: billed.listed };
-        (Cost { amount: billed.amount, usd }, applied)
+        let usd = self.exchange_rate.convert(amount).unwrap_or(Usd::MAX);
+        let spared = Amount::from_pico(spared, amount.currency());
+        let applied = AppliedPrice { id: Arc::clone(billed.price), tariff: *billed.tariff, listed: billed.listed, spared };
+        (Cost { amount, usd }, applied)
     }
 }
 
@@ -84,6 +93,8 @@ pub struct AppliedPrice {
     pub tariff: Tariff,
     /// Whether the vendor lists a price for such a request; the dearest was charged where not.
     pub listed: bool,
+    /// What a free quota spared of it.
+    pub spared: Amount,
 }
 
 /// One cost, as the vendor bills it and as the ledger counts it.
@@ -165,6 +176,16 @@ impl AttemptOpened {
     }
 }
 
+/// What bears an attempt beside the money held for it: a vendor's free quota, a balance that was paid in advance. Told of the
+/// attempt's end once, in this order; dropped untold, nothing was drawn on it.
+pub trait Purse: Send + Sync {
+    /// Draws what is free on it.
+    fn bear(&mut self, usage: &Usage) -> Option<Free>;
+
+    /// The vendor charges this.
+    fn pay(&mut self, amount: Amount);
+}
+
 /// Defines a closed list of words that stand in rows, metrics and reports.
 macro_rules! words {
     ($(#[$docs:meta])* $name:ident { $($(#[$variant_docs:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -241,6 +262,8 @@ pub struct AttemptEnd {
     pub first_byte_ms: Option<u64>,
     /// From start to end; of no meaning where the attempt was lost.
     pub duration_ms: u64,
+    /// What a free quota bore of it; whoever ends an attempt leaves that to the attempt's purse.
+    pub free: Option<Free>,
 }
 
 /// How a request ended.
@@ -284,8 +307,8 @@ pub struct ClosedAttempt {
 impl ClosedAttempt {
     /// Prices what an attempt used.
     pub fn settle(number: u32, opened: AttemptOpened, end: AttemptEnd) -> Self {
-        let course = opened.course(&end);
-        let priced = |thinking| opened.terms.cost(&end.usage, thinking, course);
+        let (course, free) = (opened.course(&end), end.free.as_ref().map(|free| free.part));
+        let priced = |thinking| opened.terms.cost_beyond(free, &end.usage, thinking, course);
         let (cost, price) = match (opened.thinking, end.provenance) {
             // Nobody told whether it thought, so the dearer counts: what was heard of an answer does not say how it is billed.
             (Thinking::Unsaid, Provenance::Counted | Provenance::Estimated) => {

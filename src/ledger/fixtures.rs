@@ -77,6 +77,7 @@ pub(crate) fn attempt_end(input: u64, output: u64) -> AttemptEnd {
         cause: None,
         first_byte_ms: Some(20),
         duration_ms: 40,
+        free: None,
     }
 }
 

@@ -43,10 +43,10 @@ pub use books::{Gauges, Ledger, LedgerError, Observer, Settings, SyncPolicy};
 pub use disk::{Disk, FileDisk, SegmentFile};
 pub use entry::{
     AttemptEnd, AttemptOpened, Baseline, ClosedAttempt, ClosedRequest, Cost, ESTIMATE_MARGIN_PERCENT, Ending, IN_FLIGHT_TOKENS,
-    LEAD_TOKENS, MARGIN_TOKENS, Outcome, RequestEnd, RequestOpened, SettledAttempt, Terms, lost_margin,
+    LEAD_TOKENS, MARGIN_TOKENS, Outcome, Purse, RequestEnd, RequestOpened, SettledAttempt, Terms, lost_margin,
 };
 pub use health::Unwritable;
-pub use query::{Books, DailySpend, Totals};
+pub use query::{Books, Charged, DailySpend, Drawn, Totals};
 pub use reader::ReadError;
 pub use recovery::RecoveryReport;
 pub use shares::ProviderSpend;

@@ -15,7 +15,7 @@ use rusqlite::{Connection, InterruptHandle, OpenFlags, Row};
 
 use super::sqlite::{self, FILE, MOST_TOKENS, explain};
 use super::store::StoreError;
-use crate::units::{KeyName, RequestId, Tokens, Usage, Usd};
+use crate::units::{BackendId, Draw, KeyName, RequestId, Tokens, Usage, Usd};
 
 /// A read-only view of the books in a data directory.
 pub struct Books {
@@ -52,6 +52,23 @@ pub struct DailySpend {
     pub day: Date,
     pub requests: u64,
     pub cost: Usd,
+}
+
+/// What the attempts at a backend used that one quota bore, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drawn {
+    pub backend: BackendId,
+    pub quota: Option<String>,
+    pub draw: Draw,
+}
+
+/// What a provider charged in one currency, in 10⁻¹² units of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charged {
+    pub provider: String,
+    /// Its code.
+    pub currency: String,
+    pub pico: i128,
 }
 
 impl Books {
@@ -133,6 +150,49 @@ impl Books {
             Ok(DailySpend { key: KeyName::new(&key), day, requests: count(row, 2)?, cost: joined(row, 3)? })
         };
         let rows = || self.connection.prepare_cached(&sql)?.query_map([first_id_at(since).as_bytes()], read)?.collect();
+        self.explained(rows())
+    }
+
+    /// What was used of each backend by attempts that began at or after an instant, of requests that arrived at most `slack`
+    /// before it.
+    pub fn drawn_since(&self, since: Timestamp, slack: Duration) -> Result<Vec<Drawn>, StoreError> {
+        let [input, output] = ["fresh_input + cache_read + cache_write", "output"]
+            .map(|tokens| format!("coalesce(sum(min({tokens}, {MOST_TOKENS})), 0)"));
+        let sql = format!(
+            "SELECT backend, quota, sum(fresh_input + cache_read + cache_write + output > 0), {input}, {output} FROM attempts \
+             WHERE request >= ?1 AND started_at_us >= ?2 GROUP BY backend, quota ORDER BY backend, quota"
+        );
+        let read = |row: &Row<'_>| {
+            let id: String = row.get(0)?;
+            let (provider, model) = id.split_once('/').unwrap_or((id.as_str(), ""));
+            let draw = Draw::new(count(row, 2)?, Tokens::new(count(row, 3)?), Tokens::new(count(row, 4)?));
+            Ok(Drawn { backend: BackendId::new(provider, model), quota: row.get(1)?, draw })
+        };
+        self.attempts_since(&sql, since, slack, read)
+    }
+
+    /// What each provider charged for attempts that began at or after an instant, as above.
+    pub fn charged_since(&self, since: Timestamp, slack: Duration) -> Result<Vec<Charged>, StoreError> {
+        let sql = format!(
+            "SELECT provider, currency, {} FROM attempts WHERE request >= ?1 AND started_at_us >= ?2 GROUP BY provider, currency \
+             ORDER BY provider, currency",
+            sum_parts("amount_pico"),
+        );
+        let read = |row: &Row<'_>| Ok(Charged { provider: row.get(0)?, currency: row.get(1)?, pico: joined(row, 2)?.pico() });
+        self.attempts_since(&sql, since, slack, read)
+    }
+
+    /// Attempts lie in the order of their requests' arrival, and one may begin a while after that.
+    fn attempts_since<T>(
+        &self,
+        sql: &str,
+        since: Timestamp,
+        slack: Duration,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let first = first_id_at(since.checked_sub(slack).unwrap_or(Timestamp::UNIX_EPOCH));
+        let begun = rusqlite::params![first.as_bytes(), since.as_microsecond()];
+        let rows = || self.connection.prepare_cached(sql)?.query_map(begun, read)?.collect();
         self.explained(rows())
     }
 

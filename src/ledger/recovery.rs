@@ -229,6 +229,7 @@ fn lost_end(opened: &AttemptOpened, seen: Option<(Usage, Provenance)>) -> Attemp
         cause: Some("the gateway stopped before the end".into()),
         first_byte_ms: None,
         duration_ms: 0,
+        free: None,
     }
 }
 

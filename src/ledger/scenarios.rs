@@ -1,5 +1,7 @@
 //! The books as a whole under what may happen to them: kills at any byte, full, failing and hanging disks, drops.
 
+mod free;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

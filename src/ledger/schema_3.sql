@@ -14,3 +14,6 @@ ALTER TABLE attempts ADD COLUMN reasoning_price_pico INTEGER;
 ALTER TABLE attempts ADD COLUMN image_input_price_pico INTEGER;
 ALTER TABLE attempts ADD COLUMN audio_input_price_pico INTEGER;
 ALTER TABLE attempts ADD COLUMN audio_output_price_pico INTEGER;
+-- The free quota that bore the attempt or a part of it, and what it spared of the amount in the row's currency.
+ALTER TABLE attempts ADD COLUMN quota TEXT;
+ALTER TABLE attempts ADD COLUMN spared_pico INTEGER NOT NULL DEFAULT 0;

@@ -238,9 +238,9 @@ const INSERT_ATTEMPT: &str = "INSERT OR IGNORE INTO attempts (request, number, b
     input_price_pico, cache_read_price_pico, cache_write_price_pico, output_price_pico, quoted_pico_usd, held_pico_usd, \
     input_estimate, input_upper, expected_output, output_bound, price, price_listed, cache_write_long, image_input, \
     audio_input, audio_output, cache_write_long_price_pico, reasoning_price_pico, image_input_price_pico, \
-    audio_input_price_pico, audio_output_price_pico) VALUES \
+    audio_input_price_pico, audio_output_price_pico, quota, spared_pico) VALUES \
     (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,\
-    ?32,?33,?34,?35,?36,?37,?38,?39,?40,?41,?42,?43,?44,?45)";
+    ?32,?33,?34,?35,?36,?37,?38,?39,?40,?41,?42,?43,?44,?45,?46,?47)";
 
 fn insert_attempt(row: &mut Statement<'_>, request: &ClosedRequest, attempt: &ClosedAttempt) -> rusqlite::Result<usize> {
     let (opened, end) = (&attempt.opened, &attempt.end);
@@ -294,6 +294,8 @@ fn insert_attempt(row: &mut Statement<'_>, request: &ClosedRequest, attempt: &Cl
         apart(tariff.image_input, tariff.input),
         apart(tariff.audio_input, tariff.input),
         apart(tariff.audio_output, tariff.output),
+        end.free.as_ref().map(|free| &*free.quota),
+        pico(id, price.spared.pico()),
     ])
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::LedgerError;
 use super::codec;
 use super::entry::{
-    AttemptEnd, AttemptOpened, ClosedAttempt, ClosedRequest, Ending, LEAD_TOKENS, Outcome, RequestEnd, RequestOpened,
+    AttemptEnd, AttemptOpened, ClosedAttempt, ClosedRequest, Ending, LEAD_TOKENS, Outcome, Purse, RequestEnd, RequestOpened,
     SettledAttempt, clip,
 };
 use super::health::lock;
@@ -99,6 +99,7 @@ impl Tab {
             page,
             number,
             opened: Some(opened),
+            purse: None,
             started: now,
             sent: false,
             seen: None,
@@ -172,11 +173,24 @@ impl Page {
         self.push(closing, |out| codec::put_closed(out, self.id, &end));
     }
 
-    fn settle(&self, number: u32, opened: AttemptOpened, mut end: AttemptEnd) -> (SettledAttempt, u64) {
+    fn settle(
+        &self,
+        number: u32,
+        opened: AttemptOpened,
+        purse: Option<Box<dyn Purse>>,
+        mut end: AttemptEnd,
+    ) -> (SettledAttempt, u64) {
+        let mut purse = purse;
+        if let Some(purse) = &mut purse {
+            end.free = purse.bear(&end.usage);
+        }
         for text in [&mut end.cause, &mut end.served_model].into_iter().flatten() {
             clip(text, 256);
         }
         let attempt = Arc::new(ClosedAttempt::settle(number, opened, end));
+        if let Some(purse) = &mut purse {
+            purse.pay(attempt.cost.amount);
+        }
         let mut state = lock(&self.state);
         state.attempts.push(Arc::clone(&attempt));
         state.open -= 1;
@@ -215,6 +229,8 @@ pub struct OpenAttempt {
     number: u32,
     /// Taken when the attempt ends.
     opened: Option<AttemptOpened>,
+    /// Taken with it.
+    purse: Option<Box<dyn Purse>>,
     started: Duration,
     sent: bool,
     /// The running count, once an answer has begun.
@@ -232,6 +248,11 @@ impl OpenAttempt {
     /// 0, 1, 2… in the order the attempts of this request began.
     pub const fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Notes what bears the attempt beside the money held for it.
+    pub fn borne_by(&mut self, purse: Box<dyn Purse>) {
+        self.purse = Some(purse);
     }
 
     /// Notes that the request is on its way to the provider: from here on a drop books an estimate, not nothing.
@@ -278,7 +299,7 @@ impl OpenAttempt {
         let Some(opened) = self.opened.take() else {
             return Err(LedgerError::Closed);
         };
-        let (settled, written) = self.page.settle(self.number, opened, end);
+        let (settled, written) = self.page.settle(self.number, opened, self.purse.take(), end);
         self.page.journal.journaled(written).await?;
         Ok(settled)
     }
@@ -287,7 +308,7 @@ impl OpenAttempt {
     /// on to another attempt.
     pub fn settle(mut self, end: AttemptEnd) -> Option<SettledAttempt> {
         let opened = self.opened.take()?;
-        Some(self.page.settle(self.number, opened, end).0)
+        Some(self.page.settle(self.number, opened, self.purse.take(), end).0)
     }
 
     /// What the attempt is to be booked at when it may have been billed although nothing of an answer was seen.
@@ -345,8 +366,9 @@ impl Drop for OpenAttempt {
             cause,
             first_byte_ms: None,
             duration_ms: millis(duration),
+            free: None,
         };
-        self.page.settle(self.number, opened, end);
+        self.page.settle(self.number, opened, self.purse.take(), end);
     }
 }
 

@@ -1,11 +1,13 @@
 //! What routing is told of a request and of a key: figures of the meter and rules of the policy in routing's own words.
 //! Served requests and `tokenbroker route` go through here, so that both decide alike.
 
+use jiff::Timestamp;
+
 use crate::canonical::{ReasoningWish, Request};
 use crate::catalog::{Backend, BackendIndex, Snapshot};
 use crate::meter::{Asking, Class, Estimate, Expected, Lengths};
-use crate::policy::KeyLimits;
-use crate::route::{InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast};
+use crate::policy::{Allowances, BalanceReport, KeyLimits};
+use crate::route::{self, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast};
 use crate::units::Tokens;
 
 /// How many tokens a request is expected to take.
@@ -83,4 +85,11 @@ pub fn limits_of(key: &KeyLimits) -> Limits {
         registered,
         prefer,
     }
+}
+
+/// What is free and what is paid already, at an instant.
+pub fn allowances_at(allowances: &Allowances, now: Timestamp) -> route::Allowances {
+    let plain = |BalanceReport { left, outlasts }| route::Prepaid { left, outlasts };
+    let prepaid = allowances.balances(now).into_iter().map(|balance| balance.map(plain)).collect();
+    route::Allowances { free: allowances.left(now), prepaid }
 }

@@ -8,7 +8,7 @@ use super::weighed::ExploreRule;
 use crate::canonical::{Preference, Request};
 use crate::dispatch::{Patience, RunFailure};
 use crate::market::Market;
-use crate::policy::KeyRing;
+use crate::policy::{Allowances, KeyRing};
 use crate::relay::EndEvent;
 use crate::route::{self, Ask};
 use crate::units::{Tokens, Usd};
@@ -25,6 +25,8 @@ pub struct AliasWishes {
 pub struct InForce {
     pub keys: KeyRing,
     pub market: Market,
+    /// What is free and what is paid already, at the indexes of the market's table.
+    pub allowances: Allowances,
     pub settings: PipelineSettings,
 }
 

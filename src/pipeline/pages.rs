@@ -5,21 +5,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::catalog::{FxTable, Purchase};
+use crate::catalog::{Backend, FxTable, Purchase};
 use crate::clock::SharedClock;
 use crate::dispatch::{AttemptBook, AttemptFailure, Cause};
-use crate::ledger::{AttemptEnd, AttemptOpened, Ending, OpenAttempt, Tab, Terms};
+use crate::ledger::{AttemptEnd, AttemptOpened, Ending, OpenAttempt, Purse, Tab, Terms};
 use crate::market::Offer;
-use crate::policy::Portfolio;
+use crate::policy::{Allowances, Claim, Portfolio};
 use crate::relay::Account;
 use crate::route::PlannedAttempt;
 use crate::telemetry::Metrics;
-use crate::units::{Provenance, Tokens, Usage, Usd};
+use crate::units::{Amount, Free, Provenance, Tokens, Usage, Usd};
 
 /// One request's attempts in the books.
 pub(super) struct Pages<'a> {
     pub(super) tab: &'a Tab,
     pub(super) fx: &'a FxTable,
+    /// What may be free, or paid already.
+    pub(super) allowances: &'a Allowances,
     /// The instant of the plan, whose exchange rates apply.
     pub(super) at: Timestamp,
     /// Tells when an attempt begins: the vendor's clock for its prices.
@@ -54,6 +56,19 @@ impl Pages<'_> {
     }
 }
 
+/// What the policy lets an attempt draw on, as the books know it.
+struct Claimed(Claim);
+
+impl Purse for Claimed {
+    fn bear(&mut self, usage: &Usage) -> Option<Free> {
+        self.0.bear(usage)
+    }
+
+    fn pay(&mut self, amount: Amount) {
+        self.0.pay(amount);
+    }
+}
+
 impl AttemptBook for Pages<'_> {
     type Page = OpenAttempt;
 
@@ -81,6 +96,10 @@ impl AttemptBook for Pages<'_> {
             started_at: now,
             thinking: quote.thinking,
         });
+        let Backend { quotas, provider, .. } = offer.backend;
+        if let Some(claim) = self.allowances.claim(quotas, *provider, &quote.usage, now) {
+            page.borne_by(Box::new(Claimed(claim)));
+        }
         page.sent();
         Some(page)
     }
@@ -101,6 +120,7 @@ impl AttemptBook for Pages<'_> {
             cause: Some(format!("{}: {}", failure.cause.word(), failure.message)),
             first_byte_ms: None,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            free: None,
         });
         if let Some(settled) = settled {
             let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,6 +140,7 @@ impl AttemptBook for Pages<'_> {
             cause: None,
             first_byte_ms: None,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            free: None,
         });
     }
 }

@@ -2,6 +2,7 @@
 //! spend that a vendor may get. And what is remembered of conversations: which backend has read which beginning, what its
 //! cache gave back, how they go on.
 
+pub mod allowances;
 pub mod budget;
 pub mod exploring;
 pub mod keys;
@@ -12,6 +13,7 @@ pub mod ratio;
 pub mod rolling;
 pub mod turns;
 
+pub use allowances::{Allowances, Balance, BalanceReport, Claim, FreeQuota};
 pub use budget::{Bound, Budget, BudgetReport, BudgetWindow, Hold, OverBudget, Spent};
 pub use exploring::Exploring;
 pub use keys::{Admission, KeyLimits, KeyRing, NotAdmitted};

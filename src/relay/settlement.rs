@@ -338,6 +338,7 @@ impl OpenAnswer {
             cause: None,
             first_byte_ms: Some(millis(basis.first_byte)),
             duration_ms: millis(took),
+            free: None,
         };
         if ending == Ending::Complete {
             let Metered { usage, provenance } = measured;

@@ -163,9 +163,11 @@ pub fn settle(candidates: &mut [Candidate], session: &Session, later: impl Fn(&C
     stay
 }
 
-/// A cost with the same surcharge for risk that the candidate's score has.
+/// A cost with the same surcharge for risk that the candidate's score has. What a free quota bears of this turn counts as if
+/// it cost its price: nobody knows that there will be any of it left.
 fn weighed_like(candidate: &Candidate, cost: Usd) -> Usd {
-    let (expected, weighed) = (candidate.quote.expected.pico(), candidate.score.weighed.pico());
+    let free = candidate.quote.free.map_or(0, |free| free.spared.pico());
+    let (expected, weighed) = (candidate.quote.expected.pico() + free, candidate.score.weighed.pico() + free);
     let scaled = cost.pico().checked_mul(weighed).and_then(|product| product.checked_div(expected));
     scaled.map_or(cost, Usd::from_pico)
 }

@@ -16,7 +16,7 @@ use self::weighed::tariff;
 pub use self::weighed::{ExplainedCap, ExplainedCapCost, ExplainedCost, ExplainedExploring, ExplainedPremiums};
 use super::adequate::Unfit;
 use super::plan::{Candidate, Node, Plan, PlanError};
-use super::quote::Quote;
+use super::quote::{FreeQuote, Quote};
 use crate::canonical::Preference;
 use crate::catalog::{Backend, Calendar, Provider, Snapshot};
 use crate::units::{BilledAt, ShareBy, Tokens, Usd};
@@ -72,12 +72,26 @@ pub struct ExplainedCandidate {
     pub score_usd: String,
     /// In millionths of the expected cost.
     pub risk_millionths: u64,
+    /// What of the expected cost a free quota bears; absent where none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_quota: Option<ExplainedFree>,
+    /// A balance that was paid in advance is to be used first and bears it.
+    pub prepaid: bool,
     /// What the expected cost is made of.
     pub cost: ExplainedCost,
     /// What the score is more than the expected cost, part by part.
     pub premiums: ExplainedPremiums,
     pub tokens: ExplainedTokens,
     pub prices: ExplainedPrices,
+}
+
+/// What a free quota bears.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedFree {
+    /// Its name in the books.
+    pub quota: String,
+    /// What that part would cost otherwise; no part of the expected cost.
+    pub spared_usd: String,
 }
 
 /// The tokens that a quote counts with.
@@ -222,8 +236,10 @@ impl Plan {
         if self.stay.is_some_and(|stay| stay.stays()) && !is_cheapest {
             return format!("stays where it is warm, of {adequate} adequate");
         }
+        let is_prepaid = self.chosen().is_some_and(|chosen| chosen.quote.prepaid);
         let how = match (self.needs.prefer, is_cheapest) {
             (Preference::Fastest, _) => "fastest",
+            (_, false) if is_prepaid => "prepaid, best",
             (Preference::Balanced, false) => "best by cost, risk and wait",
             (Preference::Cheapest, false) => "best by cost and risk",
             (Preference::Cheapest | Preference::Balanced, true) => "cheapest",
@@ -256,11 +272,21 @@ impl ExplainedCandidate {
             worst_usd: candidate.quote.worst.to_exact(),
             score_usd: candidate.score.weighed.to_exact(),
             risk_millionths: candidate.score.risk,
+            free_quota: candidate.quote.free.map(|free| ExplainedFree::of(free, snapshot)),
+            prepaid: candidate.quote.prepaid,
             premiums: ExplainedPremiums::of(&candidate.score.premiums(candidate.quote.expected, plan.floor)),
             cost: ExplainedCost::of(&candidate.quote, backend),
             tokens: ExplainedTokens::of(candidate, plan),
             prices: ExplainedPrices::of(&candidate.quote, backend, plan),
         }
+    }
+}
+
+impl ExplainedFree {
+    fn of(free: FreeQuote, snapshot: &Snapshot) -> Self {
+        let quota = snapshot.quotas.get(free.quota.0 as usize);
+        let quota = quota.map_or_else(String::new, |quota| quota.name.to_string());
+        Self { quota, spared_usd: free.spared.to_exact() }
     }
 }
 
@@ -356,11 +382,21 @@ fn why(unfit: Unfit, backend: &Backend, provider: &Provider) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+
     use super::super::caps::Cap;
-    use super::super::facts::Wait;
+    use super::super::facts::{Prepaid, Wait};
     use super::super::testing::{Case, Spec};
     use crate::canonical::Preference;
-    use crate::units::{ShareBy, ShareKind, ShareOf};
+    use crate::catalog::allowance::Period;
+    use crate::catalog::{Quota, QuotaIndex};
+    use crate::units::{Amount, Counted, Currency, Grant, ShareBy, ShareKind, ShareOf};
+
+    fn quota(name: &str) -> Quota {
+        let (grant, source) = (Grant::NOTHING, String::new());
+        let (from, until) = (None, None);
+        Quota { index: QuotaIndex(0), name: name.into(), period: Period::Day, zone: TimeZone::UTC, grant, from, until, source }
+    }
 
     fn case() -> Case {
         let mut case = Case::of(vec![
@@ -464,6 +500,25 @@ mod tests {
         let attempts = ["north/mist", "south/fog", "east/dew"].map(|id| serde_json::json!({ "attempt": id }));
         assert_eq!(json["plan"], serde_json::json!({ "sequence": attempts }));
         assert_eq!(json["worst_case_usd"], json["dearest"]["worst_usd"]);
+    }
+
+    #[test]
+    fn what_is_free_and_what_is_paid_already_are_told() {
+        let mut case = case();
+        case.specs[2].quotas = vec![QuotaIndex(0)];
+        case.allowances.free = vec![Grant::by(|counted| (counted == Counted::Requests).then_some(3))];
+        let left = Amount::from_pico(1_000_000_000_000, Currency::Usd);
+        case.allowances.prepaid = vec![None, Some(Prepaid { left, outlasts: true })];
+        let mut table = case.table();
+        table.quotas = vec![std::sync::Arc::new(quota("east/dew/day"))];
+        let plan = case.with_facts_of(&table, super::super::plan::plan);
+        let json = serde_json::to_value(super::Decision::of(plan.as_ref(), &table)).unwrap();
+        assert_eq!(json["chosen"]["free_quota"], serde_json::json!({ "quota": "east/dew/day", "spared_usd": "0.016" }));
+        assert_eq!((&json["chosen"]["expected_usd"], &json["chosen"]["prepaid"]), (&"0".into(), &false.into()));
+        assert_eq!(json["runner_up"]["backend"], "south/fog");
+        assert_eq!((&json["runner_up"]["score_usd"], &json["runner_up"]["prepaid"]), (&"0.000022".into(), &true.into()));
+        case.specs[2].quotas.clear();
+        assert!(case.decision().reason.starts_with("prepaid, best of 3 adequate; next north/mist"), "{}", case.decision().reason);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use super::learned::{LearnedOutput, OutputFigures};
 use super::target::Target;
 use super::usable::Usable;
 use crate::canonical::{DataRules, Preference, QualityTier, ReasoningWish};
-use crate::catalog::{Backend, BackendIndex, Reasoning, Snapshot, TokenizerFamily};
-use crate::units::{Tokens, Usd};
+use crate::catalog::{Backend, BackendIndex, ProviderIndex, QuotaIndex, Reasoning, Snapshot, TokenizerFamily};
+use crate::units::{Amount, Grant, Tokens, Usd};
 
 /// Everything one decision depends on.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct Facts<'a> {
     pub caps: &'a Caps,
     /// Present where this request may be used to look at another backend than the best.
     pub explore: Option<Explore>,
+    /// What is free, and what is paid already.
+    pub allowances: &'a Allowances,
     /// The instant whose prices and exchange rates apply.
     pub at: Timestamp,
     pub settings: &'a Settings,
@@ -185,6 +187,36 @@ impl OutputForecast {
     /// The forecast for a backend.
     pub fn of(self, reasoning: Reasoning, thinking_refused: bool) -> Tokens {
         if reasoning.thinks(thinking_refused) { self.thinking } else { self.plain }
+    }
+}
+
+/// What is left of what vendors gave for nothing or were paid in advance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Allowances {
+    /// By [`QuotaIndex`]; of a quota beyond its end nothing is left.
+    pub free: Vec<Grant>,
+    /// By [`ProviderIndex`]; a provider beyond its end was paid nothing.
+    pub prepaid: Vec<Option<Prepaid>>,
+}
+
+/// A balance that was paid in advance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prepaid {
+    pub left: Amount,
+    /// Spent as it has been so far, some of it would be left at its end.
+    pub outlasts: bool,
+}
+
+impl Allowances {
+    /// What is left of a quota.
+    pub fn free_of(&self, QuotaIndex(n): QuotaIndex) -> Grant {
+        self.free.get(n as usize).copied().unwrap_or(Grant::NOTHING)
+    }
+
+    /// The balance of a provider, where it is to be used before other money.
+    pub fn to_be_used(&self, ProviderIndex(n): ProviderIndex) -> Option<Amount> {
+        let prepaid = self.prepaid.get(n as usize).copied().flatten()?;
+        prepaid.outlasts.then_some(prepaid.left)
     }
 }
 

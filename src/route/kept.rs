@@ -8,6 +8,7 @@
 //! The bytes name their own [`FORMAT`]. A member more, another order, a word list that changed elsewhere (tokenizer
 //! families, tiers, features): each is a new format, and a test holds the present one to its bytes.
 
+mod allowances;
 mod bytes;
 mod learned;
 mod weighed;
@@ -19,7 +20,9 @@ use super::affinity::Affinity;
 use super::ask::Ask;
 use super::caps::Caps;
 use super::explain::Decision;
-use super::facts::{Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+use super::facts::{
+    Allowances, Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings,
+};
 use super::learned::LearnedOutput;
 use super::plan::plan;
 use super::target::Target;
@@ -56,6 +59,7 @@ pub struct Kept {
     explore: Option<Explore>,
     at: Timestamp,
     settings: Settings,
+    allowances: Allowances,
 }
 
 impl Kept {
@@ -82,9 +86,11 @@ impl Kept {
             explore: None,
             at: from.instant()?,
             settings: read_settings(from, format)?,
+            allowances: Allowances::default(),
         };
         if !first {
             weighed::read(from, &mut kept, snapshot)?;
+            kept.allowances = allowances::read(from)?;
         }
         if from.0.is_empty() { Ok(kept) } else { Err(Unreadable) }
     }
@@ -104,6 +110,7 @@ impl Kept {
             affinity: &self.affinity,
             caps: &self.caps,
             explore: self.explore,
+            allowances: &self.allowances,
             at: self.at,
             settings: &self.settings,
         }
@@ -136,6 +143,7 @@ impl Facts<'_> {
         out.number(self.settings.max_attempts as u64);
         out.duration(self.settings.longest);
         weighed::put(&mut out, self);
+        allowances::put(&mut out, self.allowances);
         out.0
     }
 }

@@ -37,13 +37,14 @@ pub use caps::{Cap, CapCost, Caps};
 pub use explain::{Decision, ExplainedRefusal};
 pub use explore::Explored;
 pub use facts::{
-    Availability, BackendHealth, Explore, Facts, Headroom, InputEstimate, InputTokens, Limits, OutputForecast, Settings, Wait,
+    Allowances, Availability, BackendHealth, Explore, Facts, Headroom, InputEstimate, InputTokens, Limits, OutputForecast,
+    Prepaid, Settings, Wait,
 };
 pub use kept::{Kept, Unreadable};
 pub use learned::{LearnedOutput, OutputFigures};
 pub use needs::Needs;
 pub use plan::{Candidate, Node, Plan, PlanError, PlannedAttempt, plan};
-pub use quote::Quote;
+pub use quote::{FreeQuote, Quote};
 pub use score::Score;
 pub use target::{Target, UnknownModel, resolve};
 pub use usable::{Rejected, Usable};

@@ -271,10 +271,11 @@ impl<'a> Sieve<'a> {
             wait: health.wait,
             price: price_risk::premium(&quote, backend, self.facts),
             penalty: ruling.penalty,
+            prepaid: quote.prepaid,
         };
         let candidate = Candidate { backend: backend.index, provider: backend.provider, quote, score: self.score(&weighing) };
         if !self.facts.caps.all().is_empty() {
-            self.compare_uncapped(&weighing, ruling, candidate);
+            self.compare_uncapped(&weighing, ruling, &candidate);
         }
         match ruling.closed {
             None => Ok(candidate),
@@ -290,9 +291,9 @@ impl<'a> Sieve<'a> {
     }
 
     /// Remembers the best one as if there were no caps.
-    fn compare_uncapped(&mut self, weighing: &Weighing, ruling: Ruling, candidate: Candidate) {
+    fn compare_uncapped(&mut self, weighing: &Weighing, ruling: Ruling, candidate: &Candidate) {
         let score = self.score(&Weighing { penalty: 0, ..*weighing });
-        let candidate = Candidate { score, ..candidate };
+        let candidate = Candidate { score, ..*candidate };
         let better = self.uncapped.as_ref().is_none_or(|best| {
             standing(&candidate, self.facts.snapshot).compare(&standing(&best.candidate, self.facts.snapshot)).is_lt()
         });
@@ -376,8 +377,11 @@ fn racing<'c>(firsts: Vec<&'c Candidate>, needs: &Needs) -> (Vec<&'c Candidate>,
 
 #[cfg(test)]
 mod tests {
+    use super::super::facts::Prepaid;
     use super::super::testing::{Case, Spec};
     use super::*;
+    use crate::catalog::QuotaIndex;
+    use crate::units::{Amount, Counted, Currency, Grant};
 
     /// Costs rise in this order; `north` and `south` have two models each.
     fn case() -> Case {
@@ -434,6 +438,25 @@ mod tests {
     fn a_failing_backend_falls_behind_until_its_price_makes_up_for_it() {
         check(|c| c.specs[0].health.failure_share = 100_000, "north/a south/a east/d west/a");
         check(|c| c.specs[0].health.failure_share = 800_000, "north/b south/a east/d west/a");
+    }
+
+    #[test]
+    fn what_is_free_or_paid_already_comes_first() {
+        let free = |c: &mut Case| {
+            c.specs[4].quotas = vec![QuotaIndex(0)];
+            c.allowances.free = vec![Grant::by(|counted| (counted == Counted::Requests).then_some(1))];
+        };
+        check(free, "east/d north/a south/a west/a");
+        let prepaid = |dollars: i128, outlasts| {
+            move |c: &mut Case| {
+                let left = Amount::from_pico(dollars * 1_000_000_000_000, Currency::Usd);
+                c.allowances.prepaid = vec![None, Some(Prepaid { left, outlasts })];
+            }
+        };
+        // The provider's own backends are still told apart by what they cost.
+        check(prepaid(1, true), "south/a north/a east/d west/a");
+        check(prepaid(1, false), "north/a south/a east/d west/a");
+        check(prepaid(0, true), "north/a south/a east/d west/a");
     }
 
     #[test]

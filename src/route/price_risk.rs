@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::facts::Facts;
 use super::quote::Quote;
 use crate::catalog::{Backend, PriceChanges, PriceRow};
-use crate::units::{Thinking, Tokens, Usd};
+use crate::units::{Amount, Thinking, Tokens, Usd};
 
 /// How long a session is expected to send requests, in seconds.
 pub const SESSION: i64 = 86_400;
@@ -90,15 +90,20 @@ pub fn premium(quote: &Quote, backend: &Backend, facts: &Facts<'_>) -> Usd {
     if weight == 0 || !facts.ask.session {
         return Usd::ZERO;
     }
-    let list = |row: &PriceRow| {
-        let amount = row.list().cost(&quote.usage, quote.thinking != Thinking::Off).amount;
-        facts.snapshot.fx.at(amount.currency(), facts.at).and_then(|rate| rate.convert(amount))
+    let usd = |amount: Amount| facts.snapshot.fx.at(amount.currency(), facts.at).and_then(|rate| rate.convert(amount));
+    let list = |row: &PriceRow| usd(row.list().cost(&quote.usage, quote.thinking != Thinking::Off).amount);
+    let free = quote.free.and_then(|free| facts.allowances.free_of(free.quota).bears(&quote.usage));
+    // What a free quota bears now it would bear after a step too: else a dearer price today could lower the sum of both.
+    let charged = |row: &PriceRow| {
+        let (sheet, priced) = (row.list(), row.list().cost(&quote.usage, quote.thinking != Thinking::Off));
+        let spared = free.map_or(0, |part| sheet.spared(priced.tariff, &quote.usage, part));
+        usd(Amount::from_pico(priced.amount.pico() - spared, sheet.currency()))
     };
-    let Some(now) = backend.prices.at(facts.at).and_then(list) else { return Usd::ZERO };
+    let Some(now) = backend.prices.at(facts.at).and_then(charged) else { return Usd::ZERO };
     let until = facts.at.saturating_add(SignedDuration::from_secs(SESSION)).unwrap_or(Timestamp::MAX);
     let after = |from| backend.prices.next_step(from, until);
     let steps = std::iter::successors(after(facts.at), |last| after(*last));
-    let step = |at| Step { at, then: backend.prices.at(at).and_then(list).map(|then| quote.expected + (then - now)) };
+    let step = |at| Step { at, then: backend.prices.at(at).and_then(charged).map(|then| quote.expected + (then - now)) };
     let told = facts.snapshot.provider_of(backend).price_changes.map_or(0, daily_rise);
     let exposure = Exposure {
         at: facts.at,
@@ -134,6 +139,8 @@ mod tests {
 
     use super::super::testing::{Case, Spec};
     use super::*;
+    use crate::catalog::QuotaIndex;
+    use crate::units::{Counted, Grant};
 
     fn now() -> Timestamp {
         "2026-11-22T10:00:00Z".parse().unwrap()
@@ -198,6 +205,20 @@ mod tests {
 
     fn later(hours: i64, dollars: &'static str) -> impl Fn(&mut Case) {
         move |case| case.specs[0].later.push((hours, dollars))
+    }
+
+    #[test]
+    fn what_a_free_quota_bears_now_it_bears_after_a_step_too() {
+        let free = |tokens: u64, step: &'static str| {
+            move |case: &mut Case| {
+                later(6, step)(case);
+                case.specs[0].quotas = vec![QuotaIndex(0)];
+                case.allowances.free = vec![Grant::by(|counted| (counted == Counted::Tokens).then_some(tokens))];
+            }
+        };
+        session(free(0, "3"), "0.0018");
+        session(free(600, "3"), "0.0009");
+        session(free(1_200, "3"), "0");
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! What must hold of every plan, over generated tables and requests.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::caps::{Cap, covers};
-use super::facts::{BackendHealth, Explore, Headroom, Wait};
+use super::facts::{BackendHealth, Explore, Headroom, Prepaid, Wait};
 use super::kept::Kept;
 use super::plan::{Node, Plan};
 use super::testing::{Case, Price, Spec};
 use super::{Settings, Unfit};
 use crate::canonical::{Feature, Features, Preference, ReasoningWish};
-use crate::catalog::{Reasoning, Snapshot};
-use crate::units::{Currency, ShareBy, ShareKind, ShareOf, Tokens, Usd};
+use crate::catalog::{QuotaIndex, Reasoning, Snapshot};
+use crate::units::{Amount, Counted, Currency, Grant, ShareBy, ShareKind, ShareOf, Tokens, Usd};
 
 fn price() -> impl Strategy<Value = Price> {
     let currency = prop_oneof![4 => Just(Currency::Usd), 3 => Just(Currency::Cny), 1 => Just(Currency::Eur)];
@@ -84,13 +86,39 @@ fn cap() -> impl Strategy<Value = Cap> {
     })
 }
 
+/// What is left of free quotas, who draws on them (a backend's place, a quota's), and balances by provider.
+type Allotted = (Vec<Grant>, Vec<(usize, u32)>, BTreeMap<String, Prepaid>);
+
+fn allowances() -> impl Strategy<Value = Allotted> {
+    let left = || prop::option::of(0_u64..4_000);
+    let counts = (prop::option::weighted(0.2, 0_u64..3), left(), left(), left());
+    let grant = counts.prop_map(|(requests, any, input, output)| {
+        Grant::by(|counted| match counted {
+            Counted::Requests => requests,
+            Counted::Tokens => any,
+            Counted::InputTokens => input,
+            Counted::OutputTokens => output,
+        })
+    });
+    let balance = (0_i128..40_000_000_000, any::<bool>())
+        .prop_map(|(pico, outlasts)| Prepaid { left: Amount::from_pico(pico, Currency::Usd), outlasts });
+    let balances = prop::collection::btree_map((0_usize..4).prop_map(|n| format!("p{n}")), balance, 0..3);
+    (prop::collection::vec(grant, 0..3), prop::collection::vec((0_usize..12, 0_u32..3), 0..6), balances)
+}
+
 /// A case in which more than prices and failures weighs; nothing is explored.
 fn weighed() -> impl Strategy<Value = Case> {
     let prefer = prop::option::of(prop::sample::select(Preference::ALL.to_vec()));
     let caps = prop::collection::vec(cap(), 0..4);
     let steps = prop::collection::vec((0_usize..12, -200_i64..40, prop::sample::select(vec!["0.3", "1", "4"])), 0..6);
-    (case(), caps, prefer, prop::option::of(1_u64..8_000), any::<bool>(), steps).prop_map(
-        |(mut case, caps, prefer, deadline, session, steps)| {
+    (case(), caps, prefer, prop::option::of(1_u64..8_000), any::<bool>(), steps, allowances()).prop_map(
+        |(mut case, caps, prefer, deadline, session, steps, (free, drawing, balances))| {
+            (case.allowances.free, case.balances) = (free, balances);
+            for (n, quota) in drawing {
+                if let Some(spec) = case.specs.get_mut(n) {
+                    spec.quotas.push(QuotaIndex(quota));
+                }
+            }
             (case.caps, case.request.wishes.prefer, case.request.wishes.deadline_ms) = (caps, prefer, deadline);
             case.request.wishes.session = session.then(|| "s".to_owned());
             for (n, hours, dollars) in steps {
@@ -260,7 +288,9 @@ proptest! {
         for candidate in &plan.candidates {
             let premiums = candidate.score.premiums(candidate.quote.expected, plan.floor);
             prop_assert_eq!(candidate.score.weighed, candidate.quote.expected + premiums.sum());
-            prop_assert!(premiums.named().iter().all(|(_, premium)| *premium >= Usd::ZERO));
+            let adds = |word: &str, premium: Usd| if word == "prepaid" { Usd::ZERO >= premium } else { premium >= Usd::ZERO };
+            prop_assert!(premiums.named().iter().all(|(word, premium)| adds(word, *premium)));
+            prop_assert!(candidate.score.weighed >= Usd::ZERO);
         }
     }
 

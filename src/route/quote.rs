@@ -6,6 +6,9 @@
 //! every cell that can still apply, and at both sides of every hour, day or price row that begins before the request must
 //! be over: a vendor may bill by completion, and a later attempt arrives later.
 //!
+//! What a free quota bears of the expected tokens is not expected to cost anything: the first quota that bears any of it
+//! bears what is left of it. The worst case counts no quota, which others may have used up by the time it is settled.
+//!
 //! The worst case is the one that a hold must cover: the upper bound of the input at its dearest kind, and every choice
 //! as long as its bound. Where the client set no bound, ours is sent to the provider: what the model writes, what the
 //! window leaves, and what the request's maximum cost bears, but never less than the expected answer. A bound that the
@@ -21,8 +24,8 @@ use super::needs::Needs;
 use crate::canonical::ReasoningWish;
 use crate::catalog::calendar::{Calendar, Hour, Outlook};
 use crate::catalog::price::PricePoint;
-use crate::catalog::{Backend, PriceRow, Reasoning};
-use crate::units::{Amount, Currency, ExchangeRate, Most, Sheet, Thinking, Tokens, Usage, Usd};
+use crate::catalog::{Backend, PriceRow, QuotaIndex, Reasoning};
+use crate::units::{Amount, Currency, ExchangeRate, FreePart, Most, Sheet, Thinking, Tokens, Usage, Usd};
 
 /// What one request costs at one backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,14 +38,26 @@ pub struct Quote {
     pub usage: Usage,
     /// Whether it will think, as far as that is decided.
     pub thinking: Thinking,
-    /// What the expected tokens cost.
+    /// What the expected tokens cost, what is free of them left out.
     pub expected: Usd,
+    /// What of them is free.
+    pub free: Option<FreeQuote>,
+    /// A prepaid balance that is to be used before other money bears the request.
+    pub prepaid: bool,
     /// What the request costs at most with `input_upper` and `output_bound`; at least `expected`.
     pub worst: Usd,
     /// The input is not above this.
     pub input_upper: Tokens,
     /// The bound on each choice that the worst case counts with: to be sent to the provider.
     pub output_bound: Tokens,
+}
+
+/// The part of a quote that a free quota bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreeQuote {
+    pub quota: QuotaIndex,
+    /// What it would cost otherwise.
+    pub spared: Usd,
 }
 
 /// Quotes one request at many backends: what does not depend on the backend is looked up once.
@@ -89,7 +104,14 @@ impl<'a> Quoter<'a> {
         if !priced.listed {
             return Err(Unfit::Unpriced);
         }
-        let expected = self.usd(priced.amount)?;
+        let listed = self.usd(priced.amount)?;
+        let free = self.free(backend, &usage).map(|(quota, part)| {
+            let charged = priced.amount.pico() - sheet.spared(priced.tariff, &usage, part);
+            let charged = self.usd(Amount::from_pico(charged, sheet.currency()));
+            charged.map(|charged| FreeQuote { quota, spared: listed - charged })
+        });
+        let free = free.transpose()?;
+        let expected = listed - free.map_or(Usd::ZERO, |free| free.spared);
         let later = self.later_sheets(backend, row, outlook);
         let worst_with = |bound| {
             let most = Most { input: input.upper(), output: self.all_choices(bound), thinking };
@@ -98,7 +120,20 @@ impl<'a> Quoter<'a> {
         };
         let (output_bound, worst) = self.affordable(range, worst_with)?;
         let price = PricePoint { row: u32::try_from(place).unwrap_or(u32::MAX), factor };
-        Ok(Quote { price, exchange_rate, usage, thinking, expected, worst, input_upper: input.upper(), output_bound })
+        let (input_upper, prepaid) = (input.upper(), self.is_prepaid(backend, worst));
+        Ok(Quote { price, exchange_rate, usage, thinking, expected, free, prepaid, worst, input_upper, output_bound })
+    }
+
+    /// What is free of a usage, by the first of the backend's quotas that bears any of it.
+    fn free(&self, backend: &Backend, usage: &Usage) -> Option<(QuotaIndex, FreePart)> {
+        let left = |quota: &QuotaIndex| Some((*quota, self.facts.allowances.free_of(*quota).bears(usage)?));
+        backend.quotas.iter().find_map(left)
+    }
+
+    /// Whether a balance that is to be used first bears the request at its worst.
+    fn is_prepaid(&self, backend: &Backend, worst: Usd) -> bool {
+        let left = self.facts.allowances.to_be_used(backend.provider);
+        left.and_then(|left| self.usd(left).ok()).is_some_and(|left| left >= worst)
     }
 
     /// What a quoted request would cost with other tokens at the same prices.
@@ -206,9 +241,11 @@ impl OutputRange {
 #[cfg(test)]
 mod tests {
     use super::super::affinity::Warm;
+    use super::super::facts::Prepaid;
     use super::super::testing::{Case, Price, Spec};
     use super::*;
     use crate::catalog::{BackendIndex, Reasoning, Snapshot};
+    use crate::units::{Counted, Grant};
     use proptest::prelude::*;
 
     /// 1,000 tokens in (at most 1,200) and 100 out (300 with thinking), at 2 and 10 dollars per million.
@@ -280,6 +317,49 @@ mod tests {
             },
             dear("0.0064", "0.0054"),
         );
+    }
+
+    /// Of the case's 1,000 tokens in at 2 and 100 out at 10; what is free of them in dollars, expected and worst in micro-dollars.
+    fn check_free(granted: &[(Counted, u64)], expected: (Option<&str>, &str, &str)) {
+        let mut case = case();
+        case.specs[0].quotas = vec![QuotaIndex(1), QuotaIndex(2)];
+        let grant = Grant::by(|counted| granted.iter().find(|(word, _)| *word == counted).map(|(_, n)| *n));
+        case.allowances.free = vec![Grant::by(|_| Some(9999)), grant];
+        let quote = case.quote("north/mist").unwrap();
+        let spared = quote.free.map(|free| free.spared.to_exact());
+        assert_eq!((spared.as_deref(), &*quote.expected.to_micros(), &*quote.worst.to_micros()), expected, "{granted:?}");
+        assert!(quote.free.is_none_or(|free| free.quota == QuotaIndex(1)));
+    }
+
+    #[test]
+    fn a_free_quota_bears_what_is_expected_as_far_as_it_goes_and_nothing_of_the_worst_case() {
+        check_free(&[(Counted::Requests, 1)], (Some("0.003"), "0.000000", "0.007400"));
+        check_free(&[(Counted::Requests, 0)], (None, "0.003000", "0.007400"));
+        check_free(&[(Counted::Tokens, 1100)], (Some("0.003"), "0.000000", "0.007400"));
+        check_free(&[(Counted::Tokens, 1050)], (Some("0.0025"), "0.000500", "0.007400"));
+        check_free(&[(Counted::InputTokens, 600)], (Some("0.0012"), "0.001800", "0.007400"));
+        check_free(&[(Counted::Tokens, 0)], (None, "0.003000", "0.007400"));
+    }
+
+    #[test]
+    fn a_balance_is_used_first_where_it_bears_the_worst_case_and_would_be_left_over() {
+        let prepaid = |pico: i128, currency, outlasts| {
+            move |case: &mut Case| {
+                case.allowances.prepaid = vec![Some(Prepaid { left: Amount::from_pico(pico, currency), outlasts })];
+            }
+        };
+        let check = |change: &dyn Fn(&mut Case), expected: bool| {
+            let mut case = case();
+            change(&mut case);
+            let quote = case.quote("north/mist").unwrap();
+            assert_eq!((quote.prepaid, quote.expected.to_micros().as_str()), (expected, "0.003000"));
+        };
+        check(&|_| {}, false);
+        check(&prepaid(7_400_000_000, Currency::Usd, true), true);
+        check(&prepaid(7_399_999_999, Currency::Usd, true), false);
+        check(&prepaid(7_400_000_000, Currency::Usd, false), false);
+        check(&prepaid(51_800_000_000, Currency::Cny, true), true);
+        check(&prepaid(51_000_000_000, Currency::Cny, true), false);
     }
 
     /// What a request of 1,000 tokens and 100 is quoted at the peak backend at an instant: expected, worst and the calendar's

@@ -10,11 +10,16 @@
 //! | price | what the price may become while a session stays ([`price_risk`](super::price_risk)) |
 //! | cap | a soft cap on a share that is nearly used up ([`caps`](super::caps)) |
 //! | wait | with `balanced` only: a fifth of the cost for each second to the first token, up to a minute |
+//! | prepaid | below zero: all but a hundredth of a cost that a prepaid balance bears which is to be used first |
 //!
 //! The first three scale by the operator's weight. A failure costs the wait and a dearer fallback, also where the backend is
 //! free: risks and waits are shares of the cost or of what the request's tokens cost anywhere at least
 //! ([`FLOOR`](super::price_risk::FLOOR)), whichever is more. Each premium is a share of the cost or independent of
 //! it, so that a dearer price never makes a backend win.
+//!
+//! Money that was paid in advance is spent already, so of a cost that goes against it, and of what its price may become, a
+//! hundredth counts ([`PREPAID_MILLIONTHS`]): not nothing, so that the provider's own backends are still told apart by what
+//! they cost. The other premiums are shares of what counts.
 //!
 //! `fastest` ranks by the expected wait for the first token times the attempts that risks make of it, and by the score among
 //! those whose waits lie within a twelfth of each other. Equal scores go to the lower risk, then the higher quality, then the
@@ -32,6 +37,9 @@ const SECOND: u64 = 200_000;
 /// No wait counts for more than this many milliseconds.
 const LONGEST_MS: u64 = 60_000;
 
+/// What counts of a cost that is paid already, in millionths.
+const PREPAID_MILLIONTHS: u64 = 10_000;
+
 /// What a backend is ranked by; less is better. Small, since a decision moves hundreds of them about: the premiums are
 /// kept as shares and told in money when somebody asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +52,7 @@ pub struct Score {
     pub risk: u64,
     shares: Shares,
     price: Usd,
+    prepaid: bool,
 }
 
 /// What is added to a cost, in millionths of it.
@@ -65,13 +74,23 @@ pub struct Premiums {
     pub price: Usd,
     pub cap: Usd,
     pub wait: Usd,
+    /// Never above zero.
+    pub prepaid: Usd,
 }
 
 impl Premiums {
     /// Each with its word, in the order in which they are told.
-    pub fn named(&self) -> [(&'static str, Usd); 6] {
-        let Self { failure, limit, late, price, cap, wait } = *self;
-        [("failure", failure), ("limit", limit), ("late", late), ("price", price), ("cap", cap), ("wait", wait)]
+    pub fn named(&self) -> [(&'static str, Usd); 7] {
+        let Self { failure, limit, late, price, cap, wait, prepaid } = *self;
+        [
+            ("failure", failure),
+            ("limit", limit),
+            ("late", late),
+            ("price", price),
+            ("cap", cap),
+            ("wait", wait),
+            ("prepaid", prepaid),
+        ]
     }
 
     /// All of them.
@@ -94,12 +113,14 @@ pub struct Weighing {
     pub price: Usd,
     /// What soft caps add, in millionths.
     pub penalty: u64,
+    /// A prepaid balance bears it that is to be used before other money.
+    pub prepaid: bool,
 }
 
 impl Score {
     /// Weighs a candidate. `weight_percent` says how much of the risk counts.
     pub fn of(weighing: &Weighing, prefer: Preference, weight_percent: u32) -> Self {
-        let Weighing { expected, floor, odds, wait, price, penalty } = *weighing;
+        let Weighing { expected, floor, odds, wait, price, penalty, prepaid } = *weighing;
         let [one, two, all] = odds.risks().map(|risk| risk * u64::from(weight_percent) / 100);
         let wait_ms = || u64::from(wait.unwrap_or(UNKNOWN).mean_ms).min(LONGEST_MS);
         let (waiting, slowness) = match prefer {
@@ -111,8 +132,10 @@ impl Score {
         let [failure, limit, late, cap, wait] = [one, two - one, all - two, penalty, waiting].map(small);
         let risk = [failure, limit, late, cap, wait].map(u64::from).iter().sum();
         let shares = Shares { failure, limit, late, cap, wait };
-        let unweighed = Self { slowness, weighed: expected + price, risk, shares, price };
-        if risk == 0 {
+        // Together, so that rounding never makes a dearer one count less.
+        let price = if prepaid { counted(expected + price, prepaid) - counted(expected, prepaid) } else { price };
+        let unweighed = Self { slowness, weighed: expected + price, risk, shares, price, prepaid };
+        if risk == 0 && !prepaid {
             return unweighed;
         }
         Self { weighed: expected + unweighed.premiums(expected, floor).sum(), ..unweighed }
@@ -120,7 +143,8 @@ impl Score {
 
     /// What `weighed` is more than the expected cost, part by part; of the cost and the floor that it was made from.
     pub fn premiums(&self, expected: Usd, floor: Usd) -> Premiums {
-        let base = expected.max(floor);
+        let counts = counted(expected, self.prepaid);
+        let base = counts.max(floor);
         let Shares { failure, limit, late, cap, wait } = self.shares;
         // Each part is what it adds to those before it, so that rounding never makes a greater risk a smaller sum.
         let mut before = (0, Usd::ZERO);
@@ -132,9 +156,14 @@ impl Score {
             added
         };
         let (failure, limit, late, wait) = (adds(failure), adds(limit), adds(late), adds(wait));
-        let cap = if cap == 0 { Usd::ZERO } else { expected.scaled(u64::from(cap)) };
-        Premiums { failure, limit, late, price: self.price, cap, wait }
+        let cap = if cap == 0 { Usd::ZERO } else { counts.scaled(u64::from(cap)) };
+        Premiums { failure, limit, late, price: self.price, cap, wait, prepaid: counts - expected }
     }
+}
+
+/// What counts of a cost.
+fn counted(cost: Usd, prepaid: bool) -> Usd {
+    if prepaid { cost.scaled(PREPAID_MILLIONTHS) } else { cost }
 }
 
 /// The class of a wait that is as many times longer as the risk makes attempts: eight to each doubling.
@@ -169,7 +198,7 @@ mod tests {
     fn failing(expected: i128, failing: u64) -> Weighing {
         let odds = Odds { failing, ..Odds::default() };
         let expected = Usd::from_pico(expected);
-        Weighing { expected, floor: Usd::ZERO, odds, wait: None, price: Usd::ZERO, penalty: 0 }
+        Weighing { expected, floor: Usd::ZERO, odds, wait: None, price: Usd::ZERO, penalty: 0, prepaid: false }
     }
 
     fn check(failing: u64, weight_percent: u32, expected: i128) {
@@ -196,8 +225,25 @@ mod tests {
         let score = Score::of(&weighing, Preference::Balanced, 100);
         let premiums = score.premiums(weighing.expected, floor);
         let told = premiums.named().map(|(word, amount)| (word, amount.pico()));
-        assert_eq!(told, [("failure", 500), ("limit", 2500), ("late", 556), ("price", 7), ("cap", 30), ("wait", 200)]);
+        let [a, b, c, d] = [("failure", 500), ("limit", 2500), ("late", 556), ("price", 7)];
+        assert_eq!(told, [a, b, c, d, ("cap", 30), ("wait", 200), ("prepaid", 0)]);
         assert_eq!(score.weighed, weighing.expected + premiums.sum());
+    }
+
+    #[test]
+    fn of_what_is_paid_already_a_hundredth_counts() {
+        let prepaid = |odds, floor, price, penalty| {
+            let (floor, price) = (Usd::from_pico(floor), Usd::from_pico(price));
+            let weighing = Weighing { floor, price, penalty, prepaid: true, ..failing(1000, odds) };
+            let score = Score::of(&weighing, Preference::Cheapest, 100);
+            let premiums = score.premiums(weighing.expected, floor);
+            assert_eq!(score.weighed, weighing.expected + premiums.sum());
+            (score.weighed.pico(), premiums.failure.pico(), premiums.price.pico(), premiums.cap.pico(), premiums.prepaid.pico())
+        };
+        assert_eq!(prepaid(0, 0, 0, 0), (10, 0, 0, 0, -990));
+        assert_eq!(prepaid(500_000, 0, 0, 0), (20, 10, 0, 0, -990));
+        assert_eq!(prepaid(500_000, 50, 0, 0), (60, 50, 0, 0, -990));
+        assert_eq!(prepaid(0, 0, 300, 2_000_000), (33, 0, 3, 20, -990));
     }
 
     #[test]
@@ -246,14 +292,15 @@ mod tests {
         let odds = (0_u64..900_000, 0_u64..900_000, 0_u64..900_000);
         let money = || (0_i128..1 << 70).prop_map(Usd::from_pico);
         let wait = prop::option::of((0_u32..90_000, 0_u32..9_000).prop_map(|(mean_ms, spread_ms)| Wait { mean_ms, spread_ms }));
-        (odds, money(), money(), wait, money(), 0_u64..10_000_000).prop_map(
-            |((failing, limited, late), expected, floor, wait, price, penalty)| Weighing {
+        (odds, money(), money(), wait, money(), 0_u64..10_000_000, any::<bool>()).prop_map(
+            |((failing, limited, late), expected, floor, wait, price, penalty, prepaid)| Weighing {
                 expected,
                 floor,
                 odds: Odds { failing, limited, late },
                 wait,
                 price,
                 penalty,
+                prepaid,
             },
         )
     }

@@ -11,7 +11,10 @@ use super::affinity::Affinity;
 use super::ask::Ask;
 use super::caps::{Cap, Caps};
 use super::explain::Decision;
-use super::facts::{Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings};
+use super::facts::{
+    Allowances, Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Prepaid,
+    Settings,
+};
 use super::learned::LearnedOutput;
 use super::needs::Needs;
 use super::plan::{Node, Plan, PlanError, plan};
@@ -22,7 +25,8 @@ use crate::canonical::{Features, Request};
 use crate::catalog::capability::Quirks;
 use crate::catalog::fx::DatedRate;
 use crate::catalog::{
-    Backend, CacheRules, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, Reasoning, Snapshot, TokenizerFamily,
+    Backend, CacheRules, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, QuotaIndex, Reasoning, Snapshot,
+    TokenizerFamily,
 };
 use crate::catalog::{BackendIndex, Limits as TableLimits};
 use crate::units::{BackendId, Currency, ExchangeRate, Tariff, TokenPrice, Tokens};
@@ -51,6 +55,7 @@ pub(crate) struct Spec {
     pub(crate) languages: Vec<&'static str>,
     pub(crate) quality: Option<u8>,
     pub(crate) disabled: bool,
+    pub(crate) quotas: Vec<QuotaIndex>,
     pub(crate) health: BackendHealth,
     /// Further prices of input and output: so many hours after the instant of the decision, in dollars per million.
     pub(crate) later: Vec<(i64, &'static str)>,
@@ -74,6 +79,7 @@ impl Spec {
             languages: Vec::new(),
             quality: Some(50),
             disabled: false,
+            quotas: Vec::new(),
             health: BackendHealth::default(),
             later: Vec::new(),
         }
@@ -120,6 +126,7 @@ impl Spec {
             tokenizer: TokenizerFamily::O200k,
             quality: Quality { score: self.quality, signals: Vec::new() },
             prices: PriceSchedule::new(self.rows()),
+            quotas: self.quotas.clone(),
             free: self.free,
             disabled: self.disabled.then(|| "off".to_owned()),
         }
@@ -155,6 +162,7 @@ fn provider(id: &str) -> Provider {
         price_changes: None,
         cache: CacheRules::default(),
         currency: Currency::Usd,
+        prepaid: None,
         quirks: Quirks::default(),
         extra_headers: Vec::new(),
         disabled: None,
@@ -185,6 +193,9 @@ pub(crate) struct Case {
     pub(crate) affinity: Affinity,
     pub(crate) caps: Vec<Cap>,
     pub(crate) explore: Option<Explore>,
+    pub(crate) allowances: Allowances,
+    /// Balances by the provider's id, beside those.
+    pub(crate) balances: BTreeMap<String, Prepaid>,
     pub(crate) settings: Settings,
 }
 
@@ -210,6 +221,8 @@ impl Case {
             affinity: Affinity::default(),
             caps: Vec::new(),
             explore: None,
+            allowances: Allowances::default(),
+            balances: BTreeMap::new(),
             settings: Settings::default(),
         }
     }
@@ -244,6 +257,17 @@ impl Case {
         self.with_facts_of(&self.table(), decide)
     }
 
+    fn allowances_of(&self, snapshot: &Snapshot) -> Allowances {
+        let mut allowances = self.allowances.clone();
+        for (provider, place) in snapshot.providers().iter().zip(0..) {
+            if let Some(balance) = self.balances.get(&provider.id) {
+                allowances.prepaid.resize(allowances.prepaid.len().max(place + 1), None);
+                allowances.prepaid[place] = Some(*balance);
+            }
+        }
+        allowances
+    }
+
     pub(crate) fn with_facts_of<T>(&self, snapshot: &Snapshot, decide: impl FnOnce(&Facts<'_>) -> T) -> T {
         let keyless = |p: &Provider| if self.keyless.contains(&p.id) { Availability::NoKey } else { Availability::Ready };
         let availability: Vec<Availability> = snapshot.providers().iter().map(keyless).collect();
@@ -262,6 +286,7 @@ impl Case {
             affinity: &self.affinity,
             caps: &Caps::of(self.caps.clone(), snapshot),
             explore: self.explore,
+            allowances: &self.allowances_of(snapshot),
             at: now(),
             settings: &self.settings,
         })

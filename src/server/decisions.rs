@@ -247,8 +247,19 @@ struct Tried<'e> {
     /// Whether it lists a price for such a request; the dearest was charged where not.
     price_listed: bool,
     prices: Prices,
+    /// The free quota that bore it or a part of it, and what that spared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    free_quota: Option<Spared<'e>>,
     quoted_usd: String,
     held_usd: String,
+}
+
+/// What was free of an attempt.
+#[derive(Serialize)]
+struct Spared<'e> {
+    quota: &'e str,
+    /// In the currency of the cost.
+    amount: String,
 }
 
 /// What the vendor bills, and what that is in dollars.
@@ -321,7 +332,7 @@ impl<'e> Became<'e> {
 impl<'e> Tried<'e> {
     fn of(attempt: &'e BookedAttempt) -> Self {
         // The currency's word stands beside the amount; of the amount only its digits are asked here.
-        let amount = Amount::from_pico(i128::from(attempt.amount_pico), Currency::Usd);
+        let digits = |pico: i64| Amount::from_pico(pico.into(), Currency::Usd).to_exact();
         let prices = &attempt.prices;
         Self {
             number: attempt.number,
@@ -339,7 +350,7 @@ impl<'e> Tried<'e> {
             provenance: &attempt.provenance,
             cost: Paid {
                 usd: attempt.cost.to_exact(),
-                amount: amount.to_exact(),
+                amount: digits(attempt.amount_pico),
                 currency: &attempt.currency,
                 per_usd: &attempt.rate_per_usd,
                 rate_date: &attempt.rate_date,
@@ -357,6 +368,7 @@ impl<'e> Tried<'e> {
                 audio_input: prices.audio_input.map(TokenPrice::to_per_million),
                 audio_output: prices.audio_output.map(TokenPrice::to_per_million),
             },
+            free_quota: attempt.quota.as_deref().map(|quota| Spared { quota, amount: digits(attempt.spared_pico) }),
             quoted_usd: attempt.quoted.to_exact(),
             held_usd: attempt.held.to_exact(),
         }

@@ -39,7 +39,7 @@ use self::decisions::PastTables;
 use self::edge::Edge;
 use self::learned::LearnedFile;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
-use self::reload::{Accounts, Parts, Reloader, Reloading, Reloads, Running, Shares};
+use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares};
 use self::routes::Front;
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -203,7 +203,8 @@ async fn assemble(
         clock: Arc::clone(clock),
         prompt_text: frontend::prompt_text,
     };
-    let in_force = InForce { keys: accounts.ring(&config), market, settings: assembly::settings(&config) };
+    let (allotted, allowances) = Allotted::at_start(&config, &market.snapshot, &ledger, Arc::clone(clock)).await;
+    let in_force = InForce { keys: accounts.ring(&config), market, allowances, settings: assembly::settings(&config) };
     let pipeline = Pipeline {
         in_force: ArcSwap::from_pointee(in_force),
         places: Places::default(),
@@ -230,7 +231,7 @@ async fn assemble(
     });
     feeds::follow(&front, &config.feeds, &follows, tasks);
     if let Some(from) = reloading {
-        let parts = Parts { front: Arc::clone(&front), health, accounts, shares, stalled };
+        let parts = Parts { front: Arc::clone(&front), health, accounts, allotted, shares, stalled };
         let reloader = Reloader::new(from, Running { config, provider_keys }, parts);
         let stopping = tasks.stopping().clone();
         tasks.spawn("reload", reloader.run(asks, stopping));

@@ -10,6 +10,7 @@
 //! that is not what was read, so that one which is being written is left alone until its writer rests.
 
 mod accounts;
+mod allotted;
 mod changes;
 mod shares;
 
@@ -27,12 +28,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::accounts::Accounts;
 use self::accounts::Binding;
+pub use self::allotted::Allotted;
+use self::allotted::Used;
 pub use self::changes::Changes;
 use self::changes::reached_otherwise;
 pub use self::shares::Shares;
 use super::assembly;
 use super::listener::Stalled;
 use super::routes::Front;
+use crate::catalog::Snapshot;
 use crate::config::secret::same_keys;
 use crate::config::{Config, GatewayKey, ProviderKeys};
 use crate::dispatch::Health;
@@ -152,6 +156,7 @@ pub struct Parts {
     pub front: Arc<Front>,
     pub health: Arc<Health>,
     pub accounts: Accounts,
+    pub allotted: Allotted,
     pub shares: Shares,
     pub stalled: Stalled,
 }
@@ -189,7 +194,7 @@ impl Reloader {
         let Reloading { sources, looks, log_level } = from;
         let (sources, running) = (Arc::new(sources), Arc::new(running));
         let mut watch = Watch::since(looks);
-        if parts.accounts.wait_for_the_books(&running.config.keys) {
+        if parts.accounts.wait_for_the_books(&running.config.keys) || parts.allotted.waits_for_the_books() {
             watch.distrust();
         }
         Self { sources, log_level, running, parts, watch }
@@ -261,6 +266,11 @@ impl Reloader {
             let bindings = self.prepare(&running.config.keys).await?;
             self.parts.accounts.bind(bindings);
         }
+        if self.parts.allotted.waits_for_the_books() {
+            let table = Arc::clone(&self.parts.front.pipeline.in_force.load().market.snapshot);
+            let used = self.used(&table, &running.config).await?;
+            self.parts.allotted.bind(&table, used);
+        }
         Ok(None)
     }
 
@@ -269,6 +279,15 @@ impl Reloader {
         accounts.prepare(keys, &front.pipeline.ledger).await.map_err(|error| {
             self.watch.distrust();
             vec![format!("what the keys have spent cannot be read: {error}")]
+        })
+    }
+
+    /// Reads what is used of the quotas and balances of a table that are not counted yet.
+    async fn used(&mut self, table: &Snapshot, config: &Config) -> Result<Used, Vec<String>> {
+        let Parts { front, allotted, .. } = &self.parts;
+        allotted.read(table, &front.pipeline.ledger, config.timeouts.total).await.map_err(|error| {
+            self.watch.distrust();
+            vec![format!("what is used of free quotas and prepaid balances cannot be read: {error}")]
         })
     }
 
@@ -302,7 +321,8 @@ impl Reloader {
     async fn apply(&mut self, candidate: Candidate) -> Result<Option<Changes>, Vec<String>> {
         let Candidate { running, market, changes, reached_otherwise } = candidate;
         let bindings = self.prepare(&running.config.keys).await?;
-        let Parts { front, health, accounts, shares, stalled } = &mut self.parts;
+        let used = self.used(&market.snapshot, &running.config).await?;
+        let Parts { front, health, accounts, allotted, shares, stalled } = &mut self.parts;
         let (ledger, table) = (front.pipeline.ledger.clone(), Arc::clone(&market.snapshot));
         let kept = spawn_blocking(move || ledger.keep_table(&table.version, &table.text)).await;
         if let Some(problem) = not_kept(kept) {
@@ -319,7 +339,8 @@ impl Reloader {
         stalled.set(config.timeouts.stream_idle);
         self.log_level.set(config.log.level);
         let snapshot = Arc::clone(&market.snapshot);
-        let next = InForce { keys: accounts.ring(config), market, settings: assembly::settings(config) };
+        let allowances = allotted.bind(&snapshot, used);
+        let next = InForce { keys: accounts.ring(config), market, allowances, settings: assembly::settings(config) };
         let before = front.pipeline.in_force.swap(Arc::new(next));
         front.metrics.loaded(front.clock.wall());
         for id in &reached_otherwise {

@@ -37,7 +37,7 @@ use crate::price_book::PriceBook;
 use crate::relay::Pump;
 use crate::route::Decision;
 use crate::telemetry::{Metrics, Rejection, Route};
-use crate::units::RequestId;
+use crate::units::{Grant, RequestId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tokenbroker-request-id");
 const BACKEND: HeaderName = HeaderName::from_static("x-tokenbroker-backend");
@@ -235,11 +235,28 @@ async fn metrics(State(front): Shared) -> Response {
     let books = front.pipeline.ledger.gauges();
     front.metrics.ledger_queue(usize::try_from(books.backlog).unwrap_or(usize::MAX));
     front.metrics.ledger_writable(books.writable);
+    tell_allowances(&front);
     tell_prices(&front);
     match front.metrics.render() {
         Ok(text) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
         Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", error.to_string().into()),
     }
+}
+
+/// What is free and what is paid already, as it stands now.
+fn tell_allowances(front: &Front) {
+    let in_force = front.pipeline.in_force.load();
+    let (table, now) = (&in_force.market.snapshot, front.clock.wall());
+    let (free, balances) = (in_force.allowances.left(now), in_force.allowances.balances(now));
+    let quotas = table.backends().iter().flat_map(|backend| table.quotas_of(backend).map(move |quota| (backend, quota)));
+    // Of a quota that is not given now, nothing is left of what it counts.
+    let left = quotas.filter_map(|(backend, quota)| {
+        let left = free.get(quota.index.0 as usize)?;
+        Some((&backend.id, &*quota.name, Grant::by(|counted| quota.grant.of(counted).and(left.of(counted)))))
+    });
+    front.metrics.quotas(left);
+    let prepaid = table.providers().iter().zip(&balances);
+    front.metrics.prepaid(prepaid.filter_map(|(provider, balance)| Some((provider.id.as_str(), (*balance)?.left))));
 }
 
 /// What the price book holds, as metrics. Its changes are few, and a scrape is rare: nothing has to be told as it happens.

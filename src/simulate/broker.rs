@@ -3,7 +3,8 @@
 //! the conversation went on) it learns after it, by the same code as in service; it begins with nothing learned.
 //!
 //! In service the pipeline joins these parts (`pipeline/appraise.rs`, `pipeline/affinity.rs`); here they are joined once
-//! more without its clock, metrics and books. Health is not played: failures are not foreseen.
+//! more without its clock, metrics and books. Health is not played: failures are not foreseen; nor are
+//! free quotas and prepaid balances.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use crate::meter::{self, Asking, Class, Estimate, Expected, Lengths};
 use crate::policy::prefixes::SUPPOSED_HIT;
 use crate::policy::{Known, Prefixes, Read, Turns};
 use crate::route::{
-    Affinity, Ask, Caps, Facts, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast, Plan,
-    PlanError, Session, Target, Warm, plan,
+    Affinity, Allowances, Ask, Caps, Facts, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast,
+    Plan, PlanError, Session, Target, Warm, plan,
 };
 use crate::units::{KeyName, Tokens};
 
@@ -166,6 +167,7 @@ fn decide(world: &World, turn: &Turn, guess: &Guess) -> Result<Plan, PlanError> 
         affinity: &guess.affinity,
         caps: &Caps::NONE,
         explore: None,
+        allowances: &Allowances::default(),
         at: turn.at,
         settings: &world.settings,
     })

@@ -45,6 +45,8 @@ pub(super) struct Families {
     pub(super) loaded: IntGauge,
     pub(super) reloads: IntCounterVec,
     pub(super) reload_problems: IntGauge,
+    pub(super) quota: IntGaugeVec,
+    pub(super) prepaid: GaugeVec,
     pub(super) build: IntGaugeVec,
     pub(super) price_ratio: GaugeVec,
     pub(super) feed_age: IntGaugeVec,
@@ -102,8 +104,14 @@ impl Families {
             loaded: r.gauge("config_loaded_timestamp_seconds", "When what is in force was loaded.")?,
             reloads: r.counters("reloads_total", "Attempts to reload configuration and table.", &["result"])?,
             reload_problems: r.gauge("reload_problems", "Problems that the last attempt to reload found.")?,
+            quota: r.gauges("quota_remaining", "What is left of a free quota in its window.", &["backend", "quota", "kind"])?,
+            prepaid: r.decimals(
+                "prepaid_remaining",
+                "What is left of a prepaid balance, in the provider's currency.",
+                &["provider"],
+            )?,
             build: r.gauges("build_info", "The gateway's version.", &["version"])?,
-            price_ratio: r.ratios(
+            price_ratio: r.decimals(
                 "price_change_ratio",
                 "A price in force by the table's, where a feed or an administrator changed it.",
                 &["backend", "figure"],
@@ -135,7 +143,7 @@ pub(super) trait Register {
         self.keep(IntGaugeVec::new(options(name, help), labels))
     }
 
-    fn ratios(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+    fn decimals(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
         self.keep(GaugeVec::new(options(name, help), labels))
     }
 

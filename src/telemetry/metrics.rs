@@ -20,7 +20,7 @@ use super::labels::{AnswerEnd, FeedLook, Label, Rejection, Reloaded, Route};
 use super::process::Process;
 use crate::catalog::Snapshot;
 use crate::dispatch::Cause;
-use crate::units::{BackendId, KeyName, Provenance, ShareBy, TokenPrice, Tokens, Usage, Usd};
+use crate::units::{Amount, BackendId, Counted, Grant, KeyName, Provenance, ShareBy, TokenPrice, Tokens, Usage, Usd};
 
 /// What an unlisted backend, model or key is called.
 const UNKNOWN: &str = "unknown";
@@ -282,6 +282,29 @@ impl Metrics {
     /// Whether the books can be written.
     pub fn ledger_writable(&self, writable: bool) {
         self.families.ledger_writable.set(i64::from(writable));
+    }
+
+    /// What is left of each free quota, with the backend and the quota's name, in the place of what was said before.
+    pub fn quotas<'q>(&self, left: impl Iterator<Item = (&'q BackendId, &'q str, Grant)>) {
+        let family = &self.families.quota;
+        family.reset();
+        for (backend, quota, grant) in left {
+            let counted = Counted::ALL.into_iter().filter_map(|counted| Some((counted, grant.of(counted)?)));
+            for (counted, count) in counted {
+                let labels = [backend.as_str(), quota, counted.word()];
+                family.with_label_values(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+    }
+
+    /// What is left of each provider's prepaid balance, in the place of what was said before.
+    pub fn prepaid<'p>(&self, left: impl Iterator<Item = (&'p str, Amount)>) {
+        self.families.prepaid.reset();
+        for (provider, amount) in left {
+            // As the figure that it is: the currency is the provider's.
+            let figure = Usd::from_pico(amount.pico()).to_metric();
+            self.families.prepaid.with_label_values(&[provider]).set(figure);
+        }
     }
 
     /// Everything in the Prometheus text format.

@@ -1,6 +1,7 @@
 //! The words every other module speaks: money, tokens, shares and identifiers as types, so that an amount in yuan cannot be
 //! added to one in dollars and a token count cannot be taken for a price. No I/O, no clocks, no vendor.
 
+pub mod free;
 pub mod ids;
 pub mod money;
 pub mod pricing;
@@ -9,6 +10,7 @@ pub mod sheet;
 pub mod tariff;
 pub mod tokens;
 
+pub use free::{Counted, Draw, Free, FreePart, FreeTokens, Grant};
 pub use ids::{BackendId, KeyName, RequestId};
 pub use money::{Amount, Currency, ExchangeRate, TokenPrice, Usd};
 pub use pricing::{Billed, BilledAt, Course, Pricing, Span};

@@ -61,6 +61,8 @@ pub struct Billed<'p> {
     /// The identity of the price row.
     pub price: &'p Arc<str>,
     pub tariff: &'p Tariff,
+    /// The list that the tariff stands in.
+    pub sheet: &'p Sheet,
     /// Whether the vendor lists a price for it; the dearest was charged where not.
     pub listed: bool,
 }
@@ -108,7 +110,7 @@ impl Pricing {
 
     fn billed<'p>(span: &'p Span, usage: &Usage, thinking: bool) -> Billed<'p> {
         let Priced { amount, tariff, listed } = span.sheet.cost(usage, thinking);
-        Billed { amount, price: &span.price, tariff, listed }
+        Billed { amount, price: &span.price, tariff, sheet: &span.sheet, listed }
     }
 
     fn dearest<'p>(spans: &'p [Span], usage: &Usage, thinking: Thinking) -> Billed<'p> {

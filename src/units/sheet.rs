@@ -199,16 +199,20 @@ impl Sheet {
         (&dearest.tariff, charged(dearest))
     }
 
-    fn charge(&self, tariff: &Tariff, usage: &Usage) -> i128 {
+    pub(super) fn charge(&self, tariff: &Tariff, usage: &Usage) -> i128 {
         if *usage == Usage::default() {
             return 0;
         }
+        (self.tokens_pico(tariff, usage) + i128::from(self.per_request)).max(i128::from(self.minimum))
+    }
+
+    /// What the tokens cost, in 10⁻¹² units of the currency.
+    pub(super) fn tokens_pico(&self, tariff: &Tariff, usage: &Usage) -> i128 {
         let input = match self.extent {
             Extent::Whole => tariff.input_pico(usage),
             Extent::Part => self.by_parts(usage),
         };
-        let sum = input + tariff.output_pico(usage) + i128::from(self.per_request);
-        sum.max(i128::from(self.minimum))
+        input + tariff.output_pico(usage)
     }
 
     /// The input part by part. A cache holds the beginning of a prompt: what was read from it comes first, then what was

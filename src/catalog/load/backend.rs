@@ -4,9 +4,11 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use super::allowance::Quotas;
 use super::price::{self, Setting};
 use super::{date, required, words};
 use crate::canonical::{Feature, Features};
+use crate::catalog::allowance::Quota;
 use crate::catalog::calendar::Calendar;
 use crate::catalog::capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
 use crate::catalog::fx::FxTable;
@@ -50,13 +52,22 @@ pub(super) struct Reader<'a> {
     calendars: &'a [Arc<Calendar>],
     ids: HashSet<BackendId>,
     aliases: HashSet<(ProviderIndex, String)>,
+    quotas: Quotas,
     /// Currencies whose missing rate has been reported.
     without_rate: HashSet<Currency>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(providers: &'a [Provider], fx: &'a FxTable, calendars: &'a [Arc<Calendar>]) -> Self {
-        Self { providers, fx, calendars, ids: HashSet::new(), aliases: HashSet::new(), without_rate: HashSet::new() }
+        Self {
+            providers,
+            fx,
+            calendars,
+            ids: HashSet::new(),
+            aliases: HashSet::new(),
+            quotas: Quotas::default(),
+            without_rate: HashSet::new(),
+        }
     }
 
     /// Every backend, in the order of the file.
@@ -66,6 +77,11 @@ impl<'a> Reader<'a> {
             root.problem("backends", "missing", "a table [[backends]] for each model of a provider");
         }
         sections.into_iter().map(|section| self.backend(section)).collect()
+    }
+
+    /// The free quotas of the backends that were read.
+    pub(super) fn into_quotas(self) -> Vec<Arc<Quota>> {
+        self.quotas.all
     }
 
     /// Every model of the past, in the order of the file.
@@ -97,6 +113,7 @@ impl<'a> Reader<'a> {
         let free = section.truth("free").unwrap_or(false);
         let id = BackendId::new(provider_id, &upstream_model);
         let prices = self.prices(&section, provider, &id, free);
+        let quotas = self.quotas.of(&section, provider_id, id.as_str());
         let backend = Backend {
             index: BackendIndex(0),
             id,
@@ -112,6 +129,7 @@ impl<'a> Reader<'a> {
             tokenizer: tokenizer(&section),
             quality: section.section("quality").map(quality).unwrap_or_default(),
             prices,
+            quotas,
             free,
             disabled: section.text("disabled"),
         };

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::{CURRENCIES, required};
+use super::{CURRENCIES, allowance, required};
 use crate::catalog::capability::{
     CacheRules, OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits, StreamUsage,
 };
@@ -59,6 +59,7 @@ pub(super) fn read_all(root: &Section<'_, '_>) -> Vec<Provider> {
 
 fn provider(id: &str, section: Section<'_, '_>) -> Provider {
     let disabled = section.text("disabled");
+    let currency = required(&section, "currency", "a currency", |s, name| s.word(name, &CURRENCIES)).unwrap_or(Currency::Usd);
     let provider = Provider {
         index: ProviderIndex(0),
         id: id.to_owned(),
@@ -73,8 +74,9 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
         retention: retention(&section),
         registered: section.truth("registered"),
         price_changes: section.section("price_changes").map(price_changes),
-        currency: required(&section, "currency", "a currency", |s, name| s.word(name, &CURRENCIES)).unwrap_or(Currency::Usd),
+        currency,
         cache: section.section("cache").map(cache).unwrap_or_default(),
+        prepaid: section.section("prepaid").and_then(|section| allowance::prepaid(section, currency)),
         quirks: section.section("quirks").map(quirks).unwrap_or_default(),
         extra_headers: section.section("extra_headers").map(|s| extra_headers(&s)).unwrap_or_default(),
         disabled,

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{Malformed, Reader, WITH_SHEETS, Wire};
-use crate::units::{BilledAt, Bounds, Cell, Currency, Extent, Pricing, Sheet, Span, Tariff, TokenPrice};
+use crate::ledger::entry::AttemptEnd;
+use crate::units::{
+    BilledAt, Bounds, Cell, Currency, Extent, Free, FreePart, FreeTokens, Pricing, Sheet, Span, Tariff, TokenPrice,
+};
 
 impl Wire for Tariff {
     fn put(&self, out: &mut Vec<u8>) {
@@ -120,14 +123,79 @@ impl Wire for Span {
     }
 }
 
+impl Wire for FreePart {
+    fn put(&self, out: &mut Vec<u8>) {
+        let tokens = match self {
+            FreePart::Whole => None,
+            FreePart::Tokens(tokens) => Some(*tokens),
+        };
+        tokens.put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(<Option<FreeTokens> as Wire>::take(from)?.map_or(FreePart::Whole, FreePart::Tokens))
+    }
+}
+
+impl Wire for FreeTokens {
+    fn put(&self, out: &mut Vec<u8>) {
+        for tokens in [self.any, self.input, self.output] {
+            tokens.put(out);
+        }
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { any: Wire::take(from)?, input: Wire::take(from)?, output: Wire::take(from)? })
+    }
+}
+
+impl Wire for Free {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.quota.put(out);
+        self.part.put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { quota: Wire::take(from)?, part: Wire::take(from)? })
+    }
+}
+
+impl Wire for AttemptEnd {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.ending.put(out);
+        self.usage.put(out);
+        self.provenance.put(out);
+        self.served_model.put(out);
+        self.http_status.put(out);
+        self.cause.put(out);
+        self.first_byte_ms.put(out);
+        self.duration_ms.put(out);
+        self.free.put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            ending: Wire::take(from)?,
+            usage: Wire::take(from)?,
+            provenance: Wire::take(from)?,
+            served_model: Wire::take(from)?,
+            http_status: Wire::take(from)?,
+            cause: Wire::take(from)?,
+            first_byte_ms: Wire::take(from)?,
+            duration_ms: Wire::take(from)?,
+            free: if from.version < WITH_SHEETS { None } else { Wire::take(from)? },
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{check, payload};
-    use super::super::{ATTEMPT_OPENED, Record, frame, put_attempt_opened, read_payload};
+    use super::super::{ATTEMPT_OPENED, Record, frame, put_attempt_ended, put_attempt_opened, read_payload};
     use super::*;
     use crate::ledger::entry::{AttemptOpened, Terms};
-    use crate::ledger::fixtures::{attempt_opened, request_id};
-    use crate::units::{ExchangeRate, Thinking};
+    use crate::ledger::fixtures::{attempt_end, attempt_opened, request_id};
+    use crate::units::{ExchangeRate, Thinking, Tokens};
 
     #[test]
     fn everything_that_an_attempt_may_be_billed_at_reads_back() {
@@ -145,6 +213,23 @@ mod tests {
         let attempt = AttemptOpened { terms, thinking: Thinking::Off, ..attempt_opened() };
         let expected = Record::AttemptOpened { number: 3, opened: Box::new(attempt.clone()) };
         check(|out| put_attempt_opened(out, request_id(7), 3, &attempt), expected);
+    }
+
+    #[test]
+    fn what_was_free_reads_back_and_the_second_version_knew_nothing_of_it() {
+        let parts = [FreePart::Whole, FreePart::Tokens(FreeTokens { any: Tokens::new(70_000), ..FreeTokens::default() })];
+        for part in parts {
+            let end = AttemptEnd { free: Some(Free { quota: "acme/fast/day".into(), part }), ..attempt_end(300, 70_000) };
+            check(|out| put_attempt_ended(out, request_id(7), 1, &end), Record::AttemptEnded { number: 1, end: end.clone() });
+        }
+        let end = attempt_end(300, 70_000);
+        let mut old = payload(|out| put_attempt_ended(out, request_id(7), 1, &end));
+        // The second version's tokens had no parts; those of this end are none, a byte each.
+        let parts_of_tokens = 4;
+        let usage = old.len() - 1 - [end.provenance.word().len() + 1, 1 + 1 + 6, 1 + 2, 1, 1 + 1, 1].iter().sum::<usize>();
+        old.drain(usage - parts_of_tokens..usage);
+        old.pop();
+        assert_eq!(read_payload(&old, 2), Ok((request_id(7), Record::AttemptEnded { number: 1, end })));
     }
 
     #[test]

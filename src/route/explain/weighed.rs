@@ -18,6 +18,8 @@ pub struct ExplainedCost {
     pub output_usd: String,
     /// Fees, minimum charges, and what prices by parts make of the input beside its last part's price.
     pub other_usd: String,
+    /// Below zero: what a free quota bears.
+    pub free_usd: String,
 }
 
 /// What is added to an expected cost, in dollars.
@@ -35,6 +37,8 @@ pub struct ExplainedPremiums {
     pub cap_usd: String,
     /// Waiting, where it matters beside the cost.
     pub wait_usd: String,
+    /// Below zero: what does not count of a cost that is paid already.
+    pub prepaid_usd: String,
 }
 
 /// A cap on a share.
@@ -84,12 +88,14 @@ impl ExplainedCost {
         let Usage { fresh_input, cache_read, .. } = quote.usage;
         let (fresh, cached) = (usd(fresh_input * tariff.input), usd(cache_read * tariff.cache_read));
         let output = usd(quote.usage.output * tariff.output);
-        let other = quote.expected - fresh - cached - output;
+        let free = quote.free.map_or(Usd::ZERO, |free| free.spared);
+        let other = quote.expected + free - fresh - cached - output;
         Self {
             fresh_input_usd: fresh.to_exact(),
             cached_input_usd: cached.to_exact(),
             output_usd: output.to_exact(),
             other_usd: other.to_exact(),
+            free_usd: (Usd::ZERO - free).to_exact(),
         }
     }
 }
@@ -103,7 +109,7 @@ pub(super) fn tariff(quote: &Quote, backend: &Backend) -> Tariff {
 
 impl ExplainedPremiums {
     pub(super) fn of(premiums: &Premiums) -> Self {
-        let Premiums { failure, limit, late, price, cap, wait } = premiums;
+        let Premiums { failure, limit, late, price, cap, wait, prepaid } = premiums;
         Self {
             failure_usd: failure.to_exact(),
             limit_usd: limit.to_exact(),
@@ -111,6 +117,7 @@ impl ExplainedPremiums {
             price_usd: price.to_exact(),
             cap_usd: cap.to_exact(),
             wait_usd: wait.to_exact(),
+            prepaid_usd: prepaid.to_exact(),
         }
     }
 }

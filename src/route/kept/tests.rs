@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::canonical::{DataRules, Feature, Preference, QualityTier};
+use crate::catalog::QuotaIndex;
 use crate::route::affinity::{Session, Warm};
 use crate::route::caps::Cap;
 use crate::route::facts::{Headroom, Wait};
@@ -98,6 +99,8 @@ fn weighed() -> Case {
     case.caps = vec![cap(ShareBy::Owner, "east", ShareKind::Soft), cap(ShareBy::Jurisdiction, "US", ShareKind::Hard)];
     case.explore = Some(Explore { seed: u64::MAX - 1, permille: 20, left: Usd::from_pico(5) });
     case.settings.price_risk_weight_percent = 250;
+    case.specs[2].quotas = vec![QuotaIndex(1)];
+    case.allowances = allowances::unusual();
     case
 }
 
@@ -114,6 +117,7 @@ fn check(change: impl FnOnce(&mut Case)) {
         assert_eq!((again.usable, again.affinity, again.settings), (facts.usable, facts.affinity, facts.settings));
         assert_eq!((again.expected_output, again.at), (facts.expected_output, facts.at));
         assert_eq!((again.caps, again.explore, again.learned), (facts.caps, facts.explore, facts.learned));
+        assert_eq!(again.allowances, facts.allowances);
         for backend in table.backends() {
             assert_eq!(again.health_of(backend), facts.health_of(backend), "{}", backend.id);
         }

@@ -1,4 +1,4 @@
-//! The part of kept facts that began with format 3: what is weighed beside the price, and what is asked about data. It
+//! The part of kept facts that began with format 2: what is weighed beside the price, and what is asked about data. It
 //! stands behind the older parts, so that these stay as they were; facts without it mean what they meant, that nothing of
 //! it was asked or known.
 

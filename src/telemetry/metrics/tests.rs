@@ -28,6 +28,7 @@ fn table(version: &str) -> Snapshot {
         price_changes: None,
         cache: CacheRules::default(),
         currency: Currency::Eur,
+        prepaid: None,
         quirks: Quirks::default(),
         extra_headers: Vec::new(),
         disabled: None,
@@ -48,6 +49,7 @@ fn table(version: &str) -> Snapshot {
         tokenizer: TokenizerFamily::Unknown,
         quality: Quality::default(),
         prices: PriceSchedule::default(),
+        quotas: Vec::new(),
         free: true,
         disabled: None,
     };
