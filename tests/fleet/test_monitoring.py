@@ -14,7 +14,19 @@ from prometheus import ADDED, Market, Prometheus, get, labels_in, legend_labels,
 
 CONFIG = ROOT / "config"
 # Stays without data as long as the promise holds that it tells about.
-EMPTY_WHERE_ALL_IS_WELL = {"tokenbroker_overage_usd_total"}
+# What has no series without its cause: a report beyond what was held, and what the sandbox's table and settings have not.
+EMPTY_WHERE_ALL_IS_WELL = {
+    "tokenbroker_overage_usd_total",
+    "tokenbroker_cache_expected_tokens_total",
+    "tokenbroker_calendar_known_until_timestamp_seconds",
+    "tokenbroker_portfolio_cap_cost_usd_total",
+    "tokenbroker_prepaid_remaining",
+    "tokenbroker_price_change_ratio",
+    "tokenbroker_price_feed_age_seconds",
+    "tokenbroker_price_feed_looks_total",
+    "tokenbroker_price_quarantined",
+    "tokenbroker_quota_remaining",
+}
 
 
 def alerts():
