@@ -1,6 +1,8 @@
 //! What one decision costs: `cargo bench --bench plan [-- TABLE ...]` prints the time of health and plan together for a
-//! short prompt, with the keys of all providers, of three and of one, what keeping its facts takes beside that, and what it
-//! takes to look up a price. Nothing is sent; the figures of a shared machine wander, so the best of many rounds stands.
+//! short prompt, with the keys of all providers, of three and of one, what its explanation takes and what keeping its facts
+//! does beside that; the same for a table of eight times the rows; and what it takes to look up a price. Nothing is sent;
+//! the figures of a shared machine wander, so the best of many rounds stands. Instructions do not wander:
+//! `valgrind --tool=callgrind --toggle-collect=NAME` with the binary and `-- --once` counts them.
 
 #![expect(
     clippy::print_stdout,
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
-use tokenbroker::catalog::{Purchase, Snapshot};
+use tokenbroker::catalog::{Backend, Provider, ProviderIndex, Purchase, Snapshot};
 use tokenbroker::clock::SystemClock;
 use tokenbroker::config::{ProviderKeys, Secret};
 use tokenbroker::dispatch::health::{Health, HealthSettings};
@@ -27,7 +29,8 @@ use tokenbroker::market::Market;
 use tokenbroker::pipeline::appraise::Appraisal;
 use tokenbroker::route::facts::{Allowances, Facts, Limits, Settings};
 use tokenbroker::route::{self, target};
-use tokenbroker::route::{Affinity, Ask, Caps, LearnedOutput};
+use tokenbroker::route::{Affinity, Ask, Board, Caps, LearnedOutput};
+use tokenbroker::units::BackendId;
 
 const ROUNDS: usize = 40;
 const A_ROUND: u32 = 500;
@@ -40,14 +43,37 @@ fn main() {
     for path in tables {
         let text = std::fs::read_to_string(path).unwrap();
         let snapshot = Arc::new(Snapshot::parse(path, &text).unwrap());
-        println!("{path}: {} backends at {} sites", snapshot.backends().len(), snapshot.providers().len());
-        for model in ["auto", "auto:premium", "openai/gpt-4o-mini"] {
-            for keys in [usize::MAX, 3, 1] {
-                println!("  {model:<20} {}", measured(&snapshot, model, keys));
+        for snapshot in [Arc::clone(&snapshot), Arc::new(eightfold(&snapshot))] {
+            println!("{path}: {} backends at {} sites", snapshot.backends().len(), snapshot.providers().len());
+            for model in ["auto", "auto:premium", "openai/gpt-4o-mini"] {
+                for keys in [usize::MAX, 3, 1] {
+                    println!("  {model:<20} {}", measured(&snapshot, model, keys));
+                }
             }
         }
         println!("  {}", lookups(&snapshot));
     }
+}
+
+/// A table of eight times the rows: each provider seven times more under other names.
+fn eightfold(snapshot: &Snapshot) -> Snapshot {
+    let count = snapshot.providers().len();
+    let copies = |n: usize| snapshot.providers().iter().map(move |p| Provider { id: copied(&p.id, n), ..p.clone() });
+    let rows = |n: usize| {
+        snapshot.backends().iter().map(move |b| Backend {
+            id: BackendId::new(&copied(&snapshot.provider_of(b).id, n), &b.upstream_model),
+            provider: ProviderIndex(u32::try_from(b.provider.0 as usize + n * count).unwrap()),
+            ..b.clone()
+        })
+    };
+    let (providers, backends) = ((0..8).flat_map(copies).collect(), (0..8).flat_map(rows).collect());
+    let mut eightfold = Snapshot::new(snapshot.version.clone(), providers, backends, snapshot.fx.clone());
+    (eightfold.calendars, eightfold.quotas) = (snapshot.calendars.clone(), snapshot.quotas.clone());
+    eightfold
+}
+
+fn copied(id: &str, n: usize) -> String {
+    if n == 0 { id.to_owned() } else { format!("{id}-{n}") }
 }
 
 /// `3 keys, 41 adequate: 4.6 us`.
@@ -63,10 +89,11 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     let appraisal = Appraisal::of(&request);
     let (limits, settings) = (Limits::default(), Settings::default());
     let (ask, allowances) = (Ask::of(&request), Allowances::default());
-    let health_now = market.health(None);
+    let (health_now, at) = (market.health(None), Timestamp::now());
     let facts = Facts {
         ask: &ask,
         snapshot,
+        board: &Board::of(snapshot, at),
         target: &target,
         input: &appraisal.input,
         expected_output: appraisal.output,
@@ -78,16 +105,27 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
         caps: &Caps::NONE,
         explore: None,
         allowances: &allowances,
-        at: Timestamp::now(),
+        at,
         settings: &settings,
     };
-    let decide = || {
-        let health = market.health(None);
-        route::plan(&Facts { health: &health, ..facts.clone() }).map(|plan| plan.candidates.len()).unwrap_or_default()
-    };
-    let keep = || facts.keep().len();
-    let (plan, kept) = (best(&decide), best(&keep));
-    format!("{:>2} keys, {:>3} adequate: {plan:.2} us; facts of {} bytes: {kept:.2} us", keys.len(), decide(), keep())
+    let decide = || planned(&market, &facts);
+    let explain = || route::explained(&facts).map(|whole| whole.plan.candidates.len()).unwrap_or_default();
+    let (ask_health, keep) = (|| market.health(None).len(), || facts.keep().len());
+    let [plan, health, explained, kept] = [best(&decide), best(&ask_health), best(&explain), best(&keep)];
+    format!(
+        "{:>3} keys, {:>4} adequate: {plan:.2} us, {health:.2} of them for health; explained {explained:.1} us; \
+         facts of {} bytes {kept:.2} us",
+        keys.len(),
+        decide(),
+        keep()
+    )
+}
+
+/// Health and plan. By itself, so that its instructions can be counted.
+#[inline(never)]
+fn planned(market: &Market, facts: &Facts<'_>) -> usize {
+    let health = market.health(None);
+    route::plan(&Facts { health: &health, ..facts.clone() }).map(|plan| plan.adequate).unwrap_or_default()
 }
 
 /// What it takes to look up the prices of one backend, over all of them: the sheet of an instant, of this hour and of any
@@ -110,8 +148,12 @@ fn lookups(snapshot: &Snapshot) -> String {
     format!("price lookup: {of_now:.0} ns now, {of_any:.0} ns at any time; pricing of an attempt: {:.0} ns", each(&pricings))
 }
 
-/// Microseconds, in the best of many rounds.
+/// Microseconds, in the best of many rounds; of a single run with `--once`, to count its instructions.
 fn best(run: &impl Fn() -> usize) -> f64 {
+    if std::env::args().any(|argument| argument == "--once") {
+        black_box(run());
+        return 0.0;
+    }
     let best = (0..ROUNDS).map(|_| round(run)).min().unwrap_or_default();
     best.as_secs_f64() * 1e6 / f64::from(A_ROUND)
 }

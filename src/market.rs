@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::catalog::{Backend, BackendIndex, Provider, Snapshot};
 use crate::config::secret::ProviderKeys;
 use crate::dialect::{self, Dialect};
 use crate::dispatch::health::{Answers, BackendHealth, Health, HealthRisk, Roster};
-use crate::route::{self, Availability, Usable};
+use crate::route::{self, Availability, Board, BoardInForce, Usable};
 use crate::upstream::Endpoint;
 
 /// Everything needed to ask one backend.
@@ -34,6 +36,8 @@ pub struct Market {
     /// By provider index; `None` for one that cannot be reached.
     sites: Vec<Option<Site>>,
     usable: Usable,
+    /// The table as decisions look at it, until the next step of its prices.
+    board: BoardInForce,
     /// By backend index.
     health: Roster,
 }
@@ -55,7 +59,7 @@ impl Market {
             sites.iter().map(|site| if site.is_some() { Availability::Ready } else { Availability::NoKey }).collect();
         let health = health.roster(snapshot.backends().iter().map(|backend| &backend.id));
         let usable = Usable::of(&snapshot, availability);
-        Ok(Self { snapshot, sites, usable, health })
+        Ok(Self { snapshot, sites, usable, board: BoardInForce::default(), health })
     }
 
     /// Who can be asked at all.
@@ -63,7 +67,13 @@ impl Market {
         &self.usable
     }
 
-    /// How each backend fares right now, by its index; of those that cannot be asked nothing is told. `waits` asks how long
+    /// The table as a decision first looks at it at an instant.
+    pub fn board_at(&self, at: Timestamp) -> Arc<Board> {
+        self.board.at(&self.snapshot, at)
+    }
+
+    /// How each backend fares right now, by its index; a backend beyond the end is well, and of
+    /// those that cannot be asked nothing is told. `waits` asks how long
     /// they take to begin as well.
     pub fn health(&self, waits: Option<Answers>) -> Vec<route::BackendHealth> {
         let plain = |risk: HealthRisk| route::BackendHealth {
@@ -74,9 +84,10 @@ impl Market {
             waiting_full: risk.waiting_full,
         };
         let ready = self.usable.ready();
-        let mut health = vec![route::BackendHealth::default(); ready.last().map_or(0, |last| last.0 as usize + 1)];
+        let mut health = Vec::new();
         for (place, risk) in self.health.risks(ready.iter().map(|index| index.0 as usize), waits) {
-            health[place] = plain(risk);
+            health.resize(place, route::BackendHealth::default());
+            health.push(plain(risk));
         }
         health
     }

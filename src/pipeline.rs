@@ -150,11 +150,11 @@ impl Pipeline {
     }
 
     async fn serve(&self, call: &InboundCall, admitted: &Admitted) -> Result<Reply, GatewayError> {
+        if admitted.request.wishes.dry_run {
+            return Ok(Reply::Decision(Box::new(self.explain(call, admitted))));
+        }
         let Decided { plan, facts, trace } = self.plan(call, admitted)?;
         let plan = Arc::new(plan);
-        if admitted.request.wishes.dry_run {
-            return Ok(Reply::Decision(Box::new(Decision::of(Ok(&plan), &admitted.market().snapshot))));
-        }
         let place = self.places.take(admitted.settings().most_under_way)?;
         let hold = self.hold(&admitted.admission, &plan)?;
         self.tell_cap_cost(&plan);
@@ -177,13 +177,8 @@ impl Pipeline {
 
     /// Decides and explains; nothing is sent.
     pub fn decide(&self, call: &InboundCall) -> Result<Decision, GatewayError> {
-        let mut admitted = self.admit(call)?;
-        admitted.request.wishes.dry_run = true;
-        match self.plan(call, &admitted) {
-            Ok(Decided { plan, .. }) => Ok(Decision::of(Ok(&plan), &admitted.market().snapshot)),
-            Err(GatewayError::NoPlan { decision, .. }) => Ok(*decision),
-            Err(error) => Err(error),
-        }
+        let admitted = self.admit(call)?;
+        Ok(self.explain(call, &admitted))
     }
 
     /// Every name that can be asked for right now: the `auto` names, the operator's aliases, models and backends.
@@ -218,6 +213,33 @@ impl Pipeline {
     }
 
     fn plan(&self, call: &InboundCall, admitted: &Admitted) -> Result<Decided, GatewayError> {
+        self.with_facts(call, admitted, |mut facts, trace| {
+            let mut planned = route::plan(&facts);
+            if let Ok(plan) = &planned
+                && !self.may_explore(plan, admitted.settings())
+            {
+                facts.explore = None;
+                planned = route::plan(&facts);
+            }
+            match planned {
+                Ok(plan) => {
+                    let facts = if self.ledger.keeps_facts() { facts.keep() } else { Vec::new() };
+                    Ok(Decided { plan, facts, trace })
+                }
+                Err(error) => {
+                    let decision = Box::new(Decision::of(Err(&error), facts.snapshot));
+                    Err(GatewayError::NoPlan { error, decision })
+                }
+            }
+        })
+    }
+
+    fn explain(&self, call: &InboundCall, admitted: &Admitted) -> Decision {
+        self.with_facts(call, admitted, |facts, _| Decision::of(route::explained(&facts).as_ref(), facts.snapshot))
+    }
+
+    /// Gathers everything that the decision depends on.
+    fn with_facts<T>(&self, call: &InboundCall, admitted: &Admitted, decide: impl FnOnce(Facts<'_>, Trace) -> T) -> T {
         let Admitted { admission, request, in_force, target } = admitted;
         let InForce { market, settings, allowances, .. } = &**in_force;
         let (snapshot, at) = (&market.snapshot, self.clock.wall());
@@ -226,9 +248,10 @@ impl Pipeline {
         let (affinity, trace) = affinity::look(&self.learning, request, &admission.key, snapshot, &appraisal.input, now);
         let limits = limits_of(&admission.limits);
         let ask = asked(request, &settings.alias_wishes);
-        let mut facts = Facts {
+        let facts = Facts {
             ask: &ask,
             snapshot,
+            board: &market.board_at(at),
             target,
             input: &appraisal.input,
             expected_output: appraisal.output,
@@ -243,24 +266,7 @@ impl Pipeline {
             at,
             settings: &settings.routing,
         };
-        let mut planned = route::plan(&facts);
-        if let Ok(plan) = &planned
-            && !request.wishes.dry_run
-            && !self.may_explore(plan, settings)
-        {
-            facts.explore = None;
-            planned = route::plan(&facts);
-        }
-        match planned {
-            Ok(plan) => {
-                let facts = if self.ledger.keeps_facts() { facts.keep() } else { Vec::new() };
-                Ok(Decided { plan, facts, trace })
-            }
-            Err(error) => {
-                let decision = Box::new(Decision::of(Err(&error), &market.snapshot));
-                Err(GatewayError::NoPlan { error, decision })
-            }
-        }
+        decide(facts, trace)
     }
 
     /// Sets aside what the plan can cost at most.

@@ -67,6 +67,13 @@ impl FxTable {
         self.at(amount.currency(), instant)?.convert(amount)
     }
 
+    /// The first instant after another at which some rate is published.
+    pub fn next_step(&self, after: Timestamp) -> Option<Timestamp> {
+        let day = after.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let next = self.rates.iter().map(|rate| rate.date).filter(|date| *date > day).min()?;
+        next.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|midnight| midnight.timestamp())
+    }
+
     pub fn rates(&self) -> &[DatedRate] {
         &self.rates
     }
@@ -92,6 +99,9 @@ mod tests {
         assert_eq!(at("2026-11-22T00:00:00Z").as_deref(), Some("6.65"));
         assert_eq!(at("2020-01-01T00:00:00Z").as_deref(), Some("6.66"));
         assert_eq!(table.at(Currency::Eur, Timestamp::UNIX_EPOCH), None);
+        let step = |after: &str| table.next_step(after.parse().unwrap()).map(|step| step.to_string());
+        assert_eq!(step("2026-10-28T23:59:59Z").as_deref(), Some("2026-10-30T00:00:00Z"));
+        assert_eq!(step("2026-10-30T00:00:00Z"), None);
         assert_eq!(table.at(Currency::Usd, Timestamp::UNIX_EPOCH), Some(ExchangeRate::USD));
     }
 

@@ -22,8 +22,8 @@ use crate::frontend;
 use crate::pipeline::appraise::{Appraisal, limits_of};
 use crate::pipeline::asked;
 use crate::route::{
-    Affinity, Allowances, Availability, Candidate, Caps, Decision, ExplainedRefusal, Facts, LearnedOutput, Limits, Plan,
-    PlanError, Usable, plan, resolve,
+    Affinity, Allowances, Availability, Board, Candidate, Caps, Decision, ExplainedRefusal, Facts, LearnedOutput, Limits, Plan,
+    PlanError, Usable, Whole, explained, resolve,
 };
 use crate::server::{alias_wishes, routing_settings};
 use crate::units::Usd;
@@ -120,7 +120,7 @@ fn decide(
     limits: &Limits,
     all: bool,
     at: Timestamp,
-) -> anyhow::Result<Result<Plan, PlanError>> {
+) -> anyhow::Result<Result<Whole, PlanError>> {
     let snapshot = &setup.snapshot;
     let routing = &setup.config.routing;
     let target = resolve(&request.model, snapshot, &routing.aliases)?;
@@ -134,6 +134,7 @@ fn decide(
     let facts = Facts {
         ask: &asked(request, &alias_wishes(&setup.config)),
         snapshot,
+        board: &Board::of(snapshot, at),
         target: &target,
         input: &appraisal.input,
         expected_output: appraisal.output,
@@ -149,7 +150,7 @@ fn decide(
         at,
         settings: &routing_settings(&setup.config),
     };
-    Ok(plan(&facts))
+    Ok(explained(&facts))
 }
 
 /// What the table's short words mean.
@@ -157,11 +158,11 @@ const LEGEND: &str = "
 ask: the order of attempts, - is not in the plan; expected, at most: US dollars;
 input, output: tokens; quality: 0 to 100, ? is not known and counts as the lowest";
 
-fn told(decided: Result<&Plan, &PlanError>, request: &Request, snapshot: &Snapshot) -> String {
+fn told(decided: Result<&Whole, &PlanError>, request: &Request, snapshot: &Snapshot) -> String {
     let decision = Decision::of(decided, snapshot);
     let chosen = decision.chosen.as_ref().map_or("nothing", |chosen| &chosen.backend);
     let mut parts = vec![format!("{} -> {chosen}\n{}", request.model, decision.reason)];
-    parts.extend(decided.ok().map(|plan| format!("{}\n{LEGEND}", candidates(plan, snapshot))));
+    parts.extend(decided.ok().map(|whole| format!("{}\n{LEGEND}", candidates(&whole.plan, snapshot))));
     if !decision.rejected.is_empty() {
         parts.push(format!("Left out:\n{}", left_out(&decision.rejected)));
     }

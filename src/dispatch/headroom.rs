@@ -78,9 +78,14 @@ impl Headroom {
         self.known.store(false, Ordering::Release);
     }
 
+    /// Whether anything was told, or refused, that may still count.
+    pub fn is_known(&self) -> bool {
+        self.known.load(Ordering::Acquire)
+    }
+
     /// What is left at a moment.
     pub fn at(&self, now: Duration) -> route::Headroom {
-        if !self.known.load(Ordering::Acquire) {
+        if !self.is_known() {
             return route::Headroom::default();
         }
         let mut state = self.state();

@@ -146,15 +146,15 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// What counts against those at these places in the table's order, at one moment; with their places. `waits` asks how
-    /// long they take to begin as well.
+    /// What counts against those at these places in the table's order, at one moment; with their places, and only where
+    /// anything does. `waits` asks how long they take to begin as well.
     pub fn risks(
         &self,
         places: impl Iterator<Item = usize>,
         waits: Option<Answers>,
     ) -> impl Iterator<Item = (usize, HealthRisk)> {
         let now = self.clock.monotonic();
-        places.filter_map(move |place| Some((place, self.backends.get(place)?.risk_at(now, waits))))
+        places.filter_map(move |place| Some((place, self.backends.get(place)?.risk_at(now, waits)?)))
     }
 
     /// The backend at a place in the table's order.
@@ -209,20 +209,24 @@ impl BackendHealth {
         self.with_record(self.clock.monotonic(), |record| (record.attempts, record.failed) = (0, 0));
     }
 
-    /// What counts against it now. `now` is the monotonic time, read once for many backends.
-    fn risk_at(&self, now: Duration, waits: Option<Answers>) -> HealthRisk {
-        let (waiting_full, headroom) = (self.waiting.is_full(), self.headroom.at(now));
-        let wait = waits.and_then(|answers| self.waits(answers).shown());
-        let well = HealthRisk { failure_share: 0, headroom, wait, cooling: None, waiting_full };
+    /// What counts against it now, if anything does. `now` is the monotonic time, read once for many backends.
+    fn risk_at(&self, now: Duration, waits: Option<Answers>) -> Option<HealthRisk> {
+        let waiting_full = self.waiting.is_full();
         let failures = self.failures.load(Ordering::Acquire);
-        if failures == self.forgotten.load(Ordering::Relaxed) {
-            return well;
+        let blameless = failures == self.forgotten.load(Ordering::Relaxed);
+        if blameless && !waiting_full && waits.is_none() && !self.headroom.is_known() {
+            return None;
+        }
+        let (headroom, wait) = (self.headroom.at(now), waits.and_then(|answers| self.waits(answers).shown()));
+        let told = HealthRisk { failure_share: 0, headroom, wait, cooling: None, waiting_full };
+        if blameless {
+            return Some(told);
         }
         let (failure_share, left) = self.with_record(now, |record| (record.failure_share(), record.failed));
         if left == 0 && self.breaker.is_closed() {
             self.forgotten.store(failures, Ordering::Relaxed);
         }
-        HealthRisk { failure_share, cooling: self.breaker.cooling_at(now), ..well }
+        Some(HealthRisk { failure_share, cooling: self.breaker.cooling_at(now), ..told })
     }
 
     /// Plain figures. `now` is the monotonic time.

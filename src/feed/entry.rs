@@ -156,14 +156,9 @@ impl Planned {
             + texts
     }
 
-    /// The adequate backend with the highest expected cost.
-    pub(super) fn dearest(&self) -> Option<&Candidate> {
-        self.plan.candidates.iter().rev().max_by_key(|candidate| candidate.quote.expected)
-    }
-
     /// What these tokens would have cost at the dearest adequate backend.
     pub(super) fn at_the_dearest(&self, answered: &SettledAttempt) -> Option<Usd> {
-        let Candidate { backend, quote, .. } = self.dearest()?;
+        let Candidate { backend, quote, .. } = &self.plan.dearest;
         let (_, sheet) = self.snapshot.backend(*backend).prices.point(quote.price)?;
         quote.exchange_rate.convert(sheet.cost(&answered.usage, quote.thinking.of(&answered.usage)).amount)
     }

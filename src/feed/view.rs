@@ -384,22 +384,27 @@ impl EntryView {
 impl PlanView {
     fn of(planned: &Planned, answered: Option<&BackendId>) -> Self {
         let Planned { plan, snapshot, .. } = planned;
-        let dearest = planned.dearest().map(|candidate| candidate.backend);
         let id = |candidate: &Candidate| &snapshot.backend(candidate.backend).id;
-        let shown = |(rank, candidate): &(usize, &Candidate)| {
-            *rank <= MOST_CANDIDATES || Some(candidate.backend) == dearest || answered == Some(id(candidate))
-        };
+        let several = plan.adequate > 1;
         let view = |(rank, candidate): (usize, &Candidate)| CandidateView {
             backend: short(id(candidate).as_str()),
             rank,
             expected_usd: Money(candidate.quote.expected),
-            dearest: plan.candidates.len() > 1 && Some(candidate.backend) == dearest,
+            dearest: several && candidate.backend == plan.dearest.backend,
         };
+        let shown = |(rank, candidate): &(usize, &Candidate)| {
+            *rank <= MOST_CANDIDATES || candidate.backend == plan.dearest.backend || answered == Some(id(candidate))
+        };
+        // The dearest stands behind all others, though risks may have placed it elsewhere: nobody looked for its true place.
+        let mut candidates: Vec<CandidateView> = (1..).zip(&plan.candidates).filter(shown).map(view).collect();
+        if plan.candidates.iter().all(|candidate| candidate.backend != plan.dearest.backend) {
+            candidates.push(view((plan.adequate, &plan.dearest)));
+        }
         Self {
             table: planned.opened.book_version.clone(),
-            adequate: plan.candidates.len(),
-            considered: plan.candidates.len() + plan.rejected.count(),
-            candidates: (1..).zip(&plan.candidates).filter(shown).map(view).collect(),
+            adequate: plan.adequate,
+            considered: plan.adequate + plan.rejected.count(),
+            candidates,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::canonical::Preference;
 use crate::dispatch::Answers;
 use crate::market::Market;
 use crate::policy::{ShareCap, ShareStanding};
-use crate::route::{Ask, BackendHealth, Cap, Caps, Explore, Limits, Plan};
+use crate::route::{Ask, BackendHealth, Cap, CapCost, Caps, Explore, Limits, Plan};
 use crate::units::Usd;
 
 /// How much looking at other backends than the best may take.
@@ -44,10 +44,8 @@ impl Pipeline {
 
     /// Tells what the caps cost a request that is about to be sent.
     pub(super) fn tell_cap_cost(&self, plan: &Plan) {
-        if let Some(cost) = plan.cap_cost
-            && let Some(cap) = plan.caps.get(usize::from(cost.cap))
-        {
-            self.desk.metrics.cap_cost(cap.by, &cap.name, cost.more);
+        if let Some(CapCost { cap, more, .. }) = &plan.cap_cost {
+            self.desk.metrics.cap_cost(cap.by, &cap.name, *more);
         }
     }
 }

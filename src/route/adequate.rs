@@ -8,10 +8,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::board::{Price, PriceBounds, Row};
 use super::facts::{Availability, BackendHealth, Facts};
 use super::needs::Needs;
 use crate::canonical::{DataRules, Features, ReasoningWish};
-use crate::catalog::{Backend, BackendIndex, Provider, Quality, Reasoning, Retention};
+use crate::catalog::{Backend, BackendIndex, Limits, Provider, Quality, Reasoning, Retention};
 use crate::units::{Currency, ShareBy, Tokens, Usd};
 
 /// Why a backend is left out.
@@ -182,13 +183,41 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// Whether a backend may be asked and can answer, before its price and its health are looked at.
-pub fn adequate(backend: &Backend, provider: &Provider, needs: &Needs, facts: &Facts<'_>) -> Result<(), Unfit> {
-    barred(backend, provider, facts.usable.availability_of(provider))?;
+/// Whether a backend can answer and what the table says of its price, before that is looked at and its health. Whether its
+/// provider may be asked is [`permitted`]'s.
+pub fn adequate(row: &Row, needs: &Needs, input: Tokens) -> Result<(), Unfit> {
+    able(row, needs)?;
+    roomy(&row.limits, needs, input)?;
+    match row.price {
+        Price::Unlisted => Err(Unfit::Unpriced),
+        Price::Unconverted(currency) => Err(Unfit::NoExchangeRate(currency)),
+        Price::Bounded(PriceBounds { priced_input, .. }) if input > priced_input => {
+            Err(Unfit::InputUnpriced { priced_up_to: priced_input, needed: input })
+        }
+        Price::Bounded(_) => Ok(()),
+    }
+}
+
+/// Whether a provider may be asked.
+pub fn permitted(provider: &Provider, needs: &Needs, facts: &Facts<'_>) -> Result<(), Unfit> {
     allowed(provider, facts)?;
-    compliant(provider, needs.data)?;
-    able(backend, needs)?;
-    roomy(backend, needs, facts.input.of(backend.tokenizer).upper())
+    compliant(provider, needs.data)
+}
+
+/// Whether nothing is said of whom to ask: then everybody is [`permitted`].
+pub fn anybody(needs: &Needs, facts: &Facts<'_>) -> bool {
+    let (limits, wishes) = (facts.limits, facts.ask);
+    let lists = [
+        &limits.providers,
+        &limits.excluded_providers,
+        &limits.regions,
+        &limits.jurisdictions,
+        &wishes.providers,
+        &wishes.excluded_providers,
+        &wishes.regions,
+        &wishes.jurisdictions,
+    ];
+    needs.data == DataRules::default() && lists.iter().all(|list| list.is_empty())
 }
 
 /// Whether no request at all may have it: first, so that it need not be asked for each of them.
@@ -258,35 +287,28 @@ fn compliant(provider: &Provider, rules: DataRules) -> Result<(), Unfit> {
     Ok(())
 }
 
-fn able(backend: &Backend, needs: &Needs) -> Result<(), Unfit> {
-    let missing = needs.features.missing_from(backend.features);
+fn able(row: &Row, needs: &Needs) -> Result<(), Unfit> {
+    let missing = needs.features.missing_from(row.features);
     if !missing.is_empty() {
         return Err(Unfit::MissingFeatures(missing));
     }
-    match (needs.reasoning, backend.reasoning) {
+    match (needs.reasoning, row.reasoning) {
         (ReasoningWish::Off, Reasoning::Always) => return Err(Unfit::ReasoningAlwaysOn),
         (ReasoningWish::On, Reasoning::Never) => return Err(Unfit::ReasoningMissing),
         (ReasoningWish::Unsaid | ReasoningWish::Off | ReasoningWish::On, _) => {}
     }
-    if needs.chinese && !speaks_chinese(backend) {
+    if needs.chinese && !row.speaks_chinese {
         return Err(Unfit::LanguageUnsupported);
     }
-    if !backend.quality.meets(needs.quality) {
-        let floor = Quality::floor_of(needs.quality);
-        return Err(Unfit::BelowQuality { score: backend.quality.score, floor });
+    let floor = Quality::floor_of(needs.quality);
+    if row.quality.unwrap_or(0) < floor {
+        return Err(Unfit::BelowQuality { score: row.quality, floor });
     }
     Ok(())
 }
 
-/// A table row that names no language says nothing against any.
-fn speaks_chinese(backend: &Backend) -> bool {
-    let languages = &backend.languages;
-    languages.is_empty() || languages.contains("zh") || languages.contains("*")
-}
-
 /// `input` is the prompt's upper bound: a prompt that might not fit is not tried.
-fn roomy(backend: &Backend, needs: &Needs, input: Tokens) -> Result<(), Unfit> {
-    let limits = &backend.limits;
+fn roomy(limits: &Limits, needs: &Needs, input: Tokens) -> Result<(), Unfit> {
     let needed = input + needs.output_bound.unwrap_or(Tokens::new(1));
     if let Some(wanted) = needs.output_bound.filter(|wanted| *wanted > limits.max_output) {
         return Err(Unfit::OutputTooSmall { max: limits.max_output, wanted });

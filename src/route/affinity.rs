@@ -135,14 +135,16 @@ impl Session {
     }
 }
 
-/// Puts first who is cheapest over this turn and those still expected. `later` is what a candidate's later turns cost
-/// each; they are weighed as its score weighs this one.
-pub fn settle(candidates: &mut [Candidate], session: &Session, later: impl Fn(&Candidate) -> Usd) -> Stay {
-    let over_all = |candidate: &Candidate| {
-        let each = weighed_like(candidate, later(candidate));
-        candidate.score.weighed + times(each, session.remaining)
-    };
-    let sums: Vec<Usd> = candidates.iter().map(over_all).collect();
+/// What this turn and those still expected cost at a candidate, whose later turns cost `later` each: they are weighed as its
+/// score weighs this one.
+pub(super) fn over_all(candidate: &Candidate, session: &Session, later: Usd) -> Usd {
+    candidate.score.weighed + times(weighed_like(candidate, later), session.remaining)
+}
+
+/// Who is cheapest over this turn and those still expected, by its place among the candidates. `later` is what a candidate's
+/// later turns cost each.
+pub(super) fn settle(candidates: &[Candidate], session: &Session, later: impl Fn(&Candidate) -> Usd) -> (Stay, Option<usize>) {
+    let sums: Vec<Usd> = candidates.iter().map(|candidate| over_all(candidate, session, later(candidate))).collect();
     let best = |home: bool| {
         let its_kind = |place: &usize| (candidates[*place].backend == session.home) == home;
         (0..candidates.len()).filter(its_kind).min_by_key(|place| sums[*place])
@@ -155,12 +157,7 @@ pub fn settle(candidates: &mut [Candidate], session: &Session, later: impl Fn(&C
         at_home: home.map(|place| sums[place]),
         elsewhere: other.map(|place| (candidates[place].backend, sums[place])),
     };
-    let first = if stay.stays() { home } else { other };
-    if let Some(first) = first {
-        // The others keep their order.
-        candidates[..=first].rotate_right(1);
-    }
-    stay
+    (stay, if stay.stays() { home } else { other })
 }
 
 /// A cost with the same surcharge for risk that the candidate's score has. What a free quota bears of this turn counts as if
@@ -172,7 +169,8 @@ fn weighed_like(candidate: &Candidate, cost: Usd) -> Usd {
     scaled.map_or(cost, Usd::from_pico)
 }
 
-fn times(cost: Usd, millionths: u64) -> Usd {
+/// So many millionths of a cost; the most there is where that is too much.
+pub(super) fn times(cost: Usd, millionths: u64) -> Usd {
     let product = cost.pico().checked_mul(i128::from(millionths));
     product.map_or(Usd::MAX, |product| Usd::from_pico(product / i128::from(ONE)))
 }

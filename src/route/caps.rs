@@ -130,10 +130,10 @@ pub struct Ruling {
 }
 
 /// What caps did to a choice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CapCost {
-    /// The place of the cap that stood against it.
-    pub cap: u8,
+    /// The cap that stood against it.
+    pub cap: Cap,
     /// What would have been chosen without caps.
     pub instead_of: BackendIndex,
     /// What that was expected to cost.

@@ -15,7 +15,7 @@ pub use self::session::ExplainedSession;
 use self::weighed::tariff;
 pub use self::weighed::{ExplainedCap, ExplainedCapCost, ExplainedCost, ExplainedExploring, ExplainedPremiums};
 use super::adequate::Unfit;
-use super::plan::{Candidate, Node, Plan, PlanError};
+use super::plan::{Candidate, Node, Plan, PlanError, Whole};
 use super::quote::{FreeQuote, Quote};
 use crate::canonical::Preference;
 use crate::catalog::{Backend, Calendar, Provider, Snapshot};
@@ -159,16 +159,16 @@ pub struct ExplainedRefusal {
 
 impl Decision {
     /// Explains a plan, or why there is none, in the snapshot that it was made from.
-    pub fn of(plan: Result<&Plan, &PlanError>, snapshot: &Snapshot) -> Self {
-        match plan {
-            Ok(plan) => Self::made(plan, snapshot),
+    pub fn of(whole: Result<&Whole, &PlanError>, snapshot: &Snapshot) -> Self {
+        match whole {
+            Ok(whole) => Self::made(whole, snapshot),
             Err(error) => Self::refused(error, snapshot),
         }
     }
 
-    fn made(plan: &Plan, snapshot: &Snapshot) -> Self {
-        let explained = |candidate: &Candidate| ExplainedCandidate::of(candidate, plan, snapshot);
-        let dearest = plan.candidates.iter().rev().max_by_key(|candidate| candidate.quote.expected);
+    fn made(whole: &Whole, snapshot: &Snapshot) -> Self {
+        let plan = &whole.plan;
+        let explained = |candidate: &Candidate| ExplainedCandidate::of(candidate, whole, snapshot);
         Self {
             reason: plan.reason(snapshot),
             price_book: snapshot.version.clone(),
@@ -176,10 +176,10 @@ impl Decision {
             prefer: Some(plan.needs.prefer.word()),
             chosen: plan.chosen().map(explained),
             runner_up: plan.candidates.get(1).map(explained),
-            dearest: dearest.map(explained),
+            dearest: Some(explained(&plan.dearest)),
             session: plan.stay.as_ref().map(|stay| ExplainedSession::of(stay, snapshot)),
             plan: Some(ExplainedNode::of(&plan.root, snapshot)),
-            caps: plan.caps.iter().map(ExplainedCap::of).collect(),
+            caps: whole.caps.iter().map(ExplainedCap::of).collect(),
             cap_cost: ExplainedCapCost::of(plan, snapshot),
             explored: ExplainedExploring::of(plan, snapshot),
             worst_case_usd: plan.worst_case().to_exact(),
@@ -227,12 +227,11 @@ impl Plan {
     }
 
     fn choice(&self) -> String {
-        let adequate = self.candidates.len();
-        let cheapest = self.candidates.iter().map(|candidate| candidate.quote.expected).min();
+        let adequate = self.adequate;
         if adequate == 1 {
             return "the only adequate".into();
         }
-        let is_cheapest = self.chosen().map(|chosen| chosen.quote.expected) == cheapest;
+        let is_cheapest = self.chosen().is_some_and(|chosen| chosen.quote.expected == self.cheapest);
         if self.stay.is_some_and(|stay| stay.stays()) && !is_cheapest {
             return format!("stays where it is warm, of {adequate} adequate");
         }
@@ -258,7 +257,8 @@ fn difference(first: Usd, second: Usd) -> String {
 }
 
 impl ExplainedCandidate {
-    fn of(candidate: &Candidate, plan: &Plan, snapshot: &Snapshot) -> Self {
+    fn of(candidate: &Candidate, whole: &Whole, snapshot: &Snapshot) -> Self {
+        let plan = &whole.plan;
         let backend = snapshot.backend(candidate.backend);
         let provider = snapshot.provider_of(backend);
         Self {
@@ -276,7 +276,7 @@ impl ExplainedCandidate {
             prepaid: candidate.quote.prepaid,
             premiums: ExplainedPremiums::of(&candidate.score.premiums(candidate.quote.expected, plan.floor)),
             cost: ExplainedCost::of(&candidate.quote, backend),
-            tokens: ExplainedTokens::of(candidate, plan),
+            tokens: ExplainedTokens::of(candidate, whole),
             prices: ExplainedPrices::of(&candidate.quote, backend, plan),
         }
     }
@@ -291,10 +291,10 @@ impl ExplainedFree {
 }
 
 impl ExplainedTokens {
-    fn of(candidate: &Candidate, plan: &Plan) -> Self {
+    fn of(candidate: &Candidate, whole: &Whole) -> Self {
         let quote = &candidate.quote;
-        let learned = plan.learned.of(candidate.backend);
-        let known = plan.warm.iter().find(|warm| warm.backend == candidate.backend).map_or(Tokens::ZERO, |warm| warm.known);
+        let learned = whole.learned.of(candidate.backend);
+        let known = whole.warm.iter().find(|warm| warm.backend == candidate.backend).map_or(Tokens::ZERO, |warm| warm.known);
         Self {
             input: quote.usage.input().get(),
             cached_input: quote.usage.cache_read.get(),
@@ -511,7 +511,7 @@ mod tests {
         case.allowances.prepaid = vec![None, Some(Prepaid { left, outlasts: true })];
         let mut table = case.table();
         table.quotas = vec![std::sync::Arc::new(quota("east/dew/day"))];
-        let plan = case.with_facts_of(&table, super::super::plan::plan);
+        let plan = case.with_facts_of(&table, super::super::plan::explained);
         let json = serde_json::to_value(super::Decision::of(plan.as_ref(), &table)).unwrap();
         assert_eq!(json["chosen"]["free_quota"], serde_json::json!({ "quota": "east/dew/day", "spared_usd": "0.016" }));
         assert_eq!((&json["chosen"]["expected_usd"], &json["chosen"]["prepaid"]), (&"0".into(), &false.into()));

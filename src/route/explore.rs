@@ -13,7 +13,7 @@ use crate::catalog::BackendIndex;
 use crate::units::Usd;
 
 /// No more candidates than this, the best, are looked at.
-const AMONG: usize = 16;
+pub(super) const AMONG: usize = 16;
 
 /// What exploring did to a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,11 @@ pub struct Explored {
     pub instead_of: BackendIndex,
     /// How much more the choice is expected to cost; zero where it costs less.
     pub more: Usd,
+}
+
+/// Whether this request explores, should there be anybody to look at.
+pub(super) fn may_explore(facts: &Facts<'_>) -> bool {
+    facts.explore.is_some_and(|leave| is_drawn(leave)) && facts.affinity.warm.is_empty()
 }
 
 /// Puts the one to be explored before the best, where this request explores.
@@ -38,9 +43,12 @@ pub(super) fn explore(candidates: &mut [Candidate], needs: &Needs, facts: &Facts
 
 /// Which of so many is asked; `None` for most requests.
 fn pick(leave: Explore, among: usize) -> Option<usize> {
-    let drawn = mixed(leave.seed);
-    let place = usize::try_from(mixed(drawn)).unwrap_or(usize::MAX).checked_rem(among)?;
-    (drawn % 1000 < u64::from(leave.permille)).then_some(place)
+    let place = usize::try_from(mixed(mixed(leave.seed))).unwrap_or(usize::MAX).checked_rem(among)?;
+    is_drawn(leave).then_some(place)
+}
+
+fn is_drawn(leave: Explore) -> bool {
+    mixed(leave.seed) % 1000 < u64::from(leave.permille)
 }
 
 /// Spreads a seed over all bits (the finalizer of splitmix64), as ids may be near each other.

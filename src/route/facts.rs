@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::affinity::Affinity;
 use super::ask::Ask;
+use super::board::Board;
 use super::caps::Caps;
 use super::learned::{LearnedOutput, OutputFigures};
 use super::target::Target;
@@ -22,6 +23,8 @@ pub struct Facts<'a> {
     pub ask: &'a Ask,
     /// The one table for the whole request.
     pub snapshot: &'a Snapshot,
+    /// The same as a decision first looks at it, at `at`.
+    pub board: &'a Board,
     /// What the client's model name means in `snapshot`.
     pub target: &'a Target,
     /// Tokens of the prompt.
@@ -57,12 +60,12 @@ impl Facts<'_> {
     }
 
     /// What a backend's answer is expected to have, all choices together.
-    pub fn output_of(&self, backend: &Backend) -> OutputFigures {
-        if let Some(learned) = self.learned.of(backend.index) {
+    pub fn output_of(&self, backend: BackendIndex, reasoning: Reasoning) -> OutputFigures {
+        if let Some(learned) = self.learned.of(backend) {
             return *learned;
         }
         let OutputForecast { plain, .. } = self.expected_output;
-        let mean = self.expected_output.of(backend.reasoning, self.ask.reasoning == ReasoningWish::Off);
+        let mean = self.expected_output.of(reasoning, self.ask.reasoning == ReasoningWish::Off);
         OutputFigures { mean, reasoning: mean.saturating_sub(plain), ..OutputFigures::default() }
     }
 }

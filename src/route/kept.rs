@@ -1,6 +1,6 @@
 //! Facts as bytes: what is kept of a decision so that it can be made, and explained, again. A plan of two hundred
 //! candidates would be a hundred times as much; the facts are a few hundred bytes, cost a fraction of a microsecond to
-//! write, and [`plan()`] does the rest when somebody asks.
+//! write, and [`explained`] does the rest when somebody asks.
 //!
 //! The table is not among them: they belong to one version of it, which must be kept beside them. Indexes (of backends,
 //! of providers) are that version's. What is ordinary (a healthy backend, an absent wish) takes a bit or nothing.
@@ -18,13 +18,14 @@ use jiff::Timestamp;
 use self::bytes::{Reader, Writer};
 use super::affinity::Affinity;
 use super::ask::Ask;
+use super::board::Board;
 use super::caps::Caps;
 use super::explain::Decision;
 use super::facts::{
     Allowances, Availability, BackendHealth, Explore, Facts, InputEstimate, InputTokens, Limits, OutputForecast, Settings,
 };
 use super::learned::LearnedOutput;
-use super::plan::plan;
+use super::plan::explained;
 use super::target::Target;
 use super::usable::Usable;
 use crate::canonical::{Features, ReasoningWish};
@@ -52,6 +53,7 @@ pub struct Kept {
     expected_output: OutputForecast,
     limits: Limits,
     usable: Usable,
+    board: Board,
     health: Vec<BackendHealth>,
     learned: LearnedOutput,
     affinity: Affinity,
@@ -80,6 +82,7 @@ impl Kept {
             learned: if first { LearnedOutput::default() } else { learned::read_output(from, snapshot)? },
             limits: read_limits(from)?,
             usable: Usable::of(snapshot, read_availability(from)?),
+            board: Board::default(),
             health: read_health(from, snapshot)?,
             affinity: if first { learned::read_first_affinity(from, snapshot)? } else { learned::read_affinity(from, snapshot)? },
             caps: Caps::NONE,
@@ -92,6 +95,7 @@ impl Kept {
             weighed::read(from, &mut kept, snapshot)?;
             kept.allowances = allowances::read(from)?;
         }
+        kept.board = Board::of(snapshot, kept.at);
         if from.0.is_empty() { Ok(kept) } else { Err(Unreadable) }
     }
 
@@ -104,6 +108,7 @@ impl Kept {
             input: &self.input,
             expected_output: self.expected_output,
             limits: &self.limits,
+            board: &self.board,
             usable: &self.usable,
             health: &self.health,
             learned: &self.learned,
@@ -118,7 +123,7 @@ impl Kept {
 
     /// Decides again and explains it.
     pub fn decision(&self, snapshot: &Snapshot) -> Decision {
-        Decision::of(plan(&self.facts(snapshot)).as_ref(), snapshot)
+        Decision::of(explained(&self.facts(snapshot)).as_ref(), snapshot)
     }
 }
 

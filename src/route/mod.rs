@@ -1,8 +1,8 @@
 //! Which backends can answer a request, what each would cost, and in which order to ask them.
 //!
-//! [`plan()`] goes through the table once: the first rule that a backend breaks excludes it ([`adequate`]), the others
-//! are quoted in exact money ([`quote`]), weighed by their risk ([`score`]) and put into a small tree of attempts
-//! ([`mod@plan`]). The same values explain the choice afterwards ([`explain`]). Everything here is a pure function of
+//! [`plan()`] goes through the table once, over a few bytes a backend ([`board`]): the first rule that a backend breaks
+//! excludes it ([`adequate`]). Of the others those that may be among the first (`sieve`) are quoted in exact money
+//! ([`quote`]), weighed by their risk ([`score`]) and put into a small tree of attempts ([`mod@plan`]). The same values explain the choice afterwards ([`explain`]). Everything here is a pure function of
 //! [`Facts`]: the same facts give the same plan, so a decision can be replayed, tested and argued about. Facts can be
 //! put into a few hundred bytes and read back ([`kept`]), so that it can be explained long after.
 //!
@@ -11,6 +11,7 @@
 pub mod adequate;
 pub mod affinity;
 pub mod ask;
+pub mod board;
 pub mod caps;
 pub mod explain;
 pub mod explore;
@@ -25,6 +26,7 @@ mod properties;
 pub mod quote;
 pub mod risk;
 pub mod score;
+mod sieve;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -33,6 +35,7 @@ pub mod usable;
 pub use adequate::Unfit;
 pub use affinity::{Affinity, Session, Stay, Warm};
 pub use ask::Ask;
+pub use board::{Board, BoardInForce};
 pub use caps::{Cap, CapCost, Caps};
 pub use explain::{Decision, ExplainedRefusal};
 pub use explore::Explored;
@@ -43,7 +46,7 @@ pub use facts::{
 pub use kept::{Kept, Unreadable};
 pub use learned::{LearnedOutput, OutputFigures};
 pub use needs::Needs;
-pub use plan::{Candidate, Node, Plan, PlanError, PlannedAttempt, plan};
+pub use plan::{Candidate, Node, Plan, PlanError, PlannedAttempt, Whole, explained, plan};
 pub use quote::{FreeQuote, Quote};
 pub use score::Score;
 pub use target::{Target, UnknownModel, resolve};

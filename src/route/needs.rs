@@ -54,6 +54,13 @@ impl Needs {
     }
 }
 
+impl Needs {
+    /// The tokens of all choices, each of which has so many.
+    pub fn all_choices(&self, tokens: Tokens) -> Tokens {
+        Tokens::new(tokens.get().saturating_mul(self.choices))
+    }
+}
+
 /// The highest floor anyone asks for. The operator's default speaks only where nobody else does and the client left the
 /// choice to us: whoever names a model has chosen its quality.
 fn quality_floor(facts: &Facts<'_>) -> QualityTier {

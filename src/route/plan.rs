@@ -11,42 +11,42 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::adequate::{Unfit, adequate, available, tally};
-use super::affinity::{Stay, Warm, settle};
-use super::caps::{Cap, CapCost, Ruling};
-use super::explore::{Explored, explore};
-use super::facts::{Facts, OutputForecast};
+use super::adequate::{Unfit, tally};
+use super::affinity::{Session, Stay, Warm, over_all, settle, times};
+use super::caps::{Cap, CapCost};
+use super::explore::{self, Explored, explore, may_explore};
+use super::facts::Facts;
 use super::learned::LearnedOutput;
 use super::needs::Needs;
-use super::price_risk;
 use super::quote::{Quote, Quoter};
-use super::risk::Odds;
-use super::score::{Score, Standing, Weighing};
-use super::target::Target;
+use super::score::Score;
+use super::sieve::{Best, Ends, Look, Sieve, Uncapped};
 use super::usable::Rejected;
 use crate::canonical::Preference;
-use crate::catalog::{Backend, BackendIndex, ProviderIndex, Snapshot, TokenizerFamily};
-use crate::units::{Tokens, Usd};
+use crate::catalog::{BackendIndex, ProviderIndex};
+use crate::units::Usd;
 
 /// What to do with one request. Its indexes belong to the snapshot of the facts it was made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// A sequence of at least one attempt.
     pub root: Node,
-    /// Every adequate backend, the best first (behind one that is explored). The first one stands first in the tree.
+    /// The best first (behind one that is explored), as many as were surely found: those of the tree and the next best. The
+    /// first one stands first in the tree.
     pub candidates: Vec<Candidate>,
+    /// How many backends are adequate.
+    pub adequate: usize,
+    /// The least that any of them is expected to cost.
+    pub cheapest: Usd,
+    /// The one that is expected to cost most.
+    pub dearest: Candidate,
     /// Every other backend that was considered, with the rule that excluded it.
     pub rejected: Rejected,
     /// What was required.
     pub needs: Needs,
     /// Whether the conversation stays where it is warm; absent where it is warm nowhere.
     pub stay: Option<Stay>,
-    /// What is known to be warm, and what was learned of answers: for the explanation.
-    pub warm: Vec<Warm>,
-    pub learned: LearnedOutput,
-    /// The caps on shares as they stood.
-    pub caps: Vec<Cap>,
-    /// What they cost, where another one would have been chosen without them.
+    /// What the caps on shares cost, where another one would have been chosen without them.
     pub cap_cost: Option<CapCost>,
     /// Present where the first candidate stands before the best, to look at it.
     pub explored: Option<Explored>,
@@ -54,6 +54,18 @@ pub struct Plan {
     pub floor: Usd,
     /// The instant whose prices apply.
     pub at: Timestamp,
+}
+
+/// A plan with all that it was chosen from, to be explained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole {
+    /// With every adequate backend among its candidates.
+    pub plan: Plan,
+    /// What is known to be warm, and what was learned of answers.
+    pub warm: Vec<Warm>,
+    pub learned: LearnedOutput,
+    /// The caps on shares as they stood.
+    pub caps: Vec<Cap>,
 }
 
 impl Plan {
@@ -177,154 +189,77 @@ fn reasons(rejected: &[(BackendIndex, Unfit)]) -> String {
     if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) }
 }
 
-/// Decides. The same facts give the same plan.
+/// Decides. The same facts give the same plan. It looks no further than the choice needs; what the whole table was worth is
+/// [`explained`].
 pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
+    let providers = facts.settings.max_attempts.max(1);
+    let candidates = if may_explore(facts) { explore::AMONG } else { NEXT_BEST };
+    let decided = decide(facts, Look::First { candidates, providers });
+    // Who waits for an answer is told of every backend why it gives none.
+    if decided.is_ok() { decided } else { decide(facts, Look::All) }
+}
+
+/// The best and the next best, which a decision is told by.
+const NEXT_BEST: usize = 2;
+
+/// The same plan with everyone else who was considered.
+pub fn explained(facts: &Facts<'_>) -> Result<Whole, PlanError> {
+    let plan = decide(facts, Look::All)?;
+    Ok(Whole { plan, warm: facts.affinity.warm.clone(), learned: facts.learned.clone(), caps: facts.caps.all().to_vec() })
+}
+
+fn decide(facts: &Facts<'_>, look: Look) -> Result<Plan, PlanError> {
+    debug_assert!(facts.board.holds_at(facts.at), "the board must be that of the instant");
     let needs = Needs::of(facts);
-    let Sieve { mut candidates, rejected, uncapped, floor, quoter, .. } = Sieve::over(facts, &needs);
-    if candidates.is_empty() {
-        return Err(PlanError::NoneAdequate { rejected: rejected.all() });
+    let mut sieve = Sieve::over(facts, &needs, look);
+    let mut best = sieve.best(look);
+    if best.quoted.is_empty() {
+        return Err(PlanError::NoneAdequate { rejected: sieve.rejected.all() });
     }
-    rank(&mut candidates, facts.snapshot);
-    let cap_cost = uncapped.and_then(|uncapped| cap_cost(&uncapped, &candidates[0]));
+    let cap_cost = sieve.uncapped.as_ref().and_then(|uncapped| cap_cost(uncapped, &best.quoted[0], facts));
     // Whoever prefers speed is not held back by a cache.
     let staying = facts.affinity.staying().filter(|_| needs.prefer == Preference::Cheapest);
-    let stay = staying.map(|session| {
-        settle(&mut candidates, session, |candidate| {
-            let (backend, rules) = (facts.snapshot.backend(candidate.backend), facts.snapshot.provider(candidate.provider).cache);
-            quoter.cost_of(backend, &candidate.quote, &session.later(backend.index, &candidate.quote.usage, rules))
-        })
-    });
+    let stay = staying.map(|session| stay(&mut sieve, &mut best, session, facts));
     // A conversation is not moved to look around.
-    let explored = if stay.is_some() { None } else { explore(&mut candidates, &needs, facts) };
+    let explored = if stay.is_some() { None } else { explore(&mut best.quoted[..best.sure], &needs, facts) };
+    let floor = sieve.floor;
+    let (best, Ends { adequate, cheapest, dearest }, rejected) = sieve.ends(best);
+    let candidates = best.quoted;
+    let dearest = dearest.unwrap_or(candidates[0]);
     let root = tree(&candidates, &needs, facts.settings.max_attempts);
-    let (warm, learned, caps) = (facts.affinity.warm.clone(), facts.learned.clone(), facts.caps.all().to_vec());
-    Ok(Plan { root, candidates, rejected, needs, stay, warm, learned, caps, cap_cost, explored, floor, at: facts.at })
+    let at = facts.at;
+    Ok(Plan { root, candidates, adequate, cheapest, dearest, rejected, needs, stay, cap_cost, explored, floor, at })
+}
+
+/// Where a conversation goes on. Looks at whoever may be the cheapest over all of it.
+fn stay(sieve: &mut Sieve<'_>, best: &mut Best, session: &Session, facts: &Facts<'_>) -> Stay {
+    let later = |quoter: &Quoter<'_>, candidate: &Candidate| {
+        let (backend, rules) = (facts.snapshot.backend(candidate.backend), facts.snapshot.provider(candidate.provider).cache);
+        quoter.cost_of(backend, &candidate.quote, &session.later(backend.index, &candidate.quote.usage, rules))
+    };
+    let sums = best.quoted.iter().map(|candidate| over_all(candidate, session, later(&sieve.quoter, candidate)));
+    let elsewhere = |(candidate, _): &(&Candidate, Usd)| candidate.backend != session.home;
+    let least = best.quoted.iter().zip(sums).filter(elsewhere).map(|(_, sum)| sum).min().unwrap_or(Usd::MAX);
+    sieve.quote_all(best, |rates, (input, output)| {
+        let usd = |pico: u64| Usd::from_pico(pico.into());
+        usd(rates.cold(input, output)) + times(usd(rates.warm(input, output)), session.remaining) <= least
+    });
+    best.quoted[best.sure..].sort_by_cached_key(|candidate| sieve.standing(candidate));
+    let (stay, first) = settle(&best.quoted, session, |candidate| later(&sieve.quoter, candidate));
+    if let Some(first) = first {
+        // The others keep their order.
+        best.quoted[..=first].rotate_right(1);
+        best.sure += usize::from(first >= best.sure);
+    }
+    stay
 }
 
 /// What the caps cost; nothing where the choice is the same without them.
-fn cap_cost(uncapped: &Uncapped, chosen: &Candidate) -> Option<CapCost> {
+fn cap_cost(uncapped: &Uncapped, chosen: &Candidate, facts: &Facts<'_>) -> Option<CapCost> {
     let Uncapped { candidate: Candidate { backend, quote, .. }, ruling } = uncapped;
-    let cap = ruling.closed.or(ruling.dearest).filter(|_| *backend != chosen.backend)?;
+    let place = ruling.closed.or(ruling.dearest).filter(|_| *backend != chosen.backend)?;
+    let cap = facts.caps.all()[usize::from(place)].clone();
     Some(CapCost { cap, instead_of: *backend, expected: quote.expected, more: chosen.quote.expected - quote.expected })
-}
-
-/// The best one as if there were no caps.
-struct Uncapped {
-    /// Scored without caps.
-    candidate: Candidate,
-    /// What the caps say about it.
-    ruling: Ruling,
-}
-
-/// Parts the adequate from the others.
-struct Sieve<'a> {
-    facts: &'a Facts<'a>,
-    needs: &'a Needs,
-    quoter: Quoter<'a>,
-    candidates: Vec<Candidate>,
-    rejected: Rejected,
-    /// Present where there are caps.
-    uncapped: Option<Uncapped>,
-    /// What the request's tokens cost anywhere at least.
-    floor: Usd,
-}
-
-impl<'a> Sieve<'a> {
-    /// Goes through every backend that the target may mean, and no other: those that serve another model than the one
-    /// named were never considered, so they are not rejected either. Those that no request can have were refused once.
-    fn over(facts: &'a Facts<'a>, needs: &'a Needs) -> Self {
-        let (considered, barred) = match facts.target {
-            Target::Auto(_) => (facts.usable.ready(), Some(facts.usable.barred())),
-            Target::Model(name) => (facts.snapshot.serving(name), None),
-            Target::Backend(index) => (std::slice::from_ref(index), None),
-        };
-        let (room, quoter) = (considered.len(), Quoter::new(facts, needs));
-        let (candidates, rejected) = (Vec::with_capacity(room), Rejected::beside(barred, room));
-        let floor = price_risk::floor(any_tokens(facts));
-        let mut sieve = Self { facts, needs, quoter, candidates, rejected, uncapped: None, floor };
-        for index in considered {
-            sieve.put(facts.snapshot.backend(*index));
-        }
-        sieve
-    }
-
-    fn put(&mut self, backend: &Backend) {
-        match self.candidate(backend) {
-            Ok(candidate) => self.candidates.push(candidate),
-            Err(unfit) => self.rejected.push(backend.index, unfit),
-        }
-    }
-
-    fn candidate(&mut self, backend: &Backend) -> Result<Candidate, Unfit> {
-        let provider = self.facts.snapshot.provider_of(backend);
-        adequate(backend, provider, self.needs, self.facts)?;
-        let quote = self.quoter.quote(backend)?;
-        affordable(&quote, self.needs.max_price)?;
-        let health = self.facts.health_of(backend);
-        available(health)?;
-        let tokens = quote.usage.input() + quote.usage.output;
-        let ruling = self.facts.caps.on(backend.provider);
-        let weighing = Weighing {
-            expected: quote.expected,
-            floor: self.floor,
-            odds: Odds::of(&health, tokens, self.facts.ask.deadline_ms),
-            wait: health.wait,
-            price: price_risk::premium(&quote, backend, self.facts),
-            penalty: ruling.penalty,
-            prepaid: quote.prepaid,
-        };
-        let candidate = Candidate { backend: backend.index, provider: backend.provider, quote, score: self.score(&weighing) };
-        if !self.facts.caps.all().is_empty() {
-            self.compare_uncapped(&weighing, ruling, &candidate);
-        }
-        match ruling.closed {
-            None => Ok(candidate),
-            Some(place) => {
-                let cap = &self.facts.caps.all()[usize::from(place)];
-                Err(Unfit::OverShare { by: cap.by, share: cap.share(), percent: cap.percent })
-            }
-        }
-    }
-
-    fn score(&self, weighing: &Weighing) -> Score {
-        Score::of(weighing, self.needs.prefer, self.facts.settings.risk_weight_percent)
-    }
-
-    /// Remembers the best one as if there were no caps.
-    fn compare_uncapped(&mut self, weighing: &Weighing, ruling: Ruling, candidate: &Candidate) {
-        let score = self.score(&Weighing { penalty: 0, ..*weighing });
-        let candidate = Candidate { score, ..*candidate };
-        let better = self.uncapped.as_ref().is_none_or(|best| {
-            standing(&candidate, self.facts.snapshot).compare(&standing(&best.candidate, self.facts.snapshot)).is_lt()
-        });
-        if better {
-            self.uncapped = Some(Uncapped { candidate, ruling });
-        }
-    }
-}
-
-/// All tokens of the request, whoever answers it: by the commonest tokenizer, without thinking.
-fn any_tokens(facts: &Facts<'_>) -> Tokens {
-    let OutputForecast { plain, thinking: _ } = facts.expected_output;
-    facts.input.of(TokenizerFamily::O200k).expected() + facts.ask.output_bound.map_or(plain, |bound| plain.min(bound))
-}
-
-/// Whether a million tokens in the request's own mix cost no more than they may.
-fn affordable(quote: &Quote, max: Option<Usd>) -> Result<(), Unfit> {
-    let Some(max) = max else { return Ok(()) };
-    let tokens = (quote.usage.input() + quote.usage.output).get().max(1);
-    let price = Usd::from_pico(quote.expected.pico().saturating_mul(1_000_000) / i128::from(tokens));
-    if price > max { Err(Unfit::PriceAboveMax { price, max }) } else { Ok(()) }
-}
-
-/// The best first.
-fn rank(candidates: &mut [Candidate], snapshot: &Snapshot) {
-    candidates.sort_unstable_by(|a, b| standing(a, snapshot).compare(&standing(b, snapshot)));
-}
-
-fn standing<'s>(candidate: &Candidate, snapshot: &'s Snapshot) -> Standing<'s> {
-    let backend = snapshot.backend(candidate.backend);
-    Standing { score: candidate.score, quality: backend.quality.score, id: backend.id.as_str() }
 }
 
 /// Arranges the best candidates, at most `max_attempts` and at least one.

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::affinity::{Affinity, Session, Warm};
 use super::caps::{Cap, covers};
 use super::facts::{BackendHealth, Explore, Headroom, Prepaid, Wait};
 use super::kept::Kept;
-use super::plan::{Node, Plan};
+use super::plan::{Node, Plan, explained, plan};
 use super::testing::{Case, Price, Spec};
 use super::{Settings, Unfit};
 use crate::canonical::{Feature, Features, Preference, ReasoningWish};
-use crate::catalog::{QuotaIndex, Reasoning, Snapshot};
+use crate::catalog::{BackendIndex, QuotaIndex, Reasoning, Snapshot};
 use crate::units::{Amount, Counted, Currency, Grant, ShareBy, ShareKind, ShareOf, Tokens, Usd};
 
 fn price() -> impl Strategy<Value = Price> {
@@ -138,6 +139,18 @@ fn exploring() -> impl Strategy<Value = Case> {
     })
 }
 
+/// A conversation under way, warm at some.
+fn conversing() -> impl Strategy<Value = Case> {
+    let warm = prop::collection::btree_map(0_u32..12, 1_u64..3_000, 0..3);
+    (weighed(), warm, 0_u32..12, 0_u64..20_000_000, 0_u32..=1_000_000).prop_map(|(case, warm, home, remaining, rate)| {
+        let rows = u32::try_from(case.specs.len()).unwrap();
+        let read = |(n, tokens)| Warm { backend: BackendIndex(n), known: Tokens::new(tokens), likely: Tokens::new(tokens) };
+        let warm = warm.into_iter().filter(|(n, _)| *n < rows).map(read).collect();
+        let session = Session { home: BackendIndex(home % rows), turn: 3, remaining, rates: Vec::new(), rate };
+        Case { affinity: Affinity { warm, marked: 0, session: Some(session) }, ..case }
+    })
+}
+
 /// A plan told by ids and amounts, which do not depend on the order of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Told {
@@ -207,6 +220,24 @@ proptest! {
                 Some(unfit) => prop_assert!(broken_rule(&case, spec).is_some(), "{unfit}"),
             }
         }
+    }
+
+    #[test]
+    fn a_plan_that_looks_no_further_than_it_must_is_the_same(case in prop_oneof![exploring(), conversing()]) {
+        let table = case.table();
+        let (short, whole) = case.with_facts_of(&table, |facts| (plan(facts), explained(facts).map(|whole| whole.plan)));
+        let (Ok(short), Ok(whole)) = (&short, &whole) else {
+            prop_assert_eq!(short, whole);
+            return Ok(());
+        };
+        prop_assert!(short.candidates.len() >= whole.candidates.len().min(2), "and the next best");
+        prop_assert_eq!(&short.candidates, &whole.candidates[..short.candidates.len()]);
+        let (mut left_out, mut all) = (short.rejected.all(), whole.rejected.all());
+        left_out.sort_by_key(|(backend, _)| *backend);
+        all.sort_by_key(|(backend, _)| *backend);
+        prop_assert_eq!((left_out, short.reason(&table)), (all, whole.reason(&table)));
+        let rest = Plan { candidates: whole.candidates.clone(), rejected: whole.rejected.clone(), ..short.clone() };
+        prop_assert_eq!(&rest, whole);
     }
 
     #[test]

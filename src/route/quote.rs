@@ -24,7 +24,7 @@ use super::needs::Needs;
 use crate::canonical::ReasoningWish;
 use crate::catalog::calendar::{Calendar, Hour, Outlook};
 use crate::catalog::price::PricePoint;
-use crate::catalog::{Backend, PriceRow, QuotaIndex, Reasoning};
+use crate::catalog::{Backend, Limits, PriceRow, QuotaIndex, Reasoning};
 use crate::units::{Amount, Currency, ExchangeRate, FreePart, Most, Sheet, Thinking, Tokens, Usage, Usd};
 
 /// What one request costs at one backend.
@@ -65,8 +65,6 @@ pub struct FreeQuote {
 pub struct Quoter<'a> {
     facts: &'a Facts<'a>,
     needs: &'a Needs,
-    /// By the currency's discriminant.
-    rates: [Option<ExchangeRate>; Currency::ALL.len()],
     /// When the request must be over.
     until: Timestamp,
     /// By the calendar's place in the snapshot.
@@ -75,11 +73,10 @@ pub struct Quoter<'a> {
 
 impl<'a> Quoter<'a> {
     pub fn new(facts: &'a Facts<'a>, needs: &'a Needs) -> Self {
-        let rates = Currency::ALL.map(|currency| facts.snapshot.fx.at(currency, facts.at));
         let longest = SignedDuration::try_from(facts.settings.longest).unwrap_or(SignedDuration::MAX);
         let until = facts.at.checked_add(longest).unwrap_or(Timestamp::MAX);
         let outlooks = vec![OnceCell::new(); facts.snapshot.calendars.len()];
-        Self { facts, needs, rates, until, outlooks }
+        Self { facts, needs, until, outlooks }
     }
 
     /// The quote of one backend; refused where it has no price, no exchange rate, or is too dear even at the shortest.
@@ -89,15 +86,16 @@ impl<'a> Quoter<'a> {
         let outlook = row.calendar.as_deref().map(|calendar| self.outlook(calendar));
         let factor = outlook.map_or(0, |outlook| outlook.now.factor);
         let sheet: &Sheet = row.sheet(factor);
-        let exchange_rate = self.rates[sheet.currency() as usize].ok_or(Unfit::NoExchangeRate(sheet.currency()))?;
+        let exchange_rate = self.facts.board.rate(sheet.currency()).ok_or(Unfit::NoExchangeRate(sheet.currency()))?;
         let input = self.facts.input.of(backend.tokenizer);
         let priced_up_to = sheet.priced_input();
         if input.upper() > priced_up_to {
             return Err(Unfit::InputUnpriced { priced_up_to, needed: input.upper() });
         }
-        let range = self.output_range(backend, input.upper());
+        let figures = self.facts.output_of(backend.index, backend.reasoning);
+        let range = output_range(&backend.limits, self.needs, figures.mean, input.upper());
         let thinking = thinking(backend.reasoning, self.needs.reasoning);
-        let output = self.all_choices(range.expected);
+        let output = self.needs.all_choices(range.expected);
         let usage = self.expected_usage(backend, sheet, input.expected(), output, thinking);
         // Where nobody decided, it is taken to think, as the forecast takes it.
         let priced = sheet.cost(&usage, thinking != Thinking::Off);
@@ -114,7 +112,7 @@ impl<'a> Quoter<'a> {
         let expected = listed - free.map_or(Usd::ZERO, |free| free.spared);
         let later = self.later_sheets(backend, row, outlook);
         let worst_with = |bound| {
-            let most = Most { input: input.upper(), output: self.all_choices(bound), thinking };
+            let most = Most { input: input.upper(), output: self.needs.all_choices(bound), thinking };
             let worst = |sheet: &Sheet| self.usd(sheet.worst_cost(&most)).unwrap_or(Usd::MAX);
             later.iter().map(|sheet| worst(sheet)).fold(worst(sheet), Usd::max)
         };
@@ -147,12 +145,12 @@ impl<'a> Quoter<'a> {
     fn expected_usage(&self, backend: &Backend, sheet: &Sheet, input: Tokens, output: Tokens, thinking: Thinking) -> Usage {
         let cell = sheet.cell(input, output, thinking != Thinking::Off);
         let writes_cost = cell.is_some_and(|cell| cell.tariff.cache_write > cell.tariff.input);
-        let reasoning = self.facts.output_of(backend).reasoning.min(output);
+        let reasoning = self.facts.output_of(backend.index, backend.reasoning).reasoning.min(output);
         Usage { output, reasoning, ..self.facts.affinity.usage(backend.index, input, writes_cost) }
     }
 
     fn usd(&self, amount: Amount) -> Result<Usd, Unfit> {
-        let rate = self.rates[amount.currency() as usize];
+        let rate = self.facts.board.rate(amount.currency());
         rate.and_then(|rate| rate.convert(amount)).ok_or(Unfit::NoExchangeRate(amount.currency()))
     }
 
@@ -175,14 +173,6 @@ impl<'a> Quoter<'a> {
         sheets
     }
 
-    fn output_range(&self, backend: &Backend, input: Tokens) -> OutputRange {
-        let room = backend.limits.context.saturating_sub(input);
-        let bound = self.needs.output_bound.unwrap_or(room).min(backend.limits.max_output);
-        let forecast = self.facts.output_of(backend).mean;
-        let one_choice = Tokens::new(forecast.get().div_ceil(self.needs.choices));
-        OutputRange { expected: one_choice.min(bound), bound }
-    }
-
     /// The bound on the output that the request's maximum cost bears, and the worst case with it.
     fn affordable(&self, range: OutputRange, worst_with: impl Fn(Tokens) -> Usd) -> Result<(Tokens, Usd), Unfit> {
         let full = worst_with(range.bound);
@@ -199,10 +189,6 @@ impl<'a> Quoter<'a> {
         let bound = range.longest(|bound| worst_with(bound) <= max);
         Ok((bound, worst_with(bound)))
     }
-
-    fn all_choices(&self, tokens: Tokens) -> Tokens {
-        Tokens::new(tokens.get().saturating_mul(self.needs.choices))
-    }
 }
 
 /// Whether a request will think at such a model.
@@ -214,10 +200,18 @@ const fn thinking(model: Reasoning, wish: ReasoningWish) -> Thinking {
     }
 }
 
+/// What one choice may have at a backend of such limits, of whose answers `mean` tokens are expected, all choices together.
+pub(super) fn output_range(limits: &Limits, needs: &Needs, mean: Tokens, input: Tokens) -> OutputRange {
+    let room = limits.context.saturating_sub(input);
+    let bound = needs.output_bound.unwrap_or(room).min(limits.max_output);
+    let one_choice = Tokens::new(mean.get().div_ceil(needs.choices));
+    OutputRange { expected: one_choice.min(bound), bound }
+}
+
 /// Output tokens of one choice.
 #[derive(Debug, Clone, Copy)]
-struct OutputRange {
-    expected: Tokens,
+pub(super) struct OutputRange {
+    pub(super) expected: Tokens,
     bound: Tokens,
 }
 
@@ -241,6 +235,7 @@ impl OutputRange {
 #[cfg(test)]
 mod tests {
     use super::super::affinity::Warm;
+    use super::super::board::Board;
     use super::super::facts::Prepaid;
     use super::super::testing::{Case, Price, Spec};
     use super::*;
@@ -370,7 +365,8 @@ mod tests {
         case.request.output_bound = Some(Tokens::new(100));
         case.settings.longest = std::time::Duration::from_mins(minutes);
         case.with_facts_of(&table, |facts| {
-            let facts = &Facts { at: instant.parse().unwrap(), ..facts.clone() };
+            let at = instant.parse().unwrap();
+            let facts = &Facts { at, board: &Board::of(&table, at), ..facts.clone() };
             let quote = Quoter::new(facts, &Needs::of(facts)).quote(table.backend_named("east/peak").unwrap()).unwrap();
             (quote.expected.to_exact(), quote.worst.to_exact(), quote.price.factor)
         })

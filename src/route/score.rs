@@ -25,7 +25,7 @@
 //! those whose waits lie within a twelfth of each other. Equal scores go to the lower risk, then the higher quality, then the
 //! id: the order never depends on the table's.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 
 use super::facts::Wait;
 use super::risk::{ONE, Odds, UNKNOWN};
@@ -174,19 +174,26 @@ fn class(wait_ms: u64, risk: u64) -> u32 {
     doublings * 8 + eighth
 }
 
-/// What decides between two backends, most important first.
-#[derive(Debug, Clone, Copy)]
-pub struct Standing<'a> {
-    pub score: Score,
-    pub quality: Option<u8>,
-    pub id: &'a str,
+/// What a backend stands by among others, most important first; the better one is less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Standing {
+    slowness: u32,
+    weighed: Usd,
+    risk: u64,
+    quality: Reverse<Option<u8>>,
+    /// Its place among all ids, sorted.
+    by_id: u32,
 }
 
-impl Standing<'_> {
-    /// The better one is less.
-    pub fn compare(&self, other: &Standing<'_>) -> Ordering {
-        let key = |score: Score, quality| (score.slowness, score.weighed, score.risk, Reverse(quality));
-        key(self.score, self.quality).cmp(&key(other.score, other.quality)).then_with(|| self.id.cmp(other.id))
+impl Standing {
+    pub fn of(score: &Score, quality: Option<u8>, by_id: u32) -> Self {
+        let Score { slowness, weighed, risk, .. } = *score;
+        Self { slowness, weighed, risk, quality: Reverse(quality), by_id }
+    }
+
+    /// What a backend that costs no less than this stands by at best.
+    pub fn at_best(cost: Usd, quality: Option<u8>, by_id: u32) -> Self {
+        Self { slowness: 0, weighed: cost, risk: 0, quality: Reverse(quality), by_id }
     }
 }
 
@@ -259,9 +266,9 @@ mod tests {
             let score = |expected, mean_ms| {
                 let wait = Some(Wait { mean_ms, spread_ms: 0 });
                 let weighing = Weighing { wait, ..failing(expected, 0) };
-                Standing { score: Score::of(&weighing, prefer, 100), quality: None, id: "" }
+                Standing::of(&Score::of(&weighing, prefer, 100), None, 0)
             };
-            if score(1000, first_ms).compare(&score(1300, 500)) == Ordering::Less { "cheap" } else { "quick" }
+            if score(1000, first_ms) <= score(1300, 500) { "cheap" } else { "quick" }
         };
         let all = |first_ms| [Preference::Cheapest, Preference::Balanced, Preference::Fastest].map(|p| wins(p, first_ms));
         assert_eq!(all(510), ["cheap", "cheap", "cheap"], "510 is as quick as 500");
@@ -271,9 +278,9 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_safer_then_the_better_then_the_first_by_name() {
-        let standing = |pico, odds, quality, id| {
+        let standing = |pico, odds, quality, id: &str| {
             let score = Score::of(&failing(pico, odds), Preference::Cheapest, 100);
-            Standing { score, quality, id }
+            Standing::of(&score, quality, u32::from(id == "b"))
         };
         let in_order = [
             standing(0, 0, Some(50), "b"),
@@ -284,7 +291,7 @@ mod tests {
             standing(1, 0, Some(90), "a"),
         ];
         for pair in in_order.windows(2) {
-            assert_eq!(pair[0].compare(&pair[1]), Ordering::Less, "{pair:?}");
+            assert!(pair[0] < pair[1], "{pair:?}");
         }
     }
 

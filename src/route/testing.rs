@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Unfit;
 use super::affinity::Affinity;
 use super::ask::Ask;
+use super::board::Board;
 use super::caps::{Cap, Caps};
 use super::explain::Decision;
 use super::facts::{
@@ -17,7 +18,7 @@ use super::facts::{
 };
 use super::learned::LearnedOutput;
 use super::needs::Needs;
-use super::plan::{Node, Plan, PlanError, plan};
+use super::plan::{Node, Plan, PlanError, Whole, explained};
 use super::quote::{Quote, Quoter};
 use super::target::resolve;
 use super::usable::Usable;
@@ -276,6 +277,7 @@ impl Case {
         decide(&Facts {
             ask: &Ask::of(&self.request),
             snapshot,
+            board: &Board::of(snapshot, now()),
             target: &resolve(&self.target, snapshot, &BTreeMap::new()).unwrap(),
             input: &InputEstimate::by_family(|_| InputTokens::new(expected, upper)),
             expected_output: self.forecast,
@@ -292,11 +294,16 @@ impl Case {
         })
     }
 
-    /// The plan, with the table that its indexes belong to.
+    /// The whole plan, with the table that its indexes belong to.
     pub(crate) fn plan(&self) -> (Snapshot, Result<Plan, PlanError>) {
+        let (snapshot, whole) = self.whole();
+        (snapshot, whole.map(|whole| whole.plan))
+    }
+
+    fn whole(&self) -> (Snapshot, Result<Whole, PlanError>) {
         let snapshot = self.table();
-        let plan = self.with_facts_of(&snapshot, plan);
-        (snapshot, plan)
+        let whole = self.with_facts_of(&snapshot, explained);
+        (snapshot, whole)
     }
 
     /// Why a backend is left out; `None` where it is a candidate.
@@ -318,8 +325,8 @@ impl Case {
     }
 
     pub(crate) fn decision(&self) -> Decision {
-        let (snapshot, plan) = self.plan();
-        Decision::of(plan.as_ref(), &snapshot)
+        let (snapshot, whole) = self.whole();
+        Decision::of(whole.as_ref(), &snapshot)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::policy::prefixes::SUPPOSED_HIT;
 use crate::policy::{Known, Prefixes, Read, Turns};
 use crate::route::{
     Affinity, Allowances, Ask, Caps, Facts, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast,
-    Plan, PlanError, Session, Target, Warm, plan,
+    Plan, PlanError, Session, Target, Warm, explained,
 };
 use crate::units::{KeyName, Tokens};
 
@@ -154,9 +154,10 @@ struct Guess {
 
 /// The one place where facts are put together.
 fn decide(world: &World, turn: &Turn, guess: &Guess) -> Result<Plan, PlanError> {
-    plan(&Facts {
+    let whole = explained(&Facts {
         ask: &Ask::of(&turn.request),
         snapshot: &world.snapshot,
+        board: &world.board.at(&world.snapshot, turn.at),
         target: &Target::Auto(None),
         input: &guess.input,
         expected_output: guess.forecast,
@@ -170,7 +171,8 @@ fn decide(world: &World, turn: &Turn, guess: &Guess) -> Result<Plan, PlanError> 
         allowances: &Allowances::default(),
         at: turn.at,
         settings: &world.settings,
-    })
+    });
+    whole.map(|whole| whole.plan)
 }
 
 fn input(request: &Request) -> InputEstimate {

@@ -20,7 +20,7 @@ use super::texts::ByFamily;
 use super::workload::{Task, Turn};
 use crate::canonical::ReasoningWish;
 use crate::catalog::{Backend, BackendIndex, PriceRow, Provider, Purchase, Reasoning, Snapshot};
-use crate::route::{Availability, Settings, Usable};
+use crate::route::{Availability, BoardInForce, Settings, Usable};
 use crate::units::{Cell, Course, ExchangeRate, Pricing, Thinking, Tokens, Usage, Usd};
 
 /// Seconds that a failed attempt takes.
@@ -52,6 +52,7 @@ pub struct World {
     /// The table, with what costs nothing switched off.
     pub snapshot: Snapshot,
     pub usable: Usable,
+    pub board: BoardInForce,
     pub settings: Settings,
     seed: Seed,
     /// Failures by provider, in millionths.
@@ -108,7 +109,7 @@ impl World {
         let usable = Usable::of(&snapshot, snapshot.providers().iter().map(availability).collect());
         let rate = |provider: &Provider| seed.named("failing").named(&provider.id).draws().between(1_000, 25_000);
         let failing = snapshot.providers().iter().map(rate).collect();
-        Self { snapshot, usable, settings, seed, failing }
+        Self { snapshot, usable, board: BoardInForce::default(), settings, seed, failing }
     }
 
     /// Whether what a backend has read at one instant is still cached at another.

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::super::caps::Cap;
+use super::super::caps::{Cap, CapCost};
 use super::super::plan::Plan;
 use super::super::quote::Quote;
 use super::super::score::Premiums;
@@ -131,11 +131,10 @@ impl ExplainedCap {
 
 impl ExplainedCapCost {
     pub(super) fn of(plan: &Plan, snapshot: &Snapshot) -> Option<Self> {
-        let cost = plan.cap_cost?;
-        let cap = plan.caps.get(usize::from(cost.cap))?;
+        let cost = plan.cap_cost.as_ref()?;
         Some(Self {
-            by: cap.by.word(),
-            name: cap.name.clone(),
+            by: cost.cap.by.word(),
+            name: cost.cap.name.clone(),
             instead_of: snapshot.backend(cost.instead_of).id.to_string(),
             expected_usd: cost.expected.to_exact(),
             more_usd: cost.more.to_exact(),
@@ -158,9 +157,8 @@ impl Plan {
         let counted = chosen.iter().flat_map(Premiums::named).filter(|(_, premium)| *premium > Usd::ZERO);
         let counted: Vec<String> = counted.map(|(word, premium)| format!("{word} {premium}")).collect();
         let counted = (!counted.is_empty()).then(|| format!("counted {}", counted.join(", ")));
-        let capped = self.cap_cost.and_then(|cost| Some((self.caps.get(usize::from(cost.cap))?, cost.more)));
-        let capped = capped.map(|(cap, more)| {
-            let sign = if more < Usd::ZERO { "" } else { "+" };
+        let capped = self.cap_cost.as_ref().map(|CapCost { cap, more, .. }| {
+            let sign = if *more < Usd::ZERO { "" } else { "+" };
             format!("cap on {} {} {sign}{}", cap.by.word(), cap.name, more.to_micros())
         });
         let explored = self.explored.map(|explored| format!("explored, +{}", explored.more));

@@ -121,7 +121,7 @@ fn check(change: impl FnOnce(&mut Case)) {
         for backend in table.backends() {
             assert_eq!(again.health_of(backend), facts.health_of(backend), "{}", backend.id);
         }
-        assert_eq!(kept.decision(&table), Decision::of(plan(facts).as_ref(), &table));
+        assert_eq!(kept.decision(&table), Decision::of(explained(facts).as_ref(), &table));
         for cut in 0..bytes.len() {
             assert_eq!(Kept::read(&bytes[..cut], &table), Err(Unreadable), "cut at {cut}");
         }
@@ -175,7 +175,7 @@ fn facts_of_the_first_format_read_as_they_were() {
     case.with_facts_of(&table, |facts| {
         let kept = Kept::read(&bytes, &table).unwrap();
         assert_eq!(kept.facts(&table).keep(), facts.keep());
-        assert_eq!(kept.decision(&table), Decision::of(plan(facts).as_ref(), &table));
+        assert_eq!(kept.decision(&table), Decision::of(explained(facts).as_ref(), &table));
     });
     assert_eq!(Kept::read(&[&[FORMAT + 1], &bytes[1..]].concat(), &table), Err(Unreadable), "a newer one is not guessed at");
 }

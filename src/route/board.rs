@@ -1,0 +1,239 @@
+//! The table as a decision first looks at it: what each backend can do, how much fits, and between which bounds the price
+//! of a token lies, in a hundred bytes a row and in one piece of memory. With it most of a large table is refused, and most
+//! of the rest known to be too dear, without following a pointer; only who may be among the first is quoted in exact money
+//! ([`sieve`](super::sieve)).
+//!
+//! A board is made for an instant and holds until the next step: a price row that begins or ends, an exchange rate of
+//! another day. Hours of calendars are no steps, since the bounds are over all hours of a row. It is read by many and
+//! changed by nobody; who needs a later one makes it and puts it in its place.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+use crate::canonical::Features;
+use crate::catalog::{Backend, BackendIndex, Limits, PriceRow, ProviderIndex, Reasoning, Snapshot, TokenizerFamily};
+use crate::units::{Amount, Bounds, Cell, Currency, ExchangeRate, Sheet, Tariff, TokenPrice, Tokens, Usd};
+
+/// Every backend of a table at an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Board {
+    /// From this instant on, and until just before the other.
+    holds: (Timestamp, Timestamp),
+    /// By [`BackendIndex`].
+    rows: Vec<Row>,
+    /// By the currency's discriminant.
+    rates: [Option<ExchangeRate>; Currency::ALL.len()],
+}
+
+/// One backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    pub index: BackendIndex,
+    pub provider: ProviderIndex,
+    /// Its place among all ids, sorted.
+    pub by_id: u32,
+    pub features: Features,
+    pub reasoning: Reasoning,
+    pub tokenizer: TokenizerFamily,
+    pub quality: Option<u8>,
+    pub speaks_chinese: bool,
+    pub has_quotas: bool,
+    pub limits: Limits,
+    pub price: Price,
+}
+
+/// What is known of a backend's price at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Price {
+    /// None is in force.
+    Unlisted,
+    /// It is in a currency for which there is no exchange rate.
+    Unconverted(Currency),
+    Bounded(PriceBounds),
+}
+
+/// Bounds of what a request costs, from the tokens it is expected to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PriceBounds {
+    /// The longest input that is priced.
+    pub priced_input: Tokens,
+    /// No bound says enough: short answers have another price, or some requests none.
+    pub loose: bool,
+    pub least: Rates,
+    pub most: Rates,
+}
+
+/// Prices in 10⁻¹² dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rates {
+    /// A token of input that no cache has.
+    pub input: u64,
+    /// A token of input, wherever it is read from.
+    pub cached: u64,
+    pub output: u64,
+    pub request: u64,
+}
+
+impl Rates {
+    /// What a request costs whose prompt is cached nowhere.
+    pub const fn cold(&self, input: Tokens, output: Tokens) -> u64 {
+        self.sum(self.input, input, output)
+    }
+
+    /// What it costs wherever its prompt is read from.
+    pub const fn warm(&self, input: Tokens, output: Tokens) -> u64 {
+        self.sum(self.cached, input, output)
+    }
+
+    const fn sum(&self, each: u64, input: Tokens, output: Tokens) -> u64 {
+        let (input, output) = (input.get().saturating_mul(each), output.get().saturating_mul(self.output));
+        input.saturating_add(output).saturating_add(self.request)
+    }
+}
+
+impl Default for Board {
+    /// One that holds at no instant.
+    fn default() -> Self {
+        Self { holds: (Timestamp::MAX, Timestamp::MIN), rows: Vec::new(), rates: [None; Currency::ALL.len()] }
+    }
+}
+
+impl Board {
+    /// Looks at a table at an instant.
+    pub fn of(snapshot: &Snapshot, at: Timestamp) -> Self {
+        let rates = Currency::ALL.map(|currency| snapshot.fx.at(currency, at));
+        let mut by_id: Vec<&Backend> = snapshot.backends().iter().collect();
+        by_id.sort_unstable_by_key(|backend| backend.id.as_str());
+        let mut rows: Vec<Row> = snapshot.backends().iter().map(|backend| Row::of(backend, at, &rates)).collect();
+        for (backend, place) in by_id.iter().zip(0..) {
+            rows[backend.index.0 as usize].by_id = place;
+        }
+        Self { holds: (at, next_step(snapshot, at)), rows, rates }
+    }
+
+    /// Whether it tells the truth at an instant.
+    pub fn holds_at(&self, at: Timestamp) -> bool {
+        self.holds.0 <= at && at < self.holds.1
+    }
+
+    pub fn row(&self, BackendIndex(n): BackendIndex) -> &Row {
+        &self.rows[n as usize]
+    }
+
+    /// The exchange rate of a currency.
+    pub const fn rate(&self, currency: Currency) -> Option<ExchangeRate> {
+        self.rates[currency as usize]
+    }
+}
+
+/// The board that holds, kept until it holds no longer. Reading takes no lock: whoever first looks after a step makes the
+/// next one, and nobody waits for it.
+#[derive(Debug, Default)]
+pub struct BoardInForce(ArcSwap<Board>);
+
+impl BoardInForce {
+    /// That of a table, always the same one, at an instant.
+    pub fn at(&self, snapshot: &Snapshot, at: Timestamp) -> Arc<Board> {
+        let board = self.0.load_full();
+        if board.holds_at(at) {
+            return board;
+        }
+        let board = Arc::new(Board::of(snapshot, at));
+        self.0.store(Arc::clone(&board));
+        board
+    }
+}
+
+/// The first instant after another at which a price row begins or ends, or another exchange rate is published.
+fn next_step(snapshot: &Snapshot, at: Timestamp) -> Timestamp {
+    let prices = snapshot.backends().iter().filter_map(|backend| backend.prices.next_step(at, Timestamp::MAX));
+    prices.chain(snapshot.fx.next_step(at)).min().unwrap_or(Timestamp::MAX)
+}
+
+impl Row {
+    fn of(backend: &Backend, at: Timestamp, rates: &[Option<ExchangeRate>]) -> Self {
+        let languages = &backend.languages;
+        Self {
+            index: backend.index,
+            provider: backend.provider,
+            by_id: 0,
+            features: backend.features,
+            reasoning: backend.reasoning,
+            tokenizer: backend.tokenizer,
+            quality: backend.quality.score,
+            // A table row that names no language says nothing against any.
+            speaks_chinese: languages.is_empty() || languages.contains("zh") || languages.contains("*"),
+            has_quotas: !backend.quotas.is_empty(),
+            limits: backend.limits,
+            price: backend.prices.at(at).map_or(Price::Unlisted, |row| Price::of(row, rates)),
+        }
+    }
+}
+
+impl Price {
+    fn of(row: &PriceRow, rates: &[Option<ExchangeRate>]) -> Self {
+        let currency = row.currency();
+        let Some(rate) = rates[currency as usize] else { return Price::Unconverted(currency) };
+        let sheets = || row.sheets.iter().map(|sheet| &**sheet);
+        let tariffs = || sheets().flat_map(Sheet::cells).map(|cell| &cell.tariff);
+        let least =
+            |price: fn(&Tariff) -> TokenPrice| floor(tariffs().map(price).min().unwrap_or(TokenPrice::FREE), currency, rate);
+        let most =
+            |price: fn(&Tariff) -> TokenPrice| ceiling(tariffs().map(price).max().unwrap_or(TokenPrice::FREE), currency, rate);
+        let fees = || sheets().map(|sheet| TokenPrice::from_pico(sheet.per_request()));
+        let dearest = sheets().map(|sheet| TokenPrice::from_pico(sheet.per_request().saturating_add(sheet.minimum()))).max();
+        Price::Bounded(PriceBounds {
+            priced_input: row.list().priced_input(),
+            loose: sheets().any(is_loose),
+            least: Rates {
+                input: least(|tariff| tariff.input.min(tariff.cache_write)),
+                cached: least(|tariff| tariff.input.min(tariff.cache_write).min(tariff.cache_read)),
+                output: least(|tariff| tariff.output.min(tariff.reasoning)),
+                request: floor(fees().min().unwrap_or(TokenPrice::FREE), currency, rate),
+            },
+            most: Rates {
+                input: most(|tariff| tariff.input.max(tariff.cache_write).max(tariff.cache_read)),
+                cached: most(|tariff| tariff.input.max(tariff.cache_write).max(tariff.cache_read)),
+                output: most(|tariff| tariff.output.max(tariff.reasoning)),
+                request: ceiling(dearest.unwrap_or(TokenPrice::FREE), currency, rate),
+            },
+        })
+    }
+}
+
+/// In dollars, not above the truth. A conversion rounds by half of a unit at most.
+fn floor(price: TokenPrice, currency: Currency, rate: ExchangeRate) -> u64 {
+    let pico = in_dollars(price, currency, rate);
+    u64::try_from(if rate == ExchangeRate::USD { pico } else { pico - 1 }).unwrap_or(0)
+}
+
+/// In dollars, not below the truth.
+fn ceiling(price: TokenPrice, currency: Currency, rate: ExchangeRate) -> u64 {
+    let pico = in_dollars(price, currency, rate);
+    u64::try_from(if rate == ExchangeRate::USD || pico == 0 { pico } else { pico + 1 }).unwrap_or(u64::MAX)
+}
+
+fn in_dollars(price: TokenPrice, currency: Currency, rate: ExchangeRate) -> i128 {
+    rate.convert(Amount::from_pico(price.pico().into(), currency)).unwrap_or(Usd::ZERO).pico()
+}
+
+/// Whether prices differ by the length of the answer, or some request within what is priced has no cell.
+fn is_loose(sheet: &Sheet) -> bool {
+    let cells = sheet.cells();
+    let lengths = |side: fn(&Cell) -> Bounds| {
+        let mut lengths: Vec<u64> =
+            cells.iter().map(side).flat_map(|edge| [edge.above, edge.above.saturating_add(1), edge.to]).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        lengths
+    };
+    let (inputs, outputs) = (lengths(|cell| cell.input), lengths(|cell| cell.output));
+    let within = |tokens: &&u64| Tokens::new(**tokens) <= sheet.priced_input();
+    let listed = |input: u64, output: u64| {
+        [false, true].into_iter().all(|thinking| sheet.cell(Tokens::new(input), Tokens::new(output), thinking).is_some())
+    };
+    let holes = || inputs.iter().filter(within).any(|input| outputs.iter().any(|output| !listed(*input, *output)));
+    cells.iter().any(|cell| cell.output != Bounds::ALL) || holes()
+}
