@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::catalog::{Backend, BackendIndex, Provider, Snapshot};
+use crate::canonical::Shape;
+use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot};
 use crate::config::secret::ProviderKeys;
 use crate::dialect::{self, Dialect};
 use crate::dispatch::health::{Answers, BackendHealth, Health, HealthRisk, Roster};
 use crate::route::{self, Availability, Board, BoardInForce, Usable};
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, Key};
 
 /// Everything needed to ask one backend.
 #[derive(Clone, Copy)]
@@ -24,8 +25,9 @@ pub struct Offer<'m> {
     pub health: &'m Arc<BackendHealth>,
 }
 
-/// How one provider is reached.
+/// How one provider is reached for requests of one shape.
 struct Site {
+    shape: Shape,
     endpoint: Endpoint,
     dialect: &'static dyn Dialect,
 }
@@ -33,8 +35,8 @@ struct Site {
 /// The table in force and this process's means to use it.
 pub struct Market {
     pub snapshot: Arc<Snapshot>,
-    /// By provider index; `None` for one that cannot be reached.
-    sites: Vec<Option<Site>>,
+    /// By provider index; none for one that cannot be reached.
+    sites: Vec<Vec<Site>>,
     usable: Usable,
     /// The table as decisions look at it, until the next step of its prices.
     board: BoardInForce,
@@ -54,9 +56,9 @@ impl Market {
     /// Opens a market with the provider keys that were found. A provider without its key is off; one whose address or
     /// key is unusable is an error that names it.
     pub fn open(snapshot: Arc<Snapshot>, keys: &ProviderKeys, health: &Health) -> Result<Self, Unreachable> {
-        let sites = snapshot.providers().iter().map(|provider| site(provider, keys)).collect::<Result<Vec<_>, _>>()?;
+        let sites = snapshot.providers().iter().map(|provider| sites(provider, keys)).collect::<Result<Vec<_>, _>>()?;
         let availability =
-            sites.iter().map(|site| if site.is_some() { Availability::Ready } else { Availability::NoKey }).collect();
+            sites.iter().map(|sites| if !sites.is_empty() { Availability::Ready } else { Availability::NoKey }).collect();
         let health = health.roster(snapshot.backends().iter().map(|backend| &backend.id));
         let usable = Usable::of(&snapshot, availability);
         Ok(Self { snapshot, sites, usable, board: BoardInForce::default(), health })
@@ -92,10 +94,10 @@ impl Market {
         health
     }
 
-    /// What is needed to ask a backend; `None` when its provider cannot be reached, which no plan names.
-    pub fn offer(&self, index: BackendIndex) -> Option<Offer<'_>> {
+    /// What is needed to ask a backend in this shape; `None` when its provider cannot be reached so, which no plan names.
+    pub fn offer(&self, index: BackendIndex, shape: Shape) -> Option<Offer<'_>> {
         let backend = self.snapshot.backend(index);
-        let site = self.sites.get(backend.provider.0 as usize)?.as_ref()?;
+        let site = self.sites.get(backend.provider.0 as usize)?.iter().find(|site| site.shape == shape)?;
         Some(Offer {
             backend,
             provider: self.snapshot.provider_of(backend),
@@ -109,7 +111,8 @@ impl Market {
     ///
     /// Each with who stands behind it: the provider of a backend, nobody in particular for a model.
     pub fn models(&self) -> BTreeMap<&str, &str> {
-        let reachable = |backend: &&Backend| self.offer(backend.index).is_some() && backend.disabled.is_none();
+        let has_site = |backend: &Backend| self.sites.get(backend.provider.0 as usize).is_some_and(|sites| !sites.is_empty());
+        let reachable = |backend: &&Backend| has_site(backend) && backend.disabled.is_none();
         let names = |backend: &'_ Backend| {
             let owner = self.snapshot.provider_of(backend).id.as_str();
             let backend = self.snapshot.backend(backend.index);
@@ -119,16 +122,27 @@ impl Market {
     }
 }
 
-fn site(provider: &Provider, keys: &ProviderKeys) -> Result<Option<Site>, Unreachable> {
+/// Every way to reach a provider.
+fn sites(provider: &Provider, keys: &ProviderKeys) -> Result<Vec<Site>, Unreachable> {
     let key = match &provider.api_key_env {
         Some(variable) => match keys.get(variable) {
             Some(key) => Some(key.expose()),
-            None => return Ok(None),
+            None => return Ok(Vec::new()),
         },
         None => None,
     };
-    let Some(dialect) = dialect::by_word(&provider.dialect).filter(|_| provider.disabled.is_none()) else { return Ok(None) };
-    let endpoint = Endpoint::new(&provider.base_url, dialect.path(), &provider.extra_headers, key)
-        .map_err(|error| Unreachable { provider: provider.id.clone(), reason: error.to_string() })?;
-    Ok(Some(Site { endpoint, dialect }))
+    if provider.disabled.is_some() {
+        return Ok(Vec::new());
+    }
+    let site = |(shape, base_url, auth): (Shape, &str, KeyHeader)| {
+        let dialect = dialect::of(shape);
+        let (header, prefix) = auth.parts();
+        let key = key.map(|text| Key { header, prefix, text });
+        let more = provider.extra_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let headers = dialect.headers().iter().copied().chain(more);
+        let endpoint = Endpoint::new(base_url, dialect.path(), headers, key)
+            .map_err(|error| Unreachable { provider: provider.id.clone(), reason: error.to_string() })?;
+        Ok(Site { shape, endpoint, dialect })
+    };
+    provider.endpoints().map(site).collect()
 }

@@ -25,26 +25,31 @@ use self::learning::Learning;
 use self::pages::Pages;
 pub use self::weighed::ExploreRule;
 use crate::canonical::Request;
+use crate::catalog::TokenizerFamily;
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure};
-use crate::frontend::BadRequest;
 use crate::frontend::models::ListedModel;
-use crate::frontend::openai_chat;
+use crate::frontend::{BadRequest, FrontendRef, anthropic_messages};
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::Market;
 use crate::meter::Class;
 use crate::policy::{Admission, Exploring, Full, Hold, NotAdmitted, OverBudget, Places, Portfolio};
-use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Pump, Settlement, WholeAnswer};
+use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Pump, Settlement, StreamEnd, WholeAnswer};
 use crate::route::{self, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
-use crate::units::{BackendId, RequestId, Usd};
+use crate::telemetry::Route;
+use crate::units::{BackendId, RequestId, Tokens, Usd};
 
 /// Headers that pass through to the provider as they are: a trace must not end at the gateway.
-const PASSING: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+const PASSING: [&str; 2] = ["traceparent", "tracestate"];
 
 /// A request as it came in.
 #[derive(Debug)]
 pub struct InboundCall {
     pub id: RequestId,
+    /// The path that it came by.
+    pub route: Route,
+    /// Whose words it is in.
+    pub frontend: FrontendRef,
     pub headers: HeaderMap,
     pub body: Bytes,
     /// When it arrived, on the monotonic clock.
@@ -163,11 +168,19 @@ impl Pipeline {
         let shown = self.desk.feed.begin(|| shown::planned(&tab, &plan, admitted));
         let key = admitted.admission.key.clone();
         let tab_of_account = Arc::clone(&tab);
-        let opening =
-            AccountOpening { key, arrived: call.arrived, tab: tab_of_account, hold, place, baseline: comparison, shown };
+        let opening = AccountOpening {
+            key,
+            route: call.route,
+            arrived: call.arrived,
+            tab: tab_of_account,
+            hold,
+            place,
+            baseline: comparison,
+            shown,
+        };
         let account = Account::open(Arc::clone(&self.desk), opening);
         match self.dispatch(call, admitted, &plan, &tab, &account).await {
-            Ok(answered) => self.relay(answered, account, &tab, admitted, (&plan, &trace), ends(call, admitted.settings())).await,
+            Ok(answered) => self.relay(answered, account, &tab, (call, admitted), (&plan, &trace)).await,
             Err(failure) => {
                 account.close(Outcome::Failed, (admitted.settings().failure_status)(&failure), None).await?;
                 Err(GatewayError::Failed(failure))
@@ -179,6 +192,24 @@ impl Pipeline {
     pub fn decide(&self, call: &InboundCall) -> Result<Decision, GatewayError> {
         let admitted = self.admit(call)?;
         Ok(self.explain(call, &admitted))
+    }
+
+    /// How many input tokens a request is expected to have at the model that it names: what its quote would count with. Of
+    /// `auto` the commonest tokenizer's.
+    pub fn count(&self, call: &InboundCall) -> Result<Tokens, GatewayError> {
+        let in_force = self.in_force.load();
+        in_force.keys.admit(&call.headers)?;
+        let request = anthropic_messages::parse_prompt(call.body.clone(), &call.headers)?;
+        let snapshot = &in_force.market.snapshot;
+        let family = match route::resolve(&request.model, snapshot, &in_force.settings.aliases)? {
+            Target::Auto(_) => TokenizerFamily::O200k,
+            Target::Backend(index) => snapshot.backend(index).tokenizer,
+            Target::Model(name) => {
+                let serving = snapshot.serving(&name).first();
+                serving.map_or(TokenizerFamily::O200k, |index| snapshot.backend(*index).tokenizer)
+            }
+        };
+        Ok(Appraisal::of(&request).input.of(family).expected())
     }
 
     /// Every name that can be asked for right now: the `auto` names, the operator's aliases, models and backends.
@@ -204,7 +235,7 @@ impl Pipeline {
     fn admit(&self, call: &InboundCall) -> Result<Admitted, GatewayError> {
         let in_force = self.in_force.load_full();
         let admission = in_force.keys.admit(&call.headers)?;
-        let mut request = openai_chat::parse(call.body.clone(), &call.headers)?;
+        let mut request = call.frontend.parse(call.body.clone(), &call.headers)?;
         if let Some(most) = admission.limits.max_output.or(admission.budgeted.then_some(in_force.settings.budgeted_output)) {
             request.output_bound = Some(request.output_bound.map_or(most, |bound| bound.min(most)));
         }
@@ -302,7 +333,7 @@ impl Pipeline {
             market,
             request,
             book: &book,
-            trace: &passing(&call.headers),
+            passing: &passing(call),
             patience: admitted.settings().patience,
             ends: ends(call, admitted.settings()),
             deadline: request.wishes.deadline_ms.map(|wait| call.arrived.saturating_add(Duration::from_millis(wait))),
@@ -348,9 +379,8 @@ impl Pipeline {
         answered: Answered<OpenAttempt>,
         account: Account,
         tab: &Tab,
-        admitted: &Admitted,
+        (call, admitted): (&InboundCall, &Admitted),
         (plan, trace): (&Plan, &Trace),
-        ends: Duration,
     ) -> Result<Reply, GatewayError> {
         let Admitted { request, in_force, .. } = admitted;
         let market = admitted.market();
@@ -383,13 +413,14 @@ impl Pipeline {
                 settlement.checkpoint().await?;
                 tab.journaled().await?;
                 let in_force = Arc::clone(in_force);
-                let index = answered.planned.backend;
+                let (index, shape) = (answered.planned.backend, request.shape);
                 let quotes_key = Box::new(move |bytes: &[u8]| {
-                    in_force.market.offer(index).is_some_and(|offer| offer.endpoint.quotes_key(bytes))
+                    in_force.market.offer(index, shape).is_some_and(|offer| offer.endpoint.quotes_key(bytes))
                 });
-                let left = ends.saturating_sub(self.clock.monotonic());
-                let pump =
-                    Pump::new(stream, settlement, request.wants_usage_frame, left, admitted.settings().end_event, quotes_key);
+                let left = ends(call, admitted.settings()).saturating_sub(self.clock.monotonic());
+                let (frontend, stream_error) = (call.frontend, admitted.settings().stream_error);
+                let end_event = Box::new(move |end: &StreamEnd<'_>| frontend.error_event(&stream_error(end)));
+                let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, end_event, quotes_key);
                 Ok(Reply::Stream { receipt, pump: Box::new(pump) })
             }
         }
@@ -406,8 +437,15 @@ fn ends(call: &InboundCall, settings: &PipelineSettings) -> Duration {
     call.arrived.saturating_add(settings.total)
 }
 
-fn passing(headers: &HeaderMap) -> HeaderMap {
-    PASSING.iter().filter_map(|name| headers.get(name).map(|value| (name.clone(), value.clone()))).collect()
+fn passing(call: &InboundCall) -> HeaderMap {
+    let names = PASSING.iter().chain(call.frontend.passing()).filter_map(|name| HeaderName::try_from(*name).ok());
+    let mut passing = HeaderMap::new();
+    for name in names {
+        for value in call.headers.get_all(&name) {
+            passing.append(name.clone(), value.clone());
+        }
+    }
+    passing
 }
 
 fn listed(id: &str, owner: &str) -> ListedModel {

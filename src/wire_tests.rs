@@ -2,5 +2,6 @@
 //! Frontend and dialect do not see each other, so what needs both stands here.
 
 mod fixtures;
+mod messages;
 mod requests;
 mod splicing;

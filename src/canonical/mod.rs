@@ -7,11 +7,13 @@
 pub mod event;
 pub mod prefix;
 pub mod request;
+pub mod shape;
 pub mod text;
 pub mod wishes;
 
 pub use event::{FrameFacts, FrameKind, ProviderError};
 pub use prefix::{Chain, Link};
 pub use request::{Feature, Features, Members, ReasoningWish, Request};
+pub use shape::{Shape, Shapes};
 pub use text::TextProfile;
 pub use wishes::{DataRules, Preference, QualityTier, Wishes};

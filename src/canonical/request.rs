@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::shape::Shape;
 use super::text::TextProfile;
 use super::wishes::Wishes;
 use crate::units::Tokens;
@@ -141,6 +142,8 @@ pub struct Members {
     pub developer_roles: Vec<Range<usize>>,
     /// The array `messages`.
     pub messages: Range<usize>,
+    /// The system prompt where it stands outside of `messages`; empty without one.
+    pub system: Range<usize>,
     /// The array `tools`, or that of its forerunner `functions`; empty without any.
     pub tools: Range<usize>,
 }
@@ -152,9 +155,11 @@ pub struct Member {
     pub value: Range<usize>,
 }
 
-/// One chat request in canonical form.
+/// One request in canonical form.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// The shape that it is in, and that its answer has to have.
+    pub shape: Shape,
     /// The client's bytes, unchanged.
     pub body: Bytes,
     /// Where in `body` the members stand that may have to differ.
@@ -190,6 +195,7 @@ impl Request {
     /// A request with one message of this text that says nothing else, for the tests of whoever reads requests.
     pub(crate) fn saying(text: &str) -> Self {
         Self {
+            shape: Shape::OpenAiChat,
             body: Bytes::copy_from_slice(text.as_bytes()),
             members: Members::default(),
             model: "auto".to_owned(),

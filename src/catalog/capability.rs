@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::allowance::{Prepaid, QuotaIndex};
 use super::price::PriceSchedule;
 use super::snapshot::{BackendIndex, ProviderIndex};
-use crate::canonical::{Features, QualityTier};
+use crate::canonical::{Features, QualityTier, Shape, Shapes};
 use crate::units::{BackendId, Currency, Tokens};
 
 /// A site that sells tokens. A company with a China site and a world site is two providers: other keys, other
@@ -19,8 +19,12 @@ pub struct Provider {
     pub name: String,
     /// Base URL; the dialect appends its path.
     pub base_url: String,
-    /// The dialect it speaks (`openai-chat`).
+    /// The dialect it speaks there (`openai-chat`); of one that is off, perhaps one that there is no codec for.
     pub dialect: String,
+    /// How its key is sent there.
+    pub auth: KeyHeader,
+    /// Where it speaks another dialect beside that one.
+    pub more_endpoints: Vec<MoreEndpoint>,
     /// Name of the environment variable that holds its key; `None` for one that needs no key.
     pub api_key_env: Option<String>,
     /// Who controls it.
@@ -51,6 +55,51 @@ pub struct Provider {
     pub disabled: Option<String>,
     /// Present for pretend providers only.
     pub sandbox: Option<SandboxTraits>,
+}
+
+impl Provider {
+    /// Every dialect it speaks that there is a codec for, with the base URL and how the key is sent.
+    pub fn endpoints(&self) -> impl Iterator<Item = (Shape, &str, KeyHeader)> {
+        let main = Shape::from_word(&self.dialect).map(|shape| (shape, self.base_url.as_str(), self.auth));
+        main.into_iter().chain(self.more_endpoints.iter().map(|more| (more.shape, more.base_url.as_str(), more.auth)))
+    }
+
+    /// The dialects it speaks that there is a codec for.
+    pub fn shapes(&self) -> Shapes {
+        self.endpoints().map(|(shape, _, _)| shape).collect()
+    }
+}
+
+/// An endpoint beside the main one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoreEndpoint {
+    pub shape: Shape,
+    /// Base URL; the dialect appends its path.
+    pub base_url: String,
+    pub auth: KeyHeader,
+}
+
+/// The header that carries a provider's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum KeyHeader {
+    /// `authorization: Bearer KEY`
+    #[default]
+    Bearer,
+    /// `x-api-key: KEY`
+    XApiKey,
+    /// `api-key: KEY`
+    ApiKey,
+}
+
+impl KeyHeader {
+    /// The header's name, and what stands in it before the key.
+    pub const fn parts(self) -> (&'static str, &'static str) {
+        match self {
+            KeyHeader::Bearer => ("authorization", "Bearer "),
+            KeyHeader::XApiKey => ("x-api-key", ""),
+            KeyHeader::ApiKey => ("api-key", ""),
+        }
+    }
 }
 
 /// How long a provider keeps prompts and answers.
@@ -103,7 +152,7 @@ impl Default for CacheRules {
     }
 }
 
-/// How a site deviates from the plain OpenAI chat dialect. All of it data: a new compatible provider is a table entry.
+/// How a site deviates from the plain form of its dialects. All of it data: a new compatible provider is a table entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quirks {
     /// Which member carries the output bound.
@@ -114,6 +163,9 @@ pub struct Quirks {
     pub stream_usage: StreamUsage,
     /// Reasoning tokens stand beside `completion_tokens` and must be added (xAI, Gemini: providers.md section 2.1).
     pub reasoning_outside_output: bool,
+    /// At its endpoint for Messages `input_tokens` includes what was read from a cache or written to one; at Anthropic these
+    /// stand beside it. Nobody is known to differ.
+    pub messages_input_includes_cache: bool,
 }
 
 impl Default for Quirks {
@@ -123,6 +175,7 @@ impl Default for Quirks {
             developer_role: false,
             stream_usage: StreamUsage::OnRequest,
             reasoning_outside_output: false,
+            messages_input_includes_cache: false,
         }
     }
 }

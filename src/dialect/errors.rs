@@ -138,6 +138,8 @@ impl Words {
         marked
             .or(self.flagged.then_some(ErrorClass::Moderation))
             .or_else(|| self.class_of_message(status))
+            // Where no status says whose fault it is, the type does.
+            .or_else(|| (status < 400 && self.kind.as_deref() == Some("invalid_request_error")).then_some(ErrorClass::BadRequest))
             .unwrap_or_else(|| of_status(status))
     }
 

@@ -4,6 +4,8 @@
 //! deviates from its dialect is a [`Quirks`] value, not a module. Where client and backend speak the same dialect the
 //! bytes pass unchanged both ways, so reading means looking, not rebuilding.
 
+mod anthropic;
+mod blocks;
 mod errors;
 mod frame;
 pub mod limits;
@@ -20,10 +22,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{FrameFacts, ProviderError, Request};
+use crate::canonical::{FrameFacts, ProviderError, Request, Shape};
 use crate::catalog::capability::Quirks;
 use crate::units::{Tokens, Usage};
 
+pub use anthropic::AnthropicMessages;
 pub use openai::OpenAiChat;
 
 /// What may differ between the client's request and the one that goes out.
@@ -55,7 +58,12 @@ pub trait Dialect: Send + Sync {
     /// What is appended to a provider's base URL.
     fn path(&self) -> &'static str;
 
-    /// The bytes that go out for a request.
+    /// Headers that every call has unless the table or the client says otherwise.
+    fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
+    /// The bytes that go out for a request of this dialect's shape.
     fn encode(&self, request: &Request, out: &Outgoing<'_>) -> Bytes;
 
     /// Reads a whole, unstreamed answer that came with a good status.
@@ -79,7 +87,10 @@ pub trait FrameReader: Send {
     fn read(&mut self, frame: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts;
 }
 
-/// The dialect with this word in the table (`openai-chat`).
-pub fn by_word(word: &str) -> Option<&'static dyn Dialect> {
-    (word == OpenAiChat::WORD).then_some(&OpenAiChat as &dyn Dialect)
+/// The dialect of a shape.
+pub fn of(shape: Shape) -> &'static dyn Dialect {
+    match shape {
+        Shape::OpenAiChat => &OpenAiChat,
+        Shape::AnthropicMessages => &AnthropicMessages,
+    }
 }

@@ -14,18 +14,13 @@ use crate::catalog::capability::Quirks;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenAiChat;
 
-impl OpenAiChat {
-    /// The dialect's name in the table.
-    pub const WORD: &'static str = "openai-chat";
-}
-
 impl Dialect for OpenAiChat {
     fn path(&self) -> &'static str {
         "/chat/completions"
     }
 
     fn encode(&self, request: &Request, out: &Outgoing<'_>) -> Bytes {
-        splice::splice(request, out)
+        splice::chat(request, out)
     }
 
     fn read_answer(&self, body: &[u8], quirks: Quirks) -> Result<AnswerFacts, BodyProblem> {

@@ -17,17 +17,22 @@ use crate::canonical::Request;
 use crate::canonical::request::Member;
 use crate::catalog::capability::{OutputBoundField, StreamUsage};
 
-/// The body that goes out.
-pub(super) fn splice(request: &Request, out: &Outgoing<'_>) -> Bytes {
-    let mut edits = Edits { body: &request.body, replaced: Vec::new(), cut: Vec::new() };
-    edits.set_model(request, out.upstream_model);
-    edits.cut.extend(request.members.wishes.as_ref());
+/// The body that goes out to chat completions.
+pub(super) fn chat(request: &Request, out: &Outgoing<'_>) -> Bytes {
+    let mut edits = Edits::of(request, out);
     edits.ask_for_usage(request, out.quirks.stream_usage);
-    edits.bound_output(request, out);
+    edits.bound_output(request, out, out.quirks.output_bound);
     if !out.quirks.developer_role {
         let roles = request.members.developer_roles.iter();
         edits.replaced.extend(roles.map(|role| (role.clone(), Cow::Borrowed("\"system\""))));
     }
+    edits.apply(&request.body)
+}
+
+/// The body that goes out to Messages.
+pub(super) fn messages(request: &Request, out: &Outgoing<'_>) -> Bytes {
+    let mut edits = Edits::of(request, out);
+    edits.bound_output(request, out, OutputBoundField::MaxTokens);
     edits.apply(&request.body)
 }
 
@@ -40,6 +45,14 @@ struct Edits<'r> {
 }
 
 impl<'r> Edits<'r> {
+    /// What differs in every shape: the model's name, and the wishes, which are ours.
+    fn of(request: &'r Request, out: &Outgoing<'_>) -> Self {
+        let mut edits = Edits { body: &request.body, replaced: Vec::new(), cut: Vec::new() };
+        edits.set_model(request, out.upstream_model);
+        edits.cut.extend(request.members.wishes.as_ref());
+        edits
+    }
+
     fn set_model(&mut self, request: &Request, upstream_model: &str) {
         if request.model != upstream_model {
             let quoted = serde_json::Value::from(upstream_model).to_string();
@@ -89,11 +102,11 @@ impl<'r> Edits<'r> {
     }
 
     /// Sends the smaller of the client's bound and ours, in the one member that the site reads.
-    fn bound_output(&mut self, request: &'r Request, out: &Outgoing<'_>) {
+    fn bound_output(&mut self, request: &'r Request, out: &Outgoing<'_>, field: OutputBoundField) {
         let bound = [request.output_bound, out.output_bound].into_iter().flatten().min();
         let members = &request.members;
         let (tokens, completion) = (members.max_tokens.as_ref(), members.max_completion_tokens.as_ref());
-        let name = match (out.quirks.output_bound, completion) {
+        let name = match (field, completion) {
             (OutputBoundField::MaxCompletionTokens, _) | (OutputBoundField::Either, Some(_)) => "max_completion_tokens",
             (OutputBoundField::MaxTokens, _) | (OutputBoundField::Either, None) => "max_tokens",
         };

@@ -21,6 +21,7 @@ pub(super) struct Reported {
     cache_read: Option<u64>,
     cache_write: Option<u64>,
     reasoning: Option<u64>,
+    cache_write_short: Option<u64>,
     cache_write_long: Option<u64>,
     image_input: Option<u64>,
     audio_input: Option<u64>,
@@ -50,8 +51,7 @@ impl Reported {
             output = output.saturating_add(reasoning);
         }
         let cache_read = self.cache_read.unwrap_or(0).min(input);
-        let written = self.cache_write.or(self.cache_write_long).unwrap_or(0);
-        let cache_write = written.min(input - cache_read);
+        let cache_write = self.written().min(input - cache_read);
         let fresh_input = input - cache_read - cache_write;
         let part = |part: Option<u64>, whole: u64| Tokens::new(part.unwrap_or(0).min(whole));
         (input > 0 || output > 0).then_some(Usage {
@@ -60,11 +60,55 @@ impl Reported {
             cache_write: Tokens::new(cache_write),
             output: Tokens::new(output),
             reasoning: Tokens::new(reasoning.min(output)),
-            cache_write_long: part(self.cache_write_long, cache_write),
+            cache_write_long: part(self.written_long(cache_write), cache_write),
             image_input: part(self.image_input, fresh_input),
             audio_input: part(self.audio_input, fresh_input),
             audio_output: part(self.audio_output, output),
         })
+    }
+
+    /// The same of a report in Anthropic's words, in which what a cache was read or written stands beside the input.
+    pub(super) fn usage_beside_cache(&self) -> Option<Usage> {
+        let (fresh_input, cache_read, cache_write) = (self.input.unwrap_or(0), self.cache_read.unwrap_or(0), self.written());
+        let output = self.output.unwrap_or(0);
+        let long = self.written_long(cache_write).unwrap_or(0).min(cache_write);
+        (fresh_input > 0 || cache_read > 0 || cache_write > 0 || output > 0).then(|| Usage {
+            fresh_input: Tokens::new(fresh_input),
+            cache_read: Tokens::new(cache_read),
+            cache_write: Tokens::new(cache_write),
+            output: Tokens::new(output),
+            reasoning: Tokens::new(self.reasoning.unwrap_or(0).min(output)),
+            cache_write_long: Tokens::new(long),
+            ..Usage::default()
+        })
+    }
+
+    /// Takes a later report on the same answer: its counts replace those before, but for zeros, with which some sites fill
+    /// what they do not tell.
+    pub(super) fn update(&mut self, later: &Reported) {
+        let pairs = [
+            (&mut self.input, later.input),
+            (&mut self.output, later.output),
+            (&mut self.total, later.total),
+            (&mut self.cache_read, later.cache_read),
+            (&mut self.cache_write, later.cache_write),
+            (&mut self.reasoning, later.reasoning),
+            (&mut self.cache_write_short, later.cache_write_short),
+            (&mut self.cache_write_long, later.cache_write_long),
+        ];
+        for (known, told) in pairs {
+            *known = told.filter(|count| *count > 0).or(*known).or(told);
+        }
+    }
+
+    fn written(&self) -> u64 {
+        let by_lifetime = self.cache_write_short.unwrap_or(0).saturating_add(self.cache_write_long.unwrap_or(0));
+        self.cache_write.unwrap_or(by_lifetime)
+    }
+
+    /// What is told not to be written for minutes was written for longer.
+    fn written_long(&self, written: u64) -> Option<u64> {
+        self.cache_write_long.or_else(|| Some(written.saturating_sub(self.cache_write_short?)))
     }
 
     /// Input and output; one that is missing follows from the total.
@@ -86,6 +130,7 @@ impl Reported {
             Key::CacheRead => Some(&mut self.cache_read),
             Key::CacheWrite => Some(&mut self.cache_write),
             Key::Reasoning => Some(&mut self.reasoning),
+            Key::CacheWriteShort => Some(&mut self.cache_write_short),
             Key::CacheWriteLong => Some(&mut self.cache_write_long),
             Key::Image if self.side == Side::Input => Some(&mut self.image_input),
             Key::Audio if self.side == Side::Input => Some(&mut self.audio_input),
@@ -138,6 +183,7 @@ enum Key {
     CacheRead,
     CacheWrite,
     Reasoning,
+    CacheWriteShort,
     CacheWriteLong,
     Image,
     Audio,
@@ -152,9 +198,12 @@ impl Key {
             "prompt_tokens" | "input_tokens" => Self::Input,
             "completion_tokens" | "output_tokens" => Self::Output,
             "total_tokens" => Self::Total,
-            "cached_tokens" | "prompt_cache_hit_tokens" | "cached_prompt_text_tokens" => Self::CacheRead,
+            "cached_tokens" | "prompt_cache_hit_tokens" | "cached_prompt_text_tokens" | "cache_read_input_tokens" => {
+                Self::CacheRead
+            }
             "cache_write_tokens" | "cache_creation_input_tokens" => Self::CacheWrite,
-            "reasoning_tokens" => Self::Reasoning,
+            "reasoning_tokens" | "thinking_tokens" => Self::Reasoning,
+            "ephemeral_5m_input_tokens" => Self::CacheWriteShort,
             "ephemeral_1h_input_tokens" => Self::CacheWriteLong,
             "image_tokens" => Self::Image,
             "audio_tokens" => Self::Audio,
@@ -296,6 +345,47 @@ mod tests {
         let only_total = r#"{"prompt_tokens":9,"completion_tokens":4,"total_tokens":23}"#;
         assert_eq!(read(only_total, OUTSIDE), Some([9, 0, 0, 14, 10]));
         assert_eq!(read(only_total, INSIDE), Some([9, 0, 0, 4, 0]));
+    }
+
+    #[test]
+    fn in_anthropics_words_the_cache_stands_beside_the_input() {
+        let check = |json: &str, expected: Option<[u64; 6]>| {
+            let mut reported = Reported::default();
+            ReadUsage(&mut reported).deserialize(&mut serde_json::Deserializer::from_str(json)).unwrap();
+            let parts = |u: Usage| [u.fresh_input, u.cache_read, u.cache_write, u.cache_write_long, u.output, u.reasoning];
+            assert_eq!(reported.usage_beside_cache().map(|usage| parts(usage).map(Tokens::get)), expected, "{json}");
+        };
+        check(r#"{"input_tokens":31,"output_tokens":7}"#, Some([31, 0, 0, 0, 7, 0]));
+        check(
+            r#"{"input_tokens":3,"cache_read_input_tokens":900,"cache_creation_input_tokens":50,"output_tokens":7,
+            "cache_creation":{"ephemeral_5m_input_tokens":20,"ephemeral_1h_input_tokens":30},"output_tokens_details":{"thinking_tokens":4},
+            "server_tool_use":{"web_search_requests":2},"service_tier":"standard","iterations":[{"input_tokens":9999}]}"#,
+            Some([3, 900, 50, 30, 7, 4]),
+        );
+        check(
+            r#"{"input_tokens":0,"cache_read_input_tokens":900,"cache_creation_input_tokens":null,"output_tokens":1}"#,
+            Some([0, 900, 0, 0, 1, 0]),
+        );
+        check(
+            r#"{"input_tokens":1,"cache_creation":{"ephemeral_1h_input_tokens":30},"output_tokens":1}"#,
+            Some([1, 0, 30, 30, 1, 0]),
+        );
+        check(r#"{"input_tokens":0,"output_tokens":0}"#, None);
+    }
+
+    #[test]
+    fn a_later_report_replaces_what_it_tells() {
+        let read = |json: &str| {
+            let mut reported = Reported::default();
+            ReadUsage(&mut reported).deserialize(&mut serde_json::Deserializer::from_str(json)).unwrap();
+            reported
+        };
+        let mut so_far = read(r#"{"input_tokens":31,"cache_read_input_tokens":900,"output_tokens":1}"#);
+        so_far.update(&read(r#"{"input_tokens":0,"cache_read_input_tokens":null,"output_tokens":25}"#));
+        let usage = so_far.usage_beside_cache().unwrap();
+        assert_eq!([usage.fresh_input, usage.cache_read, usage.output].map(Tokens::get), [31, 900, 25]);
+        so_far.update(&read(r#"{"input_tokens":33}"#));
+        assert_eq!(so_far.usage_beside_cache().unwrap().fresh_input.get(), 33);
     }
 
     #[test]

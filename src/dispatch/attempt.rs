@@ -44,7 +44,7 @@ pub struct Errand<'a> {
     pub offer: Offer<'a>,
     pub request: &'a Request,
     /// Headers that pass through.
-    pub trace: &'a HeaderMap,
+    pub passing: &'a HeaderMap,
     pub patience: Patience,
     /// The output bound to send where money is bounded; `None` leaves the client's alone.
     pub output_bound: Option<Tokens>,
@@ -67,7 +67,7 @@ impl Errand<'_> {
             output_bound: self.output_bound,
         };
         let body = self.dialect().encode(self.request, &outgoing);
-        let answer = self.upstream.send(self.offer.endpoint, self.trace, body).await.map_err(|e| self.broke(&e))?;
+        let answer = self.upstream.send(self.offer.endpoint, self.passing, body).await.map_err(|e| self.broke(&e))?;
         self.offer.health.told(&limits::in_headers(answer.headers()));
         if !answer.status().is_success() {
             return Err(self.refused(answer).await);

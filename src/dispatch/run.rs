@@ -67,7 +67,7 @@ pub struct Journey<'a, B> {
     pub request: &'a Request,
     pub book: &'a B,
     /// Headers that pass through to the provider.
-    pub trace: &'a HeaderMap,
+    pub passing: &'a HeaderMap,
     /// How long one attempt may take at most.
     pub patience: Patience,
     /// When the whole request must be over, on the monotonic clock.
@@ -186,7 +186,7 @@ impl Dispatcher {
         race: Option<&Race>,
     ) -> Result<Answered<B::Page>, Stopped> {
         // A plan names reachable backends only.
-        let Some(offer) = journey.market.offer(planned.backend) else { return Err(Stopped::Exhausted) };
+        let Some(offer) = journey.market.offer(planned.backend, journey.request.shape) else { return Err(Stopped::Exhausted) };
         let mut turn = match offer.health.enter() {
             Ok(turn) => turn,
             Err(refusal) => {
@@ -204,8 +204,14 @@ impl Dispatcher {
         let mut running = RunningCount::new();
         let patience = time.patience;
         let output_bound = journey.bounded.then_some(planned.quote.output_bound);
-        let errand =
-            Errand { upstream: &self.upstream, offer, request: journey.request, trace: journey.trace, patience, output_bound };
+        let errand = Errand {
+            upstream: &self.upstream,
+            offer,
+            request: journey.request,
+            passing: journey.passing,
+            patience,
+            output_bound,
+        };
         let sent_at = self.clock.monotonic();
         let asked = Asked { book: journey.book, page: Some(page), offer, race, clock: &self.clock, sent: sent_at };
         let outcome = errand.run(&mut |piece| running.add(piece)).await;

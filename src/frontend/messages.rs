@@ -56,11 +56,29 @@ impl<'b> Conversation<'b> {
     }
 
     /// The array itself was read to its end: what is wrong now is wrong elsewhere.
-    fn done(&mut self) {
+    pub(super) fn done(&mut self) {
         self.reading = Reading::Nothing;
     }
 
-    fn texts(&mut self) -> EveryText<'_> {
+    pub(super) fn body(&self) -> &'b str {
+        self.body
+    }
+
+    pub(super) fn reading_member(&mut self, name: &'static str) {
+        self.reading = Reading::Member(name);
+    }
+
+    /// The message that is next to be counted, or a member of it (`.content`).
+    pub(super) fn reading_message(&mut self, member: &'static str) {
+        self.reading = Reading::Message(self.messages, member);
+    }
+
+    pub(super) fn add_text(&mut self, text: &str) {
+        self.profile.add(text);
+        self.profile.end_text();
+    }
+
+    pub(super) fn texts(&mut self) -> EveryText<'_> {
         EveryText { profile: &mut self.profile, depth: 0 }
     }
 
@@ -72,7 +90,7 @@ impl<'b> Conversation<'b> {
         }
     }
 
-    fn note_part(&mut self, medium: Medium) {
+    pub(super) fn note_part(&mut self, medium: Medium) {
         match medium {
             Medium::Text => {}
             Medium::Image => self.images += 1,
@@ -269,7 +287,7 @@ impl<'de> Visitor<'de> for Content<'_, '_> {
 
 /// What a content part is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Medium {
+pub(super) enum Medium {
     #[default]
     Text,
     Image,

@@ -6,21 +6,22 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::errors::BadRequest;
-use super::openai_chat::{Name, TopLevel, string};
+use super::openai_chat::{Chat, Name};
+use super::top_level::{TopLevel, string};
 use crate::canonical::{Feature, Features, ReasoningWish};
 
-impl<'b> TopLevel<'b> {
+impl<'b> TopLevel<'b, Chat<'b>> {
     pub(super) fn features(&self, choices: u64, format: Option<&ResponseFormat<'_>>) -> Result<Features, BadRequest> {
         let wanted = [
-            (Feature::Tools, self.conversation.tools > 0),
+            (Feature::Tools, self.layout.conversation.tools > 0),
             (Feature::ForcedTool, self.forces_tool()?),
             (Feature::JsonSchema, format.is_some_and(|f| f.kind == "json_schema")),
             (Feature::JsonObject, format.is_some_and(|f| f.kind == "json_object")),
             (Feature::Logprobs, self.wants_logprobs()?),
             (Feature::ManyChoices, choices > 1),
-            (Feature::ImageInput, self.conversation.images > 0),
-            (Feature::AudioInput, self.conversation.audios > 0),
-            (Feature::FileInput, self.conversation.files > 0),
+            (Feature::ImageInput, self.layout.conversation.images > 0),
+            (Feature::AudioInput, self.layout.conversation.audios > 0),
+            (Feature::FileInput, self.layout.conversation.files > 0),
             (Feature::AudioOutput, self.wants_audio()?),
         ];
         Ok(wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(feature, _)| feature).collect())

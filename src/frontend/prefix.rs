@@ -2,7 +2,8 @@
 //! not by reading it a second time.
 //!
 //! What a provider caches is the prompt from its beginning, and that begins with the tools, whatever the order of members
-//! in the body. So a chain begins with the tools' bytes and goes on with each message's. The bytes are taken as they
+//! in the body. So a chain begins with the tools' bytes, then those of a system prompt that stands outside of the messages,
+//! and goes on with each message's. The bytes are taken as they
 //! are: an SDK writes the same message the same way each time, and one that does not makes a prompt look colder than it
 //! is, never warmer. The format of the answer and everything else outside both arrays is left out.
 
@@ -24,6 +25,11 @@ pub fn chain(request: &Request, seed: u64) -> Chain {
     let tools = body.get(members.tools.clone()).unwrap_or_default();
     let mut so_far = SoFar { hash: absorb(seed, tools), weight: tools.len() as u64 };
     let mut marked = if is_marked(tools) { so_far.weight } else { 0 };
+    let system = body.get(members.system.clone()).unwrap_or_default();
+    if !system.is_empty() {
+        so_far = SoFar { hash: absorb(so_far.hash, system), weight: so_far.weight + system.len() as u64 };
+        marked = if is_marked(system) { so_far.weight } else { marked };
+    }
     let any_mark = body.get(members.messages.clone()).is_some_and(is_marked);
     let mut ends = Vec::with_capacity(MOST_LINKS.min(request.messages as usize + 1));
     for message in (Elements { body, at: members.messages.start + 1, end: members.messages.end }) {
@@ -79,7 +85,7 @@ impl Iterator for Elements<'_> {
                 b'}' | b']' => depth = depth.saturating_sub(1),
                 b'"' => {
                     let end = string_end(body, at + 1)?;
-                    let is_data = end - at > 5_000 && body[at + 1..].starts_with(b"data:");
+                    let is_data = end - at > 5_000 && holds_data(body, at);
                     spared += if is_data { (end - at) as u64 - DATA_WEIGHS } else { 0 };
                     at = end;
                 }
@@ -93,6 +99,13 @@ impl Iterator for Elements<'_> {
         self.at = at;
         Some(Element { span: start..at, weight: (at - start) as u64 - spared })
     }
+}
+
+/// Whether the string that begins with the quote at `at` is an encoded image or file: a data URL, or what a member `data`
+/// says.
+fn holds_data(body: &[u8], at: usize) -> bool {
+    let key = || body[..at].trim_ascii_end().strip_suffix(b":").map(<[u8]>::trim_ascii_end);
+    body[at + 1..].starts_with(b"data:") || key().is_some_and(|key| key.ends_with(b"\"data\""))
 }
 
 /// Where the quote stands that ends a string whose text begins at `start`: the first one with an even number of backslashes
@@ -184,6 +197,30 @@ mod tests {
             "word ".repeat(800)
         );
         let share = of(&image).links[0].share;
+        assert!((450_000..550_000).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn a_system_prompt_outside_of_the_messages_stands_before_them() {
+        let of = |body: &str| {
+            let parsed =
+                super::super::anthropic_messages::parse_prompt(Bytes::copy_from_slice(body.as_bytes()), &HeaderMap::new());
+            chain(&parsed.unwrap(), 7)
+        };
+        let body = |system: &str, data: &str| {
+            let image = format!(r#"{{"type":"image","source":{{"type":"base64","media_type":"image/png","data" : "{data}"}}}}"#);
+            let said = "word ".repeat(800);
+            let turns = format!(r#"[{{"role":"user","content":[{image}]}},{{"role":"user","content":"{said}"}}]"#);
+            format!(r#"{{"model":"m","messages":{turns},"system":{system}}}"#)
+        };
+        let plain = of(&body(r#""You are brief.""#, "A"));
+        assert_eq!((plain.links.len(), plain.marked), (2, 0));
+        let shared = |other: &Chain| plain.links.iter().zip(&other.links).take_while(|(a, b)| a.hash == b.hash).count();
+        assert_eq!(shared(&of(&body(r#""You are brief.""#, "A").replace(r#""m","messages""#, r#""n","messages""#))), 2);
+        assert_eq!(shared(&of(&body(r#""You are long.""#, "A"))), 0);
+        let marked = of(&body(r#"[{"type":"text","text":"Be brief.","cache_control":{"type":"ephemeral"}}]"#, "A"));
+        assert!(marked.marked > 0 && marked.marked < marked.links[0].share);
+        let share = of(&body("\"\"", &"A".repeat(400_000))).links[0].share;
         assert!((450_000..550_000).contains(&share), "{share}");
     }
 

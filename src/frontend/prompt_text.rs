@@ -1,4 +1,5 @@
-//! The text of a prompt, for the rare exact count: everything a model reads of a request's messages and tools.
+//! The text of a prompt, for the rare exact count: everything a model reads of a request's messages and tools, in whichever
+//! shape it came.
 //!
 //! Not on the way of an ordinary request, so it may build whole values; the request was checked when it came in.
 
@@ -8,6 +9,7 @@ use serde_json::Value;
 pub fn prompt_text(body: &[u8]) -> String {
     let mut text = String::new();
     let Ok(Value::Object(request)) = serde_json::from_slice(body) else { return text };
+    add_content(&mut text, request.get("system"));
     for message in request.get("messages").and_then(Value::as_array).into_iter().flatten() {
         add_content(&mut text, message.get("content"));
         for call in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
@@ -15,18 +17,29 @@ pub fn prompt_text(body: &[u8]) -> String {
             add(&mut text, call.pointer("/function/arguments"));
         }
     }
-    for schema in [request.get("tools"), request.get("functions"), request.get("response_format")].into_iter().flatten() {
+    let schema = |member: &str, inner: &str| request.get(member).and_then(|value| value.get(inner));
+    let schemas = [request.get("tools"), request.get("functions"), request.get("response_format")];
+    let formats = [schema("output_config", "format"), request.get("output_format")];
+    for schema in schemas.into_iter().chain(formats).flatten() {
         text.push_str(&schema.to_string());
         text.push('\n');
     }
     text
 }
 
-/// A message's content: a text, or parts of which only texts count (images and files have estimates of their own).
+/// A message's content: a text, or parts of which only texts count (images and files have estimates of their own). A part may
+/// hold the call of a tool, or content of its own: the result of one.
 fn add_content(text: &mut String, content: Option<&Value>) {
-    match content {
-        Some(Value::Array(parts)) => parts.iter().for_each(|part| add(text, part.get("text"))),
-        other => add(text, other),
+    let Some(Value::Array(parts)) = content else { return add(text, content) };
+    for part in parts {
+        for member in ["text", "thinking", "name"] {
+            add(text, part.get(member));
+        }
+        if let Some(input) = part.get("input") {
+            text.push_str(&input.to_string());
+            text.push('\n');
+        }
+        add_content(text, part.get("content"));
     }
 }
 
@@ -48,5 +61,14 @@ mod tests {
             {"role":"tool","content":"done"}],"tools":[{"type":"function"}]}"#;
         assert_eq!(prompt_text(body.as_bytes()), "你好\nf\n{\"a\":1}\ndone\n[{\"type\":\"function\"}]\n");
         assert_eq!(prompt_text(b"no"), "");
+    }
+
+    #[test]
+    fn blocks_are_read_as_deep_as_they_lie() {
+        let body = r#"{"system":[{"type":"text","text":"Be brief."}],"messages":[{"role":"user","content":"hi"},
+            {"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"tool_use","id":"t","name":"f","input":{"a":1}}]},
+            {"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"4"},{"type":"image","source":{"data":"AA"}}]}]}],
+            "output_config":{"effort":"low","format":{"type":"json_schema"}}}"#;
+        assert_eq!(prompt_text(body.as_bytes()), "Be brief.\nhi\nhm\nf\n{\"a\":1}\n4\n{\"type\":\"json_schema\"}\n");
     }
 }

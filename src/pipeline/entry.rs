@@ -2,7 +2,6 @@
 
 use super::{Admitted, InboundCall};
 use crate::catalog::Purchase;
-use crate::frontend::openai_chat;
 use crate::ledger::{Baseline, RequestOpened, Terms};
 use crate::relay::Comparison;
 use crate::route::Plan;
@@ -24,7 +23,7 @@ pub(super) fn opening(
         id: call.id,
         client_request_id: call.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(str::to_owned),
         key: admission.key.clone(),
-        frontend: openai_chat::WORD.into(),
+        frontend: call.frontend.word().into(),
         requested_model: request.model.clone(),
         stream: request.stream,
         session: request.wishes.session.clone(),

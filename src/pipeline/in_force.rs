@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::weighed::ExploreRule;
 use crate::canonical::{Preference, Request};
 use crate::dispatch::{Patience, RunFailure};
+use crate::frontend::ClientError;
 use crate::market::Market;
 use crate::policy::{Allowances, KeyRing};
-use crate::relay::EndEvent;
+use crate::relay::StreamEnd;
 use crate::route::{self, Ask};
 use crate::units::{Tokens, Usd};
 
@@ -51,8 +52,8 @@ pub struct PipelineSettings {
     pub most_body: usize,
     /// How long a client may take to send its request's body.
     pub body_wait: Duration,
-    /// Writes the error event of a stream that broke off.
-    pub end_event: EndEvent,
+    /// What a client is told of a stream that broke off.
+    pub stream_error: fn(&StreamEnd<'_>) -> ClientError,
     /// The status that a client gets for a run without an answer.
     pub failure_status: fn(&RunFailure) -> u16,
 }

@@ -4,13 +4,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
 use super::budget::Budget;
 use crate::canonical::{Preference, QualityTier};
 use crate::units::{KeyName, Tokens, Usd};
+
+/// The header that Anthropic's clients send their key in.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What a key may ask for. Empty lists allow everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -59,7 +62,7 @@ pub struct Admission {
 /// Why a caller was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdmitted {
-    #[error("no API key was sent: expected the header `Authorization: Bearer <gateway key>`")]
+    #[error("no API key was sent: expected the header `Authorization: Bearer <gateway key>` or `x-api-key: <gateway key>`")]
     Missing,
     #[error("this API key is not known to the gateway")]
     Unknown,
@@ -85,13 +88,18 @@ impl KeyRing {
         Self { by_hash: HashMap::new(), open: Some(everybody) }
     }
 
-    /// Lets a caller in by its `Authorization` header.
+    /// Lets a caller in by its key, which stands in `Authorization` or, as Anthropic's clients send it, in `x-api-key`. Some
+    /// of these send both, of which one is of another service: whichever is known counts.
     pub fn admit(&self, headers: &HeaderMap) -> Result<Admission, NotAdmitted> {
         if let Some(everybody) = &self.open {
             return Ok(everybody.clone());
         }
-        let key = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes())).ok_or(NotAdmitted::Missing)?;
-        self.by_hash.get(&hash(key)).cloned().ok_or(NotAdmitted::Unknown)
+        let in_words = headers.get(API_KEY).map(|value| value.as_bytes().trim_ascii()).filter(|key| !key.is_empty());
+        let keys = [headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes())), in_words];
+        if keys.iter().all(Option::is_none) {
+            return Err(NotAdmitted::Missing);
+        }
+        keys.into_iter().flatten().find_map(|key| self.by_hash.get(&hash(key)).cloned()).ok_or(NotAdmitted::Unknown)
     }
 }
 
@@ -130,5 +138,16 @@ mod tests {
         check(&ring, Some("Bearer "), Err(NotAdmitted::Missing));
         check(&ring, None, Err(NotAdmitted::Missing));
         check(&KeyRing::open_to_all("open"), None, Ok("open"));
+        let both = |bearer: Option<&str>, key: &str| {
+            let mut headers: HeaderMap = [(API_KEY, key.parse().unwrap())].into_iter().collect();
+            headers.extend(bearer.map(|bearer| (AUTHORIZATION, format!("Bearer {bearer}").parse().unwrap())));
+            ring.admit(&headers).map(|admitted| admitted.key.as_str().to_owned())
+        };
+        assert_eq!(both(None, "tb-abc"), Ok("web".to_owned()));
+        assert_eq!(both(Some("another"), " tb-abc"), Ok("web".to_owned()));
+        assert_eq!(both(Some("tb-abc"), "another"), Ok("web".to_owned()));
+        assert_eq!(both(Some("another"), "another"), Err(NotAdmitted::Unknown));
+        assert_eq!(both(None, "Bearer tb-abc"), Err(NotAdmitted::Unknown));
+        assert_eq!(both(None, ""), Err(NotAdmitted::Missing));
     }
 }

@@ -47,7 +47,7 @@ impl StreamEnd<'_> {
 }
 
 /// Writes an error event in the client's dialect.
-pub type EndEvent = fn(&StreamEnd<'_>) -> Bytes;
+pub type EndEvent = Box<dyn Fn(&StreamEnd<'_>) -> Bytes + Send>;
 
 /// Whether our key stands in these bytes.
 pub type QuotesKey = Box<dyn Fn(&[u8]) -> bool + Send>;

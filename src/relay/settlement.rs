@@ -37,6 +37,7 @@ pub struct Comparison {
 pub struct Account {
     desk: Arc<Desk>,
     key: KeyName,
+    route: Route,
     arrived: Duration,
     overhead: Duration,
     baseline: Option<Comparison>,
@@ -48,6 +49,8 @@ pub struct Account {
 /// What an account begins with.
 pub struct AccountOpening {
     pub key: KeyName,
+    /// The path that the request came by.
+    pub route: Route,
     /// When the request arrived, on the monotonic clock.
     pub arrived: Duration,
     pub tab: Arc<Tab>,
@@ -70,13 +73,14 @@ struct Standing {
 
 impl Account {
     pub fn open(desk: Arc<Desk>, opening: AccountOpening) -> Self {
-        let AccountOpening { key, arrived, tab, hold, place, baseline, shown } = opening;
+        let AccountOpening { key, route, arrived, tab, hold, place, baseline, shown } = opening;
         let overhead = desk.clock.monotonic().saturating_sub(arrived);
         desk.metrics.overhead(overhead);
         let counted = desk.metrics.open_request();
         Self {
             desk,
             key,
+            route,
             arrived,
             overhead,
             baseline,
@@ -160,7 +164,7 @@ impl Account {
             });
         }
         let answered = attempts.iter().rev().find(|a| a.ending == Ending::Complete);
-        metrics.request(Route::ChatCompletions, answered.or(attempts.last()).map(|a| &a.backend), outcome);
+        metrics.request(self.route, answered.or(attempts.last()).map(|a| &a.backend), outcome);
         let baseline = self.baseline.as_ref()?;
         let answered = answered?;
         let (cost, _) = baseline.terms.cost(&answered.usage, Thinking::Unsaid, answered.course);
@@ -440,6 +444,7 @@ mod tests {
             let tab = Arc::new(ledger.begin(request_opened(u64::from(leaves_before_its_end))).unwrap());
             let page = tab.attempt(attempt_opened());
             let opening = AccountOpening {
+                route: Route::ChatCompletions,
                 key: KeyName::new("team"),
                 arrived: Duration::ZERO,
                 tab: Arc::clone(&tab),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::board::{Price, PriceBounds, Row};
 use super::facts::{Availability, BackendHealth, Facts};
 use super::needs::Needs;
-use crate::canonical::{DataRules, Features, ReasoningWish};
+use crate::canonical::{DataRules, Features, ReasoningWish, Shape};
 use crate::catalog::{Backend, BackendIndex, Limits, Provider, Quality, Reasoning, Retention};
 use crate::units::{Currency, ShareBy, Tokens, Usd};
 
@@ -36,6 +36,8 @@ pub enum Unfit {
     RetainsData { kept: Option<Retention>, most: u32 },
     /// Its provider's models are not registered for public service, or nobody says so.
     NotRegistered,
+    /// Its provider has no endpoint for requests of this shape.
+    DialectUnsupported(Shape),
     /// It cannot do this.
     MissingFeatures(Features),
     /// Thinking was refused, and it always thinks.
@@ -70,7 +72,7 @@ pub enum Unfit {
 
 impl Unfit {
     /// Every word there is: the closed set of a metric's label.
-    pub const WORDS: [&'static str; 24] = [
+    pub const WORDS: [&'static str; 25] = [
         "disabled",
         "no_key",
         "provider_not_allowed",
@@ -80,6 +82,7 @@ impl Unfit {
         "trains_on_data",
         "retains_data",
         "not_registered",
+        "dialect_unsupported",
         "missing_features",
         "reasoning_always_on",
         "reasoning_missing",
@@ -109,6 +112,7 @@ impl Unfit {
             Unfit::TrainsOnData => "trains_on_data",
             Unfit::RetainsData { .. } => "retains_data",
             Unfit::NotRegistered => "not_registered",
+            Unfit::DialectUnsupported(_) => "dialect_unsupported",
             Unfit::MissingFeatures(_) => "missing_features",
             Unfit::ReasoningAlwaysOn => "reasoning_always_on",
             Unfit::ReasoningMissing => "reasoning_missing",
@@ -153,6 +157,7 @@ impl fmt::Display for Unfit {
                 write!(f, ", at most {most} days allowed")
             }
             Unfit::NotRegistered => f.write_str("not known to be registered for public service"),
+            Unfit::DialectUnsupported(shape) => write!(f, "its provider has no endpoint for {}", shape.word()),
             Unfit::MissingFeatures(missing) => {
                 f.write_str("cannot do")?;
                 missing.iter().try_for_each(|feature| write!(f, " {}", feature.word()))
@@ -288,6 +293,9 @@ fn compliant(provider: &Provider, rules: DataRules) -> Result<(), Unfit> {
 }
 
 fn able(row: &Row, needs: &Needs) -> Result<(), Unfit> {
+    if !row.shapes.contains(needs.shape) {
+        return Err(Unfit::DialectUnsupported(needs.shape));
+    }
     let missing = needs.features.missing_from(row.features);
     if !missing.is_empty() {
         return Err(Unfit::MissingFeatures(missing));
@@ -327,6 +335,7 @@ mod tests {
     use super::super::testing::{Case, Spec};
     use super::*;
     use crate::canonical::{Feature, QualityTier, TextProfile};
+    use crate::catalog::{KeyHeader, MoreEndpoint};
 
     /// One backend, `north/mist`, that is adequate until `change` makes it unfit.
     fn check(change: impl FnOnce(&mut Case), expected: Unfit, text: &str) {
@@ -429,6 +438,27 @@ mod tests {
             Unfit::OutsideRegions,
             "served outside the allowed regions",
         );
+    }
+
+    #[test]
+    fn a_provider_without_an_endpoint_for_the_shape_is_left_out() {
+        let messages = |c: &mut Case| c.request.shape = Shape::AnthropicMessages;
+        let unfit = Unfit::DialectUnsupported(Shape::AnthropicMessages);
+        check(messages, unfit, "its provider has no endpoint for anthropic-messages");
+        let only_messages = |c: &mut Case| c.provider("north").dialect = "anthropic-messages".into();
+        let unfit = Unfit::DialectUnsupported(Shape::OpenAiChat);
+        check(only_messages, unfit, "its provider has no endpoint for openai-chat");
+        for shape in Shape::ALL {
+            let mut case = Case::of(vec![Spec::named("north/mist")]);
+            case.request.shape = shape;
+            let endpoint = MoreEndpoint {
+                shape: Shape::AnthropicMessages,
+                base_url: "https://north.example/anthropic/v1".into(),
+                auth: KeyHeader::XApiKey,
+            };
+            case.provider("north").more_endpoints = vec![endpoint];
+            assert_eq!(case.unfit("north/mist"), None, "{shape:?}");
+        }
     }
 
     #[test]

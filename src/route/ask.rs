@@ -1,12 +1,14 @@
 //! What routing asks of a request: its needs and its wishes without its bytes. A small value of its own, so that a
 //! decision can be made again when the request itself, which is kept nowhere, is long gone.
 
-use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish, Request};
+use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish, Request, Shape};
 use crate::units::{Tokens, Usd};
 
 /// A request as far as a decision depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ask {
+    /// The shape that the answer has to have.
+    pub shape: Shape,
     /// Everything a backend must be able to do.
     pub features: Features,
     /// What the client says about thinking.
@@ -50,6 +52,7 @@ impl Ask {
     pub fn of(request: &Request) -> Self {
         let wishes = &request.wishes;
         Self {
+            shape: request.shape,
             features: request.features,
             reasoning: request.reasoning,
             output_bound: request.output_bound,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
-use crate::canonical::Features;
+use crate::canonical::{Features, Shapes};
 use crate::catalog::{Backend, BackendIndex, Limits, PriceRow, ProviderIndex, Reasoning, Snapshot, TokenizerFamily};
 use crate::units::{Amount, Bounds, Cell, Currency, ExchangeRate, Sheet, Tariff, TokenPrice, Tokens, Usd};
 
@@ -34,6 +34,8 @@ pub struct Row {
     pub provider: ProviderIndex,
     /// Its place among all ids, sorted.
     pub by_id: u32,
+    /// What its provider has endpoints for.
+    pub shapes: Shapes,
     pub features: Features,
     pub reasoning: Reasoning,
     pub tokenizer: TokenizerFamily,
@@ -106,7 +108,7 @@ impl Board {
         let rates = Currency::ALL.map(|currency| snapshot.fx.at(currency, at));
         let mut by_id: Vec<&Backend> = snapshot.backends().iter().collect();
         by_id.sort_unstable_by_key(|backend| backend.id.as_str());
-        let mut rows: Vec<Row> = snapshot.backends().iter().map(|backend| Row::of(backend, at, &rates)).collect();
+        let mut rows: Vec<Row> = snapshot.backends().iter().map(|backend| Row::of(backend, snapshot, at, &rates)).collect();
         for (backend, place) in by_id.iter().zip(0..) {
             rows[backend.index.0 as usize].by_id = place;
         }
@@ -153,12 +155,13 @@ fn next_step(snapshot: &Snapshot, at: Timestamp) -> Timestamp {
 }
 
 impl Row {
-    fn of(backend: &Backend, at: Timestamp, rates: &[Option<ExchangeRate>]) -> Self {
+    fn of(backend: &Backend, snapshot: &Snapshot, at: Timestamp, rates: &[Option<ExchangeRate>]) -> Self {
         let languages = &backend.languages;
         Self {
             index: backend.index,
             provider: backend.provider,
             by_id: 0,
+            shapes: snapshot.provider_of(backend).shapes(),
             features: backend.features,
             reasoning: backend.reasoning,
             tokenizer: backend.tokenizer,

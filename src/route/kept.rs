@@ -11,6 +11,7 @@
 mod allowances;
 mod bytes;
 mod learned;
+mod shape;
 mod weighed;
 
 use jiff::Timestamp;
@@ -32,10 +33,12 @@ use crate::canonical::{Features, ReasoningWish};
 use crate::catalog::{BackendIndex, Snapshot, TokenizerFamily};
 
 /// The form of the bytes; their first byte.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 4;
 /// The first form: nothing learned, one warm backend by its id, nothing weighed beside the price but failures, and not how
 /// long a request may take.
 const FIRST: u8 = 1;
+/// The second form: every request was one for chat completions.
+const SECOND: u8 = 2;
 /// What ordinary facts take, so that writing them allocates once.
 const ORDINARY_BYTES: usize = 256;
 
@@ -69,7 +72,7 @@ impl Kept {
     pub fn read(bytes: &[u8], snapshot: &Snapshot) -> Result<Self, Unreadable> {
         let from = &mut Reader(bytes);
         let format = from.byte()?;
-        if !(FIRST..=FORMAT).contains(&format) {
+        if ![FIRST, SECOND, FORMAT].contains(&format) {
             return Err(Unreadable);
         }
         let first = format == FIRST;
@@ -94,6 +97,9 @@ impl Kept {
         if !first {
             weighed::read(from, &mut kept, snapshot)?;
             kept.allowances = allowances::read(from)?;
+        }
+        if format == FORMAT {
+            kept.ask.shape = shape::read(from)?;
         }
         kept.board = Board::of(snapshot, kept.at);
         if from.0.is_empty() { Ok(kept) } else { Err(Unreadable) }
@@ -149,6 +155,7 @@ impl Facts<'_> {
         out.duration(self.settings.longest);
         weighed::put(&mut out, self);
         allowances::put(&mut out, self.allowances);
+        shape::put(&mut out, self.ask.shape);
         out.0
     }
 }

@@ -4,12 +4,14 @@
 
 use super::facts::Facts;
 use super::target::Target;
-use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish};
+use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish, Shape};
 use crate::units::{Tokens, Usd};
 
 /// What a backend must offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
+    /// The shape its provider must have an endpoint for.
+    pub shape: Shape,
     /// Everything it must be able to do.
     pub features: Features,
     /// What it must do about thinking.
@@ -39,6 +41,7 @@ impl Needs {
     pub fn of(facts: &Facts<'_>) -> Self {
         let ask = facts.ask;
         Self {
+            shape: ask.shape,
             features: ask.features,
             reasoning: ask.reasoning,
             output_bound: ask.output_bound,

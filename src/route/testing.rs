@@ -23,7 +23,7 @@ use super::quote::{Quote, Quoter};
 use super::target::resolve;
 use super::usable::Usable;
 use crate::canonical::{Features, Request};
-use crate::catalog::capability::Quirks;
+use crate::catalog::capability::{KeyHeader, Quirks};
 use crate::catalog::fx::DatedRate;
 use crate::catalog::{
     Backend, CacheRules, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, QuotaIndex, Reasoning, Snapshot,
@@ -153,6 +153,8 @@ fn provider(id: &str) -> Provider {
         name: id.to_owned(),
         base_url: format!("https://{id}.example"),
         dialect: "openai-chat".into(),
+        auth: KeyHeader::default(),
+        more_endpoints: Vec::new(),
         api_key_env: None,
         owner: id.to_owned(),
         jurisdiction: "US".into(),

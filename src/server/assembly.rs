@@ -39,7 +39,7 @@ pub(super) fn settings(config: &Config) -> PipelineSettings {
         most_under_way: config.limits.max_concurrent_requests as usize,
         most_body: config.server.max_body_bytes,
         body_wait: config.server.body_timeout,
-        end_event: status::end_event,
+        stream_error: status::stream_error,
         failure_status: status::failure_status,
     }
 }

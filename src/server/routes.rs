@@ -29,7 +29,8 @@ use super::status::{Refusal, refusal};
 use super::usage;
 use crate::clock::SharedClock;
 use crate::frontend::errors::{ClientError, ErrorKind};
-use crate::frontend::models::{ListedModel, item_body, list_body};
+use crate::frontend::models::ListedModel;
+use crate::frontend::{self, FrontendRef};
 use crate::ledger::Outcome;
 use crate::pipeline::{GatewayError, InboundCall, Pipeline, Receipt, Reply};
 use crate::policy::KeyRing;
@@ -65,7 +66,7 @@ const NOT_SERVED: [&str; 14] = [
     "/v1/batches",
     "/v1/fine_tuning/jobs",
     "/v1/assistants",
-    "/v1/messages",
+    "/v1/messages/batches",
 ];
 
 /// What the handlers share.
@@ -91,6 +92,8 @@ type Shared = State<Arc<Front>>;
 pub fn api(front: Arc<Front>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/messages", post(messages))
+        .route("/v1/messages/count_tokens", post(count_tokens))
         .route("/v1/route", post(decide))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
@@ -105,7 +108,7 @@ pub fn api(front: Arc<Front>) -> Router {
 }
 
 /// What the API listener answers to a path it does not have, after the path.
-const BASE_URL_HINT: &str = "an SDK's base_url must end in /v1; served are POST /v1/chat/completions, GET /v1/models, \
+const BASE_URL_HINT: &str = "an OpenAI SDK's base_url must end in /v1, an Anthropic SDK's must not; served are POST /v1/chat/completions, POST /v1/messages, GET /v1/models, \
     POST /v1/route, GET /v1/usage and GET /v1/decisions/{id}";
 /// The same for the operations listener.
 const OPERATIONS_HINT: &str = "here are the page at /, /feed, /usage, /decisions/{id}, /metrics, /healthz and /readyz, and POST /reload; \
@@ -135,10 +138,18 @@ pub fn operations(front: Arc<Front>) -> Router {
 }
 
 async fn chat(State(front): Shared, request: Request<Body>) -> Response {
-    let mut marks = Marks::of(&front, Route::ChatCompletions, request.headers());
+    answered(&front, Route::ChatCompletions, request).await
+}
+
+async fn messages(State(front): Shared, request: Request<Body>) -> Response {
+    answered(&front, Route::Messages, request).await
+}
+
+async fn answered(front: &Front, route: Route, request: Request<Body>) -> Response {
+    let mut marks = Marks::of(front, route, request.headers());
     // Every HTTP/2 client can read trailers; of HTTP/1.1 some cannot, so those have to say it.
     marks.trailers = request.version() == Version::HTTP_2 || takes_trailers(request.headers());
-    let call = match receive(&front, request, marks.id).await {
+    let call = match receive(front, request, &marks).await {
         Ok(call) => call,
         Err(refusal) => return marks.refuse(&refusal),
     };
@@ -150,9 +161,22 @@ async fn chat(State(front): Shared, request: Request<Body>) -> Response {
     }
 }
 
+/// An estimate of ours: nobody is asked.
+async fn count_tokens(State(front): Shared, request: Request<Body>) -> Response {
+    let marks = Marks::of(&front, Route::CountTokens, request.headers());
+    let counted = match receive(&front, request, &marks).await {
+        Ok(call) => front.pipeline.count(&call).map_err(|error| refusal(&error)),
+        Err(refusal) => Err(refusal),
+    };
+    match counted {
+        Ok(tokens) => marks.own(format!("{{\"input_tokens\":{tokens}}}").into()),
+        Err(refusal) => marks.refuse(&refusal),
+    }
+}
+
 async fn decide(State(front): Shared, request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::Route, request.headers());
-    let decided = match receive(&front, request, marks.id).await {
+    let decided = match receive(&front, request, &marks).await {
         Ok(call) => front.pipeline.decide(&call).map_err(|error| refusal(&error)),
         Err(refusal) => Err(refusal),
     };
@@ -165,7 +189,7 @@ async fn decide(State(front): Shared, request: Request<Body>) -> Response {
 async fn models(State(front): Shared, headers: HeaderMap) -> Response {
     let marks = Marks::of(&front, Route::Models, &headers);
     match listed(&front, &headers) {
-        Ok(models) => marks.own(list_body(&models)),
+        Ok(models) => marks.own(marks.frontend.model_list(&models)),
         Err(error) => marks.refuse(&refusal(&error)),
     }
 }
@@ -177,7 +201,7 @@ async fn model(State(front): Shared, Path(id): Path<String>, headers: HeaderMap)
         Err(error) => return marks.refuse(&refusal(&error)),
     };
     match models.iter().find(|model| model.id == id) {
-        Some(model) => marks.own(item_body(model)),
+        Some(model) => marks.own(marks.frontend.model_item(model)),
         None => marks.refuse(&refusal(&GatewayError::UnknownModel(front.pipeline.unknown(&id)))),
     }
 }
@@ -274,16 +298,18 @@ fn tell_prices(front: &Front) {
 
 async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
     let path = request.uri().path();
-    let error =
-        if NOT_SERVED.iter().any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/'))) {
-            let message = format!(
-                "{path} is not served by this gateway; served are POST /v1/chat/completions, GET /v1/models, POST /v1/route, \
+    let error = if NOT_SERVED
+        .iter()
+        .any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/')))
+    {
+        let message = format!(
+            "{path} is not served by this gateway; served are POST /v1/chat/completions, POST /v1/messages, GET /v1/models, POST /v1/route, \
                  GET /v1/usage and GET /v1/decisions/{{id}}"
-            );
-            ClientError::new(501, ErrorKind::InvalidRequest, "not_implemented", message)
-        } else {
-            no_such_path(path, if path == "/metrics" { METRICS_HINT } else { BASE_URL_HINT })
-        };
+        );
+        ClientError::new(501, ErrorKind::InvalidRequest, "not_implemented", message)
+    } else {
+        no_such_path(path, if path == "/metrics" { METRICS_HINT } else { BASE_URL_HINT })
+    };
     refuse_path(&front, &request, error)
 }
 
@@ -303,7 +329,8 @@ fn refuse_path(front: &Front, request: &Request<Body>, error: ClientError) -> Re
 async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::of(request.uri().path()), request.headers());
     let path = request.uri().path();
-    let posted = matches!(path, "/v1/chat/completions" | "/v1/route" | "/reload") || admin::WISHES.contains(&path);
+    let posted = matches!(path, "/v1/chat/completions" | "/v1/messages" | "/v1/messages/count_tokens" | "/v1/route" | "/reload")
+        || admin::WISHES.contains(&path);
     let allowed = if posted { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
     let mut response = marks.refuse(
@@ -315,14 +342,15 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
 }
 
 /// Reads a request whose key is known, within its limits.
-async fn receive(front: &Front, request: Request<Body>, id: RequestId) -> Result<InboundCall, Refusal> {
+async fn receive(front: &Front, request: Request<Body>, marks: &Marks<'_>) -> Result<InboundCall, Refusal> {
+    let Marks { id, route, frontend, .. } = *marks;
     let arrived = front.clock.monotonic();
     let (parts, mut body) = request.into_parts();
     let read = read(front, &parts.headers, &mut body).await;
     if read.is_err() && !body.is_end_stream() {
         discard(&front.pipeline.desk.tasks, body);
     }
-    read.map(|body| InboundCall { id, headers: parts.headers, body, arrived })
+    read.map(|body| InboundCall { id, route, frontend, headers: parts.headers, body, arrived })
 }
 
 /// The body, or why this request gets no further.
@@ -381,6 +409,8 @@ fn new_id(clock: &SharedClock) -> RequestId {
 pub(super) struct Marks<'f> {
     front: &'f Front,
     route: Route,
+    /// Whose words the answer is in.
+    frontend: FrontendRef,
     id: RequestId,
     client_id: Option<HeaderValue>,
     trailers: bool,
@@ -388,7 +418,9 @@ pub(super) struct Marks<'f> {
 
 impl<'f> Marks<'f> {
     pub(super) fn of(front: &'f Front, route: Route, headers: &HeaderMap) -> Self {
-        Self { front, route, id: new_id(&front.clock), client_id: headers.get(CLIENT_REQUEST_ID).cloned(), trailers: false }
+        let frontend = frontend::of(route.shape(), headers);
+        let client_id = headers.get(CLIENT_REQUEST_ID).cloned();
+        Self { front, route, frontend, id: new_id(&front.clock), client_id, trailers: false }
     }
 
     fn whole(&self, receipt: &Receipt, body: Bytes) -> Response {
@@ -450,7 +482,7 @@ impl<'f> Marks<'f> {
             self.front.metrics.request(self.route, None, Outcome::Refused);
         }
         let status = StatusCode::from_u16(refusal.error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = refusal.verbatim.clone().unwrap_or_else(|| refusal.error.body());
+        let body = refusal.verbatim.clone().unwrap_or_else(|| self.frontend.error_body(&refusal.error, &self.id.to_string()));
         let mut response = self.json(status, body);
         let headers = response.headers_mut();
         if let Some(after) = refusal.retry_after {
@@ -466,6 +498,9 @@ impl<'f> Marks<'f> {
     fn mark(&self, response: &mut Response) {
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::try_from(self.id.to_string()) {
+            if let Some(theirs) = self.frontend.id_header() {
+                headers.insert(theirs, id.clone());
+            }
             headers.insert(CLIENT_REQUEST_ID, self.client_id.clone().unwrap_or_else(|| id.clone()));
             headers.insert(REQUEST_ID, id);
         }

@@ -205,8 +205,8 @@ fn status_of(failures: &[AttemptFailure]) -> u16 {
     }
 }
 
-/// The error event that ends a stream which broke off.
-pub fn end_event(end: &StreamEnd<'_>) -> bytes::Bytes {
+/// The error that ends a stream which broke off.
+pub fn stream_error(end: &StreamEnd<'_>) -> ClientError {
     let (code, message) = match end {
         StreamEnd::Truncated => {
             ("upstream_truncated", "the provider closed the stream before the answer was complete".to_owned())
@@ -216,5 +216,5 @@ pub fn end_event(end: &StreamEnd<'_>) -> bytes::Bytes {
         StreamEnd::Books(error) => ("books_unwritable", format!("the answer cannot be booked, so it ends here: {error}")),
         StreamEnd::Withheld => ("upstream_error", "the provider sent something that cannot be passed on".to_owned()),
     };
-    ClientError::new(502, ErrorKind::Server, code, message).sse_frame()
+    ClientError::new(502, ErrorKind::Server, code, message)
 }

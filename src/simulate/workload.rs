@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::draw::{Draws, Seed};
 use super::texts::{ByFamily, FAMILIES, Kind, Text, Texts};
-use crate::canonical::{Feature, Features, Members, QualityTier, ReasoningWish, Request, TextProfile, Wishes};
+use crate::canonical::{Feature, Features, Members, QualityTier, ReasoningWish, Request, Shape, TextProfile, Wishes};
 use crate::catalog::TokenizerFamily;
 use crate::meter::Estimate;
 use crate::units::Tokens;
@@ -277,6 +277,7 @@ fn moment(plan: Plan, draws: &mut Draws) -> Timestamp {
 
 fn request(prompt: &Prompt, floor: QualityTier, session: String) -> Request {
     Request {
+        shape: Shape::OpenAiChat,
         body: Bytes::new(),
         members: Members::default(),
         model: "auto".to_owned(),

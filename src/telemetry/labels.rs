@@ -1,5 +1,6 @@
 //! The closed lists that label values come from. Other modules' enums join by implementing [`Label`].
 
+use crate::canonical::Shape;
 use crate::dispatch::Cause;
 use crate::ledger::{Ending, Outcome};
 use crate::units::Provenance;
@@ -37,6 +38,8 @@ impl Label for Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Route {
     ChatCompletions,
+    Messages,
+    CountTokens,
     Models,
     Model,
     Route,
@@ -55,10 +58,21 @@ pub enum Route {
 }
 
 impl Route {
+    /// The shape of what is asked for there; `None` where clients of every shape ask alike.
+    pub const fn shape(self) -> Option<Shape> {
+        match self {
+            Route::ChatCompletions => Some(Shape::OpenAiChat),
+            Route::Messages | Route::CountTokens => Some(Shape::AnthropicMessages),
+            _ => None,
+        }
+    }
+
     /// The route of a request's path.
     pub fn of(path: &str) -> Self {
         match path {
             "/v1/chat/completions" => Route::ChatCompletions,
+            "/v1/messages" => Route::Messages,
+            "/v1/messages/count_tokens" => Route::CountTokens,
             "/v1/models" => Route::Models,
             "/v1/route" => Route::Route,
             "/v1/usage" => Route::Usage,
@@ -79,6 +93,8 @@ impl Label for Route {
     fn word(self) -> &'static str {
         match self {
             Route::ChatCompletions => "/v1/chat/completions",
+            Route::Messages => "/v1/messages",
+            Route::CountTokens => "/v1/messages/count_tokens",
             Route::Models => "/v1/models",
             Route::Model => "/v1/models/{id}",
             Route::Route => "/v1/route",

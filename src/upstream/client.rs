@@ -91,13 +91,18 @@ impl Upstream {
         Ok(Self { client })
     }
 
-    /// Sends a request and waits for the status line. `trace` are headers that pass through (`traceparent`).
-    pub async fn send(&self, endpoint: &Endpoint, trace: &HeaderMap, body: Bytes) -> Result<UpstreamAnswer, UpstreamError> {
+    /// Sends a request and waits for the status line. `passing` are headers that the client sent and that pass through; they
+    /// stand for those that would be sent by themselves.
+    pub async fn send(&self, endpoint: &Endpoint, passing: &HeaderMap, body: Bytes) -> Result<UpstreamAnswer, UpstreamError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = endpoint.uri();
         *request.headers_mut() = endpoint.headers();
-        request.headers_mut().extend(trace.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let headers = request.headers_mut();
+        for name in passing.keys() {
+            headers.remove(name);
+            passing.get_all(name).iter().for_each(|value| drop(headers.append(name, value.clone())));
+        }
         self.ask(request).await
     }
 

@@ -3,7 +3,7 @@
 //! The key lives in headers marked sensitive and in nothing else. A provider may quote it back in an error message,
 //! so whatever a provider says goes through [`Endpoint::scrub`] before anybody reads it.
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use memchr::memmem::Finder;
 
@@ -18,6 +18,24 @@ pub struct Endpoint {
     uri: Uri,
     headers: HeaderMap,
     secret: Option<Secret>,
+}
+
+/// A provider's key and how it is sent.
+#[derive(Clone, Copy)]
+pub struct Key<'k> {
+    /// The header that carries it.
+    pub header: &'k str,
+    /// What stands in the header before it.
+    pub prefix: &'k str,
+    pub text: &'k str,
+}
+
+#[cfg(test)]
+impl<'k> Key<'k> {
+    /// One that is sent as a bearer token.
+    fn bearer(text: &'k str) -> Self {
+        Self { header: "authorization", prefix: "Bearer ", text }
+    }
 }
 
 /// A shorter key is no secret but a word that some local server wants to see (`none`, `ollama`), and words stand in
@@ -81,8 +99,13 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
-    /// Joins base URL and path, and sets the key as a bearer token.
-    pub fn new(base_url: &str, path: &str, extra_headers: &[(String, String)], key: Option<&str>) -> Result<Self, EndpointError> {
+    /// Joins base URL and path, and sets the headers of every call; of two of one name the later one counts.
+    pub fn new<'h>(
+        base_url: &str,
+        path: &str,
+        extra_headers: impl IntoIterator<Item = (&'h str, &'h str)>,
+        key: Option<Key<'_>>,
+    ) -> Result<Self, EndpointError> {
         let joined = format!("{}{path}", base_url.trim_end_matches('/'));
         let uri = Uri::try_from(&joined).ok().filter(is_site).ok_or(EndpointError::Url(joined))?;
         let mut headers = HeaderMap::new();
@@ -91,15 +114,16 @@ impl Endpoint {
         // The answer's bytes are metered as they pass: ask for them as they are.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         for (name, value) in extra_headers {
-            let header = HeaderName::try_from(name).map_err(|_| EndpointError::Header(name.clone()))?;
-            headers.insert(header, HeaderValue::try_from(value).map_err(|_| EndpointError::Header(name.clone()))?);
+            let header = HeaderName::try_from(name).map_err(|_| EndpointError::Header(name.to_owned()))?;
+            headers.insert(header, HeaderValue::try_from(value).map_err(|_| EndpointError::Header(name.to_owned()))?);
         }
         if let Some(key) = key {
-            let mut bearer = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| EndpointError::Key)?;
-            bearer.set_sensitive(true);
-            headers.insert(AUTHORIZATION, bearer);
+            let header = HeaderName::try_from(key.header).map_err(|_| EndpointError::Header(key.header.to_owned()))?;
+            let mut value = HeaderValue::try_from(format!("{}{}", key.prefix, key.text)).map_err(|_| EndpointError::Key)?;
+            value.set_sensitive(true);
+            headers.insert(header, value);
         }
-        Ok(Self { uri, headers, secret: key.map(Secret::new) })
+        Ok(Self { uri, headers, secret: key.map(|key| Secret::new(key.text)) })
     }
 
     pub(super) fn uri(&self) -> Uri {
@@ -148,7 +172,8 @@ mod tests {
 
     #[test]
     fn the_key_is_in_no_debug_output_and_is_scrubbed_from_messages() {
-        let endpoint = Endpoint::new("https://api.example.com/v1/", "/chat/completions", &[], Some("sk-secret")).unwrap();
+        let endpoint =
+            Endpoint::new("https://api.example.com/v1/", "/chat/completions", [], Some(Key::bearer("sk-secret"))).unwrap();
         assert_eq!(endpoint.uri, "https://api.example.com/v1/chat/completions");
         assert!(!format!("{endpoint:?} {:?}", endpoint.headers).contains("secret"));
         assert_eq!(endpoint.scrub("bad key sk-secret!"), "bad key [key removed]!");
@@ -157,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_however_json_writes_it() {
-        let endpoint = Endpoint::new("https://api.example.com", "/x", &[], Some("bce-v3/ALTAK-7c2e")).unwrap();
+        let endpoint = Endpoint::new("https://api.example.com", "/x", [], Some(Key::bearer("bce-v3/ALTAK-7c2e"))).unwrap();
         let key = r"bce-v3/ALTAK-7c2e";
         let writings = [key.to_owned(), key.replace('/', r"\/"), key.replace('-', r"\u002d"), key.replace('-', r"\u002D")];
         for said in &writings {
@@ -171,7 +196,7 @@ mod tests {
     #[test]
     fn only_a_web_address_is_an_endpoint() {
         let check = |base: &str, accepted: bool| {
-            let made = Endpoint::new(base, "/x", &[], None);
+            let made = Endpoint::new(base, "/x", [], None);
             assert_eq!(made.is_ok(), accepted, "{base}");
             assert!(accepted || made.err() == Some(EndpointError::Url(format!("{base}/x"))), "{base}");
         };
@@ -185,16 +210,27 @@ mod tests {
 
     #[test]
     fn a_key_cut_by_the_end_of_a_message_is_scrubbed_too() {
-        let endpoint = Endpoint::new("https://api.example.com/v1", "/x", &[], Some("k3y-91c05be24d68")).unwrap();
+        let endpoint = Endpoint::new("https://api.example.com/v1", "/x", [], Some(Key::bearer("k3y-91c05be24d68"))).unwrap();
         assert_eq!(endpoint.scrub("no: k3y-91c05b…"), "no: [key removed]");
         assert_eq!(endpoint.scrub("no: k3y-91c05be24d6"), "no: [key removed]");
         assert_eq!(endpoint.scrub("k3y-91c05be24d68 and k3y-9…"), "[key removed] and k3y-9…");
-        assert_eq!(Endpoint::new("https://api.example.com/v1", "/x", &[], Some("k")).unwrap().scrub("no"), "no");
+        assert_eq!(Endpoint::new("https://api.example.com/v1", "/x", [], Some(Key::bearer("k"))).unwrap().scrub("no"), "no");
+    }
+
+    #[test]
+    fn a_key_goes_where_the_site_looks_for_it_and_the_later_header_counts() {
+        let key = Key { header: "x-api-key", prefix: "", text: "sk-secret" };
+        let extra = [("anthropic-version", "2023-06-01"), ("Anthropic-Version", "2099-01-01")];
+        let endpoint = Endpoint::new("https://api.example.com/v1", "/messages", extra, Some(key)).unwrap();
+        assert_eq!(endpoint.headers["x-api-key"], "sk-secret");
+        assert!(!endpoint.headers.contains_key("authorization"));
+        assert_eq!(endpoint.headers["anthropic-version"], "2099-01-01");
+        assert!(endpoint.headers["x-api-key"].is_sensitive() && !format!("{:?}", endpoint.headers).contains("secret"));
     }
 
     #[test]
     fn a_key_with_a_line_end_is_refused() {
-        let made = Endpoint::new("https://api.example.com", "/x", &[], Some("a\nb"));
+        let made = Endpoint::new("https://api.example.com", "/x", [], Some(Key::bearer("a\nb")));
         assert_eq!(made.err(), Some(EndpointError::Key));
     }
 }

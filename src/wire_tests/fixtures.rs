@@ -1,4 +1,4 @@
-//! The golden fixtures: every recorded stream and answer with what must be read from it. The expectations lie beside
+//! The golden fixtures of each dialect: every recorded stream and answer with what must be read from it. The expectations lie beside
 //! the fixtures as text and were checked by eye; a test that writes them would only agree with itself.
 
 use std::fmt::Write as _;
@@ -8,14 +8,14 @@ use bytes::Bytes;
 use http::HeaderMap;
 use proptest::prelude::*;
 
-use crate::canonical::{FrameFacts, FrameKind, ProviderError};
+use crate::canonical::{FrameFacts, FrameKind, ProviderError, Shape};
 use crate::catalog::capability::Quirks;
 use crate::dialect::sse::Framer;
-use crate::dialect::{BodyProblem, Dialect, OpenAiChat};
+use crate::dialect::{self, BodyProblem};
 use crate::units::Usage;
 
-fn fixtures(extension: &str) -> Vec<(String, Vec<u8>, String)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/openai-chat");
+fn fixtures(shape: Shape, extension: &str) -> Vec<(String, Vec<u8>, String)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(shape.word());
     let paths = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
     paths.sort();
@@ -30,7 +30,8 @@ fn fixtures(extension: &str) -> Vec<(String, Vec<u8>, String)> {
 fn usage_line(usage: Option<Usage>) -> String {
     usage.map_or(String::new(), |u| {
         let [fresh, read, write] = [u.fresh_input, u.cache_read, u.cache_write];
-        format!(" usage={fresh}+{read}+{write}/{}({})", u.output, u.reasoning)
+        let long = if u.cache_write_long.get() == 0 { String::new() } else { format!("[{}]", u.cache_write_long) };
+        format!(" usage={fresh}+{read}+{write}{long}/{}({})", u.output, u.reasoning)
     })
 }
 
@@ -47,18 +48,19 @@ fn frame_line(facts: &FrameFacts) -> String {
         FrameKind::Done => "done".to_owned(),
         FrameKind::Error(error) => error_line(error),
     };
-    format!("{kind}{}{}", usage_line(facts.usage), if facts.finished { " finished" } else { "" })
+    let (finished, cut) = (if facts.finished { " finished" } else { "" }, if facts.too_long { " too-long" } else { "" });
+    format!("{kind}{}{finished}{cut}", usage_line(facts.usage))
 }
 
 /// What is read of a stream that comes in pieces of this many bytes.
-fn read_stream(stream: &[u8], piece: usize) -> String {
+fn read_stream(shape: Shape, stream: &[u8], piece: usize) -> String {
     let mut cutter = Framer::default();
     let mut frames = Vec::new();
     for piece in stream.chunks(piece) {
         cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
     }
     frames.extend(cutter.finish());
-    let mut reader = OpenAiChat.frame_reader(Quirks::default());
+    let mut reader = dialect::of(shape).frame_reader(Quirks::default());
     let (mut lines, mut text) = (String::new(), String::new());
     for frame in frames {
         let facts = reader.read(&frame, &mut |piece| text.push_str(piece));
@@ -68,8 +70,8 @@ fn read_stream(stream: &[u8], piece: usize) -> String {
     lines
 }
 
-fn read_answer(body: &[u8]) -> String {
-    match OpenAiChat.read_answer(body, Quirks::default()) {
+fn read_answer(shape: Shape, body: &[u8]) -> String {
+    match dialect::of(shape).read_answer(body, Quirks::default()) {
         Ok(facts) => {
             format!("answer by {:?}{}\ntext {:?}\n", facts.served_model.unwrap_or_default(), usage_line(facts.usage), facts.text)
         }
@@ -78,29 +80,38 @@ fn read_answer(body: &[u8]) -> String {
     }
 }
 
+/// How many streams and answers there are at least.
+const COUNTS: [(Shape, usize, usize); 2] = [(Shape::OpenAiChat, 40, 14), (Shape::AnthropicMessages, 14, 8)];
+
 #[test]
 fn streams_are_read_as_expected_however_they_are_cut() {
-    let fixtures = fixtures("sse");
-    assert!(fixtures.len() >= 40, "{} fixtures", fixtures.len());
-    for (name, stream, expected) in fixtures {
-        for piece in [usize::MAX, 1, 7] {
-            assert_eq!(read_stream(&stream, piece.min(stream.len())), expected, "{name} in pieces of {piece}");
+    for (shape, least, _) in COUNTS {
+        let fixtures = fixtures(shape, "sse");
+        assert!(fixtures.len() >= least, "{} fixtures", fixtures.len());
+        for (name, stream, expected) in fixtures {
+            for piece in [usize::MAX, 1, 2, 3, 7, 64] {
+                let read = read_stream(shape, &stream, piece.min(stream.len()));
+                assert_eq!(read, expected, "{name} in pieces of {piece}");
+            }
         }
     }
 }
 
 #[test]
 fn answers_are_read_as_expected() {
-    let fixtures = fixtures("json");
-    assert!(fixtures.len() >= 14, "{} fixtures", fixtures.len());
-    for (name, body, expected) in fixtures {
-        assert_eq!(read_answer(&body), expected, "{name}");
+    for (shape, _, least) in COUNTS {
+        let fixtures = fixtures(shape, "json");
+        assert!(fixtures.len() >= least, "{} fixtures", fixtures.len());
+        for (name, body, expected) in fixtures {
+            assert_eq!(read_answer(shape, &body), expected, "{name}");
+        }
     }
 }
 
 /// A fixture with some bytes overwritten, dropped or doubled: the damage that a fuzzer would begin with.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    let all: Vec<Vec<u8>> = fixtures("sse").into_iter().chain(fixtures("json")).map(|(_, bytes, _)| bytes).collect();
+    let of = |shape| fixtures(shape, "sse").into_iter().chain(fixtures(shape, "json"));
+    let all: Vec<Vec<u8>> = Shape::ALL.into_iter().flat_map(of).map(|(_, bytes, _)| bytes).collect();
     let harm = (any::<prop::sample::Index>(), any::<u8>(), 0_u8..3);
     (prop::sample::select(all), prop::collection::vec(harm, 1..6)).prop_map(|(mut bytes, harms)| {
         for (at, byte, how) in harms {
@@ -117,25 +128,26 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn damage_is_survived(bytes in prop_oneof![damaged(), prop::collection::vec(any::<u8>(), 0..80)], piece in 1_usize..40, outside in any::<bool>()) {
-        let quirks = Quirks { reasoning_outside_output: outside, ..Quirks::default() };
+    fn damage_is_survived(bytes in prop_oneof![damaged(), prop::collection::vec(any::<u8>(), 0..80)], piece in 1_usize..40, outside in any::<bool>(), shape in prop::sample::select(Shape::ALL.to_vec())) {
+        let quirks = Quirks { reasoning_outside_output: outside, messages_input_includes_cache: outside, ..Quirks::default() };
+        let dialect = dialect::of(shape);
         let mut frames = Vec::new();
         let mut cutter = Framer::default();
         for piece in bytes.chunks(piece) {
             cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
         }
         frames.extend(cutter.finish());
-        let mut reader = OpenAiChat.frame_reader(quirks);
+        let mut reader = dialect.frame_reader(quirks);
         for frame in &frames {
             let mut heard = 0;
             let facts = reader.read(frame, &mut |text| heard += text.len());
             prop_assert!(heard <= frame.len(), "text comes out of the frame, nothing is made up");
             prop_assert!(!(facts.finished && facts.kind == FrameKind::UsageOnly));
         }
-        if let Ok(facts) = OpenAiChat.read_answer(&bytes, quirks) {
+        if let Ok(facts) = dialect.read_answer(&bytes, quirks) {
             prop_assert!(facts.text.len() <= bytes.len());
             prop_assert!(facts.usage.is_none_or(|usage| usage.reasoning <= usage.output));
         }
-        prop_assert!(!OpenAiChat.classify(500, &HeaderMap::new(), &bytes).message.is_empty());
+        prop_assert!(!dialect.classify(500, &HeaderMap::new(), &bytes).message.is_empty());
     }
 }

@@ -17,6 +17,7 @@ const PLAIN: Quirks = Quirks {
     developer_role: true,
     stream_usage: StreamUsage::OnRequest,
     reasoning_outside_output: false,
+    messages_input_includes_cache: false,
 };
 
 fn read(body: &str) -> Result<Request, BadRequest> {
@@ -280,7 +281,7 @@ fn any_quirks() -> impl Strategy<Value = Quirks> {
         output_bound,
         developer_role,
         stream_usage,
-        reasoning_outside_output: false,
+        ..PLAIN
     })
 }
 

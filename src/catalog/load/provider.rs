@@ -5,15 +5,19 @@ use std::net::IpAddr;
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::{CURRENCIES, allowance, required};
+use crate::canonical::Shape;
 use crate::catalog::capability::{
-    CacheRules, OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits, StreamUsage,
+    CacheRules, KeyHeader, MoreEndpoint, OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits, StreamUsage,
 };
 use crate::catalog::snapshot::ProviderIndex;
 use crate::document::{Section, nearest};
 use crate::units::{Currency, Tokens};
 
 /// The dialects there is a codec for.
-const DIALECTS: [&str; 1] = ["openai-chat"];
+const DIALECTS: [&str; 2] = [Shape::OpenAiChat.word(), Shape::AnthropicMessages.word()];
+
+const KEY_HEADERS: [(KeyHeader, &str); 3] =
+    [(KeyHeader::Bearer, "bearer"), (KeyHeader::XApiKey, "x-api-key"), (KeyHeader::ApiKey, "api-key")];
 
 /// Headers that carry secrets or that the HTTP client sets itself.
 const RESERVED_HEADERS: [&str; 10] = [
@@ -66,6 +70,8 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
         name: section.required_text("name", "what a person reads").unwrap_or_default(),
         base_url: base_url(&section),
         dialect: dialect(&section, disabled.is_some()),
+        auth: section.word("auth", &KEY_HEADERS).unwrap_or_default(),
+        more_endpoints: section.section("endpoints").map(|endpoints| more_endpoints(&endpoints, &section)).unwrap_or_default(),
         api_key_env: api_key_env(&section),
         owner: section.required_text("owner", "who controls the site").unwrap_or_default(),
         jurisdiction: place(&section, "jurisdiction", COUNTRY, &["local"]),
@@ -105,6 +111,30 @@ fn dialect(section: &Section<'_, '_>, disabled: bool) -> String {
         section.problem("dialect", format!("{dialect:?} is not implemented{hint}"), accepted);
     }
     dialect
+}
+
+/// The endpoints for other dialects, each a table by the dialect's word.
+fn more_endpoints(section: &Section<'_, '_>, provider: &Section<'_, '_>) -> Vec<MoreEndpoint> {
+    let main = provider.text("dialect");
+    let endpoint = |name: &str| {
+        let fields = section.named_section(name)?;
+        let made = (base_url(&fields), fields.word("auth", &KEY_HEADERS).unwrap_or_default());
+        fields.finish();
+        let accepted = format!("one of {}, other than the provider's own dialect", DIALECTS.join(", "));
+        let Some(shape) = Shape::from_word(name) else {
+            let near = nearest(name, DIALECTS);
+            let hint = near.map(|n| format!(" (did you mean {n:?}?)")).unwrap_or_default();
+            section.problem(name, format!("there is no codec for this dialect{hint}"), accepted);
+            return None;
+        };
+        if main.as_deref() == Some(name) {
+            section.problem(name, "the provider's own endpoint speaks this dialect", accepted);
+        }
+        Some(MoreEndpoint { shape, base_url: made.0, auth: made.1 })
+    };
+    let mut names: Vec<&str> = section.names().collect();
+    names.sort_unstable();
+    names.into_iter().filter_map(endpoint).collect()
 }
 
 /// The name of a variable. What stands here wrongly is not repeated: it may be the key itself.
@@ -217,6 +247,9 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
         developer_role: section.truth("developer_role").unwrap_or(plain.developer_role),
         stream_usage: section.word("stream_usage", &STREAM_USAGES).unwrap_or(plain.stream_usage),
         reasoning_outside_output: section.truth("reasoning_outside_output").unwrap_or(plain.reasoning_outside_output),
+        messages_input_includes_cache: section
+            .truth("messages_input_includes_cache")
+            .unwrap_or(plain.messages_input_includes_cache),
     };
     section.finish();
     quirks

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::canonical::{DataRules, Feature, Preference, QualityTier};
+use crate::canonical::{DataRules, Feature, Preference, QualityTier, Shape};
 use crate::catalog::QuotaIndex;
 use crate::route::affinity::{Session, Warm};
 use crate::route::caps::Cap;
@@ -81,6 +81,7 @@ fn weighed() -> Case {
     wishes.data = DataRules { no_training: true, max_retention_days: Some(30), registered: true };
     (wishes.prefer, wishes.deadline_ms, wishes.session) = (Some(Preference::Fastest), Some(2_500), Some("s".into()));
     case.request.stream = true;
+    case.request.shape = Shape::AnthropicMessages;
     (case.limits.max_price, case.limits.max_retention_days) = (Some(Usd::from_pico(8_000)), Some(0));
     (case.limits.registered, case.limits.prefer) = (true, Some(Preference::Balanced));
     case.specs[0].health.headroom = Headroom { left: 120_000, tokens: Some(Tokens::new(5_000)) };
@@ -158,14 +159,29 @@ fn ordinary_facts_take_little() {
 #[test]
 fn the_format_is_what_it_was() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
-    weighed().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("../kept_2.hex").trim()));
+    weighed().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("../kept_4.hex").trim()));
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    hex.trim().as_bytes().chunks(2).map(digits).collect()
+}
+
+#[test]
+fn facts_of_the_second_format_are_of_a_chat_request() {
+    let mut case = weighed();
+    case.request.shape = Shape::OpenAiChat;
+    let table = case.table();
+    case.with_facts_of(&table, |facts| {
+        let kept = Kept::read(&bytes_of(include_str!("../kept_2.hex")), &table).unwrap();
+        assert_eq!(kept.facts(&table).keep(), facts.keep());
+        assert_eq!(kept.decision(&table), Decision::of(explained(facts).as_ref(), &table));
+    });
 }
 
 #[test]
 fn facts_of_the_first_format_read_as_they_were() {
-    let hex = include_str!("../kept_1.hex").trim().as_bytes();
-    let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    let bytes: Vec<u8> = hex.chunks(2).map(digits).collect();
+    let bytes = bytes_of(include_str!("../kept_1.hex"));
     let mut case = unusual();
     (case.learned, case.settings.longest) = (LearnedOutput::default(), Settings::default().longest);
     case.settings.price_risk_weight_percent = 0;

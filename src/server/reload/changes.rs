@@ -51,7 +51,12 @@ pub(super) fn reached_otherwise(before: (&ProviderKeys, &Snapshot), after: (&Pro
             (Some(was), Some(is)) => was.is_same(&is),
             (was, is) => was.is_none() && is.is_none(),
         };
-        keyed && was.base_url == is.base_url && was.extra_headers == is.extra_headers && was.dialect == is.dialect
+        keyed
+            && was.base_url == is.base_url
+            && was.auth == is.auth
+            && was.more_endpoints == is.more_endpoints
+            && was.extra_headers == is.extra_headers
+            && was.dialect == is.dialect
     };
     let otherwise = |backend: &&Backend| {
         let was = old.backend_named(backend.id.as_str());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::canonical::Features;
 use crate::canonical::event::ErrorClass;
-use crate::catalog::capability::Quirks;
+use crate::catalog::capability::{KeyHeader, Quirks};
 use crate::catalog::{
     Backend as TableBackend, BackendIndex, CacheRules, FxTable, Limits, PriceSchedule, Provider, ProviderIndex, Quality,
     Reasoning, TokenizerFamily,
@@ -18,6 +18,8 @@ fn table(version: &str) -> Snapshot {
         name: "P".into(),
         base_url: "https://p.example".into(),
         dialect: "openai-chat".into(),
+        auth: KeyHeader::default(),
+        more_endpoints: Vec::new(),
         api_key_env: None,
         owner: "P".into(),
         jurisdiction: "EU".into(),

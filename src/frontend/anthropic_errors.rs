@@ -1,0 +1,146 @@
+//! Errors and model lists as Anthropic's clients read them. The error's `type` is one of their words, by the status; our own
+//! code, the member it is about and what else there is to say stand beside it, where SDKs that do not look for them pass by.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::errors::ClientError;
+use super::models::ListedModel;
+
+/// When a model is said to have been made where nobody knows.
+const SOME_DAY: &str = "1970-01-01T00:00:00Z";
+
+#[derive(Serialize)]
+struct Envelope<'e> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    error: Wire<'e>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'e str>,
+}
+
+#[derive(Serialize)]
+struct Wire<'e> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    message: &'e str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    param: Option<&'e str>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    tokenbroker: &'e Map<String, Value>,
+}
+
+/// The body of an error.
+pub(super) fn body(error: &ClientError, id: Option<&str>) -> Bytes {
+    let wire = Wire {
+        kind: kind(error.status),
+        message: &error.message,
+        code: error.code.as_deref(),
+        param: error.param.as_deref(),
+        tokenbroker: &error.extra,
+    };
+    // Strings and a map with string keys: nothing in it can fail to become JSON.
+    serde_json::to_vec(&Envelope { kind: "error", error: wire, request_id: id }).unwrap_or_default().into()
+}
+
+/// The same as the event that ends a stream.
+pub(super) fn event(error: &ClientError) -> Bytes {
+    [b"event: error\ndata: ", &body(error, None)[..], b"\n\n"].concat().into()
+}
+
+/// The word for a status.
+const fn kind(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        408 | 504 => "timeout_error",
+        400..=499 => "invalid_request_error",
+        _ => "api_error",
+    }
+}
+
+#[derive(Serialize)]
+struct List<'m> {
+    data: Vec<Item<'m>>,
+    has_more: bool,
+    first_id: Option<&'m str>,
+    last_id: Option<&'m str>,
+}
+
+#[derive(Serialize)]
+struct Item<'m> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: &'m str,
+    display_name: &'m str,
+    created_at: &'static str,
+}
+
+impl<'m> Item<'m> {
+    fn of(model: &'m ListedModel) -> Self {
+        Self { kind: "model", id: &model.id, display_name: &model.id, created_at: SOME_DAY }
+    }
+}
+
+/// The body of the list of models, which is one page.
+pub(super) fn list_body(models: &[ListedModel]) -> Bytes {
+    let id = |model: Option<&'_ ListedModel>| model.map(|model| model.id.clone());
+    let (first, last) = (id(models.first()), id(models.last()));
+    let data = models.iter().map(Item::of).collect();
+    let list = List { data, has_more: false, first_id: first.as_deref(), last_id: last.as_deref() };
+    serde_json::to_vec(&list).unwrap_or_default().into()
+}
+
+/// The body of one model.
+pub(super) fn item_body(model: &ListedModel) -> Bytes {
+    serde_json::to_vec(&Item::of(model)).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::errors::ErrorKind;
+    use super::*;
+
+    #[test]
+    fn an_error_has_the_shape_that_sdks_read() {
+        let error = ClientError::new(503, ErrorKind::Server, "overloaded", "all \"busy\"\n").with("attempts", 2);
+        let expected = r#"{"type":"error","error":{"type":"overloaded_error","message":"all \"busy\"\n","code":"overloaded","tokenbroker":{"attempts":2}},"request_id":"7"}"#;
+        assert_eq!(body(&error, Some("7")), expected);
+        let frame = event(&error.about("model"));
+        let text = std::str::from_utf8(&frame).unwrap();
+        assert!(text.starts_with("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\""), "{text}");
+        assert!(text.ends_with("}}\n\n") && text.matches('\n').count() == 3 && text.contains("\"param\":\"model\""), "{text}");
+    }
+
+    #[test]
+    fn every_status_has_a_word_of_theirs() {
+        let statuses = [
+            (400, "invalid_request_error"),
+            (404, "not_found_error"),
+            (413, "request_too_large"),
+            (415, "invalid_request_error"),
+        ];
+        for (status, word) in statuses.into_iter().chain([(500, "api_error"), (502, "api_error"), (504, "timeout_error")]) {
+            assert_eq!(kind(status), word);
+        }
+    }
+
+    #[test]
+    fn a_list_of_models_is_one_page() {
+        let model = |id: &str| ListedModel { id: id.into(), owned_by: "tokenbroker".into(), created: 0 };
+        let item = |id: &str| format!(r#"{{"type":"model","id":"{id}","display_name":"{id}","created_at":"{SOME_DAY}"}}"#);
+        let (one, two) = (item("auto"), item("jade"));
+        let expected = format!(r#"{{"data":[{one},{two}],"has_more":false,"first_id":"auto","last_id":"jade"}}"#);
+        assert_eq!(list_body(&[model("auto"), model("jade")]), expected);
+        assert_eq!(list_body(&[]), r#"{"data":[],"has_more":false,"first_id":null,"last_id":null}"#);
+        assert_eq!(item_body(&model("auto")), one);
+    }
+}

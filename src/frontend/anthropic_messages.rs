@@ -1,0 +1,280 @@
+//! Reading a request of Anthropic's Messages in one borrowed pass over the client's bytes.
+//!
+//! `system`, `messages` and `tools` are walked, to profile their text; `top_level.rs` says what becomes of the other members.
+//! What a block may contain is the provider's to judge: a request goes as it is to a provider that speaks Messages itself.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+use serde::Deserialize;
+use serde::de::MapAccess;
+use serde_json::value::RawValue;
+
+use super::blocks::{System, Turns};
+use super::errors::{BadRequest, ClientError};
+use super::messages::{Conversation, Tools};
+use super::models::ListedModel;
+use super::top_level::{Layout, TopLevel, utf8};
+use super::{Frontend, anthropic_errors, wishes};
+use crate::canonical::{Feature, Features, Members, ReasoningWish, Request, Shape, TextProfile, Wishes};
+use crate::units::Tokens;
+
+/// The header that names the version of the API, which every client of it sends.
+pub const VERSION: &str = "anthropic-version";
+const PASSING: [&str; 2] = [VERSION, "anthropic-beta"];
+
+/// The top-level members that the gateway acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+enum Name {
+    Model,
+    Messages,
+    System,
+    MaxTokens,
+    Stream,
+    Tools,
+    ToolChoice,
+    Thinking,
+    OutputConfig,
+    OutputFormat,
+    Tokenbroker,
+}
+
+/// Each name as a key of the body, in the order of [`Name`].
+const NAMES: [(Name, &str); 11] = [
+    (Name::Model, "model"),
+    (Name::Messages, "messages"),
+    (Name::System, "system"),
+    (Name::MaxTokens, "max_tokens"),
+    (Name::Stream, "stream"),
+    (Name::Tools, "tools"),
+    (Name::ToolChoice, "tool_choice"),
+    (Name::Thinking, "thinking"),
+    (Name::OutputConfig, "output_config"),
+    // What `output_config.format` was called before.
+    (Name::OutputFormat, "output_format"),
+    (Name::Tokenbroker, "tokenbroker"),
+];
+
+/// What is read of a request beside the members that are kept.
+#[derive(Debug)]
+struct Anthropic<'b> {
+    conversation: Conversation<'b>,
+    messages: Range<usize>,
+    system: Range<usize>,
+    tools: Range<usize>,
+}
+
+impl<'b> Layout<'b> for Anthropic<'b> {
+    type Name = Name;
+    const NAMES: &'static [(Name, &'static str)] = &NAMES;
+    const MODEL: Name = Name::Model;
+
+    fn place(name: Name) -> usize {
+        name as usize
+    }
+
+    fn is_walked(name: Name) -> bool {
+        matches!(name, Name::Messages | Name::System | Name::Tools)
+    }
+
+    fn walk<A: MapAccess<'b>>(&mut self, name: Name, members: &mut A) -> Result<(), A::Error> {
+        let conversation = &mut self.conversation;
+        match name {
+            Name::Messages => members.next_value_seed(Turns(conversation)),
+            Name::System => members.next_value_seed(System(conversation)),
+            _ => members.next_value_seed(Tools(conversation)),
+        }
+    }
+
+    fn walked(&mut self, name: Name, value: Range<usize>) {
+        match name {
+            Name::Messages => self.messages = value,
+            Name::System => self.system = value,
+            _ => self.tools = value,
+        }
+    }
+
+    fn param(&self) -> Option<String> {
+        self.conversation.param()
+    }
+
+    fn wrong_at(&self) -> Option<usize> {
+        self.conversation.wrong_at
+    }
+}
+
+/// The frontend of `POST /v1/messages`.
+#[derive(Debug, Clone, Copy)]
+pub struct AnthropicMessages;
+
+impl Frontend for AnthropicMessages {
+    fn shape(&self) -> Shape {
+        Shape::AnthropicMessages
+    }
+
+    fn word(&self) -> &'static str {
+        "anthropic_messages"
+    }
+
+    fn parse(&self, body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
+        let request = parse_prompt(body, headers)?;
+        if request.output_bound.is_none() {
+            let message = "`max_tokens` must be given: the most tokens that the answer may have";
+            return Err(BadRequest::new("missing_required_parameter", "max_tokens", message));
+        }
+        Ok(request)
+    }
+
+    fn passing(&self) -> &'static [&'static str] {
+        &PASSING
+    }
+
+    fn error_body(&self, error: &ClientError, id: &str) -> Bytes {
+        anthropic_errors::body(error, Some(id))
+    }
+
+    fn error_event(&self, error: &ClientError) -> Bytes {
+        anthropic_errors::event(error)
+    }
+
+    fn model_list(&self, models: &[ListedModel]) -> Bytes {
+        anthropic_errors::list_body(models)
+    }
+
+    fn model_item(&self, model: &ListedModel) -> Bytes {
+        anthropic_errors::item_body(model)
+    }
+
+    fn id_header(&self) -> Option<HeaderName> {
+        Some(HeaderName::from_static("request-id"))
+    }
+}
+
+/// Reads a request whose tokens are to be counted: the same but for `max_tokens`, which need not be there.
+///
+/// # Errors
+/// When it is not valid JSON, not an object, nests too deep, or when a member that the gateway acts on is missing,
+/// doubled or of a wrong type.
+pub fn parse_prompt(body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
+    let mut wishes = Wishes::default();
+    wishes::from_headers(headers, &mut wishes)?;
+    let (request, members) = read(&body, wishes)?;
+    Ok(Request { body, members, ..request })
+}
+
+/// Everything but the bytes themselves.
+fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
+    let text = utf8(body)?;
+    let layout = Anthropic { conversation: Conversation::of(text), messages: 0..0, system: 0..0, tools: 0..0 };
+    let top = TopLevel::read(text, layout)?;
+    if let Some(value) = top.value(Name::Tokenbroker) {
+        wishes::from_body(value, &mut wishes).map_err(|bad| top.place(bad, value))?;
+    }
+    let members = top.members()?;
+    let schema = top.schema()?;
+    let conversation = &top.layout.conversation;
+    let request = Request {
+        shape: Shape::AnthropicMessages,
+        body: Bytes::new(),
+        members: Members::default(),
+        model: top.model()?.into_owned(),
+        stream: top.flag(Name::Stream)?.unwrap_or(false),
+        // Usage stands in frames that say other things too, so none is left out.
+        wants_usage_frame: true,
+        output_bound: top.whole(Name::MaxTokens, 1, u64::from(u32::MAX))?.map(Tokens::new),
+        choices: 1,
+        features: top.features(schema.is_some())?,
+        reasoning: top.reasoning()?,
+        text: top.profile(schema),
+        messages: conversation.messages,
+        tools: conversation.tools,
+        images: conversation.images,
+        wishes,
+    };
+    Ok((request, members))
+}
+
+/// What the answer must look like.
+#[derive(Deserialize)]
+struct Format<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+    #[serde(borrow)]
+    schema: Option<&'b RawValue>,
+}
+
+impl<'b> TopLevel<'b, Anthropic<'b>> {
+    fn members(&self) -> Result<Members, BadRequest> {
+        self.needs_messages(Name::Messages, self.layout.conversation.messages)?;
+        let Anthropic { messages, system, tools, .. } = &self.layout;
+        Ok(Members {
+            model: self.member(Name::Model).map(|m| m.value).unwrap_or_default(),
+            wishes: self.member(Name::Tokenbroker),
+            max_tokens: self.member(Name::MaxTokens),
+            messages: messages.clone(),
+            system: system.clone(),
+            tools: tools.clone(),
+            ..Members::default()
+        })
+    }
+
+    /// The schema that the answer must satisfy.
+    fn schema(&self) -> Result<Option<&'b RawValue>, BadRequest> {
+        #[derive(Deserialize)]
+        struct Config<'b> {
+            #[serde(borrow)]
+            format: Option<Format<'b>>,
+        }
+        let accepted = "an object with a `format` that has a `type`";
+        let config: Option<Config<'b>> = self.object(Name::OutputConfig, accepted)?;
+        let older: Option<Format<'b>> = self.object(Name::OutputFormat, "an object with a `type`")?;
+        let format = config.and_then(|config| config.format).or(older);
+        Ok(format.filter(|format| format.kind == "json_schema").and_then(|format| format.schema))
+    }
+
+    fn features(&self, schema: bool) -> Result<Features, BadRequest> {
+        let conversation = &self.layout.conversation;
+        let wanted = [
+            (Feature::Tools, conversation.tools > 0),
+            (Feature::ForcedTool, self.forces_tool()?),
+            (Feature::JsonSchema, schema),
+            (Feature::ImageInput, conversation.images > 0),
+            (Feature::FileInput, conversation.files > 0),
+        ];
+        Ok(wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(feature, _)| feature).collect())
+    }
+
+    fn forces_tool(&self) -> Result<bool, BadRequest> {
+        let choice: Option<Kind<'b>> = self.object(Name::ToolChoice, "an object with a `type`")?;
+        Ok(choice.is_some_and(|choice| matches!(&*choice.kind, "any" | "tool")))
+    }
+
+    fn reasoning(&self) -> Result<ReasoningWish, BadRequest> {
+        let thinking: Option<Kind<'b>> = self.object(Name::Thinking, "an object with a `type`")?;
+        Ok(match thinking.as_ref().map(|thinking| &*thinking.kind) {
+            None => ReasoningWish::Unsaid,
+            Some("disabled") => ReasoningWish::Off,
+            Some(_) => ReasoningWish::On,
+        })
+    }
+
+    /// The profile of the prompt; a schema for the answer is part of it.
+    fn profile(&self, schema: Option<&RawValue>) -> TextProfile {
+        let mut profile = self.layout.conversation.profile;
+        if let Some(schema) = schema {
+            profile.add(schema.get());
+            profile.end_text();
+        }
+        profile
+    }
+}
+
+/// A choice by its type.
+#[derive(Deserialize)]
+struct Kind<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+}
