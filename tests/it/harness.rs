@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod desk;
 pub(crate) mod gateway;
 pub(crate) mod h2;
+pub(crate) mod messages;
 pub(crate) mod money;
 pub(crate) mod page;
 pub(crate) mod provider;

@@ -20,6 +20,8 @@ mod harness;
 mod http2;
 mod kill;
 mod limits;
+mod messages;
+mod messages_errors;
 mod metrics;
 mod models;
 mod newcomer;

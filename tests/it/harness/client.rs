@@ -34,6 +34,11 @@ impl Call {
         Self::post("/v1/chat/completions", body)
     }
 
+    /// A request of Anthropic's Messages.
+    pub(crate) fn messages(body: impl Into<Bytes>) -> Self {
+        Self::post("/v1/messages", body)
+    }
+
     pub(crate) fn new(method: &str, path: &str, body: impl Into<Bytes>) -> Self {
         Self { method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: body.into() }
     }

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::client::parse_header;
-use super::{chat, within};
+use super::{chat, messages, within};
 
 /// Something the test opens for a provider that waits.
 #[derive(Clone)]
@@ -215,10 +215,12 @@ impl Stage {
         let next = self.next.lock().unwrap().pop_front();
         let otherwise = || self.otherwise.lock().unwrap().clone();
         next.or_else(otherwise).unwrap_or_else(|| {
-            if arrived.text().contains(r#""stream":true"#) {
-                stream(&chat::hello())
-            } else {
-                whole(&chat::answer(&format!("Hello from {}.", self.id), 9, 4))
+            let (in_messages, said) = (arrived.path.ends_with("/messages"), format!("Hello from {}.", self.id));
+            match (in_messages, arrived.text().contains(r#""stream":true"#)) {
+                (true, true) => stream(&messages::hello()),
+                (true, false) => whole(&messages::answer(&said, 9, 4)),
+                (false, true) => stream(&chat::hello()),
+                (false, false) => whole(&chat::answer(&said, 9, 4)),
             }
         })
     }

@@ -9,6 +9,9 @@ pub(crate) struct Site {
     url: String,
     key: Option<String>,
     region: String,
+    dialect: &'static str,
+    endpoints: String,
+    reasoning: &'static str,
     quirks: String,
     facts: String,
     model: String,
@@ -27,6 +30,9 @@ impl Site {
             url: format!("http://{}", provider.address),
             key: Some(provider.key()),
             region: "US".to_owned(),
+            dialect: "openai-chat",
+            endpoints: String::new(),
+            reasoning: "never",
             quirks: String::new(),
             facts: String::new(),
             model: "jade".to_owned(),
@@ -41,6 +47,27 @@ impl Site {
     /// Reached under another address: `https://east.test`.
     pub(crate) fn at(mut self, url: &str) -> Self {
         url.clone_into(&mut self.url);
+        self
+    }
+
+    /// Speaks Messages too, under another path, with its key in `x-api-key`.
+    pub(crate) fn and_messages(mut self) -> Self {
+        let Self { id, url, .. } = &self;
+        let table =
+            format!("[providers.{id}.endpoints.anthropic-messages]\nbase_url = \"{url}/anthropic/v1\"\nauth = \"x-api-key\"\n");
+        self.endpoints += &table;
+        self
+    }
+
+    /// Its model can think.
+    pub(crate) fn thinks(mut self) -> Self {
+        self.reasoning = "switchable";
+        self
+    }
+
+    /// Speaks nothing but Messages.
+    pub(crate) fn only_messages(mut self) -> Self {
+        self.dialect = "anthropic-messages";
         self
     }
 
@@ -127,14 +154,30 @@ impl Site {
     }
 
     fn rows(&self) -> String {
-        let Self { id, url, region, quirks, facts, model, quality, prices, context, minimum, more, .. } = self;
+        let Self {
+            id,
+            url,
+            dialect,
+            endpoints,
+            reasoning,
+            region,
+            quirks,
+            facts,
+            model,
+            quality,
+            prices,
+            context,
+            minimum,
+            more,
+            ..
+        } = self;
         let (variable, (input, output)) = (self.variable(), prices);
         format!(
             r#"
 [providers.{id}]
 name = "{id}"
 base_url = "{url}/v1"
-dialect = "openai-chat"
+dialect = "{dialect}"
 api_key_env = "{variable}"
 owner = "{id} company"
 jurisdiction = "US"
@@ -143,6 +186,7 @@ trains_on_data = false
 currency = "USD"
 source = "invented for tests"
 {facts}
+{endpoints}
 [providers.{id}.cache]
 minimum_tokens = {minimum}
 source = "invented for tests"
@@ -157,7 +201,7 @@ upstream_model = "{model}-v3"
 context_tokens = {context}
 max_output_tokens = 8_192
 features = ["tools", "forced_tool", "json_schema", "json_object", "logprobs", "many_choices"]
-reasoning = "never"
+reasoning = "{reasoning}"
 languages = ["*"]
 tokenizer = "o200k"
 
