@@ -24,7 +24,7 @@ fuzz_target!(|input: (u8, &[u8])| {
         output_bound: FIELDS[choice % 3],
         stream_usage: USAGES[choice / 3 % 3],
         developer_role: choice & 0x40 != 0,
-        reasoning_outside_output: false,
+        ..Quirks::default()
     };
     let out = Outgoing { upstream_model: "up", quirks, output_bound: (choice & 0x80 != 0).then(|| Tokens::new(7)) };
     let sent = OpenAiChat.encode(&request, &out);

@@ -101,7 +101,9 @@ impl Upstream {
         let headers = request.headers_mut();
         for name in passing.keys() {
             headers.remove(name);
-            passing.get_all(name).iter().for_each(|value| drop(headers.append(name, value.clone())));
+            for value in passing.get_all(name) {
+                headers.append(name, value.clone());
+            }
         }
         self.ask(request).await
     }

@@ -34,9 +34,8 @@ async fn a_request_reaches_the_endpoint_of_its_shape_and_the_answer_comes_back_a
     let row = gateway.row_of(&answer).await;
     assert_eq!((row.frontend.as_str(), row.outcome.as_str(), row.stream), ("anthropic_messages", "answered", false));
     assert_eq!((row.cost.to_exact().as_str(), row.attempts[0].provenance.as_str()), ("0.000017", "reported"));
-    let route = r#"requests_total{backend="east/jade-v3",outcome="answered",provider="east",route="/v1/messages"}"#;
     let counted = gateway.metrics().await;
-    assert!(counted.contains("route=\"/v1/messages\""), "{route} in {counted}");
+    assert!(counted.contains("route=\"/v1/messages\""), "{counted}");
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::canonical::Feature;
-use crate::catalog::{Backend, PriceChanges, Reasoning, Retention};
+use crate::canonical::{Feature, Shape};
+use crate::catalog::{Backend, KeyHeader, PriceChanges, Reasoning, Retention};
 use crate::units::TokenPrice;
 
 const SMALL: &str = include_str!("../../../tests/fixtures/tables/small.toml");
@@ -113,6 +113,44 @@ fn wrong_providers_are_named() {
         &["providers.west.extra_headers.Authorization: this header cannot"],
     );
     check("jurisdiction = \"CN\"", "jurisdiction = \"China\"", &["providers.east.jurisdiction: \"China\" is not known"]);
+}
+
+#[test]
+fn a_provider_has_endpoints_by_dialect() {
+    let line = "dialect = \"openai-chat\"";
+    let endpoint = |name: &str, fields: &str| {
+        SMALL.replacen(
+            "[providers.west.quirks]",
+            &format!("[providers.west.endpoints.{name}]\n{fields}\n[providers.west.quirks]"),
+            1,
+        )
+    };
+    let of = |text: &str| {
+        let table = Snapshot::parse("t.toml", text).unwrap();
+        let west = table.providers().iter().find(|provider| provider.id == "west").unwrap();
+        west.endpoints().map(|(shape, url, auth)| (shape, url.to_owned(), auth)).collect::<Vec<_>>()
+    };
+    let main = of(SMALL);
+    assert_eq!((main.len(), main[0].0, main[0].2), (1, Shape::OpenAiChat, KeyHeader::Bearer));
+    let both = of(&endpoint("anthropic-messages", "base_url = \"https://west.example/anthropic/v1/\"\nauth = \"x-api-key\""));
+    let more = (Shape::AnthropicMessages, "https://west.example/anthropic/v1".to_owned(), KeyHeader::XApiKey);
+    assert_eq!(both, [main[0].clone(), more]);
+    let wrong = |name: &str, fields: &str, expected: &str| {
+        let told = Snapshot::parse("t.toml", &endpoint(name, fields)).unwrap_err().to_string();
+        assert!(told.contains(expected), "{expected}: {told}");
+    };
+    let url = "base_url = \"https://west.example/v1\"";
+    wrong(
+        "anthropic-mesages",
+        url,
+        "providers.west.endpoints.anthropic-mesages: there is no codec for this dialect (did you mean",
+    );
+    wrong("openai-chat", url, "providers.west.endpoints.openai-chat: the provider's own endpoint speaks this dialect");
+    wrong("anthropic-messages", "", "providers.west.endpoints.anthropic-messages.base_url");
+    let plain = "base_url = \"http://west.example/v1\"";
+    wrong("anthropic-messages", plain, "endpoints.anthropic-messages.base_url: the key and the prompts");
+    wrong("anthropic-messages", &format!("{url}\nauth = \"basic\""), "endpoints.anthropic-messages.auth: \"basic\" is not known");
+    check(line, &format!("{line}\nauth = \"x-key\""), &["providers.east.auth: \"x-key\" is not known"]);
 }
 
 #[test]

@@ -84,7 +84,8 @@ def test_the_document_is_valid(document):
 
 def requests():
     """Path as described, method, path as sent, body, headers, expected status."""
-    chat, route = "/v1/chat/completions", "/v1/route"
+    chat, messages, route = "/v1/chat/completions", "/v1/messages", "/v1/route"
+    told = {**ASK, "tokenbroker": {"dry_run": True}}
     wished = {**ASK, "tokenbroker": {"quality": "economy", "max_cost_usd": 0.5, "regions": None, "session": "s", "deadline_ms": 20000, "race": 2}}
     admin = {"authorization": f"Bearer {ADMIN}"}
     wish = {"backend": "deepseek/deepseek-flash", "figures": {"input": 1.5}, "why": "a test"}
@@ -104,6 +105,16 @@ def requests():
         (chat, "post", chat, ASK, {"content-encoding": "zstd"}, 415),
         (chat, "post", chat, ASK, {"content-encoding": "br"}, 400),
         (chat, "post", chat, ASK, {"x-long": "x" * 70_000}, 431),
+        (messages, "post", messages, told, {"anthropic-version": "2023-06-01"}, 200),
+        (messages, "post", messages, ASK, {}, 400),
+        (messages, "post", messages, {"model": "auto"}, {}, 400),
+        (messages, "post", messages, {**ASK, "model": "gtp-nine"}, {}, 404),
+        (messages, "post", messages, ASK, {"content-type": "text/plain"}, 415),
+        (f"{messages}/count_tokens", "post", f"{messages}/count_tokens", {"model": "auto", "messages": user("hi")}, {}, 200),
+        (f"{messages}/count_tokens", "post", f"{messages}/count_tokens", {"model": "auto"}, {}, 400),
+        ("/v1/models", "get", "/v1/models", None, {"anthropic-version": "2023-06-01"}, 200),
+        ("/v1/models/{id}", "get", "/v1/models/auto", None, {"x-api-key": "any"}, 200),
+        ("/v1/models/{id}", "get", "/v1/models/gtp-nine", None, {"x-api-key": "any"}, 404),
         (route, "post", route, ASK, {}, 200),
         (route, "post", route, {**ASK, "tokenbroker": {"regions": ["nowhere"]}}, {}, 200),
         ("/v1/models", "get", "/v1/models", None, {}, 200),
@@ -192,7 +203,7 @@ def test_every_command_of_the_page_runs(broker, command):
     ran = subprocess.run(["bash", "-euo", "pipefail", "-c", here], capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr
     assert '"error"' not in ran.stdout, ran.stdout
-    assert any(sign in ran.stdout for sign in ('"choices"', '"chosen"', '"object":"list"', '"total"')), ran.stdout
+    assert any(sign in ran.stdout for sign in ('"choices"', '"chosen"', '"object":"list"', '"total"', '"input_tokens"')), ran.stdout
 
 
 def test_the_error_of_the_page_fits(document):
