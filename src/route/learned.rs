@@ -39,6 +39,11 @@ impl LearnedOutput {
         }
     }
 
+    /// Whether nothing was learned of anybody.
+    pub const fn is_empty(&self) -> bool {
+        self.figures.is_empty()
+    }
+
     /// What is expected of a backend, where something was learned.
     pub fn of(&self, BackendIndex(n): BackendIndex) -> Option<&OutputFigures> {
         let place = self.places.get(n as usize)?.checked_sub(1)?;

@@ -10,6 +10,7 @@
 
 pub mod adequate;
 pub mod affinity;
+mod ahead;
 pub mod ask;
 pub mod board;
 pub mod caps;
