@@ -153,7 +153,9 @@ fn damaged(mut bytes: Vec<u8>, all: &[Damage]) -> Vec<u8> {
 
 /// Runs a target on every beginning as it is, and on damaged ones.
 fn check(target: fn(&[u8]), begins: Vec<Vec<u8>>) {
-    begins.iter().for_each(|bytes| target(bytes));
+    for bytes in &begins {
+        target(bytes);
+    }
     let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let inputs = (select(begins), vec(damage(), 0..6)).prop_map(|(bytes, all)| damaged(bytes, &all));
