@@ -204,6 +204,7 @@ async fn assemble(
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
         prompt_text: frontend::prompt_text,
+        asks_long_cache: frontend::asks_long_cache,
     };
     let (allotted, allowances) = Allotted::at_start(&config, &market.snapshot, &ledger, Arc::clone(clock)).await;
     let in_force = InForce { keys: accounts.ring(&config), market, allowances, settings: assembly::settings(&config) };

@@ -351,6 +351,19 @@ mod tests {
         assert_eq!(sheet.cost(&usage, false).amount.pico(), (25 + 50 + 20 * 3 + 10) * 1_000_000);
     }
 
+    /// Fixed once: what lay beyond the last cell of a list by parts cost nothing.
+    #[test]
+    fn input_beyond_the_last_marginal_cell_costs_what_the_last_one_does() {
+        let cells = [(0, 100, "1"), (100, 300, "3")]
+            .map(|(above, to, input)| Cell { input: bounds(above, to), ..Cell::any(tariff(input, "10")) });
+        let sheet = Sheet::new(cells.to_vec(), Extent::Part, 0, 0).unwrap();
+        let cost = |input| sheet.cost(&Usage::fresh(Tokens::new(input), Tokens::ZERO), false);
+        assert_eq!([300, 301, 500].map(|input| cost(input).amount.pico() / 1_000_000), [700, 703, 100 + 400 * 3]);
+        assert_eq!([300, 301].map(|input| cost(input).listed), [true, false]);
+        let cached = Usage { cache_read: Tokens::new(400), ..Usage::default() };
+        assert_eq!(sheet.cost(&cached, false).amount.pico() / 1_000_000, 100 + 300 * 3);
+    }
+
     #[test]
     fn a_hold_covers_a_hole_in_the_list() {
         let cell = |input, thinking, prices: (&str, &str)| Cell {
