@@ -366,13 +366,15 @@ impl Pipeline {
             prompt: request.body.clone(),
             first_byte: answered.first_byte,
             sent: answered.sent,
+            thinking: quote.thinking,
             learn: self.learn(admitted, &answered.planned, trace),
         };
         let mut settlement = Settlement::new(answered.page, account, answered.running, answered.turn, basis);
         match answered.opening {
             Opening::Whole { body, facts } => {
                 settlement.add_text(&facts.text);
-                settlement.reported(facts.usage);
+                settlement.reported(facts.usage, facts.lifetimes_told);
+                settlement.heard_reasoning(facts.reasoning_bytes);
                 settlement.too_long(facts.too_long);
                 settlement.served_model(facts.served_model);
                 let cost = settlement.end(Ending::Complete).await?;

@@ -21,6 +21,7 @@ pub(super) struct Reported {
     cache_read: Option<u64>,
     cache_write: Option<u64>,
     reasoning: Option<u64>,
+    cache_write_short: Option<u64>,
     cache_write_long: Option<u64>,
     image_input: Option<u64>,
     audio_input: Option<u64>,
@@ -50,8 +51,10 @@ impl Reported {
             output = output.saturating_add(reasoning);
         }
         let cache_read = self.cache_read.unwrap_or(0).min(input);
-        let written = self.cache_write.or(self.cache_write_long).unwrap_or(0);
-        let cache_write = written.min(input - cache_read);
+        let by_lifetime = self.cache_write_short.unwrap_or(0).saturating_add(self.cache_write_long.unwrap_or(0));
+        let cache_write = self.cache_write.unwrap_or(by_lifetime).min(input - cache_read);
+        // What is told not to be written for minutes was written for longer.
+        let long = self.cache_write_long.or_else(|| Some(cache_write.saturating_sub(self.cache_write_short?)));
         let fresh_input = input - cache_read - cache_write;
         let part = |part: Option<u64>, whole: u64| Tokens::new(part.unwrap_or(0).min(whole));
         (input > 0 || output > 0).then_some(Usage {
@@ -60,11 +63,16 @@ impl Reported {
             cache_write: Tokens::new(cache_write),
             output: Tokens::new(output),
             reasoning: Tokens::new(reasoning.min(output)),
-            cache_write_long: part(self.cache_write_long, cache_write),
+            cache_write_long: part(long, cache_write),
             image_input: part(self.image_input, fresh_input),
             audio_input: part(self.audio_input, fresh_input),
             audio_output: part(self.audio_output, output),
         })
+    }
+
+    /// Whether it says for how long what was written to a cache is kept.
+    pub(super) fn tells_lifetimes(&self) -> bool {
+        self.cache_write_short.is_some() || self.cache_write_long.is_some()
     }
 
     /// Input and output; one that is missing follows from the total.
@@ -86,6 +94,7 @@ impl Reported {
             Key::CacheRead => Some(&mut self.cache_read),
             Key::CacheWrite => Some(&mut self.cache_write),
             Key::Reasoning => Some(&mut self.reasoning),
+            Key::CacheWriteShort => Some(&mut self.cache_write_short),
             Key::CacheWriteLong => Some(&mut self.cache_write_long),
             Key::Image if self.side == Side::Input => Some(&mut self.image_input),
             Key::Audio if self.side == Side::Input => Some(&mut self.audio_input),
@@ -138,6 +147,7 @@ enum Key {
     CacheRead,
     CacheWrite,
     Reasoning,
+    CacheWriteShort,
     CacheWriteLong,
     Image,
     Audio,
@@ -155,6 +165,7 @@ impl Key {
             "cached_tokens" | "prompt_cache_hit_tokens" | "cached_prompt_text_tokens" => Self::CacheRead,
             "cache_write_tokens" | "cache_creation_input_tokens" => Self::CacheWrite,
             "reasoning_tokens" => Self::Reasoning,
+            "ephemeral_5m_input_tokens" => Self::CacheWriteShort,
             "ephemeral_1h_input_tokens" => Self::CacheWriteLong,
             "image_tokens" => Self::Image,
             "audio_tokens" => Self::Audio,
@@ -285,6 +296,38 @@ mod tests {
         ] {
             assert_eq!(read(json, INSIDE), Some(expected), "{json}");
         }
+    }
+
+    #[test]
+    fn the_lifetimes_of_what_was_written_to_a_cache_are_told_or_not() {
+        let check = |members: &str, written: [u64; 2], told: bool| {
+            let json = format!(r#"{{"prompt_tokens":100,"completion_tokens":1,{members}}}"#);
+            let mut reported = Reported::default();
+            ReadUsage(&mut reported).deserialize(&mut serde_json::Deserializer::from_str(&json)).unwrap();
+            let usage = reported.usage(Quirks::default()).unwrap();
+            let found = [usage.cache_write, usage.cache_write_long].map(Tokens::get);
+            assert_eq!((found, reported.tells_lifetimes()), (written, told), "{members}");
+        };
+        check(r#""cache_creation_input_tokens":30"#, [30, 0], false);
+        check(r#""cache_creation_input_tokens":30,"cache_creation":null"#, [30, 0], false);
+        check(r#""cache_creation_input_tokens":30,"cache_creation":{"ephemeral_5m_input_tokens":30}"#, [30, 0], true);
+        check(r#""cache_creation_input_tokens":30,"cache_creation":{"ephemeral_5m_input_tokens":10}"#, [30, 20], true);
+        check(r#""cache_creation_input_tokens":30,"cache_creation":{"ephemeral_1h_input_tokens":30}"#, [30, 30], true);
+        check(r#""cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20}"#, [30, 20], true);
+    }
+
+    /// Fixed once: a count of nonsense went on as it was, and sums of such wrapped around or stopped the gateway.
+    #[test]
+    fn a_count_beyond_belief_is_clamped_and_sums_of_such_stay_whole() {
+        for most in ["18446744073709551615", "1e30", "\"18446744073709551615\"", "1000000000001"] {
+            let json = format!(
+                r#"{{"prompt_tokens":{most},"completion_tokens":{most},"reasoning_tokens":{most},"total_tokens":{most}}}"#
+            );
+            assert_eq!(read(&json, INSIDE), Some([MOST, 0, 0, MOST, MOST]), "{most}");
+            assert_eq!(read(&json, OUTSIDE), Some([MOST, 0, 0, 2 * MOST, MOST]), "{most}");
+        }
+        assert_eq!(read(r#"{"prompt_tokens":1,"completion_tokens":-9223372036854775808}"#, INSIDE), Some([1, 0, 0, 0, 0]));
+        assert_eq!(read(r#"{"prompt_tokens":1,"completion_tokens":-1e30}"#, INSIDE), Some([1, 0, 0, 0, 0]));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod codes;
 pub mod errors;
 mod json;
+mod lifetime;
 mod messages;
 pub mod models;
 mod needs;
@@ -16,5 +17,6 @@ mod prompt_text;
 pub mod wishes;
 
 pub use errors::{BadRequest, ClientError, ErrorKind, Position};
+pub use lifetime::asks_long_cache;
 pub use openai_chat::parse;
 pub use prompt_text::prompt_text;

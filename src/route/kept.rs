@@ -32,10 +32,12 @@ use crate::canonical::{Features, ReasoningWish};
 use crate::catalog::{BackendIndex, Snapshot, TokenizerFamily};
 
 /// The form of the bytes; their first byte.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 /// The first form: nothing learned, one warm backend by its id, nothing weighed beside the price but failures, and not how
 /// long a request may take.
 const FIRST: u8 = 1;
+/// The first form in which learned answers have a spread over lengths; before it their mean decided.
+const WITH_SPREAD: u8 = 3;
 /// What ordinary facts take, so that writing them allocates once.
 const ORDINARY_BYTES: usize = 256;
 
@@ -79,7 +81,7 @@ impl Kept {
             target: read_target(from, snapshot)?,
             input: read_input(from)?,
             expected_output: OutputForecast { plain: from.tokens()?, thinking: from.tokens()? },
-            learned: if first { LearnedOutput::default() } else { learned::read_output(from, snapshot)? },
+            learned: if first { LearnedOutput::default() } else { learned::read_output(from, snapshot, format)? },
             limits: read_limits(from)?,
             usable: Usable::of(snapshot, read_availability(from)?),
             board: Board::default(),
