@@ -253,7 +253,7 @@ impl Pipeline {
         }
         match planned {
             Ok(plan) => {
-                let facts = if self.ledger.keeps_facts() { facts.keep() } else { Vec::new() };
+                let facts = if self.ledger.keeps_facts_of(call.id) { facts.keep() } else { Vec::new() };
                 Ok(Decided { plan, facts, trace })
             }
             Err(error) => {

@@ -124,12 +124,17 @@ impl Entry {
         self.changed.store(sequence, Ordering::Relaxed);
     }
 
-    /// The table that it keeps alive.
-    pub(super) fn table(&self) -> Option<&Arc<Snapshot>> {
+    /// What was decided, where the request came so far.
+    pub(super) fn planned(&self) -> Option<&Planned> {
         match &self.subject {
-            Subject::Planned(planned) => Some(&planned.snapshot),
+            Subject::Planned(planned) => Some(planned),
             Subject::Refused(_) => None,
         }
+    }
+
+    /// The table that it keeps alive.
+    pub(super) fn table(&self) -> Option<&Arc<Snapshot>> {
+        self.planned().map(|planned| &planned.snapshot)
     }
 }
 

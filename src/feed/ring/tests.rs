@@ -142,6 +142,19 @@ fn memory_is_bounded_by_count_by_bytes_and_by_tables() {
 }
 
 #[test]
+fn a_decision_is_told_as_long_as_its_request_is_here() {
+    let (feed, table) = (Feed::new(true), planned_over(3));
+    let id = |number: u64| begin(&feed, number, &table).0.unwrap().1.planned().unwrap().opened.id;
+    let first = id(1);
+    let told = feed.decision(first).unwrap();
+    assert_eq!(told.chosen.map(|chosen| chosen.backend), Some("site0/m".to_owned()));
+    (0..MOST_ENTRIES).for_each(|_| refuse(&feed, "x"));
+    assert!(feed.decision(first).is_none(), "it has left the ring");
+    let last = id(2);
+    assert!(feed.decision(last).is_some() && feed.decision(RequestId::from_parts(9, [9; 10])).is_none());
+}
+
+#[test]
 fn one_that_is_off_remembers_nothing_and_asks_for_nothing() {
     let feed = Feed::new(false);
     let shown = feed.begin(|| panic!("asked for a plan"));
