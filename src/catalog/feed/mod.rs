@@ -38,7 +38,7 @@ pub use guard::{Change, FigureChange, Guards, Verdict, judge};
 pub use mapping::Mapping;
 pub use proposal::{Bounds, Cell, Figures, Hours, Kind, Offer, Proposal, Reading, Refused};
 pub use reason::{Reason, Slip};
-pub use review::{Held, OwnFigures, Review, Source, review};
+pub use review::{Held, OwnFigures, Review, Source, Subject, review};
 
 /// What a feed is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
