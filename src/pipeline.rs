@@ -117,9 +117,10 @@ struct Admitted {
     target: Target,
 }
 
-/// What is to be done, and what the books are to keep so that it can be explained.
+/// What is to be done.
 struct Decided {
     plan: Plan,
+    /// What it was made from, to be explained by.
     facts: Vec<u8>,
     /// The prompt among those that are remembered.
     trace: Trace,
@@ -158,9 +159,11 @@ impl Pipeline {
         let place = self.places.take(admitted.settings().most_under_way)?;
         let hold = self.hold(&admitted.admission, &plan)?;
         self.tell_cap_cost(&plan);
-        let (entry, comparison) = entry::opening(call, admitted, &plan, facts);
+        // What the books do not keep is explained as long as the feed remembers it.
+        let (booked, remembered) = if self.ledger.keeps_facts_of(call.id) { (facts, Vec::new()) } else { (Vec::new(), facts) };
+        let (entry, comparison) = entry::opening(call, admitted, &plan, booked);
         let tab = Arc::new(self.ledger.begin(entry)?);
-        let shown = self.desk.feed.begin(|| shown::planned(&tab, &plan, admitted));
+        let shown = self.desk.feed.begin(|| shown::planned(&tab, &plan, admitted, remembered));
         let key = admitted.admission.key.clone();
         let tab_of_account = Arc::clone(&tab);
         let opening =
@@ -223,7 +226,7 @@ impl Pipeline {
             }
             match planned {
                 Ok(plan) => {
-                    let facts = if self.ledger.keeps_facts() { facts.keep() } else { Vec::new() };
+                    let facts = facts.keep();
                     Ok(Decided { plan, facts, trace })
                 }
                 Err(error) => {

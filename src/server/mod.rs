@@ -200,7 +200,8 @@ async fn assemble(
     let desk = Desk {
         tokenizer: Tokenizer::new(),
         metrics: Arc::clone(&metrics),
-        feed: Feed::new(config.server.dashboard),
+        // What the books do not keep is explained from here.
+        feed: Feed::new(config.server.dashboard || !ledger.keeps_all_facts()),
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
         prompt_text: frontend::prompt_text,
