@@ -209,7 +209,7 @@ impl<'n> Wanted<'n> {
     /// Whether a backend can answer and what the table says of its price, before that is looked at and its health. Whether its
     /// provider may be asked is [`permitted`]'s. `input` is the prompt's upper bound: a prompt that might not fit is not tried.
     #[inline]
-    pub fn fits(&self, row: &Row, input: Tokens) -> Result<(), Unfit> {
+    pub fn suits(&self, row: &Row, input: Tokens) -> bool {
         let able = self.needs.features.missing_from(row.features).is_empty()
             && Some(row.reasoning) != self.forbidden
             && (row.speaks_chinese || !self.needs.chinese)
@@ -217,12 +217,11 @@ impl<'n> Wanted<'n> {
         let roomy = self.bound <= row.limits.max_output && input + self.output <= row.limits.context;
         let priced = row.limits.priced_input.is_none_or(|most| input <= most)
             && matches!(&row.price, Price::Bounded(bounds) if input <= bounds.priced_input);
-        if able && roomy && priced { Ok(()) } else { self.refuse(row, input) }
+        able && roomy && priced
     }
 
     /// The first rule that it breaks.
-    #[cold]
-    fn refuse(&self, row: &Row, input: Tokens) -> Result<(), Unfit> {
+    pub fn judge(&self, row: &Row, input: Tokens) -> Result<(), Unfit> {
         self.able(row)?;
         self.roomy(&row.limits, input)?;
         match row.price {

@@ -1,12 +1,10 @@
 //! Backends that were not quoted yet, by bounds on what they cost: the cheapest bound first, sorted only as far as somebody
-//! looks.
+//! looks. Those within twice the cheapest are sorted at a time, which are mostly as many as a plan wants; to find them takes a
+//! look at each.
 
 use super::board::Row;
 use super::score::Standing;
 use crate::units::Usd;
-
-/// So many are put in order at a time.
-const AT_A_TIME: usize = 16;
 
 /// An adequate backend that was not quoted yet. Small, since a large table has thousands: what it stands by at best is one
 /// number.
@@ -31,7 +29,11 @@ impl Ahead {
     }
 
     pub(super) fn at_least(&self) -> Usd {
-        Usd::from_pico(i128::from(u64::try_from(self.order >> 64).unwrap_or(u64::MAX)))
+        Usd::from_pico(self.least().into())
+    }
+
+    fn least(&self) -> u64 {
+        u64::try_from(self.order >> 64).unwrap_or(u64::MAX)
     }
 
     pub(super) fn at_most(&self) -> Usd {
@@ -65,15 +67,23 @@ impl Queue {
     /// The best that was not taken yet.
     pub(super) fn peek(&mut self) -> Option<Ahead> {
         if self.next == self.sorted {
-            let rest = &mut self.all[self.next..];
-            let now = rest.len().min(AT_A_TIME);
-            if now < rest.len() {
-                rest.select_nth_unstable(now);
-            }
-            rest[..now].sort_unstable();
-            self.sorted += now;
+            self.sort_some();
         }
         self.all[..self.sorted].get(self.next).copied()
+    }
+
+    fn sort_some(&mut self) {
+        let rest = &mut self.all[self.next..];
+        let least = rest.iter().map(Ahead::least).min().unwrap_or(0);
+        let (limit, mut count) = (least.saturating_mul(2), 0);
+        for place in 0..rest.len() {
+            if rest[place].least() <= limit {
+                rest.swap(place, count);
+                count += 1;
+            }
+        }
+        rest[..count].sort_unstable();
+        self.sorted = self.next + count;
     }
 
     /// Takes the best.

@@ -108,8 +108,10 @@ impl<'a> Sieve<'a> {
         let mut providers = vec![false; facts.snapshot.providers().len()];
         for index in considered {
             let row = facts.board.row(*index);
-            let fit = || wanted.fits(row, facts.input.of(row.tokenizer).upper());
-            if let Err(unfit) = if asked.anybody() { fit() } else { asked.permits(row).and_then(|()| fit()) } {
+            let input = facts.input.of(row.tokenizer).upper();
+            if !(asked.anybody() && wanted.suits(row, input))
+                && let Err(unfit) = asked.permits(row).and_then(|()| wanted.judge(row, input))
+            {
                 self.rejected.push(*index, unfit);
                 continue;
             }
