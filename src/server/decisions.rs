@@ -104,7 +104,7 @@ fn look(
         return Ok(Told::Unknown);
     };
     let decision = match kept(front, books, &request, open)? {
-        Some((facts, table)) => match Kept::read(&facts, &table) {
+        Some(InBooks { facts, table }) => match Kept::read(&facts, &table) {
             Ok(kept) => Some(kept.decision(&table)),
             Err(_) => return Ok(Told::Unreadable),
         },
@@ -113,13 +113,19 @@ fn look(
     Ok(decision.map_or(Told::Forgotten, |decision| Told::Explained(Box::new((request, decision)))))
 }
 
-/// What the books keep of a decision: its facts, and the table it was made by.
+/// What the books keep of a decision.
+struct InBooks {
+    facts: Vec<u8>,
+    /// The table it was made by.
+    table: Arc<Snapshot>,
+}
+
 fn kept(
     front: &Front,
     books: &Books,
     request: &BookedRequest,
     open: Option<&OpenRequest>,
-) -> Result<Option<(Vec<u8>, Arc<Snapshot>)>, StoreError> {
+) -> Result<Option<InBooks>, StoreError> {
     let facts = match open {
         Some(open) => Some(open.opened.facts.clone()).filter(|facts| !facts.is_empty()),
         None => books.facts(request.id)?,
@@ -131,7 +137,7 @@ fn kept(
     } else {
         front.past_tables.version(&request.book_version, &front.pipeline.ledger)?
     };
-    Ok(table.map(|table| (facts, table)))
+    Ok(table.map(|table| InBooks { facts, table }))
 }
 
 fn refused(status: u16, kind: ErrorKind, code: &str, message: String) -> Refusal {

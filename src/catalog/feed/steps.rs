@@ -48,7 +48,9 @@ pub(super) fn held_above<'s>(said: impl IntoIterator<Item = &'s Said>, above: u6
     let mut that_hold: Vec<&Said> = said.into_iter().filter(|figure| figure.above <= above).collect();
     that_hold.sort_by_key(|figure| figure.above);
     let mut figures = Figures::default();
-    that_hold.into_iter().for_each(|figure| figures.set(figure.kind, figure.price));
+    for figure in that_hold {
+        figures.set(figure.kind, figure.price);
+    }
     figures
 }
 
