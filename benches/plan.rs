@@ -2,7 +2,8 @@
 //! short prompt, with the keys of all providers, of three and of one, what its explanation takes and what keeping its facts
 //! does beside that; the same for a table of eight times the rows; and what it takes to look up a price. Nothing is sent;
 //! the figures of a shared machine wander, so the best of many rounds stands. Instructions do not wander:
-//! `valgrind --tool=callgrind --toggle-collect=NAME` with the binary and `-- --once` counts them.
+//! `valgrind --tool=callgrind --collect-atstart=no --toggle-collect='plan::planned'` before the binary counts them, with
+//! `--once` for one plan of the table with all keys and `--once-eightfold` for one of the larger table.
 
 #![expect(
     clippy::print_stdout,
@@ -34,6 +35,8 @@ use tokenbroker::units::BackendId;
 
 const ROUNDS: usize = 40;
 const A_ROUND: u32 = 500;
+/// To count instructions: of the table, and of one of eight times the rows.
+const ONCE: [&str; 2] = ["--once", "--once-eightfold"];
 const BODY: &str = r#"{"model":"MODEL","messages":[{"role":"user","content":"What is the capital of France, and since when?"}]}"#;
 
 fn main() {
@@ -43,6 +46,11 @@ fn main() {
     for path in tables {
         let text = std::fs::read_to_string(path).unwrap();
         let snapshot = Arc::new(Snapshot::parse(path, &text).unwrap());
+        if let Some(rows) = ONCE.iter().position(|once| std::env::args().any(|argument| argument == *once)) {
+            let snapshot = if rows == 0 { snapshot } else { Arc::new(eightfold(&snapshot)) };
+            println!("{}; {}", measured(&snapshot, "auto", usize::MAX), lookups(&snapshot));
+            continue;
+        }
         for snapshot in [Arc::clone(&snapshot), Arc::new(eightfold(&snapshot))] {
             println!("{path}: {} backends at {} sites", snapshot.backends().len(), snapshot.providers().len());
             for model in ["auto", "auto:premium", "openai/gpt-4o-mini"] {
@@ -116,7 +124,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
         "{:>3} keys, {:>4} adequate: {plan:.2} us, {health:.2} of them for health; explained {explained:.1} us; \
          facts of {} bytes {kept:.2} us",
         keys.len(),
-        decide(),
+        route::plan(&facts).map(|plan| plan.adequate).unwrap_or_default(),
         keep()
     )
 }
@@ -135,7 +143,7 @@ fn lookups(snapshot: &Snapshot) -> String {
     let hours: Vec<Timestamp> = (0..4096).filter_map(|n| Timestamp::from_second(1_700_000_000 + n * 20_000).ok()).collect();
     let sheets = |at: &dyn Fn(usize) -> Timestamp| {
         let found = snapshot.backends().iter().enumerate();
-        found.filter_map(|(n, backend)| Some(backend.prices.at(at(n))?.sheet_at(at(n)).priced_input().get())).sum::<u64>()
+        found.filter_map(|(n, backend)| looked_up(backend, at(n))).sum::<u64>()
     };
     let until = now + Duration::from_mins(10);
     let pricings = || {
@@ -148,9 +156,15 @@ fn lookups(snapshot: &Snapshot) -> String {
     format!("price lookup: {of_now:.0} ns now, {of_any:.0} ns at any time; pricing of an attempt: {:.0} ns", each(&pricings))
 }
 
+/// One price, by itself so that its instructions can be counted.
+#[inline(never)]
+fn looked_up(backend: &Backend, at: Timestamp) -> Option<u64> {
+    Some(backend.prices.at(at)?.sheet_at(at).priced_input().get())
+}
+
 /// Microseconds, in the best of many rounds; of a single run with `--once`, to count its instructions.
 fn best(run: &impl Fn() -> usize) -> f64 {
-    if std::env::args().any(|argument| argument == "--once") {
+    if std::env::args().any(|argument| ONCE.contains(&argument.as_str())) {
         black_box(run());
         return 0.0;
     }

@@ -122,9 +122,10 @@ struct Admitted {
     target: Target,
 }
 
-/// What is to be done, and what the books are to keep so that it can be explained.
+/// What is to be done.
 struct Decided {
     plan: Plan,
+    /// What it was made from, to be explained by.
     facts: Vec<u8>,
     /// The prompt among those that are remembered.
     trace: Trace,
@@ -163,9 +164,11 @@ impl Pipeline {
         let place = self.places.take(admitted.settings().most_under_way)?;
         let hold = self.hold(&admitted.admission, &plan)?;
         self.tell_cap_cost(&plan);
-        let (entry, comparison) = entry::opening(call, admitted, &plan, facts);
+        // What the books do not keep is explained as long as the feed remembers it.
+        let (booked, remembered) = if self.ledger.keeps_facts_of(call.id) { (facts, Vec::new()) } else { (Vec::new(), facts) };
+        let (entry, comparison) = entry::opening(call, admitted, &plan, booked);
         let tab = Arc::new(self.ledger.begin(entry)?);
-        let shown = self.desk.feed.begin(|| shown::planned(&tab, &plan, admitted));
+        let shown = self.desk.feed.begin(|| shown::planned(&tab, &plan, admitted, remembered));
         let key = admitted.admission.key.clone();
         let tab_of_account = Arc::clone(&tab);
         let opening = AccountOpening {
@@ -254,7 +257,7 @@ impl Pipeline {
             }
             match planned {
                 Ok(plan) => {
-                    let facts = if self.ledger.keeps_facts() { facts.keep() } else { Vec::new() };
+                    let facts = facts.keep();
                     Ok(Decided { plan, facts, trace })
                 }
                 Err(error) => {
@@ -396,13 +399,15 @@ impl Pipeline {
             prompt: request.body.clone(),
             first_byte: answered.first_byte,
             sent: answered.sent,
+            thinking: quote.thinking,
             learn: self.learn(admitted, &answered.planned, trace),
         };
         let mut settlement = Settlement::new(answered.page, account, answered.running, answered.turn, basis);
         match answered.opening {
             Opening::Whole { body, facts } => {
                 settlement.add_text(&facts.text);
-                settlement.reported(facts.usage);
+                settlement.reported(facts.usage, facts.lifetimes_told);
+                settlement.heard_reasoning(facts.reasoning_bytes);
                 settlement.too_long(facts.too_long);
                 settlement.served_model(facts.served_model);
                 let cost = settlement.end(Ending::Complete).await?;

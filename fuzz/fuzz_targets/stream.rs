@@ -9,12 +9,12 @@ use tokenbroker::dialect::{Dialect, OpenAiChat};
 
 fuzz_target!(|input: (bool, &[u8])| {
     let (reasoning_outside_output, stream) = input;
-    let mut frames = Vec::new();
+    let mut found = Vec::new();
     let mut framer = Framer::default();
-    framer.push(&Bytes::copy_from_slice(stream), &mut frames).expect("below the limit");
-    frames.extend(framer.finish());
+    framer.push(&Bytes::copy_from_slice(stream), &mut found).expect("below the limit");
+    found.extend(framer.finish());
     let mut reader = OpenAiChat.frame_reader(Quirks { reasoning_outside_output, ..Quirks::default() });
-    for frame in &frames {
+    for frame in &found {
         let mut bytes = 0;
         reader.read(frame, &mut |text| bytes += text.len());
         assert!(bytes <= frame.len(), "text comes out of the frame, nothing is made up");

@@ -28,6 +28,10 @@ pub struct FrameFacts {
     pub kind: FrameKind,
     /// Usage that stood in this frame; a later one replaces it.
     pub usage: Option<Usage>,
+    /// That usage says for how long a cache keeps what was written to it.
+    pub lifetimes_told: bool,
+    /// Bytes of reasoning in it; at least one where there was any, also without a text.
+    pub reasoning_bytes: u64,
     /// The frame carried a finish reason: a stream that ends after it was whole.
     pub finished: bool,
     /// A finish reason in it says that the answer was cut for its length.
@@ -38,6 +42,10 @@ pub struct FrameFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AnswerFacts {
     pub usage: Option<Usage>,
+    /// The usage says for how long a cache keeps what was written to it.
+    pub lifetimes_told: bool,
+    /// Bytes of reasoning in the text; at least one where there was any, also without a text.
+    pub reasoning_bytes: u64,
     /// The model that the provider says it served.
     pub served_model: Option<String>,
     /// A choice ended because it was cut for its length.

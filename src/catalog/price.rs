@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::calendar::{Calendar, FactorIndex, Outlook};
-use crate::units::{BilledAt, Currency, Pricing, Sheet, Span, Tariff};
+use crate::units::{BilledAt, Currency, Pricing, Sheet, Span, Tariff, Tokens};
 
 /// Prices, when they are in force and where they come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,12 +95,23 @@ pub struct PricePoint {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PriceSchedule {
     rows: Vec<PriceRow>,
+    output_borders: Box<[Tokens]>,
 }
 
 impl PriceSchedule {
     pub fn new(mut rows: Vec<PriceRow>) -> Self {
         rows.sort_by_key(|row| row.from);
-        Self { rows }
+        let sheets = rows.iter().flat_map(|row| &row.sheets);
+        let mut borders: Vec<Tokens> = sheets.flat_map(|sheet| sheet.output_borders()).collect();
+        borders.sort_unstable();
+        borders.dedup();
+        Self { rows, output_borders: borders.into() }
+    }
+
+    /// Where one of its prices is another for longer answers: each border is the last length of what is shorter. None of a
+    /// backend whose price does not go by the answer's length.
+    pub fn output_borders(&self) -> &[Tokens] {
+        &self.output_borders
     }
 
     /// The row in force at an instant: of several, the one that began last. `None`: no price, so not to be used.

@@ -14,6 +14,7 @@ use super::change::PriceChange;
 use super::fx::FxTable;
 use super::history::{Annotation, Past};
 use super::price::PriceSchedule;
+use crate::units::Tokens;
 
 /// How alike (Jaro-Winkler, 1 for equal) two names must be for one to be meant by the other. Below 0.8 short model names
 /// match nearly anything.
@@ -134,6 +135,14 @@ impl Snapshot {
     /// Every backend that serves a model, by its name or an alias.
     pub fn serving(&self, model: &str) -> &[BackendIndex] {
         self.by_model.get(model).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where a price of some backends is another for longer answers, rising (see `PriceSchedule::output_borders`).
+    pub fn output_borders(&self, backends: impl Iterator<Item = BackendIndex>) -> Vec<Tokens> {
+        let mut borders: Vec<Tokens> = backends.flat_map(|index| self.backend(index).prices.output_borders()).copied().collect();
+        borders.sort_unstable();
+        borders.dedup();
+        borders
     }
 
     /// Every name a client may ask a model by, unsorted.

@@ -1,5 +1,8 @@
 //! `tokenbroker route`: what the gateway would do with a chat request, as a table. Nothing is sent, held or booked. It
-//! decides as a gateway does that has just started: nothing is known of backends' health or of warm caches.
+//! decides as a gateway does that has just started with the state on the disk: nothing is known of backends' health, of
+//! warm caches or of who got which share.
+
+mod state;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
@@ -11,6 +14,7 @@ use clap::Args;
 use http::HeaderMap;
 use jiff::Timestamp;
 
+use self::state::State;
 use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
 use super::setup::{self, Setup};
@@ -19,11 +23,11 @@ use crate::canonical::Request;
 use crate::catalog::Snapshot;
 use crate::clock::SystemClock;
 use crate::frontend;
-use crate::pipeline::appraise::{Appraisal, limits_of};
+use crate::pipeline::appraise::limits_of;
 use crate::pipeline::asked;
 use crate::route::{
-    Affinity, Allowances, Availability, Board, Candidate, Caps, Decision, ExplainedRefusal, Facts, LearnedOutput, Limits, Plan,
-    PlanError, Usable, Whole, explained, resolve,
+    Affinity, Availability, Board, Candidate, Caps, Decision, ExplainedRefusal, Facts, Limits, Plan, PlanError, Usable, Whole,
+    explained, resolve,
 };
 use crate::server::{alias_wishes, routing_settings};
 use crate::units::Usd;
@@ -42,6 +46,9 @@ pub struct RouteArgs {
     /// Decide as if every provider had its key.
     #[arg(long)]
     pub all_providers: bool,
+    /// Decide without the state in the data directory: nothing is learned, changed by feeds, free or prepaid.
+    #[arg(long)]
+    pub no_state: bool,
     /// Decide at the prices of this instant (2026-12-01T00:00:00Z) instead of now.
     #[arg(long, value_name = "INSTANT")]
     pub at: Option<Timestamp>,
@@ -62,7 +69,11 @@ pub fn run(args: &RouteArgs, environment: &Environment, output: &mut Output) -> 
     }
     let request = read(args.request.as_deref(), setup.config.server.max_body_bytes)?;
     let at = args.at.unwrap_or_else(|| SystemClock::shared().wall());
-    let decided = decide(&setup, &request, &limits, args.all_providers, at)?;
+    let (setup, state) = if args.no_state { (setup, State::default()) } else { State::read(setup, at)? };
+    for problem in &state.problems {
+        output.note(problem)?;
+    }
+    let decided = decide(&setup, &request, &limits, &state, (args.all_providers, at))?;
     if args.json {
         output.json(&Decision::of(decided.as_ref(), &setup.snapshot))?;
     } else {
@@ -71,7 +82,8 @@ pub fn run(args: &RouteArgs, environment: &Environment, output: &mut Output) -> 
             output.note("\nNo provider has its key here. --all-providers decides as if every one had.")?;
         }
         let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");
-        output.note(format!("\nTable {}, prices of {at}. Nothing was sent.", setup.snapshot.version))?;
+        output.note(format!("\n{}", state.told()))?;
+        output.note(format!("Table {}, prices of {at}. Nothing was sent.", setup.snapshot.version))?;
     }
     Ok(if decided.is_ok() { Exit::Success } else { Exit::NoneAdequate })
 }
@@ -118,13 +130,13 @@ fn decide(
     setup: &Setup,
     request: &Request,
     limits: &Limits,
-    all: bool,
-    at: Timestamp,
+    state: &State,
+    (all, at): (bool, Timestamp),
 ) -> anyhow::Result<Result<Whole, PlanError>> {
     let snapshot = &setup.snapshot;
     let routing = &setup.config.routing;
     let target = resolve(&request.model, snapshot, &routing.aliases)?;
-    let appraisal = Appraisal::of(request);
+    let appraisal = state.appraise(request, snapshot, at);
     let availability: Vec<Availability> = snapshot
         .providers()
         .iter()
@@ -141,12 +153,11 @@ fn decide(
         limits,
         usable: &usable,
         health: &[],
-        learned: &LearnedOutput::default(),
+        learned: &appraisal.learned,
         affinity: &Affinity::default(),
         caps: &Caps::NONE,
         explore: None,
-        // A running gateway knows what is left of free quotas and balances; here nobody does.
-        allowances: &Allowances::default(),
+        allowances: &state.allowances,
         at,
         settings: &routing_settings(&setup.config),
     };
@@ -242,7 +253,8 @@ mod tests {
         std::fs::write(&file, body).unwrap();
         let gateway = args(directory.path(), config, TABLE);
         let at = Some("2026-11-22T00:00:00Z".parse().unwrap());
-        let mut args = RouteArgs { request: Some(file), gateway, key: None, all_providers: false, at, json: false };
+        let mut args =
+            RouteArgs { request: Some(file), gateway, key: None, all_providers: false, no_state: true, at, json: false };
         options(&mut args);
         captured(|output| run(&args, &environment(&[("FAR_KEY", "k")]), output))
     }
@@ -277,7 +289,8 @@ mod tests {
             let file = directory.path().join("request.json");
             std::fs::write(&file, HELLO.replace("auto", "near/m")).unwrap();
             let gateway = args(directory.path(), "", TABLE);
-            let args = RouteArgs { request: Some(file), gateway, key: None, all_providers, at: None, json: false };
+            let args =
+                RouteArgs { request: Some(file), gateway, key: None, all_providers, no_state: true, at: None, json: false };
             captured(|output| run(&args, &environment(variables), output)).2
         };
         assert!(shown(&[], false).contains("--all-providers decides"));

@@ -94,6 +94,12 @@ pub(super) fn books() -> Group<Books> {
                  200 bytes a request, and a copy of each version of the table. What requests used and cost is kept for good.",
             )
             .on_restart(),
+        setting("decision_sample_percent", whole(0..=100), |b: &mut Books| &mut b.decision_sample_percent)
+            .means(
+                "Of a hundred requests, of how many the decision is kept so, picked by their ids. The last decisions (up to 200) \
+                 can be explained in any case: they are in memory.",
+            )
+            .on_restart(),
     ];
     Group { name: "books", about: "The ledger on the disk.", settings }
 }

@@ -155,11 +155,14 @@ pub struct Books {
     pub sync: BooksSync,
     /// For how many days a decision can be explained; 0 keeps nothing of it but what it cost.
     pub decision_days: u32,
+    /// Of how many of a hundred requests; the last decisions of all requests are in memory anyway.
+    pub decision_sample_percent: u32,
 }
 
 impl Default for Books {
     fn default() -> Self {
-        Self { directory: PathBuf::from("tokenbroker-data"), sync: BooksSync::Second, decision_days: 30 }
+        let directory = PathBuf::from("tokenbroker-data");
+        Self { directory, sync: BooksSync::Second, decision_days: 30, decision_sample_percent: 100 }
     }
 }
 

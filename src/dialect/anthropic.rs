@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::blocks::Reading;
+use super::blocks::{Reading, Stop};
 use super::usage::Reported;
 use super::{BodyProblem, Dialect, FrameReader, Outgoing, errors, splice, sse};
 use crate::canonical::event::AnswerFacts;
@@ -33,7 +33,7 @@ impl Dialect for AnthropicMessages {
         let mut text = String::new();
         let mut collect = |piece: &str| text.push_str(piece);
         let body = body.trim_ascii();
-        let (reading, outcome) = Reading::of(body, true, &mut collect);
+        let (reading, outcome) = Reading::of(body, &mut collect);
         outcome.map_err(|e| BodyProblem::Malformed(e.to_string()))?;
         let usage = usage_of(&reading.usage, quirks);
         if let Some(error) = reading.suspect.then(|| errors::in_good_status(body)).flatten() {
@@ -42,8 +42,9 @@ impl Dialect for AnthropicMessages {
         if !reading.has_content {
             return Err(BodyProblem::Malformed("it has no `content`".to_owned()));
         }
-        let (served_model, too_long) = (reading.model, reading.too_long);
-        Ok(AnswerFacts { usage, served_model, too_long, text })
+        let (lifetimes_told, reasoning_bytes) = (reading.usage.tells_lifetimes(), reading.reasoning_bytes);
+        let (served_model, too_long) = (reading.model, reading.stop == Stop::TooLong);
+        Ok(AnswerFacts { usage, lifetimes_told, reasoning_bytes, served_model, too_long, text })
     }
 
     fn classify(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
@@ -68,7 +69,7 @@ struct Frames {
 
 impl Frames {
     fn facts(&mut self, data: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts {
-        let (reading, outcome) = Reading::of(data, false, text);
+        let (reading, outcome) = Reading::of(data, text);
         if outcome.is_err() {
             return only(if reading.said { FrameKind::Content } else { FrameKind::KeepAlive });
         }
@@ -79,16 +80,20 @@ impl Frames {
             usage_of(&self.reported, self.quirks)
         };
         if let Some(error) = reading.suspect.then(|| errors::in_good_status(data)).flatten() {
-            return FrameFacts { usage, ..only(FrameKind::Error(error)) };
+            let lifetimes_told = usage.is_some() && self.reported.tells_lifetimes();
+            return FrameFacts { usage, lifetimes_told, ..only(FrameKind::Error(error)) };
         }
+        let (ended, too_long) = (reading.stop != Stop::Unsaid, reading.stop == Stop::TooLong);
         let kind = match reading.kind {
             Kind::Stop => FrameKind::Done,
-            _ if reading.said || reading.ended => FrameKind::Content,
+            _ if reading.said || ended => FrameKind::Content,
             Kind::Part => FrameKind::Preamble,
             Kind::Other => FrameKind::KeepAlive,
         };
-        let finished = reading.ended || kind == FrameKind::Done;
-        FrameFacts { kind, usage, finished, too_long: reading.too_long }
+        let finished = ended || kind == FrameKind::Done;
+        let lifetimes_told = usage.is_some() && self.reported.tells_lifetimes();
+        let reasoning_bytes = reading.reasoning_bytes;
+        FrameFacts { kind, usage, lifetimes_told, reasoning_bytes, finished, too_long }
     }
 }
 
@@ -105,7 +110,7 @@ impl FrameReader for Frames {
 }
 
 fn only(kind: FrameKind) -> FrameFacts {
-    FrameFacts { kind, usage: None, finished: false, too_long: false }
+    FrameFacts { kind, usage: None, lifetimes_told: false, reasoning_bytes: 0, finished: false, too_long: false }
 }
 
 /// What a frame is by its `type`.
@@ -131,6 +136,55 @@ impl Kind {
             | "\"content_block_stop\""
             | "\"message_delta\"" => Self::Part,
             _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of thinking in a whole answer of one block, and in a frame that begins with the same block.
+    fn check(block: &str, expected: u64) {
+        let whole = format!(r#"{{"type":"message","content":[{block}],"stop_reason":"end_turn"}}"#);
+        let facts = AnthropicMessages.read_answer(whole.as_bytes(), Quirks::default()).unwrap();
+        assert_eq!(facts.reasoning_bytes, expected, "{block}");
+        let frame = format!("data: {{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{block}}}\n\n");
+        let facts = AnthropicMessages.frame_reader(Quirks::default()).read(frame.as_bytes(), &mut |_| {});
+        assert_eq!(facts.reasoning_bytes, expected, "{frame}");
+    }
+
+    #[test]
+    fn thinking_is_told_from_the_rest_of_an_answer() {
+        check(r#"{"type":"text","text":"yes"}"#, 0);
+        check(r#"{"type":"thinking","thinking":"hm, 好","signature":""}"#, 7);
+        check(r#"{"type":"thinking","thinking":"","signature":"c2ln"}"#, 1);
+        check(r#"{"type":"redacted_thinking","data":"c2VjcmV0"}"#, 1);
+        check(r#"{"type":"tool_use","name":"f","input":{"thinking":"x"}}"#, 0);
+    }
+
+    #[test]
+    fn lifetimes_that_were_told_at_the_beginning_hold_to_the_end() {
+        let mut reader = AnthropicMessages.frame_reader(Quirks::default());
+        let mut read = |json: &str| reader.read(format!("data: {json}\n\n").as_bytes(), &mut |_| {});
+        let usage = r#"{"input_tokens":3,"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_1h_input_tokens":9}}"#;
+        let begun = read(&format!(r#"{{"type":"message_start","message":{{"usage":{usage}}}}}"#));
+        assert!(begun.lifetimes_told && begun.usage.is_some_and(|usage| usage.cache_write_long.get() == 9));
+        let said = read(r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}"#);
+        assert!(!said.lifetimes_told && said.usage.is_none());
+        let ended = read(r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":4}}"#);
+        assert!(ended.lifetimes_told && ended.finished);
+        assert_eq!(ended.usage.map(|usage| (usage.cache_write_long.get(), usage.output.get())), Some((9, 4)));
+    }
+
+    #[test]
+    fn where_a_site_counts_the_cache_within_the_input_a_quirk_says_so() {
+        let body =
+            br#"{"type":"message","content":[],"usage":{"input_tokens":100,"cache_read_input_tokens":60,"output_tokens":1}}"#;
+        for (includes, fresh) in [(false, 100), (true, 40)] {
+            let quirks = Quirks { messages_input_includes_cache: includes, ..Quirks::default() };
+            let usage = AnthropicMessages.read_answer(body, quirks).unwrap().usage.unwrap();
+            assert_eq!((usage.fresh_input.get(), usage.cache_read.get()), (fresh, 60));
         }
     }
 }

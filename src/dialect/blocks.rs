@@ -14,6 +14,16 @@ use super::anthropic::Kind;
 use super::usage::{ReadUsage, Reported};
 use super::walk::{KeyAs, says_nothing, takes_anything};
 
+/// What a stop reason says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// There is none.
+    Unsaid,
+    Ended,
+    /// The answer was cut for its length.
+    TooLong,
+}
+
 /// What was found.
 pub(super) struct Reading<'t> {
     text: &'t mut dyn FnMut(&str),
@@ -25,29 +35,27 @@ pub(super) struct Reading<'t> {
     pub(super) suspect: bool,
     /// There is an array of blocks, as whole answers have one.
     pub(super) has_content: bool,
-    /// A stop reason says that the answer has ended.
-    pub(super) ended: bool,
-    /// It says that the answer was cut for its length.
-    pub(super) too_long: bool,
+    /// What a stop reason says of the answer's end.
+    pub(super) stop: Stop,
+    /// Bytes of thinking here; at least one where there was any, also without a text.
+    pub(super) reasoning_bytes: u64,
     /// The model that the provider names.
     pub(super) model: Option<String>,
-    wants_model: bool,
     pub(super) usage: Reported,
 }
 
 impl<'t> Reading<'t> {
     /// Walks one JSON text; whatever the model generated goes to `text`.
-    pub(super) fn of(json: &[u8], wants_model: bool, text: &'t mut dyn FnMut(&str)) -> (Self, Result<(), serde_json::Error>) {
+    pub(super) fn of(json: &[u8], text: &'t mut dyn FnMut(&str)) -> (Self, Result<(), serde_json::Error>) {
         let mut reading = Self {
             text,
             kind: Kind::default(),
             said: false,
             suspect: false,
             has_content: false,
-            ended: false,
-            too_long: false,
+            stop: Stop::Unsaid,
+            reasoning_bytes: 0,
             model: None,
-            wants_model,
             usage: Reported::default(),
         };
         // Checking all bytes at once is many times faster than each string by itself, which is what a reader of bytes does.
@@ -63,8 +71,11 @@ impl<'t> Reading<'t> {
     }
 
     fn stopped(&mut self, reason: &str) {
-        self.ended |= !matches!(reason, "null" | "\"\"");
-        self.too_long |= matches!(reason, "\"max_tokens\"" | "\"model_context_window_exceeded\"");
+        match reason {
+            "null" | "\"\"" => {}
+            "\"max_tokens\"" | "\"model_context_window_exceeded\"" => self.stop = Stop::TooLong,
+            _ => self.stop = Stop::Ended,
+        }
     }
 }
 
@@ -129,7 +140,7 @@ impl<'de> Visitor<'de> for Message<'_, '_> {
                 Member::Content => members.next_value_seed(Blocks(reading))?,
                 Member::Usage => members.next_value_seed(ReadUsage(&mut reading.usage))?,
                 Member::StopReason => reading.stopped(members.next_value::<&RawValue>()?.get()),
-                Member::Model if reading.wants_model => {
+                Member::Model => {
                     reading.model = serde_json::from_str(members.next_value::<&RawValue>()?.get()).ok();
                 }
                 Member::Error => {
@@ -145,7 +156,7 @@ impl<'de> Visitor<'de> for Message<'_, '_> {
                     members.next_value::<IgnoredAny>()?;
                     bare_error = true;
                 }
-                Member::Model | Member::Other => drop(members.next_value::<IgnoredAny>()?),
+                Member::Other => drop(members.next_value::<IgnoredAny>()?),
             }
         }
         reading.suspect |= bare_error && !reading.has_content && !reading.said;
@@ -178,9 +189,12 @@ impl<'de> Visitor<'de> for Blocks<'_, '_> {
 enum Part {
     /// What the model generated, as text.
     Text,
+    Thinking,
+    /// A thought that cannot be read: an encrypted one, or the signature of one.
+    Sealed,
     /// The arguments of a tool, as an object.
     Input,
-    /// Part of the answer, but not its text: a signature, an encrypted thought, what a server's own tool found.
+    /// Part of the answer, but not its text: what a server's own tool found.
     Opaque,
     StopReason,
     Other,
@@ -189,9 +203,11 @@ enum Part {
 impl Part {
     fn of(key: &str) -> Self {
         match key {
-            "text" | "thinking" | "partial_json" | "name" => Self::Text,
+            "text" | "partial_json" | "name" => Self::Text,
+            "thinking" => Self::Thinking,
+            "signature" | "data" => Self::Sealed,
             "input" => Self::Input,
-            "signature" | "data" | "content" | "citation" => Self::Opaque,
+            "content" | "citation" => Self::Opaque,
             "stop_reason" => Self::StopReason,
             _ => Self::Other,
         }
@@ -213,12 +229,14 @@ impl<'de> Visitor<'de> for Block<'_, '_> {
         let reading = self.0;
         while let Some(key) = members.next_key_seed(KeyAs(Part::of))? {
             match key {
-                Part::Text => members.next_value_seed(Text(reading))?,
+                Part::Text => members.next_value_seed(Text { reading, thinks: false })?,
+                Part::Thinking => members.next_value_seed(Text { reading, thinks: true })?,
                 Part::StopReason => reading.stopped(members.next_value::<&RawValue>()?.get()),
-                Part::Input | Part::Opaque => {
+                Part::Input | Part::Opaque | Part::Sealed => {
                     let value = members.next_value::<&RawValue>()?.get();
                     let empty = matches!(value, "null" | "\"\"" | "{}" | "[]");
                     reading.said |= !empty;
+                    reading.reasoning_bytes += u64::from(key == Part::Sealed && !empty);
                     if key == Part::Input && !empty {
                         (reading.text)(value);
                     }
@@ -230,7 +248,10 @@ impl<'de> Visitor<'de> for Block<'_, '_> {
     }
 }
 
-struct Text<'r, 't>(&'r mut Reading<'t>);
+struct Text<'r, 't> {
+    reading: &'r mut Reading<'t>,
+    thinks: bool,
+}
 
 takes_anything!(Text);
 
@@ -241,8 +262,9 @@ impl<'de> Visitor<'de> for Text<'_, '_> {
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
         if !text.is_empty() {
-            self.0.said = true;
-            (self.0.text)(text);
+            self.reading.said = true;
+            self.reading.reasoning_bytes += if self.thinks { text.len() as u64 } else { 0 };
+            (self.reading.text)(text);
         }
         Ok(())
     }

@@ -26,10 +26,9 @@ impl ChatFrames {
         let error = if reading.suspect { errors::in_good_status(data) } else { None };
         if let Some(error) = error.or_else(|| reading.broke.map(broken)) {
             return FrameFacts {
-                kind: FrameKind::Error(error),
                 usage: reading.usage(self.quirks),
-                finished: false,
-                too_long: false,
+                lifetimes_told: reading.lifetimes_told(self.quirks),
+                ..only(FrameKind::Error(error))
             };
         }
         self.seen |= reading.seen;
@@ -42,7 +41,8 @@ impl ChatFrames {
             (None, None) => FrameKind::KeepAlive,
         };
         let finished = reading.ended != 0 && self.ended == self.seen;
-        FrameFacts { kind, usage, finished, too_long: reading.too_long != 0 }
+        let (lifetimes_told, reasoning_bytes) = (reading.lifetimes_told(self.quirks), reading.reasoning_bytes);
+        FrameFacts { kind, usage, lifetimes_told, reasoning_bytes, finished, too_long: reading.too_long != 0 }
     }
 }
 
@@ -69,5 +69,5 @@ pub(super) fn broken(reason: &str) -> ProviderError {
 }
 
 fn only(kind: FrameKind) -> FrameFacts {
-    FrameFacts { kind, usage: None, finished: false, too_long: false }
+    FrameFacts { kind, usage: None, lifetimes_told: false, reasoning_bytes: 0, finished: false, too_long: false }
 }

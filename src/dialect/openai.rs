@@ -36,8 +36,9 @@ impl Dialect for OpenAiChat {
         if reading.choices.is_none() {
             return Err(BodyProblem::Malformed("it has no `choices`".to_owned()));
         }
-        let (usage, served_model, too_long) = (reading.usage(quirks), reading.model, reading.too_long != 0);
-        Ok(AnswerFacts { usage, served_model, too_long, text })
+        let (usage, lifetimes_told) = (reading.usage(quirks), reading.lifetimes_told(quirks));
+        let (served_model, too_long, reasoning_bytes) = (reading.model, reading.too_long != 0, reading.reasoning_bytes);
+        Ok(AnswerFacts { usage, lifetimes_told, reasoning_bytes, served_model, too_long, text })
     }
 
     fn classify(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
@@ -46,5 +47,44 @@ impl Dialect for OpenAiChat {
 
     fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader> {
         Box::new(ChatFrames::new(quirks))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of reasoning in a whole answer with this message, and in a frame with the same as its delta.
+    fn check(message: &str, expected: u64) {
+        let whole = format!(r#"{{"choices":[{{"index":0,"message":{message},"finish_reason":"stop"}}]}}"#);
+        let facts = OpenAiChat.read_answer(whole.as_bytes(), Quirks::default()).unwrap();
+        assert_eq!(facts.reasoning_bytes, expected, "{message}");
+        let frame = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{message}}}]}}\n\n");
+        let mut text = String::new();
+        let facts = OpenAiChat.frame_reader(Quirks::default()).read(frame.as_bytes(), &mut |piece| text.push_str(piece));
+        assert_eq!(facts.reasoning_bytes, expected, "{frame}");
+        assert!(text.len() as u64 >= expected || expected == 1, "{text}");
+    }
+
+    #[test]
+    fn reasoning_is_told_from_the_rest_of_an_answer() {
+        check(r#"{"content":"yes"}"#, 0);
+        check(r#"{"reasoning_content":"hm, 好","content":"yes"}"#, 7);
+        check(r#"{"reasoning_content":null,"reasoning":"","content":"yes"}"#, 0);
+        check(r#"{"reasoning":"hm","reasoning_details":[{"text":"hm"}],"content":""}"#, 2);
+        check(r#"{"reasoning_details":[{"type":"reasoning.encrypted","data":"c2VjcmV0"}]}"#, 1);
+    }
+
+    #[test]
+    fn a_report_tells_lifetimes_wherever_it_stands() {
+        let check = |members: &str, expected: bool| {
+            let frame = format!("data: {{\"choices\":[],{members}}}\n\n");
+            let facts = OpenAiChat.frame_reader(Quirks::default()).read(frame.as_bytes(), &mut |_| {});
+            assert_eq!((facts.usage.is_some(), facts.lifetimes_told), (true, expected), "{members}");
+        };
+        let told = r#"{"prompt_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":4}}"#;
+        check(&format!("\"usage\":{told}"), true);
+        check(&format!("\"x_vendor\":{{\"usage\":{told}}}"), true);
+        check(r#""usage":{"prompt_tokens":9,"cache_creation_input_tokens":4}"#, false);
     }
 }

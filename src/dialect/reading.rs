@@ -32,6 +32,8 @@ pub(super) struct Reading<'t> {
     pub(super) too_long: u128,
     /// A finish reason that means failure.
     pub(super) broke: Option<&'static str>,
+    /// Bytes of reasoning here; at least one where there was any, also without a text.
+    pub(super) reasoning_bytes: u64,
     /// The model that the provider names.
     pub(super) model: Option<String>,
     wants_model: bool,
@@ -55,6 +57,7 @@ impl<'t> Reading<'t> {
             ended: 0,
             too_long: 0,
             broke: None,
+            reasoning_bytes: 0,
             model: None,
             wants_model,
             usage: Reported::default(),
@@ -75,7 +78,17 @@ impl<'t> Reading<'t> {
 
     /// The usage, wherever it stood.
     pub(super) fn usage(&self, quirks: Quirks) -> Option<Usage> {
-        [self.usage, self.usage_of_choice, self.usage_of_vendor].iter().find_map(|reported| reported.usage(quirks))
+        self.reported(quirks).map(|(usage, _)| usage)
+    }
+
+    /// The usage says for how long a cache keeps what was written to it.
+    pub(super) fn lifetimes_told(&self, quirks: Quirks) -> bool {
+        self.reported(quirks).is_some_and(|(_, reported)| reported.tells_lifetimes())
+    }
+
+    fn reported(&self, quirks: Quirks) -> Option<(Usage, &Reported)> {
+        let all = [&self.usage, &self.usage_of_choice, &self.usage_of_vendor];
+        all.into_iter().find_map(|reported| Some((reported.usage(quirks)?, reported)))
     }
 
     fn texts(&mut self) -> Texts<'_> {
@@ -87,8 +100,14 @@ impl<'t> Reading<'t> {
         if *heard {
             return members.next_value::<IgnoredAny>().map(drop);
         }
-        members.next_value_seed(Texts { text: self.text, said: heard })?;
+        let mut bytes = 0;
+        let mut counted = |piece: &str| {
+            bytes += piece.len() as u64;
+            (self.text)(piece);
+        };
+        members.next_value_seed(Texts { text: &mut counted, said: heard })?;
         self.said |= *heard;
+        self.reasoning_bytes += bytes.max(u64::from(*heard));
         Ok(())
     }
 }

@@ -111,6 +111,11 @@ impl Reported {
         self.cache_write_long.or_else(|| Some(written.saturating_sub(self.cache_write_short?)))
     }
 
+    /// Whether it says for how long what was written to a cache is kept.
+    pub(super) fn tells_lifetimes(&self) -> bool {
+        self.cache_write_short.is_some() || self.cache_write_long.is_some()
+    }
+
     /// Input and output; one that is missing follows from the total.
     fn sides(&self) -> Option<(u64, u64)> {
         let rest = |known: u64| self.total.map_or(0, |total| total.saturating_sub(known));
@@ -334,6 +339,38 @@ mod tests {
         ] {
             assert_eq!(read(json, INSIDE), Some(expected), "{json}");
         }
+    }
+
+    #[test]
+    fn the_lifetimes_of_what_was_written_to_a_cache_are_told_or_not() {
+        let check = |members: &str, written: [u64; 2], told: bool| {
+            let json = format!(r#"{{"prompt_tokens":100,"completion_tokens":1,{members}}}"#);
+            let mut reported = Reported::default();
+            ReadUsage(&mut reported).deserialize(&mut serde_json::Deserializer::from_str(&json)).unwrap();
+            let usage = reported.usage(Quirks::default()).unwrap();
+            let found = [usage.cache_write, usage.cache_write_long].map(Tokens::get);
+            assert_eq!((found, reported.tells_lifetimes()), (written, told), "{members}");
+        };
+        check(r#""cache_creation_input_tokens":30"#, [30, 0], false);
+        check(r#""cache_creation_input_tokens":30,"cache_creation":null"#, [30, 0], false);
+        check(r#""cache_creation_input_tokens":30,"cache_creation":{"ephemeral_5m_input_tokens":30}"#, [30, 0], true);
+        check(r#""cache_creation_input_tokens":30,"cache_creation":{"ephemeral_5m_input_tokens":10}"#, [30, 20], true);
+        check(r#""cache_creation_input_tokens":30,"cache_creation":{"ephemeral_1h_input_tokens":30}"#, [30, 30], true);
+        check(r#""cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20}"#, [30, 20], true);
+    }
+
+    /// Fixed once: a count of nonsense went on as it was, and sums of such wrapped around or stopped the gateway.
+    #[test]
+    fn a_count_beyond_belief_is_clamped_and_sums_of_such_stay_whole() {
+        for most in ["18446744073709551615", "1e30", "\"18446744073709551615\"", "1000000000001"] {
+            let json = format!(
+                r#"{{"prompt_tokens":{most},"completion_tokens":{most},"reasoning_tokens":{most},"total_tokens":{most}}}"#
+            );
+            assert_eq!(read(&json, INSIDE), Some([MOST, 0, 0, MOST, MOST]), "{most}");
+            assert_eq!(read(&json, OUTSIDE), Some([MOST, 0, 0, 2 * MOST, MOST]), "{most}");
+        }
+        assert_eq!(read(r#"{"prompt_tokens":1,"completion_tokens":-9223372036854775808}"#, INSIDE), Some([1, 0, 0, 0, 0]));
+        assert_eq!(read(r#"{"prompt_tokens":1,"completion_tokens":-1e30}"#, INSIDE), Some([1, 0, 0, 0, 0]));
     }
 
     #[test]

@@ -154,7 +154,10 @@ impl Roster {
         waits: Option<Answers>,
     ) -> impl Iterator<Item = (usize, HealthRisk)> {
         let now = self.clock.monotonic();
-        places.filter_map(move |place| Some((place, self.backends.get(place)?.risk_at(now, waits)?)))
+        places.filter_map(move |place| {
+            let backend = self.backends.get(place).filter(|backend| waits.is_some() || !backend.is_well())?;
+            Some((place, backend.risk_at(now, waits)))
+        })
     }
 
     /// The backend at a place in the table's order.
@@ -209,24 +212,27 @@ impl BackendHealth {
         self.with_record(self.clock.monotonic(), |record| (record.attempts, record.failed) = (0, 0));
     }
 
-    /// What counts against it now, if anything does. `now` is the monotonic time, read once for many backends.
-    fn risk_at(&self, now: Duration, waits: Option<Answers>) -> Option<HealthRisk> {
-        let waiting_full = self.waiting.is_full();
+    /// Whether nothing is known that may count against it. Next to nothing to ask, since every request asks all of them.
+    #[inline]
+    fn is_well(&self) -> bool {
+        let blameless = self.failures.load(Ordering::Acquire) == self.forgotten.load(Ordering::Relaxed);
+        blameless && !self.headroom.is_known() && !self.waiting.is_full()
+    }
+
+    /// What counts against it now. `now` is the monotonic time, read once for many backends.
+    fn risk_at(&self, now: Duration, waits: Option<Answers>) -> HealthRisk {
+        let (waiting_full, headroom) = (self.waiting.is_full(), self.headroom.at(now));
+        let wait = waits.and_then(|answers| self.waits(answers).shown());
+        let well = HealthRisk { failure_share: 0, headroom, wait, cooling: None, waiting_full };
         let failures = self.failures.load(Ordering::Acquire);
-        let blameless = failures == self.forgotten.load(Ordering::Relaxed);
-        if blameless && !waiting_full && waits.is_none() && !self.headroom.is_known() {
-            return None;
-        }
-        let (headroom, wait) = (self.headroom.at(now), waits.and_then(|answers| self.waits(answers).shown()));
-        let told = HealthRisk { failure_share: 0, headroom, wait, cooling: None, waiting_full };
-        if blameless {
-            return Some(told);
+        if failures == self.forgotten.load(Ordering::Relaxed) {
+            return well;
         }
         let (failure_share, left) = self.with_record(now, |record| (record.failure_share(), record.failed));
         if left == 0 && self.breaker.is_closed() {
             self.forgotten.store(failures, Ordering::Relaxed);
         }
-        Some(HealthRisk { failure_share, cooling: self.breaker.cooling_at(now), ..told })
+        HealthRisk { failure_share, cooling: self.breaker.cooling_at(now), ..well }
     }
 
     /// Plain figures. `now` is the monotonic time.

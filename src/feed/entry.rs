@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::catalog::Snapshot;
 use crate::dispatch::AttemptFailure;
 use crate::ledger::{Ending, Outcome, RequestOpened, SettledAttempt};
-use crate::route::{Candidate, Node, Plan};
+use crate::route::{Candidate, Decision, Kept, Node, Plan};
 use crate::units::{BackendId, KeyName, RequestId, Usd};
 
 /// What an entry takes beside its lists and texts: itself, the plan and the opened page.
@@ -26,6 +26,8 @@ pub struct Planned {
     pub plan: Arc<Plan>,
     /// The table that the plan's indexes belong to.
     pub snapshot: Arc<Snapshot>,
+    /// What the decision was made from, where the books do not keep it.
+    pub facts: Vec<u8>,
 }
 
 /// A request that the gateway itself refused.
@@ -124,12 +126,17 @@ impl Entry {
         self.changed.store(sequence, Ordering::Relaxed);
     }
 
-    /// The table that it keeps alive.
-    pub(super) fn table(&self) -> Option<&Arc<Snapshot>> {
+    /// What was decided, where the request came so far.
+    pub(super) fn planned(&self) -> Option<&Planned> {
         match &self.subject {
-            Subject::Planned(planned) => Some(&planned.snapshot),
+            Subject::Planned(planned) => Some(planned),
             Subject::Refused(_) => None,
         }
+    }
+
+    /// The table that it keeps alive.
+    pub(super) fn table(&self) -> Option<&Arc<Snapshot>> {
+        self.planned().map(|planned| &planned.snapshot)
     }
 }
 
@@ -144,11 +151,20 @@ impl Subject {
 }
 
 impl Planned {
+    /// The whole decision, made once more.
+    pub(super) fn decision(&self) -> Option<Decision> {
+        let facts = if self.facts.is_empty() { &self.opened.facts } else { &self.facts };
+        Kept::read(facts, &self.snapshot).ok().map(|kept| kept.decision(&self.snapshot))
+    }
+
     fn bytes(&self) -> usize {
-        let Self { opened, plan, snapshot: _ } = self;
+        let Self { opened, plan, snapshot: _, facts } = self;
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let texts =
-            opened.facts.capacity() + opened.requested_model.len() + text(&opened.client_request_id) + text(&opened.session);
+        let texts = opened.facts.capacity()
+            + facts.capacity()
+            + opened.requested_model.len()
+            + text(&opened.client_request_id)
+            + text(&opened.session);
         let attempt = size_of::<Node>() + size_of::<SettledAttempt>() + size_of::<FailedTry>();
         plan.candidates.capacity() * size_of::<Candidate>()
             + plan.rejected.bytes()

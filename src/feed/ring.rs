@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::entry::{End, Entry, FailedTry, Finished, Planned, Refusal, Subject};
 use crate::dispatch::AttemptFailure;
 use crate::ledger::{Ending, Outcome, SettledAttempt};
-use crate::units::{BackendId, Usd};
+use crate::route::Decision;
+use crate::units::{BackendId, RequestId, Usd};
 
 /// How many requests are remembered at most.
 pub const MOST_ENTRIES: usize = 200;
@@ -165,6 +166,14 @@ impl Feed {
             backends: ring.backends.iter().map(|(id, sums)| (id.clone(), *sums)).collect(),
             mark: Mark { sequence, begun: ring.begun },
         }
+    }
+
+    /// The decision about a request that was planned and is still here.
+    pub fn decision(&self, id: RequestId) -> Option<Decision> {
+        let of = |entry: &&Arc<Entry>| entry.planned().is_some_and(|planned| planned.opened.id == id);
+        // It is decided again without the lock.
+        let entry = self.lock()?.entries.iter().rev().find(of).map(Arc::clone)?;
+        entry.planned().and_then(Planned::decision)
     }
 
     /// To be called with the lock held, so that whoever reads a sequence finds its change.

@@ -10,6 +10,7 @@ mod blocks;
 pub mod codes;
 pub mod errors;
 mod json;
+mod lifetime;
 mod messages;
 pub mod models;
 mod needs;
@@ -29,6 +30,7 @@ use crate::canonical::{Request, Shape};
 
 pub use anthropic_messages::AnthropicMessages;
 pub use errors::{BadRequest, ClientError, ErrorKind, Position};
+pub use lifetime::asks_long_cache;
 pub use openai_chat::{OpenAiChat, parse};
 pub use prompt_text::prompt_text;
 

@@ -20,11 +20,13 @@ use super::housekeeping::{Housekeeping, SegmentFiles};
 use super::journal::{Journal, Writer};
 use super::reader::Readers;
 use super::recovery::{self, RecoveryReport};
+use super::sampling::Sampling;
 use super::sqlite::SqliteStore;
 use super::store::{Store, StoreError};
 use super::tab::Tab;
 use super::tables::Tables;
 use crate::clock::SharedClock;
+use crate::units::RequestId;
 
 /// When the journal is synced against a loss of power. A killed process loses nothing either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +56,8 @@ pub struct Settings {
     pub retry_every: Duration,
     /// For how many days the facts of a decision and the table it was made by are kept; 0 keeps none.
     pub decision_days: u32,
+    /// Of which requests.
+    pub decisions: Sampling,
 }
 
 impl Settings {
@@ -68,6 +72,7 @@ impl Settings {
             stuck_after: Duration::from_secs(2),
             retry_every: Duration::from_secs(1),
             decision_days: 30,
+            decisions: Sampling::ALL,
         }
     }
 }
@@ -147,6 +152,7 @@ pub(super) struct Core {
     pub(super) tables: Arc<Tables>,
     pub(super) readers: Readers,
     decision_days: u32,
+    decisions: Sampling,
 }
 
 impl Core {
@@ -193,8 +199,17 @@ impl Ledger {
         disk: Arc<dyn Disk>,
         observer: Arc<dyn Observer>,
     ) -> Result<(Self, RecoveryReport), LedgerError> {
-        let Settings { folder, sync, segment_bytes, queue_bytes, backlog_cap, stuck_after, retry_every, decision_days } =
-            settings;
+        let Settings {
+            folder,
+            sync,
+            segment_bytes,
+            queue_bytes,
+            backlog_cap,
+            stuck_after,
+            retry_every,
+            decision_days,
+            decisions,
+        } = settings;
         std::fs::create_dir_all(&folder).map_err(LedgerError::io(&folder))?;
         let held = Arc::new(lock_folder(&folder)?);
         let mut store = SqliteStore::open(&folder)?;
@@ -216,7 +231,7 @@ impl Ledger {
         let journal = Arc::new(Journal::new(queue_bytes, health, clock));
         let gate = Arc::new(Gate::default());
         let (threads, readers) = (Mutex::default(), Readers::new(&folder, Arc::clone(&gate)));
-        let core = Core { journal, folding, housekeeping, threads, tables, readers, decision_days };
+        let core = Core { journal, folding, housekeeping, threads, tables, readers, decision_days, decisions };
         let writer = core.writer(Arc::clone(&observer), sync, retry_every);
         let bookkeeper = core.bookkeeper(Box::new(store), observer, retry_every);
         let housekeeping = Arc::clone(&core.housekeeping);
@@ -249,7 +264,17 @@ impl Ledger {
 
     /// Whether the facts of decisions are kept at all.
     pub fn keeps_facts(&self) -> bool {
-        self.core.decision_days > 0
+        self.core.decision_days > 0 && !self.core.decisions.is_of_none()
+    }
+
+    /// Whether those of every request are kept.
+    pub fn keeps_all_facts(&self) -> bool {
+        self.keeps_facts() && self.core.decisions.is_of_all()
+    }
+
+    /// Whether those of this request are kept.
+    pub fn keeps_facts_of(&self, id: RequestId) -> bool {
+        self.keeps_facts() && self.core.decisions.takes(id)
     }
 
     /// For how many days the facts of decisions are kept.

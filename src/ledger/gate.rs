@@ -2,6 +2,8 @@
 //! SQLite begins the log anew only at a moment when nobody reads from it. The gate makes such a moment: it holds new reads
 //! back while those that run end.
 
+#[cfg(test)]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,10 +37,28 @@ impl Gate {
     pub(super) fn alone<T>(&self, within: Duration, run: impl FnOnce() -> T) -> T {
         let mut state = lock(&self.state);
         state.closed = true;
+        #[cfg(test)]
+        self.change.notify_all();
         let ended = self.change.wait_timeout_while(state, within, |state| state.reading > 0);
         drop(ended);
         let _open = Reopened(self);
         run()
+    }
+}
+
+/// For tests whose reads end by events, not by time.
+#[cfg(test)]
+impl Gate {
+    /// Blocks a read until the gate closes or somebody calls `release` of the same flag.
+    pub(super) fn stay(&self, released: &AtomicBool) {
+        let stays = |state: &mut State| !state.closed && !released.load(Ordering::SeqCst);
+        drop(self.change.wait_while(lock(&self.state), stays));
+    }
+
+    pub(super) fn release(&self, stays: &AtomicBool) {
+        let _state = lock(&self.state);
+        stays.store(true, Ordering::SeqCst);
+        self.change.notify_all();
     }
 }
 
@@ -61,7 +81,7 @@ impl Drop for Reopened<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 

@@ -28,6 +28,7 @@ mod query;
 mod reader;
 mod recovery;
 mod rollup;
+mod sampling;
 #[cfg(test)]
 mod scenarios;
 mod segment;
@@ -49,6 +50,7 @@ pub use health::Unwritable;
 pub use query::{Books, Charged, DailySpend, Drawn, Totals};
 pub use reader::ReadError;
 pub use recovery::RecoveryReport;
+pub use sampling::Sampling;
 pub use shares::ProviderSpend;
 pub use store::{Inserted, Store, StoreError, Upkeep};
 pub use tab::{OpenAttempt, OpenRequest, Pace, Tab};

@@ -72,6 +72,11 @@ pub struct Charged {
 }
 
 impl Books {
+    /// Whether a data directory has books.
+    pub fn are_in(folder: &Path) -> bool {
+        folder.join(FILE).exists()
+    }
+
     /// Opens the books of a data directory for reading. Fails as the gateway itself would on books of a newer schema.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let file = folder.join(FILE);

@@ -265,3 +265,47 @@ fn lost_usage(opened: &AttemptOpened, seen: Option<(Usage, Provenance)>) -> Usag
     ];
     kinds.into_iter().fold(usage, dearer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::Terms;
+    use super::super::fixtures::attempt_opened;
+    use super::*;
+    use crate::units::{Currency, ExchangeRate, Pricing, Tariff, TokenPrice};
+
+    /// What a lost answer costs of which so much was seen, with prices of one kind changed.
+    fn check(change: impl FnOnce(&mut Tariff), seen: Usage, provenance: Provenance, inputs: u64) {
+        let price = TokenPrice::from_pico;
+        let mut tariff = Tariff::flat(Currency::Usd, price(2), price(3));
+        change(&mut tariff);
+        let terms = Terms::new(Pricing::flat("p", tariff), ExchangeRate::USD, "2026-11-20").unwrap();
+        let opened = AttemptOpened { terms, ..attempt_opened() };
+        let usage = lost_usage(&opened, Some((seen, provenance)));
+        let course = Course { arrived: opened.started_at, completed: None };
+        let (cost, _) = opened.terms.cost(&usage, opened.thinking, course);
+        let output = usage.output.get();
+        assert!(output > seen.output.get(), "with its margin");
+        let dearest = Tokens::new(inputs) * tariff.dearest_input() + usage.output * tariff.dearest_output();
+        assert_eq!(cost.usd.pico(), dearest, "{usage:?}");
+        assert_eq!(usage.input().get(), inputs);
+    }
+
+    /// Fixed once: what a lost answer may have had beyond what was seen was priced as plain text, which reasoning, sound,
+    /// images and writes to a cache are dearer than.
+    #[test]
+    fn the_tokens_of_a_lost_answer_are_of_their_dearest_kind() {
+        let price = TokenPrice::from_pico;
+        let seen = Usage::fresh(Tokens::new(100), Tokens::new(50));
+        let all = attempt_opened().input_upper.get();
+        let unreported = |change: &dyn Fn(&mut Tariff)| check(change, seen, Provenance::Estimated, all);
+        unreported(&|_| {});
+        unreported(&|tariff| tariff.reasoning = price(9));
+        unreported(&|tariff| tariff.audio_output = price(9));
+        unreported(&|tariff| tariff.cache_write = price(5));
+        unreported(&|tariff| (tariff.cache_write, tariff.cache_write_long) = (price(5), price(7)));
+        unreported(&|tariff| tariff.image_input = price(5));
+        unreported(&|tariff| (tariff.audio_input, tariff.reasoning) = (price(5), price(4)));
+        // The input that was reported is what it is; its answer went on.
+        check(|tariff| tariff.reasoning = price(9), seen, Provenance::Reported, 100);
+    }
+}

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 pub use self::kept::KeptLengths;
 use super::forecast::priors;
 use super::shape::Class;
-use super::sketch::{Expected, Prior, Sketch};
+use super::sketch::{Expected, Prior, Sketch, Stretch};
 use crate::units::Tokens;
 
 /// Models of one class. A table has fewer; this bounds what a series of tables leaves behind.
@@ -65,6 +65,14 @@ pub struct Asking {
     pub at: u64,
 }
 
+/// What is known of one model, to be asked for what it is asked to answer. By whether it thinks on the request.
+#[derive(Debug)]
+pub struct Known<'l> {
+    model: &'l mut Model,
+    priors: [Prior; 2],
+    asking: &'l Asking,
+}
+
 /// A whole answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer<'a> {
@@ -101,14 +109,14 @@ impl Lengths {
         })
     }
 
-    /// Calls `told` with each model of which something is known, and with what to expect of it by whether it thinks.
-    pub fn each(&mut self, asking: &Asking, mut told: impl FnMut(&str, &mut dyn FnMut(bool) -> Expected)) {
+    /// Calls `told` with each model of which something is known, and with what is.
+    pub fn each(&mut self, asking: &Asking, mut told: impl FnMut(&str, &mut Known<'_>)) {
         if self.models.is_empty() {
             return;
         }
         let priors = self.model_priors(asking.at);
         for (name, model) in &mut self.models {
-            told(name, &mut |thinks| asking.all(model.expected(thinks, priors[usize::from(thinks)], asking)));
+            told(name, &mut Known { model, priors, asking });
         }
     }
 
@@ -135,6 +143,23 @@ impl Lengths {
         }
         let oldest = self.models.iter().min_by_key(|(name, model)| (model.heard, *name)).map(|(name, _)| name.clone());
         oldest.map(|name| self.models.remove(&name));
+    }
+}
+
+impl Known<'_> {
+    /// What to expect of the answer, all choices together.
+    pub fn expected(&mut self, thinks: bool) -> Expected {
+        self.asking.all(self.model.expected(thinks, self.priors[usize::from(thinks)], self.asking))
+    }
+
+    /// How answers spread over the stretches between borders (rising; each the last length of what is shorter), all choices
+    /// together, which are taken to be equally long. Empty where all answers are of one stretch.
+    pub fn spread(&self, thinks: bool, borders: &[Tokens]) -> Vec<Stretch> {
+        let choices = u64::from(self.asking.choices.max(1));
+        let borders: Vec<Tokens> = borders.iter().map(|border| Tokens::new(border.get() / choices)).collect();
+        let one = self.model.sketch.spread(self.priors[usize::from(thinks)], self.asking.each(), &borders);
+        let all = |stretch: Stretch| Stretch { mean: Tokens::new(stretch.mean.get().saturating_mul(choices)), ..stretch };
+        one.into_iter().map(all).collect()
     }
 }
 

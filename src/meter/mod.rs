@@ -23,9 +23,9 @@ pub mod usage;
 #[cfg(test)]
 mod testing;
 
-pub use learned::{Answer, Asking, Lengths};
+pub use learned::{Answer, Asking, Known, Lengths};
 pub use prompt::Estimate;
 pub use running::RunningCount;
 pub use shape::Class;
-pub use sketch::Expected;
+pub use sketch::{Expected, Stretch};
 pub use tokenizer::{Count, Tokenizer};

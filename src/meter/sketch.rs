@@ -9,6 +9,9 @@
 //!
 //! No clock: the second of an observation comes in, and one before the last counts as that.
 
+mod spread;
+
+pub use self::spread::Stretch;
 use crate::units::Tokens;
 
 /// Buckets to a doubling, as a power of two.

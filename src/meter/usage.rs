@@ -24,6 +24,32 @@ pub fn metered(reported: Option<Usage>, input: Count, output: Count) -> Metered 
     Metered { usage, provenance: input.provenance.max(output.provenance) }
 }
 
+/// What is known of an attempt beside its report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// Bytes of the answer's text.
+    pub text_bytes: u64,
+    /// Those of them that were reasoning, where it is not decided otherwise whether the attempt thought.
+    pub reasoning_bytes: u64,
+    /// The request asked a cache to keep some of it for an hour or more, and the report does not say how long it does.
+    pub long_writes: bool,
+}
+
+/// A report with what it leaves unsaid, at the dearer side. Where reasoning was heard and none is reported, the output is
+/// reasoning as far as the text was, and some of it at least: vendors bill thinking by whether there was any. What was
+/// written to a cache that was asked to keep some of it for an hour, was written for an hour.
+pub fn completed(mut usage: Usage, heard: &Heard) -> Usage {
+    if usage.reasoning == Tokens::ZERO && heard.reasoning_bytes > 0 {
+        let output = u128::from(usage.output.get());
+        let part = (output * u128::from(heard.reasoning_bytes)).div_ceil(u128::from(heard.text_bytes.max(1)));
+        usage.reasoning = Tokens::new(u64::try_from(part).unwrap_or(u64::MAX)).min(usage.output);
+    }
+    if heard.long_writes && usage.cache_write_long == Tokens::ZERO {
+        usage.cache_write_long = usage.cache_write;
+    }
+    usage
+}
+
 /// Tokens that a report claims beyond what the attempt could have cost at most.
 pub fn overage(usage: &Usage, most_input: Tokens, most_output: Tokens) -> Tokens {
     usage.input().saturating_sub(most_input) + usage.output.saturating_sub(most_output)
@@ -61,6 +87,34 @@ mod tests {
     fn zeros_for_an_empty_answer_are_a_report() {
         let nothing = Count { tokens: Tokens::ZERO, provenance: Provenance::Counted };
         assert_eq!(metered(Some(Usage::default()), INPUT, nothing).provenance, Provenance::Reported);
+    }
+
+    #[test]
+    fn a_report_without_reasoning_thought_as_far_as_it_was_heard() {
+        let check = |output: u64, reported: u64, (reasoning_bytes, text_bytes): (u64, u64), expected: u64| {
+            let usage = Usage { reasoning: Tokens::new(reported), ..Usage::fresh(Tokens::new(5), Tokens::new(output)) };
+            let heard = Heard { text_bytes, reasoning_bytes, long_writes: false };
+            let found = completed(usage, &heard);
+            assert_eq!(found, Usage { reasoning: Tokens::new(expected), ..usage }, "{output} {reported} {heard:?}");
+        };
+        check(40, 0, (30, 40), 30);
+        check(40, 0, (1, 400), 1);
+        check(40, 0, (1, 0), 40);
+        check(40, 7, (30, 40), 7);
+        check(40, 0, (0, 40), 0);
+        check(0, 0, (30, 40), 0);
+    }
+
+    #[test]
+    fn what_was_written_to_a_cache_is_kept_as_long_as_was_asked_where_nobody_says() {
+        let check = |long: u64, long_writes, expected: u64| {
+            let usage = Usage { cache_write: Tokens::new(9), cache_write_long: Tokens::new(long), ..Usage::default() };
+            let found = completed(usage, &Heard { long_writes, ..Heard::default() });
+            assert_eq!(found.cache_write_long.get(), expected);
+        };
+        check(0, false, 0);
+        check(0, true, 9);
+        check(4, true, 4);
     }
 
     #[test]

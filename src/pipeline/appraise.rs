@@ -5,9 +5,9 @@ use jiff::Timestamp;
 
 use crate::canonical::{ReasoningWish, Request};
 use crate::catalog::{Backend, BackendIndex, Snapshot};
-use crate::meter::{Asking, Class, Estimate, Expected, Lengths};
+use crate::meter::{Asking, Class, Estimate, Expected, Lengths, Stretch};
 use crate::policy::{Allowances, BalanceReport, KeyLimits};
-use crate::route::{self, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast};
+use crate::route::{self, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast, OutputStretch};
 use crate::units::Tokens;
 
 /// How many tokens a request is expected to take.
@@ -30,7 +30,7 @@ impl Appraisal {
     pub fn by(request: &Request, lengths: &mut Lengths, snapshot: &Snapshot, at: u64) -> Self {
         let asking = Asking { bound: request.output_bound, choices: request.choices, at };
         let mut learned = LearnedOutput::default();
-        lengths.each(&asking, |model, expected| {
+        lengths.each(&asking, |model, known| {
             let serving = snapshot.serving(model);
             for thinks in [false, true] {
                 let its_own = |index: &&BackendIndex| {
@@ -38,9 +38,11 @@ impl Appraisal {
                     // An alias may mean others.
                     thinks_on(backend, request) == thinks && backend.model == model
                 };
-                let mut backends = serving.iter().filter(its_own).copied().peekable();
-                if backends.peek().is_some() {
-                    learned.set(backends, figures(expected(thinks)));
+                let backends = serving.iter().filter(its_own).copied();
+                if backends.clone().next().is_some() {
+                    let borders = snapshot.output_borders(backends.clone());
+                    let spread = if borders.is_empty() { Vec::new() } else { known.spread(thinks, &borders) };
+                    learned.set(backends, figures(known.expected(thinks)), spread.into_iter().map(stretch));
                 }
             }
         });
@@ -68,6 +70,10 @@ fn figures(expected: Expected) -> OutputFigures {
     OutputFigures { mean, reasoning, p50, p90 }
 }
 
+fn stretch(Stretch { share, mean }: Stretch) -> OutputStretch {
+    OutputStretch { share, mean }
+}
+
 /// What a key allows; the request's own wishes are merged with it when needs are made.
 pub fn limits_of(key: &KeyLimits) -> Limits {
     let KeyLimits { providers, excluded_providers, regions, jurisdictions, quality, max_cost, max_price, .. } = key.clone();
@@ -92,4 +98,38 @@ pub fn allowances_at(allowances: &Allowances, now: Timestamp) -> route::Allowanc
     let plain = |BalanceReport { left, outlasts }| route::Prepaid { left, outlasts };
     let prepaid = allowances.balances(now).into_iter().map(|balance| balance.map(plain)).collect();
     route::Allowances { free: allowances.left(now), prepaid }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::Answer;
+
+    #[test]
+    fn answers_spread_over_the_borders_of_a_price_that_has_any() {
+        let table = Snapshot::parse("hours.toml", include_str!("../../tests/fixtures/tables/hours.toml")).unwrap();
+        let (request, at) = (Request::saying("hello"), 1_790_000_000);
+        let mut lengths = Lengths::new(Class::of(&request));
+        for model in ["cells", "peak"] {
+            let answer = |output| {
+                let output = Tokens::new(output);
+                Answer { model, thinks: true, output, reasoning: Tokens::ZERO, choices: 1, cut_at: None }
+            };
+            [40; 60].into_iter().chain([4_000; 20]).for_each(|output| lengths.learn(&answer(output), at));
+        }
+        let spread = |request: &Request, lengths: &mut Lengths, id: &str| {
+            let learned = Appraisal::by(request, lengths, &table, at).learned;
+            let spread = learned.spread_of(table.backend_named(id).unwrap().index);
+            spread.map(|stretch| (stretch.share / 10_000, stretch.mean.get())).collect::<Vec<_>>()
+        };
+        // East's cells are others above 200 tokens.
+        let [(short, short_mean), (long, long_mean)] = spread(&request, &mut lengths, "east/cells")[..] else {
+            panic!("two stretches")
+        };
+        assert!((60..80).contains(&short) && (99..=100).contains(&(short + long)), "{short} {long}");
+        assert!(short_mean < 80 && (2_500..4_200).contains(&long_mean), "{short_mean} {long_mean}");
+        assert_eq!(spread(&request, &mut lengths, "east/peak"), [], "one price, however long");
+        let short = Request { output_bound: Some(Tokens::new(200)), ..request };
+        assert_eq!(spread(&short, &mut lengths, "east/cells"), [], "none is longer than the client's bound");
+    }
 }

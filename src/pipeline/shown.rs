@@ -10,8 +10,9 @@ use crate::route::{Plan, PlanError};
 use crate::telemetry::{Label, Rejection};
 
 /// A planned request, by what exists of it anyway.
-pub(super) fn planned(tab: &Tab, plan: &Arc<Plan>, admitted: &Admitted) -> Planned {
-    Planned { opened: Arc::clone(tab.opened()), plan: Arc::clone(plan), snapshot: Arc::clone(&admitted.market().snapshot) }
+pub(super) fn planned(tab: &Tab, plan: &Arc<Plan>, admitted: &Admitted, facts: Vec<u8>) -> Planned {
+    let snapshot = Arc::clone(&admitted.market().snapshot);
+    Planned { opened: Arc::clone(tab.opened()), plan: Arc::clone(plan), snapshot, facts }
 }
 
 impl Pipeline {

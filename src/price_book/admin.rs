@@ -1,17 +1,17 @@
-//! What an administrator does to prices: propose one within the guards, approve what they held back, set one until a date, and
-//! take back what an administrator set. Each is a row of the audit with its reason.
+//! What an administrator does to prices: propose one within the guards, approve or reject what they held back, set one until a
+//! date, and take back what an administrator set. Each is a row of the audit with its reason.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::entry::{AuditRow, HeldEntry, places};
+use super::entry::{AuditRow, BY_ADMIN, HeldEntry, places};
 use super::store::StoreError;
 use super::{NotTaken, PriceBook, Standing, standing};
 use crate::catalog::Snapshot;
 use crate::catalog::change::{FigurePlace, Layer, PriceChange, with_figures};
 use crate::catalog::feed::review::figures_of;
-use crate::catalog::feed::{Guards, Held, Offer, Verdict, judge};
+use crate::catalog::feed::{Guards, Held, Offer, Subject, Verdict, judge};
 use crate::units::TokenPrice;
 
 /// The dearest price per million that a table may hold.
@@ -61,6 +61,8 @@ pub enum Done {
     Changed(PriceChange),
     /// Held back; an approval by this id lets it through.
     Held(HeldEntry),
+    /// Not to be held up to people again.
+    Rejected(HeldEntry),
     /// It is so already.
     Unchanged,
 }
@@ -81,16 +83,16 @@ impl PriceBook {
             }
             Verdict::Quarantined(reasons, change) => {
                 let (provider, model) = set.backend.split_once('/').unwrap_or(("", &set.backend));
-                let held = Held {
-                    feed: format!("admin {admin}"),
+                let subject = Subject {
+                    feed: format!("{BY_ADMIN}{admin}"),
                     provider: provider.to_owned(),
                     model: model.to_owned(),
                     place: set.why.clone(),
                     backend: Some(set.backend.clone()),
                     from: set.from,
-                    reasons,
-                    figures: change.as_deref().map(figures_of).unwrap_or_default(),
                 };
+                let figures = change.as_deref().map(figures_of).unwrap_or_default();
+                let held = Held { subject, offer: Some(offer), reasons, figures };
                 let entry = HeldEntry::of(&held, now, &state.held);
                 let mut entries: Vec<HeldEntry> = state.held.iter().filter(|held| held.id != entry.id).cloned().collect();
                 entries.push(entry.clone());
@@ -104,21 +106,33 @@ impl PriceBook {
     /// Approves what is held back: its figures count as the administrator's.
     pub fn approve(&self, admin: &str, id: &str, why: &str, table: &Snapshot, now: Timestamp) -> Result<Done, AdminError> {
         let mut state = self.state();
-        let held = state.held.iter().find(|held| held.id == id && !id.is_empty()).cloned();
-        let held = held.ok_or_else(|| AdminError::UnknownId(id.to_owned()))?;
-        let reasons = || held.reasons.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("; ");
+        let held = waiting(&state.held, id)?.clone();
         let figures = places(&held.figures);
-        let backend = held.backend.clone().filter(|_| !figures.is_empty());
-        let backend = backend.ok_or_else(|| AdminError::NotApprovable(reasons()))?;
-        let why = format!("{why} (held back from {}: {})", held.feed, reasons());
+        let backend = held.subject.backend.clone().filter(|_| !figures.is_empty());
+        let backend = backend.ok_or_else(|| AdminError::NotApprovable(held.told()))?;
+        let why = format!("{why} (held back from {}: {})", held.subject.feed, held.told());
         let standing = standing(&state, table, now)?;
-        let set = Set { backend, figures, from: held.from.filter(|from| *from > now), until: None, why };
+        let set = Set { backend, figures, from: held.subject.from.filter(|from| *from > now), until: None, why };
         offered(&standing, &set, now)?;
         let change = self.set_in(&mut state, "approved", admin, set, &standing, now)?;
         let entries: Vec<HeldEntry> = state.held.iter().filter(|held| held.id != id).cloned().collect();
         self.store.keep_held(&entries)?;
         state.held = entries;
         Ok(Done::Changed(change))
+    }
+
+    /// Rejects what is held back. What a feed says is rejected for as long as it says the same; an administrator's proposal
+    /// is gone, and may be made again.
+    pub fn reject(&self, admin: &str, id: &str, why: &str, now: Timestamp) -> Result<Done, AdminError> {
+        let mut state = self.state();
+        let held = waiting(&state.held, id)?.clone();
+        let mut entries = state.held.clone();
+        entries.retain(|entry| entry.id != id || entry.is_of_a_feed());
+        entries.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.rejected = Some(now));
+        self.store.append(&[AuditRow::rejected(&held, admin, why, now)])?;
+        self.store.keep_held(&entries)?;
+        state.held = entries;
+        Ok(Done::Rejected(HeldEntry { rejected: Some(now), ..held }))
     }
 
     /// Sets prices, whatever the guards would say.
@@ -140,7 +154,7 @@ impl PriceBook {
             // What has not begun never will.
             change.until = Some(now.max(change.from));
             let ended = AuditRow::ended(change, now);
-            rows.push(AuditRow { who: format!("admin {admin}"), why: why.to_owned(), ..ended });
+            rows.push(AuditRow { who: format!("{BY_ADMIN}{admin}"), why: why.to_owned(), ..ended });
         }
         if rows.is_empty() {
             return Err(AdminError::NothingSet(backend.to_owned()));
@@ -176,6 +190,11 @@ impl PriceBook {
         state.changes = changes;
         Ok(change)
     }
+}
+
+/// What is held back by an id and waits for a word.
+fn waiting<'h>(held: &'h [HeldEntry], id: &str) -> Result<&'h HeldEntry, AdminError> {
+    held.iter().find(|held| held.id == id && held.waits()).ok_or_else(|| AdminError::UnknownId(id.to_owned()))
 }
 
 fn row_of<'t>(stands: &'t Snapshot, set: &Set, now: Timestamp) -> Option<&'t crate::catalog::PriceRow> {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::catalog::Snapshot;
 use crate::catalog::change::{FigurePlace, Layer, PriceChange};
-use crate::catalog::feed::{Held, Kind, Offer};
+use crate::catalog::feed::{Held, Kind, Offer, Subject};
 use crate::units::TokenPrice;
 
 /// One figure of a price, per million tokens.
@@ -29,53 +29,75 @@ pub struct Figure {
 /// A proposal that is held back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldEntry {
-    /// Names it for an approval; the same proposal has the same id at every look.
+    /// Names it for an approval or a rejection; the same price has the same id at every look, whatever it is held against.
     pub id: String,
-    pub feed: String,
-    pub provider: String,
-    pub model: String,
-    pub place: String,
-    pub backend: Option<String>,
-    pub from: Option<Timestamp>,
+    #[serde(flatten)]
+    pub subject: Subject,
     /// Each a word and a sentence.
     pub reasons: Vec<(String, String)>,
     /// What an approval would change; empty where none can be given.
     pub figures: Vec<Figure>,
     /// When it was first seen.
     pub since: Timestamp,
+    /// When an administrator rejected it. It is kept for as long as the feed says it, so that it is not held up to people again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Timestamp>,
 }
 
 impl HeldEntry {
-    /// `before`: what was held so far, for the first time that it was seen.
+    /// `before`: what was held so far, for when it was first seen and whether it was rejected.
     pub(super) fn of(held: &Held, now: Timestamp, before: &[HeldEntry]) -> Self {
-        let mut entry = Self {
-            id: String::new(),
-            feed: held.feed.clone(),
-            provider: held.provider.clone(),
-            model: held.model.clone(),
-            place: held.place.clone(),
-            backend: held.backend.clone(),
-            from: held.from,
-            reasons: held.reasons.iter().map(|reason| (reason.word().to_owned(), reason.to_string())).collect(),
-            figures: figures(&held.figures),
-            since: now,
-        };
-        entry.id = entry.digest();
-        if let Some(known) = before.iter().find(|known| known.id == entry.id) {
-            entry.since = known.since;
-        }
-        entry
+        let reasons = held.reasons.iter().map(|reason| (reason.word().to_owned(), reason.to_string())).collect();
+        let entry = Self::new(held.subject.clone(), held.offer.as_ref(), reasons, now, before);
+        Self { figures: figures(&held.figures), ..entry }
     }
 
-    fn digest(&self) -> String {
-        let said = format!("{:?}", (&self.feed, &self.provider, &self.model, self.from, &self.reasons, &self.figures));
-        let digits = Sha256::digest(said.as_bytes());
-        digits.iter().take(6).fold(String::new(), |mut id, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(id, "{byte:02x}");
-            id
-        })
+    /// Without figures that could be approved.
+    pub(super) fn new(
+        subject: Subject,
+        offer: Option<&Offer>,
+        reasons: Vec<(String, String)>,
+        now: Timestamp,
+        before: &[HeldEntry],
+    ) -> Self {
+        let id = digest(&subject, offer, &reasons);
+        let known = before.iter().find(|known| known.id == id);
+        let (since, rejected) = known.map_or((now, None), |known| (known.since, known.rejected));
+        Self { id, subject, reasons, figures: Vec::new(), since, rejected }
     }
+
+    /// Whether it waits for somebody's word.
+    pub(super) fn waits(&self) -> bool {
+        self.rejected.is_none()
+    }
+
+    /// Whether a feed said it, which will say it again at its next look.
+    pub(super) fn is_of_a_feed(&self) -> bool {
+        !self.subject.feed.starts_with(BY_ADMIN)
+    }
+
+    /// Why it is held back, in sentences.
+    pub(super) fn told(&self) -> String {
+        self.reasons.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// How what an administrator proposed begins; no feed is named so, as their names have no blanks.
+pub(super) const BY_ADMIN: &str = "admin ";
+
+/// Names what is said, not why it is not believed: that depends on the price in force, too. Where nothing could be read, the
+/// reasons are all there is of it, and where it has no name, its place.
+fn digest(subject: &Subject, offer: Option<&Offer>, reasons: &[(String, String)]) -> String {
+    let Subject { feed, provider, model, place, from, .. } = subject;
+    let reasons = if offer.is_none() { reasons } else { &[] };
+    let place = if model.is_empty() { place } else { "" };
+    let said = format!("{:?}", (feed, provider, model, place, from, offer, reasons));
+    let digits = Sha256::digest(said.as_bytes());
+    digits.iter().take(6).fold(String::new(), |mut id, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(id, "{byte:02x}");
+        id
+    })
 }
 
 /// One step of a price: who, when, what, from what to what, and why.
@@ -84,7 +106,7 @@ pub struct AuditRow {
     pub at: Timestamp,
     /// `feed NAME` or `admin NAME`.
     pub who: String,
-    /// `changed`, `ended`, `approved`, `proposed` or `overridden`.
+    /// `changed`, `ended`, `approved`, `rejected`, `proposed` or `overridden`.
     pub what: String,
     pub backend: String,
     pub figures: Vec<Figure>,
@@ -116,6 +138,22 @@ impl AuditRow {
             from: Some(change.from),
             until: change.until,
             why: change.source.clone(),
+        }
+    }
+
+    /// What an administrator will not have. `from`: when it would have begun.
+    pub(super) fn rejected(held: &HeldEntry, admin: &str, why: &str, now: Timestamp) -> Self {
+        let Subject { feed, provider, model, place, backend, from } = &held.subject;
+        let named = || if model.is_empty() { place.clone() } else { format!("{provider}/{model}") };
+        Self {
+            at: now,
+            who: format!("{BY_ADMIN}{admin}"),
+            what: "rejected".to_owned(),
+            backend: backend.clone().unwrap_or_else(named),
+            figures: held.figures.clone(),
+            from: *from,
+            until: None,
+            why: format!("{why} (held back from {feed}: {})", held.told()),
         }
     }
 

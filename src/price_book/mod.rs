@@ -51,6 +51,14 @@ struct State {
     moved: Vec<Moved>,
 }
 
+impl State {
+    /// What is held back, with what a feed says now in the place of what it said before.
+    fn held_but_by(&self, feed: &str, now: Vec<HeldEntry>) -> Vec<HeldEntry> {
+        let others = self.held.iter().filter(|entry| entry.subject.feed != feed);
+        others.cloned().chain(now).collect()
+    }
+}
+
 /// A figure that is another than the table's, when the table in force was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
@@ -174,9 +182,9 @@ impl PriceBook {
             .map(|change| AuditRow::ended(change, now))
             .chain(begun.iter().map(|change| AuditRow::begun(change, &stands, now)))
             .collect();
-        let mut entries: Vec<HeldEntry> = state.held.iter().filter(|entry| entry.feed != feed.name).cloned().collect();
-        let count = held.len() + reading.more_refused;
-        entries.extend(held.iter().map(|held| HeldEntry::of(held, now, &state.held)));
+        let held: Vec<HeldEntry> = held.iter().map(|held| HeldEntry::of(held, now, &state.held)).collect();
+        let count = held.iter().filter(|entry| entry.waits()).count() + reading.more_refused;
+        let entries = state.held_but_by(&feed.name, held);
         let all = [others, changes].concat();
         self.store.append(&rows)?;
         self.store.keep_held(&entries)?;
@@ -188,9 +196,9 @@ impl PriceBook {
         Ok(Taken { begun, ended: ended.len(), held: count, unchanged, rates: 0 })
     }
 
-    /// What is held back, by feed and in the order of the feeds' lists.
+    /// What is held back and waits for somebody's word, by feed and in the order of the feeds' lists.
     pub fn held(&self) -> Vec<HeldEntry> {
-        self.state().held.clone()
+        self.state().held.iter().filter(|entry| entry.waits()).cloned().collect()
     }
 
     /// Every change there was, oldest first.

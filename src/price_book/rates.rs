@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 
 use super::entry::{AuditRow, HeldEntry};
 use super::{NotTaken, PriceBook, Taken};
+use crate::catalog::feed::Subject;
 use crate::catalog::feed::rates::{decode, judge};
 use crate::catalog::{FxTable, Snapshot};
 use crate::config::{FeedOrigin, PriceFeed};
@@ -30,7 +31,7 @@ impl PriceBook {
             .into_iter()
             .map(|why| (String::new(), why))
             .chain(of_lines)
-            .map(|(place, why)| entry(feed, place, why, now))
+            .map(|(place, why)| entry(feed, place, why, now, &state.held))
             .collect();
         let row = |rate: &crate::catalog::DatedRate| AuditRow {
             at: now,
@@ -43,8 +44,8 @@ impl PriceBook {
             why: format!("{} of {}: {source}", rate.rate.per_usd(), rate.date),
         };
         let rows: Vec<AuditRow> = taken.iter().map(row).collect();
-        let mut entries: Vec<HeldEntry> = state.held.iter().filter(|entry| entry.feed != feed.name).cloned().collect();
-        entries.extend(held.iter().cloned());
+        let count = held.iter().filter(|entry| entry.waits()).count();
+        let entries = state.held_but_by(&feed.name, held);
         self.store.append(&rows)?;
         self.store.keep_held(&entries)?;
         if !taken.is_empty() {
@@ -53,21 +54,12 @@ impl PriceBook {
             state.rates = rates;
         }
         state.held = entries;
-        Ok(Taken { held: held.len(), rates: taken.len(), ..Taken::default() })
+        Ok(Taken { held: count, rates: taken.len(), ..Taken::default() })
     }
 }
 
-fn entry(feed: &PriceFeed, place: String, why: String, now: Timestamp) -> HeldEntry {
-    HeldEntry {
-        id: String::new(),
-        feed: feed.name.clone(),
-        provider: String::new(),
-        model: String::new(),
-        place,
-        backend: None,
-        from: None,
-        reasons: vec![("rate".to_owned(), why)],
-        figures: Vec::new(),
-        since: now,
-    }
+fn entry(feed: &PriceFeed, place: String, why: String, now: Timestamp, before: &[HeldEntry]) -> HeldEntry {
+    let (provider, model) = Default::default();
+    let subject = Subject { feed: feed.name.clone(), provider, model, place, backend: None, from: None };
+    HeldEntry::new(subject, None, vec![("rate".to_owned(), why)], now, before)
 }

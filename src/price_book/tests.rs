@@ -114,6 +114,84 @@ fn what_is_held_back_waits_for_an_approval_on_the_disk() {
     assert!(row.who == "admin ann" && row.what == "approved" && row.why.starts_with("seen on their page (held back from list: "));
 }
 
+#[test]
+fn what_is_rejected_stays_away_until_the_feed_says_something_else() {
+    let data = tempfile::tempdir().unwrap();
+    let book = open(data.path());
+    assert_eq!(take(&book, "90", NOW).held, 1);
+    let id = book.held()[0].id.clone();
+    assert!(matches!(book.reject("ann", "none", "x", at(NOW)), Err(AdminError::UnknownId(_))));
+    let Done::Rejected(entry) = book.reject("ann", &id, "a slip of theirs", at(NOW)).unwrap() else { panic!() };
+    assert_eq!((entry.id.as_str(), book.held()), (id.as_str(), vec![]));
+    assert!(matches!(book.approve("ann", &id, "x", &table(), at(NOW)), Err(AdminError::UnknownId(_))));
+    assert!(matches!(book.reject("ann", &id, "again", at(NOW)), Err(AdminError::UnknownId(_))));
+    // The same list again, in this life and in the next.
+    assert_eq!((take(&book, "90", LATER).held, book.held()), (0, vec![]));
+    let book = open(data.path());
+    assert_eq!((take(&book, "90", LATER).held, book.held()), (0, vec![]));
+    // Another price is news, and so is the first one after it.
+    assert_eq!((take(&book, "95", LATER).held, book.held().len()), (1, 1));
+    assert_ne!(book.held()[0].id, id);
+    assert_eq!(take(&book, "90", LATER).held, 1);
+    assert_eq!((book.held()[0].id.as_str(), book.held()[0].since), (id.as_str(), at(LATER)));
+    assert_eq!(input(&book, LATER), "2");
+    let rows = book.audit(Some("east/plain")).unwrap();
+    let row = &rows[0];
+    assert_eq!((rows.len(), row.who.as_str(), row.what.as_str()), (1, "admin ann", "rejected"));
+    assert_eq!(row.why, "a slip of theirs (held back from list: input from 2 to 90 per million: more than 4 times apart)");
+    assert_eq!(row.figures[0].after, "90");
+}
+
+#[test]
+fn a_rejection_counts_for_the_price_and_not_for_what_it_is_held_against() {
+    let data = tempfile::tempdir().unwrap();
+    let book = open(data.path());
+    take(&book, "90", NOW);
+    let id = book.held()[0].id.clone();
+    book.reject("ann", &id, "no", at(NOW)).unwrap();
+    // The operator's table says something else now, and 90 is as far from it as before.
+    let dearer = TABLE.replacen("input = 2, cache_read = 0.2", "input = 3, cache_read = 0.2", 1);
+    assert_ne!(dearer, TABLE);
+    let table = Snapshot::parse("t", &dearer).unwrap();
+    let taken = book.take(&list(), document("90").as_bytes(), &table, at(LATER)).unwrap();
+    assert_eq!((taken.held, book.held()), (0, vec![]));
+    // Of what has another shape only the price itself tells that it is another one.
+    let fee = |fee: &str| document("2").replace("\"output\"", &format!("\"per_request\": {fee}, \"output\""));
+    let say = |text: String| book.take(&list(), text.as_bytes(), &table, at(LATER)).unwrap().held;
+    assert_eq!(say(fee("0.5")), 1);
+    book.reject("ann", &book.held()[0].id.clone(), "no", at(LATER)).unwrap();
+    assert_eq!((say(fee("0.5")), say(fee("0.6"))), (0, 1));
+}
+
+#[test]
+fn an_administrators_own_proposal_is_gone_when_it_is_rejected() {
+    let data = tempfile::tempdir().unwrap();
+    let book = PriceBook::open(data.path(), &[]).unwrap();
+    let (table, backend) = shipped();
+    let propose =
+        || book.propose("ann", Set { backend: backend.clone(), ..set(&[(Kind::Output, "9999")], None) }, &table, at(NOW));
+    let Done::Held(entry) = propose().unwrap() else { panic!() };
+    book.reject("bob", &entry.id, "a typing error", at(NOW)).unwrap();
+    assert_eq!(book.held(), vec![]);
+    let Done::Held(again) = propose().unwrap() else { panic!() };
+    assert_eq!((again.id, again.rejected, book.held().len()), (entry.id, None, 1));
+}
+
+#[test]
+fn a_line_of_rates_that_is_held_back_can_be_rejected() {
+    let data = tempfile::tempdir().unwrap();
+    let book = open(data.path());
+    let text = format!("{TABLE}\n[[fx]]\ncurrency = \"CNY\"\nper_usd = 6.6529\ndate = 2026-10-30\nsource = \"x\"\n");
+    let table = Snapshot::parse("t", &text).unwrap();
+    let look = || book.take(&feed("ecb", FeedKind::Rates), b"date,cny_per_usd\nx,1\nx,1\n", &table, at(NOW)).unwrap().held;
+    assert_eq!(look(), 2);
+    let ids: Vec<String> = book.held().into_iter().map(|held| held.id).collect();
+    assert_ne!(ids[0], ids[1], "each line has its own");
+    book.reject("ann", &ids[0], "a heading", at(NOW)).unwrap();
+    assert_eq!((look(), book.held()[0].id.as_str()), (1, ids[1].as_str()));
+    assert_eq!(book.audit(None).unwrap()[0].backend, "line 2");
+}
+
 fn set(figures: &[(Kind, &str)], until: Option<&str>) -> Set {
     let figure = |(kind, price): &(Kind, &str)| {
         (FigurePlace { cell: 0, batch: false, kind: *kind }, TokenPrice::per_million(price).unwrap())

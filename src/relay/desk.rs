@@ -19,4 +19,6 @@ pub struct Desk {
     pub clock: SharedClock,
     /// The prompt's text from the client's bytes, for an exact count.
     pub prompt_text: fn(&[u8]) -> String,
+    /// Whether the client's bytes ask a cache to keep any of the prompt for an hour or more.
+    pub asks_long_cache: fn(&[u8]) -> bool,
 }

@@ -120,7 +120,8 @@ impl Pump {
     async fn pass(&mut self, frames: Vec<Frame>) -> Bytes {
         if let Some(settlement) = &mut self.settlement {
             for frame in &frames {
-                settlement.reported(frame.facts.usage);
+                settlement.reported(frame.facts.usage, frame.facts.lifetimes_told);
+                settlement.heard_reasoning(frame.facts.reasoning_bytes);
                 self.finished |= frame.facts.finished;
                 settlement.too_long(frame.facts.too_long);
             }

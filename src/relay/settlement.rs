@@ -17,7 +17,7 @@ use crate::feed::{End, Shown};
 use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace, RequestEnd, SettledAttempt, Tab, Terms};
 use crate::meter::RunningCount;
 use crate::meter::tokenizer::{BUDGET_BYTES, Count};
-use crate::meter::usage::{Metered, metered};
+use crate::meter::usage::{Heard, Metered, completed, metered};
 use crate::policy::{Hold, OverBudget, Place, ShareHold};
 use crate::telemetry::{OpenRequest, Route, Settled};
 use crate::units::{BackendId, KeyName, Provenance, Thinking, Tokens, Usage, Usd};
@@ -206,6 +206,8 @@ pub struct AnswerBasis {
     pub first_byte: Duration,
     /// When the attempt was sent, on the monotonic clock.
     pub sent: Duration,
+    /// Whether it thinks, as far as that was decided before.
+    pub thinking: Thinking,
     /// Learns from it if it comes whole.
     pub learn: Learn,
 }
@@ -221,6 +223,9 @@ struct OpenAnswer {
     running: RunningCount,
     turn: BackendAttempt,
     reported: Option<Usage>,
+    /// The report says for how long a cache keeps what was written to it.
+    lifetimes_told: bool,
+    reasoning_bytes: u64,
     served_model: Option<String>,
     too_long: bool,
     /// What the backend's health learns if the answer is cut.
@@ -238,6 +243,8 @@ impl Settlement {
                 running,
                 turn,
                 reported: None,
+                lifetimes_told: false,
+                reasoning_bytes: 0,
                 served_model: None,
                 too_long: false,
                 lesson,
@@ -253,10 +260,18 @@ impl Settlement {
         }
     }
 
-    /// Takes what the provider reports; a later report replaces an earlier one.
-    pub fn reported(&mut self, usage: Option<Usage>) {
+    /// Takes what the provider reports, and whether that says for how long a cache keeps what was written to it; a later
+    /// report replaces an earlier one.
+    pub fn reported(&mut self, usage: Option<Usage>, lifetimes_told: bool) {
         if let (Some(open), Some(usage)) = (&mut self.open, usage) {
-            open.reported = Some(usage);
+            (open.reported, open.lifetimes_told) = (Some(usage), lifetimes_told);
+        }
+    }
+
+    /// Takes how many bytes of the answer's text were reasoning.
+    pub fn heard_reasoning(&mut self, bytes: u64) {
+        if let Some(open) = &mut self.open {
+            open.reasoning_bytes = open.reasoning_bytes.saturating_add(bytes);
         }
     }
 
@@ -316,7 +331,8 @@ impl Drop for Settlement {
 impl OpenAnswer {
     async fn end(self, ending: Ending) -> Result<Usd, LedgerError> {
         // The page after the account, so that it goes first should this be dropped midway: the account closes what ended.
-        let Self { account, mut page, running, turn, reported, served_model, too_long, lesson, basis } = self;
+        let heard = self.heard();
+        let Self { account, mut page, running, turn, reported, served_model, too_long, lesson, basis, .. } = self;
         report(turn, ending, lesson);
         let desk = Arc::clone(&account.desk);
         // Before anything is counted: some vendors price by the instant at which an answer was complete.
@@ -330,6 +346,10 @@ impl OpenAnswer {
                 let _ = page.progress(seen(reported, basis.input_estimate, so_far), Provenance::Estimated);
                 count(&desk, running, reported, &basis).await
             }
+        };
+        let measured = match reported {
+            Some(_) => Metered { usage: completed(measured.usage, &heard), ..measured },
+            None => measured,
         };
         desk.metrics.upstream(&basis.backend, took);
         desk.metrics.attempt(&basis.backend, ending);
@@ -351,6 +371,22 @@ impl OpenAnswer {
         // Both ends are queued before either is waited for: one write of the journal carries them.
         page.settle(end);
         account.close(outcome_of(ending), 200, Some(basis.first_byte)).await
+    }
+}
+
+impl OpenAnswer {
+    /// What a report may leave unsaid.
+    fn heard(&self) -> Heard {
+        let Self { running, basis, reported, lifetimes_told, reasoning_bytes, .. } = self;
+        // Where it was decided before, that decides how it is billed.
+        let undecided = basis.thinking == Thinking::Unsaid;
+        let written = reported.is_some_and(|usage| usage.cache_write > Tokens::ZERO);
+        Heard {
+            text_bytes: running.profile().bytes(),
+            reasoning_bytes: if undecided { *reasoning_bytes } else { 0 },
+            // The request is looked through only where it matters.
+            long_writes: written && !lifetimes_told && (self.account.desk.asks_long_cache)(&basis.prompt),
+        }
     }
 }
 
@@ -411,58 +447,4 @@ fn millis(time: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SystemClock;
-    use crate::feed::Feed;
-    use crate::ledger::fixtures::{attempt_end, attempt_opened, request_opened};
-    use crate::ledger::{Ledger, Settings};
-    use crate::meter::Tokenizer;
-    use crate::policy::{Budget, BudgetWindow, Places};
-    use crate::tasks::Tasks;
-    use crate::telemetry::Metrics;
-
-    fn desk() -> Arc<Desk> {
-        Arc::new(Desk {
-            tokenizer: Tokenizer::new(),
-            metrics: Arc::new(Metrics::new([]).unwrap()),
-            feed: Feed::new(true),
-            tasks: Tasks::on_this_runtime(),
-            clock: SystemClock::shared(),
-            prompt_text: |_| String::new(),
-        })
-    }
-
-    #[tokio::test]
-    async fn a_client_that_leaves_while_its_end_is_written_has_spent_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let (desk, now) = (desk(), SystemClock::shared().wall());
-        let (ledger, _) = Ledger::open(Settings::new(folder.path()), Arc::clone(&desk.clock)).unwrap();
-        let budget = Budget::new(Usd::from_pico(1_000_000_000_000), BudgetWindow::Total, Usd::ZERO, now);
-        for leaves_before_its_end in [false, true] {
-            let (spent, _) = budget.standing();
-            let tab = Arc::new(ledger.begin(request_opened(u64::from(leaves_before_its_end))).unwrap());
-            let page = tab.attempt(attempt_opened());
-            let opening = AccountOpening {
-                route: Route::ChatCompletions,
-                key: KeyName::new("team"),
-                arrived: Duration::ZERO,
-                tab: Arc::clone(&tab),
-                hold: budget.hold(Usd::from_pico(1_000_000_000), now).unwrap(),
-                place: Places::default().take(1).unwrap(),
-                baseline: None,
-                shown: Shown::nowhere(),
-            };
-            let account = Account::open(Arc::clone(&desk), opening);
-            page.settle(attempt_end(10, 20));
-            if leaves_before_its_end {
-                drop(account);
-            } else {
-                let mut closing = Box::pin(account.close(Outcome::Answered, 200, None));
-                let _ = futures_util::poll!(&mut closing);
-            }
-            assert!(tab.spent() > Usd::ZERO);
-            assert_eq!(budget.standing(), (spent + tab.spent(), Usd::ZERO));
-        }
-    }
-}
+mod tests;

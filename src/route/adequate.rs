@@ -188,18 +188,92 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// Whether a backend can answer and what the table says of its price, before that is looked at and its health. Whether its
-/// provider may be asked is [`permitted`]'s.
-pub fn adequate(row: &Row, needs: &Needs, input: Tokens) -> Result<(), Unfit> {
-    able(row, needs)?;
-    roomy(&row.limits, needs, input)?;
-    match row.price {
-        Price::Unlisted => Err(Unfit::Unpriced),
-        Price::Unconverted(currency) => Err(Unfit::NoExchangeRate(currency)),
-        Price::Bounded(PriceBounds { priced_input, .. }) if input > priced_input => {
-            Err(Unfit::InputUnpriced { priced_up_to: priced_input, needed: input })
+/// What a request requires, put so that most backends are told in a few comparisons.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'n> {
+    needs: &'n Needs,
+    forbidden: Option<Reasoning>,
+    floor: u8,
+    /// The least that may be written: the client's bound, else a token.
+    output: Tokens,
+    /// The client's bound, else none.
+    bound: Tokens,
+}
+
+impl<'n> Wanted<'n> {
+    pub fn of(needs: &'n Needs) -> Self {
+        let forbidden = match needs.reasoning {
+            ReasoningWish::Unsaid => None,
+            ReasoningWish::Off => Some(Reasoning::Always),
+            ReasoningWish::On => Some(Reasoning::Never),
+        };
+        let (floor, bound) = (Quality::floor_of(needs.quality), needs.output_bound.unwrap_or(Tokens::ZERO));
+        Self { needs, forbidden, floor, output: needs.output_bound.unwrap_or(Tokens::new(1)), bound }
+    }
+
+    /// Whether a backend can answer and what the table says of its price, before that is looked at and its health. Whether its
+    /// provider may be asked is [`permitted`]'s. `input` is the prompt's upper bound: a prompt that might not fit is not tried.
+    #[inline]
+    pub fn suits(&self, row: &Row, input: Tokens) -> bool {
+        let able = row.shapes.contains(self.needs.shape)
+            && self.needs.features.missing_from(row.features).is_empty()
+            && Some(row.reasoning) != self.forbidden
+            && (row.speaks_chinese || !self.needs.chinese)
+            && row.quality.unwrap_or(0) >= self.floor;
+        let roomy = self.bound <= row.limits.max_output && input + self.output <= row.limits.context;
+        let priced = row.limits.priced_input.is_none_or(|most| input <= most)
+            && matches!(&row.price, Price::Bounded(bounds) if input <= bounds.priced_input);
+        able && roomy && priced
+    }
+
+    /// The first rule that it breaks.
+    pub fn judge(&self, row: &Row, input: Tokens) -> Result<(), Unfit> {
+        self.able(row)?;
+        self.roomy(&row.limits, input)?;
+        match row.price {
+            Price::Unlisted => Err(Unfit::Unpriced),
+            Price::Unconverted(currency) => Err(Unfit::NoExchangeRate(currency)),
+            Price::Bounded(PriceBounds { priced_input, .. }) if input > priced_input => {
+                Err(Unfit::InputUnpriced { priced_up_to: priced_input, needed: input })
+            }
+            Price::Bounded(_) => Ok(()),
         }
-        Price::Bounded(_) => Ok(()),
+    }
+
+    fn able(&self, row: &Row) -> Result<(), Unfit> {
+        if !row.shapes.contains(self.needs.shape) {
+            return Err(Unfit::DialectUnsupported(self.needs.shape));
+        }
+        let missing = self.needs.features.missing_from(row.features);
+        if !missing.is_empty() {
+            return Err(Unfit::MissingFeatures(missing));
+        }
+        match self.forbidden {
+            Some(Reasoning::Always) if row.reasoning == Reasoning::Always => return Err(Unfit::ReasoningAlwaysOn),
+            Some(Reasoning::Never) if row.reasoning == Reasoning::Never => return Err(Unfit::ReasoningMissing),
+            Some(_) | None => {}
+        }
+        if self.needs.chinese && !row.speaks_chinese {
+            return Err(Unfit::LanguageUnsupported);
+        }
+        if row.quality.unwrap_or(0) < self.floor {
+            return Err(Unfit::BelowQuality { score: row.quality, floor: self.floor });
+        }
+        Ok(())
+    }
+
+    fn roomy(&self, limits: &Limits, input: Tokens) -> Result<(), Unfit> {
+        if self.bound > limits.max_output {
+            return Err(Unfit::OutputTooSmall { max: limits.max_output, wanted: self.bound });
+        }
+        let needed = input + self.output;
+        if needed > limits.context {
+            return Err(Unfit::ContextTooSmall { window: limits.context, needed });
+        }
+        match limits.priced_input {
+            Some(priced_up_to) if input > priced_up_to => Err(Unfit::InputUnpriced { priced_up_to, needed: input }),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -290,44 +364,6 @@ fn compliant(provider: &Provider, rules: DataRules) -> Result<(), Unfit> {
         return Err(Unfit::NotRegistered);
     }
     Ok(())
-}
-
-fn able(row: &Row, needs: &Needs) -> Result<(), Unfit> {
-    if !row.shapes.contains(needs.shape) {
-        return Err(Unfit::DialectUnsupported(needs.shape));
-    }
-    let missing = needs.features.missing_from(row.features);
-    if !missing.is_empty() {
-        return Err(Unfit::MissingFeatures(missing));
-    }
-    match (needs.reasoning, row.reasoning) {
-        (ReasoningWish::Off, Reasoning::Always) => return Err(Unfit::ReasoningAlwaysOn),
-        (ReasoningWish::On, Reasoning::Never) => return Err(Unfit::ReasoningMissing),
-        (ReasoningWish::Unsaid | ReasoningWish::Off | ReasoningWish::On, _) => {}
-    }
-    if needs.chinese && !row.speaks_chinese {
-        return Err(Unfit::LanguageUnsupported);
-    }
-    let floor = Quality::floor_of(needs.quality);
-    if row.quality.unwrap_or(0) < floor {
-        return Err(Unfit::BelowQuality { score: row.quality, floor });
-    }
-    Ok(())
-}
-
-/// `input` is the prompt's upper bound: a prompt that might not fit is not tried.
-fn roomy(limits: &Limits, needs: &Needs, input: Tokens) -> Result<(), Unfit> {
-    let needed = input + needs.output_bound.unwrap_or(Tokens::new(1));
-    if let Some(wanted) = needs.output_bound.filter(|wanted| *wanted > limits.max_output) {
-        return Err(Unfit::OutputTooSmall { max: limits.max_output, wanted });
-    }
-    if needed > limits.context {
-        return Err(Unfit::ContextTooSmall { window: limits.context, needed });
-    }
-    match limits.priced_input {
-        Some(priced_up_to) if input > priced_up_to => Err(Unfit::InputUnpriced { priced_up_to, needed: input }),
-        Some(_) | None => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub struct Board {
     holds: (Timestamp, Timestamp),
     /// By [`BackendIndex`].
     rows: Vec<Row>,
+    /// All of them in the order of their ids.
+    by_id: Vec<BackendIndex>,
     /// By the currency's discriminant.
     rates: [Option<ExchangeRate>; Currency::ALL.len()],
 }
@@ -70,9 +72,9 @@ pub struct PriceBounds {
 /// Prices in 10⁻¹² dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rates {
-    /// A token of input that no cache has.
+    /// A token of input that no cache has: the least with what it may be written for, the most without.
     pub input: u64,
-    /// A token of input, wherever it is read from.
+    /// A token of input, wherever it is read from and written to.
     pub cached: u64,
     pub output: u64,
     pub request: u64,
@@ -98,7 +100,7 @@ impl Rates {
 impl Default for Board {
     /// One that holds at no instant.
     fn default() -> Self {
-        Self { holds: (Timestamp::MAX, Timestamp::MIN), rows: Vec::new(), rates: [None; Currency::ALL.len()] }
+        Self { holds: (Timestamp::MAX, Timestamp::MIN), rows: Vec::new(), by_id: Vec::new(), rates: [None; Currency::ALL.len()] }
     }
 }
 
@@ -112,7 +114,8 @@ impl Board {
         for (backend, place) in by_id.iter().zip(0..) {
             rows[backend.index.0 as usize].by_id = place;
         }
-        Self { holds: (at, next_step(snapshot, at)), rows, rates }
+        let by_id = by_id.into_iter().map(|backend| backend.index).collect();
+        Self { holds: (at, next_step(snapshot, at)), rows, by_id, rates }
     }
 
     /// Whether it tells the truth at an instant.
@@ -122,6 +125,11 @@ impl Board {
 
     pub fn row(&self, BackendIndex(n): BackendIndex) -> &Row {
         &self.rows[n as usize]
+    }
+
+    /// The row at a place among all ids.
+    pub fn by_id(&self, place: usize) -> &Row {
+        self.row(self.by_id[place])
     }
 
     /// The exchange rate of a currency.
@@ -197,7 +205,7 @@ impl Price {
                 request: floor(fees().min().unwrap_or(TokenPrice::FREE), currency, rate),
             },
             most: Rates {
-                input: most(|tariff| tariff.input.max(tariff.cache_write).max(tariff.cache_read)),
+                input: most(|tariff| tariff.input),
                 cached: most(|tariff| tariff.input.max(tariff.cache_write).max(tariff.cache_read)),
                 output: most(|tariff| tariff.output.max(tariff.reasoning)),
                 request: ceiling(dearest.unwrap_or(TokenPrice::FREE), currency, rate),

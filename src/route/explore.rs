@@ -10,7 +10,7 @@ use super::facts::{Explore, Facts};
 use super::needs::Needs;
 use super::plan::Candidate;
 use crate::catalog::BackendIndex;
-use crate::units::Usd;
+use crate::units::{Usd, spread};
 
 /// No more candidates than this, the best, are looked at.
 pub(super) const AMONG: usize = 16;
@@ -43,20 +43,12 @@ pub(super) fn explore(candidates: &mut [Candidate], needs: &Needs, facts: &Facts
 
 /// Which of so many is asked; `None` for most requests.
 fn pick(leave: Explore, among: usize) -> Option<usize> {
-    let place = usize::try_from(mixed(mixed(leave.seed))).unwrap_or(usize::MAX).checked_rem(among)?;
+    let place = usize::try_from(spread(spread(leave.seed))).unwrap_or(usize::MAX).checked_rem(among)?;
     is_drawn(leave).then_some(place)
 }
 
 fn is_drawn(leave: Explore) -> bool {
-    mixed(leave.seed) % 1000 < u64::from(leave.permille)
-}
-
-/// Spreads a seed over all bits (the finalizer of splitmix64), as ids may be near each other.
-fn mixed(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    spread(leave.seed) % 1000 < u64::from(leave.permille)
 }
 
 #[cfg(test)]

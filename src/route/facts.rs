@@ -60,6 +60,7 @@ impl Facts<'_> {
     }
 
     /// What a backend's answer is expected to have, all choices together.
+    #[inline]
     pub fn output_of(&self, backend: BackendIndex, reasoning: Reasoning) -> OutputFigures {
         if let Some(learned) = self.learned.of(backend) {
             return *learned;

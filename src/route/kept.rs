@@ -37,8 +37,10 @@ const FORMAT: u8 = 4;
 /// The first form: nothing learned, one warm backend by its id, nothing weighed beside the price but failures, and not how
 /// long a request may take.
 const FIRST: u8 = 1;
-/// The second form: every request was one for chat completions.
-const SECOND: u8 = 2;
+/// The first form in which learned answers have a spread over lengths; before it their mean decided.
+const WITH_SPREAD: u8 = 3;
+/// The first form that tells the request's shape; before it every request was one for chat completions.
+const WITH_SHAPE: u8 = 4;
 /// What ordinary facts take, so that writing them allocates once.
 const ORDINARY_BYTES: usize = 256;
 
@@ -72,7 +74,7 @@ impl Kept {
     pub fn read(bytes: &[u8], snapshot: &Snapshot) -> Result<Self, Unreadable> {
         let from = &mut Reader(bytes);
         let format = from.byte()?;
-        if ![FIRST, SECOND, FORMAT].contains(&format) {
+        if !(FIRST..=FORMAT).contains(&format) {
             return Err(Unreadable);
         }
         let first = format == FIRST;
@@ -82,7 +84,7 @@ impl Kept {
             target: read_target(from, snapshot)?,
             input: read_input(from)?,
             expected_output: OutputForecast { plain: from.tokens()?, thinking: from.tokens()? },
-            learned: if first { LearnedOutput::default() } else { learned::read_output(from, snapshot)? },
+            learned: if first { LearnedOutput::default() } else { learned::read_output(from, snapshot, format)? },
             limits: read_limits(from)?,
             usable: Usable::of(snapshot, read_availability(from)?),
             board: Board::default(),
@@ -98,7 +100,7 @@ impl Kept {
             weighed::read(from, &mut kept, snapshot)?;
             kept.allowances = allowances::read(from)?;
         }
-        if format == FORMAT {
+        if format >= WITH_SHAPE {
             kept.ask.shape = shape::read(from)?;
         }
         kept.board = Board::of(snapshot, kept.at);

@@ -17,18 +17,44 @@ pub struct OutputFigures {
     pub p90: Tokens,
 }
 
+/// Some of the answers, by their length: those that a price with cells by the length of the output puts into one cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputStretch {
+    /// How many of all answers, in millionths.
+    pub share: u32,
+    /// Mean of their tokens, all choices together and within the client's bound.
+    pub mean: Tokens,
+}
+
+impl OutputStretch {
+    /// Millionths in all answers: what the shares of a spread come to.
+    pub const WHOLE: u32 = 1_000_000;
+}
+
 /// By backend. Those who serve one model mostly share its figures.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LearnedOutput {
     figures: Vec<OutputFigures>,
+    /// The spreads of those that have one, in their order: the place in `figures`, and one stretch.
+    stretches: Vec<Stretch>,
     /// By [`BackendIndex`], one above the place in `figures`; zero and beyond the end: nothing was learned.
     places: Vec<u16>,
 }
 
+/// A stretch of the spread of the figures at a place.
+type Stretch = (usize, OutputStretch);
+
 impl LearnedOutput {
-    /// Sets what is expected of some backends.
-    pub fn set(&mut self, backends: impl IntoIterator<Item = BackendIndex>, figures: OutputFigures) {
+    /// Sets what is expected of some backends, and how their answers spread over the borders of their prices: stretches
+    /// from the shortest answers to the longest whose shares are the whole; none where the mean says enough.
+    pub fn set(
+        &mut self,
+        backends: impl IntoIterator<Item = BackendIndex>,
+        figures: OutputFigures,
+        spread: impl IntoIterator<Item = OutputStretch>,
+    ) {
         let Ok(place) = u16::try_from(self.figures.len() + 1) else { return };
+        self.stretches.extend(spread.into_iter().map(|stretch| (self.figures.len(), stretch)));
         self.figures.push(figures);
         for BackendIndex(n) in backends {
             let n = n as usize;
@@ -39,18 +65,37 @@ impl LearnedOutput {
         }
     }
 
-    /// What is expected of a backend, where something was learned.
-    pub fn of(&self, BackendIndex(n): BackendIndex) -> Option<&OutputFigures> {
-        let place = self.places.get(n as usize)?.checked_sub(1)?;
-        self.figures.get(usize::from(place))
+    /// Whether nothing was learned of anybody.
+    pub const fn is_empty(&self) -> bool {
+        self.figures.is_empty()
     }
 
-    /// Each set of figures with the backends it is of, none of which is missing.
-    pub fn all(&self) -> impl Iterator<Item = (OutputFigures, Vec<BackendIndex>)> + '_ {
+    /// What is expected of a backend, where something was learned.
+    pub fn of(&self, backend: BackendIndex) -> Option<&OutputFigures> {
+        self.figures.get(self.place(backend)?)
+    }
+
+    /// How a backend's answers spread over lengths; nothing where its mean says enough.
+    pub fn spread_of(&self, backend: BackendIndex) -> impl Iterator<Item = OutputStretch> + Clone + '_ {
+        self.spread_at(self.place(backend).unwrap_or(usize::MAX))
+    }
+
+    /// Each set of figures with its spread and the backends it is of, none of which is missing.
+    pub fn all(&self) -> impl Iterator<Item = (OutputFigures, Vec<OutputStretch>, Vec<BackendIndex>)> + '_ {
         (1_u16..).zip(&self.figures).map(|(place, figures)| {
             let theirs = (0_u32..).zip(&self.places).filter(move |(_, own)| **own == place);
-            (*figures, theirs.map(|(n, _)| BackendIndex(n)).collect())
+            let spread = self.spread_at(usize::from(place) - 1).collect();
+            (*figures, spread, theirs.map(|(n, _)| BackendIndex(n)).collect())
         })
+    }
+
+    fn place(&self, BackendIndex(n): BackendIndex) -> Option<usize> {
+        self.places.get(n as usize)?.checked_sub(1).map(usize::from)
+    }
+
+    fn spread_at(&self, place: usize) -> impl Iterator<Item = OutputStretch> + Clone + '_ {
+        let first = self.stretches.partition_point(|(of, _)| *of < place);
+        self.stretches[first..].iter().take_while(move |(of, _)| *of == place).map(|(_, stretch)| *stretch)
     }
 }
 
@@ -62,12 +107,18 @@ mod tests {
     fn what_was_set_is_found_and_nothing_else() {
         let (mut learned, figures) =
             (LearnedOutput::default(), |n| OutputFigures { mean: Tokens::new(n), ..OutputFigures::default() });
-        learned.set([BackendIndex(1), BackendIndex(4)], figures(7));
-        learned.set([BackendIndex(2)], figures(8));
-        learned.set([], figures(9));
+        let spread =
+            |shares: &[u32]| shares.iter().map(|share| OutputStretch { share: *share, mean: Tokens::ZERO }).collect::<Vec<_>>();
+        learned.set([BackendIndex(1), BackendIndex(4)], figures(7), spread(&[400_000, 600_000]));
+        learned.set([BackendIndex(2)], figures(8), []);
+        learned.set([], figures(9), spread(&[1_000_000]));
         let found: Vec<Option<u64>> = (0..6).map(|n| learned.of(BackendIndex(n)).map(|f| f.mean.get())).collect();
         assert_eq!(found, [None, Some(7), Some(8), None, Some(7), None]);
-        let all: Vec<(u64, usize)> = learned.all().map(|(figures, of)| (figures.mean.get(), of.len())).collect();
-        assert_eq!(all, [(7, 2), (8, 1), (9, 0)]);
+        let all: Vec<_> = learned.all().map(|(figures, spread, of)| (figures.mean.get(), spread.len(), of.len())).collect();
+        assert_eq!(all, [(7, 2, 2), (8, 0, 1), (9, 1, 0)]);
+        let spreads: Vec<Vec<OutputStretch>> = (0..6).map(|n| learned.spread_of(BackendIndex(n)).collect()).collect();
+        let none = Vec::new;
+        let two = spread(&[400_000, 600_000]);
+        assert_eq!(spreads, [none(), two.clone(), none(), none(), two, none()]);
     }
 }

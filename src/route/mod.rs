@@ -10,6 +10,7 @@
 
 pub mod adequate;
 pub mod affinity;
+mod ahead;
 pub mod ask;
 pub mod board;
 pub mod caps;
@@ -44,7 +45,7 @@ pub use facts::{
     Prepaid, Settings, Wait,
 };
 pub use kept::{Kept, Unreadable};
-pub use learned::{LearnedOutput, OutputFigures};
+pub use learned::{LearnedOutput, OutputFigures, OutputStretch};
 pub use needs::Needs;
 pub use plan::{Candidate, Node, Plan, PlanError, PlannedAttempt, Whole, explained, plan};
 pub use quote::{FreeQuote, Quote};

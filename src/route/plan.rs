@@ -192,9 +192,9 @@ fn reasons(rejected: &[(BackendIndex, Unfit)]) -> String {
 /// Decides. The same facts give the same plan. It looks no further than the choice needs; what the whole table was worth is
 /// [`explained`].
 pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
-    let providers = facts.settings.max_attempts.max(1);
+    let attempts = facts.settings.max_attempts.max(1);
     let candidates = if may_explore(facts) { explore::AMONG } else { NEXT_BEST };
-    let decided = decide(facts, Look::First { candidates, providers });
+    let decided = decide(facts, Look::First { candidates, attempts });
     // Who waits for an answer is told of every backend why it gives none.
     if decided.is_ok() { decided } else { decide(facts, Look::All) }
 }

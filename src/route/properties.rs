@@ -1,18 +1,21 @@
 //! What must hold of every plan, over generated tables and requests.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use jiff::SignedDuration;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::affinity::{Affinity, Session, Warm};
+use super::board::Board;
 use super::caps::{Cap, covers};
-use super::facts::{BackendHealth, Explore, Headroom, Prepaid, Wait};
+use super::facts::{BackendHealth, Explore, Facts, Headroom, Prepaid, Wait};
 use super::kept::Kept;
 use super::plan::{Node, Plan, explained, plan};
 use super::testing::{Case, Price, Spec};
 use super::{Settings, Unfit};
-use crate::canonical::{Feature, Features, Preference, ReasoningWish};
+use crate::canonical::{Feature, Features, Preference, QualityTier, ReasoningWish};
 use crate::catalog::{BackendIndex, QuotaIndex, Reasoning, Snapshot};
 use crate::units::{Amount, Counted, Currency, Grant, ShareBy, ShareKind, ShareOf, Tokens, Usd};
 
@@ -225,19 +228,7 @@ proptest! {
     #[test]
     fn a_plan_that_looks_no_further_than_it_must_is_the_same(case in prop_oneof![exploring(), conversing()]) {
         let table = case.table();
-        let (short, whole) = case.with_facts_of(&table, |facts| (plan(facts), explained(facts).map(|whole| whole.plan)));
-        let (Ok(short), Ok(whole)) = (&short, &whole) else {
-            prop_assert_eq!(short, whole);
-            return Ok(());
-        };
-        prop_assert!(short.candidates.len() >= whole.candidates.len().min(2), "and the next best");
-        prop_assert_eq!(&short.candidates, &whole.candidates[..short.candidates.len()]);
-        let (mut left_out, mut all) = (short.rejected.all(), whole.rejected.all());
-        left_out.sort_by_key(|(backend, _)| *backend);
-        all.sort_by_key(|(backend, _)| *backend);
-        prop_assert_eq!((left_out, short.reason(&table)), (all, whole.reason(&table)));
-        let rest = Plan { candidates: whole.candidates.clone(), rejected: whole.rejected.clone(), ..short.clone() };
-        prop_assert_eq!(&rest, whole);
+        case.with_facts_of(&table, same_if_short)?;
     }
 
     #[test]
@@ -369,4 +360,45 @@ proptest! {
         prop_assert!(nodes[1..].iter().all(|node| matches!(node, Node::Attempt(_))));
         prop_assert!(case.request.wishes.max_cost.is_none_or(|max| held <= max));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn over_the_shipped_table_it_is_the_same_too(
+        (input, plain, bound) in (1_u64..400_000, 1_u64..20_000, prop::option::of(1_u64..9_000)),
+        (wanted, quality) in (features(), prop::option::of(prop::sample::select(vec![QualityTier::Standard, QualityTier::Premium]))),
+        (hours, session, keyless) in (-20_000_i64..3_000, any::<bool>(), prop::collection::vec(any::<Index>(), 0..40)),
+    ) {
+        let mut case = Case { input: (input, input + input / 10), specs: Vec::new(), ..Case::default() };
+        case.keyless = keyless.iter().map(|at| at.get(SHIPPED.providers()).id.clone()).collect();
+        (case.forecast.plain, case.forecast.thinking) = (Tokens::new(plain), Tokens::new(4 * plain));
+        (case.request.output_bound, case.request.features) = (bound.map(Tokens::new), wanted);
+        (case.request.wishes.quality, case.request.wishes.session) = (quality, session.then(|| "s".to_owned()));
+        case.with_facts_of(&SHIPPED, |facts| {
+            let at = facts.at + SignedDuration::from_hours(hours);
+            same_if_short(&Facts { at, board: &Board::of(&SHIPPED, at), ..facts.clone() })
+        })?;
+    }
+}
+
+static SHIPPED: LazyLock<Snapshot> =
+    LazyLock::new(|| Snapshot::parse("providers.toml", include_str!("../../providers.toml")).unwrap());
+
+/// Whether a plan that looks no further than it must is as one that looks at everybody.
+fn same_if_short(facts: &Facts<'_>) -> Result<(), TestCaseError> {
+    let (short, whole) = (plan(facts), explained(facts).map(|whole| whole.plan));
+    let (Ok(short), Ok(whole)) = (&short, &whole) else {
+        prop_assert_eq!(short, whole);
+        return Ok(());
+    };
+    prop_assert!(short.candidates.len() >= whole.candidates.len().min(2), "and the next best");
+    prop_assert_eq!(&short.candidates, &whole.candidates[..short.candidates.len()]);
+    let (mut left_out, mut all) = (short.rejected.all(), whole.rejected.all());
+    left_out.sort_by_key(|(backend, _)| *backend);
+    all.sort_by_key(|(backend, _)| *backend);
+    prop_assert_eq!((left_out, short.reason(facts.snapshot)), (all, whole.reason(facts.snapshot)));
+    let rest = Plan { candidates: whole.candidates.clone(), rejected: whole.rejected.clone(), ..short.clone() };
+    prop_assert_eq!(&rest, whole);
+    Ok(())
 }

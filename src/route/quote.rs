@@ -2,9 +2,11 @@
 //! it is at most until it must be over. Costs are computed in the vendor's currency from whole tokens and converted once
 //! each.
 //!
-//! The expected cost is by the cell that the expected tokens fall in, in the hour of the instant. The worst case looks at
-//! every cell that can still apply, and at both sides of every hour, day or price row that begins before the request must
-//! be over: a vendor may bill by completion, and a later attempt arrives later.
+//! The expected cost is by the hour of the instant. Where prices go by the answer's length and it was learned how long the
+//! model's answers are, it is what the answers of each cell cost, weighed by how many they are; else it is by the cell that
+//! the expected tokens fall in. The worst case looks at every cell that can still apply, and at both sides of every hour,
+//! day or price row that begins before the request must be over: a vendor may bill by completion, and a later attempt
+//! arrives later.
 //!
 //! What a free quota bears of the expected tokens is not expected to cost anything: the first quota that bears any of it
 //! bears what is left of it. The worst case counts no quota, which others may have used up by the time it is settled.
@@ -20,12 +22,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::adequate::Unfit;
 use super::facts::Facts;
+use super::learned::OutputStretch;
 use super::needs::Needs;
 use crate::canonical::ReasoningWish;
 use crate::catalog::calendar::{Calendar, Hour, Outlook};
 use crate::catalog::price::PricePoint;
 use crate::catalog::{Backend, Limits, PriceRow, QuotaIndex, Reasoning};
-use crate::units::{Amount, Currency, ExchangeRate, FreePart, Most, Sheet, Thinking, Tokens, Usage, Usd};
+use crate::units::{Amount, ExchangeRate, FreePart, Most, Sheet, Thinking, Tokens, Usage, Usd};
 
 /// What one request costs at one backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,14 +105,6 @@ impl<'a> Quoter<'a> {
         if !priced.listed {
             return Err(Unfit::Unpriced);
         }
-        let listed = self.usd(priced.amount)?;
-        let free = self.free(backend, &usage).map(|(quota, part)| {
-            let charged = priced.amount.pico() - sheet.spared(priced.tariff, &usage, part);
-            let charged = self.usd(Amount::from_pico(charged, sheet.currency()));
-            charged.map(|charged| FreeQuote { quota, spared: listed - charged })
-        });
-        let free = free.transpose()?;
-        let expected = listed - free.map_or(Usd::ZERO, |free| free.spared);
         let later = self.later_sheets(backend, row, outlook);
         let worst_with = |bound| {
             let most = Most { input: input.upper(), output: self.needs.all_choices(bound), thinking };
@@ -117,6 +112,15 @@ impl<'a> Quoter<'a> {
             later.iter().map(|sheet| worst(sheet)).fold(worst(sheet), Usd::max)
         };
         let (output_bound, worst) = self.affordable(range, worst_with)?;
+        let free = self.free(backend, &usage);
+        let costs =
+            Costs { listed: priced.amount.pico(), spared: free.map_or(0, |(_, part)| sheet.spared(priced.tariff, &usage, part)) };
+        let answer = Answer { thinking, most: self.needs.all_choices(output_bound), quota: free.map(|(quota, _)| quota) };
+        let costs = self.over_lengths(backend, sheet, &usage, &answer).unwrap_or(costs);
+        let in_usd = |pico| self.usd(Amount::from_pico(pico, sheet.currency())).map(|usd| usd.min(worst));
+        let listed = in_usd(costs.listed)?;
+        let expected = if costs.spared == 0 { listed } else { in_usd(costs.listed - costs.spared)? };
+        let free = free.map(|(quota, _)| FreeQuote { quota, spared: listed - expected });
         let price = PricePoint { row: u32::try_from(place).unwrap_or(u32::MAX), factor };
         let (input_upper, prepaid) = (input.upper(), self.is_prepaid(backend, worst));
         Ok(Quote { price, exchange_rate, usage, thinking, expected, free, prepaid, worst, input_upper, output_bound })
@@ -134,11 +138,40 @@ impl<'a> Quoter<'a> {
         left.and_then(|left| self.usd(left).ok()).is_some_and(|left| left >= worst)
     }
 
-    /// What a quoted request would cost with other tokens at the same prices.
+    /// What a quoted request would cost at the same prices with another input.
     pub fn cost_of(&self, backend: &Backend, quote: &Quote, usage: &Usage) -> Usd {
         let sheet = backend.prices.point(quote.price).map(|(_, sheet)| sheet);
-        let cost = |sheet: &Sheet| self.usd(sheet.cost(usage, quote.thinking != Thinking::Off).amount).ok();
+        let cost = |sheet: &Sheet| {
+            let answer = Answer { thinking: quote.thinking, most: self.needs.all_choices(quote.output_bound), quota: None };
+            let costs = self.over_lengths(backend, sheet, usage, &answer);
+            let pico = costs.map_or_else(|| sheet.cost(usage, answer.thinks()).amount.pico(), |costs| costs.listed);
+            self.usd(Amount::from_pico(pico, sheet.currency())).ok()
+        };
         sheet.and_then(cost).unwrap_or(Usd::MAX)
+    }
+
+    /// What a usage costs over the lengths that its answer may have: what the answers of each stretch cost, by its own cell,
+    /// weighed by how many they are. `None` where the sheet has one cell or nobody knows how lengths spread.
+    fn over_lengths(&self, backend: &Backend, sheet: &Sheet, usage: &Usage, answer: &Answer) -> Option<Costs> {
+        if sheet.cells().len() < 2 {
+            return None;
+        }
+        let mut spread = self.facts.learned.spread_of(backend.index).peekable();
+        spread.peek()?;
+        let left = answer.quota.map(|quota| self.facts.allowances.free_of(quota));
+        let (mut listed, mut spared) = (0, 0);
+        for OutputStretch { share, mean } in spread {
+            let usage = with_output(usage, mean.min(answer.most));
+            let priced = sheet.cost(&usage, answer.thinks());
+            let free = left.and_then(|left| left.bears(&usage));
+            listed += priced.amount.pico() * i128::from(share);
+            spared += free.map_or(0, |part| sheet.spared(priced.tariff, &usage, part)) * i128::from(share);
+        }
+        let whole = i128::from(OutputStretch::WHOLE);
+        // A bound of this backend alone may cut the long answers and none of the expected tokens, which are told beside this.
+        let (cheapest, dearest) = sheet.cost_between(usage);
+        let listed = (listed / whole).clamp(cheapest.pico(), dearest.pico());
+        Some(Costs { listed, spared: (spared / whole).min(listed) })
     }
 
     /// The tokens to expect, by how they will likely be billed.
@@ -201,11 +234,44 @@ const fn thinking(model: Reasoning, wish: ReasoningWish) -> Thinking {
 }
 
 /// What one choice may have at a backend of such limits, of whose answers `mean` tokens are expected, all choices together.
+#[inline]
 pub(super) fn output_range(limits: &Limits, needs: &Needs, mean: Tokens, input: Tokens) -> OutputRange {
     let room = limits.context.saturating_sub(input);
     let bound = needs.output_bound.unwrap_or(room).min(limits.max_output);
-    let one_choice = Tokens::new(mean.get().div_ceil(needs.choices));
+    // Nearly always one; a division takes longer than all the rest of this.
+    let one_choice = if needs.choices == 1 { mean } else { Tokens::new(mean.get().div_ceil(needs.choices)) };
     OutputRange { expected: one_choice.min(bound), bound }
+}
+
+/// What is known of an answer beside how long it is expected to be.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    thinking: Thinking,
+    /// It is not longer, all choices together.
+    most: Tokens,
+    /// The free quota that bears what it can of it.
+    quota: Option<QuotaIndex>,
+}
+
+impl Answer {
+    /// Whether it is priced as one that thinks.
+    fn thinks(&self) -> bool {
+        self.thinking != Thinking::Off
+    }
+}
+
+/// What a request costs by its list, and what a free quota bears of it; in 10⁻¹² units of the vendor's currency.
+#[derive(Debug, Clone, Copy)]
+struct Costs {
+    listed: i128,
+    spared: i128,
+}
+
+/// A usage with another output, as much of it reasoning in proportion.
+fn with_output(usage: &Usage, output: Tokens) -> Usage {
+    let reasoning = u128::from(usage.reasoning.get()) * u128::from(output.get()) / u128::from(usage.output.get().max(1));
+    let reasoning = Tokens::new(u64::try_from(reasoning).unwrap_or(u64::MAX)).min(output);
+    Usage { output, reasoning, ..*usage }
 }
 
 /// Output tokens of one choice.
@@ -233,6 +299,9 @@ impl OutputRange {
 }
 
 #[cfg(test)]
+mod lengths;
+
+#[cfg(test)]
 mod tests {
     use super::super::affinity::Warm;
     use super::super::board::Board;
@@ -240,7 +309,7 @@ mod tests {
     use super::super::testing::{Case, Price, Spec};
     use super::*;
     use crate::catalog::{BackendIndex, Reasoning, Snapshot};
-    use crate::units::{Counted, Grant};
+    use crate::units::{Counted, Currency, Grant};
     use proptest::prelude::*;
 
     /// 1,000 tokens in (at most 1,200) and 100 out (300 with thinking), at 2 and 10 dollars per million.

@@ -7,10 +7,8 @@
 //! cost, a preference for speed), the backend is quoted in any case; and where all of them are to be explained, all are.
 //! What is found is the same either way.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
-use super::adequate::{Unfit, adequate, anybody, available, barred, permitted};
+use super::adequate::{Unfit, Wanted, anybody, available, barred, permitted};
+use super::ahead::{Ahead, Queue};
 use super::board::{Price, PriceBounds, Rates, Row};
 use super::caps::Ruling;
 use super::facts::{Facts, OutputForecast};
@@ -22,38 +20,34 @@ use super::risk::Odds;
 use super::score::{Score, Standing, Weighing};
 use super::target::Target;
 use super::usable::Rejected;
-use crate::canonical::Preference;
-use crate::catalog::{Backend, BackendIndex, Provider, TokenizerFamily};
+use crate::canonical::{Preference, ReasoningWish};
+use crate::catalog::{Backend, BackendIndex, Provider, ProviderIndex, Reasoning, TokenizerFamily};
 use crate::units::{Tokens, Usd};
 
 /// How far a plan looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Until so many of the best are sure, and so many providers among them.
-    First { candidates: usize, providers: usize },
+    /// Until so many of the best are sure, and so many providers to attempt.
+    First { candidates: usize, attempts: usize },
     /// At everybody.
     All,
-}
-
-/// An adequate backend that was not quoted yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Ahead {
-    /// It stands no better than this.
-    bound: Standing,
-    /// It is expected to cost no more than this.
-    most: u64,
-    backend: BackendIndex,
 }
 
 /// Parts the adequate from the others, and knows the best of them.
 pub(super) struct Sieve<'a> {
     facts: &'a Facts<'a>,
     needs: &'a Needs,
+    expecting: Expecting<'a>,
     pub(super) quoter: Quoter<'a>,
-    /// The best bound first.
-    ahead: BinaryHeap<Reverse<Ahead>>,
+    ahead: Queue,
     /// In the order in which they were quoted.
     quoted: Vec<Candidate>,
+    /// How each of those stands.
+    standings: Vec<Standing>,
+    /// The best of each provider among them.
+    heads: Vec<(ProviderIndex, Standing)>,
+    /// How many providers have somebody who is adequate.
+    providers: usize,
     pub(super) rejected: Rejected,
     /// Present where there are caps.
     pub(super) uncapped: Option<Uncapped>,
@@ -90,9 +84,13 @@ impl<'a> Sieve<'a> {
         let mut sieve = Self {
             facts,
             needs,
+            expecting: Expecting::of(facts, needs),
             quoter: Quoter::new(facts, needs),
-            ahead: BinaryHeap::new(),
+            ahead: Queue::default(),
             quoted: Vec::new(),
+            standings: Vec::new(),
+            heads: Vec::new(),
+            providers: 0,
             rejected: Rejected::beside(refused_before, considered.len()),
             uncapped: None,
             floor: price_risk::floor(any_tokens(facts)),
@@ -104,21 +102,32 @@ impl<'a> Sieve<'a> {
     /// Refuses whom a rule excludes, and bounds the others.
     fn part(&mut self, considered: &[BackendIndex], asked: &Asked<'_>, look: Look) {
         let (facts, needs) = (self.facts, self.needs);
-        let unbounded = look == Look::All || says_nothing(needs);
+        let bounded = look != Look::All && !says_nothing(needs);
+        let (wanted, price_alone) = (Wanted::of(needs), nothing_else_bears(facts));
         let mut ahead = Vec::with_capacity(considered.len());
+        let mut providers = vec![false; facts.snapshot.providers().len()];
         for index in considered {
             let row = facts.board.row(*index);
-            let fit = asked.permits(row).and_then(|()| adequate(row, needs, facts.input.of(row.tokenizer).upper()));
-            match (fit, bounds(row, facts)) {
-                (Err(unfit), _) => self.rejected.push(*index, unfit),
-                (Ok(()), Some(bounds)) if !unbounded => match self.healthy(*index) {
-                    Ok(()) => ahead.push(Reverse(self.ahead(row, bounds))),
-                    Err(unfit) => self.rejected.push(*index, unfit),
-                },
-                (Ok(()), _) => self.quote(*index),
+            let input = facts.input.of(row.tokenizer).upper();
+            if !(asked.anybody() && wanted.suits(row, input))
+                && let Err(unfit) = asked.permits(row).and_then(|()| wanted.judge(row, input))
+            {
+                self.rejected.push(*index, unfit);
+                continue;
+            }
+            providers[row.provider.0 as usize] = true;
+            let bounds = if bounded { bounds(row, facts, price_alone) } else { None };
+            let Some(bounds) = bounds else {
+                self.quote(*index);
+                continue;
+            };
+            match self.healthy(*index) {
+                Ok(()) => ahead.push(self.ahead(row, bounds)),
+                Err(unfit) => self.rejected.push(*index, unfit),
             }
         }
-        self.ahead = BinaryHeap::from(ahead);
+        self.ahead = Queue::of(ahead);
+        self.providers = providers.into_iter().filter(|has| *has).count();
     }
 
     fn healthy(&self, BackendIndex(n): BackendIndex) -> Result<(), Unfit> {
@@ -126,34 +135,30 @@ impl<'a> Sieve<'a> {
     }
 
     fn ahead(&self, row: &Row, bounds: &PriceBounds) -> Ahead {
-        let (input, output) = self.tokens(row);
-        let least = Usd::from_pico(bounds.least.cold(input, output).into());
-        let bound = Standing::at_best(least, row.quality, row.by_id);
-        Ahead { bound, most: bounds.most.cold(input, output), backend: row.index }
-    }
-
-    /// The tokens that are expected at a backend.
-    fn tokens(&self, row: &Row) -> (Tokens, Tokens) {
-        let input = self.facts.input.of(row.tokenizer);
-        let mean = self.facts.output_of(row.index, row.reasoning).mean;
-        let range = output_range(&row.limits, self.needs, mean, input.upper());
-        (input.expected(), self.needs.all_choices(range.expected))
+        let (input, output) = self.expecting.tokens(row);
+        // What is not marked to be cached is not expected to be written.
+        let written = self.facts.affinity.marked > 0;
+        let most = if written { bounds.most.warm(input, output) } else { bounds.most.cold(input, output) };
+        Ahead::new(row, bounds.least.cold(input, output), most)
     }
 
     /// The best, as far as one looks.
     pub(super) fn best(&mut self, look: Look) -> Best {
-        while let Some(Reverse(next)) = self.ahead.peek() {
-            if self.is_sure(&next.bound, look) {
+        while let Some(next) = self.ahead.peek() {
+            let row = self.facts.board.by_id(next.by_id());
+            if self.is_sure(&next.at_best(row), look) {
                 break;
             }
-            let backend = next.backend;
-            self.ahead.pop();
-            self.quote(backend);
+            self.ahead.take();
+            self.quote(row.index);
         }
         let mut quoted = std::mem::take(&mut self.quoted);
         quoted.sort_by_cached_key(|candidate| self.standing(candidate));
         let sure = match self.ahead.peek() {
-            Some(Reverse(next)) => quoted.partition_point(|candidate| self.standing(candidate) < next.bound),
+            Some(next) => {
+                let bound = next.at_best(self.facts.board.by_id(next.by_id()));
+                quoted.partition_point(|candidate| self.standing(candidate) < bound)
+            }
             None => quoted.len(),
         };
         Best { quoted, sure }
@@ -161,48 +166,41 @@ impl<'a> Sieve<'a> {
 
     /// Whether nobody who stands no better than `bound` can still be among the first.
     fn is_sure(&self, bound: &Standing, look: Look) -> bool {
-        let Look::First { candidates, providers } = look else { return false };
-        let better = |candidate: &Candidate| self.standing(candidate) < *bound;
-        if self.quoted.len() < candidates || self.uncapped.as_ref().is_some_and(|best| !better(&best.candidate)) {
-            return false;
-        }
-        let (mut count, mut known) = (0, Vec::with_capacity(providers));
-        for candidate in self.quoted.iter().filter(|candidate| better(candidate)) {
-            count += 1;
-            if known.len() < providers && !known.contains(&candidate.provider) {
-                known.push(candidate.provider);
-            }
-        }
-        count >= candidates && known.len() >= providers
+        let Look::First { candidates, attempts } = look else { return false };
+        // Where there are fewer providers than attempts, further backends of theirs are attempted.
+        let candidates = if self.providers < attempts { candidates.max(attempts) } else { candidates };
+        let better = |standing: &Standing| standing < bound;
+        self.standings.len() >= candidates
+            && self.uncapped.as_ref().is_none_or(|best| better(&self.standing(&best.candidate)))
+            && self.heads.iter().filter(|(_, head)| better(head)).count() >= attempts.min(self.providers)
+            && self.standings.iter().filter(|standing| better(standing)).count() >= candidates
     }
 
     /// Quotes whoever else may be cheaper than `least` says over something that no single score tells.
     pub(super) fn quote_all(&mut self, best: &mut Best, may_be_better: impl Fn(&Rates, (Tokens, Tokens)) -> bool) {
-        let ahead = std::mem::take(&mut self.ahead).into_vec();
-        let (now, later): (Vec<_>, Vec<_>) = ahead.into_iter().partition(|Reverse(ahead)| {
-            let row = self.facts.board.row(ahead.backend);
-            bounds(row, self.facts).is_none_or(|bounds| may_be_better(&bounds.least, self.tokens(row)))
+        let (board, expecting) = (self.facts.board, &self.expecting);
+        let taken = self.ahead.take_all(|ahead| {
+            let row = board.by_id(ahead.by_id());
+            matches!(&row.price, Price::Bounded(bounds) if may_be_better(&bounds.least, expecting.tokens(row)))
         });
-        self.ahead = later.into();
-        now.into_iter().for_each(|Reverse(ahead)| self.quote(ahead.backend));
+        taken.into_iter().for_each(|ahead| self.quote(board.by_id(ahead.by_id()).index));
         best.quoted.append(&mut self.quoted);
     }
 
     /// What is told beside the choice: quotes whoever is needed for it.
     pub(super) fn ends(mut self, mut best: Best) -> (Best, Ends, Rejected) {
         let chosen = best.quoted.first().map_or(Usd::ZERO, |chosen| chosen.quote.expected);
-        self.quote_all(&mut best, |least, (input, output)| Usd::from_pico(least.cold(input, output).into()) < chosen);
+        while let Some(cheaper) = self.ahead.peek().filter(|next| next.at_least() < chosen) {
+            self.ahead.take();
+            self.quote(self.facts.board.by_id(cheaper.by_id()).index);
+        }
+        best.quoted.append(&mut self.quoted);
         let adequate = best.quoted.len() + self.ahead.len();
-        let expected = |candidates: &[Candidate]| candidates.iter().map(|candidate| candidate.quote.expected).collect::<Vec<_>>();
-        let cheapest = expected(&best.quoted).into_iter().min().unwrap_or(Usd::ZERO);
-        let mut highest = expected(&best.quoted).into_iter().max().unwrap_or(Usd::ZERO);
-        let mut rest: Vec<Ahead> = self.ahead.drain().map(|Reverse(ahead)| ahead).collect();
-        while let Some(place) = (0..rest.len()).max_by_key(|place| rest[*place].most) {
-            let dearest = rest.swap_remove(place);
-            if Usd::from_pico(dearest.most.into()) < highest {
-                break;
-            }
-            self.quote(dearest.backend);
+        let expected = || best.quoted.iter().map(|candidate| candidate.quote.expected);
+        let cheapest = expected().min().unwrap_or(Usd::ZERO);
+        let mut highest = expected().max().unwrap_or(Usd::ZERO);
+        while let Some(dearest) = self.ahead.take_dearest().filter(|dearest| dearest.at_most() >= highest) {
+            self.quote(self.facts.board.by_id(dearest.by_id()).index);
             highest = self.quoted.last().map_or(highest, |candidate| highest.max(candidate.quote.expected));
         }
         let all = best.quoted.iter().chain(&self.quoted).filter(|candidate| candidate.quote.expected == highest);
@@ -213,7 +211,15 @@ impl<'a> Sieve<'a> {
 
     fn quote(&mut self, index: BackendIndex) {
         match self.candidate(self.facts.snapshot.backend(index)) {
-            Ok(candidate) => self.quoted.push(candidate),
+            Ok(candidate) => {
+                let standing = self.standing(&candidate);
+                match self.heads.iter_mut().find(|(provider, _)| *provider == candidate.provider) {
+                    Some((_, head)) => *head = standing.min(*head),
+                    None => self.heads.push((candidate.provider, standing)),
+                }
+                self.standings.push(standing);
+                self.quoted.push(candidate);
+            }
             Err(unfit) => self.rejected.push(index, unfit),
         }
     }
@@ -291,6 +297,11 @@ impl<'a> Asked<'a> {
         Self { facts, named, verdicts }
     }
 
+    /// Whether everybody who is looked at may be asked.
+    const fn anybody(&self) -> bool {
+        !self.named && self.verdicts.is_none()
+    }
+
     fn permits(&self, row: &Row) -> Result<(), Unfit> {
         if self.named {
             let provider = self.facts.snapshot.provider(row.provider);
@@ -305,14 +316,52 @@ fn says_nothing(needs: &Needs) -> bool {
     needs.max_cost.is_some() || needs.max_price.is_some() || needs.prefer == Preference::Fastest
 }
 
+/// Whether each request is borne by its price, by a cold prompt, and no cap is closed to be compared with.
+fn nothing_else_bears(facts: &Facts<'_>) -> bool {
+    let allowances = facts.allowances;
+    let plain = allowances.free.is_empty() && allowances.prepaid.is_empty();
+    plain && facts.affinity.warm.is_empty() && facts.caps.all().is_empty()
+}
+
 /// The bounds on a backend's cost, where there are any: none where something else than its price may bear the request, nor
 /// where a closed cap wants it compared with who is chosen.
-fn bounds<'b>(row: &'b Row, facts: &Facts<'_>) -> Option<&'b PriceBounds> {
+fn bounds<'b>(row: &'b Row, facts: &Facts<'_>, price_alone: bool) -> Option<&'b PriceBounds> {
     let Price::Bounded(bounds) = &row.price else { return None };
-    let free = row.has_quotas && !facts.allowances.free.is_empty();
-    let borne = || free || facts.allowances.to_be_used(row.provider).is_some() || facts.affinity.warm_at(row.index).is_some();
-    let closed = || !facts.caps.all().is_empty() && facts.caps.on(row.provider).closed.is_some();
-    (!bounds.loose && !borne() && !closed()).then_some(bounds)
+    let free = || row.has_quotas && !facts.allowances.free.is_empty();
+    let paid = || facts.allowances.to_be_used(row.provider).is_some();
+    let closed = || facts.caps.on(row.provider).closed.is_some();
+    let otherwise = !price_alone && (free() || paid() || facts.affinity.warm_at(row.index).is_some() || closed());
+    (!bounds.loose && !otherwise).then_some(bounds)
+}
+
+/// The tokens that are expected, without following a pointer for each backend.
+struct Expecting<'a> {
+    facts: &'a Facts<'a>,
+    needs: &'a Needs,
+    /// What one choice is expected to have where nothing was learned, by how a model thinks.
+    one_choice: [Tokens; 3],
+    learned: bool,
+}
+
+impl<'a> Expecting<'a> {
+    fn of(facts: &'a Facts<'a>, needs: &'a Needs) -> Self {
+        let refused = facts.ask.reasoning == ReasoningWish::Off;
+        let mean = |reasoning| Tokens::new(facts.expected_output.of(reasoning, refused).get().div_ceil(needs.choices));
+        let one_choice = [Reasoning::Never, Reasoning::Switchable, Reasoning::Always].map(mean);
+        Self { facts, needs, one_choice, learned: !facts.learned.is_empty() }
+    }
+
+    /// Of input and of output at a backend, as its quote expects them.
+    fn tokens(&self, row: &Row) -> (Tokens, Tokens) {
+        let input = self.facts.input.of(row.tokenizer);
+        let one_choice = if self.learned {
+            output_range(&row.limits, self.needs, self.facts.output_of(row.index, row.reasoning).mean, input.upper()).expected
+        } else {
+            let room = self.needs.output_bound.unwrap_or_else(|| row.limits.context.saturating_sub(input.upper()));
+            self.one_choice[row.reasoning as usize].min(room).min(row.limits.max_output)
+        };
+        (input.expected(), self.needs.all_choices(one_choice))
+    }
 }
 
 /// All tokens of the request, whoever answers it: by the commonest tokenizer, without thinking.

@@ -3,6 +3,7 @@
 //! that rows can be removed and shuffled.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -30,7 +31,7 @@ use crate::catalog::{
     TokenizerFamily,
 };
 use crate::catalog::{BackendIndex, Limits as TableLimits};
-use crate::units::{BackendId, Currency, ExchangeRate, Tariff, TokenPrice, Tokens};
+use crate::units::{BackendId, Cell, Currency, ExchangeRate, Extent, Sheet, Tariff, TokenPrice, Tokens};
 
 /// 10⁻¹² units per token.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,8 @@ pub(crate) struct Spec {
     pub(crate) provider: String,
     pub(crate) model: String,
     pub(crate) price: Option<Price>,
+    /// In place of that price, where there are any.
+    pub(crate) cells: Vec<Cell>,
     pub(crate) free: bool,
     pub(crate) context: u64,
     pub(crate) max_output: u64,
@@ -71,6 +74,7 @@ impl Spec {
             provider: provider.to_owned(),
             model: model.to_owned(),
             price: Some(dollar),
+            cells: Vec::new(),
             free: false,
             context: 100_000,
             max_output: 10_000,
@@ -99,6 +103,10 @@ impl Spec {
 
     fn rows(&self) -> Vec<PriceRow> {
         let first = if self.free { Some(PriceRow::free("free".into())) } else { self.price.as_ref().map(price_row) };
+        let first = first.map(|row| match Sheet::new(self.cells.clone(), Extent::Whole, 0, 0) {
+            Some(sheet) => PriceRow { sheets: vec![Arc::new(sheet)], ..row },
+            None => row,
+        });
         let later = self.later.iter().map(|(hours, dollars)| {
             let price = TokenPrice::per_million(dollars).unwrap();
             let row = PriceRow::flat((*dollars).into(), Tariff::flat(Currency::Usd, price, price), "a test");

@@ -28,8 +28,8 @@ use crate::units::TokenPrice;
 const MOST_BODY: usize = 64 << 10;
 
 /// The paths that change something.
-pub(super) const WISHES: [&str; 4] =
-    ["/admin/prices/propose", "/admin/prices/approve", "/admin/prices/override", "/admin/prices/end"];
+pub(super) const WISHES: [&str; 5] =
+    ["/admin/prices/propose", "/admin/prices/approve", "/admin/prices/reject", "/admin/prices/override", "/admin/prices/end"];
 
 type Shared = State<Arc<Front>>;
 
@@ -124,8 +124,8 @@ pub(super) async fn quarantine(State(front): Shared, request: Request<Body>) -> 
         Ok(given) => {
             let (feed, backend) = (given.get("feed"), given.get("backend"));
             let asked = |entry: &HeldEntry| {
-                feed.is_none_or(|feed| entry.feed == feed)
-                    && backend.is_none_or(|backend| entry.backend.as_deref() == Some(backend))
+                feed.is_none_or(|feed| entry.subject.feed == feed)
+                    && backend.is_none_or(|backend| entry.subject.backend.as_deref() == Some(backend))
             };
             told(&Quarantine { held: front.prices.held().into_iter().filter(asked).collect() })
         }
@@ -242,6 +242,7 @@ fn done(front: &Front, admin: &str, path: &str, wish: Wish) -> Result<Option<Don
     let (book, now) = (&front.prices, front.clock.wall());
     let outcome = match path {
         "/admin/prices/approve" => Some(book.approve(admin, &wish.id, &wish.why, &table, now)?),
+        "/admin/prices/reject" => Some(book.reject(admin, &wish.id, &wish.why, now)?),
         "/admin/prices/end" => {
             book.end(admin, &wish.backend, &wish.why, now)?;
             None
@@ -262,7 +263,7 @@ fn done(front: &Front, admin: &str, path: &str, wish: Wish) -> Result<Option<Don
 async fn put_in_force(front: &Front, done: Option<Done>) -> Response {
     #[derive(Serialize)]
     struct Answer {
-        /// `changed`, `held`, `unchanged` or `ended`.
+        /// `changed`, `held`, `rejected`, `unchanged` or `ended`.
         result: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         change: Option<Told>,
@@ -274,6 +275,7 @@ async fn put_in_force(front: &Front, done: Option<Done>) -> Response {
     let (result, change, held) = match done {
         Some(Done::Changed(change)) => ("changed", Some(Told::of(&change)), None),
         Some(Done::Held(entry)) => ("held", None, Some(entry)),
+        Some(Done::Rejected(entry)) => ("rejected", None, Some(entry)),
         Some(Done::Unchanged) => ("unchanged", None, None),
         None => ("ended", None, None),
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{self, BooksSync, Config};
 use crate::dispatch::{BreakerSettings, HealthSettings, Patience};
-use crate::ledger::{self, SyncPolicy};
+use crate::ledger::{self, Sampling, SyncPolicy};
 use crate::pipeline::{AliasWishes, ExploreRule, PipelineSettings};
 use crate::route;
 use crate::server::status;
@@ -18,7 +18,12 @@ pub(super) fn books(config: &Config) -> ledger::Settings {
         BooksSync::Second => SyncPolicy::Second,
         BooksSync::Always => SyncPolicy::Always,
     };
-    ledger::Settings { sync, decision_days: config.books.decision_days, ..ledger::Settings::new(&config.books.directory) }
+    ledger::Settings {
+        sync,
+        decision_days: config.books.decision_days,
+        decisions: Sampling::percent(config.books.decision_sample_percent),
+        ..ledger::Settings::new(&config.books.directory)
+    }
 }
 
 pub(super) fn health(config: &Config) -> HealthSettings {

@@ -2,7 +2,8 @@
 //! listener `GET /decisions/{id}`, for the requests of every key.
 //!
 //! The books keep the facts of a decision and the table it was made by. The explanation is computed here, by the same
-//! functions that decided, when somebody asks. A client sees its own requests only, and cannot tell those of others from
+//! functions that decided, when somebody asks. What they do not keep is explained from memory for as long as the request is
+//! one of the last. A client sees its own requests only, and cannot tell those of others from
 //! those that never were.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +67,7 @@ impl PastTables {
 enum Told {
     /// There is none, or it is another key's.
     Unknown,
-    /// The facts of its decision, or the table it was made by, are gone.
+    /// The facts of its decision, or the table it was made by, are gone or were never kept, and it is none of the last.
     Forgotten,
     /// They are there and cannot be read.
     Unreadable,
@@ -82,7 +83,7 @@ async fn explained(front: &Arc<Front>, id: &str, key: Option<KeyName>) -> Result
     match told.map_err(|error| unread(&error))? {
         Told::Explained(told) => Ok(body(&told.0, &told.1)),
         Told::Unknown => Err(unknown(id)),
-        Told::Forgotten => Err(forgotten(id, ledger.decision_days())),
+        Told::Forgotten => Err(forgotten(id, ledger)),
         Told::Unreadable => Err(unreadable(id)),
     }
 }
@@ -102,22 +103,41 @@ fn look(
     let Some(request) = request.filter(|request| key.is_none_or(|key| *key == request.key)) else {
         return Ok(Told::Unknown);
     };
+    let decision = match kept(front, books, &request, open)? {
+        Some(InBooks { facts, table }) => match Kept::read(&facts, &table) {
+            Ok(kept) => Some(kept.decision(&table)),
+            Err(_) => return Ok(Told::Unreadable),
+        },
+        None => front.pipeline.desk.feed.decision(id),
+    };
+    Ok(decision.map_or(Told::Forgotten, |decision| Told::Explained(Box::new((request, decision)))))
+}
+
+/// What the books keep of a decision.
+struct InBooks {
+    facts: Vec<u8>,
+    /// The table it was made by.
+    table: Arc<Snapshot>,
+}
+
+fn kept(
+    front: &Front,
+    books: &Books,
+    request: &BookedRequest,
+    open: Option<&OpenRequest>,
+) -> Result<Option<InBooks>, StoreError> {
     let facts = match open {
         Some(open) => Some(open.opened.facts.clone()).filter(|facts| !facts.is_empty()),
-        None => books.facts(id)?,
+        None => books.facts(request.id)?,
     };
-    let Some(facts) = facts else { return Ok(Told::Forgotten) };
+    let Some(facts) = facts else { return Ok(None) };
     let in_force = Arc::clone(&front.pipeline.in_force.load().market.snapshot);
     let table = if in_force.version == request.book_version {
         Some(in_force)
     } else {
         front.past_tables.version(&request.book_version, &front.pipeline.ledger)?
     };
-    let Some(table) = table else { return Ok(Told::Forgotten) };
-    Ok(match Kept::read(&facts, &table) {
-        Ok(kept) => Told::Explained(Box::new((request, kept.decision(&table)))),
-        Err(_) => Told::Unreadable,
-    })
+    Ok(table.map(|table| InBooks { facts, table }))
 }
 
 fn refused(status: u16, kind: ErrorKind, code: &str, message: String) -> Refusal {
@@ -137,9 +157,11 @@ fn unknown(id: RequestId) -> Refusal {
     refused(404, ErrorKind::InvalidRequest, "decision_not_found", message)
 }
 
-fn forgotten(id: RequestId, days: u32) -> Refusal {
+fn forgotten(id: RequestId, ledger: &Ledger) -> Refusal {
+    let days = ledger.decision_days();
+    let kept = if ledger.keeps_facts_of(id) { "any more" } else { "(books.decision_sample_percent keeps a share of them)" };
     let message = format!(
-        "what the decision about {id} was made from is not kept any more (books.decision_days = {days}); what requests cost is \
+        "what the decision about {id} was made from is not kept {kept} (books.decision_days = {days}); what requests cost is \
          told by GET /v1/usage"
     );
     refused(410, ErrorKind::InvalidRequest, "decision_forgotten", message)

@@ -36,13 +36,17 @@ impl LearnedFile {
 
     /// Takes up what an earlier life learned.
     pub(super) fn restore(&self, learning: &Learning) {
-        let text = match read(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => return self.set_aside(&NotRestored::Damaged(error.to_string())),
-        };
-        if let Err(why) = learning.restore(&text) {
+        if let Err(why) = self.take_up(learning) {
             self.set_aside(&why);
+        }
+    }
+
+    /// The same, and leaves the file as it is; answers whether there is one.
+    fn take_up(&self, learning: &Learning) -> Result<bool, NotRestored> {
+        match read(&self.path) {
+            Ok(text) => learning.restore(&text).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(NotRestored::Damaged(error.to_string())),
         }
     }
 
@@ -93,6 +97,15 @@ impl LearnedFile {
             Err(error) => tracing::warn!(%why, %error, %path, "what was learned before is not used"),
         }
     }
+}
+
+/// Takes up what a gateway has learned that keeps its state in a data directory, and changes nothing there. Answers whether
+/// there is anything.
+///
+/// # Errors
+/// Where the gateway would not use it: it is damaged, or a newer version's.
+pub fn take_up_learned(folder: &Path, learning: &Learning) -> Result<bool, NotRestored> {
+    LearnedFile::in_folder(folder).take_up(learning)
 }
 
 fn read(path: &Path) -> io::Result<String> {

@@ -38,7 +38,9 @@ use self::dashboard::Looks;
 use self::decisions::PastTables;
 use self::edge::Edge;
 use self::learned::LearnedFile;
+pub use self::learned::take_up_learned;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
+pub use self::reload::allowances_of_books;
 use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares};
 use self::routes::Front;
 use crate::clock::SharedClock;
@@ -198,10 +200,12 @@ async fn assemble(
     let desk = Desk {
         tokenizer: Tokenizer::new(),
         metrics: Arc::clone(&metrics),
-        feed: Feed::new(config.server.dashboard),
+        // What the books do not keep is explained from here.
+        feed: Feed::new(config.server.dashboard || !ledger.keeps_all_facts()),
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
         prompt_text: frontend::prompt_text,
+        asks_long_cache: frontend::asks_long_cache,
     };
     let (allotted, allowances) = Allotted::at_start(&config, &market.snapshot, &ledger, Arc::clone(clock)).await;
     let in_force = InForce { keys: accounts.ring(&config), market, allowances, settings: assembly::settings(&config) };

@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::accounts::Accounts;
 use self::accounts::Binding;
-pub use self::allotted::Allotted;
 use self::allotted::Used;
+pub use self::allotted::{Allotted, allowances_of_books};
 pub use self::changes::Changes;
 use self::changes::reached_otherwise;
 pub use self::shares::Shares;

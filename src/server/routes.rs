@@ -128,6 +128,7 @@ pub fn operations(front: Arc<Front>) -> Router {
         .route("/admin/prices/history", get(admin::history))
         .route("/admin/prices/propose", post(admin::wish))
         .route("/admin/prices/approve", post(admin::wish))
+        .route("/admin/prices/reject", post(admin::wish))
         .route("/admin/prices/override", post(admin::wish))
         .route("/admin/prices/end", post(admin::wish))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -276,7 +277,8 @@ fn tell_allowances(front: &Front) {
     // Of a quota that is not given now, nothing is left of what it counts.
     let left = quotas.filter_map(|(backend, quota)| {
         let left = free.get(quota.index.0 as usize)?;
-        Some((&backend.id, &*quota.name, Grant::by(|counted| quota.grant.of(counted).and(left.of(counted)))))
+        let left = Grant::by(|counted| quota.grant.of(counted).and(left.of(counted)));
+        Some((&backend.id, &*quota.name, left, quota.window(now).map(|_| quota.grant)))
     });
     front.metrics.quotas(left);
     let prepaid = table.providers().iter().zip(&balances);
@@ -289,8 +291,17 @@ fn tell_prices(front: &Front) {
     let age = |good: Timestamp| now.duration_since(good).as_secs();
     front.metrics.feed_ages(feeds.iter().filter_map(|(name, fares)| Some((name.as_str(), age(fares.good?)))));
     let mut counts: BTreeMap<String, i64> = feeds.keys().map(|name| (name.clone(), 0)).collect();
-    front.prices.held().into_iter().for_each(|held| *counts.entry(held.feed).or_default() += 1);
+    let mut oldest: BTreeMap<String, i64> = BTreeMap::new();
+    for held in front.prices.held() {
+        // What is for no backend of the table may wait for ever: long lists know more models than anybody's table.
+        if held.subject.backend.is_some() {
+            let since = oldest.entry(held.subject.feed.clone()).or_insert(i64::MAX);
+            *since = held.since.as_second().min(*since);
+        }
+        *counts.entry(held.subject.feed).or_default() += 1;
+    }
     front.metrics.held_back(counts.iter().map(|(by, count)| (by.as_str(), *count)));
+    front.metrics.held_since(oldest.iter().map(|(by, since)| (by.as_str(), *since)));
     let moved: Vec<_> = front.prices.moved().into_iter().map(|moved| (moved.place.to_string(), moved)).collect();
     let told = moved.iter().map(|(figure, moved)| (moved.backend.as_str(), figure.as_str(), moved.before, moved.after));
     front.metrics.price_ratios(told);

@@ -15,12 +15,12 @@ use super::world::{Answer, World};
 use crate::canonical::prefix::absorb;
 use crate::canonical::{Chain, Link, ReasoningWish, Request};
 use crate::catalog::{Backend, BackendIndex, Snapshot};
-use crate::meter::{self, Asking, Class, Estimate, Expected, Lengths};
+use crate::meter::{self, Asking, Class, Estimate, Expected, Lengths, Stretch};
 use crate::policy::prefixes::SUPPOSED_HIT;
 use crate::policy::{Known, Prefixes, Read, Turns};
 use crate::route::{
     Affinity, Allowances, Ask, Caps, Facts, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast,
-    Plan, PlanError, Session, Target, Warm, explained,
+    OutputStretch, Plan, PlanError, Session, Target, Warm, explained,
 };
 use crate::units::{KeyName, Tokens};
 
@@ -185,17 +185,20 @@ fn expected(lengths: &mut Lengths, request: &Request, snapshot: &Snapshot, at: T
     let asking = Asking { bound: request.output_bound, choices: request.choices, at: second(at) };
     let [plain, thinking] = lengths.forecast(&asking).map(|expected| expected.mean);
     let mut learned = LearnedOutput::default();
-    lengths.each(&asking, |model, expected| {
+    lengths.each(&asking, |model, known| {
         for thinks in [false, true] {
             let its_own = |index: &&BackendIndex| {
                 let backend = snapshot.backend(**index);
                 // An alias may mean others.
                 thinks_on(backend, request) == thinks && backend.model == model
             };
-            let mut backends = snapshot.serving(model).iter().filter(its_own).copied().peekable();
-            if backends.peek().is_some() {
-                let Expected { mean, reasoning, p50, p90 } = expected(thinks);
-                learned.set(backends, OutputFigures { mean, reasoning, p50, p90 });
+            let backends = snapshot.serving(model).iter().filter(its_own).copied();
+            if backends.clone().next().is_some() {
+                let Expected { mean, reasoning, p50, p90 } = known.expected(thinks);
+                let borders = snapshot.output_borders(backends.clone());
+                let spread = if borders.is_empty() { Vec::new() } else { known.spread(thinks, &borders) };
+                let stretch = |Stretch { share, mean }| OutputStretch { share, mean };
+                learned.set(backends, OutputFigures { mean, reasoning, p50, p90 }, spread.into_iter().map(stretch));
             }
         }
     });

@@ -17,7 +17,8 @@ use super::workload::Plan;
 use crate::catalog::Snapshot;
 use crate::units::Usd;
 
-const WIDTH: i128 = 1090;
+/// Wide enough for the longest label in the font that stands for Arial where there is none.
+const WIDTH: i128 = 1160;
 /// The frame of the curves.
 const LEFT: i128 = 70;
 const RIGHT: i128 = 730;

@@ -46,12 +46,14 @@ pub(super) struct Families {
     pub(super) reloads: IntCounterVec,
     pub(super) reload_problems: IntGauge,
     pub(super) quota: IntGaugeVec,
+    pub(super) quota_given: IntGaugeVec,
     pub(super) prepaid: GaugeVec,
     pub(super) build: IntGaugeVec,
     pub(super) price_ratio: GaugeVec,
     pub(super) feed_age: IntGaugeVec,
     pub(super) feed_looks: IntCounterVec,
     pub(super) held_back: IntGaugeVec,
+    pub(super) held_since: IntGaugeVec,
 }
 
 impl Families {
@@ -105,6 +107,11 @@ impl Families {
             reloads: r.counters("reloads_total", "Attempts to reload configuration and table.", &["result"])?,
             reload_problems: r.gauge("reload_problems", "Problems that the last attempt to reload found.")?,
             quota: r.gauges("quota_remaining", "What is left of a free quota in its window.", &["backend", "quota", "kind"])?,
+            quota_given: r.gauges(
+                "quota_granted",
+                "What a free quota gives in each of its windows; absent while it is not given.",
+                &["backend", "quota", "kind"],
+            )?,
             prepaid: r.decimals(
                 "prepaid_remaining",
                 "What is left of a prepaid balance, in the provider's currency.",
@@ -119,6 +126,11 @@ impl Families {
             feed_age: r.gauges("price_feed_age_seconds", "How old the last good copy of a price feed is.", &["feed"])?,
             feed_looks: r.counters("price_feed_looks_total", "Looks at a price feed.", &["feed", "result"])?,
             held_back: r.gauges("price_quarantined", "Proposals of prices that are held back.", &["feed"])?,
+            held_since: r.gauges(
+                "price_quarantined_since_timestamp_seconds",
+                "Since when the oldest proposal for a backend of the table is held back.",
+                &["feed"],
+            )?,
         })
     }
 }

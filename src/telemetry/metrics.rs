@@ -162,6 +162,14 @@ impl Metrics {
         }
     }
 
+    /// Since when the oldest proposal for a backend of the table is held back, by who proposed it, in seconds since 1970.
+    pub fn held_since<'n>(&self, oldest: impl IntoIterator<Item = (&'n str, i64)>) {
+        self.families.held_since.reset();
+        for (by, since) in oldest {
+            self.families.held_since.with_label_values(&[by]).set(since);
+        }
+    }
+
     /// Prices that are others than the table's: backend, figure, the table's and the one in force.
     #[expect(clippy::cast_precision_loss, reason = "a ratio on a dashboard")]
     pub fn price_ratios<'n>(&self, moved: impl IntoIterator<Item = (&'n str, &'n str, TokenPrice, TokenPrice)>) {
@@ -284,15 +292,19 @@ impl Metrics {
         self.families.ledger_writable.set(i64::from(writable));
     }
 
-    /// What is left of each free quota, with the backend and the quota's name, in the place of what was said before.
-    pub fn quotas<'q>(&self, left: impl Iterator<Item = (&'q BackendId, &'q str, Grant)>) {
-        let family = &self.families.quota;
-        family.reset();
-        for (backend, quota, grant) in left {
-            let counted = Counted::ALL.into_iter().filter_map(|counted| Some((counted, grant.of(counted)?)));
-            for (counted, count) in counted {
-                let labels = [backend.as_str(), quota, counted.word()];
-                family.with_label_values(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// What is left of each free quota, with the backend and the quota's name, and what it gives in a window where it is given
+    /// now; in the place of what was said before.
+    pub fn quotas<'q>(&self, quotas: impl Iterator<Item = (&'q BackendId, &'q str, Grant, Option<Grant>)>) {
+        let (left, given) = (&self.families.quota, &self.families.quota_given);
+        left.reset();
+        given.reset();
+        for (backend, quota, grant, of) in quotas {
+            for (family, grant) in [(left, Some(grant)), (given, of)] {
+                let counted = Counted::ALL.into_iter().filter_map(|counted| Some((counted, grant?.of(counted)?)));
+                for (counted, count) in counted {
+                    let labels = [backend.as_str(), quota, counted.word()];
+                    family.with_label_values(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+                }
             }
         }
     }

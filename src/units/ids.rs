@@ -60,6 +60,13 @@ impl RequestId {
         Self(bytes)
     }
 
+    /// A number that follows from the id alone, spread over all bits. What is drawn for two purposes does not go together.
+    pub fn lot(self, purpose: u64) -> u64 {
+        let (time, random) = self.0.split_at(8);
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        spread(spread(number(random)).wrapping_add(number(time)) ^ purpose)
+    }
+
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
@@ -67,6 +74,14 @@ impl RequestId {
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
+}
+
+/// Spreads a seed over all bits (the finalizer of splitmix64): seeds that are near each other give numbers that are not.
+pub fn spread(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 impl fmt::Display for RequestId {
@@ -117,5 +132,17 @@ mod tests {
         assert_eq!(late.to_string().parse::<RequestId>(), Ok(late));
         assert_eq!(late.to_string().as_bytes()[14], b'7', "version nibble");
         assert!("zz".parse::<RequestId>().is_err());
+    }
+
+    #[test]
+    fn lots_follow_from_the_id_and_are_spread() {
+        // Ids as near as they can be: within one millisecond, counted up.
+        let id =
+            |n: u16| RequestId::from_parts(1_700_000_000_000, [0, 0, 0, 0, 0, 0, 0, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
+        let low = |purpose: u64| (0..10_000).filter(|n| id(*n).lot(purpose) % 100 < 20).count();
+        assert!((1_900..2_100).contains(&low(1)) && (1_900..2_100).contains(&low(2)), "{} {}", low(1), low(2));
+        let both = (0..10_000).filter(|n| id(*n).lot(1) % 100 < 20 && id(*n).lot(2) % 100 < 20).count();
+        assert!((340..460).contains(&both), "{both}: a fifth of a fifth");
+        assert_eq!(id(7).lot(1), id(7).to_string().parse::<RequestId>().unwrap().lot(1));
     }
 }

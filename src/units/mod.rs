@@ -11,7 +11,7 @@ pub mod tariff;
 pub mod tokens;
 
 pub use free::{Counted, Draw, Free, FreePart, FreeTokens, Grant};
-pub use ids::{BackendId, KeyName, RequestId};
+pub use ids::{BackendId, KeyName, RequestId, spread};
 pub use money::{Amount, Currency, ExchangeRate, TokenPrice, Usd};
 pub use pricing::{Billed, BilledAt, Course, Pricing, Span};
 pub use share::{ShareBy, ShareKind, ShareOf};

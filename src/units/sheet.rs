@@ -177,6 +177,12 @@ impl Sheet {
         Tokens::new(self.cells.iter().map(|cell| cell.input.to).max().unwrap_or(u64::MAX))
     }
 
+    /// The lengths of the output after which another cell may hold, in no order.
+    pub fn output_borders(&self) -> impl Iterator<Item = Tokens> + '_ {
+        let edges = self.cells.iter().flat_map(|cell| [cell.output.above, cell.output.to]);
+        edges.filter(|edge| *edge != Bounds::ALL.above && *edge != Bounds::ALL.to).map(Tokens::new)
+    }
+
     /// The cell of a request that came to this; `None` where the vendor has no price for it.
     pub fn cell(&self, input: Tokens, output: Tokens, thinking: bool) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.holds(input, output, thinking))
@@ -192,6 +198,13 @@ impl Sheet {
             None => self.dearest(charged),
         };
         Priced { amount: Amount::from_pico(pico, self.currency), tariff, listed: cell.is_some() }
+    }
+
+    /// What a usage costs at the prices of the cheapest cell and of the dearest, whichever cells hold it.
+    pub fn cost_between(&self, usage: &Usage) -> (Amount, Amount) {
+        let costs = || self.cells.iter().map(|cell| self.charge(&cell.tariff, usage));
+        let (least, most) = (costs().min().unwrap_or_default(), costs().max().unwrap_or_default());
+        (Amount::from_pico(least, self.currency), Amount::from_pico(most, self.currency))
     }
 
     fn dearest(&self, charged: impl Fn(&Cell) -> i128) -> (&Tariff, i128) {
@@ -336,6 +349,19 @@ mod tests {
         let t = Tokens::new;
         let usage = Usage { fresh_input: t(70), cache_read: t(50), output: t(1), ..Usage::default() };
         assert_eq!(sheet.cost(&usage, false).amount.pico(), (25 + 50 + 20 * 3 + 10) * 1_000_000);
+    }
+
+    /// Fixed once: what lay beyond the last cell of a list by parts cost nothing.
+    #[test]
+    fn input_beyond_the_last_marginal_cell_costs_what_the_last_one_does() {
+        let cells = [(0, 100, "1"), (100, 300, "3")]
+            .map(|(above, to, input)| Cell { input: bounds(above, to), ..Cell::any(tariff(input, "10")) });
+        let sheet = Sheet::new(cells.to_vec(), Extent::Part, 0, 0).unwrap();
+        let cost = |input| sheet.cost(&Usage::fresh(Tokens::new(input), Tokens::ZERO), false);
+        assert_eq!([300, 301, 500].map(|input| cost(input).amount.pico() / 1_000_000), [700, 703, 100 + 400 * 3]);
+        assert_eq!([300, 301].map(|input| cost(input).listed), [true, false]);
+        let cached = Usage { cache_read: Tokens::new(400), ..Usage::default() };
+        assert_eq!(sheet.cost(&cached, false).amount.pico() / 1_000_000, 100 + 300 * 3);
     }
 
     #[test]

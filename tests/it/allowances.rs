@@ -65,6 +65,7 @@ async fn two_requests_are_free_and_the_third_costs_its_price_with_a_kill_in_betw
     let series = r#"quota_remaining{backend="east/jade-v3",kind="requests",quota="east/jade-v3/ever"}"#;
     check(&cost(&gateway).await, "east/jade-v3", "0");
     assert_eq!(gateway.sample(series).await, Some(1.0));
+    assert_eq!(gateway.sample(&series.replace("remaining", "granted")).await, Some(2.0));
 
     let gateway = gateway.kill().start();
     assert_eq!(gateway.sample(series).await, Some(1.0));

@@ -233,8 +233,46 @@ async fn what_is_too_old_is_forgotten_and_what_it_cost_is_not() {
     let none = setup.set("books.decision_days", "0").start();
     until("every decision to be forgotten", async || (facts_kept(&data) == 0 && tables(&data).is_empty()).then_some(())).await;
     let unkept = none.chat(&chat::ask("auto")).await;
+    check(&unkept, &explained(&none, &unkept, "").await);
+    assert_eq!((facts_kept(&data), tables(&data).len()), (0, 0));
+    let (_, setup) = none.drain().await;
+    let none = setup.start();
     let gone = none.ask(&Call::get(&format!("/v1/decisions/{}", unkept.header("x-tokenbroker-request-id")))).await;
     assert_eq!(gone.status, 410, "{}", gone.text());
-    assert_eq!((facts_kept(&data), tables(&data).len()), (0, 0));
     assert_eq!(none.ask(&Call::get("/v1/usage")).await.json()["total"]["requests"], 3, "what they cost is kept");
+}
+
+#[tokio::test]
+async fn a_share_of_the_decisions_is_kept_and_the_others_are_told_from_memory() {
+    let (_west, _east, setup) = three().await;
+    // Without the page, too: the memory is there for what is not kept.
+    let gateway = setup.set("books.decision_sample_percent", "50").set("server.dashboard", "false").start();
+    let mut answers = Vec::new();
+    for _ in 0..40 {
+        answers.push(gateway.ask(&Call::chat(chat::ask("auto")).key("tb-web")).await);
+    }
+    for answer in &answers {
+        check(answer, &explained(&gateway, answer, "tb-web").await);
+        let path = format!("/v1/decisions/{}", answer.header("x-tokenbroker-request-id"));
+        assert_eq!(gateway.ask(&Call::get(&path).key("tb-batch")).await.status, 404, "another key's");
+    }
+    let (_, setup) = gateway.drain().await;
+    let kept = usize::try_from(facts_kept(&setup.data())).unwrap();
+    // Ids are random: outside of this once in a hundred thousand runs of so fair a coin.
+    assert!((7..=33).contains(&kept), "{kept} of 40");
+
+    let again = setup.start();
+    let mut found = 0;
+    for answer in &answers {
+        let path = format!("/v1/decisions/{}", answer.header("x-tokenbroker-request-id"));
+        let told = again.ask(&Call::get(&path).key("tb-web")).await;
+        if told.status == 200 {
+            check(answer, &told.json());
+            found += 1;
+        } else {
+            assert_eq!((told.status, told.error("code")), (410, json!("decision_forgotten")));
+            assert!(told.error("message").as_str().is_some_and(|why| why.contains("decision_sample_percent")), "{}", told.text());
+        }
+    }
+    assert_eq!(found, kept, "those that were kept, and no others");
 }

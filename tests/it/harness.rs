@@ -10,6 +10,7 @@ pub(crate) mod h2;
 pub(crate) mod messages;
 pub(crate) mod money;
 pub(crate) mod page;
+pub(crate) mod price_list;
 pub(crate) mod provider;
 pub(crate) mod proxy;
 pub(crate) mod rows;

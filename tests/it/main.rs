@@ -30,6 +30,7 @@ mod old_data;
 mod outbound;
 mod passthrough;
 mod portfolio;
+mod price_admin;
 mod price_feeds;
 mod prices;
 mod readme;

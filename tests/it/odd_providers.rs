@@ -79,6 +79,61 @@ async fn the_last_usage_of_a_stream_counts_wherever_it_stands() {
     assert_eq!(gateway.row_of(&answer).await.cost.to_exact(), "0.000017");
 }
 
+/// A further model of `east`, which may think or not; its reasoning costs eight dollars a million tokens.
+const SWITCHABLE: &str = r#"
+[[backends]]
+provider = "east"
+model = "topaz"
+context_tokens = 131_072
+max_output_tokens = 8_192
+features = []
+reasoning = "switchable"
+languages = ["*"]
+tokenizer = "o200k"
+
+[[backends.prices]]
+input = 1
+output = 2
+reasoning = 8
+source = "invented for tests"
+"#;
+
+#[tokio::test]
+async fn reasoning_that_is_streamed_and_not_reported_is_booked_as_reasoning() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).more(SWITCHABLE)]);
+    let thought = chat::frame(r#"{"choices":[{"index":0,"delta":{"reasoning_content":"hm, well"}}]}"#);
+    let frames = [chat::role(), thought, chat::text("yes then"), chat::finish(), chat::usage(9, 4), chat::DONE.into()];
+    east.next(stream(&frames));
+    let body = chat::answer("yes then", 9, 4).replace(r#""content""#, r#""reasoning_content":"hm, well","content""#);
+    east.next(whole(&body));
+    for ask in [chat::ask_stream("topaz"), chat::ask("topaz")] {
+        let answer = gateway.chat(&ask).await;
+        let attempt = gateway.row_of(&answer).await.attempts.remove(0);
+        // Half of what was heard: two of four tokens at eight dollars a million, the others at two.
+        assert_eq!((attempt.usage.reasoning, attempt.cost.to_exact().as_str()), (Tokens::new(2), "0.000029"), "{ask}");
+        assert_eq!(attempt.provenance, "reported");
+    }
+}
+
+#[tokio::test]
+async fn cache_writes_of_no_told_lifetime_cost_what_the_request_asked_for() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).price_line("cache_write = 1.25").price_line("cache_write_long = 2")]);
+    let cost = async |lifetime: &str, told: &str| {
+        let usage = format!(r#""prompt_tokens":9,"cache_creation_input_tokens":6{told}"#);
+        east.next(whole(&chat::answer("Hi.", 9, 4).replace(r#""prompt_tokens":9"#, &usage)));
+        let marked = chat::ask("auto").replace(r#""content""#, &format!(r#""cache_control":{lifetime},"content""#));
+        assert_ne!(marked, chat::ask("auto"));
+        gateway.chat(&marked).await.header("x-tokenbroker-cost-usd").to_owned()
+    };
+    // Three tokens at a dollar a million, six written, four out at two dollars.
+    assert_eq!(cost(r#"{"type":"ephemeral"}"#, "").await, "0.0000185");
+    assert_eq!(cost(r#"{"type":"ephemeral","ttl":"1h"}"#, "").await, "0.000023");
+    let told = r#","cache_creation":{"ephemeral_5m_input_tokens":6}"#;
+    assert_eq!(cost(r#"{"type":"ephemeral","ttl":"1h"}"#, told).await, "0.0000185");
+}
+
 #[tokio::test]
 async fn heads_and_framings_of_all_sorts_are_read() {
     let body = chat::answer("Hi.", 9, 4);

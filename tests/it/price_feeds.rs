@@ -5,24 +5,13 @@ use std::fs;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use tokenbroker::config::keys::to_hex;
-use tokenbroker::policy::keys::hash;
 
+use crate::harness::price_list::{self, admin, says, until_look};
 use crate::harness::{Call, Gateway, Provider, Setup, Site, chat, provider, until};
-
-const ADMIN: &str = "tb-an-administrators-key";
 
 /// A gateway that follows one feed in our own JSON, and has an administrator.
 fn setup(east: &Provider, list: &Provider, more: &str) -> Setup {
-    let setup = Setup::of([Site::of(east)]).set("reload.watch", "false");
-    let path = setup.path("tokenbroker.toml");
-    let admin = to_hex(&hash(ADMIN.as_bytes()));
-    let text = format!(
-        "[feeds.list]\nformat = \"json\"\nurl = \"http://{}/list.json\"\ninterval_seconds = 1\n{more}\n[admins.ann]\nsha256 = \"{admin}\"\n",
-        list.address
-    );
-    fs::write(&path, text).unwrap();
-    setup.variable("TOKENBROKER_CONFIG", path.to_str().unwrap())
+    price_list::followed(Setup::of([Site::of(east)]), list, more)
 }
 
 /// The test's table is the operator's own in every figure, so the feed has to be allowed to overrule it.
@@ -32,31 +21,12 @@ fn list(input: &str) -> String {
     json!({"prices": [{"provider": "east", "model": "jade-v3", "input": input, "output": "2"}]}).to_string()
 }
 
-fn says(list: &Provider, etag: &str, body: &str) {
-    list.always(provider::status(200, &[("etag", etag)], body));
-}
-
-async fn looks(gateway: &Gateway, result: &str) -> f64 {
-    gateway.sample(&format!("price_feed_looks_total{{feed=\"list\",result=\"{result}\"}}")).await.unwrap_or(0.0)
-}
-
-/// Waits until one more look ended so.
-async fn until_look(gateway: &Gateway, result: &str) {
-    let before = looks(gateway, result).await;
-    until(&format!("a look that is {result}"), async || (looks(gateway, result).await > before).then_some(())).await;
-}
-
 async fn until_cost(gateway: &Gateway, cost: &str) {
     until(&format!("a request to cost {cost}"), async || {
         let answer = gateway.chat(&chat::ask("auto")).await;
         (answer.header("x-tokenbroker-cost-usd") == cost).then_some(())
     })
     .await;
-}
-
-async fn admin(gateway: &Gateway, call: Call) -> (u16, Value) {
-    let answer = gateway.operator(&call.key(ADMIN)).await;
-    (answer.status, answer.json())
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ async fn every_wish_is_understood_in_the_body_and_as_a_header() {
     let gateway = Gateway::of([Site::of(&east)]);
     let desk = Desk::new();
     let wishes = rows("Finer wishes go into");
-    assert!(wishes.len() >= 8, "{wishes:?}");
+    assert!(wishes.len() >= 15, "{wishes:?}");
     for row in wishes {
         let (wish, header) = (code(row[0])[0], code(row[1])[0]);
         let wish: Map<String, Value> = serde_json::from_str(&format!("{{{wish}}}")).unwrap();
@@ -86,7 +86,9 @@ async fn every_wish_is_understood_in_the_body_and_as_a_header() {
         let plain = request.to_string();
         request["tokenbroker"] = Value::Object(wish.clone());
         let routed = desk.route(&request);
-        assert!(routed.status.success(), "{}{}", row[0], String::from_utf8_lossy(&routed.stderr));
+        // The shipped table knows of nobody who is registered: that wish is understood, and nobody can grant it.
+        let nobody = wish.contains_key("registered") && routed.status.code() == Some(4);
+        assert!(routed.status.success() || nobody, "{}{}", row[0], String::from_utf8_lossy(&routed.stderr));
 
         let value = match wish.values().next().unwrap() {
             Value::String(text) => text.clone(),

@@ -6,8 +6,6 @@
 //! A model is known by its id here. The rules by which the package matches other names (`starts_with`, patterns) are its own
 //! guesses and are not followed.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -15,9 +13,10 @@ use jiff::tz::TimeZone;
 use super::Unreadable;
 use super::decimal::{PER_MILLION, PER_TOKEN, exact};
 use super::json::{self, Items, Members, Value};
-use super::proposal::{Bounds, Cell, Entry, Figures, Hours, Kind, Offer, Reading};
+use super::proposal::{Cell, Entry, Hours, Kind, Offer, Reading};
 use super::reason::Reason;
-use crate::units::{Currency, TokenPrice};
+use super::steps::{self, Said};
+use crate::units::Currency;
 
 const MEMBERS: [(&str, Kind); 9] = [
     ("input_mtok", Kind::Input),
@@ -154,13 +153,6 @@ fn is_batch(variant: &Value<'_>) -> bool {
     matches!(when, [(name, Value::Text(text))] if name == "processing" && text == "batch")
 }
 
-/// A figure from a length of the input on.
-struct Said {
-    kind: Kind,
-    above: u64,
-    price: TokenPrice,
-}
-
 fn cells(prices: &Value<'_>) -> Result<Vec<Cell>, Reason> {
     let mut said = Vec::new();
     for (name, kind) in MEMBERS {
@@ -172,28 +164,12 @@ fn cells(prices: &Value<'_>) -> Result<Vec<Cell>, Reason> {
             said.push(one(name, kind, above, tier.get("price"))?);
         }
     }
-    let said: Vec<Said> = said.into_iter().flatten().collect();
-    let edges: Vec<u64> = said.iter().map(|figure| figure.above).chain([0]).collect::<BTreeSet<_>>().into_iter().collect();
-    let to = edges.iter().skip(1).copied().map(Some).chain([None]);
-    Ok(edges.iter().zip(to).map(|(above, to)| cell(&said, *above, to)).collect())
+    Ok(steps::by_figure(&said.into_iter().flatten().collect::<Vec<_>>()))
 }
 
 fn one(name: &str, kind: Kind, above: u64, value: Option<&Value<'_>>) -> Result<Option<Said>, Reason> {
     let text = value.and_then(Value::number).ok_or_else(|| Reason::Shape(format!("{name} is no price")))?;
-    let price = exact(text, PER_MILLION).map_err(|wrong| Reason::figure(name, text, wrong))?;
-    let said = price > 0 || kind.otherwise().is_none();
-    Ok(said.then_some(Said { kind, above, price: TokenPrice::from_pico(price) }))
-}
-
-fn cell(said: &[Said], above: u64, to: Option<u64>) -> Cell {
-    let mut figures = Figures::default();
-    for kind in Kind::ALL {
-        let that_hold = said.iter().filter(|figure| figure.kind == kind && figure.above <= above);
-        if let Some(figure) = that_hold.max_by_key(|figure| figure.above) {
-            figures.set(kind, figure.price);
-        }
-    }
-    Cell { bounds: Bounds::input(Some(above), to), figures }
+    Said::read(kind, above, (name, text), PER_MILLION)
 }
 
 #[cfg(test)]

@@ -5,14 +5,13 @@
 //! the whole request; newer entries have a list `tiered_pricing` with ranges. Where a longer range has no figure of its own,
 //! LiteLLM bills the base figure, so that is what is read. Other suffixes (`_priority`, `_flex`) are other services.
 
-use std::collections::BTreeSet;
-
 use super::Unreadable;
 use super::decimal::{PER_TOKEN, exact};
 use super::json::{self, Members, Value};
 use super::proposal::{Bounds, Cell, Entry, Figures, Kind, Offer, Reading};
 use super::reason::Reason;
-use crate::units::{Currency, TokenPrice};
+use super::steps::{self, Said};
+use crate::units::Currency;
 
 /// Describes the members to people; no model.
 const SPECIMEN: &str = "sample_spec";
@@ -53,15 +52,15 @@ fn entry(reading: &mut Reading, key: &str, model: &Value<'_>) {
 }
 
 fn offer(model: &Value<'_>) -> Result<Option<Offer>, Reason> {
-    let said = said(model)?;
-    let base = figures(&said, false, 0);
+    let (said, batch) = said(model)?;
+    let base = steps::held_above(&said, 0);
     let tiers = model.get("tiered_pricing").map(Value::items).unwrap_or_default();
     if base.get(Kind::Input).is_none() && base.get(Kind::Output).is_none() && tiers.is_empty() {
         return Ok(None);
     }
-    let mut offer = Offer::new(Currency::Usd, if tiers.is_empty() { by_threshold(&said, false) } else { ranged(tiers, &base)? });
-    if said.iter().any(|figure| figure.batch) {
-        offer.batch = by_threshold(&said, true);
+    let mut offer = Offer::new(Currency::Usd, if tiers.is_empty() { steps::by_figure(&said) } else { ranged(tiers, &base)? });
+    if !batch.is_empty() {
+        offer.batch = steps::by_figure(&batch);
     }
     if let Some(fee) = model.get("input_cost_per_request").and_then(Value::number) {
         let fee = exact(fee, PER_TOKEN).map_err(|wrong| Reason::figure("input_cost_per_request", fee, wrong))?;
@@ -70,27 +69,18 @@ fn offer(model: &Value<'_>) -> Result<Option<Offer>, Reason> {
     Ok(Some(offer))
 }
 
-/// One member that is a price per token: which, above how many input tokens, of a batch or not.
-struct Said {
-    kind: Kind,
-    above: u64,
-    batch: bool,
-    price: TokenPrice,
-}
-
-fn said(model: &Value<'_>) -> Result<Vec<Said>, Reason> {
+/// The members that are prices per token, in the order of [`MEMBERS`]: those of usual requests, and those of batches.
+fn said(model: &Value<'_>) -> Result<(Vec<Said>, Vec<Said>), Reason> {
     let mut said = Vec::new();
     for (name, value) in model.members() {
         let Some((member, above, batch)) = meaning(name) else { continue };
         let Some(text) = value.number() else { continue };
-        let price = exact(text, PER_TOKEN).map_err(|wrong| Reason::figure(name, text, wrong))?;
-        let kind = MEMBERS[member].1;
-        if price > 0 || kind.otherwise().is_none() {
-            said.push((member, Said { kind, above, batch, price: TokenPrice::from_pico(price) }));
-        }
+        let figure = Said::read(MEMBERS[member].1, above, (name, text), PER_TOKEN)?;
+        said.extend(figure.map(|figure| (member, batch, figure)));
     }
-    said.sort_by_key(|(member, _)| *member);
-    Ok(said.into_iter().map(|(_, figure)| figure).collect())
+    said.sort_by_key(|(member, _, _)| *member);
+    let of = |wanted: bool| said.iter().filter(|(_, batch, _)| *batch == wanted).map(|(_, _, figure)| *figure).collect();
+    Ok((of(false), of(true)))
 }
 
 /// Which member of [`MEMBERS`] a name is, with its threshold.
@@ -103,29 +93,6 @@ fn meaning(name: &str) -> Option<(usize, u64, bool)> {
     let (name, threshold) = name.strip_suffix("k_tokens")?.rsplit_once("_above_")?;
     let thousands: u32 = threshold.parse().ok().filter(|thousands| *thousands > 0)?;
     Some((by_name(name)?, u64::from(thousands) * 1_000, batch))
-}
-
-/// What holds above a number of input tokens: of each kind the figure with the highest threshold that is not above it.
-fn figures(said: &[Said], batch: bool, above: u64) -> Figures {
-    let mut figures = Figures::default();
-    for kind in Kind::ALL {
-        let that_hold = said.iter().filter(|figure| figure.kind == kind && figure.batch == batch && figure.above <= above);
-        if let Some(figure) = that_hold.max_by_key(|figure| figure.above) {
-            figures.set(kind, figure.price);
-        }
-    }
-    figures
-}
-
-fn by_threshold(said: &[Said], batch: bool) -> Vec<Cell> {
-    let thresholds = said.iter().filter(|figure| figure.batch == batch).map(|figure| figure.above);
-    let edges: Vec<u64> = thresholds.chain([0]).collect::<BTreeSet<_>>().into_iter().collect();
-    let to = edges.iter().skip(1).copied().map(Some).chain([None]);
-    let cell = |(above, to): (&u64, Option<u64>)| Cell {
-        bounds: Bounds::input(Some(*above), to),
-        figures: figures(said, batch, *above),
-    };
-    edges.iter().zip(to).map(cell).collect()
 }
 
 /// The list `tiered_pricing`: ranges of input tokens, each with its figures.
@@ -144,7 +111,7 @@ fn ranged(tiers: &[Value<'_>], base: &Figures) -> Result<Vec<Cell>, Reason> {
             return Err(Reason::Shape("a tier of tiered_pricing has no range".into()));
         }
         let bounds = Bounds::input(edge(range.first())?, edge(range.get(1))?);
-        cells.push(Cell { bounds, figures: figures(&said(tier)?, false, 0).or(base) });
+        cells.push(Cell { bounds, figures: steps::held_above(&said(tier)?.0, 0).or(base) });
     }
     cells.sort_by_key(|cell| cell.bounds.input_above);
     Ok(cells)

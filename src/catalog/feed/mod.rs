@@ -9,8 +9,8 @@
 //!
 //! Numbers are read as their text and are exact or refused: `1.5e-07` per token is exactly 0.15 per million.
 //!
-//! What a feed writes as zero for anything but input and output is read as unsaid: these lists write 0 for what they do not
-//! know, and nothing should become free by that.
+//! What a foreign list writes as zero for anything but input and output is read as unsaid (`steps`): nothing should become free
+//! because somebody did not know its price.
 
 mod decimal;
 pub mod export;
@@ -30,6 +30,7 @@ mod reason;
 pub mod review;
 #[cfg(test)]
 mod samples;
+mod steps;
 #[cfg(test)]
 mod testing;
 
@@ -37,7 +38,7 @@ pub use guard::{Change, FigureChange, Guards, Verdict, judge};
 pub use mapping::Mapping;
 pub use proposal::{Bounds, Cell, Figures, Hours, Kind, Offer, Proposal, Reading, Refused};
 pub use reason::{Reason, Slip};
-pub use review::{Held, OwnFigures, Review, Source, review};
+pub use review::{Held, OwnFigures, Review, Source, Subject, review};
 
 /// What a feed is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

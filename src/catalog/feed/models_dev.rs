@@ -6,9 +6,10 @@
 use super::Unreadable;
 use super::decimal::{PER_MILLION, exact};
 use super::json::{self, Members, Value};
-use super::proposal::{Bounds, Cell, Entry, Figures, Kind, Offer, Reading};
+use super::proposal::{Entry, Figures, Kind, Offer, Reading};
 use super::reason::Reason;
-use crate::units::{Currency, TokenPrice};
+use super::steps;
+use crate::units::Currency;
 
 const MEMBERS: [(&str, Kind); 7] = [
     ("input", Kind::Input),
@@ -50,13 +51,7 @@ fn offer(cost: &Value<'_>) -> Result<Offer, Reason> {
             edges.push(tier);
         }
     }
-    edges.sort_by_key(|(above, _)| *above);
-    let to = edges.iter().skip(1).map(|(above, _)| Some(*above)).chain([None]).collect::<Vec<_>>();
-    let cell = |((above, figures), to): (&(u64, Figures), &Option<u64>)| Cell {
-        bounds: Bounds::input(Some(*above), *to),
-        figures: *figures,
-    };
-    Ok(Offer::new(Currency::Usd, edges.iter().zip(&to).map(cell).collect()))
+    Ok(Offer::new(Currency::Usd, steps::by_edge(edges)))
 }
 
 /// Figures above a number of input tokens. The list wins over the older members.
@@ -90,16 +85,7 @@ fn threshold(name: &str) -> Option<u64> {
 }
 
 fn figures(cost: &Value<'_>) -> Result<Figures, Reason> {
-    let mut figures = Figures::default();
-    for (name, kind) in MEMBERS {
-        let Some(value) = cost.get(name) else { continue };
-        let text = value.number().ok_or_else(|| Reason::Shape(format!("cost.{name} is no number")))?;
-        let price = exact(text, PER_MILLION).map_err(|wrong| Reason::figure(name, text, wrong))?;
-        if price > 0 || kind.otherwise().is_none() {
-            figures.set(kind, TokenPrice::from_pico(price));
-        }
-    }
-    Ok(figures)
+    steps::figures(cost, &MEMBERS, PER_MILLION, "cost")
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 use super::Unreadable;
 use super::decimal::{PER_TOKEN, exact};
 use super::json::{self, Items, Members, Value};
-use super::proposal::{Bounds, Cell, Entry, Figures, Kind, NO_PROVIDER, Offer, Reading};
+use super::proposal::{Entry, Figures, Kind, NO_PROVIDER, Offer, Reading};
 use super::reason::Reason;
-use crate::units::{Currency, TokenPrice};
+use super::steps;
+use crate::units::Currency;
 
 const MEMBERS: [(&str, Kind); 8] = [
     ("prompt", Kind::Input),
@@ -40,20 +41,17 @@ pub(super) fn read(text: &str) -> Result<Reading, Unreadable> {
 }
 
 fn offer(pricing: &Value<'_>) -> Result<Offer, Reason> {
-    let base = figures(pricing)?;
-    let mut edges = vec![(0, base)];
+    let mut edges = vec![(0, figures(pricing)?)];
     for longer in pricing.get("overrides").map(Value::items).unwrap_or_default() {
         let from = longer.get("min_prompt_tokens").and_then(Value::number).unwrap_or_default();
         let from = exact(from, 0).map_err(|wrong| Reason::figure("min_prompt_tokens", from, wrong))?;
         edges.push((from.saturating_sub(1), figures(longer)?));
     }
-    edges.sort_by_key(|(above, _)| *above);
-    let to = edges.iter().skip(1).map(|(above, _)| Some(*above)).chain([None]).collect::<Vec<_>>();
+    let mut cells = steps::by_edge(edges);
     let mut so_far = Figures::default();
-    let mut cells = Vec::new();
-    for ((above, figures), to) in edges.iter().zip(to) {
-        so_far = figures.or(&so_far);
-        cells.push(Cell { bounds: Bounds::input(Some(*above), to), figures: so_far });
+    for cell in &mut cells {
+        so_far = cell.figures.or(&so_far);
+        cell.figures = so_far;
     }
     let mut offer = Offer::new(Currency::Usd, cells);
     if let Some(fee) = pricing.get("request").and_then(Value::number) {
@@ -64,16 +62,7 @@ fn offer(pricing: &Value<'_>) -> Result<Offer, Reason> {
 }
 
 fn figures(pricing: &Value<'_>) -> Result<Figures, Reason> {
-    let mut figures = Figures::default();
-    for (name, kind) in MEMBERS {
-        let Some(value) = pricing.get(name) else { continue };
-        let text = value.number().ok_or_else(|| Reason::Shape(format!("pricing.{name} is no number")))?;
-        let price = exact(text, PER_TOKEN).map_err(|wrong| Reason::figure(name, text, wrong))?;
-        if price > 0 || kind.otherwise().is_none() {
-            figures.set(kind, TokenPrice::from_pico(price));
-        }
-    }
-    Ok(figures)
+    steps::figures(pricing, &MEMBERS, PER_TOKEN, "pricing")
 }
 
 #[cfg(test)]

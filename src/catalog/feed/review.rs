@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::guard::{Change, Guards, Verdict, judge};
 use super::mapping::Mapping;
-use super::proposal::{Offer, Proposal, Reading};
+use super::proposal::{Entry, Offer, Proposal, Reading};
 use super::reason::Reason;
 use crate::catalog::Snapshot;
 use crate::catalog::change::{FigurePlace, Layer, PriceChange, with_figures};
@@ -31,18 +32,36 @@ pub struct Source<'s> {
     pub guards: Guards,
 }
 
-/// A proposal or an entry that is held back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+/// What something that is held back is about: who said it, by which names, and for which backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The feed, or `admin NAME`.
     pub feed: String,
     /// The names of the feed.
     pub provider: String,
     pub model: String,
+    /// Where it stands in the feed; of an administrator's proposal, why it was made.
     pub place: String,
     /// Where the names lead to a backend of the table.
     pub backend: Option<String>,
     /// When it would begin; `None`: now.
     pub from: Option<Timestamp>,
+}
+
+impl Subject {
+    /// An entry of a feed that leads to no backend.
+    fn of(source: Source<'_>, Entry { provider, model, place }: Entry<'_>) -> Self {
+        let [feed, provider, model, place] = [source.name, provider, model, place].map(str::to_owned);
+        Self { feed, provider, model, place, backend: None, from: None }
+    }
+}
+
+/// A proposal or an entry that is held back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub subject: Subject,
+    /// The price that was said; `None` where it could not be read, which the reasons tell.
+    pub offer: Option<Offer>,
     pub reasons: Vec<Reason>,
     /// What would be changed if a person approves; empty where that cannot be done figure by figure.
     pub figures: BTreeMap<FigurePlace, TokenPrice>,
@@ -134,16 +153,9 @@ pub fn review(
 ) -> Review {
     let mut review = Review { changes: before.to_vec(), ..Review::default() };
     for refused in &reading.refused {
-        review.held.push(Held {
-            feed: source.name.to_owned(),
-            provider: refused.provider.clone(),
-            model: refused.model.clone(),
-            place: refused.place.clone(),
-            backend: None,
-            from: None,
-            reasons: vec![refused.reason.clone()],
-            figures: BTreeMap::new(),
-        });
+        let entry = Entry { provider: &refused.provider, model: &refused.model, place: &refused.place };
+        let (subject, reasons) = (Subject::of(source, entry), vec![refused.reason.clone()]);
+        review.held.push(Held { subject, offer: None, reasons, figures: BTreeMap::new() });
     }
     for proposal in reading.current(now) {
         review.take(source, &proposal, (stands, own), now);
@@ -258,16 +270,10 @@ impl Review {
         reasons: Vec<Reason>,
         figures: BTreeMap<FigurePlace, TokenPrice>,
     ) {
-        self.held.push(Held {
-            feed: source.name.to_owned(),
-            provider: proposal.provider.clone(),
-            model: proposal.model.clone(),
-            place: proposal.place.clone(),
-            backend: backend.map(str::to_owned),
-            from: proposal.from,
-            reasons,
-            figures,
-        });
+        let entry = Entry { provider: &proposal.provider, model: &proposal.model, place: &proposal.place };
+        let backend = backend.map(str::to_owned);
+        let subject = Subject { backend, from: proposal.from, ..Subject::of(source, entry) };
+        self.held.push(Held { subject, offer: Some(proposal.offer.clone()), reasons, figures });
     }
 }
 

@@ -198,6 +198,21 @@ mod tests {
         check("", [&(shared(5) + &shared(5)), ""], &["backends[0].quotas[1].shared: this quota stands twice here"]);
     }
 
+    /// The head of the shipped table shows an operator how to write both; below its last backend they are of that one.
+    #[test]
+    fn what_the_shipped_table_shows_can_be_written_so() {
+        let shipped = include_str!("../../../providers.toml");
+        let head = shipped.split_once("\n\n").unwrap().0;
+        let shown =
+            head.lines().skip_while(|line| !line.contains("[[backends.quotas]]")).map_while(|line| line.strip_prefix("#     "));
+        let written = format!("{shipped}\n{}\n", shown.collect::<Vec<_>>().join("\n"));
+        let table = Snapshot::parse("t", &written).unwrap();
+        let quotas: Vec<&str> = table.quotas.iter().map(|quota| quota.name.rsplit_once(':').unwrap().1).collect();
+        assert_eq!(quotas, ["trial/day"]);
+        let balances: Vec<_> = table.providers().iter().filter_map(|provider| provider.prepaid.as_ref()).collect();
+        assert!(balances.len() == 1 && balances[0].until.is_some(), "{balances:?}");
+    }
+
     #[test]
     fn a_balance_has_an_amount_and_a_beginning() {
         let fine = "amount = 500.0\nfrom = 2026-11-01T00:00:00Z\nuntil = 2027-01-01T00:00:00Z\nsource = \"test\"";

@@ -172,6 +172,9 @@ impl List {
         }
         let sections = section.sections("cells");
         let cells: Vec<Cell> = sections.iter().map(|cell| self.cell(cell, extent)).collect();
+        if extent == Extent::Part {
+            follow_each_other(&sections, &cells);
+        }
         sections.into_iter().for_each(Section::finish);
         let sheet = Sheet::new(cells, extent, self.fees.per_request, self.fees.minimum);
         if sheet.is_none() {
@@ -211,6 +214,40 @@ impl List {
             audio_input: figure("audio_input").unwrap_or(input),
             audio_output: figure("audio_output").unwrap_or(output),
         }
+    }
+}
+
+/// Cells of marginal tiers must price each part of the input once, in whatever order they stand: what lies in a gap would cost
+/// nothing, and of two cells that overlap nobody could say which one is meant. Silent where another bound is wrong already.
+fn follow_each_other(sections: &[Section<'_, '_>], cells: &[Cell]) {
+    let sound = |cell: &Cell| cell.input.to > cell.input.above && cell.output == Bounds::ALL && cell.thinking.is_none();
+    if !cells.iter().all(sound) {
+        return;
+    }
+    let mut rising: Vec<(&Section<'_, '_>, Bounds)> = sections.iter().zip(cells.iter().map(|cell| cell.input)).collect();
+    rising.sort_by_key(|(_, input)| input.above);
+    // How far the cells before price the input; nothing is priced before the first one.
+    let mut priced: Option<u64> = None;
+    for (section, input) in rising {
+        let wanted = match priced {
+            None => "no input_above, since the first cell begins at the first token".to_owned(),
+            Some(u64::MAX) => "an input_to in the cell before, at which this one begins".to_owned(),
+            Some(to) => format!("input_above = {to}, where the cell before ends"),
+        };
+        let above = input.above;
+        match priced.unwrap_or(0) {
+            to if above > to => {
+                let gap = format!("no cell of the marginal tiers prices the tokens from {} to {above}", to.saturating_add(1));
+                section.problem("input_above", gap, wanted);
+            }
+            to if above < to => {
+                let twice =
+                    format!("another cell of the marginal tiers prices the tokens from {} on too", above.saturating_add(1));
+                section.problem("input_above", twice, wanted);
+            }
+            _ => {}
+        }
+        priced = Some(priced.unwrap_or(0).max(input.to));
     }
 }
 

@@ -136,7 +136,8 @@ fn a_provider_has_endpoints_by_dialect() {
     let more = (Shape::AnthropicMessages, "https://west.example/anthropic/v1".to_owned(), KeyHeader::XApiKey);
     assert_eq!(both, [main[0].clone(), more]);
     let wrong = |name: &str, fields: &str, expected: &str| {
-        let told = Snapshot::parse("t.toml", &endpoint(name, fields)).unwrap_err().to_string();
+        let problems = Snapshot::parse("t.toml", &endpoint(name, fields)).unwrap_err();
+        let told = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         assert!(told.contains(expected), "{expected}: {told}");
     };
     let url = "base_url = \"https://west.example/v1\"";
@@ -387,6 +388,41 @@ fn cells_that_look_like_slips_are_refused() {
         &["101 is no charge"],
     );
     check_hours("model = \"gone\"", "model = \"cells\"", &["there is a backend, or another past model, east/cells"]);
+}
+
+/// Prices the input of a backend by parts, with these bounds of its cells, and expects these problems.
+fn check_parts(bounds: &[&str], expected: &[&str]) {
+    let (before, rest) = HOURS.split_once("cells = [\n").unwrap();
+    let (_, behind) = rest.split_once("]\n").unwrap();
+    let cell = |bounds: &&str| format!("  {{ {bounds}input = 0.8, output = 8 }},\n");
+    let cells: String = bounds.iter().map(cell).collect();
+    let found = problems(&format!("{before}tiers = \"marginal\"\ncells = [\n{cells}]\n{behind}"));
+    let fits = found.len() == expected.len() && found.iter().zip(expected).all(|(problem, e)| problem.ends_with(e));
+    assert!(fits, "{bounds:?}: expected {expected:#?}, found {found:#?}");
+}
+
+#[test]
+fn marginal_cells_with_a_gap_or_an_overlap_are_refused_with_what_would_join_them() {
+    let (low, middle, rest) = ("input_to = 100, ", "input_above = 100, input_to = 300, ", "input_above = 300, ");
+    check_parts(&[low, middle, rest], &[]);
+    check_parts(&[rest, low, middle], &[]);
+    check_parts(&[low, middle], &[]);
+    check_parts(&[""], &[]);
+    let joins = |n: usize, wrong: &str, accepted: &str| format!("cells[{n}].input_above: {wrong}; accepted: {accepted}");
+    let gap = |from: u64, to: u64| format!("no cell of the marginal tiers prices the tokens from {from} to {to}");
+    let twice = |from: u64| format!("another cell of the marginal tiers prices the tokens from {from} on too");
+    let refused = |bounds: &[&str], problem: &str| check_parts(bounds, &[problem]);
+    refused(&[low, rest], &joins(1, &gap(101, 300), "input_above = 100, where the cell before ends"));
+    refused(&[rest, low], &joins(0, &gap(101, 300), "input_above = 100, where the cell before ends"));
+    refused(&[middle, rest], &joins(0, &gap(1, 100), "no input_above, since the first cell begins at the first token"));
+    refused(&[low, "input_above = 99, "], &joins(1, &twice(100), "input_above = 100, where the cell before ends"));
+    refused(&[low, low], &joins(1, &twice(1), "input_above = 100, where the cell before ends"));
+    refused(&["", rest], &joins(1, &twice(301), "an input_to in the cell before, at which this one begins"));
+    // One that lies within another leaves no gap behind it.
+    refused(
+        &["input_to = 300, ", "input_above = 100, input_to = 200, ", rest],
+        &joins(1, &twice(101), "input_above = 300, where the cell before ends"),
+    );
 }
 
 #[test]

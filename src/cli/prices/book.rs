@@ -289,9 +289,9 @@ pub(super) fn import(args: &ImportArgs, environment: &Environment, output: &mut 
         .map(|(provider, backend, proposal)| export::Listed { provider, model: &backend.upstream_model, offer: &proposal.offer })
         .collect();
     output.text(&export::toml(&rows))?;
-    for held in review.held.iter().filter(|held| held.backend.is_some()) {
+    for held in review.held.iter().filter(|held| held.subject.backend.is_some()) {
         let reasons: Vec<String> = held.reasons.iter().map(ToString::to_string).collect();
-        output.note(format!("held back: {}/{}: {}", held.provider, held.model, reasons.join("; ")))?;
+        output.note(format!("held back: {}/{}: {}", held.subject.provider, held.subject.model, reasons.join("; ")))?;
     }
     let (taken, unchanged, unknown) = (review.begun.len(), review.unchanged, review.unknown);
     output

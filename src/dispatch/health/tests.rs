@@ -134,7 +134,7 @@ fn streams_and_whole_answers_wait_apart_and_only_where_asked_for() {
     let mut attempt = health.enter(&id).unwrap();
     clock.advance(Duration::from_millis(3500));
     attempt.answered(Answers::Whole);
-    let mean = |waits| roster.risks(0..1, waits).next().unwrap().1.wait.map(|wait| wait.mean_ms);
+    let mean = |waits| roster.risks(0..1, waits).next().and_then(|(_, risk)| risk.wait).map(|wait| wait.mean_ms);
     assert_eq!([None, Some(Answers::Streamed), Some(Answers::Whole)].map(mean), [None, None, Some(2500)]);
     health.enter(&id).unwrap().waited(Answers::Streamed);
     assert_eq!(mean(Some(Answers::Streamed)), Some(750), "one that was waited for in vain teaches too");

@@ -15,15 +15,20 @@ fn usd(text: &str) -> Usd {
     Usd::parse(text).unwrap()
 }
 
-fn planned_over(count: usize) -> (Arc<Snapshot>, Arc<Plan>) {
+/// A table, a whole plan of it and the facts that it was made from.
+type Decided = (Arc<Snapshot>, Arc<Plan>, Vec<u8>);
+
+fn planned_over(count: usize) -> Decided {
     let specs = (0..count).map(|n| Spec::named(&format!("site{n}/m")).costing(&(n + 1).to_string(), "1")).collect();
-    let (snapshot, plan) = Case::of(specs).plan();
-    (Arc::new(snapshot), Arc::new(plan.unwrap()))
+    let case = Case::of(specs);
+    let (snapshot, plan) = case.plan();
+    let facts = case.with_facts_of(&snapshot, |facts| facts.keep());
+    (Arc::new(snapshot), Arc::new(plan.unwrap()), facts)
 }
 
-fn begin(feed: &Arc<Feed>, number: u64, (snapshot, plan): &(Arc<Snapshot>, Arc<Plan>)) -> Shown {
-    let (snapshot, plan) = (Arc::clone(snapshot), Arc::clone(plan));
-    feed.begin(|| Planned { opened: Arc::new(request_opened(number)), plan, snapshot })
+fn begin(feed: &Arc<Feed>, number: u64, (snapshot, plan, facts): &Decided) -> Shown {
+    let (snapshot, plan, facts) = (Arc::clone(snapshot), Arc::clone(plan), facts.clone());
+    feed.begin(|| Planned { opened: Arc::new(request_opened(number)), plan, snapshot, facts })
 }
 
 fn attempt(backend: &str, ending: Ending, cost: Usd) -> SettledAttempt {
@@ -139,6 +144,19 @@ fn memory_is_bounded_by_count_by_bytes_and_by_tables() {
     assert_eq!(kept(&feed).iter().filter(|entry| entry.table().is_some()).count(), 2);
     assert_eq!(Arc::strong_count(&tables[0].0), 1, "an older table is let go");
     assert_eq!(Arc::strong_count(&large.0), 1);
+}
+
+#[test]
+fn a_decision_is_told_as_long_as_its_request_is_here() {
+    let (feed, table) = (Feed::new(true), planned_over(3));
+    let id = |number: u64| begin(&feed, number, &table).0.unwrap().1.planned().unwrap().opened.id;
+    let first = id(1);
+    let told = feed.decision(first).unwrap();
+    assert_eq!(told.chosen.map(|chosen| chosen.backend), Some("site0/m".to_owned()));
+    (0..MOST_ENTRIES).for_each(|_| refuse(&feed, "x"));
+    assert!(feed.decision(first).is_none(), "it has left the ring");
+    let last = id(2);
+    assert!(feed.decision(last).is_some() && feed.decision(RequestId::from_parts(9, [9; 10])).is_none());
 }
 
 #[test]

@@ -23,9 +23,9 @@ fn asking(bound: Option<u64>, choices: u32) -> Asking {
 /// The mean that is expected of a model that does not think; of one that is not known, by the class.
 fn mean(lengths: &mut Lengths, model: &str, asking: Asking) -> u64 {
     let mut found = lengths.forecast(&asking)[0].mean.get();
-    lengths.each(&asking, |name, expected| {
+    lengths.each(&asking, |name, known| {
         if name == model {
-            found = expected(false).mean.get();
+            found = known.expected(false).mean.get();
         }
     });
     found
@@ -104,4 +104,23 @@ fn what_is_kept_is_made_again_and_nonsense_is_not() {
         let odd = text.replace(from, to);
         assert!(serde_json::from_str(&odd).is_ok_and(|odd| Lengths::restored(&odd).is_none()), "{odd}");
     }
+}
+
+#[test]
+fn lengths_spread_over_the_borders_of_a_price_and_choices_share_them() {
+    let mut lengths = Lengths::new(class(&[]));
+    (0..60).for_each(|_| lengths.learn(&answer("mist", 50), NOW));
+    (0..60).for_each(|_| lengths.learn(&answer("mist", 900), NOW));
+    let mut spread = |bound, choices, border| {
+        let mut found = Vec::new();
+        let borders = [Tokens::new(border)];
+        lengths.each(&asking(bound, choices), |_, known| found = known.spread(false, &borders));
+        found.iter().map(|stretch| (stretch.share, stretch.mean.get())).collect::<Vec<_>>()
+    };
+    let one = spread(None, 1, 200);
+    assert!((450_000..550_000).contains(&one[0].0) && one[0].1 < 70 && one[1].1 > 800, "{one:?}");
+    // Four of at most fifty are as short as one of at most two hundred.
+    let four = spread(None, 4, 800);
+    assert_eq!(four.iter().map(|(share, mean)| (*share, mean / 4)).collect::<Vec<_>>(), one);
+    assert_eq!(spread(Some(100), 1, 200), [], "none is longer than its bound");
 }

@@ -16,7 +16,8 @@ pub struct ExplainedCost {
     pub fresh_input_usd: String,
     pub cached_input_usd: String,
     pub output_usd: String,
-    /// Fees, minimum charges, and what prices by parts make of the input beside its last part's price.
+    /// Fees, minimum charges, what prices by parts make of the input beside its last part's price, and what answers shorter or
+    /// longer than the expected ones make of an output whose price goes by length.
     pub other_usd: String,
     /// Below zero: what a free quota bears.
     pub free_usd: String,

@@ -2,18 +2,23 @@
 //! no histogram is kept.
 
 use super::super::affinity::{Affinity, Session, Warm};
-use super::super::learned::{LearnedOutput, OutputFigures};
-use super::{Reader, Unreadable, Writer};
+use super::super::learned::{LearnedOutput, OutputFigures, OutputStretch};
+use super::{Reader, Unreadable, WITH_SPREAD, Writer};
 use crate::catalog::{BackendIndex, Snapshot};
 use crate::units::Tokens;
 
-/// Each set of figures with the backends it is of; each place counts from the one before it.
+/// Each set of figures with its spread and the backends it is of; each place counts from the one before it.
 pub(super) fn put_output(out: &mut Writer, learned: &LearnedOutput) {
-    let of_somebody = || learned.all().filter(|(_, backends)| !backends.is_empty());
+    let of_somebody = || learned.all().filter(|(_, _, backends)| !backends.is_empty());
     out.number(of_somebody().count() as u64);
-    for (OutputFigures { mean, reasoning, p50, p90 }, backends) in of_somebody() {
+    for (OutputFigures { mean, reasoning, p50, p90 }, spread, backends) in of_somebody() {
         for tokens in [mean, reasoning, p50, p90] {
             out.tokens(tokens);
+        }
+        out.number(spread.len() as u64);
+        for OutputStretch { share, mean } in spread {
+            out.number(u64::from(share));
+            out.tokens(mean);
         }
         out.number(backends.len() as u64);
         let mut next = 0;
@@ -24,20 +29,32 @@ pub(super) fn put_output(out: &mut Writer, learned: &LearnedOutput) {
     }
 }
 
-pub(super) fn read_output(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<LearnedOutput, Unreadable> {
+pub(super) fn read_output(from: &mut Reader<'_>, snapshot: &Snapshot, format: u8) -> Result<LearnedOutput, Unreadable> {
     let mut learned = LearnedOutput::default();
     for _ in 0..from.number()? {
         let mut tokens = || from.tokens();
         let figures = OutputFigures { mean: tokens()?, reasoning: tokens()?, p50: tokens()?, p90: tokens()? };
+        let spread = if format < WITH_SPREAD { Vec::new() } else { read_spread(from)? };
         let (mut backends, mut next) = (Vec::new(), 0_u64);
         for _ in 0..from.number()? {
             let place = next.saturating_add(from.number()?);
             backends.push(index(place, snapshot)?);
             next = place + 1;
         }
-        learned.set(backends, figures);
+        learned.set(backends, figures, spread);
     }
     Ok(learned)
+}
+
+/// Stretches whose shares are the whole, or none.
+fn read_spread(from: &mut Reader<'_>) -> Result<Vec<OutputStretch>, Unreadable> {
+    let (mut spread, mut left) = (Vec::new(), OutputStretch::WHOLE);
+    for _ in 0..from.number()? {
+        let stretch = OutputStretch { share: from.small()?, mean: from.tokens()? };
+        left = left.checked_sub(stretch.share).ok_or(Unreadable)?;
+        spread.push(stretch);
+    }
+    if spread.is_empty() || left == 0 { Ok(spread) } else { Err(Unreadable) }
 }
 
 pub(super) fn put_affinity(out: &mut Writer, affinity: &Affinity) {

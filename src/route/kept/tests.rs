@@ -10,7 +10,7 @@ use crate::catalog::QuotaIndex;
 use crate::route::affinity::{Session, Warm};
 use crate::route::caps::Cap;
 use crate::route::facts::{Headroom, Wait};
-use crate::route::learned::OutputFigures;
+use crate::route::learned::{OutputFigures, OutputStretch};
 use crate::route::testing::{Case, Spec};
 use crate::units::{ShareBy, ShareKind, ShareOf, Tokens, Usd};
 
@@ -50,8 +50,10 @@ fn unusual() -> Case {
         may_train: false,
         ..Limits::default()
     };
-    case.learned.set([BackendIndex(0), BackendIndex(3)], figures(900, 700, 500, 4_000));
-    case.learned.set([BackendIndex(2)], figures(9, 0, 8, u64::MAX));
+    let stretch = |share, mean| OutputStretch { share, mean: Tokens::new(mean) };
+    let spread = [stretch(250_000, 150), stretch(749_999, 1_150), stretch(1, u64::MAX)];
+    case.learned.set([BackendIndex(0), BackendIndex(3)], figures(900, 700, 500, 4_000), spread);
+    case.learned.set([BackendIndex(2)], figures(9, 0, 8, u64::MAX), []);
     case.affinity = Affinity {
         warm: vec![Warm { backend: BackendIndex(2), known: Tokens::new(u64::MAX), likely: Tokens::new(800) }],
         marked: 900_000,
@@ -168,12 +170,38 @@ fn bytes_of(hex: &str) -> Vec<u8> {
 }
 
 #[test]
-fn facts_of_the_second_format_are_of_a_chat_request() {
+fn facts_of_the_second_format_read_as_they_were_decided_by_the_mean() {
+    let mut case = weighed();
+    case.request.shape = Shape::OpenAiChat;
+    let figures: Vec<_> = case.learned.all().map(|(figures, _, backends)| (figures, backends)).collect();
+    case.learned = LearnedOutput::default();
+    for (figures, backends) in figures {
+        case.learned.set(backends, figures, []);
+    }
+    let table = case.table();
+    case.with_facts_of(&table, |facts| {
+        let kept = Kept::read(&bytes_of(include_str!("../kept_2.hex")), &table).unwrap();
+        assert_eq!(kept.facts(&table).keep(), facts.keep());
+        assert_eq!(kept.decision(&table), Decision::of(explained(facts).as_ref(), &table));
+    });
+}
+
+#[test]
+fn shares_that_are_not_the_whole_are_no_facts() {
+    let mut case = case();
+    let half = OutputStretch { share: 500_000, mean: Tokens::new(5) };
+    case.learned.set([BackendIndex(0)], figures(9, 0, 8, 10), [half]);
+    let table = case.table();
+    case.with_facts_of(&table, |facts| assert_eq!(Kept::read(&facts.keep(), &table), Err(Unreadable)));
+}
+
+#[test]
+fn facts_of_the_third_format_are_of_a_chat_request() {
     let mut case = weighed();
     case.request.shape = Shape::OpenAiChat;
     let table = case.table();
     case.with_facts_of(&table, |facts| {
-        let kept = Kept::read(&bytes_of(include_str!("../kept_2.hex")), &table).unwrap();
+        let kept = Kept::read(&bytes_of(include_str!("../kept_3.hex")), &table).unwrap();
         assert_eq!(kept.facts(&table).keep(), facts.keep());
         assert_eq!(kept.decision(&table), Decision::of(explained(facts).as_ref(), &table));
     });

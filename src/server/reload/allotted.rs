@@ -45,8 +45,7 @@ pub(super) struct Used {
 impl Allotted {
     /// Those of a gateway that starts, with what its requests may use. What cannot be read counts as used up.
     pub async fn at_start(config: &Config, table: &Snapshot, ledger: &Ledger, clock: SharedClock) -> (Self, Allowances) {
-        let folder = config.books.directory.clone();
-        let mut allotted = Self { quotas: BTreeMap::new(), balances: BTreeMap::new(), unread: false, folder, clock };
+        let mut allotted = Self::nothing(config, clock);
         let used = allotted.read(table, ledger, config.timeouts.total).await.unwrap_or_else(|error| {
             tracing::error!(
                 error,
@@ -65,40 +64,28 @@ impl Allotted {
     /// Reads what must be known before the quotas and balances of a table can be put in force. Changes nothing yet.
     /// `longest`: an attempt begins at most so long after its request arrived.
     pub(super) async fn read(&self, table: &Snapshot, ledger: &Ledger, longest: Duration) -> Result<Used, String> {
-        let quotas: Vec<&Arc<Quota>> = table
-            .quotas
-            .iter()
-            .filter(|quota| self.quotas.get(&quota.name).is_none_or(|counted| counted.must_be_read_for(quota)))
-            .collect();
-        let balances: Vec<(&str, &Prepaid)> = prepaid(table)
-            .filter(|(id, prepaid)| self.balances.get(*id).is_none_or(|counted| counted.must_be_read_for(prepaid)))
-            .collect();
-        let now = self.clock.wall();
-        if quotas.is_empty() && balances.is_empty() {
-            return Ok(Used { at: now, quotas: BTreeMap::new(), balances: BTreeMap::new() });
+        let wanted = self.wanted(table, self.clock.wall());
+        if wanted.is_nothing() {
+            return Ok(wanted.used(table, &Rows::default()));
         }
         ledger.flush().await.map_err(|error| error.to_string())?;
-        // A quota that is not given now is counted from here on.
-        let begun = |quota: &Quota| quota.window(now).map_or(now, |window| window.from);
-        let windows = quotas.iter().map(|quota| begun(quota)).collect();
-        let beginnings = balances.iter().map(|(_, prepaid)| prepaid.from).collect();
-        let reading = read_books(self.folder.clone(), windows, beginnings, longest);
+        let reading = read_books(self.folder.clone(), wanted.windows(), wanted.beginnings(), longest);
         let late = |_| Err(format!("the books did not answer within {} s", READING_WAIT.as_secs()));
-        let (drawn, charged) = tokio::time::timeout(READING_WAIT, reading).await.unwrap_or_else(late)?;
-        let of_quota = |quota: &Arc<Quota>| {
-            let draw = drawn.get(&begun(quota)).map(|rows| drawn_on(quota, table, rows));
-            (Arc::clone(&quota.name), Some(draw.unwrap_or_default()))
-        };
-        let of_balance = |(id, prepaid): (&str, &Prepaid)| {
-            let rows = charged.get(&prepaid.from).into_iter().flatten();
-            let own = rows.filter(|row| row.provider == id && row.currency == prepaid.amount.currency().code());
-            (id.to_owned(), Some(own.map(|row| row.pico).sum()))
-        };
-        Ok(Used {
-            at: now,
-            quotas: quotas.into_iter().map(of_quota).collect(),
-            balances: balances.into_iter().map(of_balance).collect(),
-        })
+        let rows = tokio::time::timeout(READING_WAIT, reading).await.unwrap_or_else(late)?;
+        Ok(wanted.used(table, &rows))
+    }
+
+    fn nothing(config: &Config, clock: SharedClock) -> Self {
+        let folder = config.books.directory.clone();
+        Self { quotas: BTreeMap::new(), balances: BTreeMap::new(), unread: false, folder, clock }
+    }
+
+    /// Those of a table that are not counted yet.
+    fn wanted<'t>(&self, table: &'t Snapshot, at: Timestamp) -> Wanted<'t> {
+        let unknown = |quota: &&Arc<Quota>| self.quotas.get(&quota.name).is_none_or(|counted| counted.must_be_read_for(quota));
+        let unpaid =
+            |(id, prepaid): &(&str, &Prepaid)| self.balances.get(*id).is_none_or(|counted| counted.must_be_read_for(prepaid));
+        Wanted { at, quotas: table.quotas.iter().filter(unknown).collect(), balances: prepaid(table).filter(unpaid).collect() }
     }
 
     /// Puts the quotas and balances of a table in force.
@@ -126,6 +113,68 @@ impl Allotted {
     /// Whether any of them counts as used up because the books could not be read.
     pub(super) const fn waits_for_the_books(&self) -> bool {
         self.unread
+    }
+}
+
+/// What is left of the free quotas and balances of a table at an instant, as the books of a data directory say: what a gateway
+/// would find that started there. Nothing is used where there are no books; what is under way is in none. Blocks.
+///
+/// # Errors
+/// Says why the books cannot be read.
+pub fn allowances_of_books(config: &Config, table: &Snapshot, at: Timestamp, clock: SharedClock) -> Result<Allowances, String> {
+    let mut allotted = Allotted::nothing(config, clock);
+    let wanted = allotted.wanted(table, at);
+    let rows = if wanted.is_nothing() || !Books::are_in(&allotted.folder) {
+        Rows::default()
+    } else {
+        read_rows(&allotted.folder, &wanted.windows(), &wanted.beginnings(), config.timeouts.total)?
+    };
+    let used = wanted.used(table, &rows);
+    Ok(allotted.bind(table, used))
+}
+
+/// The quotas and balances of a table of which the books must tell what is used.
+struct Wanted<'t> {
+    at: Timestamp,
+    quotas: Vec<&'t Arc<Quota>>,
+    /// With their provider's id.
+    balances: Vec<(&'t str, &'t Prepaid)>,
+}
+
+impl Wanted<'_> {
+    fn is_nothing(&self) -> bool {
+        self.quotas.is_empty() && self.balances.is_empty()
+    }
+
+    /// When the window of a quota began; one that is not given now is counted from here on.
+    fn begun(&self, quota: &Quota) -> Timestamp {
+        quota.window(self.at).map_or(self.at, |window| window.from)
+    }
+
+    fn windows(&self) -> BTreeSet<Timestamp> {
+        self.quotas.iter().map(|quota| self.begun(quota)).collect()
+    }
+
+    fn beginnings(&self) -> BTreeSet<Timestamp> {
+        self.balances.iter().map(|(_, prepaid)| prepaid.from).collect()
+    }
+
+    /// What rows of the books say that is used.
+    fn used(&self, table: &Snapshot, (drawn, charged): &Rows) -> Used {
+        let of_quota = |quota: &&Arc<Quota>| {
+            let draw = drawn.get(&self.begun(quota)).map(|rows| drawn_on(quota, table, rows));
+            (Arc::clone(&quota.name), Some(draw.unwrap_or_default()))
+        };
+        let of_balance = |(id, prepaid): &(&str, &Prepaid)| {
+            let rows = charged.get(&prepaid.from).into_iter().flatten();
+            let own = rows.filter(|row| row.provider == *id && row.currency == prepaid.amount.currency().code());
+            ((*id).to_owned(), Some(own.map(|row| row.pico).sum()))
+        };
+        Used {
+            at: self.at,
+            quotas: self.quotas.iter().map(of_quota).collect(),
+            balances: self.balances.iter().map(of_balance).collect(),
+        }
     }
 }
 

@@ -145,6 +145,7 @@ def requests():
         ("/admin/prices/override", "post", "/admin/prices/override", {**wish, "until": "2030-01-01T00:00:00Z"}, admin, 422),
         ("/admin/prices/override", "post", "/admin/prices/override", {"whi": 1}, admin, 400),
         ("/admin/prices/approve", "post", "/admin/prices/approve", {"id": "none", "why": "a test"}, admin, 422),
+        ("/admin/prices/reject", "post", "/admin/prices/reject", {"id": "none", "why": "a test"}, admin, 422),
         ("/admin/prices/end", "post", "/admin/prices/end", {"backend": "nobody/serves-this", "why": "a test"}, admin, 422),
     ]
 

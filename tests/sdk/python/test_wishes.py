@@ -5,7 +5,7 @@ from decimal import Decimal
 import openai
 import pytest
 
-from gateway import user
+from gateway import Broker, user
 
 LONG = "Keep this in mind. " * 200
 
@@ -120,6 +120,128 @@ def test_a_wished_race_asks_several_and_pays_for_all(broker, faults, wish):
     assert all(attempt["cost_pico_usd"] > 0 for attempt in attempts)
 
 
+def refused(broker, code, **request):
+    """What an SDK's user is told of a request that nobody may answer; nobody was asked."""
+    before = broker.seen
+    with pytest.raises(openai.BadRequestError) as refusal:
+        broker.ask(**request)
+    assert (refusal.value.status_code, refusal.value.code) == (400, code)
+    assert broker.seen == before
+    return refusal.value
+
+
+def decide(broker, **wishes):
+    """The decision on a request, by a dry run."""
+    raw = broker.client.chat.completions.with_raw_response.create(model="auto", messages=user("hello"), **wishes)
+    return raw.http_response.json()
+
+
+def fits(broker, **wishes):
+    """The providers that would do, and the rules that left others out."""
+    decision = decide(broker, **wishes)
+    return {row["provider"] for row in decision["candidates"]}, {row["rule"] for row in decision["rejected"]}
+
+
+def those(broker, known):
+    """The providers of the table of which that is known."""
+    return {name for name, facts in broker.prices.providers.items() if known(facts)}
+
+
+def test_wished_jurisdictions_are_kept(broker, wish):
+    _, row, _ = broker.forwarded(**wish(jurisdictions=["EU"]))
+    assert row["provider"] == "sandbox-fjord"
+    wanted = those(broker, lambda facts: facts["jurisdiction"] in ("EU", "CN"))
+    assert fits(broker, **wish(jurisdictions=["EU", "CN"], dry_run=True)) == (wanted, {"outside_jurisdictions"})
+    told = refused(broker, "no_adequate_backend", **wish(jurisdictions=["CH"]))
+    assert f"outside_jurisdictions={len(broker.prices.backends)}" in told.message
+
+
+def test_data_that_may_not_train_goes_where_nobody_trains(broker, wish):
+    wanted = those(broker, lambda facts: facts.get("trains_on_data") is False)
+    assert fits(broker, **wish(may_train=False, dry_run=True)) == (wanted, {"trains_on_data"})
+    assert fits(broker, **wish(may_train=True, dry_run=True)) == (set(broker.prices.providers), set())
+    # One that trains, and one that does not say.
+    for name in ("sandbox-lotus", "sandbox-flaky"):
+        told = refused(broker, "no_adequate_backend", **wish(may_train=False, providers=[name]))
+        assert "trains_on_data" in told.message
+
+
+def test_a_wished_retention_is_kept(broker, wish):
+    def within(days):
+        return those(broker, lambda facts: facts.get("retention") == "none" or 0 < facts.get("retention_days", 0) <= days)
+
+    everybody = [fits(broker, **wish(max_retention_days=days, dry_run=True)) for days in (0, 30, 365)]
+    assert everybody == [(within(days), {"retains_data"}) for days in (0, 30, 365)]
+    assert len({frozenset(names) for names, _ in everybody}) == 3
+    _, row, _ = broker.forwarded(**wish(max_retention_days=0, exclude=["sandbox-local"]))
+    assert row["provider"] == "sandbox-fjord"
+    # One that keeps everything, and one that does not say.
+    for name in ("sandbox-lotus", "sandbox-flaky"):
+        refused(broker, "no_adequate_backend", **wish(max_retention_days=36500, providers=[name]))
+
+
+def test_only_registered_models_are_used_if_wished(broker, wish):
+    wanted = those(broker, lambda facts: facts.get("registered"))
+    assert fits(broker, **wish(registered=True, dry_run=True)) == (wanted, {"not_registered"})
+    _, row, _ = broker.forwarded(**wish(registered=True))
+    assert row["provider"] in wanted
+    refused(broker, "no_adequate_backend", **wish(registered=True, providers=["sandbox-fjord"]))
+
+
+def test_a_wished_price_per_million_is_not_exceeded(broker, wish):
+    row = dearest(broker)
+    name = f"{row['provider']}/{row['model']}"
+    told = refused(broker, "no_adequate_backend", model=name, **wish(max_price_per_million_usd="0.9"))
+    assert "price_above_max=1" in told.message
+    _, headers = broker.ask(model=name, **wish(max_price_per_million_usd=100))
+    assert headers["x-tokenbroker-backend"] == name
+    decision = decide(broker, **wish(max_price_per_million_usd=0.5, dry_run=True))
+    for found in decision["candidates"]:
+        tokens = found["tokens"]["input"] + found["tokens"]["output"]
+        assert Decimal(found["expected_usd"]) * 1_000_000 <= Decimal("0.5") * tokens
+    assert {row["rule"] for row in decision["rejected"]} == {"price_above_max"}
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    """A gateway of its own, since it learns who is slow."""
+    running = Broker.start(tmp_path_factory.mktemp("uneven"))
+    running.sandbox.order("slow", provider="sandbox-fjord", latency_ms=400)
+    # One quick answer is no proof yet: a backend of which little is known counts as middling.
+    for _ in range(5):
+        running.ask(**in_body(providers=["sandbox-summit"]))
+    yield running
+    running.stop()
+
+
+def test_a_preference_decides_among_the_adequate(uneven, wish):
+    both = ["sandbox-fjord", "sandbox-summit"]
+    for preference, name in {"cheapest": "sandbox-fjord", "fastest": "sandbox-summit"}.items():
+        _, headers = uneven.ask(**wish(prefer=preference, providers=both))
+        assert provider(headers) == name
+        assert headers["x-tokenbroker-decision"].startswith(preference)
+    told = {p: decide(uneven, **wish(prefer=p, providers=both, dry_run=True)) for p in ("cheapest", "balanced")}
+    waits = {p: [Decimal(found["premiums"]["wait_usd"]) for found in told[p]["candidates"]] for p in told}
+    assert [told[p]["prefer"] for p in told] == list(told)
+    assert set(waits["cheapest"]) == {Decimal(0)}
+    assert all(wait > 0 for wait in waits["balanced"])
+
+
+def test_a_clients_own_wishes_hold_until_a_request_says_otherwise(broker):
+    mine = broker.client.with_options(default_headers={"x-tokenbroker-jurisdictions": "EU", "x-tokenbroker-prefer": "fastest"})
+
+    def decision(**wishes):
+        raw = mine.chat.completions.with_raw_response.create(model="auto", messages=user("hello"), **wishes)
+        return raw.http_response.json()
+
+    for_one = [decision(**in_body(dry_run=True)), decision(**in_body(dry_run=True, prefer="cheapest", jurisdictions=["CN"]))]
+    assert [told["prefer"] for told in for_one] == ["fastest", "cheapest"]
+    assert [{row["jurisdiction"] for row in told["candidates"]} for told in for_one] == [{"EU"}, {"CN"}]
+    raw = mine.chat.completions.with_raw_response.create(model="auto", messages=user("hello"), stream=True)
+    assert provider(raw.headers) == "sandbox-fjord"
+    assert [chunk for chunk in raw.parse()]
+
+
 def test_a_dry_run_decides_and_sends_nothing(broker, wish):
     before = broker.seen
     raw = broker.client.chat.completions.with_raw_response.create(model="auto", messages=user("hello"), **wish(dry_run=True))
@@ -137,6 +259,36 @@ def test_a_wish_that_does_not_exist_is_refused(broker):
             broker.ask(**wishes)
         assert refusal.value.code == "unknown_parameter"
         assert "chepest" in refusal.value.message
+
+
+# For each wish a value that it does not take, and what it says it takes.
+WRONG = {
+    "quality": ("best", "one of economy, standard, premium"),
+    "max_cost_usd": ("a cent", "dollars of zero or more"),
+    "regions": (["E U"], "a list of at most 64 names"),
+    "providers": (["deep/seek"], "a list of at most 64 names"),
+    "exclude": (["open router"], "a list of at most 64 names"),
+    "session": ("s" * 257, "a text of 1 to 256 bytes"),
+    "deadline_ms": (0, "whole milliseconds from 1 to 3600000"),
+    "race": (5, "a whole number from 1 to 4"),
+    "dry_run": ("perhaps", "true or false"),
+    "jurisdictions": (["the EU"], "a list of at most 64 names"),
+    "may_train": ("never", "true or false"),
+    "max_retention_days": (-1, "whole days from 0 to 36500"),
+    "registered": ("yes", "true or false"),
+    "prefer": ("quickest", "one of cheapest, balanced, fastest"),
+    "max_price_per_million_usd": ("-0.5", "dollars of zero or more"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_wish_of_a_wrong_value_is_refused_by_its_name(broker, wish, name, stream):
+    value, accepted = WRONG[name]
+    told = refused(broker, "invalid_value", stream=stream, **wish(**{name: value}))
+    assert told.param == (f"tokenbroker.{name}" if wish is in_body else f"x-tokenbroker-{name.replace('_', '-')}")
+    assert f"`{told.param}` must be {accepted}" in told.message
+    assert told.type == "invalid_request_error"
 
 
 def test_wishes_are_not_forwarded(broker):

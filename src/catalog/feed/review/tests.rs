@@ -137,7 +137,7 @@ fn real_lists_over_the_shipped_table() {
         let Some((list, _)) = super::super::samples::sample(name) else { continue };
         let reading = decode(format, &list).unwrap();
         let found = review(source(&mapping), &reading, (&shipped, &OwnFigures::default()), &[], now);
-        let known = found.begun.len() + found.unchanged + found.held.iter().filter(|held| held.backend.is_some()).count();
+        let known = found.begun.len() + found.unchanged + found.held.iter().filter(|held| held.subject.backend.is_some()).count();
         println!("{name}: {known} known, {} taken, {} unchanged", found.begun.len(), found.unchanged);
         let table = Snapshot::parse("laid over", &format!("{SHIPPED}{}", to_toml(&found.changes))).unwrap();
         assert!(known > 0 && found.begun.iter().all(|change| within(&table, &shipped, change, now)), "{name}");

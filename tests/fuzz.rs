@@ -1,0 +1,241 @@
+//! The targets of `fuzz/`, as they stand there, on what they begin with and on damaged forms of it.
+//!
+//! libFuzzer, which lets itself be guided by coverage, wants everything compiled once more (`scripts/fuzz`). Here a stand-in for
+//! its macro makes a function of each target, so that a target that no longer compiles or holds fails with all the other tests.
+//! What is drawn is the same in every run; a failure tells its input, made as small as proptest can.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "what cannot be read is a failed test")]
+
+// The targets import their macro from the crate of this name.
+extern crate self as libfuzzer_sys;
+
+use std::fs;
+use std::path::Path;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
+use tokenbroker::coding::Coding;
+
+pub(crate) use stand_in::fuzz_target;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// Inputs for each target.
+const CASES: u32 = 1_024;
+
+mod stand_in {
+    /// A target as a function of bytes.
+    macro_rules! fuzz_target {
+        (|$input:ident: $kind:ty| $body:block) => {
+            pub(crate) fn run(bytes: &[u8]) {
+                let $input = <$kind as crate::Input>::of(bytes);
+                $body
+            }
+        };
+    }
+    pub(crate) use fuzz_target;
+}
+
+/// What a target takes, out of bytes: first what has a size, then the rest.
+trait Input<'b> {
+    fn of(bytes: &'b [u8]) -> Self;
+}
+
+impl<'b> Input<'b> for &'b [u8] {
+    fn of(bytes: &'b [u8]) -> Self {
+        bytes
+    }
+}
+
+impl<'b> Input<'b> for (bool, &'b [u8]) {
+    fn of(bytes: &'b [u8]) -> Self {
+        let (first, rest) = <(u8, &[u8])>::of(bytes);
+        (first % 2 == 1, rest)
+    }
+}
+
+impl<'b> Input<'b> for (u8, &'b [u8]) {
+    fn of(bytes: &'b [u8]) -> Self {
+        bytes.split_first().map_or((0, bytes), |(first, rest)| (*first, rest))
+    }
+}
+
+impl<'b> Input<'b> for (u16, &'b [u8]) {
+    fn of(bytes: &'b [u8]) -> Self {
+        bytes.split_first_chunk().map_or((0, bytes), |(first, rest)| (u16::from_be_bytes(*first), rest))
+    }
+}
+
+impl<'b> Input<'b> for (bool, u8, &'b [u8]) {
+    fn of(bytes: &'b [u8]) -> Self {
+        let (first, rest) = <(bool, &[u8])>::of(bytes);
+        let (second, rest) = <(u8, &[u8])>::of(rest);
+        (first, second, rest)
+    }
+}
+
+/// A test for each target: its file, and what it begins with.
+macro_rules! targets {
+    ($($name:ident $path:literal $begins:expr;)*) => {
+        $(
+            #[expect(unused_attributes, reason = "that it has no `main` is said of a crate")]
+            #[path = $path]
+            mod $name;
+
+            #[test]
+            fn $name() {
+                check($name::run, $begins);
+            }
+        )*
+
+        /// Without extension and in order.
+        const TARGETS: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+/// Something that happens to bytes on their way.
+#[derive(Debug, Clone)]
+enum Damage {
+    Flip(Index, u8),
+    Cut(Index),
+    Drop(Index, Index),
+    Twice(Index, Index),
+    Insert(Index, Vec<u8>),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let place = any::<Index>;
+    // What parsers look for, and what they do not expect.
+    let words =
+        ["\"", "\\", "{", "}", "[", "]", ",", ":", "\n", "\r\n\r\n", "data: ", "null", "-1", "1e999", "0.", "\u{0}", "\u{fffd}"];
+    let text = select(words.map(|word| word.as_bytes().to_vec()).to_vec());
+    prop_oneof![
+        (place(), any::<u8>()).prop_map(|(at, byte)| Damage::Flip(at, byte)),
+        place().prop_map(Damage::Cut),
+        (place(), place()).prop_map(|(from, to)| Damage::Drop(from, to)),
+        (place(), place()).prop_map(|(from, to)| Damage::Twice(from, to)),
+        (place(), prop_oneof![text, vec(any::<u8>(), 1..8)]).prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
+    ]
+}
+
+fn damaged(mut bytes: Vec<u8>, all: &[Damage]) -> Vec<u8> {
+    for damage in all {
+        // One place beyond the last byte is one too.
+        let at = |place: &Index, bytes: &[u8]| place.index(bytes.len() + 1);
+        let between = |from: &Index, to: &Index, bytes: &[u8]| {
+            let (from, to) = (at(from, bytes), at(to, bytes));
+            // Short pieces: of a whole document little would be left.
+            from.min(to)..from.max(to).min(from.min(to) + 64)
+        };
+        match damage {
+            Damage::Flip(place, byte) => {
+                let place = at(place, &bytes);
+                if let Some(found) = bytes.get_mut(place) {
+                    *found ^= byte;
+                }
+            }
+            Damage::Cut(place) => bytes.truncate(at(place, &bytes)),
+            Damage::Drop(from, to) => drop(bytes.drain(between(from, to, &bytes))),
+            Damage::Twice(from, to) => {
+                let range = between(from, to, &bytes);
+                let piece = bytes[range.clone()].to_vec();
+                bytes.splice(range.start..range.start, piece);
+            }
+            Damage::Insert(place, piece) => {
+                let place = at(place, &bytes);
+                bytes.splice(place..place, piece.iter().copied());
+            }
+        }
+    }
+    bytes
+}
+
+/// Runs a target on every beginning as it is, and on damaged ones.
+fn check(target: fn(&[u8]), begins: Vec<Vec<u8>>) {
+    for bytes in &begins {
+        target(bytes);
+    }
+    let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let inputs = (select(begins), vec(damage(), 0..6)).prop_map(|(bytes, all)| damaged(bytes, &all));
+    let told = runner.run(&inputs, |bytes| {
+        target(&bytes);
+        Ok(())
+    });
+    match told {
+        Ok(()) => {}
+        Err(TestError::Fail(why, bytes)) => panic!("{why}\n{}\n{bytes:?}", String::from_utf8_lossy(&bytes)),
+        Err(TestError::Abort(why)) => panic!("{why}"),
+    }
+}
+
+/// Every file of a folder whose name ends so, each behind these bytes.
+fn files(folder: &str, ending: &str, before: &[u8]) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(Path::new(ROOT).join(folder)).expect("a folder of fixtures");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
+    paths.retain(|path| path.to_string_lossy().ends_with(ending));
+    paths.sort();
+    assert!(!paths.is_empty(), "no {ending} in {folder}");
+    paths.iter().map(|path| [before, &fs::read(path).expect("a fixture")].concat()).collect()
+}
+
+const WIRE: &str = "tests/fixtures/openai-chat";
+
+fn requests() -> Vec<Vec<u8>> {
+    let all = [
+        r#"{"model":"auto","messages":[{"role":"user","content":"hi"}]}"#,
+        r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"max_tokens":9,"messages":[{"role":"developer","content":"be brief"},{"role":"user","content":[{"type":"text","text":"\u00e9"},{"type":"image_url","image_url":{"url":"data:,"}}]}]}"#,
+        r#"{"model":"a/b","n":2,"max_completion_tokens":1,"tools":[{"type":"function","function":{"name":"f","parameters":{}}}],"tool_choice":"required","tokenbroker":{"max_cost_usd":1e-5,"regions":["EU"],"prefer":"fastest"},"messages":[{"role":"assistant","tool_calls":[]},{"role":"tool","content":"x"}]}"#,
+    ];
+    [0x00, 0x41, 0x84, 0xc8].iter().flat_map(|choice| all.map(|text| [&[*choice], text.as_bytes()].concat())).collect()
+}
+
+fn errors() -> Vec<Vec<u8>> {
+    let statuses = [200_u16, 400, 401, 402, 404, 429, 500, 503];
+    statuses.iter().flat_map(|status| files(WIRE, ".json", &status.to_be_bytes())).collect()
+}
+
+fn coded() -> Vec<Vec<u8>> {
+    let plain = "a text that is said again, a text that is said again, and then no more ".repeat(40);
+    let both = [(1, Coding::Gzip), (0, Coding::Brotli)];
+    let coded = both.map(|(gzip, coding)| (gzip, coding.encode(plain.as_bytes()).expect("a text that becomes shorter")));
+    coded.iter().flat_map(|(gzip, bytes)| [0, 6, 255].map(|piece| [&[*gzip, piece], &bytes[..]].concat())).collect()
+}
+
+/// In the order of `Format::WORDS`; what comes after the last is read as exchange rates.
+fn price_lists() -> Vec<Vec<u8>> {
+    let lists = ["litellm.json", "models_dev.json", "openrouter.json", "genai_prices.json", "own.toml", "own.json"];
+    let all = lists.iter().zip(0_u8..).flat_map(|(list, n)| files("tests/fixtures/feeds", list, &[n]));
+    all.chain([b"\x06Date,USD,CNY,\n2026-11-20,1.15,7.9,\n2026-11-19,1.16,8.0,\n".to_vec()]).collect()
+}
+
+fn kept_facts() -> Vec<Vec<u8>> {
+    let digits: Vec<u8> = include_bytes!("../src/route/kept_1.hex").iter().copied().filter(u8::is_ascii_hexdigit).collect();
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).expect("a digit");
+    vec![digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()]
+}
+
+targets! {
+    answer "../fuzz/fuzz_targets/answer.rs" files(WIRE, ".json", b"");
+    classify "../fuzz/fuzz_targets/classify.rs" errors();
+    coding "../fuzz/fuzz_targets/coding.rs" coded();
+    kept "../fuzz/fuzz_targets/kept.rs" kept_facts();
+    price_feed "../fuzz/fuzz_targets/price_feed.rs" price_lists();
+    request "../fuzz/fuzz_targets/request.rs" requests();
+    sse "../fuzz/fuzz_targets/sse.rs" files(WIRE, ".sse", &[7]);
+    stream "../fuzz/fuzz_targets/stream.rs" files(WIRE, ".sse", &[1]);
+}
+
+#[test]
+fn every_target_is_here_and_can_be_built_by_its_name() {
+    let manifest = fs::read_to_string(Path::new(ROOT).join("fuzz/Cargo.toml")).expect("the manifest of the targets");
+    let entries = fs::read_dir(Path::new(ROOT).join("fuzz/fuzz_targets")).expect("the folder of the targets");
+    let mut found: Vec<String> =
+        entries.map(|entry| entry.expect("a file").file_name().to_string_lossy().replace(".rs", "")).collect();
+    found.sort();
+    assert_eq!(found, TARGETS);
+    for name in TARGETS {
+        assert!(manifest.contains(&format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"")), "{name}");
+    }
+}
