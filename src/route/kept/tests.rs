@@ -180,7 +180,7 @@ fn facts_of_the_second_format_read_as_they_were_decided_by_the_mean() {
     case.with_facts_of(&table, |facts| {
         let kept = Kept::read(&bytes_of(include_str!("../kept_2.hex")), &table).unwrap();
         assert_eq!(kept.facts(&table).keep(), facts.keep());
-        assert_eq!(kept.decision(&table), Decision::of(plan(facts).as_ref(), &table));
+        assert_eq!(kept.decision(&table), Decision::of(explained(facts).as_ref(), &table));
     });
 }
 

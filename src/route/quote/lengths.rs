@@ -6,7 +6,7 @@ use super::super::learned::OutputFigures;
 use super::super::testing::{Case, Spec};
 use super::*;
 use crate::catalog::BackendIndex;
-use crate::units::{Bounds, Cell, Counted, Grant, Tariff, TokenPrice};
+use crate::units::{Bounds, Cell, Counted, Currency, Grant, Tariff, TokenPrice};
 
 /// Ten-thousandths of a dollar per million tokens: of the input, of answers up to 200 tokens, and of longer ones.
 type Prices = [u64; 3];
