@@ -58,7 +58,7 @@ impl Market {
     pub fn open(snapshot: Arc<Snapshot>, keys: &ProviderKeys, health: &Health) -> Result<Self, Unreachable> {
         let sites = snapshot.providers().iter().map(|provider| sites(provider, keys)).collect::<Result<Vec<_>, _>>()?;
         let availability =
-            sites.iter().map(|sites| if !sites.is_empty() { Availability::Ready } else { Availability::NoKey }).collect();
+            sites.iter().map(|sites| if sites.is_empty() { Availability::NoKey } else { Availability::Ready }).collect();
         let health = health.roster(snapshot.backends().iter().map(|backend| &backend.id));
         let usable = Usable::of(&snapshot, availability);
         Ok(Self { snapshot, sites, usable, board: BoardInForce::default(), health })

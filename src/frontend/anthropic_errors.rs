@@ -92,11 +92,13 @@ impl<'m> Item<'m> {
 
 /// The body of the list of models, which is one page.
 pub(super) fn list_body(models: &[ListedModel]) -> Bytes {
-    let id = |model: Option<&'_ ListedModel>| model.map(|model| model.id.clone());
-    let (first, last) = (id(models.first()), id(models.last()));
-    let data = models.iter().map(Item::of).collect();
-    let list = List { data, has_more: false, first_id: first.as_deref(), last_id: last.as_deref() };
-    serde_json::to_vec(&list).unwrap_or_default().into()
+    let page = List {
+        data: models.iter().map(Item::of).collect(),
+        has_more: false,
+        first_id: models.first().map(|model| model.id.as_str()),
+        last_id: models.last().map(|model| model.id.as_str()),
+    };
+    serde_json::to_vec(&page).unwrap_or_default().into()
 }
 
 /// The body of one model.

@@ -78,11 +78,9 @@ pub type FrontendRef = &'static dyn Frontend;
 /// version with every request, and their key in a header of its own.
 pub fn of(shape: Option<Shape>, headers: &HeaderMap) -> FrontendRef {
     let anthropic = || headers.contains_key(anthropic_messages::VERSION) || headers.contains_key("x-api-key");
-    match shape {
-        Some(Shape::OpenAiChat) => &OpenAiChat,
-        Some(Shape::AnthropicMessages) => &AnthropicMessages,
-        None if anthropic() => &AnthropicMessages,
-        None => &OpenAiChat,
+    match shape.unwrap_or_else(|| if anthropic() { Shape::AnthropicMessages } else { Shape::OpenAiChat }) {
+        Shape::OpenAiChat => &OpenAiChat,
+        Shape::AnthropicMessages => &AnthropicMessages,
     }
 }
 
