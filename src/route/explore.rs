@@ -26,7 +26,7 @@ pub struct Explored {
 
 /// Whether this request explores, should there be anybody to look at.
 pub(super) fn may_explore(facts: &Facts<'_>) -> bool {
-    facts.explore.is_some_and(|leave| is_drawn(leave)) && facts.affinity.warm.is_empty()
+    facts.explore.is_some_and(is_drawn) && facts.affinity.warm.is_empty()
 }
 
 /// Puts the one to be explored before the best, where this request explores.

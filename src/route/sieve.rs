@@ -183,7 +183,9 @@ impl<'a> Sieve<'a> {
             let row = board.by_id(ahead.by_id());
             matches!(&row.price, Price::Bounded(bounds) if may_be_better(&bounds.least, expecting.tokens(row)))
         });
-        taken.into_iter().for_each(|ahead| self.quote(board.by_id(ahead.by_id()).index));
+        for ahead in taken {
+            self.quote(board.by_id(ahead.by_id()).index);
+        }
         best.quoted.append(&mut self.quoted);
     }
 

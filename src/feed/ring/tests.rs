@@ -22,7 +22,7 @@ fn planned_over(count: usize) -> Decided {
     let specs = (0..count).map(|n| Spec::named(&format!("site{n}/m")).costing(&(n + 1).to_string(), "1")).collect();
     let case = Case::of(specs);
     let (snapshot, plan) = case.plan();
-    let facts = case.with_facts_of(&snapshot, |facts| facts.keep());
+    let facts = case.with_facts_of(&snapshot, crate::route::Facts::keep);
     (Arc::new(snapshot), Arc::new(plan.unwrap()), facts)
 }
 
