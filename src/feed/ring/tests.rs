@@ -22,7 +22,8 @@ fn planned_over(count: usize) -> Decided {
     let specs = (0..count).map(|n| Spec::named(&format!("site{n}/m")).costing(&(n + 1).to_string(), "1")).collect();
     let case = Case::of(specs);
     let (snapshot, plan) = case.plan();
-    let facts = case.with_facts_of(&snapshot, crate::route::Facts::keep);
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is of facts of one lifetime")]
+    let facts = case.with_facts_of(&snapshot, |facts| facts.keep());
     (Arc::new(snapshot), Arc::new(plan.unwrap()), facts)
 }
 
