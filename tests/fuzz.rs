@@ -181,6 +181,7 @@ fn files(folder: &str, ending: &str, before: &[u8]) -> Vec<Vec<u8>> {
 }
 
 const WIRE: &str = "tests/fixtures/openai-chat";
+const MESSAGES: &str = "tests/fixtures/anthropic-messages";
 
 fn requests() -> Vec<Vec<u8>> {
     let all = [
@@ -189,6 +190,15 @@ fn requests() -> Vec<Vec<u8>> {
         r#"{"model":"a/b","n":2,"max_completion_tokens":1,"tools":[{"type":"function","function":{"name":"f","parameters":{}}}],"tool_choice":"required","tokenbroker":{"max_cost_usd":1e-5,"regions":["EU"],"prefer":"fastest"},"messages":[{"role":"assistant","tool_calls":[]},{"role":"tool","content":"x"}]}"#,
     ];
     [0x00, 0x41, 0x84, 0xc8].iter().flat_map(|choice| all.map(|text| [&[*choice], text.as_bytes()].concat())).collect()
+}
+
+fn messages_requests() -> Vec<Vec<u8>> {
+    let all = [
+        r#"{"model":"auto","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#,
+        r#"{"model":"m","max_tokens":400,"stream":true,"system":[{"type":"text","text":"\u00e9","cache_control":{"type":"ephemeral","ttl":"1h"}}],"thinking":{"type":"enabled","budget_tokens":100},"messages":[{"role":"user","content":[{"type":"text","text":"x"},{"type":"image","source":{"type":"base64","media_type":"image/png","data":""}}]},{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"s"},{"type":"tool_use","id":"toolu_1","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":"4"}]}]}"#,
+        r#"{"messages":[],"max_tokens":1,"model":"a/b","tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"any"},"tokenbroker":{"max_cost_usd":1e-5}}"#,
+    ];
+    [0, 1].iter().flat_map(|bounded| all.map(|text| [&[*bounded], text.as_bytes()].concat())).collect()
 }
 
 fn errors() -> Vec<Vec<u8>> {
@@ -221,6 +231,9 @@ targets! {
     classify "../fuzz/fuzz_targets/classify.rs" errors();
     coding "../fuzz/fuzz_targets/coding.rs" coded();
     kept "../fuzz/fuzz_targets/kept.rs" kept_facts();
+    messages_answer "../fuzz/fuzz_targets/messages_answer.rs" files(MESSAGES, ".json", b"");
+    messages_request "../fuzz/fuzz_targets/messages_request.rs" messages_requests();
+    messages_stream "../fuzz/fuzz_targets/messages_stream.rs" files(MESSAGES, ".sse", &[1]);
     price_feed "../fuzz/fuzz_targets/price_feed.rs" price_lists();
     request "../fuzz/fuzz_targets/request.rs" requests();
     sse "../fuzz/fuzz_targets/sse.rs" files(WIRE, ".sse", &[7]);
