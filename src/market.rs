@@ -74,9 +74,8 @@ impl Market {
         self.board.at(&self.snapshot, at)
     }
 
-    /// How each backend fares right now, by its index; a backend beyond the end is well, and of
-    /// those that cannot be asked nothing is told. `waits` asks how long
-    /// they take to begin as well.
+    /// How each backend fares right now, by its index; a backend beyond the end is well, and of those that cannot be asked
+    /// nothing is told. `waits` asks how long they take to begin as well.
     pub fn health(&self, waits: Option<Answers>) -> Vec<route::BackendHealth> {
         let plain = |risk: HealthRisk| route::BackendHealth {
             failure_share: risk.failure_share,

@@ -1,5 +1,5 @@
 //! The table as a decision first looks at it: what each backend can do, how much fits, and between which bounds the price
-//! of a token lies, in a hundred bytes a row and in one piece of memory. With it most of a large table is refused, and most
+//! of a token lies, in few bytes a row and in one piece of memory. With it most of a large table is refused, and most
 //! of the rest known to be too dear, without following a pointer; only who may be among the first is quoted in exact money
 //! ([`sieve`](super::sieve)).
 //!
@@ -91,9 +91,11 @@ impl Rates {
         self.sum(self.cached, input, output)
     }
 
+    /// A request that uses nothing is not billed, whatever its fee.
     const fn sum(&self, each: u64, input: Tokens, output: Tokens) -> u64 {
+        let request = if input.get() == 0 && output.get() == 0 { 0 } else { self.request };
         let (input, output) = (input.get().saturating_mul(each), output.get().saturating_mul(self.output));
-        input.saturating_add(output).saturating_add(self.request)
+        input.saturating_add(output).saturating_add(request)
     }
 }
 
@@ -118,6 +120,11 @@ impl Board {
         Self { holds: (at, next_step(snapshot, at)), rows, by_id, rates }
     }
 
+    /// Whether it is that of a table at an instant, as far as that is seen.
+    pub fn is_of(&self, snapshot: &Snapshot, at: Timestamp) -> bool {
+        self.holds_at(at) && self.rows.len() == snapshot.backends().len()
+    }
+
     /// Whether it tells the truth at an instant.
     pub fn holds_at(&self, at: Timestamp) -> bool {
         self.holds.0 <= at && at < self.holds.1
@@ -138,8 +145,8 @@ impl Board {
     }
 }
 
-/// The board that holds, kept until it holds no longer. Reading takes no lock: whoever first looks after a step makes the
-/// next one, and nobody waits for it.
+/// The board that holds, kept until it holds no longer. Reading takes no lock: who looks after a step makes the next one, and
+/// nobody waits for another to make it.
 #[derive(Debug, Default)]
 pub struct BoardInForce(ArcSwap<Board>);
 
@@ -150,9 +157,12 @@ impl BoardInForce {
         if board.holds_at(at) {
             return board;
         }
-        let board = Arc::new(Board::of(snapshot, at));
-        self.0.store(Arc::clone(&board));
-        board
+        let other = Arc::new(Board::of(snapshot, at));
+        // A request that comes late does not put an older one in the place of a newer.
+        if board.holds.0 < at || board.rows.is_empty() {
+            self.0.store(Arc::clone(&other));
+        }
+        other
     }
 }
 
@@ -223,7 +233,7 @@ fn floor(price: TokenPrice, currency: Currency, rate: ExchangeRate) -> u64 {
 /// In dollars, not below the truth.
 fn ceiling(price: TokenPrice, currency: Currency, rate: ExchangeRate) -> u64 {
     let pico = in_dollars(price, currency, rate);
-    u64::try_from(if rate == ExchangeRate::USD || pico == 0 { pico } else { pico + 1 }).unwrap_or(u64::MAX)
+    u64::try_from(if rate == ExchangeRate::USD || price == TokenPrice::FREE { pico } else { pico + 1 }).unwrap_or(u64::MAX)
 }
 
 fn in_dollars(price: TokenPrice, currency: Currency, rate: ExchangeRate) -> i128 {

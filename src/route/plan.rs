@@ -194,9 +194,7 @@ fn reasons(rejected: &[(BackendIndex, Unfit)]) -> String {
 pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
     let attempts = facts.settings.max_attempts.max(1);
     let candidates = if may_explore(facts) { explore::AMONG } else { NEXT_BEST };
-    let decided = decide(facts, Look::First { candidates, attempts });
-    // Who waits for an answer is told of every backend why it gives none.
-    if decided.is_ok() { decided } else { decide(facts, Look::All) }
+    decide(facts, Look::First { candidates, attempts })
 }
 
 /// The best and the next best, which a decision is told by.
@@ -209,7 +207,7 @@ pub fn explained(facts: &Facts<'_>) -> Result<Whole, PlanError> {
 }
 
 fn decide(facts: &Facts<'_>, look: Look) -> Result<Plan, PlanError> {
-    debug_assert!(facts.board.holds_at(facts.at), "the board must be that of the instant");
+    debug_assert!(facts.board.is_of(facts.snapshot, facts.at), "the board must be that of the table at the instant");
     let needs = Needs::of(facts);
     let mut sieve = Sieve::over(facts, &needs, look);
     let mut best = sieve.best(look);

@@ -145,7 +145,9 @@ fn exploring() -> impl Strategy<Value = Case> {
 /// A conversation under way, warm at some.
 fn conversing() -> impl Strategy<Value = Case> {
     let warm = prop::collection::btree_map(0_u32..12, 1_u64..3_000, 0..3);
-    (weighed(), warm, 0_u32..12, 0_u64..20_000_000, 0_u32..=1_000_000).prop_map(|(case, warm, home, remaining, rate)| {
+    let figures = (0_u32..12, 0_u64..20_000_000, 0_u32..=1_000_000, 1_u32..4);
+    (weighed(), warm, figures).prop_map(|(mut case, warm, (home, remaining, rate, choices))| {
+        case.request.choices = choices;
         let rows = u32::try_from(case.specs.len()).unwrap();
         let read = |(n, tokens)| Warm { backend: BackendIndex(n), known: Tokens::new(tokens), likely: Tokens::new(tokens) };
         let warm = warm.into_iter().filter(|(n, _)| *n < rows).map(read).collect();

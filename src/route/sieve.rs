@@ -27,7 +27,7 @@ use crate::units::{Tokens, Usd};
 /// How far a plan looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Until so many of the best are sure, and so many providers to attempt.
+    /// Until so many of the best are sure, and so many providers to attempt; where there are fewer providers, so many backends.
     First { candidates: usize, attempts: usize },
     /// At everybody.
     All,
@@ -115,18 +115,23 @@ impl<'a> Sieve<'a> {
                 self.rejected.push(*index, unfit);
                 continue;
             }
-            providers[row.provider.0 as usize] = true;
             let bounds = if bounded { bounds(row, facts, price_alone) } else { None };
             let Some(bounds) = bounds else {
                 self.quote(*index);
                 continue;
             };
             match self.healthy(*index) {
-                Ok(()) => ahead.push(self.ahead(row, bounds)),
+                Ok(()) => {
+                    providers[row.provider.0 as usize] = true;
+                    ahead.push(self.ahead(row, bounds));
+                }
                 Err(unfit) => self.rejected.push(*index, unfit),
             }
         }
         self.ahead = Queue::of(ahead);
+        for (provider, _) in &self.heads {
+            providers[provider.0 as usize] = true;
+        }
         self.providers = providers.into_iter().filter(|has| *has).count();
     }
 
@@ -201,6 +206,7 @@ impl<'a> Sieve<'a> {
         let expected = || best.quoted.iter().map(|candidate| candidate.quote.expected);
         let cheapest = expected().min().unwrap_or(Usd::ZERO);
         let mut highest = expected().max().unwrap_or(Usd::ZERO);
+        // They were counted: nobody misses the one that is not dearer.
         while let Some(dearest) = self.ahead.take_dearest().filter(|dearest| dearest.at_most() >= highest) {
             self.quote(self.facts.board.by_id(dearest.by_id()).index);
             highest = self.quoted.last().map_or(highest, |candidate| highest.max(candidate.quote.expected));

@@ -3,8 +3,7 @@
 //!
 //! The books keep the facts of a decision and the table it was made by. The explanation is computed here, by the same
 //! functions that decided, when somebody asks. What they do not keep is explained from memory for as long as the request is
-//! one of the last. A client sees its own requests only, and cannot tell those of others from
-//! those that never were.
+//! one of the last. A client sees its own requests only, and cannot tell those of others from those that never were.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
