@@ -10,9 +10,9 @@ use tokenbroker::dialect::{AnthropicMessages, Dialect};
 fuzz_target!(|input: (bool, &[u8])| {
     let (messages_input_includes_cache, stream) = input;
     let mut frames = Vec::new();
-    let mut framer = Framer::default();
-    framer.push(&Bytes::copy_from_slice(stream), &mut frames).expect("below the limit");
-    frames.extend(framer.finish());
+    let mut cutter = Framer::default();
+    cutter.push(&Bytes::copy_from_slice(stream), &mut frames).expect("below the limit");
+    frames.extend(cutter.finish());
     let mut reader = AnthropicMessages.frame_reader(Quirks { messages_input_includes_cache, ..Quirks::default() });
     for frame in &frames {
         let mut bytes = 0;
