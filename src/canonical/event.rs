@@ -38,6 +38,13 @@ pub struct FrameFacts {
     pub too_long: bool,
 }
 
+impl FrameFacts {
+    /// A frame that says nothing but what it is for.
+    pub const fn only(kind: FrameKind) -> Self {
+        Self { kind, usage: None, lifetimes_told: false, reasoning_bytes: 0, finished: false, too_long: false }
+    }
+}
+
 /// What a whole, unstreamed answer says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AnswerFacts {

@@ -52,11 +52,13 @@ impl Dialect for AnthropicMessages {
     }
 
     fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader> {
-        Box::new(Frames { quirks, reported: Reported::default() })
+        Box::new(Frames { quirks, reported: Reported::default(), ended: false })
     }
 }
 
 fn usage_of(reported: &Reported, quirks: Quirks) -> Option<Usage> {
+    // How a site counts reasoning was found out about its chat.
+    let quirks = Quirks { reasoning_outside_output: false, ..quirks };
     if quirks.messages_input_includes_cache { reported.usage(quirks) } else { reported.usage_beside_cache() }
 }
 
@@ -65,29 +67,34 @@ fn usage_of(reported: &Reported, quirks: Quirks) -> Option<Usage> {
 struct Frames {
     quirks: Quirks,
     reported: Reported,
+    /// A reason was told why the answer ended.
+    ended: bool,
 }
 
 impl Frames {
     fn facts(&mut self, data: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts {
         let (reading, outcome) = Reading::of(data, text);
         if outcome.is_err() {
-            return only(if reading.said { FrameKind::Content } else { FrameKind::KeepAlive });
+            return FrameFacts::only(if reading.said { FrameKind::Content } else { FrameKind::KeepAlive });
         }
-        let usage = if reading.usage == Reported::default() {
+        // What the beginning says of the output stands for it until the end tells it; where no end does, nobody did.
+        let told = if reading.kind == Kind::Start { reading.usage.without_output() } else { reading.usage };
+        let usage = if told == Reported::default() {
             None
         } else {
-            self.reported.update(&reading.usage);
+            self.reported.update(&told);
             usage_of(&self.reported, self.quirks)
         };
         if let Some(error) = reading.suspect.then(|| errors::in_good_status(data)).flatten() {
             let lifetimes_told = usage.is_some() && self.reported.tells_lifetimes();
-            return FrameFacts { usage, lifetimes_told, ..only(FrameKind::Error(error)) };
+            return FrameFacts { usage, lifetimes_told, ..FrameFacts::only(FrameKind::Error(error)) };
         }
         let (ended, too_long) = (reading.stop != Stop::Unsaid, reading.stop == Stop::TooLong);
+        self.ended |= ended;
         let kind = match reading.kind {
             Kind::Stop => FrameKind::Done,
             _ if reading.said || ended => FrameKind::Content,
-            Kind::Part => FrameKind::Preamble,
+            Kind::Start | Kind::Part => FrameKind::Preamble,
             Kind::Other => FrameKind::KeepAlive,
         };
         let finished = ended || kind == FrameKind::Done;
@@ -101,21 +108,19 @@ impl FrameReader for Frames {
     fn read(&mut self, frame: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts {
         let data = sse::data_of(frame);
         match data.trim_ascii() {
-            b"" => only(FrameKind::KeepAlive),
-            // Not of this dialect, but sent by sites that made theirs of another.
-            b"[DONE]" => only(FrameKind::Done),
+            b"" => FrameFacts::only(FrameKind::KeepAlive),
+            // Not of this dialect, but sent by sites that made theirs of another. It ends only what has ended.
+            b"[DONE]" => FrameFacts::only(if self.ended { FrameKind::Done } else { FrameKind::KeepAlive }),
             json => self.facts(json, text),
         }
     }
 }
 
-fn only(kind: FrameKind) -> FrameFacts {
-    FrameFacts { kind, usage: None, lifetimes_told: false, reasoning_bytes: 0, finished: false, too_long: false }
-}
-
 /// What a frame is by its `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Kind {
+    /// The beginning.
+    Start,
     /// A part of the answer, or what frames its parts.
     Part,
     /// The end.
@@ -130,11 +135,8 @@ impl Kind {
     pub(super) fn of(word: &str) -> Self {
         match word {
             "\"message_stop\"" => Self::Stop,
-            "\"message_start\""
-            | "\"content_block_start\""
-            | "\"content_block_delta\""
-            | "\"content_block_stop\""
-            | "\"message_delta\"" => Self::Part,
+            "\"message_start\"" => Self::Start,
+            "\"content_block_start\"" | "\"content_block_delta\"" | "\"content_block_stop\"" | "\"message_delta\"" => Self::Part,
             _ => Self::Other,
         }
     }
@@ -175,6 +177,41 @@ mod tests {
         let ended = read(r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":4}}"#);
         assert!(ended.lifetimes_told && ended.finished);
         assert_eq!(ended.usage.map(|usage| (usage.cache_write_long.get(), usage.output.get())), Some((9, 4)));
+    }
+
+    /// Found by a reader: the one token that the beginning counts was booked for a whole answer.
+    #[test]
+    fn what_the_beginning_says_of_the_output_is_no_report() {
+        let mut reader = AnthropicMessages.frame_reader(Quirks::default());
+        let mut read =
+            |json: &str| reader.read(format!("data: {json}\n\n").as_bytes(), &mut |_| {}).usage.map(|u| u.output.get());
+        let start = r#"{"message":{"usage":{"input_tokens":31,"output_tokens":1}},"type":"message_start"}"#;
+        assert_eq!(read(start), Some(0));
+        for end in ["null", r#"{"output_tokens":0}"#, "{}"] {
+            let told = read(&format!(r#"{{"type":"message_delta","delta":{{"stop_reason":"end_turn"}},"usage":{end}}}"#));
+            assert_eq!(told.unwrap_or(0), 0, "{end}");
+        }
+        assert_eq!(read(r#"{"type":"message_delta","delta":{},"usage":{"output_tokens":4}}"#), Some(4));
+    }
+
+    /// Found by a reader: a stream that only said so counted as whole.
+    #[test]
+    fn the_mark_of_another_dialect_ends_only_what_has_ended() {
+        let mut reader = AnthropicMessages.frame_reader(Quirks::default());
+        let mut kind = |data: &str| reader.read(format!("data: {data}\n\n").as_bytes(), &mut |_| {}).kind;
+        assert_eq!(kind("[DONE]"), FrameKind::KeepAlive);
+        assert_eq!(kind(r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#), FrameKind::Content);
+        assert_eq!(kind("[DONE]"), FrameKind::Done);
+    }
+
+    #[test]
+    fn how_chat_counts_reasoning_says_nothing_of_messages() {
+        let body = br#"{"type":"message","content":[],"usage":{"input_tokens":9,"output_tokens":100,"output_tokens_details":{"thinking_tokens":60}}}"#;
+        for messages_input_includes_cache in [false, true] {
+            let quirks = Quirks { messages_input_includes_cache, reasoning_outside_output: true, ..Quirks::default() };
+            let usage = AnthropicMessages.read_answer(body, quirks).unwrap().usage.unwrap();
+            assert_eq!((usage.output.get(), usage.reasoning.get()), (100, 60));
+        }
     }
 
     #[test]

@@ -21,14 +21,14 @@ impl ChatFrames {
     fn facts(&mut self, data: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts {
         let (reading, outcome) = Reading::of(data, false, text);
         if outcome.is_err() {
-            return only(if reading.said { FrameKind::Content } else { FrameKind::KeepAlive });
+            return FrameFacts::only(if reading.said { FrameKind::Content } else { FrameKind::KeepAlive });
         }
         let error = if reading.suspect { errors::in_good_status(data) } else { None };
         if let Some(error) = error.or_else(|| reading.broke.map(broken)) {
             return FrameFacts {
                 usage: reading.usage(self.quirks),
                 lifetimes_told: reading.lifetimes_told(self.quirks),
-                ..only(FrameKind::Error(error))
+                ..FrameFacts::only(FrameKind::Error(error))
             };
         }
         self.seen |= reading.seen;
@@ -50,8 +50,8 @@ impl FrameReader for ChatFrames {
     fn read(&mut self, frame: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts {
         let data = sse::data_of(frame);
         match data.trim_ascii() {
-            b"" => only(FrameKind::KeepAlive),
-            b"[DONE]" => only(FrameKind::Done),
+            b"" => FrameFacts::only(FrameKind::KeepAlive),
+            b"[DONE]" => FrameFacts::only(FrameKind::Done),
             json => self.facts(json, text),
         }
     }
@@ -66,8 +66,4 @@ pub(super) fn broken(reason: &str) -> ProviderError {
         code: Some(reason.to_owned()),
         retry_after: None,
     }
-}
-
-fn only(kind: FrameKind) -> FrameFacts {
-    FrameFacts { kind, usage: None, lifetimes_told: false, reasoning_bytes: 0, finished: false, too_long: false }
 }

@@ -67,6 +67,11 @@ impl Reported {
         })
     }
 
+    /// Leaves out what it says of the answer.
+    pub(super) fn without_output(self) -> Self {
+        Self { output: None, reasoning: None, total: None, audio_output: None, ..self }
+    }
+
     /// The same of a report in Anthropic's words, in which what a cache was read or written stands beside the input.
     pub(super) fn usage_beside_cache(&self) -> Option<Usage> {
         let (fresh_input, cache_read, cache_write) = (self.input.unwrap_or(0), self.cache_read.unwrap_or(0), self.written());
@@ -86,18 +91,38 @@ impl Reported {
     /// Takes a later report on the same answer: its counts replace those before, but for zeros, with which some sites fill
     /// what they do not tell.
     pub(super) fn update(&mut self, later: &Reported) {
+        self.merge(later, |known, told| told.filter(|count| *count > 0).or(known).or(told));
+    }
+
+    /// Takes what another says where it is more.
+    fn raise(&mut self, other: &Reported) {
+        self.merge(other, |own, others| own.max(others));
+    }
+
+    /// Adds what another says.
+    fn add(&mut self, other: &Reported) {
+        self.merge(other, |own, others| match (own, others) {
+            (Some(own), Some(others)) => Some(own.saturating_add(others).min(MOST)),
+            (own, others) => own.or(others),
+        });
+    }
+
+    fn merge(&mut self, other: &Reported, both: impl Fn(Option<u64>, Option<u64>) -> Option<u64>) {
         let pairs = [
-            (&mut self.input, later.input),
-            (&mut self.output, later.output),
-            (&mut self.total, later.total),
-            (&mut self.cache_read, later.cache_read),
-            (&mut self.cache_write, later.cache_write),
-            (&mut self.reasoning, later.reasoning),
-            (&mut self.cache_write_short, later.cache_write_short),
-            (&mut self.cache_write_long, later.cache_write_long),
+            (&mut self.input, other.input),
+            (&mut self.output, other.output),
+            (&mut self.total, other.total),
+            (&mut self.cache_read, other.cache_read),
+            (&mut self.cache_write, other.cache_write),
+            (&mut self.reasoning, other.reasoning),
+            (&mut self.cache_write_short, other.cache_write_short),
+            (&mut self.cache_write_long, other.cache_write_long),
+            (&mut self.image_input, other.image_input),
+            (&mut self.audio_input, other.audio_input),
+            (&mut self.audio_output, other.audio_output),
         ];
-        for (known, told) in pairs {
-            *known = told.filter(|count| *count > 0).or(*known).or(told);
+        for (own, others) in pairs {
+            *own = both(*own, others);
         }
     }
 
@@ -140,7 +165,7 @@ impl Reported {
             Key::Image if self.side == Side::Input => Some(&mut self.image_input),
             Key::Audio if self.side == Side::Input => Some(&mut self.audio_input),
             Key::Audio if self.side == Side::Output => Some(&mut self.audio_output),
-            Key::Image | Key::Audio | Key::Details(_) | Key::Other => None,
+            Key::Image | Key::Audio | Key::Details(_) | Key::Hops | Key::Other => None,
         }
     }
 }
@@ -170,12 +195,49 @@ impl<'de> Visitor<'de> for ReadUsage<'_> {
                 self.0.side = around;
                 continue;
             }
+            if key == Key::Hops {
+                let mut sum = Reported::default();
+                members.next_value_seed(Hops(&mut sum))?;
+                self.0.raise(&sum);
+                continue;
+            }
             match self.0.slot(key) {
                 // The same count may stand in two places; the larger one is what the other left out.
                 Some(slot) => *slot = (*slot).max(members.next_value_seed(Count)?),
                 None => drop(members.next_value::<IgnoredAny>()?),
             }
         }
+        Ok(())
+    }
+}
+
+/// Adds up the usage of all hops of one answer: each is billed (compaction, an advisor, a fall back), and what stands beside
+/// them may be the last one's only (`dialects.md` section 3, 2026-11-22).
+struct Hops<'r>(&'r mut Reported);
+
+impl<'de> DeserializeSeed<'de> for Hops<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Hops<'_> {
+    type Value = ();
+    says_nothing!();
+    says_nothing!(text);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut hops: A) -> Result<(), A::Error> {
+        let mut hop = Reported::default();
+        while hops.next_element_seed(ReadUsage(&mut hop))?.is_some() {
+            self.0.add(&std::mem::take(&mut hop));
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(())
     }
 }
@@ -194,6 +256,8 @@ enum Key {
     Audio,
     /// An object whose members are parts of one side, or of what was written to a cache.
     Details(Side),
+    /// An array of such objects, one for each hop of the answer.
+    Hops,
     Other,
 }
 
@@ -215,6 +279,7 @@ impl Key {
             "prompt_tokens_details" | "input_tokens_details" => Self::Details(Side::Input),
             "completion_tokens_details" | "output_tokens_details" => Self::Details(Side::Output),
             "cache_creation" => Self::Details(Side::Neither),
+            "iterations" => Self::Hops,
             _ => Self::Other,
         }
     }
@@ -396,9 +461,16 @@ mod tests {
         check(
             r#"{"input_tokens":3,"cache_read_input_tokens":900,"cache_creation_input_tokens":50,"output_tokens":7,
             "cache_creation":{"ephemeral_5m_input_tokens":20,"ephemeral_1h_input_tokens":30},"output_tokens_details":{"thinking_tokens":4},
-            "server_tool_use":{"web_search_requests":2},"service_tier":"standard","iterations":[{"input_tokens":9999}]}"#,
+            "server_tool_use":{"web_search_requests":2},"service_tier":"standard","iterations":null}"#,
             Some([3, 900, 50, 30, 7, 4]),
         );
+        // What stands beside the hops is the last one's, or all of them together.
+        let hops = r#""iterations":[{"type":"compaction","input_tokens":180,"output_tokens":35,"cache_creation":{"ephemeral_1h_input_tokens":5}},{"type":"message","input_tokens":23,"cache_read_input_tokens":7,"output_tokens":10}]"#;
+        let all = Some([203, 7, 5, 5, 45, 0]);
+        check(&format!(r#"{{"input_tokens":23,"output_tokens":10,{hops}}}"#), all);
+        check(&format!(r#"{{{hops},"input_tokens":203,"output_tokens":45}}"#), all);
+        check(&format!(r#"{{{hops},"input_tokens":204,"output_tokens":45}}"#), Some([204, 7, 5, 5, 45, 0]));
+        check(r#"{"input_tokens":3,"output_tokens":7,"iterations":{"input_tokens":9}}"#, Some([3, 0, 0, 0, 7, 0]));
         check(
             r#"{"input_tokens":0,"cache_read_input_tokens":900,"cache_creation_input_tokens":null,"output_tokens":1}"#,
             Some([0, 900, 0, 0, 1, 0]),
