@@ -21,10 +21,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
+use tokenbroker::canonical::Shape;
 use tokenbroker::catalog::{Backend, Provider, ProviderIndex, Purchase, Snapshot};
 use tokenbroker::clock::SystemClock;
 use tokenbroker::config::{ProviderKeys, Secret};
-use tokenbroker::dispatch::health::{Health, HealthSettings};
+use tokenbroker::dispatch::health::{HealthByShape, HealthSettings};
 use tokenbroker::frontend::openai_chat;
 use tokenbroker::market::Market;
 use tokenbroker::pipeline::appraise::Appraisal;
@@ -90,14 +91,14 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     let fits = |id: &str| most_keys > wanted.len() || wanted[..most_keys].contains(&id);
     let named = snapshot.providers().iter().filter(|p| fits(&p.id)).filter_map(|p| p.api_key_env.clone());
     let keys: ProviderKeys = named.map(|name| (name, Secret::new("a-key".to_owned()))).collect();
-    let health = Health::new(SystemClock::shared(), HealthSettings::default());
+    let health = HealthByShape::new(&SystemClock::shared(), HealthSettings::default());
     let market = Market::open(Arc::clone(snapshot), &keys, &health).unwrap();
     let request = openai_chat::parse(Bytes::from(BODY.replace("MODEL", model)), &HeaderMap::new()).unwrap();
     let target = target::resolve(model, snapshot, &std::collections::BTreeMap::new()).unwrap();
     let appraisal = Appraisal::of(&request);
     let (limits, settings) = (Limits::default(), Settings::default());
     let (ask, allowances) = (Ask::of(&request), Allowances::default());
-    let (health_now, at) = (market.health(None), Timestamp::now());
+    let (health_now, at) = (market.health(Shape::OpenAiChat, None), Timestamp::now());
     let facts = Facts {
         ask: &ask,
         snapshot,
@@ -118,7 +119,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     };
     let decide = || planned(&market, &facts);
     let explain = || route::explained(&facts).map(|whole| whole.plan.candidates.len()).unwrap_or_default();
-    let (ask_health, keep) = (|| market.health(None).len(), || facts.keep().len());
+    let (ask_health, keep) = (|| market.health(Shape::OpenAiChat, None).len(), || facts.keep().len());
     let [plan, health, explained, kept] = [best(&decide), best(&ask_health), best(&explain), best(&keep)];
     format!(
         "{:>3} keys, {:>4} adequate: {plan:.2} us, {health:.2} of them for health; explained {explained:.1} us; \
@@ -132,7 +133,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
 /// Health and plan. By itself, so that its instructions can be counted.
 #[inline(never)]
 fn planned(market: &Market, facts: &Facts<'_>) -> usize {
-    let health = market.health(None);
+    let health = market.health(Shape::OpenAiChat, None);
     route::plan(&Facts { health: &health, ..facts.clone() }).map(|plan| plan.adequate).unwrap_or_default()
 }
 

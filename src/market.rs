@@ -11,7 +11,7 @@ use crate::canonical::Shape;
 use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot};
 use crate::config::secret::ProviderKeys;
 use crate::dialect::{self, Dialect};
-use crate::dispatch::health::{Answers, BackendHealth, Health, HealthRisk, Roster};
+use crate::dispatch::health::{Answers, BackendHealth, HealthByShape, HealthRisk, Roster};
 use crate::route::{self, Availability, Board, BoardInForce, Usable};
 use crate::upstream::{Endpoint, Key};
 
@@ -40,8 +40,8 @@ pub struct Market {
     usable: Usable,
     /// The table as decisions look at it, until the next step of its prices.
     board: BoardInForce,
-    /// By backend index.
-    health: Roster,
+    /// By the shape; each by backend index.
+    health: [Roster; Shape::ALL.len()],
 }
 
 /// A provider that could be used but for its address or its key.
@@ -55,11 +55,11 @@ pub struct Unreachable {
 impl Market {
     /// Opens a market with the provider keys that were found. A provider without its key is off; one whose address or
     /// key is unusable is an error that names it.
-    pub fn open(snapshot: Arc<Snapshot>, keys: &ProviderKeys, health: &Health) -> Result<Self, Unreachable> {
+    pub fn open(snapshot: Arc<Snapshot>, keys: &ProviderKeys, health: &HealthByShape) -> Result<Self, Unreachable> {
         let sites = snapshot.providers().iter().map(|provider| sites(provider, keys)).collect::<Result<Vec<_>, _>>()?;
         let availability =
             sites.iter().map(|sites| if sites.is_empty() { Availability::NoKey } else { Availability::Ready }).collect();
-        let health = health.roster(snapshot.backends().iter().map(|backend| &backend.id));
+        let health = health.rosters(snapshot.backends().iter().map(|backend| &backend.id));
         let usable = Usable::of(&snapshot, availability);
         Ok(Self { snapshot, sites, usable, board: BoardInForce::default(), health })
     }
@@ -74,9 +74,9 @@ impl Market {
         self.board.at(&self.snapshot, at)
     }
 
-    /// How each backend fares right now, by its index; a backend beyond the end is well, and of those that cannot be asked
+    /// How each backend fares right now with requests of a shape, by its index; a backend beyond the end is well, and of those that cannot be asked
     /// nothing is told. `waits` asks how long they take to begin as well.
-    pub fn health(&self, waits: Option<Answers>) -> Vec<route::BackendHealth> {
+    pub fn health(&self, shape: Shape, waits: Option<Answers>) -> Vec<route::BackendHealth> {
         let plain = |risk: HealthRisk| route::BackendHealth {
             failure_share: risk.failure_share,
             headroom: risk.headroom,
@@ -86,7 +86,7 @@ impl Market {
         };
         let ready = self.usable.ready();
         let mut health = Vec::new();
-        for (place, risk) in self.health.risks(ready.iter().map(|index| index.0 as usize), waits) {
+        for (place, risk) in self.health[shape as usize].risks(ready.iter().map(|index| index.0 as usize), waits) {
             health.resize(place, route::BackendHealth::default());
             health.push(plain(risk));
         }
@@ -102,7 +102,7 @@ impl Market {
             provider: self.snapshot.provider_of(backend),
             endpoint: &site.endpoint,
             dialect: site.dialect,
-            health: self.health.get(index.0 as usize)?,
+            health: self.health[shape as usize].get(index.0 as usize)?,
         })
     }
 

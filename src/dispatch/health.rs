@@ -10,11 +10,14 @@
 //!
 //! Kept by the backend's id, so a reload of the table forgets nothing about backends that stay. Lives in this process only.
 
+mod by_shape;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+pub use self::by_shape::HealthByShape;
 use super::breaker::{Breaker, BreakerSettings, Cooling, Failure, Permit};
 use super::concurrency::{MostWaiting, Saturated, Waiting, WaitingGuard};
 use super::headroom::Headroom;

@@ -21,7 +21,7 @@ pub use attempt::Patience;
 pub use breaker::{BreakerSettings, Cooling, Failure};
 pub use concurrency::Saturated;
 pub use failure::{AttemptFailure, Cause, RunFailure, Stopped};
-pub use health::{Answers, BackendAttempt, Health, HealthSettings, HealthView, Refused, Roster};
+pub use health::{Answers, BackendAttempt, Health, HealthByShape, HealthSettings, HealthView, Refused, Roster};
 pub use opening::Opening;
 pub use retry_budget::RetryBudget;
 pub use run::{Answered, AttemptBook, Dispatcher, Journey};

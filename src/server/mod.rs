@@ -46,7 +46,7 @@ use self::routes::Front;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::config::keys::ANONYMOUS;
-use crate::dispatch::{Dispatcher, Health, RetryBudget};
+use crate::dispatch::{Dispatcher, HealthByShape, RetryBudget};
 use crate::feed::Feed;
 use crate::frontend;
 use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
@@ -185,7 +185,7 @@ async fn assemble(
     metrics.know(&snapshot);
     metrics.know_feeds(config.feeds.iter().map(|feed| feed.name.as_str()));
     ledger.keep_table(&snapshot.version, &snapshot.text)?;
-    let health = Arc::new(Health::new(Arc::clone(clock), assembly::health(&config)));
+    let health = Arc::new(HealthByShape::new(clock, assembly::health(&config)));
     let market = Market::open(Arc::new(snapshot), &provider_keys, &health)?;
     let (proxy, trust) = (config.upstream.proxy.clone(), config.upstream.trust.clone());
     let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE, proxy, trust })?;

@@ -39,7 +39,7 @@ use super::routes::Front;
 use crate::catalog::Snapshot;
 use crate::config::secret::same_keys;
 use crate::config::{Config, GatewayKey, ProviderKeys};
-use crate::dispatch::Health;
+use crate::dispatch::HealthByShape;
 use crate::ledger::LedgerError;
 use crate::market::Market;
 use crate::pipeline::InForce;
@@ -154,7 +154,7 @@ pub struct Running {
 /// The parts of the gateway that a reload reaches.
 pub struct Parts {
     pub front: Arc<Front>,
-    pub health: Arc<Health>,
+    pub health: Arc<HealthByShape>,
     pub accounts: Accounts,
     pub allotted: Allotted,
     pub shares: Shares,
@@ -411,7 +411,7 @@ fn read(sources: &Sources, running: &Config) -> (Reading, bool) {
     (reading, rests)
 }
 
-fn judge(setup: Setup, running: &Running, in_force: &InForce, health: &Health) -> Found {
+fn judge(setup: Setup, running: &Running, in_force: &InForce, health: &HealthByShape) -> Found {
     if let Some(idle) = setup.idle() {
         let table = setup.config.providers_file.display();
         return Found::Problems(vec![format!("{table}: {idle}; accepted: the key of at least one that the table has")]);
