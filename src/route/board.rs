@@ -258,3 +258,81 @@ fn is_loose(sheet: &Sheet) -> bool {
     let holes = || inputs.iter().filter(within).any(|input| outputs.iter().any(|output| !listed(*input, *output)));
     cells.iter().any(|cell| cell.output != Bounds::ALL) || holes()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::units::{Extent, Usage};
+
+    fn tariff(currency: Currency) -> impl Strategy<Value = Tariff> {
+        let price = || prop_oneof![1 => Just(0_u64), 4 => 1_u64..20, 8 => 1_u64..90_000_000];
+        (price(), price(), price(), price(), price()).prop_map(move |prices| {
+            let [input, cache_read, cache_write, output, reasoning] = <[u64; 5]>::from(prices).map(TokenPrice::from_pico);
+            Tariff { cache_read, cache_write, reasoning, ..Tariff::flat(currency, input, output) }
+        })
+    }
+
+    /// Up to three cells over the length of the input, without holes, with a fee and a minimum.
+    fn sheet() -> impl Strategy<Value = Sheet> {
+        let currency = prop_oneof![Just(Currency::Usd), Just(Currency::Cny)];
+        currency.prop_flat_map(|currency| {
+            let charge = || prop_oneof![Just(0_u64), 1_u64..50_000_000_000];
+            (prop::collection::vec(tariff(currency), 1..4), any::<bool>(), charge(), charge()).prop_map(
+                |(tariffs, by_parts, fee, minimum)| {
+                    let last = tariffs.len() - 1;
+                    let edge = |n: usize| if n > last { u64::MAX } else { n as u64 * 1_000 };
+                    let cells = tariffs
+                        .into_iter()
+                        .enumerate()
+                        .map(|(n, tariff)| Cell { input: Bounds { above: edge(n), to: edge(n + 1) }, ..Cell::any(tariff) });
+                    let extent = if by_parts { Extent::Part } else { Extent::Whole };
+                    Sheet::new(cells.collect(), extent, fee, minimum).unwrap()
+                },
+            )
+        })
+    }
+
+    fn usage() -> impl Strategy<Value = Usage> {
+        let tokens = || prop_oneof![2 => Just(0_u64), 3 => 0_u64..5_000, 1 => 0_u64..2_000_000];
+        (tokens(), tokens(), tokens(), tokens(), tokens()).prop_map(|(fresh, read, written, output, reasoning)| {
+            let [fresh_input, cache_read, cache_write, output] = [fresh, read, written, output].map(Tokens::new);
+            Usage {
+                fresh_input,
+                cache_read,
+                cache_write,
+                output,
+                reasoning: Tokens::new(reasoning).min(output),
+                ..Usage::default()
+            }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn what_a_request_costs_lies_within_the_bounds(sheet in sheet(), usage in usage(), micros in 100_000_u32..20_000_000) {
+            let yuan = ExchangeRate::parse(Currency::Cny, &format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)).unwrap();
+            let rates = Currency::ALL.map(|currency| match currency {
+                Currency::Usd => Some(ExchangeRate::USD),
+                Currency::Cny => Some(yuan),
+                Currency::Eur => None,
+            });
+            let cost = sheet.cost(&usage, false).amount;
+            let cost = rates[sheet.currency() as usize].and_then(|rate| rate.convert(cost)).unwrap();
+            let row = PriceRow { sheets: vec![Arc::new(sheet)], ..PriceRow::free("a price".into()) };
+            let Price::Bounded(bounds) = Price::of(&row, &rates) else { panic!("it has a price and a rate") };
+            prop_assert!(!bounds.loose);
+            let usd = |pico: u64| Usd::from_pico(pico.into());
+            let (input, output) = (usage.input(), usage.output);
+            prop_assert!(usd(bounds.least.warm(input, output)) <= cost && cost <= usd(bounds.most.warm(input, output)));
+            if usage.cache_read == Tokens::ZERO {
+                prop_assert!(usd(bounds.least.cold(input, output)) <= cost, "cold");
+            }
+            if usage.cache_read + usage.cache_write == Tokens::ZERO {
+                prop_assert!(cost <= usd(bounds.most.cold(input, output)), "cold, and nothing is written");
+            }
+        }
+    }
+}

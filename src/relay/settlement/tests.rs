@@ -12,6 +12,20 @@ use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 use crate::units::{BilledAt, Cell, Currency, ExchangeRate, Extent, Pricing, Sheet, Span, Tariff, TokenPrice};
 
+/// An account with a hold, whose request is on this page.
+fn opening(tab: &Arc<Tab>, budget: &Arc<Budget>, now: Timestamp) -> AccountOpening {
+    AccountOpening {
+        route: Route::ChatCompletions,
+        key: KeyName::new("team"),
+        arrived: Duration::ZERO,
+        tab: Arc::clone(tab),
+        hold: budget.hold(Usd::from_pico(1_000_000_000), now).unwrap(),
+        place: Places::default().take(1).unwrap(),
+        baseline: None,
+        shown: Shown::nowhere(),
+    }
+}
+
 fn desk() -> Arc<Desk> {
     Arc::new(Desk {
         tokenizer: Tokenizer::new(),
@@ -50,16 +64,7 @@ async fn settled(
     let tab = Arc::new(ledger.begin(request_opened(1)).unwrap());
     let now = desk.clock.wall();
     let budget = Budget::new(Usd::from_pico(1_000_000_000_000), BudgetWindow::Total, Usd::ZERO, now);
-    let opening = AccountOpening {
-        route: Route::ChatCompletions,
-        key: KeyName::new("team"),
-        arrived: Duration::ZERO,
-        tab: Arc::clone(&tab),
-        hold: budget.hold(Usd::from_pico(1_000_000_000), now).unwrap(),
-        place: Places::default().take(1).unwrap(),
-        baseline: None,
-        shown: Shown::nowhere(),
-    };
+    let opening = opening(&tab, &budget, now);
     let basis = AnswerBasis {
         backend: opened.backend.clone(),
         family: TokenizerFamily::O200k,
@@ -160,16 +165,7 @@ async fn a_client_that_leaves_while_its_end_is_written_has_spent_it() {
         let (spent, _) = budget.standing();
         let tab = Arc::new(ledger.begin(request_opened(u64::from(leaves_before_its_end))).unwrap());
         let page = tab.attempt(attempt_opened());
-        let opening = AccountOpening {
-            route: Route::ChatCompletions,
-            key: KeyName::new("team"),
-            arrived: Duration::ZERO,
-            tab: Arc::clone(&tab),
-            hold: budget.hold(Usd::from_pico(1_000_000_000), now).unwrap(),
-            place: Places::default().take(1).unwrap(),
-            baseline: None,
-            shown: Shown::nowhere(),
-        };
+        let opening = opening(&tab, &budget, now);
         let account = Account::open(Arc::clone(&desk), opening);
         page.settle(attempt_end(10, 20));
         if leaves_before_its_end {
