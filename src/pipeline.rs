@@ -4,6 +4,7 @@
 
 mod affinity;
 pub mod appraise;
+mod bounds;
 mod entry;
 mod in_force;
 pub mod learning;
@@ -239,11 +240,14 @@ impl Pipeline {
         let in_force = self.in_force.load_full();
         let admission = in_force.keys.admit(&call.headers)?;
         let mut request = call.frontend.parse(call.body.clone(), &call.headers)?;
-        if let Some(most) = admission.limits.max_output.or(admission.budgeted.then_some(in_force.settings.budgeted_output)) {
-            request.output_bound = Some(request.output_bound.map_or(most, |bound| bound.min(most)));
-        }
+        let budgeted = admission.budgeted.then_some(in_force.settings.budgeted_output);
+        bounds::output(&mut request, admission.limits.max_output, budgeted)?;
         let target = route::resolve(&request.model, &in_force.market.snapshot, &in_force.settings.aliases)?;
-        Ok(Admitted { admission, request, in_force, target })
+        let admitted = Admitted { admission, request, in_force, target };
+        if admitted.is_bounded() {
+            bounds::priced(call.frontend, &admitted.request)?;
+        }
+        Ok(admitted)
     }
 
     fn plan(&self, call: &InboundCall, admitted: &Admitted) -> Result<Decided, GatewayError> {
@@ -257,7 +261,8 @@ impl Pipeline {
             }
             match planned {
                 Ok(plan) => {
-                    let facts = facts.keep();
+                    let remembered = self.ledger.keeps_facts_of(call.id) || self.desk.feed.is_on();
+                    let facts = if remembered { facts.keep() } else { Vec::new() };
                     Ok(Decided { plan, facts, trace })
                 }
                 Err(error) => {

@@ -178,6 +178,10 @@ pub struct Request {
     pub features: Features,
     /// What the client says about thinking.
     pub reasoning: ReasoningWish,
+    /// How much it may think at most, where the client says so; within the bound on the output.
+    pub thinking_budget: Option<Tokens>,
+    /// A member that changes what the request costs in a way that no price list here tells.
+    pub unpriced: Option<&'static str>,
     /// What the text of the prompt is made of: messages, tool schemas, tool results.
     pub text: TextProfile,
     /// Number of messages.
@@ -205,6 +209,8 @@ impl Request {
             choices: 1,
             features: Features::NONE,
             reasoning: ReasoningWish::Unsaid,
+            thinking_budget: None,
+            unpriced: None,
             text: TextProfile::of(text),
             messages: 1,
             tools: 0,

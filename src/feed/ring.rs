@@ -128,6 +128,11 @@ impl Feed {
         Arc::new(Self { ring: on.then(Mutex::default), sequence: AtomicU64::new(0) })
     }
 
+    /// Whether anything is remembered.
+    pub const fn is_on(&self) -> bool {
+        self.ring.is_some()
+    }
+
     /// A planned request begins.
     pub fn begin(self: &Arc<Self>, planned: impl FnOnce() -> Planned) -> Shown {
         let Some(mut ring) = self.lock() else { return Shown(None) };

@@ -1,8 +1,10 @@
 //! Errors and model lists as Anthropic's clients read them. The error's `type` is one of their words, by the status; our own
 //! code, the member it is about and what else there is to say stand beside it, where SDKs that do not look for them pass by.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::errors::ClientError;
@@ -44,6 +46,16 @@ pub(super) fn body(error: &ClientError, id: Option<&str>) -> Bytes {
     };
     // Strings and a map with string keys: nothing in it can fail to become JSON.
     serde_json::to_vec(&Envelope { kind: "error", error: wire, request_id: id }).unwrap_or_default().into()
+}
+
+/// Whether a body is an error in these words.
+pub(super) fn is_error(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Kind<'b> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'b, str>,
+    }
+    serde_json::from_slice::<Kind<'_>>(body).is_ok_and(|body| body.kind == "error")
 }
 
 /// The same as the event that ends a stream.
@@ -120,6 +132,18 @@ mod tests {
         let text = std::str::from_utf8(&frame).unwrap();
         assert!(text.starts_with("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\""), "{text}");
         assert!(text.ends_with("}}\n\n") && text.matches('\n').count() == 3 && text.contains("\"param\":\"model\""), "{text}");
+    }
+
+    #[test]
+    fn an_error_in_other_words_is_none_of_theirs() {
+        for (body, expected) in [
+            (r#"{"type":"error","error":{"type":"invalid_request_error","message":"no"}}"#, true),
+            (r#"{"error":{"message":"no","code":"1210"}}"#, false),
+            (r#"{"code":1210,"msg":"no"}"#, false),
+            ("<html>", false),
+        ] {
+            assert_eq!(is_error(body.as_bytes()), expected, "{body}");
+        }
     }
 
     #[test]

@@ -12,13 +12,13 @@ use serde::Deserialize;
 use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
-use super::blocks::{System, Turns};
+use super::blocks::{BlockTurn, System};
 use super::errors::{BadRequest, ClientError};
-use super::messages::{Conversation, Tools};
+use super::messages::{Conversation, Messages, Tools};
 use super::models::ListedModel;
-use super::top_level::{Layout, TopLevel, utf8};
+use super::top_level::{Layout, TopLevel, keeping, string, utf8};
 use super::{Frontend, anthropic_errors, wishes};
-use crate::canonical::{Feature, Features, Members, ReasoningWish, Request, Shape, TextProfile, Wishes};
+use crate::canonical::{Feature, Features, Members, ReasoningWish, Request, Shape, Wishes};
 use crate::units::Tokens;
 
 /// The header that names the version of the API, which every client of it sends.
@@ -39,11 +39,18 @@ enum Name {
     Thinking,
     OutputConfig,
     OutputFormat,
+    Speed,
+    ServiceTier,
+    InferenceGeo,
+    Fallbacks,
+    McpServers,
+    Container,
+    ContextManagement,
     Tokenbroker,
 }
 
 /// Each name as a key of the body, in the order of [`Name`].
-const NAMES: [(Name, &str); 11] = [
+const NAMES: [(Name, &str); 18] = [
     (Name::Model, "model"),
     (Name::Messages, "messages"),
     (Name::System, "system"),
@@ -55,6 +62,13 @@ const NAMES: [(Name, &str); 11] = [
     (Name::OutputConfig, "output_config"),
     // What `output_config.format` was called before.
     (Name::OutputFormat, "output_format"),
+    (Name::Speed, "speed"),
+    (Name::ServiceTier, "service_tier"),
+    (Name::InferenceGeo, "inference_geo"),
+    (Name::Fallbacks, "fallbacks"),
+    (Name::McpServers, "mcp_servers"),
+    (Name::Container, "container"),
+    (Name::ContextManagement, "context_management"),
     (Name::Tokenbroker, "tokenbroker"),
 ];
 
@@ -83,7 +97,7 @@ impl<'b> Layout<'b> for Anthropic<'b> {
     fn walk<A: MapAccess<'b>>(&mut self, name: Name, members: &mut A) -> Result<(), A::Error> {
         let conversation = &mut self.conversation;
         match name {
-            Name::Messages => members.next_value_seed(Turns(conversation)),
+            Name::Messages => members.next_value_seed(Messages::<BlockTurn>::of(conversation)),
             Name::System => members.next_value_seed(System(conversation)),
             _ => members.next_value_seed(Tools(conversation)),
         }
@@ -97,12 +111,8 @@ impl<'b> Layout<'b> for Anthropic<'b> {
         }
     }
 
-    fn param(&self) -> Option<String> {
-        self.conversation.param()
-    }
-
-    fn wrong_at(&self) -> Option<usize> {
-        self.conversation.wrong_at
+    fn conversation(&self) -> &Conversation<'b> {
+        &self.conversation
     }
 }
 
@@ -132,6 +142,16 @@ impl Frontend for AnthropicMessages {
         &PASSING
     }
 
+    /// Tools that the client runs itself are sent by their name and its version.
+    fn hosts(&self, tool: &str) -> bool {
+        let by_client = ["bash_", "text_editor_", "computer_", "memory_"];
+        tool != "custom" && !by_client.iter().any(|begin| tool.starts_with(begin))
+    }
+
+    fn is_error(&self, body: &[u8]) -> bool {
+        anthropic_errors::is_error(body)
+    }
+
     fn error_body(&self, error: &ClientError, id: &str) -> Bytes {
         anthropic_errors::body(error, Some(id))
     }
@@ -159,10 +179,7 @@ impl Frontend for AnthropicMessages {
 /// When it is not valid JSON, not an object, nests too deep, or when a member that the gateway acts on is missing,
 /// doubled or of a wrong type.
 pub fn parse_prompt(body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
-    let mut wishes = Wishes::default();
-    wishes::from_headers(headers, &mut wishes)?;
-    let (request, members) = read(&body, wishes)?;
-    Ok(Request { body, members, ..request })
+    keeping(body, headers, read)
 }
 
 /// Everything but the bytes themselves.
@@ -175,6 +192,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
     }
     let members = top.members()?;
     let schema = top.schema()?;
+    let thinking = top.thinking()?;
     let conversation = &top.layout.conversation;
     let request = Request {
         shape: Shape::AnthropicMessages,
@@ -187,8 +205,10 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         output_bound: top.whole(Name::MaxTokens, 1, u64::from(u32::MAX))?.map(Tokens::new),
         choices: 1,
         features: top.features(schema.is_some())?,
-        reasoning: top.reasoning()?,
-        text: top.profile(schema),
+        reasoning: reasoning(thinking.as_ref()),
+        thinking_budget: thinking.and_then(|thinking| thinking.budget_tokens).map(Tokens::new),
+        unpriced: top.unpriced(),
+        text: conversation.profile_with(schema),
         messages: conversation.messages,
         tools: conversation.tools,
         images: conversation.images,
@@ -252,23 +272,45 @@ impl<'b> TopLevel<'b, Anthropic<'b>> {
         Ok(choice.is_some_and(|choice| matches!(&*choice.kind, "any" | "tool")))
     }
 
-    fn reasoning(&self) -> Result<ReasoningWish, BadRequest> {
-        let thinking: Option<Kind<'b>> = self.object(Name::Thinking, "an object with a `type`")?;
-        Ok(match thinking.as_ref().map(|thinking| &*thinking.kind) {
-            None => ReasoningWish::Unsaid,
-            Some("disabled") => ReasoningWish::Off,
-            Some(_) => ReasoningWish::On,
-        })
+    fn thinking(&self) -> Result<Option<Thinking<'b>>, BadRequest> {
+        self.object(Name::Thinking, "an object with a `type`, and `budget_tokens` as a whole number where there are any")
     }
 
-    /// The profile of the prompt; a schema for the answer is part of it.
-    fn profile(&self, schema: Option<&RawValue>) -> TextProfile {
-        let mut profile = self.layout.conversation.profile;
-        if let Some(schema) = schema {
-            profile.add(schema.get());
-            profile.end_text();
-        }
-        profile
+    /// What changes the price, or makes the prompt longer, in a way that nobody here knows (`dialects.md` section 3,
+    /// 2026-11-22): other prices for haste and place, hops and tools of the provider's own, documents that stand elsewhere.
+    fn unpriced(&self) -> Option<&'static str> {
+        let other = |name, usual: &[&str]| {
+            self.value(name).is_some_and(|value| !string(value).is_some_and(|word| usual.contains(&&*word)))
+        };
+        let any = |name| self.value(name).is_some_and(|value| !matches!(value, "[]" | "{}"));
+        let compacts = self.value(Name::ContextManagement).is_some_and(|edits| edits.contains("compact") || edits.contains('\\'));
+        let all = [
+            (other(Name::Speed, &["standard"]), "speed"),
+            (other(Name::ServiceTier, &["auto", "standard_only"]), "service_tier"),
+            (other(Name::InferenceGeo, &["global"]), "inference_geo"),
+            (any(Name::Fallbacks), "fallbacks"),
+            (any(Name::McpServers), "mcp_servers"),
+            (any(Name::Container), "container"),
+            (compacts, "context_management"),
+            (self.layout.conversation.remote, "messages"),
+        ];
+        all.into_iter().find(|(is, _)| *is).map(|(_, member)| member)
+    }
+}
+
+/// How to think.
+#[derive(Deserialize)]
+struct Thinking<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+    budget_tokens: Option<u64>,
+}
+
+fn reasoning(thinking: Option<&Thinking<'_>>) -> ReasoningWish {
+    match thinking.map(|thinking| &*thinking.kind) {
+        None => ReasoningWish::Unsaid,
+        Some("disabled") => ReasoningWish::Off,
+        Some(_) => ReasoningWish::On,
     }
 }
 

@@ -1,14 +1,16 @@
 //! Reading `system` and `messages` of Anthropic's Messages: no block is built, their texts go into the profile as they pass
 //! the reader. Unknown blocks and members are let through unread, as what they mean is the provider's to know.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{MAX_DEPTH, TOO_DEEP, raw_value, span_in};
-use super::messages::{Conversation, Medium};
+use super::json::{MAX_DEPTH, TOO_DEEP, raw_value};
+use super::messages::{Conversation, Medium, Turn};
+use super::top_level::string;
 
 /// Implements the seed of a visitor that is handed whatever comes.
 macro_rules! by_visiting {
@@ -23,7 +25,7 @@ macro_rules! by_visiting {
     )*};
 }
 
-by_visiting!(Turn, Content, Block);
+by_visiting!(Content, Block);
 
 /// Reads the value of `system`.
 pub(super) struct System<'c, 'b>(pub(super) &'c mut Conversation<'b>);
@@ -39,43 +41,6 @@ impl<'de> DeserializeSeed<'de> for System<'_, '_> {
     }
 }
 
-/// Reads the value of `messages`.
-pub(super) struct Turns<'c, 'b>(pub(super) &'c mut Conversation<'b>);
-
-impl<'de> DeserializeSeed<'de> for Turns<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
-        self.0.reading_member("messages");
-        value.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Turns<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`messages` to be an array of messages")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.0.done();
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut messages: A) -> Result<(), A::Error> {
-        loop {
-            self.0.reading_message("");
-            if messages.next_element_seed(Turn(self.0))?.is_none() {
-                break;
-            }
-            self.0.messages += 1;
-        }
-        self.0.done();
-        Ok(())
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum TurnKey {
@@ -85,30 +50,16 @@ enum TurnKey {
     Other,
 }
 
-struct Turn<'c, 'b>(&'c mut Conversation<'b>);
+/// A message of Messages.
+pub(super) struct BlockTurn;
 
-impl<'de> Visitor<'de> for Turn<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("each message to be an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let conversation = self.0;
+impl Turn for BlockTurn {
+    fn read<'de, A: MapAccess<'de>>(conversation: &mut Conversation<'_>, mut members: A) -> Result<(), A::Error> {
         while let Some(key) = members.next_key::<TurnKey>()? {
             match key {
-                TurnKey::Role => {
-                    let role = members.next_value::<&RawValue>()?.get();
-                    if !role.starts_with('"') {
-                        conversation.reading_message(".role");
-                        conversation.wrong_at = Some(span_in(conversation.body(), role).start);
-                        return Err(A::Error::custom("a message's `role` must be a string"));
-                    }
-                }
+                TurnKey::Role => drop(conversation.role(&mut members)?),
                 TurnKey::Content => {
-                    conversation.reading_message(".content");
-                    members.next_value_seed(Content { conversation, depth: 0 })?;
+                    members.next_value_seed(Content { conversation: conversation.at(".content"), depth: 0 })?;
                 }
                 TurnKey::Other => drop(raw_value(&mut members)?),
             }
@@ -164,16 +115,14 @@ impl<'de> Visitor<'de> for Content<'_, '_> {
 #[serde(field_identifier, rename_all = "snake_case")]
 enum BlockKey {
     Type,
-    /// Texts that the model reads.
-    Text,
-    Thinking,
-    Name,
-    Title,
-    Context,
     Input,
     Content,
     /// Of an image or a document.
     Source,
+    /// What names, marks or signs, and no model reads.
+    #[serde(alias = "tool_use_id", alias = "cache_control", alias = "citations", alias = "signature", alias = "is_error")]
+    Id,
+    /// Whatever else a block has, such as what a program printed, is read by the model for all that is known.
     #[serde(other)]
     Other,
 }
@@ -197,49 +146,60 @@ impl<'de> Visitor<'de> for Block<'_, '_> {
         while let Some(key) = members.next_key::<BlockKey>()? {
             match key {
                 BlockKey::Type => {
-                    medium = match raw_value(&mut members)? {
-                        "\"image\"" => Medium::Image,
-                        "\"document\"" => Medium::File,
+                    medium = match string(raw_value(&mut members)?).as_deref() {
+                        Some("image") => Medium::Image,
+                        Some("document") => Medium::File,
                         _ => Medium::Text,
                     };
-                }
-                BlockKey::Text | BlockKey::Thinking | BlockKey::Name | BlockKey::Title | BlockKey::Context => {
-                    members.next_value_seed(conversation.texts())?;
                 }
                 // A model reads it as JSON.
                 BlockKey::Input => conversation.add_text(raw_value(&mut members)?),
                 BlockKey::Content => members.next_value_seed(Content { conversation, depth: depth + 2 })?,
                 BlockKey::Source => source = Some(raw_value(&mut members)?),
-                BlockKey::Other => drop(raw_value(&mut members)?),
+                BlockKey::Id => drop(raw_value(&mut members)?),
+                BlockKey::Other => members.next_value_seed(conversation.texts())?,
             }
         }
         conversation.note_part(medium);
         if let (Medium::File, Some(source)) = (medium, source) {
-            read_document(source, conversation);
+            read_document(source, conversation, depth);
         }
         Ok(())
     }
 }
 
-/// A document may be a text, or blocks; of any other nothing can be read here.
-fn read_document(source: &str, conversation: &mut Conversation<'_>) {
+/// A document may be a text, or blocks, or encoded; one that stands elsewhere is of a length that nobody here knows.
+fn read_document(source: &str, conversation: &mut Conversation<'_>, depth: usize) {
     #[derive(Deserialize)]
     struct Source<'b> {
         #[serde(borrow, rename = "type")]
-        kind: &'b RawValue,
+        kind: Cow<'b, str>,
         #[serde(borrow)]
         data: Option<&'b RawValue>,
         #[serde(borrow)]
         content: Option<&'b RawValue>,
     }
-    let Ok(source) = serde_json::from_str::<Source<'_>>(source) else { return };
-    let read = match source.kind.get() {
-        "\"text\"" => source.data,
-        "\"content\"" => source.content,
-        _ => None,
+    let parsed = serde_json::from_str::<Source<'_>>(source).ok();
+    let kind = parsed.as_ref().map(|source| &*source.kind);
+    // What is no text is the provider's to refuse.
+    let _ = match (kind, &parsed) {
+        (Some("text"), Some(Source { data: Some(data), .. })) => {
+            conversation.texts().deserialize(&mut serde_json::Deserializer::from_str(data.get()))
+        }
+        (Some("content"), Some(Source { content: Some(content), .. })) => {
+            Content { conversation, depth: depth + 2 }.deserialize(&mut serde_json::Deserializer::from_str(content.get()))
+        }
+        (Some("base64"), _) => Ok(()),
+        (Some("url" | "file"), _) => {
+            conversation.remote = true;
+            Ok(())
+        }
+        // One that cannot be read may be any of them.
+        _ => {
+            conversation.remote = true;
+            conversation.add_text(source);
+            Ok(())
+        }
     };
-    if let Some(read) = read {
-        // What is no text is the provider's to refuse.
-        let _ = conversation.texts().deserialize(&mut serde_json::Deserializer::from_str(read.get()));
-    }
+    conversation.wrong_at = None;
 }

@@ -1,9 +1,11 @@
-//! Reading `messages` and `tools`: no message is built, their texts go into the profile as they pass the reader.
+//! Reading `messages` and `tools`: no message is built, their texts go into the profile as they pass the reader. The array is
+//! read alike in every shape; what a message has is the [`Turn`]'s to know, here that of chat.
 //!
 //! What a message may contain is the provider's to judge, so unknown members and parts are let through. Refused is only
 //! what would make the profile or the needs wrong: a message that is no object, a content of another type.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -23,6 +25,8 @@ pub(super) struct Conversation<'b> {
     pub(super) images: u32,
     pub(super) audios: u32,
     pub(super) files: u32,
+    /// A document stands elsewhere, so nobody here knows how long it is.
+    pub(super) remote: bool,
     /// Each value `"developer"` of a role, quotes included.
     pub(super) developer_roles: Vec<Range<usize>>,
     /// What is being read, to name it when it is wrong.
@@ -60,12 +64,14 @@ impl<'b> Conversation<'b> {
         self.reading = Reading::Nothing;
     }
 
-    pub(super) fn body(&self) -> &'b str {
-        self.body
-    }
-
     pub(super) fn reading_member(&mut self, name: &'static str) {
         self.reading = Reading::Member(name);
+    }
+
+    /// The same, read a member of it.
+    pub(super) fn at(&mut self, member: &'static str) -> &mut Self {
+        self.reading_message(member);
+        self
     }
 
     /// The message that is next to be counted, or a member of it (`.content`).
@@ -80,6 +86,27 @@ impl<'b> Conversation<'b> {
 
     pub(super) fn texts(&mut self) -> EveryText<'_> {
         EveryText { profile: &mut self.profile, depth: 0 }
+    }
+
+    /// Reads the role of a message, quotes included.
+    pub(super) fn role<'de, A: MapAccess<'de>>(&mut self, members: &mut A) -> Result<&'de str, A::Error> {
+        let role = members.next_value::<&RawValue>()?.get();
+        if role.starts_with('"') {
+            return Ok(role);
+        }
+        self.reading_message(".role");
+        self.wrong_at = Some(span_in(self.body, role).start);
+        Err(A::Error::custom("a message's `role` must be a string"))
+    }
+
+    /// The profile with that of a schema for the answer, which is part of the prompt.
+    pub(super) fn profile_with(&self, schema: Option<&RawValue>) -> TextProfile {
+        let mut profile = self.profile;
+        if let Some(schema) = schema {
+            profile.add(schema.get());
+            profile.end_text();
+        }
+        profile
     }
 
     fn note_role(&mut self, role: &str) {
@@ -100,10 +127,22 @@ impl<'b> Conversation<'b> {
     }
 }
 
-/// Reads the value of `messages`.
-pub(super) struct Messages<'c, 'b>(pub(super) &'c mut Conversation<'b>);
+/// A message in the words of one shape.
+pub(super) trait Turn {
+    /// Reads its members; between them the conversation reads the message as a whole.
+    fn read<'de, A: MapAccess<'de>>(conversation: &mut Conversation<'_>, members: A) -> Result<(), A::Error>;
+}
 
-impl<'de> DeserializeSeed<'de> for Messages<'_, '_> {
+/// Reads the value of `messages`.
+pub(super) struct Messages<'c, 'b, T>(&'c mut Conversation<'b>, PhantomData<T>);
+
+impl<'c, 'b, T: Turn> Messages<'c, 'b, T> {
+    pub(super) fn of(conversation: &'c mut Conversation<'b>) -> Self {
+        Self(conversation, PhantomData)
+    }
+}
+
+impl<'de, T: Turn> DeserializeSeed<'de> for Messages<'_, '_, T> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
@@ -112,7 +151,7 @@ impl<'de> DeserializeSeed<'de> for Messages<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Messages<'_, '_> {
+impl<'de, T: Turn> Visitor<'de> for Messages<'_, '_, T> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,8 +165,8 @@ impl<'de> Visitor<'de> for Messages<'_, '_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut messages: A) -> Result<(), A::Error> {
         loop {
-            self.0.reading = Reading::Message(self.0.messages, "");
-            if messages.next_element_seed(Message(self.0))?.is_none() {
+            self.0.reading_message("");
+            if messages.next_element_seed(Message::<T>(self.0, PhantomData))?.is_none() {
                 break;
             }
             self.0.messages += 1;
@@ -198,37 +237,34 @@ enum MessageKey {
     Other,
 }
 
-struct Message<'c, 'b>(&'c mut Conversation<'b>);
+/// A message of chat.
+pub(super) struct ChatTurn;
 
-impl Message<'_, '_> {
-    fn reading(&mut self, member: &'static str) -> &mut Self {
-        self.0.reading = Reading::Message(self.0.messages, member);
-        self
-    }
-
-    fn read<'de, A: MapAccess<'de>>(&mut self, key: &MessageKey, members: &mut A) -> Result<(), A::Error> {
-        match key {
-            MessageKey::Role => {
-                let role = members.next_value::<&RawValue>()?.get();
-                if !role.starts_with('"') {
-                    self.reading(".role").0.wrong_at = Some(span_in(self.0.body, role).start);
-                    return Err(A::Error::custom("a message's `role` must be a string"));
+impl Turn for ChatTurn {
+    fn read<'de, A: MapAccess<'de>>(conversation: &mut Conversation<'_>, mut members: A) -> Result<(), A::Error> {
+        while let Some(key) = members.next_key::<MessageKey>()? {
+            match key {
+                MessageKey::Role => {
+                    let role = conversation.role(&mut members)?;
+                    conversation.note_role(role);
                 }
-                self.0.note_role(role);
-                Ok(())
+                MessageKey::Content => members.next_value_seed(Content(conversation.at(".content")))?,
+                MessageKey::ToolCalls => members.next_value_seed(conversation.at(".tool_calls").texts())?,
+                MessageKey::FunctionCall => members.next_value_seed(conversation.at(".function_call").texts())?,
+                MessageKey::Name | MessageKey::ReasoningContent | MessageKey::Reasoning | MessageKey::Refusal => {
+                    members.next_value_seed(conversation.texts())?;
+                }
+                MessageKey::Other => drop(raw_value(&mut members)?),
             }
-            MessageKey::Content => members.next_value_seed(Content(self.reading(".content").0)),
-            MessageKey::ToolCalls => members.next_value_seed(self.reading(".tool_calls").0.texts()),
-            MessageKey::FunctionCall => members.next_value_seed(self.reading(".function_call").0.texts()),
-            MessageKey::Name | MessageKey::ReasoningContent | MessageKey::Reasoning | MessageKey::Refusal => {
-                members.next_value_seed(self.reading("").0.texts())
-            }
-            MessageKey::Other => raw_value(members).map(|_| ()),
+            conversation.reading_message("");
         }
+        Ok(())
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Message<'_, '_> {
+struct Message<'c, 'b, T>(&'c mut Conversation<'b>, PhantomData<T>);
+
+impl<'de, T: Turn> DeserializeSeed<'de> for Message<'_, '_, T> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
@@ -236,19 +272,15 @@ impl<'de> DeserializeSeed<'de> for Message<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Message<'_, '_> {
+impl<'de, T: Turn> Visitor<'de> for Message<'_, '_, T> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("each message to be an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
-        while let Some(key) = members.next_key::<MessageKey>()? {
-            self.read(&key, &mut members)?;
-            self.reading("");
-        }
-        Ok(())
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
+        T::read(self.0, members)
     }
 }
 

@@ -20,10 +20,12 @@ mod prompt_text;
 mod top_level;
 pub mod wishes;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
+use serde::Deserialize;
 
 use self::models::ListedModel;
 use crate::canonical::{Request, Shape};
@@ -53,6 +55,14 @@ pub trait Frontend: Debug + Send + Sync {
         &[]
     }
 
+    /// Whether a tool of this type is run by the provider, which makes prompts longer than they were sent, for a fee.
+    fn hosts(&self, tool: &str) -> bool;
+
+    /// Whether a provider's body is an error in the words of this shape.
+    fn is_error(&self, _body: &[u8]) -> bool {
+        true
+    }
+
     /// The body of an error. `id` is our own id of the request.
     fn error_body(&self, error: &ClientError, id: &str) -> Bytes;
 
@@ -71,13 +81,31 @@ pub trait Frontend: Debug + Send + Sync {
     }
 }
 
+/// The member of a request whose cost nobody here can tell beforehand, where it has one: a bound on its money would be none.
+/// Asked only where there is such a bound.
+pub fn unpriced(frontend: FrontendRef, request: &Request) -> Option<&'static str> {
+    #[derive(Deserialize)]
+    struct Tool<'b> {
+        #[serde(borrow, rename = "type")]
+        kind: Option<Cow<'b, str>>,
+    }
+    let hosted = |tool: &Tool<'_>| tool.kind.as_deref().is_some_and(|kind| frontend.hosts(kind));
+    let any_hosted = || {
+        let tools = request.body.get(request.members.tools.clone()).filter(|tools| !tools.is_empty());
+        // What cannot be read may be one.
+        tools.is_some_and(|tools| serde_json::from_slice::<Vec<Tool<'_>>>(tools).map_or(true, |all| all.iter().any(hosted)))
+    };
+    request.unpriced.or_else(|| any_hosted().then_some("tools"))
+}
+
 /// A frontend, chosen once for a request.
 pub type FrontendRef = &'static dyn Frontend;
 
 /// The frontend of a shape; where the path belongs to none, that which the headers speak of: Anthropic's clients send its
-/// version with every request, and their key in a header of its own.
-pub fn of(shape: Option<Shape>, headers: &HeaderMap) -> FrontendRef {
-    let anthropic = || headers.contains_key(anthropic_messages::VERSION) || headers.contains_key("x-api-key");
+/// version with every request, and their key in a header of its own. Of the two only the version says what a body is: anybody
+/// may send a key so.
+pub fn of(shape: Option<Shape>, has_body: bool, headers: &HeaderMap) -> FrontendRef {
+    let anthropic = || headers.contains_key(anthropic_messages::VERSION) || (!has_body && headers.contains_key("x-api-key"));
     match shape.unwrap_or_else(|| if anthropic() { Shape::AnthropicMessages } else { Shape::OpenAiChat }) {
         Shape::OpenAiChat => &OpenAiChat,
         Shape::AnthropicMessages => &AnthropicMessages,
@@ -92,7 +120,9 @@ mod tests {
     fn where_a_path_has_no_shape_the_headers_say_which_frontend_is_asked() {
         let check = |shape: Option<Shape>, headers: &[&'static str], expected: &str| {
             let headers: HeaderMap = headers.iter().map(|name| (HeaderName::from_static(name), "x".parse().unwrap())).collect();
-            assert_eq!(of(shape, &headers).word(), expected, "{headers:?}");
+            assert_eq!(of(shape, false, &headers).word(), expected, "{headers:?}");
+            let keyed = shape.is_none() && !headers.contains_key(anthropic_messages::VERSION);
+            assert_eq!(of(shape, true, &headers).word(), if keyed { "openai_chat" } else { expected }, "{headers:?}");
         };
         for shape in Shape::ALL {
             let word = shape.word().replace('-', "_");

@@ -11,12 +11,11 @@ use serde::Deserialize;
 use serde::de::MapAccess;
 
 use super::errors::{BadRequest, ClientError};
-use super::messages::{Conversation, Messages, Tools};
+use super::messages::{ChatTurn, Conversation, Messages, Tools};
 use super::models::{self, ListedModel};
-use super::needs::ResponseFormat;
-use super::top_level::{Layout, TopLevel, utf8};
+use super::top_level::{Layout, TopLevel, keeping, string, utf8};
 use super::{Frontend, wishes};
-use crate::canonical::{Members, Request, Shape, TextProfile, Wishes};
+use crate::canonical::{Members, Request, Shape, Wishes};
 use crate::units::Tokens;
 
 const MAX_CHOICES: u64 = 128;
@@ -45,11 +44,13 @@ pub(super) enum Name {
     Thinking,
     EnableThinking,
     ChatTemplateKwargs,
+    ServiceTier,
+    WebSearchOptions,
     Tokenbroker,
 }
 
 /// Each name as a key of the body, in the order of [`Name`].
-const NAMES: [(Name, &str); 21] = [
+const NAMES: [(Name, &str); 23] = [
     (Name::Model, "model"),
     (Name::Messages, "messages"),
     (Name::Stream, "stream"),
@@ -70,6 +71,8 @@ const NAMES: [(Name, &str); 21] = [
     (Name::Thinking, "thinking"),
     (Name::EnableThinking, "enable_thinking"),
     (Name::ChatTemplateKwargs, "chat_template_kwargs"),
+    (Name::ServiceTier, "service_tier"),
+    (Name::WebSearchOptions, "web_search_options"),
     (Name::Tokenbroker, "tokenbroker"),
 ];
 
@@ -97,7 +100,7 @@ impl<'b> Layout<'b> for Chat<'b> {
 
     fn walk<A: MapAccess<'b>>(&mut self, name: Name, members: &mut A) -> Result<(), A::Error> {
         match name {
-            Name::Messages => members.next_value_seed(Messages(&mut self.conversation)),
+            Name::Messages => members.next_value_seed(Messages::<ChatTurn>::of(&mut self.conversation)),
             _ => members.next_value_seed(Tools(&mut self.conversation)),
         }
     }
@@ -111,12 +114,8 @@ impl<'b> Layout<'b> for Chat<'b> {
         }
     }
 
-    fn param(&self) -> Option<String> {
-        self.conversation.param()
-    }
-
-    fn wrong_at(&self) -> Option<usize> {
-        self.conversation.wrong_at
+    fn conversation(&self) -> &Conversation<'b> {
+        &self.conversation
     }
 }
 
@@ -135,6 +134,10 @@ impl Frontend for OpenAiChat {
 
     fn parse(&self, body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
         parse(body, headers)
+    }
+
+    fn hosts(&self, tool: &str) -> bool {
+        !matches!(tool, "function" | "custom" | "builtin_function")
     }
 
     fn error_body(&self, error: &ClientError, _: &str) -> Bytes {
@@ -160,10 +163,7 @@ impl Frontend for OpenAiChat {
 /// When it is not valid JSON, not an object, nests too deep, or when a member that the gateway acts on is missing,
 /// doubled or of a wrong type. What only the provider can judge is let through.
 pub fn parse(body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
-    let mut wishes = Wishes::default();
-    wishes::from_headers(headers, &mut wishes)?;
-    let (request, members) = read(&body, wishes)?;
-    Ok(Request { body, members, ..request })
+    keeping(body, headers, read)
 }
 
 /// Everything but the bytes themselves.
@@ -190,7 +190,9 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         choices: u32::try_from(choices).unwrap_or(u32::MAX),
         features: top.features(choices, format.as_ref())?,
         reasoning: top.reasoning()?,
-        text: top.profile(format.as_ref()),
+        text: conversation.profile_with(format.as_ref().and_then(|format| format.json_schema)),
+        unpriced: top.unpriced(),
+        thinking_budget: None,
         messages: conversation.messages,
         tools: conversation.tools,
         images: conversation.images,
@@ -218,14 +220,13 @@ impl<'b> TopLevel<'b, Chat<'b>> {
         Ok(options.and_then(|o| o.include_usage).unwrap_or(false))
     }
 
-    /// The profile of the prompt; a schema for the answer is part of it.
-    fn profile(&self, format: Option<&ResponseFormat<'_>>) -> TextProfile {
-        let mut profile = self.layout.conversation.profile;
-        if let Some(schema) = format.and_then(|format| format.json_schema) {
-            profile.add(schema.get());
-            profile.end_text();
-        }
-        profile
+    /// What changes the price in a way that nobody here knows: another tier than the usual, unless it is the cheaper one.
+    fn unpriced(&self) -> Option<&'static str> {
+        let tier = self
+            .value(Name::ServiceTier)
+            .is_some_and(|tier| !matches!(string(tier).as_deref(), Some("auto" | "default" | "flex")));
+        let searches = self.value(Name::WebSearchOptions).is_some();
+        [(tier, "service_tier"), (searches, "web_search_options")].into_iter().find(|(is, _)| *is).map(|(_, member)| member)
     }
 
     fn members(&self) -> Result<Members, BadRequest> {

@@ -32,8 +32,10 @@ pub fn prompt_text(body: &[u8]) -> String {
 fn add_content(text: &mut String, content: Option<&Value>) {
     let Some(Value::Array(parts)) = content else { return add(text, content) };
     for part in parts {
-        for member in ["text", "thinking", "name"] {
-            add(text, part.get(member));
+        // What names, marks or signs is not read; a part's other texts are.
+        let names = |member: &str| matches!(member, "type" | "id" | "tool_use_id" | "signature" | "content");
+        for (_, said) in part.as_object().into_iter().flatten().filter(|(member, _)| !names(member)) {
+            add(text, Some(said));
         }
         if let Some(input) = part.get("input") {
             text.push_str(&input.to_string());

@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use bytes::Bytes;
+use http::HeaderMap;
 use serde::Deserialize;
 use serde::de::{Deserializer as _, Error, MapAccess, Visitor};
 use serde_json::error::Category;
@@ -16,7 +18,10 @@ use serde_json::value::RawValue;
 
 use super::errors::{BadRequest, Position};
 use super::json::{TOO_DEEP, nests_deeper, span_in};
+use super::messages::Conversation;
+use super::wishes;
 use crate::canonical::request::Member;
+use crate::canonical::{Members, Request, Wishes};
 
 const MAX_MODEL_BYTES: usize = 256;
 /// No layout has more names.
@@ -43,11 +48,20 @@ pub(super) trait Layout<'b> {
     /// Takes where a value stands that was walked.
     fn walked(&mut self, name: Self::Name, value: Range<usize>);
 
-    /// The path of what was being read when the reader stopped.
-    fn param(&self) -> Option<String>;
+    /// What was found in what is walked.
+    fn conversation(&self) -> &Conversation<'b>;
+}
 
-    /// Where a refused value begins; the JSON reader has gone past it by the time it is told.
-    fn wrong_at(&self) -> Option<usize>;
+/// Reads a request by `read`, which is handed the wishes that stand in headers, and keeps its bytes.
+pub(super) fn keeping(
+    body: Bytes,
+    headers: &HeaderMap,
+    read: impl FnOnce(&[u8], Wishes) -> Result<(Request, Members), BadRequest>,
+) -> Result<Request, BadRequest> {
+    let mut wishes = Wishes::default();
+    wishes::from_headers(headers, &mut wishes)?;
+    let (request, members) = read(&body, wishes)?;
+    Ok(Request { body, members, ..request })
 }
 
 /// The members found, as slices of the body.
@@ -74,13 +88,13 @@ impl<'b, L: Layout<'b>> TopLevel<'b, L> {
     /// Turns the JSON reader's complaint into ours.
     fn explain(&mut self, error: &serde_json::Error) -> BadRequest {
         let reported = || Position::of_line(self.body.as_bytes(), error.line(), error.column());
-        let position = self.layout.wrong_at().map_or_else(reported, |at| Position::at(self.body.as_bytes(), at));
+        let position = self.layout.conversation().wrong_at.map_or_else(reported, |at| Position::at(self.body.as_bytes(), at));
         if let Some(wrong) = self.wrong.take() {
             return wrong.at(position);
         }
         let full = error.to_string();
         let said = full.rsplit_once(" at line ").map_or(full.as_str(), |(said, _)| said);
-        let param = self.layout.param();
+        let param = self.layout.conversation().param();
         let (code, message) = match error.classify() {
             Category::Data if said.contains(TOO_DEEP) => ("nesting_too_deep", said.to_owned()),
             Category::Data => ("invalid_type", said.to_owned()),

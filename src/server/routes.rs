@@ -429,7 +429,7 @@ pub(super) struct Marks<'f> {
 
 impl<'f> Marks<'f> {
     pub(super) fn of(front: &'f Front, route: Route, headers: &HeaderMap) -> Self {
-        let frontend = frontend::of(route.shape(), headers);
+        let frontend = frontend::of(route.shape(), route == Route::Route, headers);
         let client_id = headers.get(CLIENT_REQUEST_ID).cloned();
         Self { front, route, frontend, id: new_id(&front.clock), client_id, trailers: false }
     }
@@ -493,7 +493,11 @@ impl<'f> Marks<'f> {
             self.front.metrics.request(self.route, None, Outcome::Refused);
         }
         let status = StatusCode::from_u16(refusal.error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = refusal.verbatim.clone().unwrap_or_else(|| self.frontend.error_body(&refusal.error, &self.id.to_string()));
+        let body = refusal
+            .verbatim
+            .clone()
+            .filter(|body| self.frontend.is_error(body))
+            .unwrap_or_else(|| self.frontend.error_body(&refusal.error, &self.id.to_string()));
         let mut response = self.json(status, body);
         let headers = response.headers_mut();
         if let Some(after) = refusal.retry_after {

@@ -67,6 +67,7 @@ fn the_profile_is_of_the_text_that_a_model_reads() {
         "Answer in one line.",
         "Weather in Oslo?",
         "Use the tool.",
+        "AAAA",
         "weather",
         r#"{"city":"Oslo"}"#,
         "4",
@@ -230,4 +231,30 @@ proptest! {
             let _ = crate::frontend::prefix::chain(&request, 7);
         }
     }
+}
+
+/// Found by a reader: what a program printed counted nothing, an escaped type hid an image, and the images within a document
+/// counted as prose.
+#[test]
+fn whatever_a_model_may_read_counts_and_images_are_told_however_they_are_written() {
+    let of = |blocks: &str| {
+        let body = format!(r#"{{"model":"auto","max_tokens":9,"messages":[{{"role":"user","content":[{blocks}]}}]}}"#);
+        let request = read(&body).unwrap();
+        (request.text.bytes(), request.images, request.features)
+    };
+    let none = Features::NONE;
+    let (image, file) = (none.with(Feature::ImageInput), none.with(Feature::FileInput));
+    let printed = r#"{"type":"bash_code_execution_tool_result","tool_use_id":"srvtoolu_1","content":{"type":"bash_code_execution_result","stdout":"12345","stderr":"678","return_code":0}}"#;
+    assert_eq!(of(printed), (8, 0, none));
+    let source = r#""source":{"type":"base64","media_type":"image/png","data":"AAAAAAAAAAAA"}"#;
+    assert_eq!(of(&format!(r#"{{"type":"im\u0061ge",{source}}}"#)), (0, 1, image));
+    let blocks = format!(r#"[{{"type":"text","text":"four"}},{{"type":"image",{source}}}]"#);
+    let document = format!(r#"{{"type":"document","source":{{"type":"content","content":{blocks}}}}}"#);
+    assert_eq!(of(&document), (4, 1, image.with(Feature::FileInput)));
+    assert_eq!(of(r#"{"type":"document","source":{"type":"te\u0078t","data":"four"}}"#), (4, 0, file));
+    // Which of two counts is not for us to guess, so all of it does.
+    let twice = r#"{"type":"base64","type":"text","data":"four"}"#;
+    assert_eq!(of(&format!(r#"{{"type":"document","source":{twice}}}"#)), (twice.len() as u64, 0, file));
+    let marked = r#"{"type":"text","text":"four","cache_control":{"type":"ephemeral"},"citations":[{"cited_text":"not read"}]}"#;
+    assert_eq!(of(marked), (4, 0, none));
 }

@@ -22,6 +22,7 @@ mod kill;
 mod limits;
 mod messages;
 mod messages_errors;
+mod messages_money;
 mod metrics;
 mod models;
 mod newcomer;

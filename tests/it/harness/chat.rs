@@ -19,8 +19,13 @@ pub(crate) fn ask_stream(model: &str) -> String {
 
 /// A request with further members: `"temperature":0,"n":1`.
 pub(crate) fn ask_with(model: &str, members: &str) -> String {
-    let comma = if members.is_empty() { "" } else { "," };
-    format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"Say hello."}}]{comma}{members}}}"#)
+    asking(model, "", members)
+}
+
+/// A request of any shape, with members before its messages and behind them.
+pub(crate) fn asking(model: &str, before: &str, behind: &str) -> String {
+    let comma = if behind.is_empty() { "" } else { "," };
+    format!(r#"{{"model":"{model}",{before}"messages":[{{"role":"user","content":"Say hello."}}]{comma}{behind}}}"#)
 }
 
 /// A whole answer with a reported usage.

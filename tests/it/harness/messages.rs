@@ -1,5 +1,7 @@
 //! The words of Anthropic's Messages: requests as a client writes them, answers and events as a provider does.
 
+use super::chat::asking;
+
 /// The event that ends a stream.
 pub(crate) const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
 /// An event that only keeps the connection open.
@@ -17,8 +19,7 @@ pub(crate) fn ask_stream(model: &str) -> String {
 
 /// A request with further members: `"temperature":0`.
 pub(crate) fn ask_with(model: &str, members: &str) -> String {
-    let comma = if members.is_empty() { "" } else { "," };
-    format!(r#"{{"model":"{model}","max_tokens":64,"messages":[{{"role":"user","content":"Say hello."}}]{comma}{members}}}"#)
+    asking(model, r#""max_tokens":64,"#, members)
 }
 
 /// A whole answer with a reported usage.

@@ -1,0 +1,123 @@
+//! What a key bounds of a request before anything is decided: the length of its answer, and that a bound on money is one.
+
+use crate::canonical::Request;
+use crate::frontend::{self, BadRequest, FrontendRef};
+use crate::units::Tokens;
+
+/// Bounds the answer by what the key says, or, where it says nothing and its money is counted, by `budgeted`: a hold must not be
+/// a model's whole capacity. What the client lets the model think comes on top of that, as it set a bound itself.
+///
+/// # Errors
+/// When the key leaves no room for an answer beside the thinking that was asked for: the provider would refuse a bound that
+/// the client never set.
+pub(super) fn output(request: &mut Request, key: Option<Tokens>, budgeted: Option<Tokens>) -> Result<(), BadRequest> {
+    let thinking = request.thinking_budget.unwrap_or(Tokens::ZERO);
+    let Some(most) = key.or(budgeted.map(|budgeted| budgeted + thinking)) else { return Ok(()) };
+    let asked = request.output_bound;
+    let bound = asked.map_or(most, |asked| asked.min(most));
+    if request.thinking_budget.is_some_and(|thinking| thinking >= bound) && asked.is_none_or(|asked| asked > thinking) {
+        let message = format!("answers of this key have {bound} tokens at most, so `thinking.budget_tokens` must be below that");
+        return Err(BadRequest::new("invalid_value", "thinking.budget_tokens", message));
+    }
+    request.output_bound = Some(bound);
+    Ok(())
+}
+
+/// Refuses what changes the cost of a request in a way that nobody here can tell beforehand: neither a budget nor a maximum
+/// cost would bound it.
+pub(super) fn priced(frontend: FrontendRef, request: &Request) -> Result<(), BadRequest> {
+    let Some(member) = frontend::unpriced(frontend, request) else { return Ok(()) };
+    let what = match member {
+        "messages" => "a document that stands elsewhere is of a length that is not known".to_owned(),
+        "tools" => "a tool that the provider runs itself makes the prompt longer than it was sent, perhaps for a fee".to_owned(),
+        other => format!("`{other}` as it stands changes the price in a way that the table does not tell"),
+    };
+    let message = format!("{what}, and this request's money is bounded (by its key's budget or a maximum cost); leave it out");
+    Err(BadRequest::new("unpriced_parameter", member, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::HeaderMap;
+
+    fn messages(members: &str) -> Request {
+        let body = format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"hi"}}],{members}}}"#);
+        read(&frontend::AnthropicMessages, body)
+    }
+
+    fn read(frontend: FrontendRef, body: String) -> Request {
+        frontend.parse(Bytes::from(body), &HeaderMap::new()).unwrap()
+    }
+
+    /// Found by a reader: a bound of ours below the thinking that was asked for went out, and the provider refused it.
+    #[test]
+    fn a_bound_of_ours_leaves_room_for_the_thinking_that_was_asked_for() {
+        let check = |members: &str, key: Option<u64>, budgeted: bool, expected: Result<Option<u64>, &str>| {
+            let mut request = messages(members);
+            let bounded = output(&mut request, key.map(Tokens::new), budgeted.then_some(Tokens::new(8192)));
+            let found = bounded.map(|()| request.output_bound.map(Tokens::get)).map_err(|bad| bad.param.unwrap());
+            assert_eq!(found, expected.map_err(str::to_owned), "{members} {key:?}");
+        };
+        let thinking = r#""max_tokens":32000,"thinking":{"type":"enabled","budget_tokens":16000}"#;
+        check(thinking, None, false, Ok(Some(32000)));
+        check(thinking, None, true, Ok(Some(24192)));
+        check(thinking, Some(20000), true, Ok(Some(20000)));
+        check(thinking, Some(16000), true, Err("thinking.budget_tokens"));
+        check(r#""max_tokens":32000"#, None, true, Ok(Some(8192)));
+        // What the client set so itself is the provider's to refuse.
+        let own = r#""max_tokens":900,"thinking":{"type":"enabled","budget_tokens":1000}"#;
+        check(own, None, true, Ok(Some(900)));
+    }
+
+    /// Found by a reader: none of these was priced, so a budget and a maximum cost bounded nothing.
+    #[test]
+    fn what_nobody_can_price_is_named() {
+        let document = |source: &str| {
+            format!(
+                r#"{{"model":"auto","max_tokens":9,"messages":[{{"role":"user","content":[{{"type":"document","source":{source}}}]}}]}}"#
+            )
+        };
+        let check = |request: &Request, frontend: FrontendRef, expected: Option<&str>| {
+            let refused = priced(frontend, request).err();
+            assert_eq!(refused.as_ref().and_then(|bad| bad.param.as_deref()), expected, "{request:?}");
+            assert!(refused.is_none_or(|bad| bad.code == "unpriced_parameter"));
+        };
+        let ours = &frontend::AnthropicMessages;
+        for (members, expected) in [
+            (r#""speed":"fast""#, Some("speed")),
+            (r#""speed":"f\u0061st""#, Some("speed")),
+            (r#""speed":"standard","service_tier":"auto","inference_geo":null,"fallbacks":[]"#, None),
+            (r#""service_tier":"priority""#, Some("service_tier")),
+            (r#""inference_geo":"us""#, Some("inference_geo")),
+            (r#""fallbacks":[{"model":"x"}]"#, Some("fallbacks")),
+            (r#""mcp_servers":[{"type":"url"}]"#, Some("mcp_servers")),
+            (r#""container":"c""#, Some("container")),
+            (r#""context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]}"#, None),
+            (r#""context_management":{"edits":[{"type":"compact_20260112"}]}"#, Some("context_management")),
+            (r#""tools":[{"name":"f","input_schema":{"type":"object"}},{"type":"custom","name":"g","input_schema":{}}]"#, None),
+            (r#""tools":[{"type":"bash_20250124","name":"bash"}]"#, None),
+            (r#""tools":[{"type":"web_search_20250305","name":"web_search"}]"#, Some("tools")),
+            (r#""tools":[{"type":"web\u005fsearch_20250305","name":"web_search"}]"#, Some("tools")),
+        ] {
+            check(&messages(&format!(r#""max_tokens":9,{members}"#)), ours, expected);
+        }
+        check(&read(ours, document(r#"{"type":"url","url":"https://x.example/a.pdf"}"#)), ours, Some("messages"));
+        check(&read(ours, document(r#"{"type":"file","file_id":"f"}"#)), ours, Some("messages"));
+        check(&read(ours, document(r#"{"type":"te\u0078t","data":"short"}"#)), ours, None);
+        let chat = |members: &str| {
+            read(&frontend::OpenAiChat, format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"hi"}}],{members}}}"#))
+        };
+        for (members, expected) in [
+            (r#""service_tier":"flex""#, None),
+            (r#""service_tier":"priority""#, Some("service_tier")),
+            (r#""web_search_options":{}"#, Some("web_search_options")),
+            (r#""tools":[{"type":"function","function":{"name":"f"}}]"#, None),
+            (r#""functions":[{"name":"f"}]"#, None),
+            (r#""tools":[{"type":"web_search","web_search":{"enable":true}}]"#, Some("tools")),
+        ] {
+            check(&chat(members), &frontend::OpenAiChat, expected);
+        }
+    }
+}
