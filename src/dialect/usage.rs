@@ -96,7 +96,7 @@ impl Reported {
 
     /// Takes what another says where it is more.
     fn raise(&mut self, other: &Reported) {
-        self.merge(other, |own, others| own.max(others));
+        self.merge(other, Ord::max);
     }
 
     /// Adds what another says.

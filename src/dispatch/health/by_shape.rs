@@ -20,7 +20,7 @@ impl HealthByShape {
     }
 
     /// The backends of one table, in its order, by the shape.
-    pub fn rosters<'a>(&self, ids: impl Iterator<Item = &'a BackendId> + Clone) -> [Roster; Shape::ALL.len()] {
+    pub fn rosters<'a>(&self, ids: &(impl Iterator<Item = &'a BackendId> + Clone)) -> [Roster; Shape::ALL.len()] {
         Shape::ALL.map(|shape| self.of(shape).roster(ids.clone()))
     }
 
@@ -57,7 +57,7 @@ mod tests {
         let [chat, messages] = Shape::ALL.map(|shape| health.of(shape));
         messages.enter(&id).unwrap().failed(Failure::Connect, None);
         assert!(messages.view(&id).failure_share > 0 && chat.view(&id).failure_share == 0);
-        let risks = |shape: usize| health.rosters([&id].into_iter())[shape].risks(0..1, None).count();
+        let risks = |shape: usize| health.rosters(&[&id].into_iter())[shape].risks(0..1, None).count();
         assert_eq!([risks(0), risks(1)], [0, 1]);
         health.trust_again(&id);
         assert_eq!(messages.view(&id).failure_share, 0);
