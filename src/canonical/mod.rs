@@ -4,6 +4,8 @@
 //! The canonical request does not copy the conversation: it keeps the client's original bytes, says what in them
 //! decides the routing, and where the few members stand that may have to differ on the way out.
 
+pub mod answer;
+pub mod conversation;
 pub mod event;
 pub mod prefix;
 pub mod request;
@@ -11,6 +13,8 @@ pub mod shape;
 pub mod text;
 pub mod wishes;
 
+pub use answer::{Answer, Delta, Finish, StreamWriter, Translation};
+pub use conversation::{Conversation, Part, Untranslatable};
 pub use event::{FrameFacts, FrameKind, ProviderError};
 pub use prefix::{Chain, Link};
 pub use request::{Feature, Features, Members, ReasoningWish, Request};

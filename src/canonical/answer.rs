@@ -1,0 +1,172 @@
+//! An answer in nobody's words, for a client that does not speak the backend's. A dialect reads the provider's frames (or its whole
+//! body) as [`Delta`]s, in order; a frontend writes them in the client's words, as a stream or, collected, as a whole [`Answer`].
+//!
+//! The meter does not read these: usage, ends and errors are told by the dialect's frame reader whether an answer is translated
+//! or not ([`FrameFacts`](super::FrameFacts)).
+
+use bytes::{Bytes, BytesMut};
+
+use super::conversation::{Call, Conversation, Part, Seal, Thought, Untranslatable};
+use crate::units::Usage;
+
+/// What a piece of an answer adds to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delta {
+    /// It has begun; what the provider calls it.
+    Begin { id: Option<String>, model: Option<String> },
+    Text(String),
+    /// The model thinks, before it speaks or between.
+    Thought(String),
+    /// The thought so far is sealed and ends.
+    Sealed(Seal),
+    /// The model declines.
+    Refusal(String),
+    /// The model calls a tool. Pieces of several calls may interleave: each names its slot, counted from 0 in the order in which
+    /// they begin.
+    Call { slot: u32, id: Option<String>, name: String, seal: Option<Seal> },
+    /// The next piece of a call's arguments.
+    Arguments { slot: u32, piece: String },
+    /// Why the model stopped. Usage may follow.
+    Finish(Finish),
+    /// All that is reported so far: replaces what was reported before.
+    Usage(Usage),
+}
+
+/// Why a model stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum Finish {
+    /// It was done; with calls in the answer, to have them answered.
+    #[default]
+    Stop,
+    /// It came upon a stop sequence, where it is told which.
+    StopSequence(Option<String>),
+    /// A bound was reached.
+    Length,
+    /// It wants its calls answered.
+    Calls,
+    /// The provider held it back for what it says.
+    Filtered,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    pub id: Option<String>,
+    pub model: Option<String>,
+    /// Thoughts, texts, refusals and calls in their order; of calls whose pieces interleave, that of their beginnings.
+    pub parts: Vec<Part>,
+    pub finish: Finish,
+    pub usage: Option<Usage>,
+}
+
+impl Answer {
+    /// Collects what a stream brought, or what a whole body was read as.
+    pub fn of(deltas: impl IntoIterator<Item = Delta>) -> Self {
+        let mut answer = Self::default();
+        deltas.into_iter().for_each(|delta| answer.add(delta));
+        answer
+    }
+
+    /// The calls in it.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.parts.iter().filter_map(|part| if let Part::Call(call) = part { Some(call) } else { None })
+    }
+
+    /// Takes the next piece.
+    pub fn add(&mut self, delta: Delta) {
+        match delta {
+            Delta::Begin { id, model } => {
+                self.id = self.id.take().or(id);
+                self.model = self.model.take().or(model);
+            }
+            Delta::Text(piece) => match self.parts.last_mut() {
+                Some(Part::Text(text)) => text.text.push_str(&piece),
+                _ => self.parts.push(Part::text(piece)),
+            },
+            Delta::Refusal(piece) => match self.parts.last_mut() {
+                Some(Part::Refusal(text)) => text.push_str(&piece),
+                _ => self.parts.push(Part::Refusal(piece)),
+            },
+            Delta::Thought(piece) => match self.parts.last_mut() {
+                Some(Part::Thought(Thought { text, seal: None })) => text.push_str(&piece),
+                _ => self.parts.push(Part::Thought(Thought { text: piece, seal: None })),
+            },
+            Delta::Sealed(seal) => match self.parts.last_mut() {
+                Some(Part::Thought(thought @ Thought { seal: None, .. })) => thought.seal = Some(seal),
+                _ => self.parts.push(Part::Thought(Thought { text: String::new(), seal: Some(seal) })),
+            },
+            Delta::Call { slot: _, id, name, seal } => {
+                let id = id.unwrap_or_default();
+                self.parts.push(Part::Call(Call { id, name, arguments: String::new(), seal }));
+            }
+            Delta::Arguments { slot, piece } => {
+                let mut calls = self.parts.iter_mut().filter_map(|part| if let Part::Call(call) = part { Some(call) } else { None });
+                if let Some(call) = calls.nth(slot as usize) {
+                    call.arguments.push_str(&piece);
+                }
+            }
+            Delta::Finish(finish) => self.finish = finish,
+            Delta::Usage(usage) => self.usage = Some(usage),
+        }
+    }
+}
+
+/// Writes a stream's deltas as frames in a client's words.
+pub trait StreamWriter: Send {
+    /// Writes what the client is to see of a piece, if anything: some shapes hold things back until the end is known.
+    fn write(&mut self, delta: Delta, out: &mut BytesMut);
+
+    /// The answer has ended as it should: writes whatever ends the client's stream. Asked once, after the last piece.
+    fn end(&mut self, out: &mut BytesMut);
+}
+
+/// The client's side of an answer in other words than its own: who asks a backend of another shape is given one.
+pub trait Translation: Send + Sync {
+    /// What the client asked, in nobody's words.
+    ///
+    /// # Errors
+    /// When the request has something that only its own shape can say.
+    fn conversation(&self) -> Result<&Conversation, Untranslatable>;
+
+    /// The body of a whole answer.
+    fn whole(&self, answer: &Answer) -> Bytes;
+
+    /// A writer for a stream. `model` is what the answer says has served it where the provider does not say.
+    fn stream(&self, model: &str) -> Box<dyn StreamWriter>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conversation::SealKind;
+    use super::*;
+
+    #[test]
+    fn pieces_add_up_to_the_answer_and_interleaved_calls_keep_their_own() {
+        let call = |slot, name: &str| Delta::Call { slot, id: Some(format!("call_{slot}")), name: name.into(), seal: None };
+        let arguments = |slot, piece: &str| Delta::Arguments { slot, piece: piece.into() };
+        let seal = Seal { kind: SealKind::AnthropicSignature, value: "sig".into() };
+        let answer = Answer::of([
+            Delta::Begin { id: Some("a".into()), model: None },
+            Delta::Begin { id: Some("b".into()), model: Some("m".into()) },
+            Delta::Thought("h".into()),
+            Delta::Thought("m".into()),
+            Delta::Sealed(seal.clone()),
+            Delta::Text("On".into()),
+            Delta::Text("e".into()),
+            call(0, "weather"),
+            call(1, "time"),
+            arguments(1, "{\"in\":"),
+            arguments(0, "{}"),
+            arguments(1, "1}"),
+            Delta::Finish(Finish::Calls),
+            Delta::Usage(Usage::default()),
+        ]);
+        let called = |slot, name: &str, arguments: &str| {
+            Part::Call(Call { id: format!("call_{slot}"), name: name.into(), arguments: arguments.into(), seal: None })
+        };
+        let thought = Part::Thought(Thought { text: "hm".into(), seal: Some(seal) });
+        assert_eq!(answer.parts, [thought, Part::text("One"), called(0, "weather", "{}"), called(1, "time", "{\"in\":1}")]);
+        assert_eq!((answer.id.as_deref(), answer.model.as_deref()), (Some("a"), Some("m")));
+        assert_eq!((answer.finish, answer.usage), (Finish::Calls, Some(Usage::default())));
+    }
+}

@@ -1,0 +1,350 @@
+//! A request in nobody's words, for a backend that does not speak the client's: what was said, which tools there are, how the
+//! answer is to be made. Where both speak alike none of this is made, and the client's bytes go out.
+//!
+//! A frontend reads one, a dialect writes it. What a shape has no words for is left out by whoever writes it; what would change
+//! the meaning of the answer if it were left out is refused there instead ([`Untranslatable`]).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::request::ReasoningWish;
+use crate::units::Tokens;
+
+/// What is to be answered, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Conversation {
+    /// What stands before the first turn: texts.
+    pub system: Vec<Part>,
+    /// In their order. Neighbours of one role are as the client sent them: some shapes merge them, others must not see them.
+    pub turns: Vec<Turn>,
+    pub tools: Vec<Tool>,
+    pub tool_choice: ToolChoice,
+    /// Whether several tools may be called at once; `None` where the client did not say.
+    pub parallel_calls: Option<bool>,
+    pub format: Format,
+    pub thinking: ThinkingWish,
+    pub sampling: Sampling,
+    /// The client's bound on what is written, thinking included.
+    pub output_bound: Option<Tokens>,
+    pub stream: bool,
+    /// Who the client says is asking, for the provider's abuse tracking.
+    pub user: Option<String>,
+}
+
+/// What one side said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    pub role: Role,
+    pub parts: Vec<Part>,
+}
+
+/// Who speaks. What tools answer is said by the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    User,
+    Assistant,
+}
+
+/// A piece of a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    Text(Text),
+    Image(Medium),
+    Document(Medium),
+    Audio(Medium),
+    /// The assistant calls a tool.
+    Call(Call),
+    /// What a tool answered.
+    Result(ToolResult),
+    /// The assistant thought.
+    Thought(Thought),
+    /// The assistant declined, in its words.
+    Refusal(String),
+}
+
+impl Part {
+    /// A text without a mark.
+    pub fn text(text: impl Into<String>) -> Self {
+        Part::Text(Text { text: text.into(), cached: None })
+    }
+}
+
+/// A text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    pub text: String,
+    /// The prompt up to here is to be kept in the provider's cache, for about so long.
+    pub cached: Option<CacheLifetime>,
+}
+
+/// How long a marked prefix is to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CacheLifetime {
+    Minutes,
+    Hour,
+}
+
+/// An image, a document or a sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Medium {
+    pub source: Source,
+    /// `image/png`, `application/pdf`, `audio/wav`; `None` where a link does not say.
+    pub media_type: Option<String>,
+    /// A document's name.
+    pub name: Option<String>,
+    /// How closely an image is to be looked at (`low`, `high`, `auto`).
+    pub detail: Option<String>,
+}
+
+/// Where a medium's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Here, in base64.
+    Base64(String),
+    /// Behind a link.
+    Url(String),
+    /// Here, as plain text (a document).
+    Text(String),
+    /// At the provider, under an id of its own: of no use to another.
+    FileId(String),
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// As the provider gave it, or made up where it gave none. Results name it.
+    pub id: String,
+    pub name: String,
+    /// The arguments' text, mostly a JSON object; not checked, and cut where the answer was.
+    pub arguments: String,
+    /// What a provider wants to see again with the call: Gemini's `thoughtSignature`.
+    pub seal: Option<Seal>,
+}
+
+/// What a tool answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolResult {
+    /// The call's.
+    pub id: String,
+    /// Texts and media.
+    pub parts: Vec<Part>,
+    pub is_error: bool,
+}
+
+/// What the assistant thought before it spoke.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Thought {
+    /// Empty where only its seal is told.
+    pub text: String,
+    pub seal: Option<Seal>,
+}
+
+/// Proof of a thought that only the provider that made it can read: to others it is of no use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seal {
+    pub kind: SealKind,
+    pub value: String,
+}
+
+/// Whose words a seal is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SealKind {
+    /// `signature` of an Anthropic `thinking` block.
+    AnthropicSignature,
+    /// `data` of an Anthropic `redacted_thinking` block: the thought itself, encrypted.
+    AnthropicRedacted,
+    /// `thoughtSignature` of a Gemini part.
+    GeminiSignature,
+    /// `encrypted_content` of an `OpenAI` reasoning item.
+    OpenAiEncrypted,
+}
+
+/// Something that the assistant may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tool {
+    pub name: String,
+    pub description: Option<String>,
+    /// JSON schema of its arguments; `None` where it takes none.
+    pub parameters: Option<Json>,
+    /// Whether its arguments must keep to the schema; `None` where the client did not say.
+    pub strict: Option<bool>,
+    pub cached: Option<CacheLifetime>,
+}
+
+/// Which tools are to be called.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ToolChoice {
+    /// As the model likes.
+    #[default]
+    Auto,
+    None,
+    /// Any, but one.
+    Required,
+    /// This one.
+    Named(String),
+}
+
+/// What form the answer's text has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Format {
+    #[default]
+    Text,
+    /// Some JSON object.
+    JsonObject,
+    /// JSON by a schema.
+    JsonSchema(AnswerSchema),
+}
+
+/// The schema of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerSchema {
+    /// Some shapes want one; may be empty.
+    pub name: String,
+    pub description: Option<String>,
+    pub schema: Json,
+    pub strict: Option<bool>,
+}
+
+/// What the client says about thinking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ThinkingWish {
+    pub wish: ReasoningWish,
+    pub effort: Option<Effort>,
+    /// Tokens that may be thought.
+    pub budget: Option<Tokens>,
+}
+
+/// How hard to think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Effort {
+    Minimal,
+    Low,
+    Medium,
+    High,
+    XHigh,
+    Max,
+}
+
+impl Effort {
+    pub const ALL: [Effort; 6] = [Effort::Minimal, Effort::Low, Effort::Medium, Effort::High, Effort::XHigh, Effort::Max];
+
+    /// `OpenAI`'s word (`reasoning_effort`, openapi 2.3.0 of 2026-08-21), which others have taken over.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Effort::Minimal => "minimal",
+            Effort::Low => "low",
+            Effort::Medium => "medium",
+            Effort::High => "high",
+            Effort::XHigh => "xhigh",
+            Effort::Max => "max",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|effort| effort.word() == word)
+    }
+
+    /// Tokens of thinking that stand for it where a provider wants a number: usual with gateways, no standard
+    /// (dialects.md 5.5).
+    pub const fn budget(self) -> Tokens {
+        Tokens::new(match self {
+            Effort::Minimal => 1_024,
+            Effort::Low => 2_048,
+            Effort::Medium => 8_192,
+            Effort::High => 16_384,
+            Effort::XHigh | Effort::Max => 32_768,
+        })
+    }
+
+    /// The effort that a budget stands for.
+    pub fn of_budget(budget: Tokens) -> Self {
+        let [minimal, low, medium, high, ..] = Self::ALL;
+        [minimal, low, medium, high].into_iter().find(|effort| budget <= effort.budget()).unwrap_or(Effort::XHigh)
+    }
+}
+
+/// How the next token is drawn. Numbers are kept as the client wrote them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sampling {
+    pub temperature: Option<Json>,
+    pub top_p: Option<Json>,
+    pub top_k: Option<Json>,
+    pub seed: Option<Json>,
+    pub presence_penalty: Option<Json>,
+    pub frequency_penalty: Option<Json>,
+    /// Texts that end the answer.
+    pub stop: Vec<String>,
+}
+
+/// A JSON value as its text.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Json(Box<RawValue>);
+
+impl Json {
+    /// Keeps a value's text.
+    pub fn of(value: &RawValue) -> Self {
+        Self(value.to_owned())
+    }
+
+    /// Takes a text if it is JSON.
+    pub fn parse(text: String) -> Option<Self> {
+        RawValue::from_string(text).ok().map(Self)
+    }
+
+    pub fn get(&self) -> &str {
+        self.0.get()
+    }
+
+    pub fn raw(&self) -> &RawValue {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.get())
+    }
+}
+
+/// Texts are compared: `1` and `1.0` differ.
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for Json {}
+
+/// Why a request cannot be said in another shape.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} cannot be said in {shape}")]
+pub struct Untranslatable {
+    /// The member or part, in the client's words.
+    pub what: String,
+    /// The word of the shape ([`Shape::word`](super::Shape::word)).
+    pub shape: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn efforts_and_budgets_stand_for_each_other() {
+        for effort in Effort::ALL {
+            assert_eq!(Effort::from_word(effort.word()), Some(effort));
+            assert_eq!(Effort::of_budget(effort.budget()), effort.min(Effort::XHigh));
+        }
+        assert_eq!(Effort::of_budget(Tokens::new(4_000)), Effort::Medium);
+        assert_eq!(Effort::from_word("none"), None);
+    }
+
+    #[test]
+    fn json_is_kept_as_it_was_written() {
+        assert_eq!(Json::parse("{\"a\": 1.0}".to_owned()).unwrap().get(), "{\"a\": 1.0}");
+        assert_eq!(Json::parse("{".to_owned()), None);
+    }
+}
