@@ -20,6 +20,8 @@ use crate::upstream::{Endpoint, Key};
 pub struct Offer<'m> {
     pub backend: &'m Backend,
     pub provider: &'m Provider,
+    /// That of the endpoint: another than the request's where it is translated.
+    pub shape: Shape,
     pub endpoint: &'m Endpoint,
     pub dialect: &'static dyn Dialect,
     pub health: &'m Arc<BackendHealth>,
@@ -40,7 +42,7 @@ pub struct Market {
     usable: Usable,
     /// The table as decisions look at it, until the next step of its prices.
     board: BoardInForce,
-    /// By the shape; each by backend index.
+    /// By the shape of requests; each by backend index.
     health: [Roster; Shape::ALL.len()],
 }
 
@@ -59,7 +61,9 @@ impl Market {
         let sites = snapshot.providers().iter().map(|provider| sites(provider, keys)).collect::<Result<Vec<_>, _>>()?;
         let availability =
             sites.iter().map(|sites| if sites.is_empty() { Availability::NoKey } else { Availability::Ready }).collect();
-        let health = health.rosters(&snapshot.backends().iter().map(|backend| &backend.id));
+        let health = health.rosters(
+            &snapshot.backends().iter().map(|backend| (&backend.id, snapshot.provider_of(backend).shapes())),
+        );
         let usable = Usable::of(&snapshot, availability);
         Ok(Self { snapshot, sites, usable, board: BoardInForce::default(), health })
     }
@@ -93,13 +97,17 @@ impl Market {
         health
     }
 
-    /// What is needed to ask a backend in this shape; `None` when its provider cannot be reached so, which no plan names.
+    /// What is needed to ask a backend for a request of this shape; `None` when its provider cannot be reached, which no plan
+    /// names.
     pub fn offer(&self, index: BackendIndex, shape: Shape) -> Option<Offer<'_>> {
         let backend = self.snapshot.backend(index);
-        let site = self.sites.get(backend.provider.0 as usize)?.iter().find(|site| site.shape == shape)?;
+        let provider = self.snapshot.provider_of(backend);
+        let serving = provider.shapes().serving(shape)?;
+        let site = self.sites.get(backend.provider.0 as usize)?.iter().find(|site| site.shape == serving)?;
         Some(Offer {
             backend,
-            provider: self.snapshot.provider_of(backend),
+            provider,
+            shape: serving,
             endpoint: &site.endpoint,
             dialect: site.dialect,
             health: self.health[shape as usize].get(index.0 as usize)?,

@@ -10,6 +10,7 @@ mod in_force;
 pub mod learning;
 mod pages;
 mod shown;
+mod told;
 mod weighed;
 
 use std::sync::{Arc, Mutex};
@@ -24,8 +25,9 @@ use self::appraise::{Appraisal, allowances_at, limits_of, thinks_on};
 pub use self::in_force::{AliasWishes, InForce, PipelineSettings, asked};
 use self::learning::Learning;
 use self::pages::Pages;
+use self::told::Told;
 pub use self::weighed::ExploreRule;
-use crate::canonical::Request;
+use crate::canonical::{Request, Translation, Untranslatable};
 use crate::catalog::TokenizerFamily;
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure};
@@ -36,7 +38,7 @@ use crate::market::Market;
 use crate::meter::Class;
 use crate::policy::{Admission, Exploring, Full, Hold, NotAdmitted, OverBudget, Places, Portfolio};
 use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Pump, Settlement, StreamEnd, WholeAnswer};
-use crate::route::{self, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
+use crate::route::{self, Ask, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
 use crate::telemetry::Route;
 use crate::units::{BackendId, RequestId, Tokens, Usd};
 
@@ -86,6 +88,8 @@ pub enum GatewayError {
     BadRequest(#[from] BadRequest),
     #[error(transparent)]
     UnknownModel(#[from] UnknownModel),
+    #[error("{0}, and nobody who speaks this shape can serve the request")]
+    Untranslatable(Untranslatable),
     #[error("{error}")]
     NoPlan { error: PlanError, decision: Box<Decision> },
     #[error(transparent)]
@@ -160,7 +164,8 @@ impl Pipeline {
         if admitted.request.wishes.dry_run {
             return Ok(Reply::Decision(Box::new(self.explain(call, admitted))));
         }
-        let Decided { plan, facts, trace } = self.plan(call, admitted)?;
+        let told = Told::of(call, &admitted.request, second(self.clock.wall()));
+        let Decided { plan, facts, trace } = self.plan(call, admitted, &told)?;
         let plan = Arc::new(plan);
         let place = self.places.take(admitted.settings().most_under_way)?;
         let hold = self.hold(&admitted.admission, &plan)?;
@@ -183,7 +188,7 @@ impl Pipeline {
             shown,
         };
         let account = Account::open(Arc::clone(&self.desk), opening);
-        match self.dispatch(call, admitted, &plan, &tab, &account).await {
+        match self.dispatch(call, (admitted, &told), &plan, &tab, &account).await {
             Ok(answered) => self.relay(answered, account, &tab, (call, admitted), (&plan, &trace)).await,
             Err(failure) => {
                 account.close(Outcome::Failed, (admitted.settings().failure_status)(&failure), None).await?;
@@ -250,7 +255,7 @@ impl Pipeline {
         Ok(admitted)
     }
 
-    fn plan(&self, call: &InboundCall, admitted: &Admitted) -> Result<Decided, GatewayError> {
+    fn plan(&self, call: &InboundCall, admitted: &Admitted, told: &Told<'_>) -> Result<Decided, GatewayError> {
         self.with_facts(call, admitted, |mut facts, trace| {
             let mut planned = route::plan(&facts);
             if let Ok(plan) = &planned
@@ -259,13 +264,25 @@ impl Pipeline {
                 facts.explore = None;
                 planned = route::plan(&facts);
             }
-            match planned {
-                Ok(plan) => {
+            // Only now, since reading a whole conversation takes as long as all the rest.
+            let as_asked;
+            let unsaid = match &planned {
+                Ok(plan) if is_translated(plan, &facts) => told.conversation().err(),
+                Ok(_) | Err(_) => None,
+            };
+            if unsaid.is_some() {
+                as_asked = Ask { translated: false, ..facts.ask.clone() };
+                facts.ask = &as_asked;
+                planned = route::plan(&facts);
+            }
+            match (planned, unsaid) {
+                (Err(error), Some(unsaid)) if !error.is_passing() => Err(GatewayError::Untranslatable(unsaid)),
+                (Ok(plan), _) => {
                     let remembered = self.ledger.keeps_facts_of(call.id) || self.desk.feed.is_on();
                     let facts = if remembered { facts.keep() } else { Vec::new() };
                     Ok(Decided { plan, facts, trace })
                 }
-                Err(error) => {
+                (Err(error), _) => {
                     let decision = Box::new(Decision::of(Err(&error), facts.snapshot));
                     Err(GatewayError::NoPlan { error, decision })
                 }
@@ -274,7 +291,11 @@ impl Pipeline {
     }
 
     fn explain(&self, call: &InboundCall, admitted: &Admitted) -> Decision {
-        self.with_facts(call, admitted, |facts, _| Decision::of(route::explained(&facts).as_ref(), facts.snapshot))
+        let told = Told::of(call, &admitted.request, 0);
+        self.with_facts(call, admitted, |facts, _| {
+            let ask = &Ask { translated: facts.ask.translated && told.conversation().is_ok(), ..facts.ask.clone() };
+            Decision::of(route::explained(&Facts { ask, ..facts.clone() }).as_ref(), facts.snapshot)
+        })
     }
 
     /// Gathers everything that the decision depends on.
@@ -316,7 +337,7 @@ impl Pipeline {
     async fn dispatch(
         &self,
         call: &InboundCall,
-        admitted: &Admitted,
+        (admitted, told): (&Admitted, &Told<'_>),
         plan: &Plan,
         tab: &Tab,
         account: &Account,
@@ -340,6 +361,7 @@ impl Pipeline {
         let journey = Journey {
             market,
             request,
+            translation: told,
             book: &book,
             passing: &passing(call),
             patience: admitted.settings().patience,
@@ -435,6 +457,12 @@ impl Pipeline {
             }
         }
     }
+}
+
+/// Whether any attempt is asked in other words than the client's.
+fn is_translated(plan: &Plan, facts: &Facts<'_>) -> bool {
+    facts.ask.translated
+        && plan.root.attempts().any(|attempt| !facts.board.row(attempt.backend).shapes.contains(facts.ask.shape))
 }
 
 /// Seconds of wall time.

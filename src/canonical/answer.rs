@@ -128,10 +128,10 @@ pub trait Translation: Send + Sync {
     /// When the request has something that only its own shape can say.
     fn conversation(&self) -> Result<&Conversation, Untranslatable>;
 
-    /// The body of a whole answer.
-    fn whole(&self, answer: &Answer) -> Bytes;
+    /// The body of a whole answer. `model` is what the answer says has served it where the provider does not say.
+    fn whole(&self, answer: &Answer, model: &str) -> Bytes;
 
-    /// A writer for a stream. `model` is what the answer says has served it where the provider does not say.
+    /// A writer for a stream.
     fn stream(&self, model: &str) -> Box<dyn StreamWriter>;
 }
 

@@ -16,6 +16,10 @@ impl Shape {
     pub const ALL: [Shape; 2] = [Shape::OpenAiChat, Shape::AnthropicMessages];
 
     /// The word in the table (`dialect = "openai-chat"`) and in reasons.
+    /// Those that say most first: thinking, its seals and marks of the cache have words of their own in the first, and none in
+    /// the last.
+    const BY_WORDS: [Shape; 2] = [Shape::AnthropicMessages, Shape::OpenAiChat];
+
     pub const fn word(self) -> &'static str {
         match self {
             Shape::OpenAiChat => "openai-chat",
@@ -42,6 +46,17 @@ impl Shapes {
     pub const fn contains(self, shape: Shape) -> bool {
         self.0 & 1 << shape as u8 != 0
     }
+
+    /// Whether they have any in common.
+    pub const fn meet(self, others: Shapes) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    /// Of endpoints of these shapes the one that a request of a shape is sent to: its own, where its bytes pass as they are,
+    /// else the one whose words lose least.
+    pub fn serving(self, shape: Shape) -> Option<Shape> {
+        [shape].into_iter().chain(Shape::BY_WORDS).find(|shape| self.contains(*shape))
+    }
 }
 
 impl FromIterator<Shape> for Shapes {
@@ -60,7 +75,11 @@ mod tests {
             assert_eq!(Shape::from_word(shape.word()), Some(shape));
             let only: Shapes = [shape].into_iter().collect();
             assert!(Shape::ALL.into_iter().all(|other| only.contains(other) == (other == shape)));
+            assert!(Shape::ALL.into_iter().all(|other| only.serving(other) == Some(shape) && only.meet(Shape::ALL.into_iter().collect())));
         }
+        let all: Shapes = Shape::ALL.into_iter().collect();
+        assert!(Shape::ALL.into_iter().all(|shape| all.serving(shape) == Some(shape)));
+        assert_eq!(Shapes::default().serving(Shape::OpenAiChat), None);
         assert_eq!(Shape::from_word("openai_chat"), None);
     }
 }

@@ -8,9 +8,9 @@ use http::{HeaderMap, StatusCode};
 
 use super::failure::{AttemptFailure, Cause};
 use super::opening::{Frame, FrameSource, OpenStream, Opening, SourceError};
-use crate::canonical::Request;
+use super::retelling::Retelling;
 use crate::canonical::event::{FrameKind, ProviderError};
-use crate::dialect::sse::Framer;
+use crate::canonical::{Answer, Request, Translation, Untranslatable};
 use crate::dialect::{BodyProblem, Dialect, Outgoing, limits};
 use crate::market::Offer;
 use crate::units::Tokens;
@@ -43,6 +43,8 @@ pub struct Errand<'a> {
     pub upstream: &'a Upstream,
     pub offer: Offer<'a>,
     pub request: &'a Request,
+    /// Of the request and its answer, where the backend is asked in another shape.
+    pub translation: &'a dyn Translation,
     /// Headers that pass through.
     pub passing: &'a HeaderMap,
     pub patience: Patience,
@@ -66,7 +68,7 @@ impl Errand<'_> {
             quirks: self.offer.provider.quirks,
             output_bound: self.output_bound,
         };
-        let body = self.dialect().encode(self.request, &outgoing);
+        let body = self.body(&outgoing).map_err(|e| self.failed(Cause::Untranslatable, &e.to_string()))?;
         let answer = self.upstream.send(self.offer.endpoint, self.passing, body).await.map_err(|e| self.broke(&e))?;
         self.offer.health.told(&limits::in_headers(answer.headers()));
         if !answer.status().is_success() {
@@ -76,6 +78,14 @@ impl Errand<'_> {
             return self.open_stream(answer, text).await.map(Opening::Stream);
         }
         self.read_whole(answer).await
+    }
+
+    /// What goes out: the client's bytes, or the same said in the words of the endpoint.
+    fn body(&self, outgoing: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
+        if self.speaks_alike() {
+            return Ok(self.dialect().encode(self.request, outgoing));
+        }
+        self.dialect().write(self.translation.conversation()?, outgoing)
     }
 
     async fn read_whole(&self, answer: UpstreamAnswer) -> Result<Opening, AttemptFailure> {
@@ -98,6 +108,11 @@ impl Errand<'_> {
         if self.offer.endpoint.quotes_key(&body) {
             return Err(self.failed(Cause::Malformed, QUOTES_KEY));
         }
+        if self.speaks_alike() {
+            return Ok(Opening::Whole { body, facts });
+        }
+        let deltas = self.dialect().read_deltas(&body).map_err(|e| self.failed(Cause::Malformed, &e.to_string()))?;
+        let body = self.translation.whole(&Answer::of(deltas), &self.offer.backend.upstream_model);
         Ok(Opening::Whole { body, facts })
     }
 
@@ -108,7 +123,10 @@ impl Errand<'_> {
     ) -> Result<OpenStream, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let reader = self.dialect().frame_reader(self.offer.provider.quirks);
-        let mut source = FrameSource::new(answer, Framer::default(), reader, self.patience.idle);
+        let retelling = (!self.speaks_alike()).then(|| {
+            Retelling::new(self.dialect().delta_reader(), self.translation.stream(&self.offer.backend.upstream_model))
+        });
+        let mut source = FrameSource::new(answer, reader, retelling, self.patience.idle);
         let (mut held, mut held_bytes) = (Vec::new(), 0);
         loop {
             let Some(frames) = source.next(text).await.map_err(|e| self.stopped(&e))? else {
@@ -143,7 +161,8 @@ impl Errand<'_> {
 
     fn said_no(&self, error: &ProviderError, status: StatusCode, headers: &HeaderMap, body: Option<Bytes>) -> AttemptFailure {
         let json = headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
-        let fit = |body: &Bytes| json && !body.is_empty() && !self.offer.endpoint.quotes_key(body);
+        // In other words than the client's it would tell it nothing.
+        let fit = |body: &Bytes| self.speaks_alike() && json && !body.is_empty() && !self.offer.endpoint.quotes_key(body);
         AttemptFailure {
             backend: self.offer.backend.id.clone(),
             cause: Cause::Provider(error.class),
@@ -172,6 +191,11 @@ impl Errand<'_> {
         let message = self.offer.endpoint.scrub(message);
         let backend = self.offer.backend.id.clone();
         AttemptFailure { backend, cause, status: None, message, retry_after: None, reported: None, body: None }
+    }
+
+    /// Whether the client's bytes pass as they are.
+    fn speaks_alike(&self) -> bool {
+        self.offer.shape == self.request.shape
     }
 
     fn dialect(&self) -> &dyn Dialect {

@@ -16,6 +16,8 @@ pub enum Cause {
     Cooling,
     /// Too many requests already wait on it: nothing was sent.
     Saturated,
+    /// The request cannot be said in its words: nothing was sent.
+    Untranslatable,
     /// No connection could be made.
     Connect,
     /// It did not begin to answer in time.
@@ -30,9 +32,10 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics that must not grow.
-    pub const ALL: [Cause; 14] = [
+    pub const ALL: [Cause; 15] = [
         Cause::Cooling,
         Cause::Saturated,
+        Cause::Untranslatable,
         Cause::Connect,
         Cause::Timeout,
         Cause::Broken,
@@ -52,6 +55,7 @@ impl Cause {
         match self {
             Cause::Cooling => "cooling_down",
             Cause::Saturated => "saturated",
+            Cause::Untranslatable => "untranslatable",
             Cause::Connect => "connect",
             Cause::Timeout => "timeout",
             Cause::Broken => "broken",
@@ -76,7 +80,7 @@ impl Cause {
     /// What the backend's health learns from it; nothing where nothing was tried.
     pub const fn lesson(self) -> Option<Failure> {
         match self {
-            Cause::Cooling | Cause::Saturated => None,
+            Cause::Cooling | Cause::Saturated | Cause::Untranslatable => None,
             Cause::Connect => Some(Failure::Connect),
             Cause::Timeout => Some(Failure::Timeout),
             Cause::Broken => Some(Failure::Cut),

@@ -120,8 +120,8 @@ impl Health {
     }
 
     /// The backends of one table, in its order. Made once per table, so that a request looks nothing up by name.
-    pub fn roster<'a>(&self, ids: impl IntoIterator<Item = &'a BackendId>) -> Roster {
-        Roster { clock: Arc::clone(&self.clock), backends: ids.into_iter().map(|id| self.of(id)).collect() }
+    fn roster(&self, backends: impl Iterator<Item = Arc<BackendHealth>>) -> Roster {
+        Roster { clock: Arc::clone(&self.clock), backends: backends.collect() }
     }
 
     /// Forgets what counts against a backend: it is reached by another address or key now, of which nothing is known yet.

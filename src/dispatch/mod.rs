@@ -13,7 +13,8 @@ pub mod failure;
 pub mod headroom;
 pub mod health;
 pub mod opening;
-pub mod retry_budget;
+pub mod retelling;
+mod retry_budget;
 pub mod run;
 pub mod waits;
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
 use super::failure::Cause;
+use super::retelling::Retelling;
 use crate::canonical::event::{AnswerFacts, FrameFacts};
 use crate::dialect::FrameReader;
 use crate::dialect::sse::{FrameTooLarge, Framer};
@@ -29,7 +30,7 @@ pub struct OpenStream {
     pub source: FrameSource,
 }
 
-/// One whole frame of a stream: its bytes unchanged, and what they mean.
+/// One whole frame of a stream: its bytes, unchanged where the client speaks the provider's dialect, and what they mean.
 #[derive(Debug, Clone)]
 pub struct Frame {
     pub bytes: Bytes,
@@ -73,6 +74,8 @@ pub struct FrameSource {
     answer: UpstreamAnswer,
     framer: Framer,
     reader: Box<dyn FrameReader>,
+    /// Present where the client speaks otherwise.
+    retelling: Option<Retelling>,
     idle: Duration,
     /// One timer for the whole stream: setting it off again costs a store, a new one two locks.
     silence: Pin<Box<Sleep>>,
@@ -82,9 +85,9 @@ pub struct FrameSource {
 }
 
 impl FrameSource {
-    pub fn new(answer: UpstreamAnswer, framer: Framer, reader: Box<dyn FrameReader>, idle: Duration) -> Self {
+    pub fn new(answer: UpstreamAnswer, reader: Box<dyn FrameReader>, retelling: Option<Retelling>, idle: Duration) -> Self {
         let silence = Box::pin(tokio::time::sleep(idle));
-        Self { answer, framer, reader, idle, silence, blocks: Vec::new(), ended: false }
+        Self { answer, framer: Framer::default(), reader, retelling, idle, silence, blocks: Vec::new(), ended: false }
     }
 
     /// The frames that arrived next, at least one; `None` once the upstream has closed. `text` is given every piece of
@@ -103,13 +106,24 @@ impl FrameSource {
                 self.ended = true;
                 self.blocks.extend(self.framer.finish());
             }
-            if !self.blocks.is_empty() {
-                let reader = &mut self.reader;
-                let read = |bytes: Bytes| Frame { facts: reader.read(&bytes, text), bytes };
-                return Ok(Some(self.blocks.drain(..).map(read).collect()));
+            let frames = self.frames(text);
+            if !frames.is_empty() {
+                return Ok(Some(frames));
             }
         }
         Ok(None)
+    }
+
+    /// What the framer has put aside, read and told.
+    fn frames(&mut self, text: &mut (dyn FnMut(&str) + Send)) -> Vec<Frame> {
+        let reader = &mut self.reader;
+        let read = self.blocks.drain(..).map(|bytes| Frame { facts: reader.read(&bytes, text), bytes });
+        let Some(retelling) = &mut self.retelling else { return read.collect() };
+        let mut told: Vec<Frame> = read.map(|frame| retelling.tell(frame)).collect();
+        if self.ended {
+            told.extend(retelling.close());
+        }
+        told
     }
 
     /// Reads the upstream to its end, so that its connection can be used again; gives up on anything unexpected.

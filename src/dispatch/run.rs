@@ -14,7 +14,7 @@ use super::failure::{AttemptFailure, Cause, RunFailure, Stopped};
 use super::health::{Answers, BackendAttempt, Refused};
 use super::opening::Opening;
 use super::retry_budget::RetryBudget;
-use crate::canonical::Request;
+use crate::canonical::{Request, Translation};
 use crate::clock::SharedClock;
 use crate::market::{Market, Offer};
 use crate::meter::RunningCount;
@@ -65,6 +65,8 @@ pub struct Dispatcher {
 pub struct Journey<'a, B> {
     pub market: &'a Market,
     pub request: &'a Request,
+    /// Of the request and its answer, for backends that are asked in another shape.
+    pub translation: &'a dyn Translation,
     pub book: &'a B,
     /// Headers that pass through to the provider.
     pub passing: &'a HeaderMap,
@@ -208,6 +210,7 @@ impl Dispatcher {
             upstream: &self.upstream,
             offer,
             request: journey.request,
+            translation: journey.translation,
             passing: journey.passing,
             patience,
             output_bound,

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
 use super::settlement::Settlement;
-use crate::canonical::event::FrameKind;
+use crate::canonical::event::{FrameKind, ProviderError};
 use crate::dispatch::Failure;
 use crate::dispatch::opening::{Frame, FrameSource, OpenStream, SourceError};
 use crate::ledger::{Ending, LedgerError};
@@ -33,6 +33,8 @@ pub enum StreamEnd<'a> {
     Books(&'a LedgerError),
     /// What the provider sent next cannot be passed on, since it quotes our key.
     Withheld,
+    /// The provider told an error, in other words than the client's.
+    Told(&'a ProviderError),
 }
 
 impl StreamEnd<'_> {
@@ -41,6 +43,7 @@ impl StreamEnd<'_> {
         match self {
             StreamEnd::Truncated => Some(Failure::Cut),
             StreamEnd::Broken(error) => error.cause().lesson(),
+            StreamEnd::Told(error) => Some(Failure::Told(error.class)),
             StreamEnd::OutOfTime | StreamEnd::Books(_) | StreamEnd::Withheld => None,
         }
     }
@@ -139,7 +142,8 @@ impl Pump {
             };
         };
         let (before, last) = (self.join(&frames[..end]), &frames[end]);
-        let withheld = (self.quotes_key)(&last.bytes);
+        let told = |error: &ProviderError| (self.quotes_key)(error.message.as_bytes());
+        let withheld = (self.quotes_key)(&last.bytes) || matches!(&last.facts.kind, FrameKind::Error(error) if told(error));
         let ending = match &last.facts.kind {
             FrameKind::Error(error) => {
                 self.teaches(Some(Failure::Told(error.class)));
@@ -152,7 +156,11 @@ impl Pump {
             _ => Ending::Complete,
         };
         let settled = self.settle(ending).await;
-        let last = if withheld { (self.end_event)(&StreamEnd::Withheld) } else { last.bytes.clone() };
+        let last = match &last.facts.kind {
+            _ if withheld => (self.end_event)(&StreamEnd::Withheld),
+            FrameKind::Error(error) if last.bytes.is_empty() => (self.end_event)(&StreamEnd::Told(error)),
+            _ => last.bytes.clone(),
+        };
         match settled {
             Ok(()) => concat(&[before, last]),
             // What came with the end is not in the books either: nothing of it may go out.

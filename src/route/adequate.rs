@@ -36,7 +36,7 @@ pub enum Unfit {
     RetainsData { kept: Option<Retention>, most: u32 },
     /// Its provider's models are not registered for public service, or nobody says so.
     NotRegistered,
-    /// Its provider has no endpoint for requests of this shape.
+    /// Its provider has no endpoint for requests of this shape, and the request cannot be said in another.
     DialectUnsupported(Shape),
     /// It cannot do this.
     MissingFeatures(Features),
@@ -215,7 +215,7 @@ impl<'n> Wanted<'n> {
     /// provider may be asked is [`permitted`]'s. `input` is the prompt's upper bound: a prompt that might not fit is not tried.
     #[inline]
     pub fn suits(&self, row: &Row, input: Tokens) -> bool {
-        let able = row.shapes.contains(self.needs.shape)
+        let able = row.shapes.meet(self.needs.shapes)
             && self.needs.features.missing_from(row.features).is_empty()
             && Some(row.reasoning) != self.forbidden
             && (row.speaks_chinese || !self.needs.chinese)
@@ -241,7 +241,7 @@ impl<'n> Wanted<'n> {
     }
 
     fn able(&self, row: &Row) -> Result<(), Unfit> {
-        if !row.shapes.contains(self.needs.shape) {
+        if !row.shapes.meet(self.needs.shapes) {
             return Err(Unfit::DialectUnsupported(self.needs.shape));
         }
         let missing = self.needs.features.missing_from(row.features);

@@ -9,6 +9,8 @@ use crate::units::{Tokens, Usd};
 pub struct Ask {
     /// The shape that the answer has to have.
     pub shape: Shape,
+    /// It may be said in other shapes too, and the answer told in this one.
+    pub translated: bool,
     /// Everything a backend must be able to do.
     pub features: Features,
     /// What the client says about thinking.
@@ -53,6 +55,7 @@ impl Ask {
         let wishes = &request.wishes;
         Self {
             shape: request.shape,
+            translated: false,
             features: request.features,
             reasoning: request.reasoning,
             output_bound: request.output_bound,

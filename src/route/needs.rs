@@ -4,14 +4,15 @@
 
 use super::facts::Facts;
 use super::target::Target;
-use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish, Shape};
+use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish, Shape, Shapes};
 use crate::units::{Tokens, Usd};
 
 /// What a backend must offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
-    /// The shape its provider must have an endpoint for.
+    /// The shape of the request, and those that its provider must have an endpoint for one of.
     pub shape: Shape,
+    pub shapes: Shapes,
     /// Everything it must be able to do.
     pub features: Features,
     /// What it must do about thinking.
@@ -42,6 +43,7 @@ impl Needs {
         let ask = facts.ask;
         Self {
             shape: ask.shape,
+            shapes: Shape::ALL.into_iter().filter(|shape| ask.translated || *shape == ask.shape).collect(),
             features: ask.features,
             reasoning: ask.reasoning,
             output_bound: ask.output_bound,

@@ -77,6 +77,10 @@ pub fn refusal(error: &GatewayError) -> Refusal {
             let near: Vec<&str> = unknown.near.iter().map(String::as_str).collect();
             Refusal::of(ClientError::model_not_found(&unknown.name, &near)).because(Rejection::UnknownModel)
         }
+        GatewayError::Untranslatable(_) => {
+            let error = ClientError::new(400, ErrorKind::InvalidRequest, "untranslatable", said);
+            Refusal::of(error).because(Rejection::NoneAdequate)
+        }
         GatewayError::NoPlan { error, .. } => no_plan(error).because(Rejection::NoneAdequate),
         GatewayError::OverBudget(over) => Refusal::of(over_budget(over)).because(Rejection::OverBudget),
         GatewayError::Unwritable(books) => {
@@ -168,9 +172,11 @@ fn failed(run: &RunFailure) -> Refusal {
     let code = match status {
         504 => "upstream_timeout",
         503 => "upstream_unavailable",
+        400 => "untranslatable",
         _ => "upstream_error",
     };
-    let error = ClientError::new(status, ErrorKind::Server, code, message).with("attempts", attempts);
+    let kind = if status == 400 { ErrorKind::InvalidRequest } else { ErrorKind::Server };
+    let error = ClientError::new(status, kind, code, message).with("attempts", attempts);
     let wait = run.failures.iter().filter_map(|f| f.retry_after).min();
     Refusal { retry_after: (status == 503).then(|| wait.unwrap_or(RETRY_AFTER)), ..Refusal::of(error) }
 }
@@ -191,12 +197,15 @@ fn attempt(failure: &AttemptFailure) -> Value {
     })
 }
 
-/// 504 when all timed out, 503 when all say "later", 502 otherwise.
+/// 400 when the request cannot be said to anybody who was asked, 504 when all timed out, 503 when all say "later", 502 otherwise.
 fn status_of(failures: &[AttemptFailure]) -> u16 {
     let later = |f: &AttemptFailure| {
         matches!(f.cause, Cause::Cooling | Cause::Saturated | Cause::Provider(ErrorClass::RateLimited | ErrorClass::Overloaded))
     };
-    if !failures.is_empty() && failures.iter().all(|f| f.cause == Cause::Timeout) {
+    let all = |cause: Cause| !failures.is_empty() && failures.iter().all(|f| f.cause == cause);
+    if all(Cause::Untranslatable) {
+        400
+    } else if all(Cause::Timeout) {
         504
     } else if failures.iter().all(later) {
         503
@@ -215,6 +224,7 @@ pub fn stream_error(end: &StreamEnd<'_>) -> ClientError {
         StreamEnd::OutOfTime => ("timeout", "the request has taken as long as one may (timeouts.total_ms)".to_owned()),
         StreamEnd::Books(error) => ("books_unwritable", format!("the answer cannot be booked, so it ends here: {error}")),
         StreamEnd::Withheld => ("upstream_error", "the provider sent something that cannot be passed on".to_owned()),
+        StreamEnd::Told(error) => ("upstream_error", format!("the provider broke the answer off: {}", error.message)),
     };
     ClientError::new(502, ErrorKind::Server, code, message)
 }

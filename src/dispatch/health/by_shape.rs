@@ -2,7 +2,7 @@
 //! them may fail while the other answers, and take its own time.
 
 use super::{Health, HealthSettings, Roster};
-use crate::canonical::Shape;
+use crate::canonical::{Shape, Shapes};
 use crate::clock::SharedClock;
 use crate::units::BackendId;
 
@@ -19,9 +19,13 @@ impl HealthByShape {
         &self.0[shape as usize]
     }
 
-    /// The backends of one table, in its order, by the shape.
-    pub fn rosters<'a>(&self, ids: &(impl Iterator<Item = &'a BackendId> + Clone)) -> [Roster; Shape::ALL.len()] {
-        Shape::ALL.map(|shape| self.of(shape).roster(ids.clone()))
+    /// The backends of one table, in its order, by the shape of requests: with each the health of the endpoint that such requests
+    /// are sent to. The backends come with the shapes that their providers have endpoints for.
+    pub fn rosters<'a>(&self, backends: &(impl Iterator<Item = (&'a BackendId, Shapes)> + Clone)) -> [Roster; Shape::ALL.len()] {
+        Shape::ALL.map(|shape| {
+            let asked = |(id, shapes): (&BackendId, Shapes)| self.of(shapes.serving(shape).unwrap_or(shape)).of(id);
+            self.of(shape).roster(backends.clone().map(asked))
+        })
     }
 
     /// From now on so many may wait on each endpoint of a backend.
@@ -57,8 +61,13 @@ mod tests {
         let [chat, messages] = Shape::ALL.map(|shape| health.of(shape));
         messages.enter(&id).unwrap().failed(Failure::Connect, None);
         assert!(messages.view(&id).failure_share > 0 && chat.view(&id).failure_share == 0);
-        let risks = |shape: usize| health.rosters(&[&id].into_iter())[shape].risks(0..1, None).count();
-        assert_eq!([risks(0), risks(1)], [0, 1]);
+        let risks = |shapes: &[Shape], asked: Shape| {
+            let roster = &health.rosters(&[(&id, shapes.iter().copied().collect())].into_iter())[asked as usize];
+            roster.risks(0..1, None).count()
+        };
+        let [speaks_chat, speaks_both] = [&[Shape::OpenAiChat][..], &Shape::ALL];
+        assert_eq!(Shape::ALL.map(|asked| risks(speaks_both, asked)), [0, 1]);
+        assert_eq!(Shape::ALL.map(|asked| risks(speaks_chat, asked)), [0, 0], "its chat endpoint serves both");
         health.trust_again(&id);
         assert_eq!(messages.view(&id).failure_share, 0);
     }

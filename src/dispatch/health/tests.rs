@@ -130,7 +130,7 @@ fn a_backend_that_is_reached_otherwise_begins_anew() {
 #[test]
 fn streams_and_whole_answers_wait_apart_and_only_where_asked_for() {
     let (clock, health, id) = health(4);
-    let roster = health.roster([&id]);
+    let roster = health.roster([health.of(&id)].into_iter());
     let mut attempt = health.enter(&id).unwrap();
     clock.advance(Duration::from_millis(3500));
     attempt.answered(Answers::Whole);
@@ -143,7 +143,7 @@ fn streams_and_whole_answers_wait_apart_and_only_where_asked_for() {
 #[test]
 fn limits_that_are_told_and_refusals_are_headroom() {
     let (clock, health, id) = health(4);
-    let roster = health.roster([&id]);
+    let roster = health.roster([health.of(&id)].into_iter());
     let left = || risks(&roster).next().unwrap().headroom.left;
     let requests = Some(crate::dialect::limits::Left { left: 11, limit: Some(100), resets: None });
     health.of(&id).told(&RateLimits { requests, tokens: None });
@@ -162,7 +162,7 @@ fn limits_that_are_told_and_refusals_are_headroom() {
 fn a_roster_sees_what_happens_after_it_was_made() {
     let (_, health, id) = health(4);
     let other = BackendId::new("south", "small");
-    let roster = health.roster([&other, &id]);
+    let roster = health.roster([&other, &id].map(|id| health.of(id)).into_iter());
     health.enter(&id).unwrap().failed(Failure::Timeout, None);
     let shares = || risks(&roster).map(|risk| risk.failure_share).collect::<Vec<_>>();
     assert_eq!(shares(), [0, health.view(&id).failure_share]);
@@ -175,7 +175,7 @@ fn a_roster_sees_what_happens_after_it_was_made() {
 #[test]
 fn the_short_way_says_what_the_long_one_says() {
     let (clock, health, id) = health(1);
-    let roster = health.roster([&id]);
+    let roster = health.roster([health.of(&id)].into_iter());
     let check = |what: &str| {
         let HealthView { failure_share, wait: _, cooling, waiting_full } = health.view(&id);
         let headroom = health.of(&id).headroom.at(clock.monotonic());

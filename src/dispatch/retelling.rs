@@ -1,0 +1,70 @@
+//! A stream told in other words than the provider's: each frame keeps what it means to the gateway, and gets the bytes that the
+//! client is to see of it, which may be none.
+
+use bytes::BytesMut;
+
+use super::opening::Frame;
+use crate::canonical::event::{FrameFacts, FrameKind};
+use crate::canonical::{Delta, StreamWriter};
+use crate::dialect::DeltaReader;
+
+/// Tells one stream.
+pub struct Retelling {
+    reader: Box<dyn DeltaReader>,
+    writer: Box<dyn StreamWriter>,
+    /// Empty between two frames.
+    deltas: Vec<Delta>,
+    /// The provider said why the model stopped.
+    finished: bool,
+    /// Whatever ends the client's stream was written, or must not be.
+    ended: bool,
+}
+
+impl Retelling {
+    pub fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn StreamWriter>) -> Self {
+        Self { reader, writer, deltas: Vec::new(), finished: false, ended: false }
+    }
+
+    /// Tells a frame. An error gets no bytes: how it is told is not the writer's to know.
+    pub fn tell(&mut self, frame: Frame) -> Frame {
+        let Frame { bytes, facts } = frame;
+        self.finished |= facts.finished;
+        let mut out = BytesMut::new();
+        if !self.ended {
+            match facts.kind {
+                FrameKind::Error(_) => self.ended = true,
+                FrameKind::Done => self.end(&mut out),
+                FrameKind::KeepAlive | FrameKind::Preamble | FrameKind::Content | FrameKind::UsageOnly => {
+                    self.reader.read(&bytes, &mut self.deltas);
+                    self.write(&mut out);
+                }
+            }
+        }
+        // Whether the client sees of usage what it asked for is the writer's to know.
+        let kind = if facts.kind == FrameKind::UsageOnly { FrameKind::Content } else { facts.kind };
+        Frame { bytes: out.freeze(), facts: FrameFacts { kind, ..facts } }
+    }
+
+    /// The provider has closed: ends the client's stream where no frame did although the model had stopped.
+    pub fn close(&mut self) -> Option<Frame> {
+        if self.ended || !self.finished {
+            return None;
+        }
+        let mut out = BytesMut::new();
+        self.end(&mut out);
+        Some(Frame { bytes: out.freeze(), facts: FrameFacts::only(FrameKind::Done) })
+    }
+
+    fn end(&mut self, out: &mut BytesMut) {
+        self.ended = true;
+        self.reader.end(&mut self.deltas);
+        self.write(out);
+        self.writer.end(out);
+    }
+
+    fn write(&mut self, out: &mut BytesMut) {
+        for delta in self.deltas.drain(..) {
+            self.writer.write(delta, out);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What a request and its answer are in other words: read once, and only where a backend of another shape is asked.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+use super::InboundCall;
+use crate::canonical::{Answer, Conversation, Request, StreamWriter, Translation, Untranslatable};
+use crate::frontend::{About, FrontendRef};
+
+/// One request's translation.
+pub(super) struct Told<'c> {
+    frontend: FrontendRef,
+    request: &'c Request,
+    id: String,
+    /// Seconds of wall time.
+    created: u64,
+    conversation: OnceLock<Result<Conversation, Untranslatable>>,
+}
+
+impl<'c> Told<'c> {
+    pub(super) fn of(call: &InboundCall, request: &'c Request, created: u64) -> Self {
+        Self { frontend: call.frontend, request, id: call.id.to_string(), created, conversation: OnceLock::new() }
+    }
+
+    fn about(&self, model: &str) -> About {
+        let (id, model) = (self.id.clone(), model.to_owned());
+        About { id, model, created: self.created, wants_usage: self.request.wants_usage_frame }
+    }
+}
+
+impl Translation for Told<'_> {
+    fn conversation(&self) -> Result<&Conversation, Untranslatable> {
+        self.conversation.get_or_init(|| self.frontend.conversation(self.request)).as_ref().map_err(Clone::clone)
+    }
+
+    fn whole(&self, answer: &Answer, model: &str) -> Bytes {
+        self.frontend.answer_body(answer, &self.about(model))
+    }
+
+    fn stream(&self, model: &str) -> Box<dyn StreamWriter> {
+        self.frontend.stream_writer(self.about(model))
+    }
+}
