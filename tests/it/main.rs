@@ -44,6 +44,7 @@ mod secrets;
 mod simulate;
 mod stream;
 mod top;
+mod translated;
 mod unwritable;
 mod usage;
 mod vendor_rules;

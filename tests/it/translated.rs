@@ -1,0 +1,231 @@
+//! Clients of one shape over providers of another: what a client says reaches the provider in its words, and what the provider
+//! answers comes back in the client's, booked as any other answer.
+
+use serde_json::{Value, json};
+use tokenbroker::units::Tokens;
+
+use crate::harness::provider::{begun, status, stream, then, whole};
+use crate::harness::{Call, Gateway, Provider, Site, Step, chat, messages};
+
+/// A provider that speaks chat alone.
+async fn chats() -> (Provider, Gateway) {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east)]);
+    (east, gateway)
+}
+
+/// A provider that speaks Messages alone.
+async fn speaks() -> (Provider, Gateway) {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).only_messages()]);
+    (east, gateway)
+}
+
+/// The events of a stream of Messages, each with its name.
+fn events(text: &str) -> Vec<(String, Value)> {
+    let event = |block: &str| {
+        let (name, data) = block.split_once('\n').expect("a name and data");
+        let data = data.strip_prefix("data: ").expect("data");
+        (name.strip_prefix("event: ").expect("a name").to_owned(), serde_json::from_str(data).expect("JSON"))
+    };
+    text.split_terminator("\n\n").map(event).collect()
+}
+
+/// The chunks of a chat stream, without the mark that ends it.
+fn chunks(text: &str) -> Vec<Value> {
+    let chunks = text.strip_suffix(chat::DONE).unwrap_or_else(|| panic!("not ended: {text}"));
+    let chunk = |block: &str| serde_json::from_str(block.strip_prefix("data: ").expect("data")).expect("JSON");
+    chunks.split_terminator("\n\n").map(chunk).collect()
+}
+
+/// What the text deltas of chunks add up to.
+fn content(chunks: &[Value]) -> String {
+    chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect()
+}
+
+const AGENT: &str = r#""system":"Answer in one line.","tools":[{"name":"weather","description":"by city","input_schema":{"type":"object","properties":{"city":{"type":"string"}}}}],"tool_choice":{"type":"any"}"#;
+
+#[tokio::test]
+async fn a_client_of_messages_is_answered_by_a_provider_of_chat() {
+    let (east, gateway) = chats().await;
+    east.next(whole(&chat::answer("Hello.", 9, 4)));
+
+    let answer = gateway.ask(&Call::messages(messages::ask_with("auto", AGENT))).await;
+
+    let told = answer.json();
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "east/jade-v3"), "{told}");
+    assert_eq!((&told["type"], &told["role"], &told["model"]), (&json!("message"), &json!("assistant"), &json!("served")));
+    assert_eq!(told["content"], json!([{"type": "text", "text": "Hello."}]));
+    assert_eq!((&told["stop_reason"], &told["stop_sequence"]), (&json!("end_turn"), &Value::Null));
+    assert_eq!((&told["usage"]["input_tokens"], &told["usage"]["output_tokens"]), (&json!(9), &json!(4)));
+    let sent = east.call(0).await;
+    let body: Value = serde_json::from_str(&sent.text()).unwrap();
+    assert_eq!(sent.path, "/v1/chat/completions");
+    assert_eq!((&body["model"], &body["max_tokens"], &body["tool_choice"]), (&json!("jade-v3"), &json!(64), &json!("required")));
+    assert_eq!(body["messages"][0], json!({"role": "system", "content": "Answer in one line."}));
+    assert_eq!(body["messages"][1], json!({"role": "user", "content": "Say hello."}));
+    assert_eq!(body["tools"][0]["function"]["name"], "weather");
+    let row = gateway.row_of(&answer).await;
+    assert_eq!((row.frontend.as_str(), row.attempts[0].provenance.as_str()), ("anthropic_messages", "reported"));
+    assert_eq!(row.cost.to_exact(), "0.000017");
+}
+
+#[tokio::test]
+async fn a_stream_of_chat_is_told_as_one_of_messages() {
+    let (east, gateway) = chats().await;
+    east.next(stream(&chat::hello()));
+
+    let answer = gateway.ask(&Call::messages(messages::ask_stream("auto"))).await;
+
+    let events = events(answer.text());
+    let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
+    let delta = "content_block_delta";
+    let expected =
+        ["message_start", "content_block_start", delta, delta, "content_block_stop", "message_delta", "message_stop"];
+    assert_eq!((answer.status, names.as_slice()), (200, &expected[..]), "{}", answer.text());
+    let said: String = events.iter().filter_map(|(_, event)| event["delta"]["text"].as_str()).collect();
+    assert_eq!(said, "Hello.");
+    let (_, end) = &events[5];
+    assert_eq!((&end["delta"]["stop_reason"], &end["usage"]["output_tokens"]), (&json!("end_turn"), &json!(4)));
+    let row = gateway.row_of(&answer).await;
+    assert_eq!((row.outcome.as_str(), row.cost.to_exact().as_str(), row.stream), ("answered", "0.000017", true));
+}
+
+#[tokio::test]
+async fn a_client_of_chat_is_answered_by_a_provider_of_messages() {
+    let (east, gateway) = speaks().await;
+    let blocks = r#"[{"type":"thinking","thinking":"Use it.","signature":"sig"},{"type":"tool_use","id":"toolu_1","name":"weather","input":{"city":"Oslo"}}]"#;
+    east.next(whole(&messages::answer_with(blocks, r#"{"input_tokens":9,"cache_read_input_tokens":900,"output_tokens":4}"#)));
+
+    let answer = gateway.chat(&chat::ask_with("auto", r#""max_tokens":64"#)).await;
+
+    let told = answer.json();
+    let choice = &told["choices"][0];
+    assert_eq!((answer.status, &told["object"], &told["model"]), (200, &json!("chat.completion"), &json!("served")), "{told}");
+    assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("tool_calls"), &Value::Null));
+    assert_eq!(choice["message"]["reasoning_content"], "Use it.");
+    let call = &choice["message"]["tool_calls"][0];
+    assert_eq!((&call["id"], &call["function"]["name"]), (&json!("toolu_1"), &json!("weather")));
+    assert_eq!(call["function"]["arguments"], r#"{"city":"Oslo"}"#);
+    assert_eq!((&told["usage"]["prompt_tokens"], &told["usage"]["completion_tokens"]), (&json!(909), &json!(4)));
+    assert_eq!(told["usage"]["prompt_tokens_details"]["cached_tokens"], 900);
+    let sent = east.call(0).await;
+    let body: Value = serde_json::from_str(&sent.text()).unwrap();
+    assert_eq!((sent.path.as_str(), &body["max_tokens"], &body["model"]), ("/v1/messages", &json!(64), &json!("jade-v3")));
+    assert_eq!((sent.header("anthropic-version"), &body["messages"][0]["role"]), ("2023-06-01", &json!("user")));
+}
+
+#[tokio::test]
+async fn a_stream_of_messages_is_told_as_one_of_chat() {
+    for (members, usage_wanted) in [(r#""stream":true"#, false), (r#""stream":true,"stream_options":{"include_usage":true}"#, true)] {
+        let (east, gateway) = speaks().await;
+        east.next(stream(&messages::hello()));
+
+        let answer = gateway.chat(&chat::ask_with("auto", members)).await;
+
+        let chunks = chunks(answer.text());
+        assert_eq!((answer.status, content(&chunks).as_str()), (200, "Hello."), "{}", answer.text());
+        let finishes: Vec<&Value> = chunks.iter().map(|chunk| &chunk["choices"][0]["finish_reason"]).filter(|f| f.is_string()).collect();
+        assert_eq!(finishes, ["stop"]);
+        let told = chunks.iter().find(|chunk| chunk["usage"].is_object());
+        assert_eq!(told.map(|chunk| chunk["usage"]["total_tokens"].clone()), usage_wanted.then(|| json!(13)));
+        let row = gateway.row_of(&answer).await;
+        assert_eq!((row.outcome.as_str(), row.cost.to_exact().as_str()), ("answered", "0.000017"));
+    }
+}
+
+#[tokio::test]
+async fn what_tools_answered_reaches_a_provider_in_its_own_words() {
+    let (east, gateway) = chats().await;
+    let turns = r#"[{"role":"user","content":"Weather?"},
+        {"role":"assistant","content":[{"type":"text","text":"Let me see."},{"type":"tool_use","id":"toolu_1","name":"weather","input":{"city":"Oslo"}},{"type":"tool_use","id":"toolu_2","name":"weather","input":{}}]},
+        {"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":"4"},{"type":"tool_result","tool_use_id":"toolu_2","content":[{"type":"text","text":"5"}]},{"type":"text","text":"Go on."}]}]"#;
+    let body = format!(r#"{{"model":"auto","max_tokens":64,"messages":{turns},{AGENT}}}"#);
+    let body = body.replace(r#","tool_choice":{"type":"any"}"#, "");
+    assert_eq!(gateway.ask(&Call::messages(body)).await.status, 200);
+
+    let sent: Value = serde_json::from_str(&east.call(0).await.text()).unwrap();
+    let roles: Vec<&str> = sent["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "tool", "tool", "user"]);
+    let called = &sent["messages"][2];
+    assert_eq!((&called["content"], &called["tool_calls"][0]["function"]["arguments"]), (&json!("Let me see."), &json!(r#"{"city":"Oslo"}"#)));
+    assert_eq!(sent["messages"][3], json!({"role": "tool", "tool_call_id": "toolu_1", "content": "4"}));
+    assert_eq!((&sent["messages"][4]["content"], &sent["messages"][5]["content"]), (&json!("5"), &json!("Go on.")));
+}
+
+#[tokio::test]
+async fn an_error_is_told_in_the_clients_words() {
+    let (east, gateway) = chats().await;
+    east.next(status(400, &[], &chat::error("the seventh message is odd")));
+    let answer = gateway.ask(&Call::messages(messages::ask("auto"))).await;
+    let error = answer.json();
+    assert_eq!((answer.status, &error["type"], &error["error"]["type"]), (400, &json!("error"), &json!("invalid_request_error")));
+    assert!(error["error"]["message"].as_str().unwrap().contains("the seventh message is odd"), "{error}");
+
+    let (east, gateway) = speaks().await;
+    east.next(status(400, &[], &messages::error("invalid_request_error", "the seventh block is odd")));
+    let answer = gateway.chat(&chat::ask("auto")).await;
+    let error = answer.json();
+    assert_eq!((answer.status, &error["error"]["code"], error.get("type")), (400, &json!("bad_request"), None), "{error}");
+    assert!(error["error"]["message"].as_str().unwrap().contains("the seventh block is odd"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_never_looks_finished_in_other_words() {
+    let mut of_chat = chat::hello();
+    of_chat.truncate(3);
+    let mut of_messages = messages::hello();
+    of_messages.truncate(4);
+    let told = [of_chat.concat(), chat::error_frame("Overloaded.")];
+    for (code, script) in [
+        ("upstream_broken", then(begun(&of_chat), [Step::Close])),
+        ("upstream_truncated", stream(&of_chat)),
+        ("upstream_error", stream(&told)),
+    ] {
+        let (east, gateway) = chats().await;
+        east.next(script);
+        let answer = gateway.ask(&Call::messages(messages::ask_stream("auto"))).await;
+        let events = events(answer.text());
+        let (name, last) = events.last().unwrap();
+        assert_eq!((name.as_str(), &last["error"]["code"]), ("error", &json!(code)), "{}", answer.text());
+        assert!(!answer.text().contains("message_stop"));
+        let row = gateway.row_of(&answer).await;
+        assert_eq!((row.outcome.as_str(), row.attempts[0].ending.as_str()), ("cut", "cut"), "{code}");
+    }
+    let (east, gateway) = speaks().await;
+    east.next(stream(&of_messages));
+    let answer = gateway.chat(&chat::ask_stream("auto")).await;
+    assert!(answer.text().contains("upstream_truncated") && answer.text().contains(r#""content":"Hel""#), "{}", answer.text());
+    let row = gateway.row_of(&answer).await;
+    assert_eq!([row.attempts[0].usage.fresh_input].map(Tokens::get), [9]);
+}
+
+#[tokio::test]
+async fn a_failure_moves_on_to_a_provider_of_another_shape() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let gateway = Gateway::of([Site::of(&east).only_messages(), Site::of(&west).price("3", "6")]);
+    east.next(status(529, &[], &messages::error("overloaded_error", "Overloaded")));
+    west.next(stream(&chat::hello()));
+    let answer = gateway.ask(&Call::messages(messages::ask_stream("auto"))).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-v3"));
+    assert_eq!(events(answer.text()).last().map(|(name, _)| name.clone()).as_deref(), Some("message_stop"));
+    let row = gateway.row_of(&answer).await;
+    assert_eq!(row.attempts.len(), 2);
+}
+
+#[tokio::test]
+async fn what_only_its_own_shape_can_say_stays_with_those_who_speak_it() {
+    let (speaks, chats) = (Provider::start("speaks").await, Provider::start("chats").await);
+    let gateway = Gateway::of([Site::of(&speaks).price("0.1", "0.1").only_messages(), Site::of(&chats)]);
+    let backend = |answer: &crate::harness::Whole| answer.header("x-tokenbroker-backend").to_owned();
+    assert_eq!(backend(&gateway.chat(&chat::ask("auto")).await), "speaks/jade-v3");
+    let predicted = r#""prediction":{"type":"content","content":"Hello."}"#;
+    assert_eq!(backend(&gateway.chat(&chat::ask_with("auto", predicted)).await), "chats/jade-v3");
+
+    let refused = gateway.chat(&chat::ask_with("speaks/jade-v3", predicted)).await;
+    let error = refused.json();
+    assert_eq!((refused.status, &error["error"]["code"]), (400, &json!("untranslatable")), "{error}");
+    assert!(error["error"]["message"].as_str().unwrap().contains("prediction"), "{error}");
+    let dry = gateway.chat(&chat::ask_with("auto", &format!(r#"{predicted},"tokenbroker":{{"dry_run":true}}"#))).await.json();
+    assert_eq!((&dry["chosen"]["backend"], &dry["rejected"][0]["rule"]), (&json!("chats/jade-v3"), &json!("dialect_unsupported")));
+}
