@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::canonical::Shape;
-use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot};
+use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, ProviderIndex, Snapshot};
 use crate::config::secret::ProviderKeys;
 use crate::dialect::{self, Dialect};
 use crate::dispatch::health::{Answers, BackendHealth, HealthByShape, HealthRisk, Roster};
@@ -112,6 +112,15 @@ impl Market {
             dialect: site.dialect,
             health: self.health[shape as usize].get(index.0 as usize)?,
         })
+    }
+
+    /// The only provider that can be reached in a shape, where there is just one.
+    pub fn only_one_speaking(&self, shape: Shape) -> Option<ProviderIndex> {
+        let speaks = |provider: &&Provider| {
+            self.sites.get(provider.index.0 as usize).is_some_and(|sites| sites.iter().any(|site| site.shape == shape))
+        };
+        let mut speaking = self.snapshot.providers().iter().filter(speaks).map(|provider| provider.index);
+        speaking.next().filter(|_| speaking.next().is_none())
     }
 
     /// The models that can be asked for by name right now: those that a reachable provider serves, sorted.

@@ -30,9 +30,9 @@ pub use self::weighed::ExploreRule;
 use crate::canonical::{Request, Translation, Untranslatable};
 use crate::catalog::TokenizerFamily;
 use crate::clock::SharedClock;
-use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure};
+use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure, SealedBy};
 use crate::frontend::models::ListedModel;
-use crate::frontend::{BadRequest, FrontendRef, anthropic_messages};
+use crate::frontend::{self, BadRequest, FrontendRef, anthropic_messages};
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::Market;
 use crate::meter::Class;
@@ -188,7 +188,7 @@ impl Pipeline {
             shown,
         };
         let account = Account::open(Arc::clone(&self.desk), opening);
-        match self.dispatch(call, (admitted, &told), &plan, &tab, &account).await {
+        match self.dispatch(call, (admitted, &told), (&plan, &trace), &tab, &account).await {
             Ok(answered) => self.relay(answered, account, &tab, (call, admitted), (&plan, &trace)).await,
             Err(failure) => {
                 account.close(Outcome::Failed, (admitted.settings().failure_status)(&failure), None).await?;
@@ -267,7 +267,7 @@ impl Pipeline {
             // Only now, since reading a whole conversation takes as long as all the rest.
             let as_asked;
             let unsaid = match &planned {
-                Ok(plan) if is_translated(plan, &facts) => told.conversation().err(),
+                Ok(plan) if is_translated(plan, &facts) => told.conversation(true).err(),
                 Ok(_) | Err(_) => None,
             };
             if unsaid.is_some() {
@@ -293,7 +293,7 @@ impl Pipeline {
     fn explain(&self, call: &InboundCall, admitted: &Admitted) -> Decision {
         let told = Told::of(call, &admitted.request, 0);
         self.with_facts(call, admitted, |facts, _| {
-            let ask = &Ask { translated: facts.ask.translated && told.conversation().is_ok(), ..facts.ask.clone() };
+            let ask = &Ask { translated: facts.ask.translated && told.conversation(true).is_ok(), ..facts.ask.clone() };
             Decision::of(route::explained(&Facts { ask, ..facts.clone() }).as_ref(), facts.snapshot)
         })
     }
@@ -338,7 +338,7 @@ impl Pipeline {
         &self,
         call: &InboundCall,
         (admitted, told): (&Admitted, &Told<'_>),
-        plan: &Plan,
+        (plan, trace): (&Plan, &Trace),
         tab: &Tab,
         account: &Account,
     ) -> Result<Answered<OpenAttempt>, RunFailure> {
@@ -362,6 +362,7 @@ impl Pipeline {
             market,
             request,
             translation: told,
+            sealed_by: sealed_by(request, market, trace),
             book: &book,
             passing: &passing(call),
             patience: admitted.settings().patience,
@@ -457,6 +458,16 @@ impl Pipeline {
             }
         }
     }
+}
+
+/// Who made what the conversation holds that its maker alone can read, where it holds any: the backend that went on with it
+/// last, else the only provider that could have.
+fn sealed_by(request: &Request, market: &Market, trace: &Trace) -> SealedBy {
+    if !frontend::is_sealed(request) {
+        return SealedBy::Nobody;
+    }
+    let maker = trace.spoke().map(|backend| market.snapshot.backend(backend).provider);
+    maker.or_else(|| market.only_one_speaking(request.shape)).map_or(SealedBy::Unknown, SealedBy::Provider)
 }
 
 /// Whether any attempt is asked in other words than the client's.

@@ -122,11 +122,11 @@ pub trait StreamWriter: Send {
 
 /// The client's side of an answer in other words than its own: who asks a backend of another shape is given one.
 pub trait Translation: Send + Sync {
-    /// What the client asked, in nobody's words.
+    /// What the client asked, in nobody's words; for a provider that made the seals in it, or for one that did not.
     ///
     /// # Errors
     /// When the request has something that only its own shape can say.
-    fn conversation(&self) -> Result<&Conversation, Untranslatable>;
+    fn conversation(&self, sealed: bool) -> Result<&Conversation, Untranslatable>;
 
     /// The body of a whole answer. `model` is what the answer says has served it where the provider does not say.
     fn whole(&self, answer: &Answer, model: &str) -> Bytes;

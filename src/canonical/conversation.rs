@@ -33,6 +33,21 @@ pub struct Conversation {
     pub user: Option<String>,
 }
 
+impl Conversation {
+    /// The same for a provider that did not make its seals: thoughts stay as far as they are told in words.
+    #[must_use]
+    pub fn without_seals(&self) -> Self {
+        let unsealed = |part: &Part| match part {
+            Part::Thought(Thought { text, .. }) if text.is_empty() => None,
+            Part::Thought(Thought { text, .. }) => Some(Part::Thought(Thought { text: text.clone(), seal: None })),
+            Part::Call(call) => Some(Part::Call(Call { seal: None, ..call.clone() })),
+            other => Some(other.clone()),
+        };
+        let turn = |turn: &Turn| Turn { role: turn.role, parts: turn.parts.iter().filter_map(unsealed).collect() };
+        Self { turns: self.turns.iter().map(turn).collect(), ..self.clone() }
+    }
+}
+
 /// What one side said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
@@ -340,6 +355,21 @@ mod tests {
         }
         assert_eq!(Effort::of_budget(Tokens::new(4_000)), Effort::Medium);
         assert_eq!(Effort::from_word("none"), None);
+    }
+
+    #[test]
+    fn without_seals_what_was_thought_in_words_stays() {
+        let seal = |kind| Some(Seal { kind, value: "s".into() });
+        let call = |seal| Part::Call(Call { id: "1".into(), name: "f".into(), arguments: "{}".into(), seal });
+        let parts = vec![
+            Part::Thought(Thought { text: "hm".into(), seal: seal(SealKind::AnthropicSignature) }),
+            Part::Thought(Thought { text: String::new(), seal: seal(SealKind::AnthropicRedacted) }),
+            Part::text("yes"),
+            call(seal(SealKind::GeminiSignature)),
+        ];
+        let said = Conversation { turns: vec![Turn { role: Role::Assistant, parts }], ..Conversation::default() };
+        let left = &said.without_seals().turns[0].parts;
+        assert_eq!(left, &[Part::Thought(Thought { text: "hm".into(), seal: None }), Part::text("yes"), call(None)]);
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Errand<'a> {
     pub request: &'a Request,
     /// Of the request and its answer, where the backend is asked in another shape.
     pub translation: &'a dyn Translation,
+    /// Whether the provider can read what is sealed in the conversation, if anything is.
+    pub reads_seals: bool,
     /// Headers that pass through.
     pub passing: &'a HeaderMap,
     pub patience: Patience,
@@ -82,10 +84,10 @@ impl Errand<'_> {
 
     /// What goes out: the client's bytes, or the same said in the words of the endpoint.
     fn body(&self, outgoing: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
-        if self.speaks_alike() {
+        if self.speaks_alike() && self.reads_seals {
             return Ok(self.dialect().encode(self.request, outgoing));
         }
-        self.dialect().write(self.translation.conversation()?, outgoing)
+        self.dialect().write(self.translation.conversation(self.reads_seals)?, outgoing)
     }
 
     async fn read_whole(&self, answer: UpstreamAnswer) -> Result<Opening, AttemptFailure> {

@@ -15,6 +15,7 @@ use super::health::{Answers, BackendAttempt, Refused};
 use super::opening::Opening;
 use super::retry_budget::RetryBudget;
 use crate::canonical::{Request, Translation};
+use crate::catalog::ProviderIndex;
 use crate::clock::SharedClock;
 use crate::market::{Market, Offer};
 use crate::meter::RunningCount;
@@ -61,12 +62,34 @@ pub struct Dispatcher {
     clock: SharedClock,
 }
 
+/// Who made what a conversation holds that its maker alone can read: thoughts and their signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealedBy {
+    /// It holds nothing of that kind.
+    Nobody,
+    Provider(ProviderIndex),
+    Unknown,
+}
+
+impl SealedBy {
+    /// Whether a provider can be sent the conversation as it is: another one might refuse it.
+    fn reads(self, provider: ProviderIndex) -> bool {
+        match self {
+            SealedBy::Nobody => true,
+            SealedBy::Provider(maker) => maker == provider,
+            SealedBy::Unknown => false,
+        }
+    }
+}
+
 /// One request on its way.
 pub struct Journey<'a, B> {
     pub market: &'a Market,
     pub request: &'a Request,
     /// Of the request and its answer, for backends that are asked in another shape.
     pub translation: &'a dyn Translation,
+    /// Who can read what is sealed in the conversation.
+    pub sealed_by: SealedBy,
     pub book: &'a B,
     /// Headers that pass through to the provider.
     pub passing: &'a HeaderMap,
@@ -211,6 +234,7 @@ impl Dispatcher {
             offer,
             request: journey.request,
             translation: journey.translation,
+            reads_seals: journey.sealed_by.reads(offer.provider.index),
             passing: journey.passing,
             patience,
             output_bound,

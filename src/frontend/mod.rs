@@ -17,6 +17,7 @@ mod needs;
 pub mod openai_chat;
 pub mod prefix;
 mod prompt_text;
+mod sealed;
 mod top_level;
 pub mod wishes;
 
@@ -35,6 +36,7 @@ pub use errors::{BadRequest, ClientError, ErrorKind, Position};
 pub use lifetime::asks_long_cache;
 pub use openai_chat::{OpenAiChat, parse};
 pub use prompt_text::prompt_text;
+pub use sealed::is_sealed;
 
 /// One client-side API shape: how its requests are read, and how the gateway's own answers are written in it.
 pub trait Frontend: Debug + Send + Sync {

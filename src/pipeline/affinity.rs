@@ -21,6 +21,8 @@ pub(super) struct Trace {
     turn: u16,
     /// The same prompt was sent before.
     repeated: bool,
+    /// The backend that went on with its conversation last.
+    spoke: Option<BackendIndex>,
     /// The backends that have surely read its beginning just now, and how much of it, in millionths.
     sure: Vec<(BackendIndex, u32)>,
 }
@@ -52,9 +54,10 @@ pub(super) fn look(
         }
     }
     let home = last.and_then(|last| snapshot.backend_named(last.backend.as_str()));
+    let spoke = home.map(|home| home.index);
     let home = home.filter(|home| warm.iter().any(|warm| warm.backend == home.index));
     let session = home.map(|home| session(learning, snapshot, home, turn));
-    (Affinity { warm, marked: chain.marked, session }, Trace { chain, turn, repeated, sure })
+    (Affinity { warm, marked: chain.marked, session }, Trace { chain, turn, repeated, spoke, sure })
 }
 
 fn session(learning: &Learning, snapshot: &Snapshot, home: &Backend, turn: u16) -> Session {
@@ -72,6 +75,11 @@ impl Trace {
         if !self.repeated {
             learning.turns.answered(self.turn.into());
         }
+    }
+
+    /// Who went on with the conversation last, as far as that is remembered.
+    pub(super) fn spoke(&self) -> Option<BackendIndex> {
+        self.spoke
     }
 
     /// How much of the prompt a backend has surely read just before, in millionths.

@@ -16,11 +16,12 @@ pub(super) struct Told<'c> {
     /// Seconds of wall time.
     created: u64,
     conversation: OnceLock<Result<Conversation, Untranslatable>>,
+    without_seals: OnceLock<Conversation>,
 }
 
 impl<'c> Told<'c> {
     pub(super) fn of(call: &InboundCall, request: &'c Request, created: u64) -> Self {
-        Self { frontend: call.frontend, request, id: call.id.to_string(), created, conversation: OnceLock::new() }
+        Self { frontend: call.frontend, request, id: call.id.to_string(), created, conversation: OnceLock::new(), without_seals: OnceLock::new() }
     }
 
     fn about(&self, model: &str) -> About {
@@ -30,8 +31,10 @@ impl<'c> Told<'c> {
 }
 
 impl Translation for Told<'_> {
-    fn conversation(&self) -> Result<&Conversation, Untranslatable> {
-        self.conversation.get_or_init(|| self.frontend.conversation(self.request)).as_ref().map_err(Clone::clone)
+    fn conversation(&self, sealed: bool) -> Result<&Conversation, Untranslatable> {
+        let read = self.conversation.get_or_init(|| self.frontend.conversation(self.request));
+        let conversation = read.as_ref().map_err(Clone::clone)?;
+        Ok(if sealed { conversation } else { self.without_seals.get_or_init(|| conversation.without_seals()) })
     }
 
     fn whole(&self, answer: &Answer, model: &str) -> Bytes {
