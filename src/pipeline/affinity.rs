@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::learning::Learning;
 use crate::canonical::{Chain, Request};
 use crate::catalog::{Backend, BackendIndex, Snapshot};
-use crate::frontend::prefix;
+use crate::frontend::{self, prefix};
 use crate::meter::{Answer, Class};
 use crate::policy::prefixes::SUPPOSED_HIT;
 use crate::policy::{Known, Read};
@@ -55,8 +55,9 @@ pub(super) fn look(
     }
     let home = last.and_then(|last| snapshot.backend_named(last.backend.as_str()));
     let spoke = home.map(|home| home.index);
-    let home = home.filter(|home| warm.iter().any(|warm| warm.backend == home.index));
-    let session = home.map(|home| session(learning, snapshot, home, turn));
+    let sealed = home.is_some() && frontend::is_sealed(request);
+    let home = home.filter(|home| sealed || warm.iter().any(|warm| warm.backend == home.index));
+    let session = home.map(|home| Session { sealed, ..session(learning, snapshot, home, turn) });
     (Affinity { warm, marked: chain.marked, session }, Trace { chain, turn, repeated, spoke, sure })
 }
 
@@ -65,7 +66,7 @@ fn session(learning: &Learning, snapshot: &Snapshot, home: &Backend, turn: u16) 
     let known = |(id, rate): (BackendId, u32)| Some((snapshot.backend_named(id.as_str())?.index, rate));
     let mut rates: Vec<_> = learning.prefixes.hit_rates().into_iter().filter_map(known).collect();
     rates.sort_unstable();
-    Session { home: home.index, turn, remaining: learning.turns.remaining(turn), rates, rate: SUPPOSED_HIT.share }
+    Session { home: home.index, sealed: false, turn, remaining: learning.turns.remaining(turn), rates, rate: SUPPOSED_HIT.share }
 }
 
 impl Trace {

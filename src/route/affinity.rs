@@ -7,7 +7,8 @@
 //!
 //! For one request that would be all. But a conversation that moves pays the cold beginning once and its new prices on
 //! every turn after: [`settle`] compares this turn and those still expected, and a conversation stays unless another
-//! backend is cheaper over all of them. Without a warm backend there is nothing to stay for, and the cheapest is asked.
+//! backend is cheaper over all of them. Without a warm backend there is nothing to stay for, and the cheapest is asked; but
+//! for a conversation that holds what only its last backend can read.
 //!
 //! What was read where is said by whoever keeps it; nothing is remembered here, and no clock is asked.
 
@@ -46,6 +47,9 @@ pub struct Warm {
 pub struct Session {
     /// Who answered last.
     pub home: BackendIndex,
+    /// It holds what only its home can read (signatures of thoughts, encrypted thoughts), so it stays there as long as that can
+    /// answer, whatever it costs.
+    pub sealed: bool,
     /// This turn's number.
     pub turn: u32,
     /// Turns still expected after this one, in millionths.
@@ -60,6 +64,8 @@ pub struct Session {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stay {
     pub home: BackendIndex,
+    /// What its home alone can read keeps it there.
+    pub sealed: bool,
     pub turn: u32,
     /// In millionths.
     pub remaining: u64,
@@ -72,7 +78,7 @@ pub struct Stay {
 impl Stay {
     /// Whether the conversation stays.
     pub fn stays(&self) -> bool {
-        self.at_home.is_some_and(|home| self.elsewhere.is_none_or(|(_, other)| home <= other))
+        self.at_home.is_some_and(|home| self.sealed || self.elsewhere.is_none_or(|(_, other)| home <= other))
     }
 }
 
@@ -119,7 +125,7 @@ impl Affinity {
 
     /// The conversation, where it has something to stay for.
     pub fn staying(&self) -> Option<&Session> {
-        self.session.as_ref().filter(|session| self.warm_at(session.home).is_some())
+        self.session.as_ref().filter(|session| session.sealed || self.warm_at(session.home).is_some())
     }
 }
 
@@ -152,6 +158,7 @@ pub(super) fn settle(candidates: &[Candidate], session: &Session, later: impl Fn
     let (home, other) = (best(true), best(false));
     let stay = Stay {
         home: session.home,
+        sealed: session.sealed,
         turn: session.turn,
         remaining: session.remaining,
         at_home: home.map(|place| sums[place]),

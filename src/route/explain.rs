@@ -233,7 +233,8 @@ impl Plan {
         }
         let is_cheapest = self.chosen().is_some_and(|chosen| chosen.quote.expected == self.cheapest);
         if self.stay.is_some_and(|stay| stay.stays()) && !is_cheapest {
-            return format!("stays where it is warm, of {adequate} adequate");
+            let why = if self.stay.is_some_and(|stay| stay.sealed) { "its thoughts can be read" } else { "it is warm" };
+            return format!("stays where {why}, of {adequate} adequate");
         }
         let is_prepaid = self.chosen().is_some_and(|chosen| chosen.quote.prepaid);
         let how = match (self.needs.prefer, is_cheapest) {

@@ -101,7 +101,7 @@ impl Kept {
             kept.allowances = allowances::read(from)?;
         }
         if format >= WITH_SHAPE {
-            (kept.ask.shape, kept.ask.translated) = shape::read(from)?;
+            shape::read(from, &mut kept)?;
         }
         kept.board = Board::of(snapshot, kept.at);
         if from.0.is_empty() { Ok(kept) } else { Err(Unreadable) }
@@ -157,7 +157,7 @@ impl Facts<'_> {
         out.duration(self.settings.longest);
         weighed::put(&mut out, self);
         allowances::put(&mut out, self.allowances);
-        shape::put(&mut out, self.ask);
+        shape::put(&mut out, self);
         out.0
     }
 }

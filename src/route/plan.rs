@@ -216,7 +216,7 @@ fn decide(facts: &Facts<'_>, look: Look) -> Result<Plan, PlanError> {
     }
     let cap_cost = sieve.uncapped.as_ref().and_then(|uncapped| cap_cost(uncapped, &best.quoted[0], facts));
     // Whoever prefers speed is not held back by a cache.
-    let staying = facts.affinity.staying().filter(|_| needs.prefer == Preference::Cheapest);
+    let staying = facts.affinity.staying().filter(|session| session.sealed || needs.prefer == Preference::Cheapest);
     let stay = staying.map(|session| stay(&mut sieve, &mut best, session, facts));
     // A conversation is not moved to look around.
     let explored = if stay.is_some() { None } else { explore(&mut best.quoted[..best.sure], &needs, facts) };

@@ -327,7 +327,8 @@ fn says_nothing(needs: &Needs) -> bool {
 /// Whether each request is borne by its price, by a cold prompt, and no cap is closed to be compared with.
 fn nothing_else_bears(facts: &Facts<'_>) -> bool {
     let allowances = facts.allowances;
-    let plain = allowances.free.is_empty() && allowances.prepaid.is_empty();
+    let sealed = facts.affinity.session.as_ref().is_some_and(|session| session.sealed);
+    let plain = !sealed && allowances.free.is_empty() && allowances.prepaid.is_empty();
     plain && facts.affinity.warm.is_empty() && facts.caps.all().is_empty()
 }
 
@@ -338,7 +339,8 @@ fn bounds<'b>(row: &'b Row, facts: &Facts<'_>, price_alone: bool) -> Option<&'b 
     let free = || row.has_quotas && !facts.allowances.free.is_empty();
     let paid = || facts.allowances.to_be_used(row.provider).is_some();
     let closed = || facts.caps.on(row.provider).closed.is_some();
-    let otherwise = !price_alone && (free() || paid() || facts.affinity.warm_at(row.index).is_some() || closed());
+    let home = || facts.affinity.session.as_ref().is_some_and(|session| session.sealed && session.home == row.index);
+    let otherwise = !price_alone && (free() || paid() || facts.affinity.warm_at(row.index).is_some() || home() || closed());
     (!bounds.loose && !otherwise).then_some(bounds)
 }
 

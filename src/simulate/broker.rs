@@ -104,6 +104,7 @@ impl Broker {
         let home = last.and_then(|last| Some(world.snapshot.backend_named(last.backend.as_str())?.index));
         let home = home.filter(|home| warm.iter().any(|warm| warm.backend == *home));
         let session = home.map(|home| Session {
+            sealed: false,
             home,
             turn: number.into(),
             remaining: self.turns.remaining(number.into()),

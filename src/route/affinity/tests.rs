@@ -51,7 +51,7 @@ fn two(north: [u64; 3], south: [u64; 3], remaining: u64) -> Case {
     let mut case = Case::of(vec![priced("north/mist", north), priced("south/fog", south)]);
     case.input = (20_000, 22_000);
     let warm = Warm { backend: BackendIndex(0), known: Tokens::new(19_000), likely: Tokens::new(18_000) };
-    let session = Session { home: BackendIndex(0), turn: 3, remaining, rates: Vec::new(), rate: 900_000 };
+    let session = Session { home: BackendIndex(0), sealed: false, turn: 3, remaining, rates: Vec::new(), rate: 900_000 };
     case.affinity = Affinity { warm: vec![warm], marked: 0, session: Some(session) };
     case
 }

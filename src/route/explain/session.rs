@@ -34,6 +34,7 @@ impl ExplainedSession {
         let turns = format!("this turn and {remaining_turns} more");
         let why = match (&home_usd, &elsewhere_usd, &elsewhere) {
             (None, _, _) => format!("leaves {home}, which cannot answer now"),
+            (Some(_), _, _) if stay.sealed => format!("stays at {home}, which alone can read what it thought"),
             (Some(here), Some(there), Some(other)) if stay.stays() => {
                 format!("stays at {home}: {turns} cost ${here} there and ${there} at {other}, its cold start included")
             }

@@ -93,7 +93,7 @@ fn read_session(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Session, U
     for _ in 0..from.number()? {
         rates.push((index(from.number()?, snapshot)?, from.small()?));
     }
-    Ok(Session { home, turn, remaining, rates, rate })
+    Ok(Session { home, sealed: false, turn, remaining, rates, rate })
 }
 
 /// What the first format knew of a warm prompt: one backend, by its id, and its tokens.

@@ -1,27 +1,35 @@
-//! The shape of the request among the facts, and whether it may be told in other shapes, as one byte behind all others; facts
-//! without it are of a chat request, and until the first translation none was told in another.
+//! The shape of the request among the facts, whether it may be told in other shapes and whether its conversation is sealed, as
+//! one byte behind all others; facts without it are of a chat request, and until the first translation none was either.
 
-use super::super::ask::Ask;
-use super::{Reader, Unreadable, Writer};
+use super::super::facts::Facts;
+use super::{Kept, Reader, Unreadable, Writer};
 use crate::canonical::Shape;
 
 /// Added where it may be told in other shapes.
 const TRANSLATED: u8 = 0x80;
+/// Added where its conversation's home alone can read what it holds.
+const SEALED: u8 = 0x40;
 
-pub(super) fn put(out: &mut Writer, ask: &Ask) {
-    let shape = match ask.shape {
+pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
+    let shape = match facts.ask.shape {
         Shape::OpenAiChat => 0,
         Shape::AnthropicMessages => 1,
     };
-    out.byte(if ask.translated { shape | TRANSLATED } else { shape });
+    let sealed = facts.affinity.session.as_ref().is_some_and(|session| session.sealed);
+    let flags = [(facts.ask.translated, TRANSLATED), (sealed, SEALED)];
+    out.byte(flags.into_iter().filter(|(set, _)| *set).fold(shape, |byte, (_, flag)| byte | flag));
 }
 
-pub(super) fn read(from: &mut Reader<'_>) -> Result<(Shape, bool), Unreadable> {
+pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept) -> Result<(), Unreadable> {
     let byte = from.byte()?;
-    let shape = match byte & !TRANSLATED {
+    kept.ask.shape = match byte & !(TRANSLATED | SEALED) {
         0 => Shape::OpenAiChat,
         1 => Shape::AnthropicMessages,
         _ => return Err(Unreadable),
     };
-    Ok((shape, byte & TRANSLATED != 0))
+    kept.ask.translated = byte & TRANSLATED != 0;
+    if let Some(session) = &mut kept.affinity.session {
+        session.sealed = byte & SEALED != 0;
+    }
+    Ok(())
 }

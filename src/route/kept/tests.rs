@@ -58,6 +58,7 @@ fn unusual() -> Case {
         warm: vec![Warm { backend: BackendIndex(2), known: Tokens::new(u64::MAX), likely: Tokens::new(800) }],
         marked: 900_000,
         session: Some(Session {
+            sealed: false,
             home: BackendIndex(2),
             turn: 7,
             remaining: 3_500_000,
