@@ -95,7 +95,8 @@ struct ResponseFormat<'b> {
 struct Schema {
     name: Option<String>,
     description: Option<String>,
-    schema: Option<Json>,
+    #[serde(rename = "schema")]
+    written: Option<Json>,
     strict: Option<bool>,
 }
 
@@ -124,7 +125,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     };
     Ok(Conversation {
         system: turns.system,
-        turns: turns.turns,
+        turns: turns.said,
         tools: read_tools(body.tools, body.functions)?,
         tool_choice,
         parallel_calls: body.parallel_tool_calls,
@@ -224,7 +225,7 @@ fn read_format(format: ResponseFormat<'_>) -> Result<Format, Untranslatable> {
     match (&*format.kind, format.json_schema) {
         ("text", _) => Ok(Format::Text),
         ("json_object", _) => Ok(Format::JsonObject),
-        ("json_schema", Some(Schema { name, description, schema: Some(schema), strict })) => {
+        ("json_schema", Some(Schema { name, description, written: Some(schema), strict })) => {
             Ok(Format::JsonSchema(AnswerSchema { name: name.unwrap_or_default(), description, schema, strict }))
         }
         ("json_schema", _) => Err(cannot("`response_format` without a schema")),

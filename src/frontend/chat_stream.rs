@@ -20,7 +20,15 @@ struct Chunk<'a> {
     choices: &'a [Choice<'a>],
     /// Null until the last chunk where the client wants to know, absent where it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<WireUsage>>,
+    usage: Option<Report>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Report {
+    /// Null.
+    NotYet,
+    Used(WireUsage),
 }
 
 #[derive(Serialize)]
@@ -126,7 +134,7 @@ impl ChatStream {
 
     fn chunk(&self, choices: &[Choice<'_>], usage: Option<WireUsage>, out: &mut BytesMut) {
         let About { id, model, created, wants_usage } = &self.about;
-        let usage = wants_usage.then_some(usage);
+        let usage = wants_usage.then(|| usage.map_or(Report::NotYet, Report::Used));
         let chunk = Chunk { id, object: "chat.completion.chunk", created: *created, model, choices, usage };
         out.put_slice(b"data: ");
         // Strings and numbers into memory: it cannot fail.

@@ -75,9 +75,12 @@ struct InputAudio {
 
 #[derive(Deserialize)]
 struct File {
-    file_id: Option<String>,
-    file_data: Option<String>,
-    filename: Option<String>,
+    #[serde(rename = "file_id")]
+    id: Option<String>,
+    #[serde(rename = "file_data")]
+    data: Option<String>,
+    #[serde(rename = "filename")]
+    name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +105,7 @@ struct Function<'b> {
 #[derive(Default)]
 pub(super) struct Turns {
     pub(super) system: Vec<Part>,
-    pub(super) turns: Vec<Turn>,
+    pub(super) said: Vec<Turn>,
     /// Calls without an answer yet: id and name.
     unanswered: Vec<(String, String)>,
     /// The last turn is one of tools' answers, and may take more.
@@ -128,7 +131,7 @@ impl Turns {
 
     fn push(&mut self, role: Role, parts: Vec<Part>) {
         self.answering = false;
-        self.turns.push(Turn { role, parts });
+        self.said.push(Turn { role, parts });
     }
 
     fn add_instructions(&mut self, at: usize, content: Option<Content<WirePart<'_>>>) -> Result<(), Untranslatable> {
@@ -168,7 +171,7 @@ impl Turns {
         let id = self.answered(message.tool_call_id, message.name.as_deref());
         let id = id.ok_or_else(|| cannot(format!("`messages[{at}]`, which answers no call")))?;
         let result = Part::Result(ToolResult { id, parts: read_parts(at, message.content)?, is_error: false });
-        match self.turns.last_mut().filter(|_| self.answering) {
+        match self.said.last_mut().filter(|_| self.answering) {
             Some(turn) => turn.parts.push(result),
             None => self.push(Role::User, vec![result]),
         }
@@ -285,12 +288,12 @@ fn read_image(raw: &RawValue) -> Option<Part> {
 }
 
 fn read_file(file: File) -> Option<Part> {
-    let (source, media_type) = match (file.file_data, file.file_id) {
+    let (source, media_type) = match (file.data, file.id) {
         (Some(data), _) if data.contains(':') => link(data)?,
         // Without a prefix it is what the usual file is.
         (Some(data), _) => (Source::Base64(data), Some("application/pdf".to_owned())),
         (None, Some(id)) => (Source::FileId(id), None),
         (None, None) => return None,
     };
-    Some(Part::Document(Medium { source, media_type, name: file.filename, detail: None }))
+    Some(Part::Document(Medium { source, media_type, name: file.name, detail: None }))
 }

@@ -52,12 +52,16 @@ impl Event<'_> {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Piece<'a> {
-    TextDelta { text: &'a str },
-    ThinkingDelta { thinking: &'a str },
-    SignatureDelta { signature: String },
-    InputJsonDelta { partial_json: &'a str },
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: String },
+    #[serde(rename = "input_json_delta")]
+    Input { partial_json: &'a str },
 }
 
 #[derive(Serialize)]
@@ -119,9 +123,9 @@ impl Pending {
     fn piece(&self) -> Piece<'_> {
         let piece = self.piece.as_str();
         match self.kind {
-            Kind::Text | Kind::Refusal => Piece::TextDelta { text: piece },
-            Kind::Thought { .. } | Kind::Encrypted => Piece::ThinkingDelta { thinking: piece },
-            Kind::Call { .. } => Piece::InputJsonDelta { partial_json: piece },
+            Kind::Text | Kind::Refusal => Piece::Text { text: piece },
+            Kind::Thought { .. } | Kind::Encrypted => Piece::Thinking { thinking: piece },
+            Kind::Call { .. } => Piece::Input { partial_json: piece },
         }
     }
 }
@@ -265,8 +269,8 @@ impl MessagesStream {
 /// Tells the end of a block: of a thought its seal, of a call without arguments that it has none.
 fn close(done: &Pending, index: u32, out: &mut BytesMut) {
     let last = match &done.kind {
-        Kind::Thought { seal: Some(seal) } => Some(Piece::SignatureDelta { signature: seals::in_block(seal) }),
-        Kind::Call { .. } if !done.told => Some(Piece::InputJsonDelta { partial_json: "{}" }),
+        Kind::Thought { seal: Some(seal) } => Some(Piece::Signature { signature: seals::in_block(seal) }),
+        Kind::Call { .. } if !done.told => Some(Piece::Input { partial_json: "{}" }),
         Kind::Text | Kind::Refusal | Kind::Thought { seal: None } | Kind::Encrypted | Kind::Call { .. } => None,
     };
     if let Some(delta) = last {

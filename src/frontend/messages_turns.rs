@@ -145,7 +145,7 @@ fn read_block(place: &str, block: Block<'_>, parts: &mut Vec<Part>) -> Result<()
             parts.extend((!text.is_empty() || seal.is_some()).then_some(Part::Thought(Thought { text, seal })));
         }
         "redacted_thinking" => {
-            parts.extend(block.data.and_then(|data| seals::from_block(data, SealKind::AnthropicRedacted)).map(alone))
+            parts.extend(block.data.and_then(|data| seals::from_block(data, SealKind::AnthropicRedacted)).map(alone));
         }
         "tool_use" => {
             let (Some(id), Some(name)) = (block.id, block.name) else { return Err(lacking()) };

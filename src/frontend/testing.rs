@@ -36,7 +36,9 @@ pub(super) fn about(wants_usage: bool) -> About {
 pub(super) fn stream(frontend: FrontendRef, deltas: &[Delta], wants_usage: bool) -> String {
     let mut writer = frontend.stream_writer(about(wants_usage));
     let mut out = BytesMut::new();
-    deltas.iter().for_each(|delta| writer.write(delta.clone(), &mut out));
+    for delta in deltas {
+        writer.write(delta.clone(), &mut out);
+    }
     writer.end(&mut out);
     String::from_utf8(out.to_vec()).unwrap()
 }
@@ -276,7 +278,7 @@ pub(super) fn any_request(roles: &'static [&'static str], words: &'static [&'sta
     let object = move |named: &'static str, names: &'static [&'static str]| {
         let members = proptest::collection::vec((proptest::sample::select(words), any_json(words)), 0..4);
         (proptest::sample::select(names), members).prop_map(move |(name, members)| {
-            let mut object = Map::from_iter(members.into_iter().map(|(name, value)| (name.to_owned(), value)));
+            let mut object: Map<_, _> = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             object.insert(named.into(), json!(name));
             object
         })

@@ -9,7 +9,7 @@ use super::*;
 use crate::canonical::Delta;
 use crate::canonical::conversation::{SealKind, Thought};
 
-fn check(deltas: &[Delta], message: Value, finish: &str) {
+fn check(deltas: &[Delta], message: &Value, finish: &str) {
     let body = whole(&OpenAiChat, deltas);
     let expected = json!({"id":"a1","object":"chat.completion","created":1_790_000_000_u64,"model":"m",
         "choices":[{"index":0,"message":message,"logprobs":null,"finish_reason":finish}]});
@@ -19,23 +19,23 @@ fn check(deltas: &[Delta], message: Value, finish: &str) {
 #[test]
 fn a_message_has_what_was_said_and_null_for_what_was_not() {
     let said = |content: Value| json!({"role":"assistant","content":content,"refusal":null});
-    check(&[begin(), text("a"), text("b")], said(json!("ab")), "stop");
-    check(&[begin(), text("a"), Delta::Finish(Finish::Length)], said(json!("a")), "length");
-    check(&[begin(), text("a"), Delta::Finish(Finish::StopSequence(Some("x".into())))], said(json!("a")), "stop");
-    check(&[begin(), Delta::Finish(Finish::Calls)], said(json!("")), "stop");
+    check(&[begin(), text("a"), text("b")], &said(json!("ab")), "stop");
+    check(&[begin(), text("a"), Delta::Finish(Finish::Length)], &said(json!("a")), "length");
+    check(&[begin(), text("a"), Delta::Finish(Finish::StopSequence(Some("x".into())))], &said(json!("a")), "stop");
+    check(&[begin(), Delta::Finish(Finish::Calls)], &said(json!("")), "stop");
     let refused = json!({"role":"assistant","content":null,"refusal":"no"});
-    check(&[begin(), Delta::Refusal("no".into()), Delta::Finish(Finish::Filtered)], refused, "content_filter");
+    check(&[begin(), Delta::Refusal("no".into()), Delta::Finish(Finish::Filtered)], &refused, "content_filter");
     let called = json!({"role":"assistant","content":null,"refusal":null,"tool_calls":[
         {"id":"call_0","type":"function","function":{"name":"f","arguments":"{\"a\": 1"}},
         {"id":"call_1","type":"function","function":{"name":"g","arguments":"{}"}}]});
     let calls = [begin(), call(0, "f"), call(1, "g"), arguments(0, "{\"a\": 1")];
-    check(&calls, called.clone(), "tool_calls");
-    check(&[&calls[..], &[Delta::Finish(Finish::Length)]].concat(), called, "length");
+    check(&calls, &called, "tool_calls");
+    check(&[&calls[..], &[Delta::Finish(Finish::Length)]].concat(), &called, "length");
     let thinking = json!({"role":"assistant","content":"a","refusal":null,"reasoning_content":"hm","reasoning_details":[
         {"type":"reasoning.text","text":"hm","signature":"sig","format":"anthropic-claude-v1","index":0},
         {"type":"reasoning.encrypted","data":"sig","format":"openai-responses-v1","index":1}]});
     let thoughts = [begin(), thought("hm"), sealed(SealKind::AnthropicSignature), sealed(SealKind::OpenAiEncrypted), text("a")];
-    check(&thoughts, thinking, "stop");
+    check(&thoughts, &thinking, "stop");
 }
 
 #[test]

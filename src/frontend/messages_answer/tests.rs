@@ -8,9 +8,9 @@ use super::super::testing::{arguments, begin, call, conversation, deltas, sealed
 use super::*;
 use crate::canonical::Delta;
 
-fn check(deltas: &[Delta], content: Value, stop: Value) {
+fn check(deltas: &[Delta], content: &Value, stop: &Value) {
     let body = whole(&AnthropicMessages, deltas);
-    assert_eq!((&body["content"], json!([body["stop_reason"], body["stop_sequence"]])), (&content, stop), "{deltas:?}");
+    assert_eq!((&body["content"], &json!([body["stop_reason"], body["stop_sequence"]])), (content, stop), "{deltas:?}");
 }
 
 #[test]
@@ -18,16 +18,16 @@ fn blocks_stand_in_the_order_in_which_they_were_said() {
     let saying = [begin(), text("a"), Delta::Refusal("b".into()), text("c")];
     let texts = json!([{"type":"text","text":"a"},{"type":"text","text":"b"},{"type":"text","text":"c"}]);
     let ending = |finish| [&saying[..], &[Delta::Finish(finish)]].concat();
-    check(&ending(Finish::Stop), texts.clone(), json!(["end_turn", null]));
-    check(&ending(Finish::Calls), texts.clone(), json!(["end_turn", null]));
-    check(&ending(Finish::Length), texts.clone(), json!(["max_tokens", null]));
-    check(&ending(Finish::StopSequence(Some("x".into()))), texts.clone(), json!(["stop_sequence", "x"]));
-    check(&ending(Finish::StopSequence(None)), texts.clone(), json!(["stop_sequence", null]));
-    check(&ending(Finish::Filtered), texts, json!(["refusal", null]));
+    check(&ending(Finish::Stop), &texts, &json!(["end_turn", null]));
+    check(&ending(Finish::Calls), &texts, &json!(["end_turn", null]));
+    check(&ending(Finish::Length), &texts, &json!(["max_tokens", null]));
+    check(&ending(Finish::StopSequence(Some("x".into()))), &texts, &json!(["stop_sequence", "x"]));
+    check(&ending(Finish::StopSequence(None)), &texts, &json!(["stop_sequence", null]));
+    check(&ending(Finish::Filtered), &texts, &json!(["refusal", null]));
     let calls = [begin(), call(0, "f"), call(1, "g"), arguments(0, "{\"a\":1}"), Delta::Finish(Finish::StopSequence(None))];
     let used = json!([{"type":"tool_use","id":"call_0","name":"f","input":{"a":1}},{"type":"tool_use","id":"call_1","name":"g","input":{}}]);
-    check(&calls, used, json!(["tool_use", null]));
-    check(&[begin()], json!([]), json!(["end_turn", null]));
+    check(&calls, &used, &json!(["tool_use", null]));
+    check(&[begin()], &json!([]), &json!(["end_turn", null]));
 }
 
 #[test]
@@ -35,15 +35,15 @@ fn thoughts_have_the_signature_that_is_theirs() {
     let thinking = |text: &str, signature: &str| json!({"type":"thinking","thinking":text,"signature":signature});
     let redacted = |data: &str| json!({"type":"redacted_thinking","data":data});
     let end = json!(["end_turn", null]);
-    check(&[thought("hm")], json!([thinking("hm", "")]), end.clone());
-    check(&[thought("hm"), sealed(SealKind::AnthropicSignature)], json!([thinking("hm", "sig")]), end.clone());
-    check(&[sealed(SealKind::AnthropicRedacted)], json!([redacted("sig")]), end.clone());
-    check(&[thought("hm"), sealed(SealKind::AnthropicRedacted)], json!([thinking("hm", ""), redacted("sig")]), end.clone());
-    check(&[sealed(SealKind::OpenAiEncrypted)], json!([thinking("", "openai-responses-v1:sig")]), end);
+    check(&[thought("hm")], &json!([thinking("hm", "")]), &end);
+    check(&[thought("hm"), sealed(SealKind::AnthropicSignature)], &json!([thinking("hm", "sig")]), &end);
+    check(&[sealed(SealKind::AnthropicRedacted)], &json!([redacted("sig")]), &end);
+    check(&[thought("hm"), sealed(SealKind::AnthropicRedacted)], &json!([thinking("hm", ""), redacted("sig")]), &end);
+    check(&[sealed(SealKind::OpenAiEncrypted)], &json!([thinking("", "openai-responses-v1:sig")]), &end);
     let seal = Some(Seal { kind: SealKind::GeminiSignature, value: "sig".into() });
     let called = Delta::Call { slot: 0, id: None, name: "f".into(), seal };
     let used = json!({"type":"tool_use","id":"call_req_1_0","name":"f","input":{}});
-    check(&[called], json!([redacted("google-gemini-v1:sig"), used]), json!(["tool_use", null]));
+    check(&[called], &json!([redacted("google-gemini-v1:sig"), used]), &json!(["tool_use", null]));
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn texts_images_and_documents_are_read() {
     image(r#"{"type":"url","url":"https://a"}"#, medium(Source::Url("https://a".into()), None));
     image(r#"{"type":"file","file_id":"f"}"#, medium(Source::FileId("f".into()), None));
     let document = |source: &str, expected: Medium| {
-        check(&format!(r#"{{"type":"document","source":{source}}}"#), &[Part::Document(expected)])
+        check(&format!(r#"{{"type":"document","source":{source}}}"#), &[Part::Document(expected)]);
     };
     document(
         r#"{"type":"base64","media_type":"application/pdf","data":"AA"}"#,
