@@ -13,7 +13,10 @@ use crate::units::Usage;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delta {
     /// It has begun; what the provider calls it.
-    Begin { id: Option<String>, model: Option<String> },
+    Begin {
+        id: Option<String>,
+        model: Option<String>,
+    },
     Text(String),
     /// The model thinks, before it speaks or between.
     Thought(String),
@@ -23,9 +26,17 @@ pub enum Delta {
     Refusal(String),
     /// The model calls a tool. Pieces of several calls may interleave: each names its slot, counted from 0 in the order in which
     /// they begin.
-    Call { slot: u32, id: Option<String>, name: String, seal: Option<Seal> },
+    Call {
+        slot: u32,
+        id: Option<String>,
+        name: String,
+        seal: Option<Seal>,
+    },
     /// The next piece of a call's arguments.
-    Arguments { slot: u32, piece: String },
+    Arguments {
+        slot: u32,
+        piece: String,
+    },
     /// Why the model stopped. Usage may follow.
     Finish(Finish),
     /// All that is reported so far: replaces what was reported before.
@@ -79,6 +90,8 @@ impl Answer {
                 self.id = self.id.take().or(id);
                 self.model = self.model.take().or(model);
             }
+            // What says nothing begins no part and parts no other.
+            Delta::Text(piece) | Delta::Refusal(piece) | Delta::Thought(piece) if piece.is_empty() => {}
             Delta::Text(piece) => match self.parts.last_mut() {
                 Some(Part::Text(text)) => text.text.push_str(&piece),
                 _ => self.parts.push(Part::text(piece)),
@@ -100,7 +113,8 @@ impl Answer {
                 self.parts.push(Part::Call(Call { id, name, arguments: String::new(), seal }));
             }
             Delta::Arguments { slot, piece } => {
-                let mut calls = self.parts.iter_mut().filter_map(|part| if let Part::Call(call) = part { Some(call) } else { None });
+                let mut calls =
+                    self.parts.iter_mut().filter_map(|part| if let Part::Call(call) = part { Some(call) } else { None });
                 if let Some(call) = calls.nth(slot as usize) {
                     call.arguments.push_str(&piece);
                 }
@@ -152,6 +166,7 @@ mod tests {
             Delta::Thought("m".into()),
             Delta::Sealed(seal.clone()),
             Delta::Text("On".into()),
+            Delta::Thought(String::new()),
             Delta::Text("e".into()),
             call(0, "weather"),
             call(1, "time"),

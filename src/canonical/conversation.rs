@@ -339,7 +339,7 @@ impl Eq for Json {}
 pub struct Untranslatable {
     /// The member or part, in the client's words.
     pub what: String,
-    /// The word of the shape ([`Shape::word`](super::Shape::word)).
+    /// The word of the shape ([`Shape::word`](super::Shape::word)), or that it is another where it is not known which.
     pub shape: &'static str,
 }
 

@@ -15,10 +15,13 @@ use serde_json::value::RawValue;
 use super::blocks::{BlockTurn, System};
 use super::errors::{BadRequest, ClientError};
 use super::messages::{Conversation, Messages, Tools};
+use super::messages_stream::MessagesStream;
 use super::models::ListedModel;
 use super::top_level::{Layout, TopLevel, keeping, string, utf8};
-use super::{Frontend, anthropic_errors, wishes};
-use crate::canonical::{Feature, Features, Members, ReasoningWish, Request, Shape, Wishes};
+use super::{About, Frontend, anthropic_errors, messages_answer, messages_request, wishes};
+use crate::canonical::{
+    self, Answer, Feature, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
+};
 use crate::units::Tokens;
 
 /// The header that names the version of the API, which every client of it sends.
@@ -136,6 +139,18 @@ impl Frontend for AnthropicMessages {
             return Err(BadRequest::new("missing_required_parameter", "max_tokens", message));
         }
         Ok(request)
+    }
+
+    fn conversation(&self, request: &Request) -> Result<canonical::Conversation, Untranslatable> {
+        messages_request::conversation(request)
+    }
+
+    fn answer_body(&self, answer: &Answer, about: &About) -> Bytes {
+        messages_answer::body(answer, about)
+    }
+
+    fn stream_writer(&self, about: About) -> Box<dyn StreamWriter> {
+        Box::new(MessagesStream::new(about))
     }
 
     fn passing(&self) -> &'static [&'static str] {

@@ -6,14 +6,33 @@
 use memchr::memmem;
 use serde::Deserialize;
 
+use crate::canonical::conversation::CacheLifetime;
+
 /// The key that marks what is to be cached. Inside a text its quotes would be escaped.
 const MARK: &[u8] = b"\"cache_control\"";
 /// Shorter lives have the price of the short write.
 const LONG_MINUTES: u64 = 60;
 
-#[derive(Deserialize)]
-struct Mark {
+/// The value of a `cache_control`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Mark {
     ttl: Option<serde_json::Value>,
+}
+
+impl Mark {
+    /// For how long.
+    pub(super) fn lifetime(&self) -> CacheLifetime {
+        if self.is_long() { CacheLifetime::Hour } else { CacheLifetime::Minutes }
+    }
+
+    fn is_long(&self) -> bool {
+        match &self.ttl {
+            None | Some(serde_json::Value::Null) => false,
+            Some(serde_json::Value::String(ttl)) => minutes(ttl).is_none_or(|minutes| minutes >= LONG_MINUTES),
+            // A bare number is in seconds.
+            Some(ttl) => ttl.as_u64().is_none_or(|seconds| seconds >= LONG_MINUTES * 60),
+        }
+    }
 }
 
 /// Whether any of the request's marks asks for an hour or more. A mark without a lifetime has the usual one, which is of
@@ -26,12 +45,7 @@ pub fn asks_long_cache(body: &[u8]) -> bool {
 fn is_long(rest: &[u8]) -> bool {
     let Some(value) = rest.trim_ascii_start().strip_prefix(b":") else { return false };
     let mark = serde_json::Deserializer::from_slice(value).into_iter::<Mark>().next();
-    match mark.and_then(Result::ok).and_then(|mark| mark.ttl) {
-        None | Some(serde_json::Value::Null) => false,
-        Some(serde_json::Value::String(ttl)) => minutes(&ttl).is_none_or(|minutes| minutes >= LONG_MINUTES),
-        // A bare number is in seconds.
-        Some(ttl) => ttl.as_u64().is_none_or(|seconds| seconds >= LONG_MINUTES * 60),
-    }
+    mark.and_then(Result::ok).is_some_and(|mark| mark.is_long())
 }
 
 /// Reads `5m`, `1h` or `300s`, in whole minutes.

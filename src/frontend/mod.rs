@@ -2,22 +2,37 @@
 //! client's words.
 //!
 //! A [`Frontend`] is a pure codec: it opens no socket and never sees a dialect. Answers of a backend that speaks the same
-//! dialect do not come through here; they pass as they are.
+//! dialect do not come through here; they pass as they are. For one that speaks another, a request is read into a
+//! [`Conversation`] and the answer is written from its pieces.
 
+mod about;
 mod anthropic_errors;
 pub mod anthropic_messages;
 mod blocks;
+mod chat_answer;
+mod chat_request;
+mod chat_stream;
+mod chat_turns;
 pub mod codes;
+mod content;
 pub mod errors;
 mod json;
 mod lifetime;
 mod messages;
+mod messages_answer;
+mod messages_request;
+mod messages_stream;
+mod messages_turns;
 pub mod models;
 mod needs;
 pub mod openai_chat;
 pub mod prefix;
 mod prompt_text;
+mod reasoning_details;
 mod sealed;
+mod seals;
+#[cfg(test)]
+mod testing;
 mod top_level;
 pub mod wishes;
 
@@ -29,8 +44,9 @@ use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 
 use self::models::ListedModel;
-use crate::canonical::{Request, Shape};
+use crate::canonical::{Answer, Conversation, Request, Shape, StreamWriter, Untranslatable};
 
+pub use about::About;
 pub use anthropic_messages::AnthropicMessages;
 pub use errors::{BadRequest, ClientError, ErrorKind, Position};
 pub use lifetime::asks_long_cache;
@@ -51,6 +67,18 @@ pub trait Frontend: Debug + Send + Sync {
     /// # Errors
     /// When it is no request that can be routed, with what is wrong and where.
     fn parse(&self, body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest>;
+
+    /// What the client asks, in nobody's words, for a backend that does not speak its own.
+    ///
+    /// # Errors
+    /// When the request has something that only its own shape can say, or something that this shape does not say so.
+    fn conversation(&self, request: &Request) -> Result<Conversation, Untranslatable>;
+
+    /// The body of a whole answer that was read in other words.
+    fn answer_body(&self, answer: &Answer, about: &About) -> Bytes;
+
+    /// Writes the frames of a stream that is read in other words.
+    fn stream_writer(&self, about: About) -> Box<dyn StreamWriter>;
 
     /// Headers of its own that a provider of the same shape is to see as the client sent them.
     fn passing(&self) -> &'static [&'static str] {

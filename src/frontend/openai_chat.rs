@@ -10,12 +10,13 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde::de::MapAccess;
 
+use super::chat_stream::ChatStream;
 use super::errors::{BadRequest, ClientError};
 use super::messages::{ChatTurn, Conversation, Messages, Tools};
 use super::models::{self, ListedModel};
 use super::top_level::{Layout, TopLevel, keeping, string, utf8};
-use super::{Frontend, wishes};
-use crate::canonical::{Members, Request, Shape, Wishes};
+use super::{About, Frontend, chat_answer, chat_request, wishes};
+use crate::canonical::{self, Answer, Members, Request, Shape, StreamWriter, Untranslatable, Wishes};
 use crate::units::Tokens;
 
 const MAX_CHOICES: u64 = 128;
@@ -134,6 +135,18 @@ impl Frontend for OpenAiChat {
 
     fn parse(&self, body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
         parse(body, headers)
+    }
+
+    fn conversation(&self, request: &Request) -> Result<canonical::Conversation, Untranslatable> {
+        chat_request::conversation(request)
+    }
+
+    fn answer_body(&self, answer: &Answer, about: &About) -> Bytes {
+        chat_answer::body(answer, about)
+    }
+
+    fn stream_writer(&self, about: About) -> Box<dyn StreamWriter> {
+        Box::new(ChatStream::new(about))
     }
 
     fn hosts(&self, tool: &str) -> bool {

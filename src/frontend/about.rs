@@ -1,0 +1,14 @@
+//! What the gateway's own hand has to say of an answer that it writes itself, because the backend speaks another shape.
+
+/// Beside what the provider said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// Our id of the request, which is the answer's where the provider gave none.
+    pub id: String,
+    /// What served, where the provider does not say.
+    pub model: String,
+    /// When it was answered, in seconds since 1970.
+    pub created: u64,
+    /// The client asked for the usage frame of its stream (chat only: Messages always tells).
+    pub wants_usage: bool,
+}

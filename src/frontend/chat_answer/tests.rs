@@ -1,0 +1,102 @@
+//! Chat completions: what stands in them, and that they come back as they were written.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::super::OpenAiChat;
+use super::super::testing::{arguments, begin, call, conversation, deltas, sealed, text, thought, used, whole};
+use super::*;
+use crate::canonical::Delta;
+use crate::canonical::conversation::{SealKind, Thought};
+
+fn check(deltas: &[Delta], message: &Value, finish: &str) {
+    let body = whole(&OpenAiChat, deltas);
+    let expected = json!({"id":"a1","object":"chat.completion","created":1_790_000_000_u64,"model":"m",
+        "choices":[{"index":0,"message":message,"logprobs":null,"finish_reason":finish}]});
+    assert_eq!(body, expected, "{deltas:?}");
+}
+
+#[test]
+fn a_message_has_what_was_said_and_null_for_what_was_not() {
+    let said = |content: Value| json!({"role":"assistant","content":content,"refusal":null});
+    check(&[begin(), text("a"), text("b")], &said(json!("ab")), "stop");
+    check(&[begin(), text("a"), Delta::Finish(Finish::Length)], &said(json!("a")), "length");
+    check(&[begin(), text("a"), Delta::Finish(Finish::StopSequence(Some("x".into())))], &said(json!("a")), "stop");
+    check(&[begin(), Delta::Finish(Finish::Calls)], &said(json!("")), "stop");
+    let refused = json!({"role":"assistant","content":null,"refusal":"no"});
+    check(&[begin(), Delta::Refusal("no".into()), Delta::Finish(Finish::Filtered)], &refused, "content_filter");
+    let called = json!({"role":"assistant","content":null,"refusal":null,"tool_calls":[
+        {"id":"call_0","type":"function","function":{"name":"f","arguments":"{\"a\": 1"}},
+        {"id":"call_1","type":"function","function":{"name":"g","arguments":"{}"}}]});
+    let calls = [begin(), call(0, "f"), call(1, "g"), arguments(0, "{\"a\": 1")];
+    check(&calls, &called, "tool_calls");
+    check(&[&calls[..], &[Delta::Finish(Finish::Length)]].concat(), &called, "length");
+    let thinking = json!({"role":"assistant","content":"a","refusal":null,"reasoning_content":"hm","reasoning_details":[
+        {"type":"reasoning.text","text":"hm","signature":"sig","format":"anthropic-claude-v1","index":0},
+        {"type":"reasoning.encrypted","data":"sig","format":"openai-responses-v1","index":1}]});
+    let thoughts = [begin(), thought("hm"), sealed(SealKind::AnthropicSignature), sealed(SealKind::OpenAiEncrypted), text("a")];
+    check(&thoughts, &thinking, "stop");
+}
+
+#[test]
+fn cached_input_is_part_of_the_prompt() {
+    let body = whole(&OpenAiChat, &[text("a"), Delta::Usage(used())]);
+    assert_eq!((&body["id"], &body["model"]), (&json!("req_1"), &json!("served")));
+    assert_eq!(
+        body["usage"],
+        json!({"prompt_tokens":991,"completion_tokens":25,"total_tokens":1016,
+            "prompt_tokens_details":{"cached_tokens":900,"cache_write_tokens":60},"completion_tokens_details":{"reasoning_tokens":5}})
+    );
+}
+
+/// What a conversation keeps of an answer.
+#[derive(Default)]
+struct Kept {
+    text: String,
+    refusal: String,
+    calls: Vec<Call>,
+    /// The sealed ones.
+    thoughts: Vec<Thought>,
+    /// The text of all.
+    thought: String,
+}
+
+fn kept(parts: &[Part]) -> Kept {
+    let mut kept = Kept::default();
+    for part in parts {
+        match part {
+            Part::Text(said) => kept.text.push_str(&said.text),
+            Part::Refusal(said) => kept.refusal.push_str(said),
+            Part::Call(call) => {
+                let arguments = if call.arguments.is_empty() { "{}".to_owned() } else { call.arguments.clone() };
+                kept.calls.push(Call { arguments, ..call.clone() });
+            }
+            Part::Thought(thought) => {
+                kept.thought.push_str(&thought.text);
+                kept.thoughts.extend(thought.seal.is_some().then(|| thought.clone()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    kept
+}
+
+proptest! {
+    #[test]
+    fn an_answer_that_comes_back_is_what_was_written(deltas in deltas()) {
+        let answer = Answer::of(deltas.clone());
+        let message = whole(&OpenAiChat, &deltas)["choices"][0]["message"].take();
+        let body = json!({"model":"m","messages":[message]}).to_string();
+        let read = kept(&conversation(&OpenAiChat, &body).unwrap().turns[0].parts);
+        let written = kept(&answer.parts);
+        prop_assert_eq!((read.text, read.refusal, read.calls), (written.text, written.refusal, written.calls));
+        // Where no sealed thought was told, the text of all goes to the first seal that takes it.
+        if written.thoughts.iter().any(|thought| !thought.text.is_empty()) {
+            prop_assert_eq!(read.thoughts, written.thoughts);
+        } else {
+            prop_assert_eq!(read.thought, written.thought);
+            let seals = |thoughts: &[Thought]| thoughts.iter().map(|thought| thought.seal.clone()).collect::<Vec<_>>();
+            prop_assert_eq!(seals(&read.thoughts), seals(&written.thoughts));
+        }
+    }
+}

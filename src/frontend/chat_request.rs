@@ -1,0 +1,246 @@
+//! Reading a chat request into a conversation in nobody's words: its top level. The turns are `chat_turns.rs`'s.
+//!
+//! Asked only for a backend of another shape, and of a request that was read once already: what that reading settled (bound,
+//! choices, thinking) is taken from it. A member that nobody else has a word for and that the answer depends on is refused;
+//! one that only hints (`seed`, `verbosity`, `store`, `metadata`, cache keys) is left out.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::chat_turns::{Message, Turns};
+use super::content::{Content, cannot, unreadable};
+use super::lifetime::Mark;
+use super::top_level::string;
+use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Sampling, ThinkingWish, Tool, ToolChoice};
+use crate::canonical::{Conversation, Feature, ReasoningWish, Request, Untranslatable};
+use crate::units::Tokens;
+
+#[derive(Deserialize)]
+struct Body<'b> {
+    #[serde(borrow)]
+    messages: Vec<Message<'b>>,
+    #[serde(borrow)]
+    tools: Option<Vec<WireTool<'b>>>,
+    functions: Option<Vec<Function>>,
+    #[serde(borrow)]
+    tool_choice: Option<&'b RawValue>,
+    #[serde(borrow)]
+    function_call: Option<&'b RawValue>,
+    parallel_tool_calls: Option<bool>,
+    #[serde(borrow)]
+    response_format: Option<ResponseFormat<'b>>,
+    #[serde(borrow)]
+    reasoning_effort: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    reasoning: Option<Thinking<'b>>,
+    #[serde(borrow)]
+    thinking: Option<Thinking<'b>>,
+    thinking_budget: Option<u64>,
+    temperature: Option<Json>,
+    top_p: Option<Json>,
+    top_k: Option<Json>,
+    seed: Option<Json>,
+    presence_penalty: Option<Json>,
+    frequency_penalty: Option<Json>,
+    stop: Option<Content<String>>,
+    user: Option<String>,
+    safety_identifier: Option<String>,
+    #[serde(borrow)]
+    prediction: Option<&'b RawValue>,
+    #[serde(borrow)]
+    web_search_options: Option<&'b RawValue>,
+    #[serde(borrow)]
+    logit_bias: Option<&'b RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WireTool<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'b, str>>,
+    function: Option<Function>,
+    cache_control: Option<Mark>,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    name: String,
+    description: Option<String>,
+    parameters: Option<Json>,
+    strict: Option<bool>,
+    cache_control: Option<Mark>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'b, str>>,
+    function: Option<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct ResponseFormat<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+    json_schema: Option<Schema>,
+}
+
+#[derive(Deserialize)]
+struct Schema {
+    name: Option<String>,
+    description: Option<String>,
+    #[serde(rename = "schema")]
+    written: Option<Json>,
+    strict: Option<bool>,
+}
+
+/// How much to think, beside whether to: the words of several servers.
+#[derive(Deserialize)]
+struct Thinking<'b> {
+    #[serde(borrow)]
+    effort: Option<Cow<'b, str>>,
+    budget_tokens: Option<u64>,
+    max_tokens: Option<u64>,
+}
+
+/// What the client asks, in nobody's words.
+pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslatable> {
+    let body: Body<'_> = serde_json::from_slice(&request.body).map_err(|error| unreadable(&error))?;
+    body.refuse_what_only_chat_has(request)?;
+    let thinking = body.thinking(request.reasoning);
+    let mut turns = Turns::default();
+    for (at, message) in body.messages.into_iter().enumerate() {
+        turns.add(at, message)?;
+    }
+    let tool_choice = match (body.tool_choice, body.function_call) {
+        (Some(choice), _) => read_choice("tool_choice", choice)?,
+        (None, Some(call)) => read_choice("function_call", call)?,
+        (None, None) => ToolChoice::Auto,
+    };
+    Ok(Conversation {
+        system: turns.system,
+        turns: turns.said,
+        tools: read_tools(body.tools, body.functions)?,
+        tool_choice,
+        parallel_calls: body.parallel_tool_calls,
+        format: body.response_format.map_or(Ok(Format::Text), read_format)?,
+        thinking,
+        sampling: Sampling {
+            temperature: body.temperature,
+            top_p: body.top_p,
+            top_k: body.top_k,
+            seed: body.seed,
+            presence_penalty: body.presence_penalty,
+            frequency_penalty: body.frequency_penalty,
+            stop: read_stop(body.stop),
+        },
+        output_bound: request.output_bound,
+        stream: request.stream,
+        user: body.safety_identifier.or(body.user),
+    })
+}
+
+impl Body<'_> {
+    fn refuse_what_only_chat_has(&self, request: &Request) -> Result<(), Untranslatable> {
+        let says = |value: Option<&RawValue>| value.is_some_and(|value| !matches!(value.get(), "{}" | "false"));
+        let wanted = [
+            (request.choices > 1, "`n` above 1"),
+            (request.features.contains(Feature::Logprobs), "`logprobs`"),
+            (request.features.contains(Feature::AudioOutput), "`modalities` with audio"),
+            (self.prediction.is_some(), "`prediction`"),
+            (self.web_search_options.is_some(), "`web_search_options`"),
+            // Its keys are tokens of one model's vocabulary.
+            (says(self.logit_bias), "`logit_bias`"),
+        ];
+        wanted.into_iter().find(|(is, _)| *is).map_or(Ok(()), |(_, what)| Err(cannot(what)))
+    }
+
+    /// `wish` is what all that is said comes to; a budget of nothing says that there is to be none.
+    fn thinking(&self, wish: ReasoningWish) -> ThinkingWish {
+        let objects = || [&self.thinking, &self.reasoning].into_iter().flatten();
+        let nested = objects().find_map(|thinking| thinking.budget_tokens.or(thinking.max_tokens));
+        let budget = self.thinking_budget.or(nested).map(Tokens::new);
+        if wish == ReasoningWish::Off || budget == Some(Tokens::ZERO) {
+            return ThinkingWish { wish: ReasoningWish::Off, effort: None, budget: None };
+        }
+        let words = self.reasoning_effort.iter().chain(objects().filter_map(|thinking| thinking.effort.as_ref()));
+        ThinkingWish { wish, effort: words.into_iter().find_map(|word| Effort::from_word(word)), budget }
+    }
+}
+
+/// Tools go before their forerunner.
+fn read_tools(tools: Option<Vec<WireTool<'_>>>, functions: Option<Vec<Function>>) -> Result<Vec<Tool>, Untranslatable> {
+    let Some(tools) = tools else {
+        return Ok(functions.into_iter().flatten().map(|function| tool(function, None)).collect());
+    };
+    let read = |(at, wire): (usize, WireTool<'_>)| match (wire.kind.as_deref(), wire.function) {
+        (None | Some("function"), Some(function)) => Ok(tool(function, wire.cache_control)),
+        (Some(kind), _) => Err(cannot(format!("`tools[{at}]` of type `{kind}`"))),
+        (None, None) => Err(cannot(format!("`tools[{at}]` without a type"))),
+    };
+    tools.into_iter().enumerate().map(read).collect()
+}
+
+fn tool(function: Function, mark: Option<Mark>) -> Tool {
+    let Function { name, description, parameters, strict, cache_control } = function;
+    let cached = mark.or(cache_control).map(|mark| mark.lifetime());
+    Tool { name, description, parameters, strict, cached }
+}
+
+/// Reads `tool_choice`, or the forerunner in which a function is named without a type.
+fn read_choice(member: &str, raw: &RawValue) -> Result<ToolChoice, Untranslatable> {
+    #[derive(Deserialize)]
+    struct Forerunner {
+        name: String,
+    }
+    if let Some(word) = string(raw.get()) {
+        return match &*word {
+            "auto" => Ok(ToolChoice::Auto),
+            "none" => Ok(ToolChoice::None),
+            "required" | "any" => Ok(ToolChoice::Required),
+            _ => Err(cannot(format!("`{member}` with the value `{word}`"))),
+        };
+    }
+    if member == "function_call" {
+        let named: Forerunner = serde_json::from_str(raw.get()).map_err(|_| cannot("`function_call` without a name"))?;
+        return Ok(ToolChoice::Named(named.name));
+    }
+    let choice: Choice<'_> = serde_json::from_str(raw.get()).map_err(|_| cannot(format!("`{member}` that is no choice")))?;
+    match (choice.kind.as_deref(), choice.function) {
+        (None | Some("function"), Some(function)) => Ok(ToolChoice::Named(function.name)),
+        (Some("auto"), _) => Ok(ToolChoice::Auto),
+        (Some("none"), _) => Ok(ToolChoice::None),
+        (Some("required" | "any"), _) => Ok(ToolChoice::Required),
+        (kind, _) => Err(cannot(format!("`{member}` of type `{}`", kind.unwrap_or_default()))),
+    }
+}
+
+fn read_format(format: ResponseFormat<'_>) -> Result<Format, Untranslatable> {
+    match (&*format.kind, format.json_schema) {
+        ("text", _) => Ok(Format::Text),
+        ("json_object", _) => Ok(Format::JsonObject),
+        ("json_schema", Some(Schema { name, description, written: Some(schema), strict })) => {
+            Ok(Format::JsonSchema(AnswerSchema { name: name.unwrap_or_default(), description, schema, strict }))
+        }
+        ("json_schema", _) => Err(cannot("`response_format` without a schema")),
+        (kind, _) => Err(cannot(format!("`response_format` of type `{kind}`"))),
+    }
+}
+
+fn read_stop(stop: Option<Content<String>>) -> Vec<String> {
+    let all = match stop {
+        None => Vec::new(),
+        Some(Content::Text(one)) => vec![one],
+        Some(Content::Parts(many)) => many,
+    };
+    all.into_iter().filter(|text| !text.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests;

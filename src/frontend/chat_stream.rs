@@ -1,0 +1,221 @@
+//! Writing an answer as a stream of chat completion chunks. The reason to stop is held until the end, because calls may follow it,
+//! and because it is the calls that decide it.
+
+use bytes::{BufMut, BytesMut};
+use serde::Serialize;
+
+use super::about::About;
+use super::chat_answer::{WireUsage, call_id, finish_reason};
+use super::reasoning_details::Detail;
+use crate::canonical::conversation::Seal;
+use crate::canonical::{Delta, Finish, StreamWriter};
+use crate::units::Usage;
+
+#[derive(Serialize)]
+struct Chunk<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: &'a [Choice<'a>],
+    /// Null until the last chunk where the client wants to know, absent where it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Report>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Report {
+    /// Null.
+    NotYet,
+    Used(WireUsage),
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    index: u32,
+    delta: Piece<'a>,
+    logprobs: Option<()>,
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Default, Serialize)]
+struct Piece<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasoning_details: Vec<Detail<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[CallPiece<'a>; 1]>,
+}
+
+#[derive(Serialize)]
+struct CallPiece<'a> {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    function: FunctionPiece<'a>,
+}
+
+#[derive(Serialize)]
+struct FunctionPiece<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    arguments: &'a str,
+}
+
+/// The writer of one stream.
+#[derive(Debug)]
+pub(super) struct ChatStream {
+    about: About,
+    begun: bool,
+    /// The thought that has no seal yet, to be told again beside it.
+    thought: String,
+    /// Entries of `reasoning_details` so far.
+    details: u32,
+    calls: Vec<Begun>,
+    finish: Finish,
+    usage: Option<Usage>,
+}
+
+/// A call that was told.
+#[derive(Debug)]
+struct Begun {
+    slot: u32,
+    has_arguments: bool,
+}
+
+impl ChatStream {
+    pub(super) fn new(about: About) -> Self {
+        Self {
+            about,
+            begun: false,
+            thought: String::new(),
+            details: 0,
+            calls: Vec::new(),
+            finish: Finish::default(),
+            usage: None,
+        }
+    }
+
+    /// Takes over what the provider calls the answer, unless something was told already: in one stream it stays the same.
+    fn named(&mut self, id: Option<String>, model: Option<String>, out: &mut BytesMut) {
+        if !self.begun {
+            self.about.id = id.unwrap_or_else(|| std::mem::take(&mut self.about.id));
+            self.about.model = model.unwrap_or_else(|| std::mem::take(&mut self.about.model));
+        }
+        self.begin(out);
+    }
+
+    /// The first chunk says who speaks.
+    fn begin(&mut self, out: &mut BytesMut) {
+        if !self.begun {
+            self.begun = true;
+            self.piece(Piece { role: Some("assistant"), content: Some(""), ..Piece::default() }, out);
+        }
+    }
+
+    fn tell(&mut self, delta: Piece<'_>, out: &mut BytesMut) {
+        self.begin(out);
+        self.piece(delta, out);
+    }
+
+    fn piece(&self, delta: Piece<'_>, out: &mut BytesMut) {
+        self.chunk(&[Choice { index: 0, delta, logprobs: None, finish_reason: None }], None, out);
+    }
+
+    fn chunk(&self, choices: &[Choice<'_>], usage: Option<WireUsage>, out: &mut BytesMut) {
+        let About { id, model, created, wants_usage } = &self.about;
+        let usage = wants_usage.then(|| usage.map_or(Report::NotYet, Report::Used));
+        let chunk = Chunk { id, object: "chat.completion.chunk", created: *created, model, choices, usage };
+        out.put_slice(b"data: ");
+        // Strings and numbers into memory: it cannot fail.
+        let _ = serde_json::to_writer((&mut *out).writer(), &chunk);
+        out.put_slice(b"\n\n");
+    }
+
+    fn call(&mut self, slot: u32, id: &str, name: &str, seal: Option<&Seal>, out: &mut BytesMut) {
+        self.begin(out);
+        self.thought.clear();
+        let index = self.calls.len();
+        let id = call_id(id, &self.about, index);
+        self.calls.push(Begun { slot, has_arguments: false });
+        let function = FunctionPiece { name: Some(name), arguments: "" };
+        let call = CallPiece { index, id: Some(&id), kind: Some("function"), function };
+        let details: Vec<Detail<'_>> = seal.map(|seal| Detail::of_call(id.clone(), seal, self.details)).into_iter().collect();
+        self.details += u32::from(!details.is_empty());
+        self.piece(Piece { tool_calls: Some([call]), reasoning_details: details, ..Piece::default() }, out);
+    }
+
+    fn arguments(&mut self, slot: u32, arguments: &str, out: &mut BytesMut) {
+        let Some(index) = self.calls.iter().position(|call| call.slot == slot) else { return };
+        self.calls[index].has_arguments = true;
+        self.more_of(index, arguments, out);
+    }
+
+    fn more_of(&self, index: usize, arguments: &str, out: &mut BytesMut) {
+        let call = CallPiece { index, id: None, kind: None, function: FunctionPiece { name: None, arguments } };
+        self.piece(Piece { tool_calls: Some([call]), ..Piece::default() }, out);
+    }
+
+    fn sealed(&mut self, seal: &Seal, out: &mut BytesMut) {
+        self.begin(out);
+        let thought = std::mem::take(&mut self.thought);
+        let reasoning_details = Detail::of_thought(&thought, seal, self.details);
+        self.details += 1;
+        self.piece(Piece { reasoning_details, ..Piece::default() }, out);
+    }
+}
+
+impl StreamWriter for ChatStream {
+    fn write(&mut self, delta: Delta, out: &mut BytesMut) {
+        match delta {
+            Delta::Finish(finish) => self.finish = finish,
+            Delta::Usage(usage) => self.usage = Some(usage),
+            Delta::Begin { id, model } => self.named(id, model, out),
+            Delta::Text(piece) | Delta::Thought(piece) | Delta::Refusal(piece) | Delta::Arguments { piece, .. }
+                if piece.is_empty() => {}
+            Delta::Text(piece) => {
+                self.thought.clear();
+                self.tell(Piece { content: Some(&piece), ..Piece::default() }, out);
+            }
+            Delta::Refusal(piece) => {
+                self.thought.clear();
+                self.tell(Piece { refusal: Some(&piece), ..Piece::default() }, out);
+            }
+            Delta::Thought(piece) => {
+                self.thought.push_str(&piece);
+                self.tell(Piece { reasoning_content: Some(&piece), ..Piece::default() }, out);
+            }
+            Delta::Sealed(seal) => self.sealed(&seal, out),
+            Delta::Call { slot, id, name, seal } => self.call(slot, &id.unwrap_or_default(), &name, seal.as_ref(), out),
+            Delta::Arguments { slot, piece } => self.arguments(slot, &piece, out),
+        }
+    }
+
+    fn end(&mut self, out: &mut BytesMut) {
+        self.begin(out);
+        for index in 0..self.calls.len() {
+            if !self.calls[index].has_arguments {
+                self.more_of(index, "{}", out);
+            }
+        }
+        let finish_reason = Some(finish_reason(&self.finish, !self.calls.is_empty()));
+        self.chunk(&[Choice { index: 0, delta: Piece::default(), logprobs: None, finish_reason }], None, out);
+        if let Some(usage) = self.usage.as_ref().filter(|_| self.about.wants_usage) {
+            self.chunk(&[], Some(WireUsage::of(usage)), out);
+        }
+        out.put_slice(b"data: [DONE]\n\n");
+    }
+}
+
+#[cfg(test)]
+mod tests;

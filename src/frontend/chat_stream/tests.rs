@@ -1,0 +1,156 @@
+//! Chat streams, frame by frame, and that they add up to the whole answer.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::super::OpenAiChat;
+use super::super::testing::{arguments, begin, call, chat_client, deltas, sealed, stream, text, thought, used, whole};
+use super::*;
+use crate::canonical::conversation::SealKind;
+
+const HEAD: &str =
+    r#"{"id":"a1","object":"chat.completion.chunk","created":1790000000,"model":"m","choices":[{"index":0,"delta":"#;
+
+/// Each frame without what is the same in all: a delta and the reason to stop, or the whole chunk where it has no choice.
+fn check(deltas: &[Delta], expected: &[&str]) {
+    let stream = stream(&OpenAiChat, deltas, false);
+    let frames: Vec<String> = stream
+        .split_terminator("\n\n")
+        .map(|frame| {
+            let data = frame.strip_prefix("data: ").unwrap();
+            let inner = data.strip_prefix(HEAD).and_then(|rest| rest.strip_suffix("}]}"));
+            inner.map_or(data, |inner| inner).replace(",\"logprobs\":null,\"finish_reason\":null", "")
+        })
+        .collect();
+    assert_eq!(frames, expected);
+}
+
+const ROLE: &str = r#"{"role":"assistant","content":""}"#;
+const STOP: &str = r#"{},"logprobs":null,"finish_reason":"stop""#;
+const CALLS: &str = r#"{},"logprobs":null,"finish_reason":"tool_calls""#;
+const DONE: &str = "[DONE]";
+
+#[test]
+fn a_text_comes_in_pieces_and_ends_with_a_reason() {
+    let told = [begin(), text("Os"), text(""), text("lo"), Delta::Finish(Finish::Stop)];
+    check(&told, &[ROLE, r#"{"content":"Os"}"#, r#"{"content":"lo"}"#, STOP, DONE]);
+    let cut = [begin(), text("Os"), Delta::Finish(Finish::Length)];
+    check(&cut, &[ROLE, r#"{"content":"Os"}"#, r#"{},"logprobs":null,"finish_reason":"length""#, DONE]);
+    check(&[begin()], &[ROLE, STOP, DONE]);
+}
+
+#[test]
+fn a_thought_is_told_again_beside_its_seal() {
+    let told = [
+        begin(),
+        thought("h"),
+        thought("m"),
+        sealed(SealKind::AnthropicSignature),
+        text("4"),
+        sealed(SealKind::AnthropicRedacted),
+    ];
+    check(
+        &told,
+        &[
+            ROLE,
+            r#"{"reasoning_content":"h"}"#,
+            r#"{"reasoning_content":"m"}"#,
+            r#"{"reasoning_details":[{"type":"reasoning.text","text":"hm","signature":"sig","format":"anthropic-claude-v1","index":0}]}"#,
+            r#"{"content":"4"}"#,
+            r#"{"reasoning_details":[{"type":"reasoning.encrypted","data":"sig","format":"anthropic-claude-v1","index":1}]}"#,
+            STOP,
+            DONE,
+        ],
+    );
+}
+
+#[test]
+fn calls_are_named_once_and_their_pieces_keep_to_their_own() {
+    let told = [
+        begin(),
+        call(0, "weather"),
+        call(1, "time"),
+        arguments(1, "{\"a\""),
+        arguments(0, "{}"),
+        arguments(1, ":1}"),
+        arguments(7, "lost"),
+        Delta::Finish(Finish::Stop),
+    ];
+    check(
+        &told,
+        &[
+            ROLE,
+            r#"{"tool_calls":[{"index":0,"id":"call_0","type":"function","function":{"name":"weather","arguments":""}}]}"#,
+            r#"{"tool_calls":[{"index":1,"id":"call_1","type":"function","function":{"name":"time","arguments":""}}]}"#,
+            r#"{"tool_calls":[{"index":1,"function":{"arguments":"{\"a\""}}]}"#,
+            r#"{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}"#,
+            r#"{"tool_calls":[{"index":1,"function":{"arguments":":1}"}}]}"#,
+            CALLS,
+            DONE,
+        ],
+    );
+}
+
+#[test]
+fn a_call_without_arguments_gets_an_empty_object_at_the_end_and_one_without_an_id_gets_ours() {
+    let seal = Some(Seal { kind: SealKind::GeminiSignature, value: "sig".into() });
+    let told = [begin(), Delta::Call { slot: 0, id: None, name: "now".into(), seal }];
+    check(
+        &told,
+        &[
+            ROLE,
+            concat!(
+                r#"{"reasoning_details":[{"type":"reasoning.encrypted","id":"call_a1_0","data":"sig","format":"google-gemini-v1","index":0}],"#,
+                r#""tool_calls":[{"index":0,"id":"call_a1_0","type":"function","function":{"name":"now","arguments":""}}]}"#
+            ),
+            r#"{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}"#,
+            CALLS,
+            DONE,
+        ],
+    );
+}
+
+#[test]
+fn a_refusal_is_told_as_one() {
+    let told = [begin(), Delta::Refusal("No.".into()), Delta::Finish(Finish::Filtered)];
+    check(&told, &[ROLE, r#"{"refusal":"No."}"#, r#"{},"logprobs":null,"finish_reason":"content_filter""#, DONE]);
+}
+
+#[test]
+fn what_was_used_is_told_to_who_asked_wherever_it_came_from() {
+    let counted = json!({"prompt_tokens":991,"completion_tokens":25,"total_tokens":1016,
+        "prompt_tokens_details":{"cached_tokens":900,"cache_write_tokens":60},"completion_tokens_details":{"reasoning_tokens":5}});
+    let early = [begin(), Delta::Usage(Usage::default()), Delta::Usage(used()), text("4"), Delta::Finish(Finish::Stop)];
+    let late = [begin(), text("4"), Delta::Finish(Finish::Stop), Delta::Usage(used())];
+    for told in [&early[..], &late] {
+        let asked = stream(&OpenAiChat, told, true);
+        let frames: Vec<&str> = asked.split_terminator("\n\n").collect();
+        let last: Value = serde_json::from_str(frames[frames.len() - 2].strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &counted));
+        assert!(frames[..frames.len() - 2].iter().all(|frame| frame.ends_with("\"usage\":null}")), "{asked}");
+        assert!(!stream(&OpenAiChat, told, false).contains("usage"));
+    }
+    let never = stream(&OpenAiChat, &late[..3], true);
+    assert!(!never.contains("prompt_tokens") && never.ends_with("data: [DONE]\n\n"), "{never}");
+}
+
+#[test]
+fn who_answered_is_ours_to_say_where_the_provider_does_not() {
+    let told = stream(&OpenAiChat, &[text("4"), begin()], false);
+    assert!(told.contains(r#""id":"req_1""#) && told.contains(r#""model":"served""#) && !told.contains("\"a1\""), "{told}");
+}
+
+proptest! {
+    #[test]
+    fn a_stream_adds_up_to_the_whole_answer(deltas in deltas()) {
+        let (message, finish, usage) = chat_client(&stream(&OpenAiChat, &deltas, true));
+        let expected = whole(&OpenAiChat, &deltas);
+        prop_assert_eq!(&finish, &expected["choices"][0]["finish_reason"]);
+        prop_assert_eq!(&usage, &expected["usage"]);
+        for (member, value) in expected["choices"][0]["message"].as_object().unwrap() {
+            let nothing = if member == "content" { json!("") } else { Value::Null };
+            let value = if value.is_null() { &nothing } else { value };
+            prop_assert_eq!(&message[member], value, "{}", member);
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Reading the messages of chat as turns. Instructions of the system and of developers leave their place for the one before the
+//! first turn, in their order; what tools answered to one turn becomes one turn of the user.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::content::{Content, cannot, link};
+use super::lifetime::Mark;
+use super::reasoning_details;
+use super::top_level::string;
+use crate::canonical::conversation::{Call, Medium, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn};
+use crate::canonical::{Part, Untranslatable};
+
+#[derive(Deserialize)]
+pub(super) struct Message<'b> {
+    #[serde(borrow)]
+    role: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    content: Option<Content<WirePart<'b>>>,
+    #[serde(borrow)]
+    tool_calls: Option<Vec<WireCall<'b>>>,
+    #[serde(borrow)]
+    function_call: Option<Function<'b>>,
+    tool_call_id: Option<String>,
+    /// Of a function that answers.
+    #[serde(borrow)]
+    name: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    refusal: Option<&'b RawValue>,
+    #[serde(borrow)]
+    reasoning_content: Option<&'b RawValue>,
+    #[serde(borrow)]
+    reasoning: Option<&'b RawValue>,
+    #[serde(borrow)]
+    reasoning_details: Option<&'b RawValue>,
+    #[serde(borrow)]
+    audio: Option<&'b RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WirePart<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'b, str>>,
+    text: Option<String>,
+    refusal: Option<String>,
+    /// A thought among the content, as a text or as parts.
+    #[serde(borrow)]
+    thinking: Option<Content<Said<'b>>>,
+    #[serde(borrow)]
+    image_url: Option<&'b RawValue>,
+    input_audio: Option<InputAudio>,
+    file: Option<File>,
+    cache_control: Option<Mark>,
+}
+
+#[derive(Deserialize)]
+struct Said<'b> {
+    #[serde(borrow)]
+    text: Option<Cow<'b, str>>,
+}
+
+#[derive(Deserialize)]
+struct ImageUrl {
+    url: String,
+    detail: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct InputAudio {
+    data: String,
+    format: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(rename = "file_id")]
+    id: Option<String>,
+    #[serde(rename = "file_data")]
+    data: Option<String>,
+    #[serde(rename = "filename")]
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireCall<'b> {
+    id: Option<String>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    function: Option<Function<'b>>,
+    #[serde(borrow)]
+    extra_content: Option<&'b RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Function<'b> {
+    name: Option<String>,
+    #[serde(borrow)]
+    arguments: Option<&'b RawValue>,
+}
+
+/// The messages read so far.
+#[derive(Default)]
+pub(super) struct Turns {
+    pub(super) system: Vec<Part>,
+    pub(super) said: Vec<Turn>,
+    /// Calls without an answer yet: id and name.
+    unanswered: Vec<(String, String)>,
+    /// The last turn is one of tools' answers, and may take more.
+    answering: bool,
+}
+
+impl Turns {
+    /// Takes the message at this place.
+    pub(super) fn add(&mut self, at: usize, message: Message<'_>) -> Result<(), Untranslatable> {
+        match message.role.as_deref() {
+            Some("system" | "developer") => self.add_instructions(at, message.content),
+            Some("user") => {
+                let parts = read_parts(at, message.content)?;
+                self.push(Role::User, parts);
+                Ok(())
+            }
+            Some("assistant") => self.add_assistant(at, message),
+            Some("tool" | "function") => self.add_result(at, message),
+            Some(other) => Err(cannot(format!("`messages[{at}]` with the role `{other}`"))),
+            None => Err(cannot(format!("`messages[{at}]` without a role"))),
+        }
+    }
+
+    fn push(&mut self, role: Role, parts: Vec<Part>) {
+        self.answering = false;
+        self.said.push(Turn { role, parts });
+    }
+
+    fn add_instructions(&mut self, at: usize, content: Option<Content<WirePart<'_>>>) -> Result<(), Untranslatable> {
+        for part in read_parts(at, content)? {
+            if !matches!(part, Part::Text(_)) {
+                return Err(cannot(format!("`messages[{at}].content` that is not text for the system")));
+            }
+            self.system.push(part);
+        }
+        Ok(())
+    }
+
+    fn add_assistant(&mut self, at: usize, message: Message<'_>) -> Result<(), Untranslatable> {
+        if message.audio.is_some() {
+            return Err(cannot(format!("`messages[{at}].audio`")));
+        }
+        let mut calls = Vec::new();
+        for (nth, call) in message.tool_calls.into_iter().flatten().enumerate() {
+            calls.push(read_call(at, nth, call)?);
+        }
+        // The forerunner's calls have no id.
+        if let Some(Function { name: Some(name), arguments }) = message.function_call {
+            calls.push(Call { id: made_up(at, calls.len()), name, arguments: read_arguments(arguments), seal: None });
+        }
+        let told = text_of(message.reasoning_content).or_else(|| text_of(message.reasoning));
+        let thoughts = reasoning_details::read(message.reasoning_details.map(RawValue::get), told, &mut calls);
+        let mut parts: Vec<Part> = thoughts.into_iter().map(Part::Thought).collect();
+        parts.extend(read_parts(at, message.content)?);
+        parts.extend(text_of(message.refusal).map(Part::Refusal));
+        self.unanswered = calls.iter().map(|call| (call.id.clone(), call.name.clone())).collect();
+        parts.extend(calls.into_iter().map(Part::Call));
+        self.push(Role::Assistant, parts);
+        Ok(())
+    }
+
+    fn add_result(&mut self, at: usize, message: Message<'_>) -> Result<(), Untranslatable> {
+        let id = self.answered(message.tool_call_id, message.name.as_deref());
+        let id = id.ok_or_else(|| cannot(format!("`messages[{at}]`, which answers no call")))?;
+        let result = Part::Result(ToolResult { id, parts: read_parts(at, message.content)?, is_error: false });
+        match self.said.last_mut().filter(|_| self.answering) {
+            Some(turn) => turn.parts.push(result),
+            None => self.push(Role::User, vec![result]),
+        }
+        self.answering = true;
+        Ok(())
+    }
+
+    /// The call that an answer is for: that with its id, else the first one without an answer, of the function's name if it has
+    /// one.
+    fn answered(&mut self, id: Option<String>, name: Option<&str>) -> Option<String> {
+        let id = id.filter(|id| !id.is_empty());
+        let place = match (&id, name) {
+            (Some(id), _) => self.unanswered.iter().position(|call| call.0 == *id),
+            (None, Some(name)) => self.unanswered.iter().position(|call| call.1 == name),
+            (None, None) => (!self.unanswered.is_empty()).then_some(0),
+        };
+        let call = place.map(|place| self.unanswered.remove(place).0);
+        id.or(call)
+    }
+}
+
+fn made_up(at: usize, nth: usize) -> String {
+    format!("call_{at}_{nth}")
+}
+
+fn text_of(raw: Option<&RawValue>) -> Option<String> {
+    raw.and_then(|raw| string(raw.get())).filter(|text| !text.is_empty()).map(Cow::into_owned)
+}
+
+fn read_call(at: usize, nth: usize, call: WireCall<'_>) -> Result<Call, Untranslatable> {
+    let what = || format!("`messages[{at}].tool_calls[{nth}]`");
+    if let Some(kind) = call.kind.as_deref().filter(|kind| !matches!(*kind, "function" | "")) {
+        return Err(cannot(format!("{} of type `{kind}`", what())));
+    }
+    let Some(Function { name: Some(name), arguments }) = call.function else {
+        return Err(cannot(format!("{} without a function", what())));
+    };
+    let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| made_up(at, nth));
+    Ok(Call { id, name, arguments: read_arguments(arguments), seal: read_extra(call.extra_content) })
+}
+
+/// Some clients send the arguments as the object that they are.
+fn read_arguments(raw: Option<&RawValue>) -> String {
+    raw.map(|raw| string(raw.get()).map_or_else(|| raw.get().to_owned(), Cow::into_owned)).unwrap_or_default()
+}
+
+/// Where Gemini's own chat endpoint puts a call's seal (providers.md, section 3).
+fn read_extra(raw: Option<&RawValue>) -> Option<Seal> {
+    #[derive(Deserialize)]
+    struct Extra {
+        google: Option<Google>,
+    }
+    #[derive(Deserialize)]
+    struct Google {
+        thought_signature: Option<String>,
+    }
+    let extra: Extra = serde_json::from_str(raw?.get()).ok()?;
+    Some(Seal { kind: SealKind::GeminiSignature, value: extra.google?.thought_signature? })
+}
+
+/// Empty texts say nothing and are left out.
+fn read_parts(at: usize, content: Option<Content<WirePart<'_>>>) -> Result<Vec<Part>, Untranslatable> {
+    match content {
+        None => Ok(Vec::new()),
+        Some(Content::Text(text)) if text.is_empty() => Ok(Vec::new()),
+        Some(Content::Text(text)) => Ok(vec![Part::text(text)]),
+        Some(Content::Parts(parts)) => {
+            let read = |(nth, part)| {
+                read_part(part).map_err(|what| cannot(format!("`messages[{at}].content[{nth}]`{what}"))).transpose()
+            };
+            parts.into_iter().enumerate().filter_map(read).collect()
+        }
+    }
+}
+
+/// Reads a part, or says what it is that cannot be read. `None` where it is empty.
+fn read_part(part: WirePart<'_>) -> Result<Option<Part>, String> {
+    let kind = part.kind.as_deref().unwrap_or(if part.text.is_some() { "text" } else { "" });
+    let lacking = || format!(" of type `{kind}` as it is");
+    match kind {
+        "text" => {
+            let cached = part.cache_control.map(|mark| mark.lifetime());
+            let text = part.text.ok_or_else(lacking)?;
+            Ok((!text.is_empty()).then_some(Part::Text(Text { text, cached })))
+        }
+        "refusal" => Ok(Some(Part::Refusal(part.refusal.ok_or_else(lacking)?))),
+        "thinking" => {
+            let text = match part.thinking.ok_or_else(lacking)? {
+                Content::Text(text) => text,
+                Content::Parts(said) => said.iter().filter_map(|said| said.text.as_deref()).collect(),
+            };
+            Ok((!text.is_empty()).then_some(Part::Thought(Thought { text, seal: None })))
+        }
+        "image_url" => part.image_url.and_then(read_image).map(Some).ok_or_else(lacking),
+        "input_audio" => {
+            let audio = part.input_audio.ok_or_else(lacking)?;
+            let media_type = audio.format.map(|format| format!("audio/{format}"));
+            Ok(Some(Part::Audio(Medium { source: Source::Base64(audio.data), media_type, name: None, detail: None })))
+        }
+        "file" => part.file.and_then(read_file).map(Some).ok_or_else(lacking),
+        "" => Err(" without a type".to_owned()),
+        _ => Err(format!(" of type `{kind}`")),
+    }
+}
+
+/// Some clients send the link alone.
+fn read_image(raw: &RawValue) -> Option<Part> {
+    let (url, detail) = match string(raw.get()) {
+        Some(url) => (url.into_owned(), None),
+        None => serde_json::from_str::<ImageUrl>(raw.get()).ok().map(|image| (image.url, image.detail))?,
+    };
+    let (source, media_type) = link(url)?;
+    Some(Part::Image(Medium { source, media_type, name: None, detail }))
+}
+
+fn read_file(file: File) -> Option<Part> {
+    let (source, media_type) = match (file.data, file.id) {
+        (Some(data), _) if data.contains(':') => link(data)?,
+        // Without a prefix it is what the usual file is.
+        (Some(data), _) => (Source::Base64(data), Some("application/pdf".to_owned())),
+        (None, Some(id)) => (Source::FileId(id), None),
+        (None, None) => return None,
+    };
+    Some(Part::Document(Medium { source, media_type, name: file.name, detail: None }))
+}

@@ -1,0 +1,194 @@
+//! Reading a request of Messages into a conversation in nobody's words: its top level. The blocks are `messages_turns.rs`'s.
+//!
+//! Asked only for a backend of another shape, and of a request that was read once already. What Anthropic itself would run or
+//! keep (containers, servers of tools, fallbacks) is refused, since no other provider would.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::content::{Content, cannot, unreadable};
+use super::lifetime::Mark;
+use super::messages_turns::{Block, Message, read_message, read_system};
+use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Sampling, ThinkingWish, Tool, ToolChoice};
+use crate::canonical::{Conversation, ReasoningWish, Request, Untranslatable};
+
+#[derive(Deserialize)]
+struct Body<'b> {
+    #[serde(borrow)]
+    system: Option<Content<Block<'b>>>,
+    #[serde(borrow)]
+    messages: Vec<Message<'b>>,
+    #[serde(borrow)]
+    tools: Option<Vec<WireTool<'b>>>,
+    #[serde(borrow)]
+    tool_choice: Option<Choice<'b>>,
+    #[serde(borrow)]
+    output_config: Option<OutputConfig<'b>>,
+    #[serde(borrow)]
+    output_format: Option<WireFormat<'b>>,
+    temperature: Option<Json>,
+    top_p: Option<Json>,
+    top_k: Option<Json>,
+    stop_sequences: Option<Vec<String>>,
+    metadata: Option<Metadata>,
+    #[serde(borrow)]
+    container: Option<&'b RawValue>,
+    #[serde(borrow)]
+    mcp_servers: Option<&'b RawValue>,
+    #[serde(borrow)]
+    fallbacks: Option<&'b RawValue>,
+    #[serde(borrow)]
+    inference_geo: Option<&'b RawValue>,
+    #[serde(borrow)]
+    context_management: Option<ContextManagement<'b>>,
+}
+
+#[derive(Deserialize)]
+struct WireTool<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'b, str>>,
+    name: Option<String>,
+    description: Option<String>,
+    input_schema: Option<Json>,
+    strict: Option<bool>,
+    cache_control: Option<Mark>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+    name: Option<String>,
+    disable_parallel_tool_use: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct OutputConfig<'b> {
+    #[serde(borrow)]
+    effort: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    format: Option<WireFormat<'b>>,
+}
+
+#[derive(Deserialize)]
+struct WireFormat<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+    schema: Option<Json>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    user_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ContextManagement<'b> {
+    #[serde(borrow)]
+    edits: Option<Vec<Edit<'b>>>,
+}
+
+#[derive(Deserialize)]
+struct Edit<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+}
+
+/// What the client asks, in nobody's words.
+pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslatable> {
+    let body: Body<'_> = serde_json::from_slice(&request.body).map_err(|error| unreadable(&error))?;
+    body.refuse_what_only_messages_has()?;
+    let effort = body.output_config.as_ref().and_then(|config| config.effort.as_deref()).and_then(Effort::from_word);
+    let mut system = read_system("system", body.system)?;
+    let mut turns = Vec::new();
+    for (at, message) in body.messages.into_iter().enumerate() {
+        turns.extend(read_message(at, message, &mut system)?);
+    }
+    let parallel_calls = body.tool_choice.as_ref().and_then(|choice| choice.disable_parallel_tool_use).map(|disabled| !disabled);
+    Ok(Conversation {
+        system,
+        turns,
+        tools: read_tools(body.tools)?,
+        tool_choice: body.tool_choice.map_or(Ok(ToolChoice::Auto), read_choice)?,
+        parallel_calls,
+        format: read_format(body.output_config.and_then(|config| config.format).or(body.output_format))?,
+        thinking: thinking(request, effort),
+        sampling: Sampling {
+            temperature: body.temperature,
+            top_p: body.top_p,
+            top_k: body.top_k,
+            stop: body.stop_sequences.into_iter().flatten().filter(|text| !text.is_empty()).collect(),
+            ..Sampling::default()
+        },
+        output_bound: request.output_bound,
+        stream: request.stream,
+        user: body.metadata.and_then(|metadata| metadata.user_id),
+    })
+}
+
+fn thinking(request: &Request, effort: Option<Effort>) -> ThinkingWish {
+    match request.reasoning {
+        ReasoningWish::Off => ThinkingWish { wish: ReasoningWish::Off, effort: None, budget: None },
+        wish => ThinkingWish { wish, effort, budget: request.thinking_budget },
+    }
+}
+
+impl Body<'_> {
+    fn refuse_what_only_messages_has(&self) -> Result<(), Untranslatable> {
+        let says = |value: Option<&RawValue>, nothing: &[&str]| value.is_some_and(|value| !nothing.contains(&value.get()));
+        // Thoughts are of no use to another provider; what else is cleared or condensed would have to be done here.
+        let edits = self.context_management.as_ref().and_then(|management| management.edits.as_ref()).into_iter().flatten();
+        let edited = edits.into_iter().any(|edit| !edit.kind.starts_with("clear_thinking"));
+        let all = [
+            (says(self.container, &["{}", "\"\""]), "`container`"),
+            (says(self.mcp_servers, &["[]"]), "`mcp_servers`"),
+            (says(self.fallbacks, &["[]"]), "`fallbacks`"),
+            (says(self.inference_geo, &["\"global\""]), "`inference_geo`"),
+            (edited, "`context_management`"),
+        ];
+        all.into_iter().find(|(is, _)| *is).map_or(Ok(()), |(_, what)| Err(cannot(what)))
+    }
+}
+
+/// Tools without a type are the client's own; all others have a schema that only Anthropic's models know, or are run there.
+fn read_tools(tools: Option<Vec<WireTool<'_>>>) -> Result<Vec<Tool>, Untranslatable> {
+    let read = |(at, wire): (usize, WireTool<'_>)| match (wire.kind.as_deref(), wire.name) {
+        (None | Some("custom"), Some(name)) => Ok(Tool {
+            name,
+            description: wire.description,
+            parameters: wire.input_schema,
+            strict: wire.strict,
+            cached: wire.cache_control.map(|mark| mark.lifetime()),
+        }),
+        (None | Some("custom"), None) => Err(cannot(format!("`tools[{at}]` without a name"))),
+        (Some(kind), _) => Err(cannot(format!("`tools[{at}]` of type `{kind}`"))),
+    };
+    tools.into_iter().flatten().enumerate().map(read).collect()
+}
+
+fn read_choice(choice: Choice<'_>) -> Result<ToolChoice, Untranslatable> {
+    match (&*choice.kind, choice.name) {
+        ("auto", _) => Ok(ToolChoice::Auto),
+        ("none", _) => Ok(ToolChoice::None),
+        ("any", _) => Ok(ToolChoice::Required),
+        ("tool", Some(name)) => Ok(ToolChoice::Named(name)),
+        (kind, _) => Err(cannot(format!("`tool_choice` of type `{kind}` as it is"))),
+    }
+}
+
+/// A schema has no name here, and whether it is strict is not the client's to say.
+fn read_format(format: Option<WireFormat<'_>>) -> Result<Format, Untranslatable> {
+    let Some(format) = format else { return Ok(Format::Text) };
+    match (&*format.kind, format.schema) {
+        ("text", _) => Ok(Format::Text),
+        ("json_schema", Some(schema)) => {
+            Ok(Format::JsonSchema(AnswerSchema { name: String::new(), description: None, schema, strict: None }))
+        }
+        (kind, _) => Err(cannot(format!("`output_config.format` of type `{kind}` as it is"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

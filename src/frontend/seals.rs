@@ -1,0 +1,89 @@
+//! A seal in words of a shape that did not make it, so that it comes back with the conversation to whoever can read it.
+//!
+//! Chat has `reasoning_details`, a member that `OpenRouter` made and agents send back: an entry names its format. Messages knows
+//! only its own signatures, which are base64: a foreign one stands behind its format and a colon, and one that belongs to a call
+//! in a `redacted_thinking` block just before it.
+
+use crate::canonical::conversation::{Seal, SealKind};
+
+const ANTHROPIC: &str = "anthropic-claude-v1";
+const GEMINI: &str = "google-gemini-v1";
+const OPENAI: &str = "openai-responses-v1";
+
+/// The name of its format.
+pub(super) const fn format(kind: SealKind) -> &'static str {
+    match kind {
+        SealKind::AnthropicSignature | SealKind::AnthropicRedacted => ANTHROPIC,
+        SealKind::GeminiSignature => GEMINI,
+        SealKind::OpenAiEncrypted => OPENAI,
+    }
+}
+
+/// The kind of a signature beside a thought's text. Without a format it is Anthropic's, as at `OpenRouter`.
+pub(super) fn of_signature(format: Option<&str>) -> Option<SealKind> {
+    match format.unwrap_or(ANTHROPIC) {
+        ANTHROPIC => Some(SealKind::AnthropicSignature),
+        GEMINI => Some(SealKind::GeminiSignature),
+        OPENAI => Some(SealKind::OpenAiEncrypted),
+        _ => None,
+    }
+}
+
+/// The kind of something encrypted; without a format nobody knows whose it is.
+pub(super) fn of_encrypted(format: Option<&str>) -> Option<SealKind> {
+    match of_signature(Some(format?))? {
+        SealKind::AnthropicSignature => Some(SealKind::AnthropicRedacted),
+        other => Some(other),
+    }
+}
+
+/// What stands for it in the `signature` or `data` of a block.
+pub(super) fn in_block(seal: &Seal) -> String {
+    match seal.kind {
+        SealKind::AnthropicSignature | SealKind::AnthropicRedacted => seal.value.clone(),
+        SealKind::GeminiSignature | SealKind::OpenAiEncrypted => format!("{}:{}", format(seal.kind), seal.value),
+    }
+}
+
+/// Reads what stands in a block, which is of the shape's `own` kind unless it says otherwise.
+pub(super) fn from_block(text: String, own: SealKind) -> Option<Seal> {
+    let foreign = text.split_once(':').and_then(|(format, value)| {
+        let kind = of_signature(Some(format)).filter(|kind| *kind != SealKind::AnthropicSignature)?;
+        Some(Seal { kind, value: value.to_owned() })
+    });
+    foreign.or_else(|| (!text.is_empty()).then_some(Seal { kind: own, value: text }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_comes_back_from_a_block_as_it_went() {
+        let kinds =
+            [SealKind::AnthropicSignature, SealKind::AnthropicRedacted, SealKind::GeminiSignature, SealKind::OpenAiEncrypted];
+        for kind in kinds {
+            let seal = Seal { kind, value: "b64+/=:".into() };
+            assert_eq!(from_block(in_block(&seal), kind), Some(seal.clone()));
+            let own = SealKind::AnthropicSignature;
+            let foreign = !matches!(kind, SealKind::AnthropicSignature | SealKind::AnthropicRedacted);
+            assert_eq!(from_block(in_block(&seal), own).unwrap().kind, if foreign { kind } else { own });
+        }
+        assert_eq!(from_block(String::new(), SealKind::AnthropicSignature), None);
+        assert_eq!(
+            from_block("anthropic-claude-v1:x".into(), SealKind::AnthropicRedacted).unwrap().kind,
+            SealKind::AnthropicRedacted
+        );
+    }
+
+    #[test]
+    fn formats_lead_back_to_their_kinds() {
+        for kind in [SealKind::AnthropicSignature, SealKind::GeminiSignature, SealKind::OpenAiEncrypted] {
+            assert_eq!(of_signature(Some(format(kind))), Some(kind));
+        }
+        assert_eq!(of_encrypted(Some(ANTHROPIC)), Some(SealKind::AnthropicRedacted));
+        assert_eq!(of_encrypted(Some(GEMINI)), Some(SealKind::GeminiSignature));
+        assert_eq!((of_signature(None), of_encrypted(None)), (Some(SealKind::AnthropicSignature), None));
+        assert_eq!((of_signature(Some("unknown")), of_encrypted(Some("xai-responses-v1"))), (None, None));
+    }
+}
