@@ -10,16 +10,23 @@ pub enum Shape {
     OpenAiChat,
     /// Anthropic's Messages.
     AnthropicMessages,
+    /// Gemini's `generateContent`: only providers speak it, no client asks in it.
+    GeminiGenerate,
 }
 
 impl Shape {
-    pub const ALL: [Shape; 2] = [Shape::OpenAiChat, Shape::AnthropicMessages];
+    /// Those that a provider may have an endpoint for.
+    pub const ALL: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::GeminiGenerate];
+
+    /// Those that clients ask in.
+    pub const CLIENTS: [Shape; 2] = [Shape::OpenAiChat, Shape::AnthropicMessages];
 
     /// The word in the table (`dialect = "openai-chat"`) and in reasons.
     pub const fn word(self) -> &'static str {
         match self {
             Shape::OpenAiChat => "openai-chat",
             Shape::AnthropicMessages => "anthropic-messages",
+            Shape::GeminiGenerate => "gemini-generate-content",
         }
     }
 

@@ -7,6 +7,7 @@ pub(super) fn put(out: &mut Writer, shape: Shape) {
     out.byte(match shape {
         Shape::OpenAiChat => 0,
         Shape::AnthropicMessages => 1,
+        Shape::GeminiGenerate => 2,
     });
 }
 
@@ -14,6 +15,7 @@ pub(super) fn read(from: &mut Reader<'_>) -> Result<Shape, Unreadable> {
     match from.byte()? {
         0 => Ok(Shape::OpenAiChat),
         1 => Ok(Shape::AnthropicMessages),
+        2 => Ok(Shape::GeminiGenerate),
         _ => Err(Unreadable),
     }
 }
