@@ -91,6 +91,3 @@ fn path_of(model: &str, stream: bool) -> String {
     }
     path + if stream { ":streamGenerateContent?alt=sse" } else { ":generateContent" }
 }
-
-#[cfg(test)]
-mod tests;

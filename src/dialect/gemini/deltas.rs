@@ -97,3 +97,6 @@ impl DeltaReader for Deltas {
     /// Nothing is held back.
     fn end(&mut self, _: &mut Vec<Delta>) {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -227,3 +227,6 @@ const fn level(effort: Effort) -> &'static str {
         Effort::High | Effort::XHigh | Effort::Max => "high",
     }
 }
+
+#[cfg(test)]
+mod tests;
