@@ -10,20 +10,27 @@ pub enum Shape {
     OpenAiChat,
     /// Anthropic's Messages.
     AnthropicMessages,
+    /// Gemini's `generateContent`: only providers speak it, no client asks in it.
+    GeminiGenerate,
 }
 
 impl Shape {
-    pub const ALL: [Shape; 2] = [Shape::OpenAiChat, Shape::AnthropicMessages];
+    /// Those that a provider may have an endpoint for.
+    pub const ALL: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::GeminiGenerate];
 
-    /// The word in the table (`dialect = "openai-chat"`) and in reasons.
+    /// Those that clients ask in.
+    pub const CLIENTS: [Shape; 2] = [Shape::OpenAiChat, Shape::AnthropicMessages];
+
     /// Those that say most first: thinking, its seals and marks of the cache have words of their own in the first, and none in
     /// the last.
-    const BY_WORDS: [Shape; 2] = [Shape::AnthropicMessages, Shape::OpenAiChat];
+    const BY_WORDS: [Shape; 3] = [Shape::AnthropicMessages, Shape::GeminiGenerate, Shape::OpenAiChat];
 
+    /// The word in the table (`dialect = "openai-chat"`) and in reasons.
     pub const fn word(self) -> &'static str {
         match self {
             Shape::OpenAiChat => "openai-chat",
             Shape::AnthropicMessages => "anthropic-messages",
+            Shape::GeminiGenerate => "gemini-generate-content",
         }
     }
 

@@ -71,7 +71,9 @@ impl Errand<'_> {
             output_bound: self.output_bound,
         };
         let body = self.body(&outgoing).map_err(|e| self.failed(Cause::Untranslatable, &e.to_string()))?;
-        let answer = self.upstream.send(self.offer.endpoint, self.passing, body).await.map_err(|e| self.broke(&e))?;
+        let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
+        let sent = self.upstream.send(self.offer.endpoint, uri, self.passing, body);
+        let answer = sent.await.map_err(|e| self.broke(&e))?;
         self.offer.health.told(&limits::in_headers(answer.headers()));
         if !answer.status().is_success() {
             return Err(self.refused(answer).await);
