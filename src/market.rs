@@ -72,9 +72,8 @@ impl Market {
         let sites = snapshot.providers().iter().map(|provider| sites(provider, keys)).collect::<Result<Vec<_>, _>>()?;
         let availability =
             sites.iter().map(|sites| if sites.is_empty() { Availability::NoKey } else { Availability::Ready }).collect();
-        let health = health.rosters(
-            &snapshot.backends().iter().map(|backend| (&backend.id, snapshot.provider_of(backend).shapes())),
-        );
+        let health =
+            health.rosters(&snapshot.backends().iter().map(|backend| (&backend.id, snapshot.provider_of(backend).shapes())));
         let usable = Usable::of(&snapshot, availability);
         Ok(Self { snapshot, sites, usable, board: BoardInForce::default(), health })
     }

@@ -82,7 +82,11 @@ mod tests {
             assert_eq!(Shape::from_word(shape.word()), Some(shape));
             let only: Shapes = [shape].into_iter().collect();
             assert!(Shape::ALL.into_iter().all(|other| only.contains(other) == (other == shape)));
-            assert!(Shape::ALL.into_iter().all(|other| only.serving(other) == Some(shape) && only.meet(Shape::ALL.into_iter().collect())));
+            assert!(
+                Shape::ALL
+                    .into_iter()
+                    .all(|other| only.serving(other) == Some(shape) && only.meet(Shape::ALL.into_iter().collect()))
+            );
         }
         let all: Shapes = Shape::ALL.into_iter().collect();
         assert!(Shape::ALL.into_iter().all(|shape| all.serving(shape) == Some(shape)));

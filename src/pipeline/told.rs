@@ -21,7 +21,14 @@ pub(super) struct Told<'c> {
 
 impl<'c> Told<'c> {
     pub(super) fn of(call: &InboundCall, request: &'c Request, created: u64) -> Self {
-        Self { frontend: call.frontend, request, id: call.id.to_string(), created, conversation: OnceLock::new(), without_seals: OnceLock::new() }
+        Self {
+            frontend: call.frontend,
+            request,
+            id: call.id.to_string(),
+            created,
+            conversation: OnceLock::new(),
+            without_seals: OnceLock::new(),
+        }
     }
 
     fn about(&self, model: &str) -> About {
