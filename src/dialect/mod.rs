@@ -11,6 +11,9 @@ mod frame;
 mod gemini;
 pub mod limits;
 mod markers;
+mod messages_blocks;
+mod messages_deltas;
+mod messages_request;
 mod openai;
 mod reading;
 mod retry_after;
@@ -39,6 +42,8 @@ pub struct Outgoing<'o> {
     pub quirks: Quirks,
     /// The bound on the output to send where the client set none or a larger one; `None` leaves the client's alone.
     pub output_bound: Option<Tokens>,
+    /// The most that the model writes, for a shape that demands a bound where nobody set one.
+    pub max_output: Tokens,
 }
 
 /// Why a whole answer with a good status is none.

@@ -69,6 +69,7 @@ impl Errand<'_> {
             upstream_model: &self.offer.backend.upstream_model,
             quirks: self.offer.provider.quirks,
             output_bound: self.output_bound,
+            max_output: self.offer.backend.limits.max_output,
         };
         let body = self.body(&outgoing).map_err(|e| self.failed(Cause::Untranslatable, &e.to_string()))?;
         let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
