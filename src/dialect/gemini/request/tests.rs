@@ -53,8 +53,8 @@ fn medium(source: Source, media_type: Option<&str>) -> Medium {
 }
 
 /// What the turns become.
-fn contents(turns: impl Into<Vec<Turn>>, expected: Value) {
-    assert_eq!(sent(&of(turns))["contents"], expected);
+fn contents(turns: impl Into<Vec<Turn>>, expected: &Value) {
+    assert_eq!(&sent(&of(turns))["contents"], expected);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn neighbours_become_one_and_empty_turns_none() {
             model([Part::Refusal("no".into())]),
             model([Part::text("c")]),
         ],
-        json!([
+        &json!([
             {"role": "user", "parts": [{"text": "a"}, {"text": "b"}]},
             {"role": "model", "parts": [{"text": "no"}, {"text": "c"}]},
         ]),
@@ -140,7 +140,7 @@ fn answers_of_tools_follow_their_calls_by_name_and_order() {
             user([answered("b", " [4]"), Part::text("and?")]),
             user([Part::Result(failed), answered("a", "\n{\"deg\": 4} ")]),
         ],
-        json!([
+        &json!([
             {"role": "user", "parts": [{"text": "go"}]},
             {"role": "model", "parts": [
                 {"functionCall": {"name": "one", "args": {"x": 1.0}}, "thoughtSignature": "skip_thought_signature_validator"},
@@ -159,7 +159,7 @@ fn answers_of_tools_follow_their_calls_by_name_and_order() {
     let seen = ToolResult { id: "a".into(), parts: vec![image], is_error: false };
     contents(
         [model([call("a", "look", "{}")]), user([Part::Result(seen)])],
-        json!([
+        &json!([
             {"role": "model", "parts": [{"functionCall": {"name": "look", "args": {}}, "thoughtSignature": "skip_thought_signature_validator"}]},
             {"role": "user", "parts": [
                 {"functionResponse": {"name": "look", "response": {"result": ""}}},
@@ -204,7 +204,7 @@ fn only_thoughts_that_the_provider_sealed_go_back() {
             Part::text("Yes."),
             thought("", sealed(SealKind::GeminiSignature)),
         ])],
-        json!([{"role": "model", "parts": [
+        &json!([{"role": "model", "parts": [
             {"text": "so", "thought": true, "thoughtSignature": "c2ln"},
             {"text": "Yes."},
             {"text": "", "thoughtSignature": "c2ln"},
@@ -227,7 +227,7 @@ fn media_are_sent_along_and_links_only_where_they_are_followed() {
             Part::Document(at(file, Some("application/pdf"))),
             Part::Image(at("gs://bucket/a.png", None)),
         ])],
-        json!([{"role": "user", "parts": [
+        &json!([{"role": "user", "parts": [
             inline("image/webp"),
             inline("application/pdf"),
             inline("audio/wav"),
