@@ -65,6 +65,8 @@ impl Errand<'_> {
             upstream_model: &self.offer.backend.upstream_model,
             quirks: self.offer.provider.quirks,
             output_bound: self.output_bound,
+            max_output: self.offer.backend.limits.max_output,
+            reasoning: self.offer.backend.reasoning,
         };
         let body = self.dialect().encode(self.request, &outgoing);
         let answer = self.upstream.send(self.offer.endpoint, self.passing, body).await.map_err(|e| self.broke(&e))?;
