@@ -65,6 +65,8 @@ impl Errand<'_> {
             upstream_model: &self.offer.backend.upstream_model,
             quirks: self.offer.provider.quirks,
             output_bound: self.output_bound,
+            max_output: self.offer.backend.limits.max_output,
+            reasoning: self.offer.backend.reasoning,
         };
         let body = self.dialect().encode(self.request, &outgoing);
         let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;

@@ -11,7 +11,8 @@ use crate::catalog::capability::Quirks;
 use crate::dialect::{Dialect, GeminiGenerate, Path};
 
 fn sent_with(conversation: &Conversation, quirks: Quirks, bound: Option<u64>) -> Result<Value, String> {
-    let out = Outgoing { upstream_model: "gemini-3-flash", quirks, output_bound: bound.map(Tokens::new) };
+    let reasoning = Reasoning::Switchable;
+    let out = Outgoing { reasoning, output_bound: bound.map(Tokens::new), ..Outgoing::to("gemini-3-flash", quirks) };
     let body = GeminiGenerate.write(conversation, &out).map_err(|refused| refused.to_string())?;
     Ok(serde_json::from_slice(&body).unwrap())
 }
@@ -87,7 +88,7 @@ fn all_of_a_conversation_is_written() {
         schema: raw(r#"{"type":"object","additionalProperties":false}"#),
         strict: None,
     });
-    let out = Outgoing { upstream_model: "x", quirks: Quirks::default(), output_bound: Some(Tokens::new(300)) };
+    let out = Outgoing { output_bound: Some(Tokens::new(300)), ..Outgoing::to("x", Quirks::default()) };
     let body = String::from_utf8(GeminiGenerate.write(&conversation, &out).unwrap().to_vec()).unwrap();
     let expected = r#"{"systemInstruction":{"parts":[{"text":"Be brief."}]},"contents":[{"role":"user","parts":[{"text":"Weather in Oslo?"}]}],"tools":[{"functionDeclarations":[{"name":"weather","description":"by city","parametersJsonSchema":PARAMETERS},{"name":"time"}]}],"toolConfig":{"functionCallingConfig":{"mode":"ANY","allowedFunctionNames":["weather"]}},"generationConfig":{"temperature":0.70,"topP":1e-1,"topK":40,"maxOutputTokens":300,"stopSequences":["END"],"seed":7,"presencePenalty":-1,"responseMimeType":"application/json","responseJsonSchema":{"type":"object","additionalProperties":false}}}"#;
     assert_eq!(body, expected.replace("PARAMETERS", parameters));
@@ -277,6 +278,10 @@ fn thinking_is_asked_for_by_tokens_or_by_level() {
     check(ReasoningWish::On, None, Some(3_000), tokens(3_000), level("medium"));
     check(ReasoningWish::On, None, Some(1), tokens(512), level("minimal"));
     check(ReasoningWish::On, None, Some(u64::MAX), tokens(24_576), level("high"));
+    let thinking = ThinkingWish { wish: ReasoningWish::Off, effort: None, budget: None };
+    let conversation = Conversation { thinking, ..of([user([Part::text("Hi")])]) };
+    let plain = GeminiGenerate.write(&conversation, &Outgoing::to("x", Quirks::default())).unwrap();
+    assert!(!String::from_utf8_lossy(&plain).contains("thinking"), "it never thinks");
 }
 
 #[test]
