@@ -11,6 +11,7 @@ use super::messages_blocks::{self, Block, CacheControl, Marks, Message};
 use crate::canonical::conversation::{Effort, Format, Json, Part, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::request::ReasoningWish;
 use crate::canonical::{Conversation, Shape, Untranslatable};
+use crate::catalog::Reasoning;
 use crate::units::Tokens;
 
 /// Less than this cannot be thought with (dialects.md 5.5).
@@ -28,7 +29,7 @@ const NO_PARAMETERS: &str = r#"{"type":"object","properties":{}}"#;
 pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
     let bounds = [conversation.output_bound, out.output_bound];
     let max_tokens = bounds.into_iter().flatten().min().unwrap_or(out.max_output).get().max(1);
-    let thinking = Thinking::of(conversation, max_tokens);
+    let thinking = if out.reasoning == Reasoning::Never { None } else { Thinking::of(conversation, max_tokens) };
     let thinks = matches!(thinking, Some(Thinking::Enabled { .. }));
     let mut marks = Marks::of(conversation);
     let tools = tools(conversation, &mut marks);

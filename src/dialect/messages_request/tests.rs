@@ -8,7 +8,7 @@ use crate::canonical::conversation::{
 use crate::catalog::capability::Quirks;
 
 fn out() -> Outgoing<'static> {
-    Outgoing { upstream_model: "up", quirks: Quirks::default(), output_bound: None, max_output: Tokens::new(64_000) }
+    Outgoing { max_output: Tokens::new(64_000), reasoning: Reasoning::Switchable, ..Outgoing::to("up", Quirks::default()) }
 }
 
 fn written(conversation: &Conversation) -> Value {
