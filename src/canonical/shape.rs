@@ -39,6 +39,11 @@ impl Shapes {
         Self(self.0 | 1 << shape as u8)
     }
 
+    /// A bit for each, by the discriminant.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
     pub const fn contains(self, shape: Shape) -> bool {
         self.0 & 1 << shape as u8 != 0
     }
