@@ -61,9 +61,8 @@ impl Market {
         let sites = snapshot.providers().iter().map(|provider| sites(provider, keys)).collect::<Result<Vec<_>, _>>()?;
         let availability =
             sites.iter().map(|sites| if sites.is_empty() { Availability::NoKey } else { Availability::Ready }).collect();
-        let health = health.rosters(
-            &snapshot.backends().iter().map(|backend| (&backend.id, snapshot.provider_of(backend).shapes())),
-        );
+        let health =
+            health.rosters(&snapshot.backends().iter().map(|backend| (&backend.id, snapshot.provider_of(backend).shapes())));
         let usable = Usable::of(&snapshot, availability);
         Ok(Self { snapshot, sites, usable, board: BoardInForce::default(), health })
     }
@@ -151,13 +150,13 @@ fn sites(provider: &Provider, keys: &ProviderKeys) -> Result<Vec<Site>, Unreacha
         return Ok(Vec::new());
     }
     let site = |(shape, base_url, auth): (Shape, &str, KeyHeader)| {
-        let dialect = dialect::of(shape);
+        let unreachable = |reason: String| Unreachable { provider: provider.id.clone(), reason };
+        let dialect = dialect::of(shape).ok_or_else(|| unreachable(format!("there is no codec for {}", shape.word())))?;
         let (header, prefix) = auth.parts();
         let key = key.map(|text| Key { header, prefix, text });
         let more = provider.extra_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers = dialect.headers().iter().copied().chain(more);
-        let endpoint = Endpoint::new(base_url, dialect.path(), headers, key)
-            .map_err(|error| Unreachable { provider: provider.id.clone(), reason: error.to_string() })?;
+        let endpoint = Endpoint::new(base_url, dialect.path(), headers, key).map_err(|error| unreachable(error.to_string()))?;
         Ok(Site { shape, endpoint, dialect })
     };
     provider.endpoints().map(site).collect()

@@ -87,10 +87,11 @@ pub trait FrameReader: Send {
     fn read(&mut self, frame: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts;
 }
 
-/// The dialect of a shape.
-pub fn of(shape: Shape) -> &'static dyn Dialect {
+/// The dialect of a shape; `None` for one that only clients speak.
+pub fn of(shape: Shape) -> Option<&'static dyn Dialect> {
     match shape {
-        Shape::OpenAiChat => &OpenAiChat,
-        Shape::AnthropicMessages => &AnthropicMessages,
+        Shape::OpenAiChat => Some(&OpenAiChat),
+        Shape::AnthropicMessages => Some(&AnthropicMessages),
+        Shape::OpenAiResponses => None,
     }
 }

@@ -16,6 +16,8 @@ mod chat_turns;
 pub mod codes;
 mod content;
 pub mod errors;
+mod extent;
+mod items;
 mod json;
 mod lifetime;
 mod messages;
@@ -26,9 +28,14 @@ mod messages_turns;
 pub mod models;
 mod needs;
 pub mod openai_chat;
+pub mod openai_responses;
 pub mod prefix;
 mod prompt_text;
 mod reasoning_details;
+mod responses_answer;
+mod responses_items;
+mod responses_request;
+mod responses_stream;
 mod sealed;
 mod seals;
 #[cfg(test)]
@@ -51,6 +58,7 @@ pub use anthropic_messages::AnthropicMessages;
 pub use errors::{BadRequest, ClientError, ErrorKind, Position};
 pub use lifetime::asks_long_cache;
 pub use openai_chat::{OpenAiChat, parse};
+pub use openai_responses::OpenAiResponses;
 pub use prompt_text::prompt_text;
 pub use sealed::is_sealed;
 
@@ -97,7 +105,7 @@ pub trait Frontend: Debug + Send + Sync {
     fn error_body(&self, error: &ClientError, id: &str) -> Bytes;
 
     /// The event that tells an error within a stream, which it ends.
-    fn error_event(&self, error: &ClientError) -> Bytes;
+    fn error_event(&self, error: &ClientError, about: &About) -> Bytes;
 
     /// The body of a list of models.
     fn model_list(&self, models: &[ListedModel]) -> Bytes;
@@ -139,6 +147,7 @@ pub fn of(shape: Option<Shape>, has_body: bool, headers: &HeaderMap) -> Frontend
     match shape.unwrap_or_else(|| if anthropic() { Shape::AnthropicMessages } else { Shape::OpenAiChat }) {
         Shape::OpenAiChat => &OpenAiChat,
         Shape::AnthropicMessages => &AnthropicMessages,
+        Shape::OpenAiResponses => &OpenAiResponses,
     }
 }
 
@@ -154,7 +163,7 @@ mod tests {
             let keyed = shape.is_none() && !headers.contains_key(anthropic_messages::VERSION);
             assert_eq!(of(shape, true, &headers).word(), if keyed { "openai_chat" } else { expected }, "{headers:?}");
         };
-        for shape in Shape::ALL {
+        for shape in Shape::CLIENTS {
             let word = shape.word().replace('-', "_");
             check(Some(shape), &[], &word);
             check(Some(shape), &["x-api-key", "anthropic-version"], &word);
