@@ -5,15 +5,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::Uri;
 use jiff::Timestamp;
 
 use crate::canonical::Shape;
 use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, ProviderIndex, Snapshot};
 use crate::config::secret::ProviderKeys;
-use crate::dialect::{self, Dialect};
+use crate::dialect::{self, Dialect, Path};
 use crate::dispatch::health::{Answers, BackendHealth, HealthByShape, HealthRisk, Roster};
 use crate::route::{self, Availability, Board, BoardInForce, Usable};
-use crate::upstream::{Endpoint, Key};
+use crate::upstream::{Endpoint, EndpointError, Key};
 
 /// Everything needed to ask one backend.
 #[derive(Clone, Copy)]
@@ -25,6 +26,16 @@ pub struct Offer<'m> {
     pub endpoint: &'m Endpoint,
     pub dialect: &'static dyn Dialect,
     pub health: &'m Arc<BackendHealth>,
+}
+
+impl Offer<'_> {
+    /// Where it is asked: the endpoint's own address, or one by the model where the dialect wants that.
+    pub fn uri(&self, stream: bool) -> Result<Uri, EndpointError> {
+        match self.dialect.path() {
+            Path::Fixed(_) => Ok(self.endpoint.uri()),
+            Path::OfModel(path) => self.endpoint.at(&path(&self.backend.upstream_model, stream)),
+        }
+    }
 }
 
 /// How one provider is reached for requests of one shape.
@@ -156,7 +167,11 @@ fn sites(provider: &Provider, keys: &ProviderKeys) -> Result<Vec<Site>, Unreacha
         let key = key.map(|text| Key { header, prefix, text });
         let more = provider.extra_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers = dialect.headers().iter().copied().chain(more);
-        let endpoint = Endpoint::new(base_url, dialect.path(), headers, key).map_err(|error| unreachable(error.to_string()))?;
+        let path = match dialect.path() {
+            Path::Fixed(path) => path,
+            Path::OfModel(_) => "",
+        };
+        let endpoint = Endpoint::new(base_url, path, headers, key).map_err(|error| unreachable(error.to_string()))?;
         Ok(Site { shape, endpoint, dialect })
     };
     provider.endpoints().map(site).collect()

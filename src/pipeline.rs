@@ -256,7 +256,9 @@ impl Pipeline {
     }
 
     fn plan(&self, call: &InboundCall, admitted: &Admitted, told: &Told<'_>) -> Result<Decided, GatewayError> {
-        self.with_facts(call, admitted, |mut facts, trace| {
+        self.with_facts(call, admitted, |facts, trace| {
+            let as_asked;
+            let mut facts = facts;
             let mut planned = route::plan(&facts);
             if let Ok(plan) = &planned
                 && !self.may_explore(plan, admitted.settings())
@@ -265,7 +267,6 @@ impl Pipeline {
                 planned = route::plan(&facts);
             }
             // Only now, since reading a whole conversation takes as long as all the rest.
-            let as_asked;
             let unsaid = match &planned {
                 Ok(plan) if is_translated(plan, &facts) => told.conversation(true).err(),
                 Ok(_) | Err(_) => None,
@@ -472,8 +473,7 @@ fn sealed_by(request: &Request, market: &Market, trace: &Trace) -> SealedBy {
 
 /// Whether any attempt is asked in other words than the client's.
 fn is_translated(plan: &Plan, facts: &Facts<'_>) -> bool {
-    facts.ask.translated
-        && plan.root.attempts().any(|attempt| !facts.board.row(attempt.backend).shapes.contains(facts.ask.shape))
+    facts.ask.translated && plan.root.attempts().any(|attempt| !facts.board.row(attempt.backend).shapes.contains(facts.ask.shape))
 }
 
 /// Seconds of wall time.

@@ -182,6 +182,7 @@ fn files(folder: &str, ending: &str, before: &[u8]) -> Vec<Vec<u8>> {
 
 const WIRE: &str = "tests/fixtures/openai-chat";
 const MESSAGES: &str = "tests/fixtures/anthropic-messages";
+const GEMINI: &str = "tests/fixtures/gemini-generate-content";
 
 fn requests() -> Vec<Vec<u8>> {
     let all = [
@@ -230,6 +231,8 @@ targets! {
     answer "../fuzz/fuzz_targets/answer.rs" files(WIRE, ".json", b"");
     classify "../fuzz/fuzz_targets/classify.rs" errors();
     coding "../fuzz/fuzz_targets/coding.rs" coded();
+    gemini_answer "../fuzz/fuzz_targets/gemini_answer.rs" files(GEMINI, ".json", b"");
+    gemini_stream "../fuzz/fuzz_targets/gemini_stream.rs" files(GEMINI, ".sse", b"");
     kept "../fuzz/fuzz_targets/kept.rs" kept_facts();
     messages_answer "../fuzz/fuzz_targets/messages_answer.rs" files(MESSAGES, ".json", b"");
     messages_request "../fuzz/fuzz_targets/messages_request.rs" messages_requests();

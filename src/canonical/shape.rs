@@ -12,20 +12,23 @@ pub enum Shape {
     AnthropicMessages,
     /// OpenAI's Responses: clients ask in it, and no provider is asked in it yet.
     OpenAiResponses,
+    /// Gemini's `generateContent`: only providers speak it, no client asks in it.
+    GeminiGenerate,
 }
 
 impl Shape {
-    pub const ALL: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses];
+    pub const ALL: [Shape; 4] =
+        [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate];
 
     /// Those that clients ask in.
     pub const CLIENTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses];
 
     /// Those that a provider may have an endpoint for.
-    pub const ENDPOINTS: [Shape; 2] = [Shape::OpenAiChat, Shape::AnthropicMessages];
+    pub const ENDPOINTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::GeminiGenerate];
 
     /// Those that say most first: thinking, its seals and marks of the cache have words of their own in the first, and none in
     /// the last.
-    const BY_WORDS: [Shape; 2] = [Shape::AnthropicMessages, Shape::OpenAiChat];
+    const BY_WORDS: [Shape; 3] = [Shape::AnthropicMessages, Shape::GeminiGenerate, Shape::OpenAiChat];
 
     /// The word in the table (`dialect = "openai-chat"`) and in reasons.
     pub const fn word(self) -> &'static str {
@@ -33,12 +36,8 @@ impl Shape {
             Shape::OpenAiChat => "openai-chat",
             Shape::AnthropicMessages => "anthropic-messages",
             Shape::OpenAiResponses => "openai-responses",
+            Shape::GeminiGenerate => "gemini-generate-content",
         }
-    }
-
-    /// The shape with this word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|shape| shape.word() == word)
     }
 
     /// The shape of endpoints with this word.
@@ -86,7 +85,6 @@ mod tests {
     #[test]
     fn words_lead_back_to_their_shapes_and_sets_hold_what_was_put_in() {
         for shape in Shape::ALL {
-            assert_eq!(Shape::from_word(shape.word()), Some(shape));
             let only: Shapes = [shape].into_iter().collect();
             assert!(Shape::ALL.into_iter().all(|other| only.contains(other) == (other == shape)));
             assert!(only.meet(Shape::ALL.into_iter().collect()));
@@ -100,6 +98,6 @@ mod tests {
         assert_eq!(all.serving(Shape::OpenAiResponses), Some(Shape::AnthropicMessages));
         assert_eq!(Shape::of_endpoint(Shape::OpenAiResponses.word()), None);
         assert_eq!(Shapes::default().serving(Shape::OpenAiChat), None);
-        assert_eq!(Shape::from_word("openai_chat"), None);
+        assert_eq!(Shape::of_endpoint("openai_chat"), None);
     }
 }

@@ -89,6 +89,8 @@ pub enum KeyHeader {
     XApiKey,
     /// `api-key: KEY`
     ApiKey,
+    /// `x-goog-api-key: KEY`
+    XGoogApiKey,
 }
 
 impl KeyHeader {
@@ -98,6 +100,7 @@ impl KeyHeader {
             KeyHeader::Bearer => ("authorization", "Bearer "),
             KeyHeader::XApiKey => ("x-api-key", ""),
             KeyHeader::ApiKey => ("api-key", ""),
+            KeyHeader::XGoogApiKey => ("x-goog-api-key", ""),
         }
     }
 }
@@ -166,6 +169,8 @@ pub struct Quirks {
     /// At its endpoint for Messages `input_tokens` includes what was read from a cache or written to one; at Anthropic these
     /// stand beside it. Nobody is known to differ.
     pub messages_input_includes_cache: bool,
+    /// How its endpoint for Gemini's `generateContent` is told how deep to think.
+    pub thinking_depth: ThinkingDepth,
 }
 
 impl Default for Quirks {
@@ -176,6 +181,7 @@ impl Default for Quirks {
             stream_usage: StreamUsage::OnRequest,
             reasoning_outside_output: false,
             messages_input_includes_cache: false,
+            thinking_depth: ThinkingDepth::Tokens,
         }
     }
 }
@@ -187,6 +193,15 @@ pub enum OutputBoundField {
     MaxCompletionTokens,
     /// Either is understood: whichever the client used passes.
     Either,
+}
+
+/// How Gemini is told how deep to think (dialects.md 5.5, 2026-11-22).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThinkingDepth {
+    /// By a number of tokens, `thinkingBudget`: every model that thinks takes it.
+    Tokens,
+    /// By a word, `thinkingLevel`: what models from Gemini 3 on prefer, and those before refuse.
+    Level,
 }
 
 /// When a site sends usage in a stream.

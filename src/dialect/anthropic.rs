@@ -5,9 +5,9 @@ use http::HeaderMap;
 
 use super::blocks::{Reading, Stop};
 use super::usage::Reported;
-use super::{BodyProblem, Dialect, FrameReader, Outgoing, errors, splice, sse};
+use super::{BodyProblem, DeltaReader, Dialect, FrameReader, Outgoing, Path, errors, splice, sse};
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{FrameFacts, FrameKind, ProviderError, Request};
+use crate::canonical::{Conversation, Delta, FrameFacts, FrameKind, ProviderError, Request, Shape, Untranslatable};
 use crate::catalog::capability::Quirks;
 use crate::units::Usage;
 
@@ -16,8 +16,8 @@ use crate::units::Usage;
 pub struct AnthropicMessages;
 
 impl Dialect for AnthropicMessages {
-    fn path(&self) -> &'static str {
-        "/messages"
+    fn path(&self) -> Path {
+        Path::Fixed("/messages")
     }
 
     fn headers(&self) -> &'static [(&'static str, &'static str)] {
@@ -54,6 +54,28 @@ impl Dialect for AnthropicMessages {
     fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader> {
         Box::new(Frames { quirks, reported: Reported::default(), ended: false })
     }
+
+    // Until the branch that translates to this shape is merged.
+    fn write(&self, _: &Conversation, _: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
+        Err(Untranslatable { what: "the request".to_owned(), shape: Shape::AnthropicMessages.word() })
+    }
+
+    fn read_deltas(&self, _: &[u8]) -> Result<Vec<Delta>, BodyProblem> {
+        Ok(Vec::new())
+    }
+
+    fn delta_reader(&self) -> Box<dyn DeltaReader> {
+        Box::new(NoDeltas)
+    }
+}
+
+/// Reads nothing.
+struct NoDeltas;
+
+impl DeltaReader for NoDeltas {
+    fn read(&mut self, _: &[u8], _: &mut Vec<Delta>) {}
+
+    fn end(&mut self, _: &mut Vec<Delta>) {}
 }
 
 fn usage_of(reported: &Reported, quirks: Quirks) -> Option<Usage> {

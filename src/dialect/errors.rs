@@ -47,6 +47,8 @@ struct Words {
     retry_after: Option<Duration>,
     /// The body names what moderation objected to.
     flagged: bool,
+    /// What is exhausted is a quota by the day, so waiting a minute does not help.
+    used_up: bool,
     shape: Shape,
 }
 
@@ -101,7 +103,9 @@ impl Words {
         let details = error.get("details").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let detail = |name: &str| details.iter().find_map(|d| text(d.get(name)));
         let metadata = error.get("metadata");
+        let violations = details.iter().filter_map(|d| d.get("violations")?.as_array()).flatten();
         Self {
+            used_up: violations.filter_map(|quota| quota.get("quotaId")?.as_str()).any(|id| id.contains("PerDay")),
             code: member("code"),
             kind: member("type"),
             status_word: member("status"),
@@ -135,7 +139,9 @@ impl Words {
     fn class(&self, status: u16) -> ErrorClass {
         let said = [&self.code, &self.reason, &self.kind, &self.status_word].into_iter().flatten();
         let marked = said.into_iter().find_map(|word| self.class_of_word(word));
-        marked
+        self.used_up
+            .then_some(ErrorClass::Billing)
+            .or(marked)
             .or(self.flagged.then_some(ErrorClass::Moderation))
             .or_else(|| self.class_of_message(status))
             // Where no status says whose fault it is, the type does.
@@ -242,6 +248,13 @@ mod tests {
             r#"{"error":{"code":429,"message":"exceeded your current quota, check billing","status":"RESOURCE_EXHAUSTED"}}"#,
             RateLimited,
         );
+        let quota = |id: &str| {
+            format!(
+                r#"{{"error":{{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED","details":[{{"violations":[{{"quotaMetric":"x"}},{{"quotaId":"{id}"}}]}},{{"retryDelay":"9s"}}]}}}}"#
+            )
+        };
+        check(429, &quota("GenerateRequestsPerMinutePerProjectPerModel"), RateLimited);
+        check(429, &quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier"), Billing);
         check(429, "", RateLimited);
     }
 
@@ -287,6 +300,7 @@ mod tests {
     fn the_rest_by_its_word_or_its_status() {
         check(401, r#""Invalid token""#, Auth);
         check(400, r#"[{"error":{"code":400,"message":"API key not valid","details":[{"reason":"API_KEY_INVALID"}]}}]"#, Auth);
+        check(400, r#"{"error":{"code":400,"message":"not in your country","status":"FAILED_PRECONDITION"}}"#, Auth);
         check(404, r#"{"error":{"message":"no such model","code":"model_not_found"}}"#, NotFound);
         check(400, r#"{"code":20012,"message":"Model does not exist"}"#, NotFound);
         check(500, r#"{"message":"x","id":"y"}"#, Overloaded);

@@ -17,6 +17,8 @@ pub(super) const WORDS: &[(&str, ErrorClass)] = &[
     ("permission_error", Auth),
     ("permission_denied", Auth),
     ("unauthenticated", Auth),
+    // Gemini's word for an account that may not ask from where it is.
+    ("failed_precondition", Auth),
     ("accessdenied", Auth),
     ("401002", Auth),
     ("1000", Auth),

@@ -8,6 +8,7 @@ mod anthropic;
 mod blocks;
 mod errors;
 mod frame;
+mod gemini;
 pub mod limits;
 mod markers;
 mod openai;
@@ -22,11 +23,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{FrameFacts, ProviderError, Request, Shape};
+use crate::canonical::{Conversation, Delta, FrameFacts, ProviderError, Request, Shape, Untranslatable};
 use crate::catalog::capability::Quirks;
 use crate::units::{Tokens, Usage};
 
 pub use anthropic::AnthropicMessages;
+pub use gemini::GeminiGenerate;
 pub use openai::OpenAiChat;
 
 /// What may differ between the client's request and the one that goes out.
@@ -53,10 +55,19 @@ pub enum BodyProblem {
     Malformed(String),
 }
 
+/// What is appended to a provider's base URL.
+#[derive(Debug, Clone, Copy)]
+pub enum Path {
+    /// The same for every request.
+    Fixed(&'static str),
+    /// By the id that the provider knows the model by, and whether the answer is to be streamed. Made fit for a URL.
+    OfModel(fn(model: &str, stream: bool) -> String),
+}
+
 /// One provider-side API shape.
 pub trait Dialect: Send + Sync {
     /// What is appended to a provider's base URL.
-    fn path(&self) -> &'static str;
+    fn path(&self) -> Path;
 
     /// Headers that every call has unless the table or the client says otherwise.
     fn headers(&self) -> &'static [(&'static str, &'static str)] {
@@ -66,17 +77,26 @@ pub trait Dialect: Send + Sync {
     /// The bytes that go out for a request of this dialect's shape.
     fn encode(&self, request: &Request, out: &Outgoing<'_>) -> Bytes;
 
+    /// The bytes that go out for a request in another shape.
+    fn write(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable>;
+
     /// Reads a whole, unstreamed answer that came with a good status.
     ///
     /// # Errors
     /// When the body is an error in disguise, or no answer at all.
     fn read_answer(&self, body: &[u8], quirks: Quirks) -> Result<AnswerFacts, BodyProblem>;
 
+    /// Reads a whole answer that `read_answer` found to be one.
+    fn read_deltas(&self, body: &[u8]) -> Result<Vec<Delta>, BodyProblem>;
+
     /// Classifies an answer with a bad status.
     fn classify(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError;
 
     /// A reader for the frames of one stream, in their order.
     fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader>;
+
+    /// A reader for the deltas of one stream.
+    fn delta_reader(&self) -> Box<dyn DeltaReader>;
 }
 
 /// Reads the frames of one stream.
@@ -87,11 +107,22 @@ pub trait FrameReader: Send {
     fn read(&mut self, frame: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts;
 }
 
+/// Reads what the frames of one stream add to its answer. Errors within a stream are told by the [`FrameReader`]; here they
+/// are passed over.
+pub trait DeltaReader: Send {
+    /// Reads one whole frame (an SSE event block).
+    fn read(&mut self, frame: &[u8], out: &mut Vec<Delta>);
+
+    /// The stream ended well.
+    fn end(&mut self, out: &mut Vec<Delta>);
+}
+
 /// The dialect of a shape; `None` for one that only clients speak.
 pub fn of(shape: Shape) -> Option<&'static dyn Dialect> {
     match shape {
         Shape::OpenAiChat => Some(&OpenAiChat),
         Shape::AnthropicMessages => Some(&AnthropicMessages),
         Shape::OpenAiResponses => None,
+        Shape::GeminiGenerate => Some(&GeminiGenerate),
     }
 }

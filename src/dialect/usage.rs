@@ -289,7 +289,7 @@ impl Key {
 const MOST: u64 = 1_000_000_000_000;
 
 /// A count, where the value is one.
-struct Count;
+pub(super) struct Count;
 
 impl<'de> DeserializeSeed<'de> for Count {
     type Value = Option<u64>;

@@ -71,7 +71,9 @@ impl Errand<'_> {
             output_bound: self.output_bound,
         };
         let body = self.body(&outgoing).map_err(|e| self.failed(Cause::Untranslatable, &e.to_string()))?;
-        let answer = self.upstream.send(self.offer.endpoint, self.passing, body).await.map_err(|e| self.broke(&e))?;
+        let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
+        let sent = self.upstream.send(self.offer.endpoint, uri, self.passing, body);
+        let answer = sent.await.map_err(|e| self.broke(&e))?;
         self.offer.health.told(&limits::in_headers(answer.headers()));
         if !answer.status().is_success() {
             return Err(self.refused(answer).await);
@@ -125,9 +127,8 @@ impl Errand<'_> {
     ) -> Result<OpenStream, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let reader = self.dialect().frame_reader(self.offer.provider.quirks);
-        let retelling = (!self.speaks_alike()).then(|| {
-            Retelling::new(self.dialect().delta_reader(), self.translation.stream(&self.offer.backend.upstream_model))
-        });
+        let retelling = (!self.speaks_alike())
+            .then(|| Retelling::new(self.dialect().delta_reader(), self.translation.stream(&self.offer.backend.upstream_model)));
         let mut source = FrameSource::new(answer, reader, retelling, self.patience.idle);
         let (mut held, mut held_bytes) = (Vec::new(), 0);
         loop {

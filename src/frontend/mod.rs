@@ -139,16 +139,16 @@ pub fn unpriced(frontend: FrontendRef, request: &Request) -> Option<&'static str
 /// A frontend, chosen once for a request.
 pub type FrontendRef = &'static dyn Frontend;
 
-/// The frontend of a shape; where the path belongs to none, that which the headers speak of: Anthropic's clients send its
-/// version with every request, and their key in a header of its own. Of the two only the version says what a body is: anybody
-/// may send a key so.
+/// One for each of the shapes that clients ask in.
+const ALL: [FrontendRef; Shape::CLIENTS.len()] = [&OpenAiChat, &AnthropicMessages, &OpenAiResponses];
+
+/// The frontend of a shape; where the path belongs to none that clients ask in, that which the headers speak of: Anthropic's
+/// clients send its version with every request, and their key in a header of its own. Of the two only the version says what a
+/// body is: anybody may send a key so.
 pub fn of(shape: Option<Shape>, has_body: bool, headers: &HeaderMap) -> FrontendRef {
     let anthropic = || headers.contains_key(anthropic_messages::VERSION) || (!has_body && headers.contains_key("x-api-key"));
-    match shape.unwrap_or_else(|| if anthropic() { Shape::AnthropicMessages } else { Shape::OpenAiChat }) {
-        Shape::OpenAiChat => &OpenAiChat,
-        Shape::AnthropicMessages => &AnthropicMessages,
-        Shape::OpenAiResponses => &OpenAiResponses,
-    }
+    let asked = ALL.into_iter().find(|frontend| shape == Some(frontend.shape()));
+    asked.unwrap_or_else(|| if anthropic() { &AnthropicMessages } else { &OpenAiChat })
 }
 
 #[cfg(test)]
@@ -163,6 +163,7 @@ mod tests {
             let keyed = shape.is_none() && !headers.contains_key(anthropic_messages::VERSION);
             assert_eq!(of(shape, true, &headers).word(), if keyed { "openai_chat" } else { expected }, "{headers:?}");
         };
+        assert_eq!(ALL.map(Frontend::shape), Shape::CLIENTS);
         for shape in Shape::CLIENTS {
             let word = shape.word().replace('-', "_");
             check(Some(shape), &[], &word);

@@ -11,6 +11,7 @@ pub fn is_sealed(request: &Request) -> bool {
         Shape::OpenAiChat => &["\"reasoning_details\""],
         Shape::OpenAiResponses => &["\"encrypted_content\""],
         Shape::AnthropicMessages => &["\"signature\"", "\"redacted_thinking\""],
+        Shape::GeminiGenerate => &["\"thoughtSignature\""],
     };
     let messages = request.body.get(request.members.messages.clone()).unwrap_or_default();
     keys.iter().any(|key| memmem::find(messages, key.as_bytes()).is_some())

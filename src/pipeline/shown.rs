@@ -48,7 +48,7 @@ fn reason(error: &GatewayError) -> Option<Rejection> {
     match error {
         GatewayError::BadRequest(_) => Some(Rejection::BadRequest),
         GatewayError::UnknownModel(_) => Some(Rejection::UnknownModel),
-        GatewayError::NoPlan { .. } => Some(Rejection::NoneAdequate),
+        GatewayError::Untranslatable(_) | GatewayError::NoPlan { .. } => Some(Rejection::NoneAdequate),
         GatewayError::OverBudget(_) => Some(Rejection::OverBudget),
         GatewayError::Full(_) => Some(Rejection::Overloaded),
         GatewayError::Unwritable(_) => Some(Rejection::BooksUnwritable),

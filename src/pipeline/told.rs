@@ -21,12 +21,20 @@ pub(super) struct Told<'c> {
 
 impl<'c> Told<'c> {
     pub(super) fn of(call: &InboundCall, request: &'c Request, created: u64) -> Self {
-        Self { frontend: call.frontend, request, id: call.id.to_string(), created, conversation: OnceLock::new(), without_seals: OnceLock::new() }
+        Self {
+            frontend: call.frontend,
+            request,
+            id: call.id.to_string(),
+            created,
+            conversation: OnceLock::new(),
+            without_seals: OnceLock::new(),
+        }
     }
 
-    fn about(&self, model: &str) -> About {
+    /// What our own hand has to say of the answer.
+    pub(super) fn about(&self, model: &str) -> About {
         let (id, model) = (self.id.clone(), model.to_owned());
-        About { id, model, created: self.created, wants_usage: self.request.wants_usage_frame }
+        About { id, model, created: self.created, wants_usage: self.request.wants_usage_frame, asked: self.request.body.clone() }
     }
 }
 

@@ -142,8 +142,7 @@ impl Pump {
             };
         };
         let (before, last) = (self.join(&frames[..end]), &frames[end]);
-        let told = |error: &ProviderError| (self.quotes_key)(error.message.as_bytes());
-        let withheld = (self.quotes_key)(&last.bytes) || matches!(&last.facts.kind, FrameKind::Error(error) if told(error));
+        let withheld = self.must_not_pass(last);
         let ending = match &last.facts.kind {
             FrameKind::Error(error) => {
                 self.teaches(Some(Failure::Told(error.class)));
@@ -166,6 +165,12 @@ impl Pump {
             // What came with the end is not in the books either: nothing of it may go out.
             Err(event) => event,
         }
+    }
+
+    /// Whether our key stands in a frame, or in the error that it tells.
+    fn must_not_pass(&self, frame: &Frame) -> bool {
+        let told = if let FrameKind::Error(error) = &frame.facts.kind { error.message.as_bytes() } else { &[] };
+        (self.quotes_key)(&frame.bytes) || (self.quotes_key)(told)
     }
 
     /// Settles; fails with the error event to send instead of everything else when the books cannot be written.

@@ -151,7 +151,8 @@ fn conversing() -> impl Strategy<Value = Case> {
         let rows = u32::try_from(case.specs.len()).unwrap();
         let read = |(n, tokens)| Warm { backend: BackendIndex(n), known: Tokens::new(tokens), likely: Tokens::new(tokens) };
         let warm = warm.into_iter().filter(|(n, _)| *n < rows).map(read).collect();
-        let session = Session { home: BackendIndex(home % rows), sealed: remaining % 5 == 0, turn: 3, remaining, rates: Vec::new(), rate };
+        let session =
+            Session { home: BackendIndex(home % rows), sealed: remaining % 5 == 0, turn: 3, remaining, rates: Vec::new(), rate };
         Case { affinity: Affinity { warm, marked: 0, session: Some(session) }, ..case }
     })
 }

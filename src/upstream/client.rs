@@ -91,12 +91,18 @@ impl Upstream {
         Ok(Self { client })
     }
 
-    /// Sends a request and waits for the status line. `passing` are headers that the client sent and that pass through; they
-    /// stand for those that would be sent by themselves.
-    pub async fn send(&self, endpoint: &Endpoint, passing: &HeaderMap, body: Bytes) -> Result<UpstreamAnswer, UpstreamError> {
+    /// Sends a request to an address of an endpoint and waits for the status line. `passing` are headers that the client sent and
+    /// that pass through; they stand for those that would be sent by themselves.
+    pub async fn send(
+        &self,
+        endpoint: &Endpoint,
+        uri: Uri,
+        passing: &HeaderMap,
+        body: Bytes,
+    ) -> Result<UpstreamAnswer, UpstreamError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = endpoint.uri();
+        *request.uri_mut() = uri;
         *request.headers_mut() = endpoint.headers();
         let headers = request.headers_mut();
         for name in passing.keys() {

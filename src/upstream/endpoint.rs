@@ -126,8 +126,15 @@ impl Endpoint {
         Ok(Self { uri, headers, secret: key.map(|key| Secret::new(key.text)) })
     }
 
-    pub(super) fn uri(&self) -> Uri {
+    /// Where every call goes whose path does not depend on what is asked.
+    pub fn uri(&self) -> Uri {
         self.uri.clone()
+    }
+
+    /// Where a call goes that has a path of its own, behind that of the endpoint.
+    pub fn at(&self, path: &str) -> Result<Uri, EndpointError> {
+        let joined = format!("{}{path}", self.uri.to_string().trim_end_matches('/'));
+        Uri::try_from(&joined).map_err(|_| EndpointError::Url(joined))
     }
 
     pub(super) fn headers(&self) -> HeaderMap {
@@ -206,6 +213,18 @@ mod tests {
         check("ftp://api.example.com", false);
         check("https://user:word@api.example.com", false);
         check("https://api example.com", false);
+    }
+
+    #[test]
+    fn a_path_of_its_own_stands_behind_that_of_the_endpoint() {
+        for (base, expected) in [
+            ("https://api.example.com/v1beta/", "https://api.example.com/v1beta/models/m:stream?alt=sse"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/models/m:stream?alt=sse"),
+        ] {
+            let endpoint = Endpoint::new(base, "", [], None).unwrap();
+            assert_eq!(endpoint.at("/models/m:stream?alt=sse").unwrap(), expected);
+            assert!(endpoint.at("/models/a model").is_err());
+        }
     }
 
     #[test]

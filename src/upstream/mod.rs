@@ -6,6 +6,6 @@ pub mod proxy;
 pub mod trust;
 
 pub use client::{Upstream, UpstreamAnswer, UpstreamError, UpstreamSettings};
-pub use endpoint::{Endpoint, Key};
+pub use endpoint::{Endpoint, EndpointError, Key};
 pub use proxy::{Direct, Proxy};
 pub use trust::Trust;

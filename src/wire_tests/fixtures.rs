@@ -81,7 +81,8 @@ fn read_answer(shape: Shape, body: &[u8]) -> String {
 }
 
 /// How many streams and answers there are at least.
-const COUNTS: [(Shape, usize, usize); 2] = [(Shape::OpenAiChat, 40, 14), (Shape::AnthropicMessages, 14, 8)];
+const COUNTS: [(Shape, usize, usize); Shape::ENDPOINTS.len()] =
+    [(Shape::OpenAiChat, 40, 14), (Shape::AnthropicMessages, 14, 8), (Shape::GeminiGenerate, 16, 12)];
 
 #[test]
 fn streams_are_read_as_expected_however_they_are_cut() {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::canonical::Request;
-use crate::catalog::capability::{OutputBoundField, Quirks, StreamUsage};
+use crate::catalog::capability::{OutputBoundField, Quirks, StreamUsage, ThinkingDepth};
 use crate::dialect::{Dialect, OpenAiChat, Outgoing};
 use crate::frontend::{BadRequest, parse};
 use crate::units::Tokens;
@@ -18,6 +18,7 @@ const PLAIN: Quirks = Quirks {
     stream_usage: StreamUsage::OnRequest,
     reasoning_outside_output: false,
     messages_input_includes_cache: false,
+    thinking_depth: ThinkingDepth::Tokens,
 };
 
 fn read(body: &str) -> Result<Request, BadRequest> {

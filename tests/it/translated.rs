@@ -80,8 +80,7 @@ async fn a_stream_of_chat_is_told_as_one_of_messages() {
     let events = events(answer.text());
     let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
     let delta = "content_block_delta";
-    let expected =
-        ["message_start", "content_block_start", delta, delta, "content_block_stop", "message_delta", "message_stop"];
+    let expected = ["message_start", "content_block_start", delta, delta, "content_block_stop", "message_delta", "message_stop"];
     assert_eq!((answer.status, names.as_slice()), (200, &expected[..]), "{}", answer.text());
     let said: String = events.iter().filter_map(|(_, event)| event["delta"]["text"].as_str()).collect();
     assert_eq!(said, "Hello.");
@@ -117,7 +116,9 @@ async fn a_client_of_chat_is_answered_by_a_provider_of_messages() {
 
 #[tokio::test]
 async fn a_stream_of_messages_is_told_as_one_of_chat() {
-    for (members, usage_wanted) in [(r#""stream":true"#, false), (r#""stream":true,"stream_options":{"include_usage":true}"#, true)] {
+    for (members, usage_wanted) in
+        [(r#""stream":true"#, false), (r#""stream":true,"stream_options":{"include_usage":true}"#, true)]
+    {
         let (east, gateway) = speaks().await;
         east.next(stream(&messages::hello()));
 
@@ -125,7 +126,8 @@ async fn a_stream_of_messages_is_told_as_one_of_chat() {
 
         let chunks = chunks(answer.text());
         assert_eq!((answer.status, content(&chunks).as_str()), (200, "Hello."), "{}", answer.text());
-        let finishes: Vec<&Value> = chunks.iter().map(|chunk| &chunk["choices"][0]["finish_reason"]).filter(|f| f.is_string()).collect();
+        let finishes: Vec<&Value> =
+            chunks.iter().map(|chunk| &chunk["choices"][0]["finish_reason"]).filter(|f| f.is_string()).collect();
         assert_eq!(finishes, ["stop"]);
         let told = chunks.iter().find(|chunk| chunk["usage"].is_object());
         assert_eq!(told.map(|chunk| chunk["usage"]["total_tokens"].clone()), usage_wanted.then(|| json!(13)));
@@ -148,7 +150,10 @@ async fn what_tools_answered_reaches_a_provider_in_its_own_words() {
     let roles: Vec<&str> = sent["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "tool", "tool", "user"]);
     let called = &sent["messages"][2];
-    assert_eq!((&called["content"], &called["tool_calls"][0]["function"]["arguments"]), (&json!("Let me see."), &json!(r#"{"city":"Oslo"}"#)));
+    assert_eq!(
+        (&called["content"], &called["tool_calls"][0]["function"]["arguments"]),
+        (&json!("Let me see."), &json!(r#"{"city":"Oslo"}"#))
+    );
     assert_eq!(sent["messages"][3], json!({"role": "tool", "tool_call_id": "toolu_1", "content": "4"}));
     assert_eq!((&sent["messages"][4]["content"], &sent["messages"][5]["content"]), (&json!("5"), &json!("Go on.")));
 }
@@ -227,5 +232,8 @@ async fn what_only_its_own_shape_can_say_stays_with_those_who_speak_it() {
     assert_eq!((refused.status, &error["error"]["code"]), (400, &json!("untranslatable")), "{error}");
     assert!(error["error"]["message"].as_str().unwrap().contains("prediction"), "{error}");
     let dry = gateway.chat(&chat::ask_with("auto", &format!(r#"{predicted},"tokenbroker":{{"dry_run":true}}"#))).await.json();
-    assert_eq!((&dry["chosen"]["backend"], &dry["rejected"][0]["rule"]), (&json!("chats/jade-v3"), &json!("dialect_unsupported")));
+    assert_eq!(
+        (&dry["chosen"]["backend"], &dry["rejected"][0]["rule"]),
+        (&json!("chats/jade-v3"), &json!("dialect_unsupported"))
+    );
 }

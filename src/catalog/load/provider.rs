@@ -8,23 +8,30 @@ use super::{CURRENCIES, allowance, required};
 use crate::canonical::Shape;
 use crate::catalog::capability::{
     CacheRules, KeyHeader, MoreEndpoint, OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits, StreamUsage,
+    ThinkingDepth,
 };
 use crate::catalog::snapshot::ProviderIndex;
 use crate::document::{Section, nearest};
 use crate::units::{Currency, Tokens};
 
 /// The dialects there is a codec for.
-const DIALECTS: [&str; 2] = [Shape::OpenAiChat.word(), Shape::AnthropicMessages.word()];
+const DIALECTS: [&str; Shape::ENDPOINTS.len()] =
+    [Shape::OpenAiChat.word(), Shape::AnthropicMessages.word(), Shape::GeminiGenerate.word()];
 
-const KEY_HEADERS: [(KeyHeader, &str); 3] =
-    [(KeyHeader::Bearer, "bearer"), (KeyHeader::XApiKey, "x-api-key"), (KeyHeader::ApiKey, "api-key")];
+const KEY_HEADERS: [(KeyHeader, &str); 4] = [
+    (KeyHeader::Bearer, "bearer"),
+    (KeyHeader::XApiKey, "x-api-key"),
+    (KeyHeader::ApiKey, "api-key"),
+    (KeyHeader::XGoogApiKey, "x-goog-api-key"),
+];
 
 /// Headers that carry secrets or that the HTTP client sets itself.
-const RESERVED_HEADERS: [&str; 10] = [
+const RESERVED_HEADERS: [&str; 11] = [
     "authorization",
     "proxy-authorization",
     "api-key",
     "x-api-key",
+    "x-goog-api-key",
     "cookie",
     "host",
     "connection",
@@ -41,6 +48,8 @@ const OUTPUT_BOUNDS: [(OutputBoundField, &str); 3] = [
 
 const STREAM_USAGES: [(StreamUsage, &str); 3] =
     [(StreamUsage::OnRequest, "on_request"), (StreamUsage::Always, "always"), (StreamUsage::Never, "never")];
+
+const THINKING_DEPTHS: [(ThinkingDepth, &str); 2] = [(ThinkingDepth::Tokens, "tokens"), (ThinkingDepth::Level, "level")];
 
 /// How long prompts are kept, as the table says it; the number of days stands beside it.
 const RETENTIONS: [(Retention, &str); 3] = [(Retention::None, "none"), (Retention::Days(0), "days"), (Retention::Kept, "kept")];
@@ -250,6 +259,7 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
         messages_input_includes_cache: section
             .truth("messages_input_includes_cache")
             .unwrap_or(plain.messages_input_includes_cache),
+        thinking_depth: section.word("thinking_depth", &THINKING_DEPTHS).unwrap_or(plain.thinking_depth),
     };
     section.finish();
     quirks

@@ -135,6 +135,10 @@ fn a_provider_has_endpoints_by_dialect() {
     let both = of(&endpoint("anthropic-messages", "base_url = \"https://west.example/anthropic/v1/\"\nauth = \"x-api-key\""));
     let more = (Shape::AnthropicMessages, "https://west.example/anthropic/v1".to_owned(), KeyHeader::XApiKey);
     assert_eq!(both, [main[0].clone(), more]);
+    let gemini =
+        of(&endpoint("gemini-generate-content", "base_url = \"https://west.example/v1beta\"\nauth = \"x-goog-api-key\""));
+    let more = (Shape::GeminiGenerate, "https://west.example/v1beta".to_owned(), KeyHeader::XGoogApiKey);
+    assert_eq!(gemini, [main[0].clone(), more]);
     let wrong = |name: &str, fields: &str, expected: &str| {
         let problems = Snapshot::parse("t.toml", &endpoint(name, fields)).unwrap_err();
         let told = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");

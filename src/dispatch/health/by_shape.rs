@@ -1,4 +1,4 @@
-//! Health by shape: a provider's endpoints for chat and for Messages have their own addresses, paths and key headers, so one of
+//! Health by shape: a provider's endpoints for each shape have their own addresses, paths and key headers, so one of
 //! them may fail while the other answers, and take its own time.
 
 use super::{Health, HealthSettings, Roster};

@@ -14,6 +14,7 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
     let shape = match facts.ask.shape {
         Shape::OpenAiChat => 0,
         Shape::AnthropicMessages => 1,
+        Shape::GeminiGenerate => 2,
         Shape::OpenAiResponses => 3,
     };
     let sealed = facts.affinity.session.as_ref().is_some_and(|session| session.sealed);
@@ -26,6 +27,7 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept) -> Result<(), Unreada
     kept.ask.shape = match byte & !(TRANSLATED | SEALED) {
         0 => Shape::OpenAiChat,
         1 => Shape::AnthropicMessages,
+        2 => Shape::GeminiGenerate,
         3 => Shape::OpenAiResponses,
         _ => return Err(Unreadable),
     };
