@@ -17,7 +17,7 @@ fuzz_target!(|input: (bool, &[u8])| {
     };
     let _ = (prefix::chain(&request, 7), prompt_text(body));
     let quirks = Quirks::default();
-    let out = Outgoing { upstream_model: "up", quirks, output_bound: bounded.then(|| Tokens::new(7)) };
+    let out = Outgoing { output_bound: bounded.then(|| Tokens::new(7)), ..Outgoing::to("up", quirks) };
     let sent = Messages.encode(&request, &out);
     assert!(serde_json::from_slice::<&RawValue>(&sent).is_ok(), "what goes out is JSON");
     // What went out is a request again, and needs no second splice.

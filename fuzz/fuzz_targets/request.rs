@@ -26,7 +26,7 @@ fuzz_target!(|input: (u8, &[u8])| {
         developer_role: choice & 0x40 != 0,
         ..Quirks::default()
     };
-    let out = Outgoing { upstream_model: "up", quirks, output_bound: (choice & 0x80 != 0).then(|| Tokens::new(7)) };
+    let out = Outgoing { output_bound: (choice & 0x80 != 0).then(|| Tokens::new(7)), ..Outgoing::to("up", quirks) };
     let sent = OpenAiChat.encode(&request, &out);
     assert!(serde_json::from_slice::<&RawValue>(&sent).is_ok(), "what goes out is JSON");
     // What went out is a request again, and needs no second splice.

@@ -5,9 +5,11 @@ use http::HeaderMap;
 
 use super::blocks::{Reading, Stop};
 use super::usage::Reported;
-use super::{BodyProblem, DeltaReader, Dialect, FrameReader, Outgoing, Path, errors, splice, sse};
+use super::{
+    BodyProblem, DeltaReader, Dialect, FrameReader, Outgoing, Path, errors, messages_deltas, messages_request, splice, sse,
+};
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{Conversation, Delta, FrameFacts, FrameKind, ProviderError, Request, Shape, Untranslatable};
+use crate::canonical::{Conversation, Delta, FrameFacts, FrameKind, ProviderError, Request, Untranslatable};
 use crate::catalog::capability::Quirks;
 use crate::units::Usage;
 
@@ -55,27 +57,18 @@ impl Dialect for AnthropicMessages {
         Box::new(Frames { quirks, reported: Reported::default(), ended: false })
     }
 
-    // Until the branch that translates to this shape is merged.
-    fn write(&self, _: &Conversation, _: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
-        Err(Untranslatable { what: "the request".to_owned(), shape: Shape::AnthropicMessages.word() })
+    fn write(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
+        messages_request::body(conversation, out)
     }
 
-    fn read_deltas(&self, _: &[u8]) -> Result<Vec<Delta>, BodyProblem> {
-        Ok(Vec::new())
+    fn read_deltas(&self, body: &[u8]) -> Result<Vec<Delta>, BodyProblem> {
+        let message = serde_json::from_slice(body.trim_ascii()).map_err(|e| BodyProblem::Malformed(e.to_string()))?;
+        Ok(messages_deltas::Deltas::default().message(message))
     }
 
     fn delta_reader(&self) -> Box<dyn DeltaReader> {
-        Box::new(NoDeltas)
+        Box::new(messages_deltas::Deltas::default())
     }
-}
-
-/// Reads nothing.
-struct NoDeltas;
-
-impl DeltaReader for NoDeltas {
-    fn read(&mut self, _: &[u8], _: &mut Vec<Delta>) {}
-
-    fn end(&mut self, _: &mut Vec<Delta>) {}
 }
 
 fn usage_of(reported: &Reported, quirks: Quirks) -> Option<Usage> {

@@ -82,11 +82,13 @@ fn message(body: &[u8]) -> Result<Message<'_>, BodyProblem> {
 /// The model stands in the path, and whether a stream is wanted; without `alt=sse` a stream is one long JSON array
 /// (providers.md 5.3). An id with a slash says itself what it is an id of (`tunedModels/x`).
 fn path_of(model: &str, stream: bool) -> String {
+    const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
+    let hex = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
     let mut path = String::from(if model.contains('/') { "/" } else { "/models/" });
     for byte in model.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => path.push(char::from(byte)),
-            _ => path.push_str(&format!("%{byte:02X}")),
+            _ => path.extend(['%', hex(byte >> 4), hex(byte & 0xf)]),
         }
     }
     path + if stream { ":streamGenerateContent?alt=sse" } else { ":generateContent" }

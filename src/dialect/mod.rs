@@ -11,6 +11,9 @@ mod frame;
 mod gemini;
 pub mod limits;
 mod markers;
+mod messages_blocks;
+mod messages_deltas;
+mod messages_request;
 mod openai;
 mod reading;
 mod retry_after;
@@ -24,7 +27,7 @@ use http::HeaderMap;
 
 use crate::canonical::event::AnswerFacts;
 use crate::canonical::{Conversation, Delta, FrameFacts, ProviderError, Request, Shape, Untranslatable};
-use crate::catalog::capability::Quirks;
+use crate::catalog::capability::{Quirks, Reasoning};
 use crate::units::{Tokens, Usage};
 
 pub use anthropic::AnthropicMessages;
@@ -39,6 +42,17 @@ pub struct Outgoing<'o> {
     pub quirks: Quirks,
     /// The bound on the output to send where the client set none or a larger one; `None` leaves the client's alone.
     pub output_bound: Option<Tokens>,
+    /// The most the model writes in one answer: what is sent where a shape demands a bound and nobody set one.
+    pub max_output: Tokens,
+    /// How the model thinks. One that never does is told nothing about it.
+    pub reasoning: Reasoning,
+}
+
+impl<'o> Outgoing<'o> {
+    /// A request to a model that does not think, without a bound of ours.
+    pub const fn to(upstream_model: &'o str, quirks: Quirks) -> Self {
+        Self { upstream_model, quirks, output_bound: None, max_output: Tokens::new(4_096), reasoning: Reasoning::Never }
+    }
 }
 
 /// Why a whole answer with a good status is none.
@@ -78,7 +92,13 @@ pub trait Dialect: Send + Sync {
     fn encode(&self, request: &Request, out: &Outgoing<'_>) -> Bytes;
 
     /// The bytes that go out for a request in another shape.
-    fn write(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable>;
+    ///
+    /// # Errors
+    /// When something in it cannot be said here and would change the answer's meaning if it were left out.
+    fn write(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
+        let _ = (conversation, out);
+        Err(Untranslatable { what: "a request in another shape".to_owned(), shape: "this dialect" })
+    }
 
     /// Reads a whole, unstreamed answer that came with a good status.
     ///
@@ -86,17 +106,27 @@ pub trait Dialect: Send + Sync {
     /// When the body is an error in disguise, or no answer at all.
     fn read_answer(&self, body: &[u8], quirks: Quirks) -> Result<AnswerFacts, BodyProblem>;
 
-    /// Reads a whole answer that `read_answer` found to be one.
-    fn read_deltas(&self, body: &[u8]) -> Result<Vec<Delta>, BodyProblem>;
+    /// Reads the content of a whole answer that [`read_answer`](Self::read_answer) found to be one, for a client of another
+    /// shape. Its usage is read without regard to the provider's quirks: what `read_answer` tells of it counts.
+    ///
+    /// # Errors
+    /// When the body is no answer.
+    fn read_deltas(&self, body: &[u8]) -> Result<Vec<Delta>, BodyProblem> {
+        let _ = body;
+        Err(BodyProblem::Malformed("it is not read for another shape".to_owned()))
+    }
+
+    /// A reader for the content of one stream, for a client of another shape. Its usage is read without regard to the
+    /// provider's quirks: what the [`frame_reader`](Self::frame_reader) tells of the same frame counts.
+    fn delta_reader(&self) -> Box<dyn DeltaReader> {
+        Box::new(NoDeltas)
+    }
 
     /// Classifies an answer with a bad status.
     fn classify(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError;
 
     /// A reader for the frames of one stream, in their order.
     fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader>;
-
-    /// A reader for the deltas of one stream.
-    fn delta_reader(&self) -> Box<dyn DeltaReader>;
 }
 
 /// Reads the frames of one stream.
@@ -107,14 +137,22 @@ pub trait FrameReader: Send {
     fn read(&mut self, frame: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts;
 }
 
-/// Reads what the frames of one stream add to its answer. Errors within a stream are told by the [`FrameReader`]; here they
-/// are passed over.
+/// Reads the content of one stream, for a client of another shape.
 pub trait DeltaReader: Send {
-    /// Reads one whole frame (an SSE event block).
+    /// Reads one whole frame (an SSE event block, as [`sse::Framer`] cuts them) and appends what it adds to the answer. A frame
+    /// that cannot be read adds nothing; errors are told by the [`FrameReader`].
     fn read(&mut self, frame: &[u8], out: &mut Vec<Delta>);
 
-    /// The stream ended well.
+    /// The stream has ended as it should: appends what was held back.
     fn end(&mut self, out: &mut Vec<Delta>);
+}
+
+struct NoDeltas;
+
+impl DeltaReader for NoDeltas {
+    fn read(&mut self, _: &[u8], _: &mut Vec<Delta>) {}
+
+    fn end(&mut self, _: &mut Vec<Delta>) {}
 }
 
 /// The dialect of a shape; `None` for one that only clients speak.

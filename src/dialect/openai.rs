@@ -5,9 +5,9 @@ use http::HeaderMap;
 
 use super::frame::{ChatFrames, broken};
 use super::reading::Reading;
-use super::{BodyProblem, DeltaReader, Dialect, FrameReader, Outgoing, Path, errors, splice};
+use super::{BodyProblem, Dialect, FrameReader, Outgoing, Path, errors, splice};
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{Conversation, Delta, ProviderError, Request, Shape, Untranslatable};
+use crate::canonical::{ProviderError, Request};
 use crate::catalog::capability::Quirks;
 
 /// OpenAI chat completions, and what calls itself compatible.
@@ -48,28 +48,6 @@ impl Dialect for OpenAiChat {
     fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader> {
         Box::new(ChatFrames::new(quirks))
     }
-
-    // Until the branch that translates to this shape is merged.
-    fn write(&self, _: &Conversation, _: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
-        Err(Untranslatable { what: "the request".to_owned(), shape: Shape::OpenAiChat.word() })
-    }
-
-    fn read_deltas(&self, _: &[u8]) -> Result<Vec<Delta>, BodyProblem> {
-        Ok(Vec::new())
-    }
-
-    fn delta_reader(&self) -> Box<dyn DeltaReader> {
-        Box::new(NoDeltas)
-    }
-}
-
-/// Reads nothing.
-struct NoDeltas;
-
-impl DeltaReader for NoDeltas {
-    fn read(&mut self, _: &[u8], _: &mut Vec<Delta>) {}
-
-    fn end(&mut self, _: &mut Vec<Delta>) {}
 }
 
 #[cfg(test)]

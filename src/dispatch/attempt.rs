@@ -69,6 +69,8 @@ impl Errand<'_> {
             upstream_model: &self.offer.backend.upstream_model,
             quirks: self.offer.provider.quirks,
             output_bound: self.output_bound,
+            max_output: self.offer.backend.limits.max_output,
+            reasoning: self.offer.backend.reasoning,
         };
         let body = self.body(&outgoing).map_err(|e| self.failed(Cause::Untranslatable, &e.to_string()))?;
         let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
@@ -116,7 +118,10 @@ impl Errand<'_> {
             return Ok(Opening::Whole { body, facts });
         }
         let deltas = self.dialect().read_deltas(&body).map_err(|e| self.failed(Cause::Malformed, &e.to_string()))?;
-        let body = self.translation.whole(&Answer::of(deltas), &self.offer.backend.upstream_model);
+        let told = Answer::of(deltas);
+        // Usage as it is booked.
+        let told = Answer { usage: facts.usage.or(told.usage), ..told };
+        let body = self.translation.whole(&told, &self.offer.backend.upstream_model);
         Ok(Opening::Whole { body, facts })
     }
 

@@ -59,7 +59,7 @@ impl Failure {
             Failure::Told(ErrorClass::Auth) => {
                 Some("the provider refuses the key: set its right key and start again, or mend its key file")
             }
-            Failure::Told(ErrorClass::Billing) => Some("the account at the provider has no money left: pay in there"),
+            Failure::Told(ErrorClass::Billing) => Some("the account at the provider has no money or quota left: pay in there"),
             Failure::Told(ErrorClass::NotFound) => {
                 Some("the provider does not know the model or the path: mend upstream_model or base_url in the table")
             }

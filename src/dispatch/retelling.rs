@@ -35,8 +35,11 @@ impl Retelling {
                 FrameKind::Error(_) => self.ended = true,
                 FrameKind::Done => self.end(&mut out),
                 FrameKind::KeepAlive | FrameKind::Preamble | FrameKind::Content | FrameKind::UsageOnly => {
+                    // As it is booked, and first: what a stream begins with may tell it.
+                    self.deltas.extend(facts.usage.map(Delta::Usage));
+                    let told = self.deltas.len();
                     self.reader.read(&bytes, &mut self.deltas);
-                    self.write(&mut out);
+                    self.write(told, &mut out);
                 }
             }
         }
@@ -58,13 +61,16 @@ impl Retelling {
     fn end(&mut self, out: &mut BytesMut) {
         self.ended = true;
         self.reader.end(&mut self.deltas);
-        self.write(out);
+        self.write(0, out);
         self.writer.end(out);
     }
 
-    fn write(&mut self, out: &mut BytesMut) {
-        for delta in self.deltas.drain(..) {
-            self.writer.write(delta, out);
+    /// Writes what was read; of usage only what stands among the first so many, which are ours.
+    fn write(&mut self, ours: usize, out: &mut BytesMut) {
+        for (place, delta) in self.deltas.drain(..).enumerate() {
+            if place < ours || !matches!(delta, Delta::Usage(_)) {
+                self.writer.write(delta, out);
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ fn with(members: &str) -> Request {
 }
 
 fn send(request: &Request, bound: Option<u64>) -> String {
-    let out = Outgoing { upstream_model: "up", quirks: Quirks::default(), output_bound: bound.map(Tokens::new) };
+    let out = Outgoing { output_bound: bound.map(Tokens::new), ..Outgoing::to("up", Quirks::default()) };
     String::from_utf8(Messages.encode(request, &out).to_vec()).unwrap()
 }
 
@@ -167,11 +167,7 @@ fn a_request_goes_out_as_it_came_but_for_model_wishes_and_bound() {
     assert_eq!(send(&request, Some(500)), expected, "the client's bound is the smaller one");
     assert_eq!(send(&request, Some(300)), expected.replace("\"max_tokens\":400", "\"max_tokens\":300"));
     let same = read(&expected).unwrap();
-    assert_eq!(
-        Messages.encode(&same, &Outgoing { upstream_model: "up", quirks: Quirks::default(), output_bound: None }).as_ptr(),
-        same.body.as_ptr(),
-        "no copy"
-    );
+    assert_eq!(Messages.encode(&same, &Outgoing::to("up", Quirks::default())).as_ptr(), same.body.as_ptr(), "no copy");
 }
 
 /// A request with members in any order and blocks of any kind.

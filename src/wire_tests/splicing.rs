@@ -26,7 +26,7 @@ fn read(body: &str) -> Result<Request, BadRequest> {
 }
 
 fn send(body: &str, quirks: Quirks, bound: Option<u64>) -> String {
-    let out = Outgoing { upstream_model: "up", quirks, output_bound: bound.map(Tokens::new) };
+    let out = Outgoing { output_bound: bound.map(Tokens::new), ..Outgoing::to("up", quirks) };
     String::from_utf8(OpenAiChat.encode(&read(body).unwrap(), &out).to_vec()).unwrap()
 }
 
@@ -34,7 +34,7 @@ fn send(body: &str, quirks: Quirks, bound: Option<u64>) -> String {
 fn a_request_that_needs_no_change_is_the_same_bytes() {
     let body = r#" { "model" : "up", "messages":[{"role":"developer","content":"x"}], "max_tokens":5, "x":1e400 } "#;
     let request = read(body).unwrap();
-    let out = Outgoing { upstream_model: "up", quirks: PLAIN, output_bound: Some(Tokens::new(9)) };
+    let out = Outgoing { output_bound: Some(Tokens::new(9)), ..Outgoing::to("up", PLAIN) };
     let sent = OpenAiChat.encode(&request, &out);
     assert_eq!(sent.as_ptr(), request.body.as_ptr(), "shared, not copied");
     assert_eq!(sent, body);
@@ -355,7 +355,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         if let Ok(request) = parse(bytes.into(), &HeaderMap::new()) {
-            let out = Outgoing { upstream_model: "up", quirks, output_bound: Some(Tokens::new(3)) };
+            let out = Outgoing { output_bound: Some(Tokens::new(3)), ..Outgoing::to("up", quirks) };
             let sent = OpenAiChat.encode(&request, &out);
             prop_assert!(serde_json::from_slice::<&serde_json::value::RawValue>(&sent).is_ok());
         }

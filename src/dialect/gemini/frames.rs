@@ -67,8 +67,8 @@ pub(super) fn data_of(frame: &[u8]) -> Cow<'_, [u8]> {
 /// The error that a message is: one in so many words, a prompt that was not answered, or an ending that is a failure.
 pub(super) fn error_in(data: &[u8], reading: &Reading) -> Option<ProviderError> {
     let told = (reading.failed || !reading.known).then(|| errors::in_good_status(data)).flatten();
-    let blocked = || reading.blocked.as_deref().filter(|_| reading.candidates == 0).map(blocked);
-    told.or_else(blocked).or_else(|| reading.broke.as_deref().map(broken))
+    let unanswered = || reading.blocked.as_deref().filter(|_| reading.candidates == 0).map(blocked);
+    told.or_else(unanswered).or_else(|| reading.broke.as_deref().map(broken))
 }
 
 /// The error that a blocked prompt is.

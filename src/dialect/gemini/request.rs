@@ -8,7 +8,7 @@ use super::parts::{self, Content};
 use crate::canonical::conversation::{Effort, Format, Json, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::request::ReasoningWish;
 use crate::canonical::{Conversation, Shape, Untranslatable};
-use crate::catalog::capability::ThinkingDepth;
+use crate::catalog::capability::{Reasoning, ThinkingDepth};
 use crate::dialect::Outgoing;
 use crate::units::Tokens;
 
@@ -161,7 +161,10 @@ impl<'c> GenerationConfig<'c> {
             frequency_penalty: number(sampling.frequency_penalty.as_ref()),
             response_mime_type: json.then_some("application/json"),
             response_json_schema: schema,
-            thinking_config: ThinkingConfig::of(conversation.thinking, out.quirks.thinking_depth),
+            // A model that never thinks refuses to be told how.
+            thinking_config: (out.reasoning != Reasoning::Never)
+                .then(|| ThinkingConfig::of(conversation.thinking, out.quirks.thinking_depth))
+                .flatten(),
         })
     }
 
@@ -195,7 +198,7 @@ struct ThinkingConfig {
 }
 
 impl ThinkingConfig {
-    /// Nothing where nothing was said: a model that cannot think refuses to be told how.
+    /// Nothing where nothing was said.
     fn of(thinking: ThinkingWish, depth: ThinkingDepth) -> Option<Self> {
         let budget = thinking.budget.or(thinking.effort.map(Effort::budget));
         match thinking.wish {

@@ -69,13 +69,14 @@ impl Counts {
         let thoughts = known(self.thoughts_token_count);
         let output = match self.candidates_token_count {
             Some(said) => said + thoughts,
-            None => known(self.total_token_count).saturating_sub(input).max(thoughts),
+            None if self.prompt_token_count.is_some() => known(self.total_token_count).saturating_sub(input).max(thoughts),
+            None => thoughts,
         };
         let cache_read = known(self.cached_content_token_count).min(input);
         let fresh_input = input - cache_read;
         let fresh =
             |all: Option<u64>, cached: Option<u64>| Tokens::new(known(all).saturating_sub(known(cached)).min(fresh_input));
-        (input > 0 && self.prompt_token_count.is_some() || output > 0).then(|| Usage {
+        (input > 0 || output > 0).then(|| Usage {
             fresh_input: Tokens::new(fresh_input),
             cache_read: Tokens::new(cache_read),
             output: Tokens::new(output),
@@ -144,6 +145,7 @@ mod tests {
             (r#"{"promptTokenCount":3,"cachedContentTokenCount":5,"candidatesTokenCount":"1"}"#, Some([0, 3, 1, 0])),
             (r#"{"promptTokenCount":null,"candidatesTokenCount":-4,"totalTokenCount":[]}"#, None),
             (r#"{"promptTokenCount":0,"totalTokenCount":0}"#, None),
+            (r#"{"totalTokenCount":7}"#, None),
             ("{}", None),
         ] {
             assert_eq!(parts(&read(json)), expected, "{json}");

@@ -1,0 +1,275 @@
+//! The turns of a conversation as messages of blocks: the two sides take turns, what tools answered stands before what is said
+//! beside it, and nothing is empty (dialects.md 3 and 5.1).
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::messages_request::untranslatable;
+use crate::canonical::conversation::{
+    CacheLifetime, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult,
+};
+use crate::canonical::{Conversation, Untranslatable};
+
+/// More of a request cannot be marked.
+const MOST_MARKS: usize = 4;
+/// The user speaks first, also where a client cut its history so that nobody does.
+const GO_ON: &str = "Go on.";
+/// Ids of calls are no longer than this.
+const ID_CHARS: usize = 64;
+
+/// One side's turn.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Message<'c> {
+    role: &'static str,
+    content: Vec<Block<'c>>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Block<'c> {
+    Text {
+        text: &'c str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
+    },
+    Image {
+        source: MediaSource<'c>,
+    },
+    Document {
+        source: MediaSource<'c>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        title: Option<&'c str>,
+    },
+    ToolUse {
+        id: Cow<'c, str>,
+        name: &'c str,
+        input: Input<'c>,
+    },
+    ToolResult {
+        tool_use_id: Cow<'c, str>,
+        content: Vec<Block<'c>>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        is_error: bool,
+    },
+    Thinking {
+        thinking: &'c str,
+        signature: &'c str,
+    },
+    RedactedThinking {
+        data: &'c str,
+    },
+}
+
+impl<'c> Block<'c> {
+    pub(super) fn text(text: &'c str, cache_control: Option<CacheControl>) -> Self {
+        Block::Text { text, cache_control }
+    }
+
+    const fn is_result(&self) -> bool {
+        matches!(self, Block::ToolResult { .. })
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum MediaSource<'c> {
+    Base64 { media_type: &'c str, data: &'c str },
+    Url { url: &'c str },
+    Text { media_type: &'static str, data: &'c str },
+}
+
+/// The arguments of a call: an object.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Input<'c> {
+    AsItIs(&'c RawValue),
+    /// What is no object stands in one, as the frontends read it back.
+    Raw {
+        #[serde(rename = "_raw")]
+        raw: &'c str,
+    },
+    Nothing {},
+}
+
+impl PartialEq for Input<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Input<'_> {}
+
+impl<'c> Input<'c> {
+    fn of(arguments: &'c str) -> Self {
+        let arguments = arguments.trim();
+        match serde_json::from_str::<&RawValue>(arguments) {
+            _ if arguments.is_empty() => Input::Nothing {},
+            Ok(object) if arguments.starts_with('{') => Input::AsItIs(object),
+            Ok(_) | Err(_) => Input::Raw { raw: arguments },
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Input::AsItIs(object) => object.get(),
+            Input::Raw { raw } => raw,
+            Input::Nothing {} => "",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct CacheControl {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<&'static str>,
+}
+
+/// The marks of a request, of which the last few are kept: they reach furthest.
+#[derive(Debug)]
+pub(super) struct Marks {
+    left_out: usize,
+}
+
+impl Marks {
+    pub(super) fn of(conversation: &Conversation) -> Self {
+        let parts = conversation.system.iter().chain(conversation.turns.iter().flat_map(|turn| &turn.parts));
+        let texts = parts.filter(|part| matches!(part, Part::Text(Text { cached: Some(_), text }) if !text.is_empty()));
+        let tools = conversation.tools.iter().filter(|tool| tool.cached.is_some());
+        Self { left_out: (texts.count() + tools.count()).saturating_sub(MOST_MARKS) }
+    }
+
+    /// The next mark in the order tools, system, messages.
+    pub(super) fn next(&mut self, cached: Option<CacheLifetime>) -> Option<CacheControl> {
+        let lifetime = cached?;
+        if let Some(left) = self.left_out.checked_sub(1) {
+            self.left_out = left;
+            return None;
+        }
+        let ttl = match lifetime {
+            CacheLifetime::Minutes => None,
+            CacheLifetime::Hour => Some("1h"),
+        };
+        Some(CacheControl { kind: "ephemeral", ttl })
+    }
+}
+
+/// Every turn that says anything.
+pub(super) fn messages<'c>(conversation: &'c Conversation, marks: &mut Marks) -> Result<Vec<Message<'c>>, Untranslatable> {
+    let mut messages: Vec<Message<'c>> = Vec::new();
+    for turn in &conversation.turns {
+        let role = match turn.role {
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        let mut content = Vec::new();
+        for part in &turn.parts {
+            content.extend(block(part, marks)?);
+        }
+        match messages.last_mut() {
+            _ if content.is_empty() => {}
+            Some(last) if last.role == role => last.content.append(&mut content),
+            _ => messages.push(Message { role, content }),
+        }
+    }
+    for message in &mut messages {
+        // Stable: each kind keeps its order.
+        message.content.sort_by_key(|block| !block.is_result());
+    }
+    if messages.first().is_none_or(|first| first.role != "user") {
+        messages.insert(0, Message { role: "user", content: vec![Block::text(GO_ON, None)] });
+    }
+    Ok(messages)
+}
+
+/// Whether thinking may be on: the last turn that called tools begins with a thought that its maker sealed, or none did.
+pub(super) fn may_think(conversation: &Conversation) -> bool {
+    let is_call = |part: &Part| matches!(part, Part::Call(_));
+    let last = conversation.turns.iter().rev().find(|turn| turn.role == Role::Assistant);
+    let calls = last.filter(|turn| turn.parts.iter().any(is_call));
+    calls.is_none_or(|turn| {
+        let sealed = |thought: &Thought| thought.seal.as_ref().is_some_and(is_ours);
+        turn.parts.iter().any(|part| matches!(part, Part::Thought(thought) if sealed(thought)))
+    })
+}
+
+fn is_ours(seal: &Seal) -> bool {
+    matches!(seal.kind, SealKind::AnthropicSignature | SealKind::AnthropicRedacted)
+}
+
+fn block<'c>(part: &'c Part, marks: &mut Marks) -> Result<Option<Block<'c>>, Untranslatable> {
+    Ok(match part {
+        Part::Text(Text { text, .. }) | Part::Refusal(text) if text.is_empty() => None,
+        Part::Text(Text { text, cached }) => Some(Block::text(text, marks.next(*cached))),
+        Part::Refusal(text) => Some(Block::text(text, None)),
+        Part::Image(medium) => Some(Block::Image { source: source(medium, "image/png", "an image")? }),
+        Part::Document(medium) => {
+            let source = source(medium, "application/pdf", "a document")?;
+            Some(Block::Document { source, title: medium.name.as_deref() })
+        }
+        Part::Audio(_) => return Err(untranslatable("sound")),
+        Part::Call(Call { id, name, arguments, seal: _ }) => {
+            Some(Block::ToolUse { id: fit_id(id), name, input: Input::of(arguments) })
+        }
+        Part::Result(ToolResult { id, parts, is_error }) => {
+            let content = parts.iter().map(|part| block(part, marks)).filter_map(Result::transpose).collect::<Result<_, _>>()?;
+            Some(Block::ToolResult { tool_use_id: fit_id(id), content, is_error: *is_error })
+        }
+        Part::Thought(thought) => thought_of(thought),
+    })
+}
+
+/// What is not sealed here would be refused.
+fn thought_of(thought: &Thought) -> Option<Block<'_>> {
+    let seal = thought.seal.as_ref()?;
+    match seal.kind {
+        SealKind::AnthropicSignature => Some(Block::Thinking { thinking: &thought.text, signature: &seal.value }),
+        SealKind::AnthropicRedacted => Some(Block::RedactedThinking { data: &seal.value }),
+        SealKind::GeminiSignature | SealKind::OpenAiEncrypted => None,
+    }
+}
+
+fn source<'c>(medium: &'c Medium, usual: &'static str, what: &str) -> Result<MediaSource<'c>, Untranslatable> {
+    match &medium.source {
+        Source::Base64(data) => Ok(MediaSource::Base64 { media_type: medium.media_type.as_deref().unwrap_or(usual), data }),
+        Source::Url(url) => Ok(MediaSource::Url { url }),
+        Source::Text(data) => Ok(MediaSource::Text { media_type: "text/plain", data }),
+        Source::FileId(_) => Err(untranslatable(format!("{what} that another provider keeps"))),
+    }
+}
+
+/// An id that is taken, `^[a-zA-Z0-9_-]+$`: as it is where it fits, else the same one for the same id, and another for another.
+fn fit_id(id: &str) -> Cow<'_, str> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !id.is_empty() && id.len() <= ID_CHARS && id.chars().all(fits) {
+        return Cow::Borrowed(id);
+    }
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    let said: String = id.chars().map(|c| if fits(c) { c } else { '_' }).take(ID_CHARS - 17).collect();
+    Cow::Owned(format!("{said}_{:016x}", hasher.finish()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ids_fit_and_stay_apart(one in ".{0,80}", other in "[a-z.:]{0,8}") {
+            let fit = |id: &str| {
+                let fit = fit_id(id).into_owned();
+                assert!(!fit.is_empty() && fit.len() <= ID_CHARS && fit.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)));
+                fit
+            };
+            prop_assert_eq!(fit(&one), fit(&one));
+            prop_assert_eq!(fit(&one) == fit(&other), one == other);
+        }
+    }
+}
