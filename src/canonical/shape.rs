@@ -17,8 +17,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    pub const ALL: [Shape; 4] =
-        [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate];
+    pub const ALL: [Shape; 4] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate];
 
     /// Those that clients ask in.
     pub const CLIENTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses];

@@ -6,22 +6,9 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::json::raw_value;
+use super::json::{by_visiting, raw_value};
 use super::messages::{Conversation, Medium};
 use super::top_level::string;
-
-/// Implements the seed of a visitor that is handed whatever comes.
-macro_rules! by_visiting {
-    ($($seed:ident),*) => {$(
-        impl<'de> DeserializeSeed<'de> for $seed<'_, '_> {
-            type Value = ();
-
-            fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
-                value.deserialize_any(self)
-            }
-        }
-    )*};
-}
 
 by_visiting!(Instructions, Input, Item, Content, Part);
 

@@ -138,7 +138,9 @@ async fn calls_of_a_chat_stream_are_items() {
     let (east, gateway) = chats().await;
     let calls = |calls: &str| {
         let choice = format!(r#"{{"index":0,"delta":{{"tool_calls":[{calls}]}},"finish_reason":null}}"#);
-        chat::frame(&format!(r#"{{"id":"c-1","object":"chat.completion.chunk","created":1,"model":"served","choices":[{choice}]}}"#))
+        chat::frame(&format!(
+            r#"{{"id":"c-1","object":"chat.completion.chunk","created":1,"model":"served","choices":[{choice}]}}"#
+        ))
     };
     let frames = [
         calls(r#"{"index":0,"id":"call_a","type":"function","function":{"name":"weather","arguments":""}}"#),
@@ -154,8 +156,14 @@ async fn calls_of_a_chat_stream_are_items() {
 
     let events = events(answer.text());
     let last = events.last().unwrap();
-    assert_eq!((&last["type"], &last["response"]["status"]), (&json!("response.completed"), &json!("completed")), "{}", answer.text());
-    let told: Vec<_> = last["response"]["output"].as_array().unwrap().iter().map(|item| (&item["call_id"], &item["arguments"])).collect();
+    assert_eq!(
+        (&last["type"], &last["response"]["status"]),
+        (&json!("response.completed"), &json!("completed")),
+        "{}",
+        answer.text()
+    );
+    let told: Vec<_> =
+        last["response"]["output"].as_array().unwrap().iter().map(|item| (&item["call_id"], &item["arguments"])).collect();
     assert_eq!(told, [(&json!("call_a"), &json!("{}")), (&json!("call_b"), &json!("{\"a\":1}"))]);
 }
 
@@ -189,7 +197,12 @@ async fn a_stream_that_breaks_off_ends_as_a_response_that_failed() {
         let answer = gateway.ask(&ask(r#""stream":true"#)).await;
         let events = events(answer.text());
         let (first, last) = (&events[0], events.last().unwrap());
-        assert_eq!((&last["type"], &last["response"]["status"]), (&json!("response.failed"), &json!("failed")), "{}", answer.text());
+        assert_eq!(
+            (&last["type"], &last["response"]["status"]),
+            (&json!("response.failed"), &json!("failed")),
+            "{}",
+            answer.text()
+        );
         assert_eq!((&last["response"]["error"]["code"], &last["response"]["id"]), (&json!(code), &first["response"]["id"]));
         assert!(!answer.text().contains("response.completed"));
         let row = gateway.row_of(&answer).await;
