@@ -161,7 +161,8 @@ fn sites(provider: &Provider, keys: &ProviderKeys) -> Result<Vec<Site>, Unreacha
         return Ok(Vec::new());
     }
     let site = |(shape, base_url, auth): (Shape, &str, KeyHeader)| {
-        let dialect = dialect::of(shape);
+        let unreachable = |reason: String| Unreachable { provider: provider.id.clone(), reason };
+        let dialect = dialect::of(shape).ok_or_else(|| unreachable(format!("there is no codec for {}", shape.word())))?;
         let (header, prefix) = auth.parts();
         let key = key.map(|text| Key { header, prefix, text });
         let more = provider.extra_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -170,8 +171,7 @@ fn sites(provider: &Provider, keys: &ProviderKeys) -> Result<Vec<Site>, Unreacha
             Path::Fixed(path) => path,
             Path::OfModel(_) => "",
         };
-        let endpoint = Endpoint::new(base_url, path, headers, key)
-            .map_err(|error| Unreachable { provider: provider.id.clone(), reason: error.to_string() })?;
+        let endpoint = Endpoint::new(base_url, path, headers, key).map_err(|error| unreachable(error.to_string()))?;
         Ok(Site { shape, endpoint, dialect })
     };
     provider.endpoints().map(site).collect()

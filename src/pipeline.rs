@@ -189,7 +189,7 @@ impl Pipeline {
         };
         let account = Account::open(Arc::clone(&self.desk), opening);
         match self.dispatch(call, (admitted, &told), (&plan, &trace), &tab, &account).await {
-            Ok(answered) => self.relay(answered, account, &tab, (call, admitted), (&plan, &trace)).await,
+            Ok(answered) => self.relay(answered, account, &tab, (call, admitted, &told), (&plan, &trace)).await,
             Err(failure) => {
                 account.close(Outcome::Failed, (admitted.settings().failure_status)(&failure), None).await?;
                 Err(GatewayError::Failed(failure))
@@ -411,7 +411,7 @@ impl Pipeline {
         answered: Answered<OpenAttempt>,
         account: Account,
         tab: &Tab,
-        (call, admitted): (&InboundCall, &Admitted),
+        (call, admitted, told): (&InboundCall, &Admitted, &Told<'_>),
         (plan, trace): (&Plan, &Trace),
     ) -> Result<Reply, GatewayError> {
         let Admitted { request, in_force, .. } = admitted;
@@ -453,7 +453,8 @@ impl Pipeline {
                 });
                 let left = ends(call, admitted.settings()).saturating_sub(self.clock.monotonic());
                 let (frontend, stream_error) = (call.frontend, admitted.settings().stream_error);
-                let end_event = Box::new(move |end: &StreamEnd<'_>| frontend.error_event(&stream_error(end)));
+                let about = told.about(&backend.upstream_model);
+                let end_event = Box::new(move |end: &StreamEnd<'_>| frontend.error_event(&stream_error(end), &about));
                 let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, end_event, quotes_key);
                 Ok(Reply::Stream { receipt, pump: Box::new(pump) })
             }

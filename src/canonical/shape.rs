@@ -10,16 +10,20 @@ pub enum Shape {
     OpenAiChat,
     /// Anthropic's Messages.
     AnthropicMessages,
+    /// OpenAI's Responses: clients ask in it, and no provider is asked in it yet.
+    OpenAiResponses,
     /// Gemini's `generateContent`: only providers speak it, no client asks in it.
     GeminiGenerate,
 }
 
 impl Shape {
-    /// Those that a provider may have an endpoint for.
-    pub const ALL: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::GeminiGenerate];
+    pub const ALL: [Shape; 4] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate];
 
     /// Those that clients ask in.
-    pub const CLIENTS: [Shape; 2] = [Shape::OpenAiChat, Shape::AnthropicMessages];
+    pub const CLIENTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses];
+
+    /// Those that a provider may have an endpoint for.
+    pub const ENDPOINTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::GeminiGenerate];
 
     /// Those that say most first: thinking, its seals and marks of the cache have words of their own in the first, and none in
     /// the last.
@@ -30,13 +34,14 @@ impl Shape {
         match self {
             Shape::OpenAiChat => "openai-chat",
             Shape::AnthropicMessages => "anthropic-messages",
+            Shape::OpenAiResponses => "openai-responses",
             Shape::GeminiGenerate => "gemini-generate-content",
         }
     }
 
-    /// The shape with this word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|shape| shape.word() == word)
+    /// The shape of endpoints with this word.
+    pub fn of_endpoint(word: &str) -> Option<Self> {
+        Self::ENDPOINTS.into_iter().find(|shape| shape.word() == word)
     }
 }
 
@@ -79,14 +84,18 @@ mod tests {
     #[test]
     fn words_lead_back_to_their_shapes_and_sets_hold_what_was_put_in() {
         for shape in Shape::ALL {
-            assert_eq!(Shape::from_word(shape.word()), Some(shape));
             let only: Shapes = [shape].into_iter().collect();
             assert!(Shape::ALL.into_iter().all(|other| only.contains(other) == (other == shape)));
-            assert!(Shape::ALL.into_iter().all(|other| only.serving(other) == Some(shape)));
         }
-        let all: Shapes = Shape::ALL.into_iter().collect();
-        assert!(Shape::ALL.into_iter().all(|shape| all.serving(shape) == Some(shape)));
+        let all: Shapes = Shape::ENDPOINTS.into_iter().collect();
+        for shape in Shape::ENDPOINTS {
+            let only: Shapes = [shape].into_iter().collect();
+            assert_eq!((all.serving(shape), Shape::of_endpoint(shape.word())), (Some(shape), Some(shape)));
+            assert!(Shape::CLIENTS.into_iter().all(|asked| only.serving(asked) == Some(shape)));
+        }
+        assert_eq!(all.serving(Shape::OpenAiResponses), Some(Shape::AnthropicMessages));
+        assert_eq!(Shape::of_endpoint(Shape::OpenAiResponses.word()), None);
         assert_eq!(Shapes::default().serving(Shape::OpenAiChat), None);
-        assert_eq!(Shape::from_word("openai_chat"), None);
+        assert_eq!(Shape::of_endpoint("openai_chat"), None);
     }
 }

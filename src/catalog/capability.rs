@@ -60,7 +60,7 @@ pub struct Provider {
 impl Provider {
     /// Every dialect it speaks that there is a codec for, with the base URL and how the key is sent.
     pub fn endpoints(&self) -> impl Iterator<Item = (Shape, &str, KeyHeader)> {
-        let main = Shape::from_word(&self.dialect).map(|shape| (shape, self.base_url.as_str(), self.auth));
+        let main = Shape::of_endpoint(&self.dialect).map(|shape| (shape, self.base_url.as_str(), self.auth));
         main.into_iter().chain(self.more_endpoints.iter().map(|more| (more.shape, more.base_url.as_str(), more.auth)))
     }
 

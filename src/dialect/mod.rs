@@ -160,11 +160,12 @@ impl DeltaReader for NoDeltas {
     fn end(&mut self, _: &mut Vec<Delta>) {}
 }
 
-/// The dialect of a shape.
-pub fn of(shape: Shape) -> &'static dyn Dialect {
+/// The dialect of a shape; `None` for one that only clients speak.
+pub fn of(shape: Shape) -> Option<&'static dyn Dialect> {
     match shape {
-        Shape::OpenAiChat => &OpenAiChat,
-        Shape::AnthropicMessages => &AnthropicMessages,
-        Shape::GeminiGenerate => &GeminiGenerate,
+        Shape::OpenAiChat => Some(&OpenAiChat),
+        Shape::AnthropicMessages => Some(&AnthropicMessages),
+        Shape::OpenAiResponses => None,
+        Shape::GeminiGenerate => Some(&GeminiGenerate),
     }
 }

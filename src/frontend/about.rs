@@ -1,5 +1,7 @@
 //! What the gateway's own hand has to say of an answer that it writes itself, because the backend speaks another shape.
 
+use bytes::Bytes;
+
 /// Beside what the provider said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
@@ -11,4 +13,6 @@ pub struct About {
     pub created: u64,
     /// The client asked for the usage frame of its stream (chat only: Messages always tells).
     pub wants_usage: bool,
+    /// The client's request, of which some shapes' answers repeat much (Responses).
+    pub asked: Bytes,
 }

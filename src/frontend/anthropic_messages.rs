@@ -171,7 +171,7 @@ impl Frontend for AnthropicMessages {
         anthropic_errors::body(error, Some(id))
     }
 
-    fn error_event(&self, error: &ClientError) -> Bytes {
+    fn error_event(&self, error: &ClientError, _: &About) -> Bytes {
         anthropic_errors::event(error)
     }
 

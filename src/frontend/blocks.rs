@@ -8,22 +8,9 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{MAX_DEPTH, TOO_DEEP, raw_value};
+use super::json::{MAX_DEPTH, TOO_DEEP, by_visiting, raw_value};
 use super::messages::{Conversation, Medium, Turn};
 use super::top_level::string;
-
-/// Implements the seed of a visitor that is handed whatever comes.
-macro_rules! by_visiting {
-    ($($seed:ident),*) => {$(
-        impl<'de> DeserializeSeed<'de> for $seed<'_, '_> {
-            type Value = ();
-
-            fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
-                value.deserialize_any(self)
-            }
-        }
-    )*};
-}
 
 by_visiting!(Content, Block);
 

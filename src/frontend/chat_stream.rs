@@ -133,7 +133,7 @@ impl ChatStream {
     }
 
     fn chunk(&self, choices: &[Choice<'_>], usage: Option<WireUsage>, out: &mut BytesMut) {
-        let About { id, model, created, wants_usage } = &self.about;
+        let About { id, model, created, wants_usage, .. } = &self.about;
         let usage = wants_usage.then(|| usage.map_or(Report::NotYet, Report::Used));
         let chunk = Chunk { id, object: "chat.completion.chunk", created: *created, model, choices, usage };
         out.put_slice(b"data: ");

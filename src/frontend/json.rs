@@ -56,6 +56,21 @@ fn depth(value: &[u8]) -> usize {
     deepest
 }
 
+/// Implements the seed of a visitor that is handed whatever comes.
+macro_rules! by_visiting {
+    ($($seed:ident),*) => {$(
+        impl<'de> DeserializeSeed<'de> for $seed<'_, '_> {
+            type Value = ();
+
+            fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+                value.deserialize_any(self)
+            }
+        }
+    )*};
+}
+
+pub(super) use by_visiting;
+
 /// Profiles every text in a value of any shape, except under the keys that name rather than say something.
 pub(super) struct EveryText<'p> {
     pub(super) profile: &'p mut TextProfile,

@@ -19,6 +19,8 @@ use crate::canonical::TextProfile;
 #[derive(Debug, Default)]
 pub(super) struct Conversation<'b> {
     body: &'b str,
+    /// The member in which the messages stand.
+    within: &'static str,
     pub(super) profile: TextProfile,
     pub(super) messages: u32,
     pub(super) tools: u32,
@@ -46,7 +48,12 @@ enum Reading {
 
 impl<'b> Conversation<'b> {
     pub(super) fn of(body: &'b str) -> Self {
-        Self { body, ..Self::default() }
+        Self::within(body, "messages")
+    }
+
+    /// The same for a shape whose messages stand in a member of this name.
+    pub(super) fn within(body: &'b str, member: &'static str) -> Self {
+        Self { body, within: member, ..Self::default() }
     }
 
     /// The path of what was being read when the reader stopped.
@@ -54,7 +61,7 @@ impl<'b> Conversation<'b> {
         match self.reading {
             Reading::Nothing => None,
             Reading::Member(name) => Some(name.to_owned()),
-            Reading::Message(index, member) => Some(format!("messages[{index}]{member}")),
+            Reading::Message(index, member) => Some(format!("{}[{index}]{member}", self.within)),
             Reading::Tool(index) => Some(format!("tools[{index}]")),
         }
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::about::About;
 use super::chat_answer::call_id;
+use super::extent::Extent;
 use super::messages_answer::{Block, Input, Message, WireUsage, encrypted, stop};
 use super::seals;
 use crate::canonical::conversation::{Seal, SealKind};
@@ -127,40 +128,6 @@ impl Pending {
             Kind::Thought { .. } | Kind::Encrypted => Piece::Thinking { thinking: piece },
             Kind::Call { .. } => Piece::Input { partial_json: piece },
         }
-    }
-}
-
-/// How far a call's arguments have come: whole when the brackets that were opened are closed.
-#[derive(Debug, Default)]
-struct Extent {
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
-    begun: bool,
-}
-
-impl Extent {
-    fn take(&mut self, piece: &str) {
-        for byte in piece.bytes() {
-            if self.in_string {
-                self.in_string = self.escaped || byte != b'"';
-                self.escaped = !self.escaped && byte == b'\\';
-                continue;
-            }
-            match byte {
-                b'"' => self.in_string = true,
-                b'{' | b'[' => {
-                    self.depth += 1;
-                    self.begun = true;
-                }
-                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-    }
-
-    fn is_whole(&self) -> bool {
-        self.begun && self.depth == 0 && !self.in_string
     }
 }
 

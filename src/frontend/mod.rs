@@ -16,6 +16,8 @@ mod chat_turns;
 pub mod codes;
 mod content;
 pub mod errors;
+mod extent;
+mod items;
 mod json;
 mod lifetime;
 mod messages;
@@ -26,9 +28,14 @@ mod messages_turns;
 pub mod models;
 mod needs;
 pub mod openai_chat;
+pub mod openai_responses;
 pub mod prefix;
 mod prompt_text;
 mod reasoning_details;
+mod responses_answer;
+mod responses_items;
+mod responses_request;
+mod responses_stream;
 mod sealed;
 mod seals;
 #[cfg(test)]
@@ -51,6 +58,7 @@ pub use anthropic_messages::AnthropicMessages;
 pub use errors::{BadRequest, ClientError, ErrorKind, Position};
 pub use lifetime::asks_long_cache;
 pub use openai_chat::{OpenAiChat, parse};
+pub use openai_responses::OpenAiResponses;
 pub use prompt_text::prompt_text;
 pub use sealed::is_sealed;
 
@@ -97,7 +105,7 @@ pub trait Frontend: Debug + Send + Sync {
     fn error_body(&self, error: &ClientError, id: &str) -> Bytes;
 
     /// The event that tells an error within a stream, which it ends.
-    fn error_event(&self, error: &ClientError) -> Bytes;
+    fn error_event(&self, error: &ClientError, about: &About) -> Bytes;
 
     /// The body of a list of models.
     fn model_list(&self, models: &[ListedModel]) -> Bytes;
@@ -132,7 +140,7 @@ pub fn unpriced(frontend: FrontendRef, request: &Request) -> Option<&'static str
 pub type FrontendRef = &'static dyn Frontend;
 
 /// One for each of the shapes that clients ask in.
-const ALL: [FrontendRef; Shape::CLIENTS.len()] = [&OpenAiChat, &AnthropicMessages];
+const ALL: [FrontendRef; Shape::CLIENTS.len()] = [&OpenAiChat, &AnthropicMessages, &OpenAiResponses];
 
 /// The frontend of a shape; where the path belongs to none that clients ask in, that which the headers speak of: Anthropic's
 /// clients send its version with every request, and their key in a header of its own. Of the two only the version says what a

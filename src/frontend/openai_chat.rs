@@ -157,7 +157,7 @@ impl Frontend for OpenAiChat {
         error.body()
     }
 
-    fn error_event(&self, error: &ClientError) -> Bytes {
+    fn error_event(&self, error: &ClientError, _: &About) -> Bytes {
         error.sse_frame()
     }
 

@@ -17,9 +17,14 @@ pub fn prompt_text(body: &[u8]) -> String {
             add(&mut text, call.pointer("/function/arguments"));
         }
     }
+    add_content(&mut text, request.get("instructions"));
+    match request.get("input") {
+        Some(Value::Array(items)) => items.iter().for_each(|item| add_item(&mut text, item)),
+        input => add(&mut text, input),
+    }
     let schema = |member: &str, inner: &str| request.get(member).and_then(|value| value.get(inner));
     let schemas = [request.get("tools"), request.get("functions"), request.get("response_format")];
-    let formats = [schema("output_config", "format"), request.get("output_format")];
+    let formats = [schema("output_config", "format"), request.get("output_format"), schema("text", "format")];
     for schema in schemas.into_iter().chain(formats).flatten() {
         text.push_str(&schema.to_string());
         text.push('\n');
@@ -45,6 +50,15 @@ fn add_content(text: &mut String, content: Option<&Value>) {
     }
 }
 
+/// An item of Responses: a message, a thought, a call or what was answered to one.
+fn add_item(text: &mut String, item: &Value) {
+    for member in ["content", "summary", "output"] {
+        add_content(text, item.get(member));
+    }
+    add(text, item.get("name"));
+    add(text, item.get("arguments"));
+}
+
 fn add(text: &mut String, value: Option<&Value>) {
     if let Some(Value::String(piece)) = value {
         text.push_str(piece);
@@ -63,6 +77,17 @@ mod tests {
             {"role":"tool","content":"done"}],"tools":[{"type":"function"}]}"#;
         assert_eq!(prompt_text(body.as_bytes()), "你好\nf\n{\"a\":1}\ndone\n[{\"type\":\"function\"}]\n");
         assert_eq!(prompt_text(b"no"), "");
+    }
+
+    #[test]
+    fn items_are_read_whatever_they_are() {
+        let body = r#"{"instructions":"Be brief.","input":[{"role":"user","content":"hi"},
+            {"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"hm"}],"encrypted_content":"AAAA"},
+            {"type":"function_call","call_id":"c","name":"f","arguments":"{\"a\":1}"},
+            {"type":"function_call_output","call_id":"c","output":"4"},
+            {"role":"user","content":[{"type":"input_text","text":"go on"}]}],"text":{"format":{"type":"text"}}}"#;
+        assert_eq!(prompt_text(body.as_bytes()), "Be brief.\nhi\nhm\nf\n{\"a\":1}\n4\ngo on\n{\"type\":\"text\"}\n");
+        assert_eq!(prompt_text(br#"{"input":"hi"}"#), "hi\n");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::canonical::{Request, Shape};
 pub fn is_sealed(request: &Request) -> bool {
     let keys: &[&str] = match request.shape {
         Shape::OpenAiChat => &["\"reasoning_details\""],
+        Shape::OpenAiResponses => &["\"encrypted_content\""],
         Shape::AnthropicMessages => &["\"signature\"", "\"redacted_thinking\""],
         Shape::GeminiGenerate => &["\"thoughtSignature\""],
     };

@@ -2,13 +2,16 @@
 //!
 //! Chat has `reasoning_details`, a member that `OpenRouter` made and agents send back: an entry names its format. Messages knows
 //! only its own signatures, which are base64: a foreign one stands behind its format and a colon, and one that belongs to a call
-//! in a `redacted_thinking` block just before it.
+//! in a `redacted_thinking` block just before it. Responses has `encrypted_content` of a reasoning item, where it is the same: a
+//! foreign one stands behind its format, and one that belongs to a call in an item of its own just before it.
 
 use crate::canonical::conversation::{Seal, SealKind};
 
 const ANTHROPIC: &str = "anthropic-claude-v1";
 const GEMINI: &str = "google-gemini-v1";
 const OPENAI: &str = "openai-responses-v1";
+/// Of a whole thought, where nothing beside it tells it from a signature.
+const REDACTED: &str = "anthropic-redacted-v1";
 
 /// The name of its format.
 pub(super) const fn format(kind: SealKind) -> &'static str {
@@ -54,6 +57,24 @@ pub(super) fn from_block(text: String, own: SealKind) -> Option<Seal> {
     foreign.or_else(|| (!text.is_empty()).then_some(Seal { kind: own, value: text }))
 }
 
+/// What stands for it in the `encrypted_content` of a reasoning item.
+pub(super) fn in_item(seal: &Seal) -> String {
+    match seal.kind {
+        SealKind::OpenAiEncrypted => seal.value.clone(),
+        SealKind::AnthropicRedacted => format!("{REDACTED}:{}", seal.value),
+        SealKind::AnthropicSignature | SealKind::GeminiSignature => format!("{}:{}", format(seal.kind), seal.value),
+    }
+}
+
+/// Reads what stands in a reasoning item, which is `OpenAI`'s unless it says otherwise.
+pub(super) fn from_item(text: String) -> Option<Seal> {
+    let foreign = text.split_once(':').and_then(|(format, value)| {
+        let kind = if format == REDACTED { Some(SealKind::AnthropicRedacted) } else { of_signature(Some(format)) };
+        Some(Seal { kind: kind?, value: value.to_owned() })
+    });
+    foreign.or_else(|| (!text.is_empty()).then_some(Seal { kind: SealKind::OpenAiEncrypted, value: text }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,11 +86,13 @@ mod tests {
         for kind in kinds {
             let seal = Seal { kind, value: "b64+/=:".into() };
             assert_eq!(from_block(in_block(&seal), kind), Some(seal.clone()));
+            let without_colon = Seal { kind, value: "gAAAb64+/=".into() };
+            assert_eq!(from_item(in_item(&without_colon)), Some(without_colon));
             let own = SealKind::AnthropicSignature;
             let foreign = !matches!(kind, SealKind::AnthropicSignature | SealKind::AnthropicRedacted);
             assert_eq!(from_block(in_block(&seal), own).unwrap().kind, if foreign { kind } else { own });
         }
-        assert_eq!(from_block(String::new(), SealKind::AnthropicSignature), None);
+        assert_eq!((from_block(String::new(), SealKind::AnthropicSignature), from_item(String::new())), (None, None));
         assert_eq!(
             from_block("anthropic-claude-v1:x".into(), SealKind::AnthropicRedacted).unwrap().kind,
             SealKind::AnthropicRedacted

@@ -29,7 +29,7 @@ pub(super) fn refused(frontend: FrontendRef, body: &str, what: &str) {
 }
 
 pub(super) fn about(wants_usage: bool) -> About {
-    About { id: "req_1".into(), model: "served".into(), created: 1_790_000_000, wants_usage }
+    About { id: "req_1".into(), model: "served".into(), created: 1_790_000_000, wants_usage, asked: Bytes::new() }
 }
 
 /// The frames of a stream.
@@ -252,8 +252,81 @@ fn add_to_block(block: &mut Value, delta: &Value, input: &mut String) {
     block[member] = json!(block[member].as_str().unwrap().to_owned() + delta[member].as_str().unwrap());
 }
 
+/// Puts a stream of Responses together as its SDKs do, and holds each event to what was told before. Answers the response.
+pub(super) fn responses_client(stream: &str) -> Value {
+    let (mut output, mut open, mut ended) = (Vec::<Value>::new(), Vec::<bool>::new(), None);
+    for (number, frame) in stream.split_terminator("\n\n").enumerate() {
+        let (event, data) = frame.split_once('\n').unwrap();
+        let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+        let kind = data["type"].as_str().unwrap();
+        assert_eq!(event.strip_prefix("event: "), Some(kind));
+        assert_eq!((data["sequence_number"].as_u64(), &ended), (Some(number as u64), &None), "{frame}");
+        let beginning = ["response.created", "response.in_progress"].get(number);
+        assert!(beginning.is_none_or(|begin| *begin == kind && data["response"]["status"] == "in_progress"), "{frame}");
+        let index = data["output_index"].as_u64().map_or(usize::MAX, |index| usize::try_from(index).unwrap());
+        match kind {
+            "response.created" | "response.in_progress" => {}
+            "response.output_item.added" => {
+                assert_eq!(index, output.len(), "{frame}");
+                output.push(data["item"].clone());
+                open.push(true);
+            }
+            "response.output_item.done" => {
+                assert!(std::mem::take(&mut open[index]), "{frame}");
+                let (told, mut done) = (&output[index], data["item"].clone());
+                if done.get("encrypted_content").is_some() && told.get("encrypted_content").is_none() {
+                    done.as_object_mut().unwrap().remove("encrypted_content");
+                }
+                if done.get("status").is_some() {
+                    done["status"] = json!("in_progress");
+                }
+                assert_eq!(*told, done, "what was told adds up to the item: {frame}");
+                output[index] = data["item"].clone();
+            }
+            "response.completed" | "response.incomplete" => {
+                assert_eq!(kind.strip_prefix("response."), data["response"]["status"].as_str());
+                assert_eq!(data["response"]["output"], json!(output), "{frame}");
+                ended = Some(data["response"].clone());
+            }
+            _ => {
+                assert_eq!((data["item_id"].as_str(), open[index]), (output[index]["id"].as_str(), true), "{frame}");
+                add_to_item(&mut output[index], kind.strip_prefix("response.").unwrap(), &data);
+            }
+        }
+    }
+    assert!(open.iter().all(|open| !open), "{stream}");
+    ended.expect(stream)
+}
+
+fn add_to_item(item: &mut Value, kind: &str, data: &Value) {
+    let (parts, place) = if item["type"] == "reasoning" { ("summary", "summary_index") } else { ("content", "content_index") };
+    let at = data[place].as_u64().map_or(0, |at| usize::try_from(at).unwrap());
+    let grow = |told: &mut Value| *told = json!(told.as_str().unwrap().to_owned() + data["delta"].as_str().unwrap());
+    match (kind, item["type"].as_str().unwrap()) {
+        ("content_part.added", "message") | ("reasoning_summary_part.added", "reasoning") => {
+            let parts = item[parts].as_array_mut().unwrap();
+            assert_eq!(at, parts.len());
+            parts.push(data["part"].clone());
+        }
+        ("content_part.done", "message") | ("reasoning_summary_part.done", "reasoning") => {
+            assert_eq!(item[parts][at], data["part"]);
+        }
+        ("output_text.delta", "message") | ("reasoning_summary_text.delta", "reasoning") => grow(&mut item[parts][at]["text"]),
+        ("output_text.done", "message") | ("reasoning_summary_text.done", "reasoning") => {
+            assert_eq!(item[parts][at]["text"], data["text"]);
+        }
+        ("refusal.delta", "message") => grow(&mut item[parts][at]["refusal"]),
+        ("refusal.done", "message") => assert_eq!(item[parts][at]["refusal"], data["refusal"]),
+        ("function_call_arguments.delta", "function_call") => grow(&mut item["arguments"]),
+        ("function_call_arguments.done", "function_call") => {
+            assert_eq!((&item["arguments"], &item["name"]), (&data["arguments"], &data["name"]));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Any JSON that is made of a shape's own words.
-fn any_json(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
+pub(super) fn any_json(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
     let word = move || proptest::sample::select(words);
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -28,7 +28,7 @@ pub(super) fn output(request: &mut Request, key: Option<Tokens>, budgeted: Optio
 pub(super) fn priced(frontend: FrontendRef, request: &Request) -> Result<(), BadRequest> {
     let Some(member) = frontend::unpriced(frontend, request) else { return Ok(()) };
     let what = match member {
-        "messages" => "a document that stands elsewhere is of a length that is not known".to_owned(),
+        "messages" | "input" => "a document that stands elsewhere is of a length that is not known".to_owned(),
         "tools" => "a tool that the provider runs itself makes the prompt longer than it was sent, perhaps for a fee".to_owned(),
         other => format!("`{other}` as it stands changes the price in a way that the table does not tell"),
     };

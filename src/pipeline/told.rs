@@ -31,9 +31,10 @@ impl<'c> Told<'c> {
         }
     }
 
-    fn about(&self, model: &str) -> About {
+    /// What our own hand has to say of the answer.
+    pub(super) fn about(&self, model: &str) -> About {
         let (id, model) = (self.id.clone(), model.to_owned());
-        About { id, model, created: self.created, wants_usage: self.request.wants_usage_frame }
+        About { id, model, created: self.created, wants_usage: self.request.wants_usage_frame, asked: self.request.body.clone() }
     }
 }
 

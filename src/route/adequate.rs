@@ -471,7 +471,7 @@ mod tests {
         let only_messages = |c: &mut Case| c.provider("north").dialect = "anthropic-messages".into();
         let unfit = Unfit::DialectUnsupported(Shape::OpenAiChat);
         check(only_messages, unfit, "its provider has no endpoint for openai-chat");
-        for shape in Shape::CLIENTS {
+        for shape in [Shape::OpenAiChat, Shape::AnthropicMessages] {
             let mut case = Case::of(vec![Spec::named("north/mist")]);
             case.request.shape = shape;
             let endpoint = MoreEndpoint {

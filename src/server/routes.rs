@@ -52,8 +52,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const MOST_HEADERS: usize = 100;
 
 /// Paths of the OpenAI API that this gateway does not serve: a client is told so, rather than "not found".
-const NOT_SERVED: [&str; 14] = [
-    "/v1/responses",
+const NOT_SERVED: [&str; 13] = [
     "/v1/completions",
     "/v1/embeddings",
     "/v1/moderations",
@@ -92,6 +91,8 @@ type Shared = State<Arc<Front>>;
 pub fn api(front: Arc<Front>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/responses", post(responses))
+        .route("/v1/responses/{id}", get(response))
         .route("/v1/messages", post(messages))
         .route("/v1/messages/count_tokens", post(count_tokens))
         .route("/v1/route", post(decide))
@@ -108,7 +109,7 @@ pub fn api(front: Arc<Front>) -> Router {
 }
 
 /// What the API listener answers to a path it does not have, after the path.
-const BASE_URL_HINT: &str = "an OpenAI SDK's base_url must end in /v1, an Anthropic SDK's must not; served are POST /v1/chat/completions, POST /v1/messages, GET /v1/models, \
+const BASE_URL_HINT: &str = "an OpenAI SDK's base_url must end in /v1, an Anthropic SDK's must not; served are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, GET /v1/models, \
     POST /v1/route, GET /v1/usage and GET /v1/decisions/{id}";
 /// The same for the operations listener.
 const OPERATIONS_HINT: &str = "here are the page at /, /feed, /usage, /decisions/{id}, /metrics, /healthz and /readyz, and POST /reload; \
@@ -144,6 +145,21 @@ async fn chat(State(front): Shared, request: Request<Body>) -> Response {
 
 async fn messages(State(front): Shared, request: Request<Body>) -> Response {
     answered(&front, Route::Messages, request).await
+}
+
+async fn responses(State(front): Shared, request: Request<Body>) -> Response {
+    answered(&front, Route::Responses, request).await
+}
+
+/// None is there to be found.
+async fn response(State(front): Shared, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let marks = Marks::of(&front, Route::Response, &headers);
+    if let Err(stranger) = front.pipeline.in_force.load().keys.admit(&headers) {
+        return marks.refuse(&refusal(&stranger.into()));
+    }
+    let message = format!("response `{id}` is not stored: this gateway stores none; send the whole conversation in `input`");
+    let error = ClientError::new(404, ErrorKind::InvalidRequest, "response_not_found", message);
+    marks.refuse(&Refusal::of(error).because(Rejection::UnknownPath))
 }
 
 async fn answered(front: &Front, route: Route, request: Request<Body>) -> Response {
@@ -314,7 +330,7 @@ async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
         .any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/')))
     {
         let message = format!(
-            "{path} is not served by this gateway; served are POST /v1/chat/completions, POST /v1/messages, GET /v1/models, POST /v1/route, \
+            "{path} is not served by this gateway; served are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, GET /v1/models, POST /v1/route, \
                  GET /v1/usage and GET /v1/decisions/{{id}}"
         );
         ClientError::new(501, ErrorKind::InvalidRequest, "not_implemented", message)
@@ -340,8 +356,10 @@ fn refuse_path(front: &Front, request: &Request<Body>, error: ClientError) -> Re
 async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::of(request.uri().path()), request.headers());
     let path = request.uri().path();
-    let posted = matches!(path, "/v1/chat/completions" | "/v1/messages" | "/v1/messages/count_tokens" | "/v1/route" | "/reload")
-        || admin::WISHES.contains(&path);
+    let posted = matches!(
+        path,
+        "/v1/chat/completions" | "/v1/responses" | "/v1/messages" | "/v1/messages/count_tokens" | "/v1/route" | "/reload"
+    ) || admin::WISHES.contains(&path);
     let allowed = if posted { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
     let mut response = marks.refuse(

@@ -38,6 +38,9 @@ impl Label for Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Route {
     ChatCompletions,
+    Responses,
+    /// One of them, by its id.
+    Response,
     Messages,
     CountTokens,
     Models,
@@ -62,6 +65,7 @@ impl Route {
     pub const fn shape(self) -> Option<Shape> {
         match self {
             Route::ChatCompletions => Some(Shape::OpenAiChat),
+            Route::Responses | Route::Response => Some(Shape::OpenAiResponses),
             Route::Messages | Route::CountTokens => Some(Shape::AnthropicMessages),
             _ => None,
         }
@@ -71,6 +75,7 @@ impl Route {
     pub fn of(path: &str) -> Self {
         match path {
             "/v1/chat/completions" => Route::ChatCompletions,
+            "/v1/responses" => Route::Responses,
             "/v1/messages" => Route::Messages,
             "/v1/messages/count_tokens" => Route::CountTokens,
             "/v1/models" => Route::Models,
@@ -81,6 +86,7 @@ impl Route {
             "/metrics" => Route::Metrics,
             "/usage" => Route::AllUsage,
             "/reload" => Route::Reload,
+            _ if path.starts_with("/v1/responses/") => Route::Response,
             _ if path.starts_with("/v1/models/") => Route::Model,
             _ if path.starts_with("/v1/decisions/") => Route::Decision,
             _ if path.starts_with("/decisions/") => Route::AnyDecision,
@@ -93,6 +99,8 @@ impl Label for Route {
     fn word(self) -> &'static str {
         match self {
             Route::ChatCompletions => "/v1/chat/completions",
+            Route::Responses => "/v1/responses",
+            Route::Response => "/v1/responses/{id}",
             Route::Messages => "/v1/messages",
             Route::CountTokens => "/v1/messages/count_tokens",
             Route::Models => "/v1/models",

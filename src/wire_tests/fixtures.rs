@@ -60,7 +60,7 @@ fn read_stream(shape: Shape, stream: &[u8], piece: usize) -> String {
         cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
     }
     frames.extend(cutter.finish());
-    let mut reader = dialect::of(shape).frame_reader(Quirks::default());
+    let mut reader = dialect::of(shape).unwrap().frame_reader(Quirks::default());
     let (mut lines, mut text) = (String::new(), String::new());
     for frame in frames {
         let facts = reader.read(&frame, &mut |piece| text.push_str(piece));
@@ -71,7 +71,7 @@ fn read_stream(shape: Shape, stream: &[u8], piece: usize) -> String {
 }
 
 fn read_answer(shape: Shape, body: &[u8]) -> String {
-    match dialect::of(shape).read_answer(body, Quirks::default()) {
+    match dialect::of(shape).unwrap().read_answer(body, Quirks::default()) {
         Ok(facts) => {
             format!("answer by {:?}{}\ntext {:?}\n", facts.served_model.unwrap_or_default(), usage_line(facts.usage), facts.text)
         }
@@ -81,7 +81,7 @@ fn read_answer(shape: Shape, body: &[u8]) -> String {
 }
 
 /// How many streams and answers there are at least.
-const COUNTS: [(Shape, usize, usize); Shape::ALL.len()] =
+const COUNTS: [(Shape, usize, usize); Shape::ENDPOINTS.len()] =
     [(Shape::OpenAiChat, 40, 14), (Shape::AnthropicMessages, 14, 8), (Shape::GeminiGenerate, 16, 12)];
 
 #[test]
@@ -112,7 +112,7 @@ fn answers_are_read_as_expected() {
 /// A fixture with some bytes overwritten, dropped or doubled: the damage that a fuzzer would begin with.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let of = |shape| fixtures(shape, "sse").into_iter().chain(fixtures(shape, "json"));
-    let all: Vec<Vec<u8>> = Shape::ALL.into_iter().flat_map(of).map(|(_, bytes, _)| bytes).collect();
+    let all: Vec<Vec<u8>> = Shape::ENDPOINTS.into_iter().flat_map(of).map(|(_, bytes, _)| bytes).collect();
     let harm = (any::<prop::sample::Index>(), any::<u8>(), 0_u8..3);
     (prop::sample::select(all), prop::collection::vec(harm, 1..6)).prop_map(|(mut bytes, harms)| {
         for (at, byte, how) in harms {
@@ -129,9 +129,9 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn damage_is_survived(bytes in prop_oneof![damaged(), prop::collection::vec(any::<u8>(), 0..80)], piece in 1_usize..40, outside in any::<bool>(), shape in prop::sample::select(Shape::ALL.to_vec())) {
+    fn damage_is_survived(bytes in prop_oneof![damaged(), prop::collection::vec(any::<u8>(), 0..80)], piece in 1_usize..40, outside in any::<bool>(), shape in prop::sample::select(Shape::ENDPOINTS.to_vec())) {
         let quirks = Quirks { reasoning_outside_output: outside, messages_input_includes_cache: outside, ..Quirks::default() };
-        let dialect = dialect::of(shape);
+        let dialect = dialect::of(shape).unwrap();
         let mut frames = Vec::new();
         let mut cutter = Framer::default();
         for piece in bytes.chunks(piece) {

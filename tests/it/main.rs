@@ -40,6 +40,7 @@ mod reload_budget;
 mod reload_load;
 mod reload_odd;
 mod resilience;
+mod responses;
 mod secrets;
 mod simulate;
 mod stream;

@@ -15,7 +15,7 @@ use crate::document::{Section, nearest};
 use crate::units::{Currency, Tokens};
 
 /// The dialects there is a codec for.
-const DIALECTS: [&str; Shape::ALL.len()] =
+const DIALECTS: [&str; Shape::ENDPOINTS.len()] =
     [Shape::OpenAiChat.word(), Shape::AnthropicMessages.word(), Shape::GeminiGenerate.word()];
 
 const KEY_HEADERS: [(KeyHeader, &str); 4] = [
@@ -138,7 +138,7 @@ fn more_endpoints(section: &Section<'_, '_>, provider: &Section<'_, '_>) -> Vec<
         let made = (base_url(&fields), fields.word("auth", &KEY_HEADERS).unwrap_or_default());
         fields.finish();
         let accepted = format!("one of {}, other than the provider's own dialect", DIALECTS.join(", "));
-        let Some(shape) = Shape::from_word(name) else {
+        let Some(shape) = Shape::of_endpoint(name) else {
             let near = nearest(name, DIALECTS);
             let hint = near.map(|n| format!(" (did you mean {n:?}?)")).unwrap_or_default();
             section.problem(name, format!("there is no codec for this dialect{hint}"), accepted);

@@ -58,16 +58,16 @@ mod tests {
         let clock: SharedClock = ManualClock::starting_at(Timestamp::UNIX_EPOCH);
         let health = HealthByShape::new(&clock, HealthSettings::default());
         let id = BackendId::new("north", "small");
-        let [chat, messages, ..] = Shape::ALL.map(|shape| health.of(shape));
+        let [chat, messages] = [Shape::OpenAiChat, Shape::AnthropicMessages].map(|shape| health.of(shape));
         messages.enter(&id).unwrap().failed(Failure::Connect, None);
         assert!(messages.view(&id).failure_share > 0 && chat.view(&id).failure_share == 0);
         let risks = |shapes: &[Shape], asked: Shape| {
             let roster = &health.rosters(&[(&id, shapes.iter().copied().collect())].into_iter())[asked as usize];
             roster.risks(0..1, None).count()
         };
-        let [speaks_chat, speaks_both] = [&[Shape::OpenAiChat][..], &Shape::CLIENTS];
-        assert_eq!(Shape::CLIENTS.map(|asked| risks(speaks_both, asked)), [0, 1]);
-        assert_eq!(Shape::CLIENTS.map(|asked| risks(speaks_chat, asked)), [0, 0], "its chat endpoint serves both");
+        let [speaks_chat, speaks_both] = [&[Shape::OpenAiChat][..], &[Shape::OpenAiChat, Shape::AnthropicMessages]];
+        assert_eq!(Shape::CLIENTS.map(|asked| risks(speaks_both, asked)), [0, 1, 1], "Responses are told as Messages");
+        assert_eq!(Shape::CLIENTS.map(|asked| risks(speaks_chat, asked)), [0, 0, 0], "its chat endpoint serves all");
         health.trust_again(&id);
         assert_eq!(messages.view(&id).failure_share, 0);
     }

@@ -15,6 +15,7 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
         Shape::OpenAiChat => 0,
         Shape::AnthropicMessages => 1,
         Shape::GeminiGenerate => 2,
+        Shape::OpenAiResponses => 3,
     };
     let sealed = facts.affinity.session.as_ref().is_some_and(|session| session.sealed);
     let flags = [(facts.ask.translated, TRANSLATED), (sealed, SEALED)];
@@ -27,6 +28,7 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept) -> Result<(), Unreada
         0 => Shape::OpenAiChat,
         1 => Shape::AnthropicMessages,
         2 => Shape::GeminiGenerate,
+        3 => Shape::OpenAiResponses,
         _ => return Err(Unreadable),
     };
     kept.ask.translated = byte & TRANSLATED != 0;

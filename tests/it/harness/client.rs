@@ -34,6 +34,11 @@ impl Call {
         Self::post("/v1/chat/completions", body)
     }
 
+    /// A request of OpenAI's Responses.
+    pub(crate) fn responses(body: impl Into<Bytes>) -> Self {
+        Self::post("/v1/responses", body)
+    }
+
     /// A request of Anthropic's Messages.
     pub(crate) fn messages(body: impl Into<Bytes>) -> Self {
         Self::post("/v1/messages", body)

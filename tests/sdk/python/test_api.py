@@ -85,6 +85,7 @@ def test_the_document_is_valid(document):
 def requests():
     """Path as described, method, path as sent, body, headers, expected status."""
     chat, messages, route = "/v1/chat/completions", "/v1/messages", "/v1/route"
+    responses, said = "/v1/responses", {"model": "auto", "input": "hi", "max_output_tokens": 64}
     told = {**ASK, "tokenbroker": {"dry_run": True}}
     wished = {**ASK, "tokenbroker": {"quality": "economy", "max_cost_usd": 0.5, "regions": None, "session": "s", "deadline_ms": 20000, "race": 2}}
     admin = {"authorization": f"Bearer {ADMIN}"}
@@ -105,6 +106,13 @@ def requests():
         (chat, "post", chat, ASK, {"content-encoding": "zstd"}, 415),
         (chat, "post", chat, ASK, {"content-encoding": "br"}, 400),
         (chat, "post", chat, ASK, {"x-long": "x" * 70_000}, 431),
+        (responses, "post", responses, said, {}, 200),
+        (responses, "post", responses, {**said, "stream": True}, {}, 200),
+        (responses, "post", responses, {**said, "tokenbroker": {"dry_run": True}}, {}, 200),
+        (responses, "post", responses, {**said, "previous_response_id": "resp_1"}, {}, 400),
+        (responses, "post", responses, {**said, "tools": [{"type": "web_search"}]}, {}, 400),
+        (responses, "post", responses, {**said, "model": "gtp-nine"}, {}, 404),
+        (f"{responses}/{{id}}", "get", f"{responses}/resp_1", None, {}, 404),
         (messages, "post", messages, told, {"anthropic-version": "2023-06-01"}, 200),
         (messages, "post", messages, ASK, {}, 400),
         (messages, "post", messages, {"model": "auto"}, {}, 400),

@@ -1,0 +1,328 @@
+//! Reading a request of `OpenAI`'s Responses in one borrowed pass over the client's bytes.
+//!
+//! `instructions`, `input` and `tools` are walked, to profile their text; `top_level.rs` says what becomes of the other members.
+//! Answers are not stored, so what refers to one before is refused here.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde::de::MapAccess;
+use serde_json::value::RawValue;
+
+use super::errors::{BadRequest, ClientError};
+use super::items::{Found, Input, Instructions};
+use super::messages::{Conversation, Tools};
+use super::models::{self, ListedModel};
+use super::responses_stream::{ResponsesStream, failed};
+use super::top_level::{Layout, TopLevel, keeping, string, utf8};
+use super::{About, Frontend, responses_answer, responses_request, wishes};
+use crate::canonical::{
+    self, Answer, Feature, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
+};
+use crate::units::Tokens;
+
+/// The top-level members that the gateway acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+enum Name {
+    Model,
+    Input,
+    Instructions,
+    MaxOutputTokens,
+    Stream,
+    Tools,
+    ToolChoice,
+    Text,
+    Reasoning,
+    TopLogprobs,
+    Include,
+    ServiceTier,
+    PreviousResponseId,
+    Tokenbroker,
+}
+
+/// Each name as a key of the body, in the order of [`Name`].
+const NAMES: [(Name, &str); 14] = [
+    (Name::Model, "model"),
+    (Name::Input, "input"),
+    (Name::Instructions, "instructions"),
+    (Name::MaxOutputTokens, "max_output_tokens"),
+    (Name::Stream, "stream"),
+    (Name::Tools, "tools"),
+    (Name::ToolChoice, "tool_choice"),
+    (Name::Text, "text"),
+    (Name::Reasoning, "reasoning"),
+    (Name::TopLogprobs, "top_logprobs"),
+    (Name::Include, "include"),
+    (Name::ServiceTier, "service_tier"),
+    (Name::PreviousResponseId, "previous_response_id"),
+    (Name::Tokenbroker, "tokenbroker"),
+];
+
+/// What is read of a request beside the members that are kept.
+#[derive(Debug)]
+struct Responses<'b> {
+    conversation: Conversation<'b>,
+    found: Found,
+    input: Range<usize>,
+    instructions: Range<usize>,
+    tools: Range<usize>,
+}
+
+impl<'b> Layout<'b> for Responses<'b> {
+    type Name = Name;
+    const NAMES: &'static [(Name, &'static str)] = &NAMES;
+    const MODEL: Name = Name::Model;
+
+    fn place(name: Name) -> usize {
+        name as usize
+    }
+
+    fn is_walked(name: Name) -> bool {
+        matches!(name, Name::Input | Name::Instructions | Name::Tools)
+    }
+
+    fn walk<A: MapAccess<'b>>(&mut self, name: Name, members: &mut A) -> Result<(), A::Error> {
+        let Self { conversation, found, .. } = self;
+        match name {
+            Name::Input => {
+                conversation.reading_member("input");
+                members.next_value_seed(Input { conversation, found })?;
+            }
+            Name::Instructions => {
+                conversation.reading_member("instructions");
+                members.next_value_seed(Instructions(conversation))?;
+            }
+            _ => members.next_value_seed(Tools(conversation))?,
+        }
+        self.conversation.done();
+        Ok(())
+    }
+
+    fn walked(&mut self, name: Name, value: Range<usize>) {
+        match name {
+            Name::Input => self.input = value,
+            Name::Instructions => self.instructions = value,
+            _ => self.tools = value,
+        }
+    }
+
+    fn conversation(&self) -> &Conversation<'b> {
+        &self.conversation
+    }
+}
+
+/// The frontend of `POST /v1/responses`.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenAiResponses;
+
+impl Frontend for OpenAiResponses {
+    fn shape(&self) -> Shape {
+        Shape::OpenAiResponses
+    }
+
+    fn word(&self) -> &'static str {
+        "openai_responses"
+    }
+
+    fn parse(&self, body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
+        keeping(body, headers, read)
+    }
+
+    fn conversation(&self, request: &Request) -> Result<canonical::Conversation, Untranslatable> {
+        responses_request::conversation(request)
+    }
+
+    fn answer_body(&self, answer: &Answer, about: &About) -> Bytes {
+        responses_answer::body(answer, about)
+    }
+
+    fn stream_writer(&self, about: About) -> Box<dyn StreamWriter> {
+        Box::new(ResponsesStream::new(about))
+    }
+
+    fn hosts(&self, tool: &str) -> bool {
+        !matches!(tool, "function" | "custom")
+    }
+
+    fn error_body(&self, error: &ClientError, _: &str) -> Bytes {
+        error.body()
+    }
+
+    fn error_event(&self, error: &ClientError, about: &About) -> Bytes {
+        failed(error, about)
+    }
+
+    fn model_list(&self, models: &[ListedModel]) -> Bytes {
+        models::list_body(models)
+    }
+
+    fn model_item(&self, model: &ListedModel) -> Bytes {
+        models::item_body(model)
+    }
+}
+
+/// Everything but the bytes themselves.
+fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
+    let text = utf8(body)?;
+    let conversation = Conversation::within(text, "input");
+    let layout = Responses { conversation, found: Found::default(), input: 0..0, instructions: 0..0, tools: 0..0 };
+    let top = TopLevel::read(text, layout)?;
+    if let Some(value) = top.value(Name::Tokenbroker) {
+        wishes::from_body(value, &mut wishes).map_err(|bad| top.place(bad, value))?;
+    }
+    top.stands_alone()?;
+    let members = top.members()?;
+    let format = top.format()?;
+    let conversation = &top.layout.conversation;
+    let request = Request {
+        shape: Shape::OpenAiResponses,
+        body: Bytes::new(),
+        members: Members::default(),
+        model: top.model()?.into_owned(),
+        stream: top.flag(Name::Stream)?.unwrap_or(false),
+        // Usage stands in the event that ends the answer, so none is left out.
+        wants_usage_frame: true,
+        output_bound: top.whole(Name::MaxOutputTokens, 1, u64::from(u32::MAX))?.map(Tokens::new),
+        choices: 1,
+        features: top.features(format.as_ref())?,
+        reasoning: top.reasoning()?,
+        thinking_budget: None,
+        unpriced: top.unpriced(),
+        text: conversation.profile_with(format.and_then(|format| format.schema)),
+        messages: conversation.messages,
+        tools: conversation.tools,
+        images: conversation.images,
+        wishes,
+    };
+    Ok((request, members))
+}
+
+/// What the answer must look like.
+#[derive(Deserialize)]
+struct Format<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+    #[serde(borrow)]
+    schema: Option<&'b RawValue>,
+}
+
+impl<'b> TopLevel<'b, Responses<'b>> {
+    /// Refuses what needs an answer before this one.
+    fn stands_alone(&self) -> Result<(), BadRequest> {
+        let refused = |param: &str, what: &str| {
+            let message = format!("{what}, and this gateway stores none; send the whole conversation in `input`");
+            BadRequest::new("unsupported_parameter", param, message)
+        };
+        if let Some(value) = self.value(Name::PreviousResponseId) {
+            let bad = refused("previous_response_id", "`previous_response_id` needs the answer before to be stored");
+            return Err(self.place(bad, value));
+        }
+        match self.layout.found.reference {
+            Some(at) => Err(refused(&format!("input[{at}]"), "an `item_reference` needs the answer before to be stored")),
+            None => Ok(()),
+        }
+    }
+
+    fn members(&self) -> Result<Members, BadRequest> {
+        let Responses { conversation, found, input, instructions, tools } = &self.layout;
+        if !self.has(Name::Input) {
+            let message = "`input` must be given: a text, or an array of at least one item";
+            return Err(BadRequest::new("missing_required_parameter", "input", message));
+        }
+        if conversation.messages == 0 {
+            return Err(BadRequest::new("invalid_value", "input", "`input` must have a text or at least one item"));
+        }
+        // A text has no turns that a later request could begin with.
+        let items = if found.is_text { 0..0 } else { input.clone() };
+        Ok(Members {
+            model: self.member(Name::Model).map(|m| m.value).unwrap_or_default(),
+            wishes: self.member(Name::Tokenbroker),
+            messages: items,
+            system: instructions.clone(),
+            tools: tools.clone(),
+            ..Members::default()
+        })
+    }
+
+    fn format(&self) -> Result<Option<Format<'b>>, BadRequest> {
+        #[derive(Deserialize)]
+        struct Text<'b> {
+            #[serde(borrow)]
+            format: Option<Format<'b>>,
+        }
+        let text: Option<Text<'b>> = self.object(Name::Text, "an object with a `format` that has a `type`")?;
+        Ok(text.and_then(|text| text.format))
+    }
+
+    fn features(&self, format: Option<&Format<'_>>) -> Result<Features, BadRequest> {
+        let conversation = &self.layout.conversation;
+        let is = |kind: &str| format.is_some_and(|format| format.kind == kind);
+        let wanted = [
+            (Feature::Tools, conversation.tools > 0),
+            (Feature::ForcedTool, self.forces_tool()?),
+            (Feature::JsonSchema, is("json_schema")),
+            (Feature::JsonObject, is("json_object")),
+            (Feature::Logprobs, self.wants_logprobs()?),
+            (Feature::ImageInput, conversation.images > 0),
+            (Feature::AudioInput, conversation.audios > 0),
+            (Feature::FileInput, conversation.files > 0),
+        ];
+        Ok(wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(feature, _)| feature).collect())
+    }
+
+    fn forces_tool(&self) -> Result<bool, BadRequest> {
+        #[derive(Deserialize)]
+        struct Choice<'b> {
+            #[serde(borrow, rename = "type")]
+            kind: Cow<'b, str>,
+            #[serde(borrow)]
+            mode: Option<Cow<'b, str>>,
+        }
+        match self.value(Name::ToolChoice) {
+            None => Ok(false),
+            Some(word) if word.starts_with('"') => Ok(word == "\"required\""),
+            Some(_) => {
+                let choice: Option<Choice<'_>> = self.object(Name::ToolChoice, "a string or an object with a `type`")?;
+                let forces = |choice: Choice<'_>| match &*choice.kind {
+                    "allowed_tools" => choice.mode.as_deref() == Some("required"),
+                    _ => true,
+                };
+                Ok(choice.is_some_and(forces))
+            }
+        }
+    }
+
+    fn wants_logprobs(&self) -> Result<bool, BadRequest> {
+        let top = self.whole(Name::TopLogprobs, 0, 1000)?.unwrap_or(0);
+        Ok(top > 0 || self.value(Name::Include).is_some_and(|include| include.contains("output_text.logprobs")))
+    }
+
+    fn reasoning(&self) -> Result<ReasoningWish, BadRequest> {
+        #[derive(Deserialize)]
+        struct Reasoning<'b> {
+            #[serde(borrow)]
+            effort: Option<Cow<'b, str>>,
+        }
+        let reasoning: Option<Reasoning<'_>> = self.object(Name::Reasoning, "an object with an `effort` that is a string")?;
+        Ok(match reasoning.and_then(|reasoning| reasoning.effort).as_deref() {
+            None => ReasoningWish::Unsaid,
+            Some("none") => ReasoningWish::Off,
+            Some(_) => ReasoningWish::On,
+        })
+    }
+
+    /// What changes the price, or makes the prompt longer, in a way that nobody here knows.
+    fn unpriced(&self) -> Option<&'static str> {
+        let usual = |tier| matches!(string(tier).as_deref(), Some("auto" | "default" | "flex"));
+        let tier = self.value(Name::ServiceTier).is_some_and(|tier| !usual(tier));
+        let remote = self.layout.conversation.remote;
+        [(tier, "service_tier"), (remote, "input")].into_iter().find(|(is, _)| *is).map(|(_, member)| member)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! Reading a request of Responses into a conversation in nobody's words: its top level. The items are `responses_items.rs`'s.
+//!
+//! A member that nobody else has a word for and that the answer depends on is refused; one that only hints (`text.verbosity`,
+//! `metadata`, `include`, cache keys, summaries of thoughts) or that concerns what would be stored is left out.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::content::{Content, cannot, unreadable};
+use super::responses_items::{Item, Turns};
+use super::top_level::string;
+use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Role, Sampling, ThinkingWish, Tool, ToolChoice};
+use crate::canonical::{Conversation, Feature, Part, ReasoningWish, Request, Untranslatable};
+
+#[derive(Deserialize)]
+struct Body<'b> {
+    #[serde(borrow)]
+    input: Content<Item<'b>>,
+    instructions: Option<String>,
+    #[serde(borrow)]
+    tools: Option<Vec<WireTool<'b>>>,
+    #[serde(borrow)]
+    tool_choice: Option<&'b RawValue>,
+    parallel_tool_calls: Option<bool>,
+    #[serde(borrow)]
+    reasoning: Option<Reasoning<'b>>,
+    #[serde(borrow)]
+    text: Option<TextConfig<'b>>,
+    temperature: Option<Json>,
+    top_p: Option<Json>,
+    user: Option<String>,
+    safety_identifier: Option<String>,
+    background: Option<bool>,
+    #[serde(borrow)]
+    truncation: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    conversation: Option<&'b RawValue>,
+    #[serde(borrow)]
+    prompt: Option<&'b RawValue>,
+    #[serde(borrow)]
+    max_tool_calls: Option<&'b RawValue>,
+    #[serde(borrow)]
+    context_management: Option<&'b RawValue>,
+    #[serde(borrow)]
+    moderation: Option<&'b RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WireTool<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'b, str>>,
+    name: Option<String>,
+    description: Option<String>,
+    parameters: Option<Json>,
+    strict: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Reasoning<'b> {
+    #[serde(borrow)]
+    effort: Option<Cow<'b, str>>,
+}
+
+#[derive(Deserialize)]
+struct TextConfig<'b> {
+    #[serde(borrow)]
+    format: Option<WireFormat<'b>>,
+}
+
+#[derive(Deserialize)]
+struct WireFormat<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+    name: Option<String>,
+    description: Option<String>,
+    schema: Option<Json>,
+    strict: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'b, str>,
+    name: Option<String>,
+    #[serde(borrow)]
+    mode: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    tools: Option<Vec<WireTool<'b>>>,
+}
+
+/// What the client asks, in nobody's words.
+pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslatable> {
+    let body: Body<'_> = serde_json::from_slice(&request.body).map_err(|error| unreadable(&error))?;
+    body.refuse_what_only_responses_have(request)?;
+    let mut turns = Turns::default();
+    turns.system.extend(body.instructions.filter(|text| !text.is_empty()).map(Part::text));
+    match body.input {
+        Content::Text(text) => turns.say(Role::User, Part::text(text)),
+        Content::Parts(items) => {
+            for (at, item) in items.into_iter().enumerate() {
+                turns.add(at, item)?;
+            }
+        }
+    }
+    let tools = body.tools.into_iter().flatten().enumerate();
+    let mut tools: Vec<Tool> = tools.map(|(at, tool)| read_tool(at, tool)).collect::<Result<_, _>>()?;
+    let tool_choice = body.tool_choice.map_or(Ok(ToolChoice::Auto), |choice| read_choice(choice, &mut tools))?;
+    Ok(Conversation {
+        system: turns.system,
+        turns: turns.said,
+        tools,
+        tool_choice,
+        parallel_calls: body.parallel_tool_calls,
+        format: body.text.and_then(|text| text.format).map_or(Ok(Format::Text), read_format)?,
+        thinking: thinking(request.reasoning, body.reasoning),
+        sampling: Sampling { temperature: body.temperature, top_p: body.top_p, ..Sampling::default() },
+        output_bound: request.output_bound,
+        stream: request.stream,
+        user: body.safety_identifier.or(body.user),
+    })
+}
+
+impl Body<'_> {
+    fn refuse_what_only_responses_have(&self, request: &Request) -> Result<(), Untranslatable> {
+        let says = |value: Option<&RawValue>| value.is_some_and(|value| !matches!(value.get(), "[]" | "{}"));
+        let wanted = [
+            (self.background == Some(true), "`background`"),
+            (self.truncation.as_deref().is_some_and(|word| word != "disabled"), "`truncation` other than `disabled`"),
+            (self.conversation.is_some(), "`conversation`"),
+            (self.prompt.is_some(), "`prompt`"),
+            (self.max_tool_calls.is_some(), "`max_tool_calls`"),
+            (says(self.context_management), "`context_management`"),
+            (self.moderation.is_some(), "`moderation`"),
+            (request.features.contains(Feature::Logprobs), "`top_logprobs`"),
+        ];
+        wanted.into_iter().find(|(is, _)| *is).map_or(Ok(()), |(_, what)| Err(cannot(what)))
+    }
+}
+
+fn thinking(wish: ReasoningWish, reasoning: Option<Reasoning<'_>>) -> ThinkingWish {
+    let effort = reasoning.and_then(|reasoning| reasoning.effort).and_then(|word| Effort::from_word(&word));
+    ThinkingWish { wish, effort, budget: None }
+}
+
+fn read_tool(at: usize, tool: WireTool<'_>) -> Result<Tool, Untranslatable> {
+    let WireTool { kind, name, description, parameters, strict } = tool;
+    match (kind.as_deref(), name) {
+        (Some("function"), Some(name)) => Ok(Tool { name, description, parameters, strict, cached: None }),
+        (Some(kind), _) => Err(cannot(format!("`tools[{at}]` of type `{kind}`"))),
+        (None, _) => Err(cannot(format!("`tools[{at}]` without a type"))),
+    }
+}
+
+/// Where only some tools are allowed, the others are not offered.
+fn read_choice(raw: &RawValue, tools: &mut Vec<Tool>) -> Result<ToolChoice, Untranslatable> {
+    let of_word = |word: &str| match word {
+        "auto" => Ok(ToolChoice::Auto),
+        "none" => Ok(ToolChoice::None),
+        "required" => Ok(ToolChoice::Required),
+        _ => Err(cannot(format!("`tool_choice` with the value `{word}`"))),
+    };
+    if let Some(word) = string(raw.get()) {
+        return of_word(&word);
+    }
+    let choice: Choice<'_> = serde_json::from_str(raw.get()).map_err(|_| cannot("`tool_choice` that is no choice"))?;
+    match (&*choice.kind, choice.name, choice.tools) {
+        ("function", Some(name), _) => Ok(ToolChoice::Named(name)),
+        ("allowed_tools", _, Some(allowed)) => {
+            let allows = |tool: &Tool| allowed.iter().any(|allowed| allowed.name.as_deref() == Some(&tool.name));
+            tools.retain(allows);
+            of_word(choice.mode.as_deref().unwrap_or("auto"))
+        }
+        (kind, _, _) => Err(cannot(format!("`tool_choice` of type `{kind}`"))),
+    }
+}
+
+fn read_format(format: WireFormat<'_>) -> Result<Format, Untranslatable> {
+    let WireFormat { kind, name, description, schema, strict } = format;
+    match (&*kind, schema) {
+        ("text", _) => Ok(Format::Text),
+        ("json_object", _) => Ok(Format::JsonObject),
+        ("json_schema", Some(schema)) => {
+            Ok(Format::JsonSchema(AnswerSchema { name: name.unwrap_or_default(), description, schema, strict }))
+        }
+        ("json_schema", None) => Err(cannot("`text.format` without a schema")),
+        (kind, _) => Err(cannot(format!("`text.format` of type `{kind}`"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;
