@@ -32,7 +32,6 @@ pub const CODES: &[Known] = &[
     known("body_incomplete", &[400]),
     known("invalid_content_encoding", &[400]),
     known("no_adequate_backend", &[400]),
-    known("untranslatable", &[400]),
     known("context_length_exceeded", &[400]),
     known("bad_request", &[400]),
     known("moderation", &[400]),

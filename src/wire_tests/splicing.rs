@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::canonical::Request;
-use crate::catalog::capability::{OutputBoundField, Quirks, StreamUsage, ThinkingDepth};
+use crate::catalog::capability::{OutputBoundField, Quirks, StreamUsage, ThinkingDepth, ThinkingSwitch};
 use crate::dialect::{Dialect, OpenAiChat, Outgoing};
 use crate::frontend::{BadRequest, parse};
 use crate::units::Tokens;
@@ -19,6 +19,8 @@ const PLAIN: Quirks = Quirks {
     reasoning_outside_output: false,
     messages_input_includes_cache: false,
     thinking_depth: ThinkingDepth::Tokens,
+    thinking_switch: ThinkingSwitch::ReasoningEffort,
+    reasoning_returned: false,
 };
 
 fn read(body: &str) -> Result<Request, BadRequest> {
