@@ -169,6 +169,11 @@ pub struct Quirks {
     /// At its endpoint for Messages `input_tokens` includes what was read from a cache or written to one; at Anthropic these
     /// stand beside it. Nobody is known to differ.
     pub messages_input_includes_cache: bool,
+    /// How its chat is told about thinking, where the client said so in another shape.
+    pub thinking_switch: ThinkingSwitch,
+    /// Its chat refuses a conversation in which a model called tools without what it thought before: it is sent back in
+    /// `reasoning_content`.
+    pub reasoning_returned: bool,
     /// How its endpoint for Gemini's `generateContent` is told how deep to think.
     pub thinking_depth: ThinkingDepth,
 }
@@ -181,6 +186,8 @@ impl Default for Quirks {
             stream_usage: StreamUsage::OnRequest,
             reasoning_outside_output: false,
             messages_input_includes_cache: false,
+            thinking_switch: ThinkingSwitch::ReasoningEffort,
+            reasoning_returned: false,
             thinking_depth: ThinkingDepth::Tokens,
         }
     }
@@ -193,6 +200,21 @@ pub enum OutputBoundField {
     MaxCompletionTokens,
     /// Either is understood: whichever the client used passes.
     Either,
+}
+
+/// How the chat of a site is told about thinking (providers.md 3, 2026-11-22).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThinkingSwitch {
+    /// `reasoning_effort`: `none`, `low`, `high` and so on.
+    ReasoningEffort,
+    /// `thinking: {"type": "enabled"}`, without a depth.
+    Thinking,
+    /// `enable_thinking` and `thinking_budget`.
+    EnableThinking,
+    /// `reasoning: {"effort": "high"}`, or its `max_tokens`.
+    Reasoning,
+    /// It cannot be told.
+    None,
 }
 
 /// How Gemini is told how deep to think (dialects.md 5.5, 2026-11-22).

@@ -6,6 +6,10 @@
 
 mod anthropic;
 mod blocks;
+mod chat_calls;
+mod chat_deltas;
+mod chat_messages;
+mod chat_request;
 mod errors;
 mod frame;
 mod gemini;
@@ -19,6 +23,7 @@ mod reading;
 mod retry_after;
 mod splice;
 pub mod sse;
+mod think_tags;
 mod usage;
 mod walk;
 

@@ -5,9 +5,9 @@ use http::HeaderMap;
 
 use super::frame::{ChatFrames, broken};
 use super::reading::Reading;
-use super::{BodyProblem, Dialect, FrameReader, Outgoing, Path, errors, splice};
+use super::{BodyProblem, DeltaReader, Dialect, FrameReader, Outgoing, Path, chat_deltas, chat_request, errors, splice};
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{ProviderError, Request};
+use crate::canonical::{Conversation, Delta, ProviderError, Request, Untranslatable};
 use crate::catalog::capability::Quirks;
 
 /// OpenAI chat completions, and what calls itself compatible.
@@ -47,6 +47,19 @@ impl Dialect for OpenAiChat {
 
     fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader> {
         Box::new(ChatFrames::new(quirks))
+    }
+
+    fn write(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
+        chat_request::body(conversation, out)
+    }
+
+    fn read_deltas(&self, body: &[u8]) -> Result<Vec<Delta>, BodyProblem> {
+        let answer = serde_json::from_slice(body.trim_ascii()).map_err(|e| BodyProblem::Malformed(e.to_string()))?;
+        Ok(chat_deltas::Deltas::default().whole(answer))
+    }
+
+    fn delta_reader(&self) -> Box<dyn DeltaReader> {
+        Box::new(chat_deltas::Deltas::default())
     }
 }
 

@@ -188,9 +188,10 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// What a request requires, put so that most backends are told in a few comparisons.
+/// What a request requires of what a backend can and what the table says of its price, before its quote and its health.
+/// Whether its provider may be asked is [`permitted`]'s.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'n> {
+pub struct Rules<'n> {
     needs: &'n Needs,
     forbidden: Option<Reasoning>,
     floor: u8,
@@ -200,7 +201,7 @@ pub struct Wanted<'n> {
     bound: Tokens,
 }
 
-impl<'n> Wanted<'n> {
+impl<'n> Rules<'n> {
     pub fn of(needs: &'n Needs) -> Self {
         let forbidden = match needs.reasoning {
             ReasoningWish::Unsaid => None,
@@ -211,22 +212,7 @@ impl<'n> Wanted<'n> {
         Self { needs, forbidden, floor, output: needs.output_bound.unwrap_or(Tokens::new(1)), bound }
     }
 
-    /// Whether a backend can answer and what the table says of its price, before that is looked at and its health. Whether its
-    /// provider may be asked is [`permitted`]'s. `input` is the prompt's upper bound: a prompt that might not fit is not tried.
-    #[inline]
-    pub fn suits(&self, row: &Row, input: Tokens) -> bool {
-        let able = row.shapes.meet(self.needs.shapes)
-            && self.needs.features.missing_from(row.features).is_empty()
-            && Some(row.reasoning) != self.forbidden
-            && (row.speaks_chinese || !self.needs.chinese)
-            && row.quality.unwrap_or(0) >= self.floor;
-        let roomy = self.bound <= row.limits.max_output && input + self.output <= row.limits.context;
-        let priced = row.limits.priced_input.is_none_or(|most| input <= most)
-            && matches!(&row.price, Price::Bounded(bounds) if input <= bounds.priced_input);
-        able && roomy && priced
-    }
-
-    /// The first rule that it breaks.
+    /// The first rule that a backend breaks. `input` is the prompt's upper bound: a prompt that might not fit is not tried.
     pub fn judge(&self, row: &Row, input: Tokens) -> Result<(), Unfit> {
         self.able(row)?;
         self.roomy(&row.limits, input)?;
@@ -241,7 +227,8 @@ impl<'n> Wanted<'n> {
     }
 
     fn able(&self, row: &Row) -> Result<(), Unfit> {
-        if !row.shapes.meet(self.needs.shapes) {
+        let any = self.needs.translated && row.shapes.bits() != 0;
+        if !any && !row.shapes.contains(self.needs.shape) {
             return Err(Unfit::DialectUnsupported(self.needs.shape));
         }
         let missing = self.needs.features.missing_from(row.features);

@@ -1,8 +1,8 @@
-//! Backends that were not quoted yet, by bounds on what they cost: the cheapest bound first. A plan mostly wants ten of hundreds,
-//! which are found faster by looking for the least ten times than by sorting; who wants more has the rest sorted.
+//! Backends that were not quoted yet, by bounds on what they cost: the cheapest bound first.
 
 use super::board::Row;
 use super::score::Standing;
+use super::screen::Screen;
 use crate::units::Usd;
 
 /// An adequate backend that was not quoted yet. Small, since a large table has thousands: what it stands by at best is one
@@ -11,15 +11,15 @@ use crate::units::Usd;
 pub(super) struct Ahead {
     /// The cost that it is expected not to fall below, then what its quality lacks, then its place among all ids.
     order: u128,
-    /// It is expected to cost no more, in 10⁻¹² dollars.
+    /// It is expected to cost no more, in 10⁻¹² dollars; zero for one that was taken.
     most: u64,
 }
 
 impl Ahead {
     /// `least` and `most` in 10⁻¹² dollars.
-    pub(super) fn new(row: &Row, least: u64, most: u64) -> Self {
-        let lacking = row.quality.map_or(256, |quality| 255 - u128::from(quality));
-        Self { order: u128::from(least) << 64 | lacking << 32 | u128::from(row.by_id), most }
+    #[inline]
+    pub(super) fn new(screen: &Screen, least: u64, most: u64) -> Self {
+        Self { order: u128::from(least) << 64 | u128::from(screen.rank), most: most.max(1) }
     }
 
     /// It stands no better than this.
@@ -45,69 +45,75 @@ impl Ahead {
     }
 }
 
-/// So many are looked for before the rest is sorted.
-const LOOKED_FOR: usize = 32;
-
-/// All of them, for who takes the best first.
+/// All of them, for who takes the best first: in blocks, the best of each of which is known, so that taking one looks at one
+/// block and at the bests of the others. A plan mostly wants ten of hundreds, and sorting them would cost more than it needs.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     all: Vec<Ahead>,
-    taken: usize,
-    /// Where the best stands, once somebody looked.
-    best: Option<usize>,
+    /// The least order of each block of [`BLOCK`]; of an empty one [`NOBODY`].
+    bests: Vec<u128>,
+    left: usize,
 }
+
+/// How many are looked at together.
+const BLOCK: usize = 16;
+/// The order of one that was taken: behind all others.
+const NOBODY: u128 = u128::MAX;
 
 impl Queue {
     pub(super) fn of(all: Vec<Ahead>) -> Self {
-        Self { all, taken: 0, best: None }
+        let bests = all.chunks(BLOCK).map(least_order).collect();
+        Self { left: all.len(), bests, all }
     }
 
     pub(super) const fn len(&self) -> usize {
-        self.all.len()
+        self.left
     }
 
     /// The best.
-    pub(super) fn peek(&mut self) -> Option<Ahead> {
-        let best = self.best.or_else(|| self.look())?;
-        self.best = Some(best);
-        self.all.get(best).copied()
+    pub(super) fn peek(&self) -> Option<Ahead> {
+        self.all.get(self.best()?).copied()
     }
 
-    fn look(&mut self) -> Option<usize> {
-        if self.taken == LOOKED_FOR {
-            self.all.sort_unstable_by(|a, b| b.cmp(a));
-        }
-        if self.taken >= LOOKED_FOR {
-            return self.all.len().checked_sub(1);
-        }
-        (0..self.all.len()).min_by_key(|place| self.all[*place].order)
+    /// Where the best stands.
+    fn best(&self) -> Option<usize> {
+        let (block, order) =
+            self.bests.iter().enumerate().min_by_key(|(_, order)| **order).filter(|(_, order)| **order != NOBODY)?;
+        let first = block * BLOCK;
+        self.all[first..].iter().take(BLOCK).position(|ahead| ahead.order == *order).map(|place| first + place)
     }
 
     /// Takes the best.
     pub(super) fn take(&mut self) -> Option<Ahead> {
-        let ahead = self.peek()?;
-        // Of those that are sorted the best is the last, so the others keep their order.
-        if let Some(best) = self.best.take() {
-            self.all.swap_remove(best);
-        }
-        self.taken += 1;
-        Some(ahead)
+        self.best().map(|place| self.take_at(place))
+    }
+
+    fn take_at(&mut self, place: usize) -> Ahead {
+        let taken = std::mem::replace(&mut self.all[place], Ahead { order: NOBODY, most: 0 });
+        let first = place - place % BLOCK;
+        self.bests[place / BLOCK] = least_order(&self.all[first..self.all.len().min(first + BLOCK)]);
+        self.left -= 1;
+        taken
     }
 
     /// Takes all that fit, in any order.
     pub(super) fn take_all(&mut self, fits: impl Fn(&Ahead) -> bool) -> Vec<Ahead> {
-        let (taken, left) = std::mem::take(&mut self.all).into_iter().partition(|ahead| fits(ahead));
+        let all = std::mem::take(&mut self.all).into_iter().filter(|ahead| ahead.order != NOBODY);
+        let (taken, left) = all.partition(|ahead| fits(ahead));
         *self = Self::of(left);
         taken
     }
 
     /// Takes the one that may cost most.
     pub(super) fn take_dearest(&mut self) -> Option<Ahead> {
-        let place = (0..self.all.len()).max_by_key(|place| self.all[*place].most)?;
-        let dearest = self.all.swap_remove(place);
-        (self.taken, self.best) = (0, None);
-        Some(dearest)
+        let most = self.all.iter().map(|ahead| ahead.most).max().filter(|most| *most > 0)?;
+        let place = self.all.iter().position(|ahead| ahead.most == most)?;
+        Some(self.take_at(place))
     }
+}
+
+fn least_order(block: &[Ahead]) -> u128 {
+    block.iter().map(|ahead| ahead.order).min().unwrap_or(NOBODY)
 }
 
 #[cfg(test)]
@@ -117,7 +123,8 @@ mod tests {
     use super::*;
 
     fn some(all: &[(u64, u64)]) -> Vec<Ahead> {
-        let ahead = |(place, (least, most)): (u128, &(u64, u64))| Ahead { order: u128::from(*least) << 64 | place, most: *most };
+        let ahead =
+            |(place, (least, most)): (u128, &(u64, u64))| Ahead { order: u128::from(*least) << 64 | place, most: *most + 1 };
         (0..).zip(all).map(ahead).collect()
     }
 

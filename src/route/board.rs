@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
+use super::screen::Screen;
 use crate::canonical::{Features, Shapes};
 use crate::catalog::{Backend, BackendIndex, Limits, PriceRow, ProviderIndex, Reasoning, Snapshot, TokenizerFamily};
 use crate::units::{Amount, Bounds, Cell, Currency, ExchangeRate, Sheet, Tariff, TokenPrice, Tokens, Usd};
@@ -23,6 +24,8 @@ pub struct Board {
     holds: (Timestamp, Timestamp),
     /// By [`BackendIndex`].
     rows: Vec<Row>,
+    /// The same, as a decision goes over them.
+    screens: Vec<Screen>,
     /// All of them in the order of their ids.
     by_id: Vec<BackendIndex>,
     /// By the currency's discriminant.
@@ -69,6 +72,11 @@ pub struct PriceBounds {
     pub most: Rates,
 }
 
+impl PriceBounds {
+    /// Of a price that bounds nothing.
+    pub(super) const NONE: Self = Self { priced_input: Tokens::ZERO, loose: true, least: Rates::FREE, most: Rates::FREE };
+}
+
 /// Prices in 10⁻¹² dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rates {
@@ -81,6 +89,8 @@ pub struct Rates {
 }
 
 impl Rates {
+    const FREE: Self = Self { input: 0, cached: 0, output: 0, request: 0 };
+
     /// What a request costs whose prompt is cached nowhere.
     pub const fn cold(&self, input: Tokens, output: Tokens) -> u64 {
         self.sum(self.input, input, output)
@@ -102,7 +112,13 @@ impl Rates {
 impl Default for Board {
     /// One that holds at no instant.
     fn default() -> Self {
-        Self { holds: (Timestamp::MAX, Timestamp::MIN), rows: Vec::new(), by_id: Vec::new(), rates: [None; Currency::ALL.len()] }
+        Self {
+            holds: (Timestamp::MAX, Timestamp::MIN),
+            rows: Vec::new(),
+            screens: Vec::new(),
+            by_id: Vec::new(),
+            rates: [None; Currency::ALL.len()],
+        }
     }
 }
 
@@ -117,7 +133,8 @@ impl Board {
             rows[backend.index.0 as usize].by_id = place;
         }
         let by_id = by_id.into_iter().map(|backend| backend.index).collect();
-        Self { holds: (at, next_step(snapshot, at)), rows, by_id, rates }
+        let screens = rows.iter().map(Screen::of).collect();
+        Self { holds: (at, next_step(snapshot, at)), rows, screens, by_id, rates }
     }
 
     /// Whether it is that of a table at an instant, as far as that is seen.
@@ -132,6 +149,10 @@ impl Board {
 
     pub fn row(&self, BackendIndex(n): BackendIndex) -> &Row {
         &self.rows[n as usize]
+    }
+
+    pub(super) fn screen(&self, BackendIndex(n): BackendIndex) -> &Screen {
+        &self.screens[n as usize]
     }
 
     /// The row at a place among all ids.

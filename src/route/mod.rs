@@ -27,6 +27,7 @@ mod properties;
 pub mod quote;
 pub mod risk;
 pub mod score;
+mod screen;
 mod sieve;
 pub mod target;
 #[cfg(test)]

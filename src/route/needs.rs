@@ -4,15 +4,16 @@
 
 use super::facts::Facts;
 use super::target::Target;
-use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish, Shape, Shapes};
+use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish, Shape};
 use crate::units::{Tokens, Usd};
 
 /// What a backend must offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
-    /// The shape of the request, and those that its provider must have an endpoint for one of.
+    /// The shape that its provider must have an endpoint for.
     pub shape: Shape,
-    pub shapes: Shapes,
+    /// An endpoint for any other shape will do too.
+    pub translated: bool,
     /// Everything it must be able to do.
     pub features: Features,
     /// What it must do about thinking.
@@ -43,7 +44,7 @@ impl Needs {
         let ask = facts.ask;
         Self {
             shape: ask.shape,
-            shapes: Shape::ALL.into_iter().filter(|shape| ask.translated || *shape == ask.shape).collect(),
+            translated: ask.translated,
             features: ask.features,
             reasoning: ask.reasoning,
             output_bound: ask.output_bound,

@@ -7,17 +7,18 @@
 //! cost, a preference for speed), the backend is quoted in any case; and where all of them are to be explained, all are.
 //! What is found is the same either way.
 
-use super::adequate::{Unfit, Wanted, anybody, available, barred, permitted};
+use super::adequate::{Rules, Unfit, anybody, available, barred, permitted};
 use super::ahead::{Ahead, Queue};
-use super::board::{Price, PriceBounds, Rates, Row};
+use super::board::{Price, Rates, Row};
 use super::caps::Ruling;
 use super::facts::{Facts, OutputForecast};
 use super::needs::Needs;
 use super::plan::Candidate;
 use super::price_risk;
-use super::quote::{Quote, Quoter, output_range};
+use super::quote::{Quote, Quoter};
 use super::risk::Odds;
 use super::score::{Score, Standing, Weighing};
+use super::screen::{Screen, Wanted};
 use super::target::Target;
 use super::usable::Rejected;
 use crate::canonical::{Preference, ReasoningWish};
@@ -32,6 +33,9 @@ pub(super) enum Look {
     /// At everybody.
     All,
 }
+
+/// So many backends are quoted for most decisions, or fewer.
+const FEW: usize = 8;
 
 /// Parts the adequate from the others, and knows the best of them.
 pub(super) struct Sieve<'a> {
@@ -87,11 +91,11 @@ impl<'a> Sieve<'a> {
             expecting: Expecting::of(facts, needs),
             quoter: Quoter::new(facts, needs),
             ahead: Queue::default(),
-            quoted: Vec::new(),
-            standings: Vec::new(),
-            heads: Vec::new(),
+            quoted: Vec::with_capacity(FEW),
+            standings: Vec::with_capacity(FEW),
+            heads: Vec::with_capacity(FEW),
             providers: 0,
-            rejected: Rejected::beside(refused_before, considered.len()),
+            rejected: Rejected::beside(refused_before, considered.len().min(4 * FEW)),
             uncapped: None,
             floor: price_risk::floor(any_tokens(facts)),
         };
@@ -103,27 +107,34 @@ impl<'a> Sieve<'a> {
     fn part(&mut self, considered: &[BackendIndex], asked: &Asked<'_>, look: Look) {
         let (facts, needs) = (self.facts, self.needs);
         let bounded = look != Look::All && !says_nothing(needs);
-        let (wanted, price_alone) = (Wanted::of(needs), nothing_else_bears(facts));
+        let (wanted, rules, price_alone) = (Wanted::of(needs), Rules::of(needs), nothing_else_bears(facts));
+        let anybody = asked.anybody();
+        // What is not marked to be cached is not expected to be written.
+        let marked = facts.affinity.marked > 0;
         let mut ahead = Vec::with_capacity(considered.len());
         let mut providers = vec![false; facts.snapshot.providers().len()];
         for index in considered {
-            let row = facts.board.row(*index);
-            let input = facts.input.of(row.tokenizer).upper();
-            if !(asked.anybody() && wanted.suits(row, input))
-                && let Err(unfit) = asked.permits(row).and_then(|()| wanted.judge(row, input))
+            let screen = facts.board.screen(*index);
+            let input = facts.input.of(screen.tokenizer).upper();
+            let suits = wanted.suits(screen, input);
+            debug_assert_eq!(suits, rules.judge(facts.board.row(*index), input).is_ok(), "{index:?}");
+            if !(anybody && suits)
+                && let row = facts.board.row(*index)
+                && let Err(unfit) = asked.permits(row).and_then(|()| rules.judge(row, input))
             {
                 self.rejected.push(*index, unfit);
                 continue;
             }
-            let bounds = if bounded { bounds(row, facts, price_alone) } else { None };
-            let Some(bounds) = bounds else {
+            let says = bounded && (price_alone || is_borne_by_price(*index, screen, facts));
+            let (input, output) = self.expecting.tokens(screen, *index);
+            let Some((least, most)) = screen.costs(input, output, marked).filter(|_| says) else {
                 self.quote(*index);
                 continue;
             };
             match self.healthy(*index) {
                 Ok(()) => {
-                    providers[row.provider.0 as usize] = true;
-                    ahead.push(self.ahead(row, bounds));
+                    providers[screen.provider.0 as usize] = true;
+                    ahead.push(Ahead::new(screen, least, most));
                 }
                 Err(unfit) => self.rejected.push(*index, unfit),
             }
@@ -137,14 +148,6 @@ impl<'a> Sieve<'a> {
 
     fn healthy(&self, BackendIndex(n): BackendIndex) -> Result<(), Unfit> {
         self.facts.health.get(n as usize).map_or(Ok(()), |health| available(*health))
-    }
-
-    fn ahead(&self, row: &Row, bounds: &PriceBounds) -> Ahead {
-        let (input, output) = self.expecting.tokens(row);
-        // What is not marked to be cached is not expected to be written.
-        let written = self.facts.affinity.marked > 0;
-        let most = if written { bounds.most.warm(input, output) } else { bounds.most.cold(input, output) };
-        Ahead::new(row, bounds.least.cold(input, output), most)
     }
 
     /// The best, as far as one looks.
@@ -186,7 +189,8 @@ impl<'a> Sieve<'a> {
         let (board, expecting) = (self.facts.board, &self.expecting);
         let taken = self.ahead.take_all(|ahead| {
             let row = board.by_id(ahead.by_id());
-            matches!(&row.price, Price::Bounded(bounds) if may_be_better(&bounds.least, expecting.tokens(row)))
+            let tokens = || expecting.tokens(board.screen(row.index), row.index);
+            matches!(&row.price, Price::Bounded(bounds) if may_be_better(&bounds.least, tokens()))
         });
         for ahead in taken {
             self.quote(board.by_id(ahead.by_id()).index);
@@ -332,16 +336,14 @@ fn nothing_else_bears(facts: &Facts<'_>) -> bool {
     plain && facts.affinity.warm.is_empty() && facts.caps.all().is_empty()
 }
 
-/// The bounds on a backend's cost, where there are any: none where something else than its price may bear the request, nor
-/// where a closed cap wants it compared with who is chosen.
-fn bounds<'b>(row: &'b Row, facts: &Facts<'_>, price_alone: bool) -> Option<&'b PriceBounds> {
-    let Price::Bounded(bounds) = &row.price else { return None };
-    let free = || row.has_quotas && !facts.allowances.free.is_empty();
-    let paid = || facts.allowances.to_be_used(row.provider).is_some();
-    let closed = || facts.caps.on(row.provider).closed.is_some();
-    let home = || facts.affinity.session.as_ref().is_some_and(|session| session.sealed && session.home == row.index);
-    let otherwise = !price_alone && (free() || paid() || facts.affinity.warm_at(row.index).is_some() || home() || closed());
-    (!bounds.loose && !otherwise).then_some(bounds)
+/// Whether nothing but its price bears what a backend costs: no quota, no balance, no warm prompt, no seal that it alone can read, nor a
+/// closed cap that wants it compared with who is chosen.
+fn is_borne_by_price(index: BackendIndex, screen: &Screen, facts: &Facts<'_>) -> bool {
+    let free = screen.has_quotas && !facts.allowances.free.is_empty();
+    let paid = || facts.allowances.to_be_used(screen.provider).is_some();
+    let closed = || facts.caps.on(screen.provider).closed.is_some();
+    let home = || facts.affinity.session.as_ref().is_some_and(|session| session.sealed && session.home == index);
+    !(free || paid() || facts.affinity.warm_at(index).is_some() || home() || closed())
 }
 
 /// The tokens that are expected, without following a pointer for each backend.
@@ -361,16 +363,18 @@ impl<'a> Expecting<'a> {
         Self { facts, needs, one_choice, learned: !facts.learned.is_empty() }
     }
 
-    /// Of input and of output at a backend, as its quote expects them.
-    fn tokens(&self, row: &Row) -> (Tokens, Tokens) {
-        let input = self.facts.input.of(row.tokenizer);
-        let one_choice = if self.learned {
-            output_range(&row.limits, self.needs, self.facts.output_of(row.index, row.reasoning).mean, input.upper()).expected
-        } else {
-            let room = self.needs.output_bound.unwrap_or_else(|| row.limits.context.saturating_sub(input.upper()));
-            self.one_choice[row.reasoning as usize].min(room).min(row.limits.max_output)
-        };
-        (input.expected(), self.needs.all_choices(one_choice))
+    /// Of input and of output at a backend, as its quote expects them ([`output_range`](super::quote::output_range)).
+    #[inline]
+    fn tokens(&self, screen: &Screen, index: BackendIndex) -> (Tokens, Tokens) {
+        let input = self.facts.input.of(screen.tokenizer);
+        let room = self.needs.output_bound.unwrap_or_else(|| screen.context.saturating_sub(input.upper()));
+        let mean = if self.learned { self.learned(index, screen.reasoning) } else { self.one_choice[screen.reasoning as usize] };
+        (input.expected(), self.needs.all_choices(mean.min(room).min(screen.max_output)))
+    }
+
+    /// What one choice is expected to have, as far as it was learned.
+    fn learned(&self, index: BackendIndex, reasoning: Reasoning) -> Tokens {
+        Tokens::new(self.facts.output_of(index, reasoning).mean.get().div_ceil(self.needs.choices))
     }
 }
 

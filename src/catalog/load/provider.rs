@@ -8,7 +8,7 @@ use super::{CURRENCIES, allowance, required};
 use crate::canonical::Shape;
 use crate::catalog::capability::{
     CacheRules, KeyHeader, MoreEndpoint, OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits, StreamUsage,
-    ThinkingDepth,
+    ThinkingDepth, ThinkingSwitch,
 };
 use crate::catalog::snapshot::ProviderIndex;
 use crate::document::{Section, nearest};
@@ -48,6 +48,14 @@ const OUTPUT_BOUNDS: [(OutputBoundField, &str); 3] = [
 
 const STREAM_USAGES: [(StreamUsage, &str); 3] =
     [(StreamUsage::OnRequest, "on_request"), (StreamUsage::Always, "always"), (StreamUsage::Never, "never")];
+
+const THINKING_SWITCHES: [(ThinkingSwitch, &str); 5] = [
+    (ThinkingSwitch::ReasoningEffort, "reasoning_effort"),
+    (ThinkingSwitch::Thinking, "thinking"),
+    (ThinkingSwitch::EnableThinking, "enable_thinking"),
+    (ThinkingSwitch::Reasoning, "reasoning"),
+    (ThinkingSwitch::None, "none"),
+];
 
 const THINKING_DEPTHS: [(ThinkingDepth, &str); 2] = [(ThinkingDepth::Tokens, "tokens"), (ThinkingDepth::Level, "level")];
 
@@ -259,6 +267,8 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
         messages_input_includes_cache: section
             .truth("messages_input_includes_cache")
             .unwrap_or(plain.messages_input_includes_cache),
+        thinking_switch: section.word("thinking_switch", &THINKING_SWITCHES).unwrap_or(plain.thinking_switch),
+        reasoning_returned: section.truth("reasoning_returned").unwrap_or(plain.reasoning_returned),
         thinking_depth: section.word("thinking_depth", &THINKING_DEPTHS).unwrap_or(plain.thinking_depth),
     };
     section.finish();

@@ -1,0 +1,218 @@
+//! The calls of a chat stream, whose pieces say more or less clearly whose they are (dialects.md 6, items 17 to 19): indexes that
+//! are missing, equal or growing, ids that are missing or repeated, names in pieces, arguments as text or as an object.
+//!
+//! A piece belongs to the call with its id; without one, to the call at its index, else to the last. A new id begins a new call,
+//! and so does a name once the call it would belong to is whole.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use crate::canonical::Delta;
+use crate::canonical::conversation::{Seal, SealKind};
+
+/// So much of an answer's id goes into the ids of its calls: with what stands around it they stay below 40 characters, beyond
+/// which OpenAI takes none.
+const ID_CHARS: usize = 24;
+
+/// An element of `tool_calls`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Piece<'b> {
+    #[serde(borrow, default)]
+    index: Option<&'b RawValue>,
+    #[serde(borrow, default)]
+    id: Option<Cow<'b, str>>,
+    #[serde(borrow, default)]
+    function: Option<Function<'b>>,
+    #[serde(borrow, default)]
+    extra_content: Option<&'b RawValue>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Function<'b> {
+    #[serde(borrow, default)]
+    name: Option<Cow<'b, str>>,
+    #[serde(borrow, default)]
+    arguments: Option<&'b RawValue>,
+}
+
+impl<'b> Piece<'b> {
+    /// Of the one function that could be called before there were tools.
+    pub(super) fn legacy(function: Function<'b>) -> Self {
+        Self { function: Some(function), ..Self::default() }
+    }
+
+    fn index(&self) -> Option<u64> {
+        self.index?.get().parse().ok()
+    }
+
+    fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or_default()
+    }
+
+    fn name(&self) -> &str {
+        self.function.as_ref().and_then(|function| function.name.as_deref()).unwrap_or_default()
+    }
+
+    /// As text, whatever it came as.
+    fn arguments(&self) -> Cow<'b, str> {
+        let Some(raw) = self.function.as_ref().and_then(|function| function.arguments) else { return Cow::default() };
+        match raw.get() {
+            "null" => Cow::default(),
+            text if text.starts_with('"') => serde_json::from_str(text).unwrap_or_default(),
+            object => Cow::Borrowed(object),
+        }
+    }
+
+    /// Where Google's chat endpoint tells a call's signature (providers.md 3).
+    fn seal(&self) -> Option<Seal> {
+        #[derive(Deserialize)]
+        struct Extra {
+            google: Google,
+        }
+        #[derive(Deserialize)]
+        struct Google {
+            thought_signature: String,
+        }
+        let extra: Extra = serde_json::from_str(self.extra_content?.get()).ok()?;
+        Some(Seal { kind: SealKind::GeminiSignature, value: extra.google.thought_signature })
+    }
+}
+
+/// The calls of one answer.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    answer: String,
+    all: Vec<Call>,
+    /// How many were told: those before the first that was not.
+    told: usize,
+    /// By the id of a call, what was told of it before it began.
+    seals: BTreeMap<String, Seal>,
+}
+
+#[derive(Debug, Default)]
+struct Call {
+    index: Option<u64>,
+    /// As the provider gave it.
+    id: String,
+    name: String,
+    arguments: String,
+    seal: Option<Seal>,
+}
+
+impl Call {
+    /// Whether nothing of it is missing.
+    fn is_whole(&self) -> bool {
+        !self.arguments.trim().is_empty() && serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok()
+    }
+
+    /// Takes a piece of its name, which may come repeated.
+    fn called(&mut self, name: &str) {
+        if !self.name.ends_with(name) {
+            self.name.push_str(name);
+        }
+    }
+}
+
+impl Calls {
+    /// The answer's id, for calls that have none.
+    pub(super) fn are_of(&mut self, answer: &str) {
+        self.answer = answer.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(ID_CHARS).collect();
+    }
+
+    /// What a call's provider wants to see again with it.
+    pub(super) fn seal(&mut self, id: String, seal: Seal) {
+        match self.all.iter_mut().skip(self.told).find(|call| call.id == id) {
+            Some(call) => call.seal = Some(seal),
+            None => drop(self.seals.insert(id, seal)),
+        }
+    }
+
+    /// Takes a piece.
+    pub(super) fn take(&mut self, piece: &Piece<'_>, out: &mut Vec<Delta>) {
+        let place = self.place_of(piece);
+        let Some(place) = place.or_else(|| self.begin(piece)) else { return };
+        let told = place < self.told;
+        let call = &mut self.all[place];
+        if !told {
+            call.called(piece.name());
+            if call.id.is_empty() {
+                piece.id().clone_into(&mut call.id);
+            }
+            call.seal = piece.seal().or(call.seal.take());
+        }
+        let arguments = piece.arguments();
+        if !arguments.is_empty() {
+            self.tell_through(place, out);
+            self.all[place].arguments.push_str(&arguments);
+            out.push(Delta::Arguments { slot: slot(place), piece: arguments.into_owned() });
+        }
+    }
+
+    /// The call that a piece goes on with.
+    fn place_of(&self, piece: &Piece<'_>) -> Option<usize> {
+        let (index, id, name) = (piece.index(), piece.id(), piece.name());
+        let last = self.all.len().checked_sub(1);
+        let at_index = index.and_then(|index| self.all.iter().rposition(|call| call.index == Some(index)));
+        if !id.is_empty() {
+            let same = self.all.iter().rposition(|call| call.id == id);
+            // An id that comes behind the beginning of its call.
+            let nameless = |place: &usize| self.all[*place].id.is_empty() && !self.all[*place].is_whole() && name.is_empty();
+            return same.or(at_index.filter(nameless));
+        }
+        if name.is_empty() {
+            return at_index.or(last);
+        }
+        // A name that is repeated or comes in pieces, unless it is that of the next call.
+        let goes_on = |place: &usize| !self.all[*place].is_whole();
+        match index {
+            Some(_) => at_index.filter(goes_on),
+            None => last.filter(|place| self.all[*place].arguments.is_empty() && self.all[*place].name == name),
+        }
+    }
+
+    /// A new call; arguments alone begin none.
+    fn begin(&mut self, piece: &Piece<'_>) -> Option<usize> {
+        if piece.id().is_empty() && piece.name().is_empty() {
+            return None;
+        }
+        self.all.push(Call { index: piece.index(), id: piece.id().to_owned(), ..Call::default() });
+        self.all.len().checked_sub(1)
+    }
+
+    /// Tells the beginnings of all calls up to one: they are counted in their order.
+    fn tell_through(&mut self, place: usize, out: &mut Vec<Delta>) {
+        while self.told <= place {
+            let call = &mut self.all[self.told];
+            let seal = call.seal.take().or_else(|| self.seals.remove(&call.id));
+            let id = if call.id.is_empty() { made_id(&self.answer, self.told, &call.name) } else { call.id.clone() };
+            out.push(Delta::Call { slot: slot(self.told), id: Some(id), name: call.name.clone(), seal });
+            self.told += 1;
+        }
+    }
+
+    /// The answer has ended: tells calls without arguments.
+    pub(super) fn end(&mut self, out: &mut Vec<Delta>) {
+        if let Some(last) = self.all.len().checked_sub(1) {
+            self.tell_through(last, out);
+        }
+    }
+}
+
+fn slot(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+/// An id for a call that has none, the same however the answer was read.
+fn made_id(answer: &str, place: usize, name: &str) -> String {
+    if !answer.is_empty() {
+        return format!("call_{answer}_{place}");
+    }
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    format!("call_{:016x}_{place}", hasher.finish())
+}

@@ -1,0 +1,271 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::canonical::Answer;
+use crate::canonical::conversation::{Call, Part, Thought};
+
+fn whole(body: &str) -> Answer {
+    Answer::of(Deltas::default().whole(serde_json::from_str(body).unwrap()))
+}
+
+/// An answer's chunks, by their deltas; the last has a finish reason.
+fn streamed(deltas: &[&str], finish: &str) -> Answer {
+    let (mut reader, mut out) = (Deltas::default(), Vec::new());
+    let mut read = |choices: &str| {
+        let frame = format!("data: {{\"id\":\"c1\",\"model\":\"m\",\"choices\":[{choices}]}}\n\n");
+        reader.read(frame.as_bytes(), &mut out);
+    };
+    for delta in deltas {
+        read(&format!(r#"{{"index":0,"delta":{delta},"finish_reason":null}}"#));
+    }
+    read(&format!(r#"{{"index":0,"delta":{{}},"finish_reason":"{finish}"}}"#));
+    read("");
+    reader.end(&mut out);
+    Answer::of(out)
+}
+
+fn calls(deltas: &[&str]) -> Vec<(String, String, String)> {
+    let answer = streamed(deltas, "tool_calls");
+    answer.calls().map(|call| (call.id.clone(), call.name.clone(), call.arguments.clone())).collect()
+}
+
+fn check_calls(deltas: &[&str], expected: &[(&str, &str, &str)]) {
+    let found = calls(deltas);
+    let found: Vec<_> = found.iter().map(|(id, name, arguments)| (id.as_str(), name.as_str(), arguments.as_str())).collect();
+    assert_eq!(found, expected, "{deltas:?}");
+}
+
+#[test]
+fn an_answer_is_read_alike_whole_and_as_a_stream() {
+    let body = r#"{"id":"c1","object":"chat.completion","model":"m","choices":[
+        {"index":1,"message":{"content":"another"},"finish_reason":"stop"},
+        {"index":0,"message":{"role":"assistant","content":"One 一 moment.","refusal":null,"reasoning_content":"Use it.",
+        "tool_calls":[{"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Oslo\"}"}},
+        {"id":"call_2","type":"function","function":{"name":"now","arguments":""}}]},"finish_reason":"tool_calls"}]}"#;
+    let deltas = [
+        r#"{"role":"assistant","content":""}"#,
+        r#"{"reasoning_content":"Use "}"#,
+        r#"{"reasoning_content":"it.","content":null}"#,
+        r#"{"content":"One 一","reasoning_content":null,"tool_calls":[]}"#,
+        r#"{"content":" moment."}"#,
+        r#"{"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"weather","arguments":""}}]}"#,
+        r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"city\":"}}]}"#,
+        r#"{"tool_calls":[{"index":1,"id":"call_2","type":"function","function":{"name":"now","arguments":""}}]}"#,
+        r#"{"tool_calls":[{"index":0,"function":{"arguments":"\"Oslo\"}"}}]}"#,
+    ];
+    let answer = streamed(&deltas, "tool_calls");
+    assert_eq!(whole(body), answer);
+    let call = |id: &str, name: &str, arguments: &str| {
+        Part::Call(Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None })
+    };
+    let expected = [
+        Part::Thought(Thought { text: "Use it.".into(), seal: None }),
+        Part::text("One 一 moment."),
+        call("call_1", "weather", r#"{"city":"Oslo"}"#),
+        call("call_2", "now", ""),
+    ];
+    assert_eq!((answer.parts.as_slice(), answer.finish, answer.id.as_deref()), (&expected[..], Finish::Calls, Some("c1")));
+}
+
+#[test]
+fn item_11_chunks_without_choices_say_nothing_and_do_not_begin_twice() {
+    let (mut reader, mut out) = (Deltas::default(), Vec::new());
+    for chunk in [
+        r#"{"id":"","model":"","choices":[],"prompt_filter_results":[]}"#,
+        r#"{"id":"c1","model":"m","choices":[{"index":0,"delta":{"role":"assistant"}}]}"#,
+        r#"{"id":"c2","model":"other","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}"#,
+        r#"{"id":"c1","choices":null,"usage":{"total_tokens":3}}"#,
+        r#"{"error":{"message":"x"}}"#,
+        "[DONE]",
+    ] {
+        reader.read(format!("data: {chunk}\n\n").as_bytes(), &mut out);
+    }
+    reader.end(&mut out);
+    let begun = Delta::Begin { id: Some("c1".into()), model: Some("m".into()) };
+    assert_eq!(out, [begun, Delta::Text("a".into()), Delta::Finish(Finish::Stop)]);
+}
+
+#[test]
+fn item_12_members_may_be_null_empty_or_of_another_type() {
+    let odd = [
+        r#"{"role":"","content":null,"tool_calls":null}"#,
+        r#"{"content":7,"reasoning":{},"reasoning_details":"x","tool_calls":{}}"#,
+        r#"{"role":"assistant","content":"yes","refusal":""}"#,
+    ];
+    assert_eq!(streamed(&odd, "stop").parts, [Part::text("yes")]);
+    let parts = [r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"yes"}]}"#];
+    assert_eq!(streamed(&parts, "stop").parts, [Part::Thought(Thought { text: "hm".into(), seal: None }), Part::text("yes")]);
+}
+
+#[test]
+fn item_14_content_may_follow_the_reason_to_stop() {
+    let (mut reader, mut out) = (Deltas::default(), Vec::new());
+    for choice in [r#"{"delta":{"content":"a"},"finish_reason":"length"}"#, r#"{"delta":{"content":"b"},"finish_reason":""}"#] {
+        reader.read(format!("data: {{\"choices\":[{choice}]}}\n\n").as_bytes(), &mut out);
+    }
+    reader.end(&mut out);
+    assert_eq!(Answer::of(out), Answer { parts: vec![Part::text("ab")], finish: Finish::Length, ..Answer::default() });
+}
+
+#[test]
+fn item_16_reasoning_comes_under_three_names_and_once() {
+    let thought = |text: &str, seal| vec![Part::Thought(Thought { text: text.into(), seal }), Part::text("yes")];
+    let seal = |kind| Some(Seal { kind, value: "sig".into() });
+    for (delta, expected) in [
+        (r#"{"reasoning":"hm"}"#, thought("hm", None)),
+        (r#"{"reasoning_content":"hm","reasoning":"hm"}"#, thought("hm", None)),
+        (
+            r#"{"reasoning":"hm","reasoning_details":[{"type":"reasoning.text","text":"hm","format":"unknown"}]}"#,
+            thought("hm", None),
+        ),
+        (r#"{"reasoning_details":[{"type":"reasoning.summary","summary":"hm"}]}"#, thought("hm", None)),
+        (
+            r#"{"reasoning":"hm","reasoning_details":[{"type":"reasoning.text","text":"hm","signature":"sig","format":"anthropic-claude-v1"}]}"#,
+            thought("hm", seal(SealKind::AnthropicSignature)),
+        ),
+        (
+            r#"{"reasoning":"hm","reasoning_details":[{"type":"reasoning.encrypted","data":"sig","format":"openai-responses-v1"}]}"#,
+            thought("hm", seal(SealKind::OpenAiEncrypted)),
+        ),
+        (r#"{"content":"<think>hm</think>"}"#, thought("hm", None)),
+    ] {
+        assert_eq!(streamed(&[delta, r#"{"content":"yes"}"#], "stop").parts, expected, "{delta}");
+    }
+}
+
+#[test]
+fn a_calls_seal_comes_before_it_or_with_it() {
+    let sealed = |deltas: &[&str]| {
+        streamed(deltas, "stop").calls().map(|call| call.seal.clone().map(|seal| seal.value)).collect::<Vec<_>>()
+    };
+    let details = r#"{"reasoning_details":[{"type":"reasoning.encrypted","id":"b","data":"sig","format":"google-gemini-v1"}]}"#;
+    let two = r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}},{"index":1,"id":"b","function":{"name":"f","arguments":"{}"}}]}"#;
+    assert_eq!(sealed(&[details, two]), [None, Some("sig".to_owned())]);
+    let extra = r#"{"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"sig"}}}]}"#;
+    assert_eq!(sealed(&[extra]), [Some("sig".to_owned())]);
+}
+
+#[test]
+fn item_17_calls_are_told_apart_where_indexes_are_missing_equal_or_growing() {
+    // Gemini's chat endpoint: no index, each call whole.
+    check_calls(
+        &[
+            r#"{"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}},{"id":"b","function":{"name":"f","arguments":"{\"x\":1}"}}]}"#,
+            r#"{"tool_calls":[{"id":"","function":{"name":"g","arguments":"{}"}}]}"#,
+        ],
+        &[("a", "f", "{}"), ("b", "f", r#"{"x":1}"#), ("call_c1_2", "g", "{}")],
+    );
+    // Ollama: always 0, other ids; and without ids a name behind a whole call is the next.
+    check_calls(
+        &[
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"id":"b","function":{"name":"f","arguments":"{\"x\":"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"function":{"name":"g","arguments":"{}"}}]}"#,
+        ],
+        &[("a", "f", "{}"), ("b", "f", r#"{"x":1}"#), ("call_c1_2", "g", "{}")],
+    );
+    // Nebius, Cerebras: the index grows with each piece.
+    check_calls(
+        &[
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":""}}]}"#,
+            r#"{"tool_calls":[{"index":1,"function":{"arguments":"{\"x\":"}}]}"#,
+            r#"{"tool_calls":[{"index":2,"function":{"arguments":"1}"}}]}"#,
+        ],
+        &[("a", "f", r#"{"x":1}"#)],
+    );
+    // Interleaved, as they should be.
+    check_calls(
+        &[
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\":"}}]}"#,
+            r#"{"tool_calls":[{"index":1,"id":"b","function":{"name":"g","arguments":"{\"y\":"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"function":{"arguments":"1}"}},{"index":1,"function":{"arguments":"2}"}}]}"#,
+        ],
+        &[("a", "f", r#"{"x":1}"#), ("b", "g", r#"{"y":2}"#)],
+    );
+}
+
+#[test]
+fn item_18_ids_and_names_may_be_missing_repeated_or_in_pieces() {
+    check_calls(
+        &[
+            r#"{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"wea","arguments":""}}]}"#,
+            r#"{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"ther","arguments":""}}]}"#,
+            r#"{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"weather","arguments":"{"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":null,"arguments":"}"}}]}"#,
+            r#"{"tool_calls":[{"index":1,"function":{"name":"now"}}]}"#,
+            r#"{"tool_calls":[{"index":1,"id":"late","function":{"arguments":"{}"}}]}"#,
+        ],
+        &[("a", "weather", "{}"), ("late", "now", "{}")],
+    );
+    check_calls(&[r#"{"tool_calls":[{"function":{"arguments":"{}"}}]}"#], &[]);
+}
+
+#[test]
+fn item_19_arguments_may_be_empty_whole_or_an_object() {
+    check_calls(
+        &[
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":{"x":1.0}}}]}"#,
+            r#"{"tool_calls":[{"index":1,"id":"b","function":{"name":"g","arguments":""}},{"index":2,"id":"c","function":{"name":"h"}}]}"#,
+        ],
+        &[("a", "f", r#"{"x":1.0}"#), ("b", "g", ""), ("c", "h", "")],
+    );
+    check_calls(
+        &[r#"{"function_call":{"name":"f","arguments":"{"}}"#, r#"{"function_call":{"arguments":"}"}}"#],
+        &[("call_c1_0", "f", "{}")],
+    );
+}
+
+#[test]
+fn item_21_cut_arguments_pass_as_they_are() {
+    let cut = streamed(&[r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\":\"a"}}]}"#], "length");
+    assert_eq!((cut.calls().next().unwrap().arguments.as_str(), cut.finish.clone()), (r#"{"x":"a"#, Finish::Length));
+}
+
+#[test]
+fn reasons_to_stop_have_many_words() {
+    for (reason, expected) in [
+        ("stop", Finish::Stop),
+        ("eos", Finish::Stop),
+        ("length", Finish::Length),
+        ("tool_calls", Finish::Calls),
+        ("function_call", Finish::Calls),
+        ("content_filter", Finish::Filtered),
+        ("sensitive", Finish::Filtered),
+    ] {
+        assert_eq!(streamed(&[r#"{"content":"a"}"#], reason).finish, expected, "{reason}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..4), cut in 0_usize..200, to in any::<u8>()) {
+        let (mut reader, mut out) = (Deltas::default(), Vec::new());
+        let mut odd = br#"data: {"id":"c","choices":[{"index":0,"delta":{"content":"<think>a","tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}],"reasoning_details":[{"id":"a"}]}}]}"#.to_vec();
+        let at = cut % odd.len();
+        odd[at] = to;
+        for frame in frames.iter().chain([&odd]) {
+            reader.read(frame, &mut out);
+        }
+        reader.end(&mut out);
+        let _ = Answer::of(out);
+    }
+
+    #[test]
+    fn calls_keep_their_arguments_however_they_are_cut(lengths in prop::collection::vec(0_usize..40, 1..4), cuts in prop::collection::vec((0_usize..4, 1_usize..9), 0..40)) {
+        let texts: Vec<String> = lengths.iter().map(|length| format!("{{\"x\":\"{}\"}}", "a".repeat(*length))).collect();
+        let mut left: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let begin = |n: usize| format!(r#"{{"tool_calls":[{{"index":{n},"id":"id{n}","function":{{"name":"f","arguments":""}}}}]}}"#);
+        let mut deltas: Vec<String> = (0..texts.len()).map(begin).collect();
+        let rest = (0..texts.len()).map(|n| (n, usize::MAX));
+        for (which, length) in cuts.into_iter().map(|(n, length)| (n % texts.len(), length)).chain(rest) {
+            let (piece, behind) = left[which].split_at(length.min(left[which].len()));
+            left[which] = behind;
+            let piece = serde_json::to_string(piece).unwrap();
+            deltas.push(format!(r#"{{"tool_calls":[{{"index":{which},"function":{{"arguments":{piece}}}}}]}}"#));
+        }
+        let deltas: Vec<&str> = deltas.iter().map(String::as_str).collect();
+        let found: Vec<String> = calls(&deltas).into_iter().map(|(_, _, arguments)| arguments).collect();
+        prop_assert_eq!(found, texts);
+    }
+}

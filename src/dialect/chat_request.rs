@@ -1,0 +1,260 @@
+//! Writing a conversation as a request for chat completions (dialects.md 1 and 5).
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Outgoing;
+use super::chat_messages::{self, Message};
+use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, ThinkingWish, Tool, ToolChoice};
+use crate::canonical::request::ReasoningWish;
+use crate::canonical::{Conversation, Shape, Untranslatable};
+use crate::catalog::Reasoning;
+use crate::catalog::capability::{OutputBoundField, StreamUsage, ThinkingSwitch};
+use crate::units::Tokens;
+
+/// More texts than these cannot end an answer (dialects.md 1.1).
+const MOST_STOPS: usize = 4;
+/// A schema for a tool that takes nothing: some sites refuse one without any.
+const NO_PARAMETERS: &str = r#"{"type":"object","properties":{}}"#;
+/// A schema must have a name here.
+const SOME_NAME: &str = "answer";
+
+/// The body that goes out.
+pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
+    let sampling = &conversation.sampling;
+    if sampling.stop.len() > MOST_STOPS {
+        return Err(untranslatable(format!("more than {MOST_STOPS} stop sequences")));
+    }
+    let bound = [conversation.output_bound, out.output_bound].into_iter().flatten().min().map(Tokens::get);
+    let (max_tokens, max_completion_tokens) = match out.quirks.output_bound {
+        OutputBoundField::MaxCompletionTokens => (None, bound),
+        OutputBoundField::MaxTokens | OutputBoundField::Either => (bound, None),
+    };
+    let no_parameters: Box<RawValue> = serde_json::from_str(NO_PARAMETERS).map_err(|e| untranslatable(e.to_string()))?;
+    let tools = &conversation.tools;
+    let asks = conversation.stream && out.quirks.stream_usage == StreamUsage::OnRequest;
+    let body = Body {
+        model: out.upstream_model,
+        messages: chat_messages::messages(conversation, out.quirks)?,
+        tools: (!tools.is_empty()).then(|| tools.iter().map(|tool| Declared::of(tool, &no_parameters)).collect()),
+        tool_choice: if tools.is_empty() { None } else { Choice::of(&conversation.tool_choice) },
+        parallel_tool_calls: conversation.parallel_calls.filter(|_| !tools.is_empty()),
+        response_format: ResponseFormat::of(&conversation.format),
+        temperature: raw(sampling.temperature.as_ref()),
+        top_p: raw(sampling.top_p.as_ref()),
+        seed: raw(sampling.seed.as_ref()),
+        presence_penalty: raw(sampling.presence_penalty.as_ref()),
+        frequency_penalty: raw(sampling.frequency_penalty.as_ref()),
+        stop: (!sampling.stop.is_empty()).then_some(&sampling.stop),
+        max_tokens,
+        max_completion_tokens,
+        stream: conversation.stream,
+        stream_options: asks.then_some(StreamOptions { include_usage: true }),
+        thinking: Switches::of(conversation.thinking, out),
+        user: conversation.user.as_deref(),
+    };
+    // Strings and checked JSON can be written; that they can is not seen in the types.
+    serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
+}
+
+pub(super) fn untranslatable(what: impl Into<String>) -> Untranslatable {
+    Untranslatable { what: what.into(), shape: Shape::OpenAiChat.word() }
+}
+
+fn raw(json: Option<&Json>) -> Option<&RawValue> {
+    json.map(Json::raw).filter(|raw| raw.get() != "null")
+}
+
+#[derive(Debug, Serialize)]
+struct Body<'c> {
+    model: &'c str,
+    messages: Vec<Message<'c>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<Vec<Declared<'c>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Choice<'c>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat<'c>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<&'c RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<&'c RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<&'c RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence_penalty: Option<&'c RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frequency_penalty: Option<&'c RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop: Option<&'c Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+    #[serde(flatten)]
+    thinking: Switches,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'c str>,
+}
+
+#[derive(Debug, Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", content = "function", rename_all = "snake_case")]
+enum Declared<'c> {
+    Function(Function<'c>),
+}
+
+#[derive(Debug, Serialize)]
+struct Function<'c> {
+    name: &'c str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'c str>,
+    parameters: &'c RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
+}
+
+impl<'c> Declared<'c> {
+    fn of(tool: &'c Tool, no_parameters: &'c RawValue) -> Self {
+        let Tool { name, description, parameters, strict, cached: _ } = tool;
+        let parameters = parameters.as_ref().map(Json::raw).filter(|schema| !matches!(schema.get(), "null" | "{}"));
+        let (description, parameters) = (description.as_deref(), parameters.unwrap_or(no_parameters));
+        Self::Function(Function { name, description, parameters, strict: *strict })
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Choice<'c> {
+    Word(&'static str),
+    One {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        function: Named<'c>,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Named<'c> {
+    name: &'c str,
+}
+
+impl<'c> Choice<'c> {
+    fn of(choice: &'c ToolChoice) -> Option<Self> {
+        match choice {
+            ToolChoice::Auto => None,
+            ToolChoice::None => Some(Self::Word("none")),
+            ToolChoice::Required => Some(Self::Word("required")),
+            ToolChoice::Named(name) => Some(Self::One { kind: "function", function: Named { name } }),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ResponseFormat<'c> {
+    JsonObject,
+    JsonSchema { json_schema: NamedSchema<'c> },
+}
+
+#[derive(Debug, Serialize)]
+struct NamedSchema<'c> {
+    name: &'c str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'c str>,
+    schema: &'c RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
+}
+
+impl<'c> ResponseFormat<'c> {
+    fn of(format: &'c Format) -> Option<Self> {
+        match format {
+            Format::Text => None,
+            Format::JsonObject => Some(Self::JsonObject),
+            Format::JsonSchema(AnswerSchema { name, description, schema, strict }) => {
+                let name = if name.is_empty() { SOME_NAME } else { name };
+                let (description, schema) = (description.as_deref(), schema.raw());
+                Some(Self::JsonSchema { json_schema: NamedSchema { name, description, schema, strict: *strict } })
+            }
+        }
+    }
+}
+
+/// How the site is told about thinking: in one of these, none of which says anything where nothing was said.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct Switches {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<Kind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_thinking: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_budget: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<Depth>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct Depth {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u64>,
+}
+
+impl Switches {
+    fn of(thinking: ThinkingWish, out: &Outgoing<'_>) -> Self {
+        let ThinkingWish { wish, effort, budget } = thinking;
+        let said = wish != ReasoningWish::Unsaid || effort.is_some() || budget.is_some();
+        if !said || out.reasoning == Reasoning::Never {
+            return Self::default();
+        }
+        let on = wish != ReasoningWish::Off;
+        let effort = effort.or(budget.map(Effort::of_budget)).filter(|_| on);
+        let tokens = budget.or(effort.map(Effort::budget)).filter(|_| on).map(Tokens::get);
+        match out.quirks.thinking_switch {
+            ThinkingSwitch::ReasoningEffort => {
+                let word = if on { effort.unwrap_or(Effort::Medium).word() } else { "none" };
+                Self { reasoning_effort: Some(word), ..Self::default() }
+            }
+            ThinkingSwitch::Thinking => {
+                Self { thinking: Some(Kind { kind: if on { "enabled" } else { "disabled" } }), ..Self::default() }
+            }
+            ThinkingSwitch::EnableThinking => Self { enable_thinking: Some(on), thinking_budget: tokens, ..Self::default() },
+            ThinkingSwitch::Reasoning => {
+                let depth = match (budget.filter(|_| on), effort) {
+                    (Some(budget), _) => Depth { max_tokens: Some(budget.get()), ..Depth::default() },
+                    (None, Some(effort)) => Depth { effort: Some(effort.word()), ..Depth::default() },
+                    (None, None) => Depth { enabled: Some(on), ..Depth::default() },
+                };
+                Self { reasoning: Some(depth), ..Self::default() }
+            }
+            ThinkingSwitch::None => Self::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "chat_request/tests.rs"]
+mod tests;

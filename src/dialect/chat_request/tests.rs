@@ -1,0 +1,251 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::canonical::conversation::{
+    CacheLifetime, Call, Medium, Part, Role, Sampling, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
+};
+use crate::catalog::capability::Quirks;
+
+fn turn(role: Role, parts: Vec<Part>) -> Turn {
+    Turn { role, parts }
+}
+
+fn asked() -> Conversation {
+    Conversation { turns: vec![turn(Role::User, vec![Part::text("Hi.")])], ..Conversation::default() }
+}
+
+fn out(quirks: Quirks) -> Outgoing<'static> {
+    Outgoing { reasoning: Reasoning::Switchable, ..Outgoing::to("up", quirks) }
+}
+
+fn written(conversation: &Conversation, quirks: Quirks) -> Value {
+    serde_json::from_slice(&body(conversation, &out(quirks)).unwrap()).unwrap()
+}
+
+/// What a change adds to a plain request.
+fn check_with(quirks: Quirks, change: impl FnOnce(&mut Conversation), expected: Value) {
+    let mut conversation = asked();
+    change(&mut conversation);
+    let mut told = written(&conversation, quirks);
+    let plain = written(&asked(), quirks);
+    told.as_object_mut().unwrap().retain(|name, value| plain.get(name) != Some(value));
+    assert_eq!(told, expected);
+}
+
+fn check(change: impl FnOnce(&mut Conversation), expected: Value) {
+    check_with(Quirks::default(), change, expected);
+}
+
+fn json(text: &str) -> Json {
+    Json::parse(text.to_owned()).unwrap()
+}
+
+fn call(id: &str, arguments: &str) -> Part {
+    Part::Call(Call { id: id.into(), name: "weather".into(), arguments: arguments.into(), seal: None })
+}
+
+fn result(id: &str, parts: Vec<Part>) -> Part {
+    Part::Result(ToolResult { id: id.into(), parts, is_error: false })
+}
+
+fn medium(source: Source, media_type: Option<&str>) -> Medium {
+    Medium { source, media_type: media_type.map(str::to_owned), name: None, detail: None }
+}
+
+#[test]
+fn a_plain_request_says_no_more_than_it_must() {
+    let plain = json!({"model": "up", "messages": [{"role": "user", "content": "Hi."}]});
+    assert_eq!(written(&asked(), Quirks::default()), plain);
+}
+
+#[test]
+fn bounds_streams_and_usage_go_by_the_sites_quirks() {
+    let completion = Quirks { output_bound: OutputBoundField::MaxCompletionTokens, ..Quirks::default() };
+    let bounded = |c: &mut Conversation| c.output_bound = Some(Tokens::new(9));
+    check(bounded, json!({"max_tokens": 9}));
+    check_with(completion, bounded, json!({"max_completion_tokens": 9}));
+    let both = Outgoing { output_bound: Some(Tokens::new(7)), ..out(Quirks::default()) };
+    let mut conversation = asked();
+    bounded(&mut conversation);
+    assert_eq!(serde_json::from_slice::<Value>(&body(&conversation, &both).unwrap()).unwrap()["max_tokens"], 7);
+    check(|c| c.stream = true, json!({"stream": true, "stream_options": {"include_usage": true}}));
+    let unasked = Quirks { stream_usage: StreamUsage::Always, ..Quirks::default() };
+    check_with(unasked, |c| c.stream = true, json!({"stream": true}));
+}
+
+#[test]
+fn sampling_passes_as_it_was_written() {
+    let sampling = Sampling {
+        temperature: Some(json("1.50")),
+        top_p: Some(json("0.9")),
+        top_k: Some(json("40")),
+        seed: Some(json("7")),
+        presence_penalty: Some(json("-1")),
+        frequency_penalty: Some(json("null")),
+        stop: vec!["END".into()],
+    };
+    let conversation = Conversation { sampling, user: Some("u".into()), ..asked() };
+    let told = String::from_utf8(body(&conversation, &out(Quirks::default())).unwrap().to_vec()).unwrap();
+    let expected = r#""temperature":1.50,"top_p":0.9,"seed":7,"presence_penalty":-1,"stop":["END"],"user":"u"}"#;
+    assert!(told.ends_with(expected), "{told}");
+    let many = Conversation { sampling: Sampling { stop: vec!["x".into(); 5], ..Sampling::default() }, ..asked() };
+    assert_eq!(
+        body(&many, &out(Quirks::default())).unwrap_err().to_string(),
+        "more than 4 stop sequences cannot be said in openai-chat"
+    );
+}
+
+#[test]
+fn tools_choices_and_formats_have_their_words() {
+    let tool = |parameters: Option<&str>, strict| Tool {
+        name: "weather".into(),
+        description: Some("by city".into()),
+        parameters: parameters.map(json),
+        strict,
+        cached: Some(CacheLifetime::Hour),
+    };
+    let declared = |parameters: Value| json!({"type": "function", "function": {"name": "weather", "description": "by city", "parameters": parameters}});
+    let nothing = json!({"type": "object", "properties": {}});
+    for (parameters, expected) in
+        [(None, nothing.clone()), (Some("{}"), nothing), (Some(r#"{"type":"object"}"#), json!({"type": "object"}))]
+    {
+        check(|c| c.tools = vec![tool(parameters, None)], json!({"tools": [declared(expected)]}));
+    }
+    let choice = |choice: ToolChoice| {
+        let conversation =
+            Conversation { tools: vec![tool(None, Some(true))], tool_choice: choice, parallel_calls: Some(false), ..asked() };
+        let told = written(&conversation, Quirks::default());
+        assert_eq!((&told["tools"][0]["function"]["strict"], &told["parallel_tool_calls"]), (&json!(true), &json!(false)));
+        told.get("tool_choice").cloned()
+    };
+    assert_eq!(choice(ToolChoice::Auto), None);
+    assert_eq!([choice(ToolChoice::None), choice(ToolChoice::Required)], [Some(json!("none")), Some(json!("required"))]);
+    assert_eq!(choice(ToolChoice::Named("weather".into())), Some(json!({"type": "function", "function": {"name": "weather"}})));
+    check(|c| (c.tool_choice, c.parallel_calls) = (ToolChoice::Required, Some(true)), json!({}));
+    check(|c| c.format = Format::JsonObject, json!({"response_format": {"type": "json_object"}}));
+    let schema = AnswerSchema { name: String::new(), description: None, schema: json("{}"), strict: Some(true) };
+    let expected =
+        json!({"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {}, "strict": true}}});
+    check(|c| c.format = Format::JsonSchema(schema), expected);
+}
+
+#[test]
+fn what_tools_answered_follows_the_calls_and_what_stands_beside_it_follows_that() {
+    let image = Part::Image(medium(Source::Base64("AAAA".into()), Some("image/webp")));
+    let conversation = Conversation {
+        system: vec![Part::text("One."), Part::Text(Text { text: "Two.".into(), cached: Some(CacheLifetime::Hour) })],
+        turns: vec![
+            turn(Role::User, vec![Part::text("Weather?"), Part::text("Now.")]),
+            turn(Role::Assistant, vec![Part::Thought(Thought::default())]),
+            turn(Role::Assistant, vec![Part::text("Let me see."), call("a", r#"{"city":"Oslo"}"#), call("b", " ")]),
+            turn(
+                Role::User,
+                vec![Part::text("Go on."), result("a", vec![Part::text("4"), image, Part::text("5")]), result("b", vec![])],
+            ),
+            turn(Role::Assistant, vec![call("c", "{}")]),
+        ],
+        ..Conversation::default()
+    };
+    let called = |id: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": "weather", "arguments": arguments}});
+    let expected = json!([
+        {"role": "system", "content": "One.\n\nTwo."},
+        {"role": "user", "content": "Weather?\nNow."},
+        {"role": "assistant", "content": "Let me see.", "tool_calls": [called("a", r#"{"city":"Oslo"}"#), called("b", "{}")]},
+        {"role": "tool", "tool_call_id": "a", "content": "4\n5"},
+        {"role": "tool", "tool_call_id": "b", "content": ""},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/webp;base64,AAAA"}}, {"type": "text", "text": "Go on."}]},
+        {"role": "assistant", "content": null, "tool_calls": [called("c", "{}")]},
+    ]);
+    assert_eq!(written(&conversation, Quirks::default())["messages"], expected);
+}
+
+#[test]
+fn item_23_what_was_thought_goes_back_to_those_who_refuse_calls_without_it() {
+    let seal = Some(Seal { kind: SealKind::AnthropicSignature, value: "sig".into() });
+    let thought = Part::Thought(Thought { text: "hm".into(), seal });
+    let turns = vec![
+        turn(Role::Assistant, vec![thought.clone(), call("a", "{}")]),
+        turn(Role::Assistant, vec![call("b", "{}")]),
+        turn(Role::Assistant, vec![thought, Part::text("Done.")]),
+    ];
+    let conversation = Conversation { turns, ..Conversation::default() };
+    let told = |reasoning_returned| {
+        let told = written(&conversation, Quirks { reasoning_returned, ..Quirks::default() });
+        told["messages"].as_array().unwrap().iter().map(|m| m.get("reasoning_content").cloned()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(true), [Some(json!("hm")), Some(json!("")), None]);
+    assert_eq!(told(false), [None, None, None]);
+}
+
+#[test]
+fn media_go_out_as_they_are_kept() {
+    let mut conversation = asked();
+    let pdf = Medium { name: Some("a.pdf".into()), ..medium(Source::Base64("AAAA".into()), None) };
+    let link = Medium { detail: Some("low".into()), ..medium(Source::Url("https://example.com/a.png".into()), None) };
+    conversation.turns[0].parts = vec![
+        Part::Image(link),
+        Part::Audio(medium(Source::Base64("AAAA".into()), Some("audio/mpeg"))),
+        Part::Audio(medium(Source::Base64("AAAA".into()), Some("audio/x-wav"))),
+        Part::Document(pdf),
+        Part::Document(medium(Source::Text("Words.".into()), None)),
+    ];
+    let expected = json!([
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "mp3"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"}},
+        {"type": "text", "text": "Words."},
+    ]);
+    assert_eq!(written(&conversation, Quirks::default())["messages"][0]["content"], expected);
+    for part in [
+        Part::Image(medium(Source::FileId("f".into()), None)),
+        Part::Document(medium(Source::FileId("f".into()), None)),
+        Part::Document(medium(Source::Url("https://example.com/a.pdf".into()), None)),
+        Part::Audio(medium(Source::Url("https://example.com/a.wav".into()), None)),
+    ] {
+        conversation.turns[0].parts = vec![part];
+        assert!(body(&conversation, &out(Quirks::default())).is_err());
+    }
+}
+
+#[test]
+fn thinking_is_told_as_the_site_understands_it() {
+    let wish = |wish, effort, budget: Option<u64>| ThinkingWish { wish, effort, budget: budget.map(Tokens::new) };
+    let (off, on) = (wish(ReasoningWish::Off, Some(Effort::High), Some(9_000)), wish(ReasoningWish::On, None, None));
+    let (high, budget) = (wish(ReasoningWish::Unsaid, Some(Effort::High), None), wish(ReasoningWish::On, None, Some(2_000)));
+    for (switch, expected) in [
+        (
+            ThinkingSwitch::ReasoningEffort,
+            [
+                json!({"reasoning_effort": "none"}),
+                json!({"reasoning_effort": "medium"}),
+                json!({"reasoning_effort": "high"}),
+                json!({"reasoning_effort": "low"}),
+            ],
+        ),
+        (ThinkingSwitch::Thinking, ["disabled", "enabled", "enabled", "enabled"].map(|kind| json!({"thinking": {"type": kind}}))),
+        (
+            ThinkingSwitch::EnableThinking,
+            [
+                json!({"enable_thinking": false}),
+                json!({"enable_thinking": true}),
+                json!({"enable_thinking": true, "thinking_budget": 16_384}),
+                json!({"enable_thinking": true, "thinking_budget": 2_000}),
+            ],
+        ),
+        (
+            ThinkingSwitch::Reasoning,
+            [json!({"enabled": false}), json!({"enabled": true}), json!({"effort": "high"}), json!({"max_tokens": 2_000})]
+                .map(|depth| json!({"reasoning": depth})),
+        ),
+        (ThinkingSwitch::None, [(); 4].map(|()| json!({}))),
+    ] {
+        let quirks = Quirks { thinking_switch: switch, ..Quirks::default() };
+        for (thinking, expected) in [off, on, high, budget].into_iter().zip(expected) {
+            check_with(quirks, |c| c.thinking = thinking, expected);
+        }
+        check_with(quirks, |c| c.thinking = ThinkingWish::default(), json!({}));
+        let never = Outgoing { reasoning: Reasoning::Never, ..out(quirks) };
+        assert_eq!(Switches::of(off, &never), Switches::default());
+    }
+}
