@@ -38,6 +38,26 @@ impl Offer<'_> {
     }
 }
 
+/// Who made what a conversation holds that its maker alone can read: thoughts and their signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealedBy {
+    /// It holds nothing of that kind.
+    Nobody,
+    Provider(ProviderIndex),
+    Unknown,
+}
+
+impl SealedBy {
+    /// Whether a provider can be sent the conversation as it is: another one might refuse it.
+    pub fn reads(self, offer: &Offer<'_>) -> bool {
+        match self {
+            SealedBy::Nobody => true,
+            SealedBy::Provider(maker) => maker == offer.provider.index,
+            SealedBy::Unknown => false,
+        }
+    }
+}
+
 /// How one provider is reached for requests of one shape.
 struct Site {
     shape: Shape,

@@ -25,4 +25,4 @@ pub use failure::{AttemptFailure, Cause, RunFailure, Stopped};
 pub use health::{Answers, BackendAttempt, Health, HealthByShape, HealthSettings, HealthView, Refused, Roster};
 pub use opening::Opening;
 pub use retry_budget::RetryBudget;
-pub use run::{Answered, AttemptBook, Dispatcher, Journey, SealedBy};
+pub use run::{Answered, AttemptBook, Dispatcher, Journey};

@@ -15,9 +15,8 @@ use super::health::{Answers, BackendAttempt, Refused};
 use super::opening::Opening;
 use super::retry_budget::RetryBudget;
 use crate::canonical::{Request, Translation};
-use crate::catalog::ProviderIndex;
 use crate::clock::SharedClock;
-use crate::market::{Market, Offer};
+use crate::market::{Market, Offer, SealedBy};
 use crate::meter::RunningCount;
 use crate::route::{Node, PlannedAttempt};
 use crate::upstream::Upstream;
@@ -60,26 +59,6 @@ pub struct Dispatcher {
     upstream: Upstream,
     retries: RetryBudget,
     clock: SharedClock,
-}
-
-/// Who made what a conversation holds that its maker alone can read: thoughts and their signatures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SealedBy {
-    /// It holds nothing of that kind.
-    Nobody,
-    Provider(ProviderIndex),
-    Unknown,
-}
-
-impl SealedBy {
-    /// Whether a provider can be sent the conversation as it is: another one might refuse it.
-    fn reads(self, provider: ProviderIndex) -> bool {
-        match self {
-            SealedBy::Nobody => true,
-            SealedBy::Provider(maker) => maker == provider,
-            SealedBy::Unknown => false,
-        }
-    }
 }
 
 /// One request on its way.
@@ -234,7 +213,7 @@ impl Dispatcher {
             offer,
             request: journey.request,
             translation: journey.translation,
-            reads_seals: journey.sealed_by.reads(offer.provider.index),
+            reads_seals: journey.sealed_by.reads(&offer),
             passing: journey.passing,
             patience,
             output_bound,

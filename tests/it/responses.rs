@@ -69,7 +69,7 @@ async fn a_client_is_answered_by_a_provider_of_chat() {
 
 #[tokio::test]
 async fn streams_of_both_shapes_are_told_as_events() {
-    for speaks_chat in [true, false] {
+    for speaks_chat in [false, true] {
         let (east, gateway) = if speaks_chat { chats().await } else { speaks().await };
         east.next(stream(&if speaks_chat { chat::hello() } else { messages::hello() }));
 
@@ -127,6 +127,7 @@ async fn a_client_is_answered_by_a_provider_of_messages_and_goes_on_with_its_tho
     assert_eq!(answer.json()["output"][0]["content"][0]["text"], "4 degrees.");
     let body: Value = serde_json::from_str(&east.call(1).await.text()).unwrap();
     let said = body["messages"][1]["content"].as_array().unwrap();
+    assert_eq!(said[0], json!({"type": "thinking", "thinking": "Use it.", "signature": "sig"}), "{body}");
     let called = json!({"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Oslo"}});
     assert_eq!(said.last(), Some(&called), "{body}");
     let answered = &body["messages"][2]["content"][0];
@@ -186,13 +187,16 @@ async fn an_error_is_told_in_the_shape_of_chat() {
 async fn a_stream_that_breaks_off_ends_as_a_response_that_failed() {
     let mut frames = chat::hello();
     frames.truncate(3);
+    let mut of_messages = messages::hello();
+    of_messages.truncate(4);
     let told = [frames.concat(), chat::error_frame("Overloaded.")];
-    for (code, script) in [
-        ("upstream_broken", then(begun(&frames), [Step::Close])),
-        ("upstream_truncated", stream(&frames)),
-        ("upstream_error", stream(&told)),
+    for (code, speaks_chat, script) in [
+        ("upstream_truncated", false, stream(&of_messages)),
+        ("upstream_broken", true, then(begun(&frames), [Step::Close])),
+        ("upstream_truncated", true, stream(&frames)),
+        ("upstream_error", true, stream(&told)),
     ] {
-        let (east, gateway) = chats().await;
+        let (east, gateway) = if speaks_chat { chats().await } else { speaks().await };
         east.next(script);
         let answer = gateway.ask(&ask(r#""stream":true"#)).await;
         let events = events(answer.text());

@@ -1,3 +1,5 @@
+//! Answers of chat, read whole and chunk by chunk, by the corner cases of dialects.md 6.
+
 use proptest::prelude::*;
 
 use super::*;

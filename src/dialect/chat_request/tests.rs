@@ -1,3 +1,5 @@
+//! What goes out to chat for a conversation of another shape.
+
 use serde_json::{Value, json};
 
 use super::*;

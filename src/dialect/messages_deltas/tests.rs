@@ -1,3 +1,5 @@
+//! Answers of Messages, read whole and event by event.
+
 use proptest::prelude::*;
 
 use super::*;

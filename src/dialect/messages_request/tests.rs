@@ -1,3 +1,5 @@
+//! What goes out to Messages for a conversation of another shape.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -114,7 +114,7 @@ def requests():
         (responses, "post", responses, {**said, "model": "gtp-nine"}, {}, 404),
         (f"{responses}/{{id}}", "get", f"{responses}/resp_1", None, {}, 404),
         (messages, "post", messages, told, {"anthropic-version": "2023-06-01"}, 200),
-        (messages, "post", messages, ASK, {}, 400),
+        (messages, "post", messages, ASK, {}, 200),
         (messages, "post", messages, {"model": "auto"}, {}, 400),
         (messages, "post", messages, {**ASK, "model": "gtp-nine"}, {}, 404),
         (messages, "post", messages, ASK, {"content-type": "text/plain"}, 415),
