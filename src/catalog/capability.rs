@@ -157,6 +157,7 @@ impl Default for CacheRules {
 
 /// How a site deviates from the plain form of its dialects. All of it data: a new compatible provider is a table entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a deviation by itself")]
 pub struct Quirks {
     /// Which member carries the output bound.
     pub output_bound: OutputBoundField,

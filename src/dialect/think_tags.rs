@@ -1,4 +1,4 @@
-//! Thoughts that stand in the text between `<think>` and `</think>`, as MiniMax, Qwen and local servers send them (dialects.md 6,
+//! Thoughts that stand in the text between `<think>` and `</think>`, as `MiniMax`, Qwen and local servers send them (dialects.md 6,
 //! item 16): only at its beginning, with tags that may be cut anywhere.
 
 use crate::canonical::Delta;
@@ -92,7 +92,9 @@ mod tests {
     /// The thought and the text of pieces.
     fn read(pieces: &[&str]) -> (String, String) {
         let (mut tags, mut out) = (ThinkTags::default(), Vec::new());
-        pieces.iter().for_each(|piece| tags.take(piece, &mut out));
+        for piece in pieces {
+            tags.take(piece, &mut out);
+        }
         tags.end(&mut out);
         let (mut thought, mut text) = (String::new(), String::new());
         for delta in out {

@@ -132,8 +132,9 @@ impl Errand<'_> {
     ) -> Result<OpenStream, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let reader = self.dialect().frame_reader(self.offer.provider.quirks);
-        let retelling = (!self.speaks_alike())
-            .then(|| Retelling::new(self.dialect().delta_reader(), self.translation.stream(&self.offer.backend.upstream_model)));
+        let retelling = (!self.speaks_alike()).then(|| {
+            Box::new(Retelling::new(self.dialect().delta_reader(), self.translation.stream(&self.offer.backend.upstream_model)))
+        });
         let mut source = FrameSource::new(answer, reader, retelling, self.patience.idle);
         let (mut held, mut held_bytes) = (Vec::new(), 0);
         loop {

@@ -75,7 +75,7 @@ pub struct FrameSource {
     framer: Framer,
     reader: Box<dyn FrameReader>,
     /// Present where the client speaks otherwise.
-    retelling: Option<Retelling>,
+    retelling: Option<Box<Retelling>>,
     idle: Duration,
     /// One timer for the whole stream: setting it off again costs a store, a new one two locks.
     silence: Pin<Box<Sleep>>,
@@ -85,7 +85,7 @@ pub struct FrameSource {
 }
 
 impl FrameSource {
-    pub fn new(answer: UpstreamAnswer, reader: Box<dyn FrameReader>, retelling: Option<Retelling>, idle: Duration) -> Self {
+    pub fn new(answer: UpstreamAnswer, reader: Box<dyn FrameReader>, retelling: Option<Box<Retelling>>, idle: Duration) -> Self {
         let silence = Box::pin(tokio::time::sleep(idle));
         Self { answer, framer: Framer::default(), reader, retelling, idle, silence, blocks: Vec::new(), ended: false }
     }

@@ -15,7 +15,7 @@ by_visiting!(Instructions, Input, Item, Content, Part);
 /// Reads the value of `instructions`.
 pub(super) struct Instructions<'c, 'b>(pub(super) &'c mut Conversation<'b>);
 
-impl<'de> Visitor<'de> for Instructions<'_, '_> {
+impl Visitor<'_> for Instructions<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

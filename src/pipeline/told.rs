@@ -15,8 +15,8 @@ pub(super) struct Told<'c> {
     id: String,
     /// Seconds of wall time.
     created: u64,
-    conversation: OnceLock<Result<Conversation, Untranslatable>>,
-    without_seals: OnceLock<Conversation>,
+    conversation: OnceLock<Result<Box<Conversation>, Untranslatable>>,
+    without_seals: OnceLock<Box<Conversation>>,
 }
 
 impl<'c> Told<'c> {
@@ -40,9 +40,9 @@ impl<'c> Told<'c> {
 
 impl Translation for Told<'_> {
     fn conversation(&self, sealed: bool) -> Result<&Conversation, Untranslatable> {
-        let read = self.conversation.get_or_init(|| self.frontend.conversation(self.request));
+        let read = self.conversation.get_or_init(|| self.frontend.conversation(self.request).map(Box::new));
         let conversation = read.as_ref().map_err(Clone::clone)?;
-        Ok(if sealed { conversation } else { self.without_seals.get_or_init(|| conversation.without_seals()) })
+        Ok(if sealed { conversation } else { self.without_seals.get_or_init(|| Box::new(conversation.without_seals())) })
     }
 
     fn whole(&self, answer: &Answer, model: &str) -> Bytes {

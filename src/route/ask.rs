@@ -6,6 +6,7 @@ use crate::units::{Tokens, Usd};
 
 /// A request as far as a decision depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Ask {
     /// The shape that the answer has to have.
     pub shape: Shape,

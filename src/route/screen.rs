@@ -49,7 +49,7 @@ impl Small {
 
     fn fits(rates: &Rates) -> bool {
         let most = rates.input.max(rates.cached).max(rates.output);
-        most <= u64::from(u32::MAX) && rates.request <= Self::MOST_FEE
+        u32::try_from(most).is_ok() && rates.request <= Self::MOST_FEE
     }
 
     /// Rounds down what does not fit.
@@ -170,11 +170,10 @@ impl Wanted {
     /// that might not fit is not tried.
     #[inline]
     pub(super) fn suits(&self, screen: &Screen, input: Tokens) -> bool {
-        // Without a jump each: nearly all hold nearly always, or nearly never.
         screen.abilities.has(self.abilities)
-            & (screen.quality >= self.floor)
-            & (self.bound <= screen.max_output)
-            & (input + self.output <= screen.context)
-            & (input <= screen.most_input)
+            && screen.quality >= self.floor
+            && self.bound <= screen.max_output
+            && input + self.output <= screen.context
+            && input <= screen.most_input
     }
 }

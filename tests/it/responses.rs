@@ -56,7 +56,7 @@ async fn a_client_is_answered_by_a_provider_of_chat() {
     assert_eq!((&told["instructions"], &told["tools"][0]["name"]), (&json!("Answer in one line."), &json!("weather")));
     assert_eq!((&told["usage"]["input_tokens"], &told["usage"]["total_tokens"]), (&json!(9), &json!(13)));
     let sent = east.call(0).await;
-    let body: Value = serde_json::from_str(&sent.text()).unwrap();
+    let body: Value = serde_json::from_str(sent.text()).unwrap();
     assert_eq!(sent.path, "/v1/chat/completions");
     assert_eq!((&body["model"], &body["tool_choice"]), (&json!("jade-v3"), &json!("required")));
     assert_eq!(body["messages"][0], json!({"role": "system", "content": "Answer in one line."}));
@@ -125,7 +125,7 @@ async fn a_client_is_answered_by_a_provider_of_messages_and_goes_on_with_its_tho
     let answer = gateway.ask(&turn(json!([asked, thought, call, result]))).await;
 
     assert_eq!(answer.json()["output"][0]["content"][0]["text"], "4 degrees.");
-    let body: Value = serde_json::from_str(&east.call(1).await.text()).unwrap();
+    let body: Value = serde_json::from_str(east.call(1).await.text()).unwrap();
     let said = body["messages"][1]["content"].as_array().unwrap();
     assert_eq!(said[0], json!({"type": "thinking", "thinking": "Use it.", "signature": "sig"}), "{body}");
     let called = json!({"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Oslo"}});

@@ -59,7 +59,7 @@ async fn a_client_of_messages_is_answered_by_a_provider_of_chat() {
     assert_eq!((&told["stop_reason"], &told["stop_sequence"]), (&json!("end_turn"), &Value::Null));
     assert_eq!((&told["usage"]["input_tokens"], &told["usage"]["output_tokens"]), (&json!(9), &json!(4)));
     let sent = east.call(0).await;
-    let body: Value = serde_json::from_str(&sent.text()).unwrap();
+    let body: Value = serde_json::from_str(sent.text()).unwrap();
     assert_eq!(sent.path, "/v1/chat/completions");
     assert_eq!((&body["model"], &body["max_tokens"], &body["tool_choice"]), (&json!("jade-v3"), &json!(64), &json!("required")));
     assert_eq!(body["messages"][0], json!({"role": "system", "content": "Answer in one line."}));
@@ -109,7 +109,7 @@ async fn a_client_of_chat_is_answered_by_a_provider_of_messages() {
     assert_eq!((&told["usage"]["prompt_tokens"], &told["usage"]["completion_tokens"]), (&json!(909), &json!(4)));
     assert_eq!(told["usage"]["prompt_tokens_details"]["cached_tokens"], 900);
     let sent = east.call(0).await;
-    let body: Value = serde_json::from_str(&sent.text()).unwrap();
+    let body: Value = serde_json::from_str(sent.text()).unwrap();
     assert_eq!((sent.path.as_str(), &body["max_tokens"], &body["model"]), ("/v1/messages", &json!(64), &json!("jade-v3")));
     assert_eq!((sent.header("anthropic-version"), &body["messages"][0]["role"]), ("2023-06-01", &json!("user")));
 }
@@ -146,7 +146,7 @@ async fn what_tools_answered_reaches_a_provider_in_its_own_words() {
     let body = body.replace(r#","tool_choice":{"type":"any"}"#, "");
     assert_eq!(gateway.ask(&Call::messages(body)).await.status, 200);
 
-    let sent: Value = serde_json::from_str(&east.call(0).await.text()).unwrap();
+    let sent: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
     let roles: Vec<&str> = sent["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "tool", "tool", "user"]);
     let called = &sent["messages"][2];

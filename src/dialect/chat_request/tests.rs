@@ -25,6 +25,7 @@ fn written(conversation: &Conversation, quirks: Quirks) -> Value {
 }
 
 /// What a change adds to a plain request.
+#[expect(clippy::needless_pass_by_value, reason = "a literal reads better")]
 fn check_with(quirks: Quirks, change: impl FnOnce(&mut Conversation), expected: Value) {
     let mut conversation = asked();
     change(&mut conversation);

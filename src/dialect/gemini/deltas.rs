@@ -2,6 +2,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use serde_json::value::RawValue;
+
 use super::answer::{End, FunctionCall, Message, Part, end_of};
 use super::frames::data_of;
 use super::usage::Counts;
@@ -34,7 +36,9 @@ impl Deltas {
             out.extend(self.counts.usage().filter(|usage| before != Some(*usage)).map(Delta::Usage));
         }
         let (parts, reason) = message.into_first();
-        parts.into_iter().for_each(|part| self.part(part, out));
+        for part in parts {
+            self.part(part, out);
+        }
         match end_of(reason.as_deref().unwrap_or_default()) {
             Some(End::Ended(finish)) => out.push(Delta::Finish(finish)),
             Some(End::Broke) | None => {}
@@ -68,7 +72,7 @@ impl Deltas {
     fn call(&mut self, call: FunctionCall<'_>, seal: Option<Seal>, out: &mut Vec<Delta>) {
         let slot = self.calls;
         self.calls += 1;
-        let (name, arguments) = (call.name.unwrap_or_default(), call.args.map(|args| args.get()).filter(|args| *args != "null"));
+        let (name, arguments) = (call.name.unwrap_or_default(), call.args.map(RawValue::get).filter(|args| *args != "null"));
         let given = call.id.filter(|id| !id.is_empty()).map(std::borrow::Cow::into_owned);
         let id = given.unwrap_or_else(|| self.made_id(slot, &name, arguments));
         out.push(Delta::Call { slot, id: Some(id), name: name.into_owned(), seal });

@@ -26,13 +26,13 @@ fn asked() -> Conversation {
 }
 
 /// The members that a change adds to a plain request.
+#[expect(clippy::needless_pass_by_value, reason = "a literal reads better")]
 fn check(change: impl FnOnce(&mut Conversation), expected: Value) {
     let mut conversation = asked();
     change(&mut conversation);
     let mut told = written(&conversation);
-    let members = told.as_object_mut().unwrap();
-    members.remove("model");
-    members.retain(|name, _| expected.get(name).is_some() || name == "unexpected");
+    let plain = written(&asked());
+    told.as_object_mut().unwrap().retain(|name, value| plain.get(name) != Some(value));
     assert_eq!(told, expected);
 }
 

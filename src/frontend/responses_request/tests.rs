@@ -87,9 +87,9 @@ fn seals_come_back_to_what_they_sealed() {
     let call = r#"{"type":"function_call","call_id":"c","name":"f","arguments":"{}"}"#;
     let sealed = |kind, text: &str| Part::Thought(Thought { text: text.into(), seal: Some(Seal { kind, value: "s".into() }) });
     let gemini = Some(Seal { kind: SealKind::GeminiSignature, value: "s".into() });
-    let of_call = format!(r#"{},{call}"#, reasoning(r#""encrypted_content":"google-gemini-v1:s""#));
+    let of_call = format!("{},{call}", reasoning(r#""encrypted_content":"google-gemini-v1:s""#));
     check(&of_call, &[assistant(vec![called("c", "{}", gemini)])]);
-    let own = format!(r#"{},{call}"#, reasoning(r#""encrypted_content":"s""#));
+    let own = format!("{},{call}", reasoning(r#""encrypted_content":"s""#));
     check(&own, &[assistant(vec![sealed(SealKind::OpenAiEncrypted, ""), called("c", "{}", None)])]);
     let whole = r#""content":[{"type":"reasoning_text","text":"hm"}],"encrypted_content":"anthropic-claude-v1:s""#;
     check(&reasoning(whole), &[assistant(vec![sealed(SealKind::AnthropicSignature, "hm")])]);

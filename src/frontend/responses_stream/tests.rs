@@ -166,7 +166,9 @@ fn usage_stands_in_the_event_that_ends_the_answer_and_each_event_on_one_line() {
         "{\"model\":\"m\",\"tools\":[\n {\"type\":\"function\",\n\"name\":\"a\\nb\"}],\"temperature\":0.50,\"input\":\"hi\"}";
     let mut writer = OpenAiResponses.stream_writer(About { asked: asked.into(), ..about(true) });
     let mut out = BytesMut::new();
-    [begin(), text("4"), Delta::Usage(used())].into_iter().for_each(|delta| writer.write(delta, &mut out));
+    for delta in [begin(), text("4"), Delta::Usage(used())] {
+        writer.write(delta, &mut out);
+    }
     writer.end(&mut out);
     let stream = String::from_utf8(out.to_vec()).unwrap();
     assert!(stream.split_terminator("\n\n").all(|frame| frame.lines().count() == 2), "{stream}");

@@ -41,6 +41,7 @@ fn call(id: &str, name: &str, arguments: &str) -> Part {
     Part::Call(Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as a part has it")]
 fn sealed(kind: SealKind) -> Option<Seal> {
     Some(Seal { kind, value: "c2ln".into() })
 }
