@@ -1,6 +1,7 @@
 //! The two sides of the wire together: what a frontend read, a dialect sends on with nothing changed but what must be.
 //! Frontend and dialect do not see each other, so what needs both stands here.
 
+mod compatibility;
 mod fixtures;
 mod messages;
 mod requests;

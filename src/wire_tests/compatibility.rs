@@ -1,0 +1,268 @@
+//! `docs/compatibility.md`, made by asking the codecs: what becomes of each member of a request at an endpoint of each shape.
+//! `TOKENBROKER_WRITE_DOCS=1 cargo test --lib compatibility` writes it; without that the test compares.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::canonical::{Request, Shape};
+use crate::catalog::Reasoning;
+use crate::catalog::capability::Quirks;
+use crate::dialect::{self, Outgoing, Path};
+use crate::frontend::{self, FrontendRef};
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/compatibility.md");
+
+/// A member: what it is called on the page, the request without it and what is added.
+type Row = (&'static str, &'static str, &'static str);
+
+/// A place for turns, in a request that is written out as a whole.
+const SAYS: &str = "MESSAGES";
+
+const CHAT: &[Row] = &[
+    ("`max_completion_tokens`, `max_tokens`", "", r#""max_completion_tokens":9"#),
+    ("`temperature`", "", r#""temperature":0.5"#),
+    ("`top_p`", "", r#""top_p":0.5"#),
+    ("`stop`", "", r#""stop":["END"]"#),
+    ("`presence_penalty`, `frequency_penalty`", "", r#""presence_penalty":1,"frequency_penalty":1"#),
+    ("`seed`", "", r#""seed":7"#),
+    ("`n` above 1", "", r#""n":2"#),
+    ("`logprobs`", "", r#""logprobs":true"#),
+    ("`logit_bias`", "", r#""logit_bias":{"1":1}"#),
+    ("`stream`", "", r#""stream":true"#),
+    ("`tools` (functions)", "", r#""tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]"#),
+    ("`tools` (custom)", "", r#""tools":[{"type":"custom","custom":{"name":"f"}}]"#),
+    ("`functions`", "", r#""functions":[{"name":"f","parameters":{"type":"object"}}]"#),
+    ("`tool_choice`: none", TOOLS, r#""tool_choice":"none""#),
+    ("`tool_choice`: required", TOOLS, r#""tool_choice":"required""#),
+    ("`tool_choice`: a function", TOOLS, r#""tool_choice":{"type":"function","function":{"name":"f"}}"#),
+    (
+        "`tool_choice`: allowed tools",
+        TOOLS,
+        r#""tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"f"}}]}}"#,
+    ),
+    ("`parallel_tool_calls`: false", TOOLS, r#""parallel_tool_calls":false"#),
+    ("`response_format`: json_object", "", r#""response_format":{"type":"json_object"}"#),
+    (
+        "`response_format`: json_schema",
+        "",
+        r#""response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{"type":"object"}}}"#,
+    ),
+    ("`reasoning_effort`", "", r#""reasoning_effort":"high""#),
+    ("`reasoning_effort`: none", "", r#""reasoning_effort":"none""#),
+    ("`thinking`", "", r#""thinking":{"type":"enabled","budget_tokens":2000}"#),
+    ("`enable_thinking`", "", r#""enable_thinking":true"#),
+    ("`verbosity`", "", r#""verbosity":"low""#),
+    ("`modalities`, `audio`", "", r#""modalities":["text","audio"],"audio":{"voice":"alloy","format":"wav"}"#),
+    ("`prediction`", "", r#""prediction":{"type":"content","content":"x"}"#),
+    ("`web_search_options`", "", r#""web_search_options":{}"#),
+    ("`service_tier`", "", r#""service_tier":"auto""#),
+    ("`store`, `metadata`", "", r#""store":true,"metadata":{"a":"b"}"#),
+    ("`prompt_cache_key`", "", r#""prompt_cache_key":"k""#),
+    ("`safety_identifier`, `user`", "", r#""safety_identifier":"u""#),
+    ("a message of `system` or `developer`", SAYS, r#"{"role":"developer","content":"Be brief."}"#),
+    ("`image_url`", SAYS, r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}"#),
+    ("`input_audio`", SAYS, r#"{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"AAAA","format":"wav"}}]}"#),
+    (
+        "`file` with its data",
+        SAYS,
+        r#"{"role":"user","content":[{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,AAAA"}}]}"#,
+    ),
+    ("`file` by its id", SAYS, r#"{"role":"user","content":[{"type":"file","file":{"file_id":"f"}}]}"#),
+    (
+        "`tool_calls` and a `tool` message",
+        SAYS,
+        r#"{"role":"assistant","content":null,"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"a","content":"4"}"#,
+    ),
+    ("`reasoning_content` of an answer", SAYS, r#"{"role":"assistant","content":"x","reasoning_content":"hm"}"#),
+];
+
+const TOOLS: &str = r#""tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]"#;
+
+const MESSAGES: &[Row] = &[
+    ("`system`", "", r#""system":"Be brief.""#),
+    (
+        "`cache_control`",
+        r#""system":[{"type":"text","text":"Be brief."}]"#,
+        r#""system":[{"type":"text","text":"Be brief.","cache_control":{"type":"ephemeral"}}]"#,
+    ),
+    ("`temperature`", "", r#""temperature":0.5"#),
+    ("`top_p`", "", r#""top_p":0.5"#),
+    ("`top_k`", "", r#""top_k":5"#),
+    ("`stop_sequences`", "", r#""stop_sequences":["END"]"#),
+    ("`stream`", "", r#""stream":true"#),
+    ("`tools`", "", r#""tools":[{"name":"f","input_schema":{"type":"object"}}]"#),
+    ("`tools` that the provider runs", "", r#""tools":[{"type":"web_search_20250305","name":"web_search"}]"#),
+    ("`tool_choice`: any", OWN_TOOLS, r#""tool_choice":{"type":"any"}"#),
+    ("`tool_choice`: a tool", OWN_TOOLS, r#""tool_choice":{"type":"tool","name":"f"}"#),
+    ("`tool_choice`: none", OWN_TOOLS, r#""tool_choice":{"type":"none"}"#),
+    ("`disable_parallel_tool_use`", OWN_TOOLS, r#""tool_choice":{"type":"auto","disable_parallel_tool_use":true}"#),
+    ("`thinking`: enabled", "", r#""thinking":{"type":"enabled","budget_tokens":2000}"#),
+    ("`thinking`: disabled", "", r#""thinking":{"type":"disabled"}"#),
+    ("`output_config.effort`", "", r#""output_config":{"effort":"high"}"#),
+    ("`output_config.format`", "", r#""output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}}"#),
+    ("`metadata.user_id`", "", r#""metadata":{"user_id":"u"}"#),
+    ("`container`", "", r#""container":"c""#),
+    ("`mcp_servers`", "", r#""mcp_servers":[{"type":"url","url":"https://example.com","name":"m"}]"#),
+    (
+        "an image",
+        SAYS,
+        r#"{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}]}"#,
+    ),
+    (
+        "a document with its data",
+        SAYS,
+        r#"{"role":"user","content":[{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"AAAA"}}]}"#,
+    ),
+    (
+        "a document as text",
+        SAYS,
+        r#"{"role":"user","content":[{"type":"document","source":{"type":"text","media_type":"text/plain","data":"Words."}}]}"#,
+    ),
+    (
+        "an image or a document by its id",
+        SAYS,
+        r#"{"role":"user","content":[{"type":"image","source":{"type":"file","file_id":"f"}}]}"#,
+    ),
+    (
+        "`tool_use` and `tool_result`",
+        SAYS,
+        r#"{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":"4"}]}"#,
+    ),
+    (
+        "`thinking` and `redacted_thinking` of an answer",
+        SAYS,
+        r#"{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"x"}]}"#,
+    ),
+    (
+        "`search_result`",
+        SAYS,
+        r#"{"role":"user","content":[{"type":"search_result","source":"https://example.com","title":"t","content":[{"type":"text","text":"x"}]}]}"#,
+    ),
+];
+
+const OWN_TOOLS: &str = r#""tools":[{"name":"f","input_schema":{"type":"object"}}]"#;
+
+const RESPONSES: &[Row] = &[
+    ("`instructions`", "", r#""instructions":"Be brief.""#),
+    ("`max_output_tokens`", "", r#""max_output_tokens":99"#),
+    ("`temperature`", "", r#""temperature":0.5"#),
+    ("`top_p`", "", r#""top_p":0.5"#),
+    ("`top_logprobs`", "", r#""top_logprobs":2"#),
+    ("`stream`", "", r#""stream":true"#),
+    ("`tools` (functions)", "", FLAT_TOOLS),
+    ("`tools` (custom)", "", r#""tools":[{"type":"custom","name":"f"}]"#),
+    ("`tools` that the provider runs", "", r#""tools":[{"type":"web_search"}]"#),
+    ("`tool_choice`: required", FLAT_TOOLS, r#""tool_choice":"required""#),
+    ("`tool_choice`: a function", FLAT_TOOLS, r#""tool_choice":{"type":"function","name":"f"}"#),
+    ("`parallel_tool_calls`: false", FLAT_TOOLS, r#""parallel_tool_calls":false"#),
+    ("`reasoning.effort`", "", r#""reasoning":{"effort":"high"}"#),
+    ("`text.format`: json_schema", "", r#""text":{"format":{"type":"json_schema","name":"a","schema":{"type":"object"}}}"#),
+    ("`previous_response_id`", "", r#""previous_response_id":"resp_1""#),
+    ("`background`", "", r#""background":true"#),
+    ("`include`", "", r#""include":["reasoning.encrypted_content"]"#),
+    ("`store`, `metadata`", "", r#""store":true,"metadata":{"a":"b"}"#),
+    ("`prompt_cache_key`", "", r#""prompt_cache_key":"k""#),
+    ("`safety_identifier`, `user`", "", r#""user":"u""#),
+    ("`input_image`", SAYS, r#"{"role":"user","content":[{"type":"input_image","image_url":"data:image/png;base64,AAAA"}]}"#),
+    (
+        "`input_file` with its data",
+        SAYS,
+        r#"{"role":"user","content":[{"type":"input_file","filename":"a.pdf","file_data":"data:application/pdf;base64,AAAA"}]}"#,
+    ),
+    (
+        "`function_call` and its output",
+        SAYS,
+        r#"{"type":"function_call","call_id":"a","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"a","output":"4"}"#,
+    ),
+    (
+        "`reasoning` items",
+        SAYS,
+        r#"{"type":"reasoning","id":"r","summary":[],"encrypted_content":"s"},{"role":"assistant","content":"x"}"#,
+    ),
+    ("`item_reference`", SAYS, r#"{"type":"item_reference","id":"r"}"#),
+];
+
+const FLAT_TOOLS: &str = r#""tools":[{"type":"function","name":"f","parameters":{"type":"object"}}]"#;
+
+/// A request with some members beside what every one has, and turns behind the first.
+fn body(shape: Shape, members: &str, turns: &str) -> String {
+    let comma = |text: &str| if text.is_empty() { "" } else { "," };
+    let first = r#"{"role":"user","content":"hi"}"#;
+    let (before, turns) = (comma(members), format!("[{first}{}{turns}]", comma(turns)));
+    match shape {
+        Shape::AnthropicMessages => format!(r#"{{"model":"m","max_tokens":9000,"messages":{turns}{before}{members}}}"#),
+        Shape::OpenAiResponses => format!(r#"{{"model":"m","input":{turns}{before}{members}}}"#),
+        Shape::OpenAiChat | Shape::GeminiGenerate => format!(r#"{{"model":"m","messages":{turns}{before}{members}}}"#),
+    }
+}
+
+fn read(frontend: FrontendRef, body: String) -> Option<Request> {
+    frontend.parse(Bytes::from(body), &HeaderMap::new()).ok()
+}
+
+/// What goes out to an endpoint of another shape, and where to.
+fn written(frontend: FrontendRef, body: String, endpoint: Shape) -> Option<(String, Bytes)> {
+    let conversation = frontend.conversation(&read(frontend, body)?).ok()?;
+    let out = Outgoing { reasoning: Reasoning::Switchable, ..Outgoing::to("up", Quirks::default()) };
+    let dialect = dialect::of(endpoint)?;
+    let path = match dialect.path() {
+        Path::Fixed(path) => path.to_owned(),
+        Path::OfModel(path) => path("up", conversation.stream),
+    };
+    Some((path, dialect.write(&conversation, &out).ok()?))
+}
+
+fn becomes(shape: Shape, (_, before, member): &Row, endpoint: Shape) -> &'static str {
+    let frontend = frontend::of(Some(shape), true, &HeaderMap::new());
+    let (without, with) = match *before {
+        SAYS => (body(shape, "", ""), body(shape, "", member)),
+        // What stands there already is replaced.
+        before if member.starts_with("\"system\"") && !before.is_empty() => (body(shape, before, ""), body(shape, member, "")),
+        "" => (body(shape, "", ""), body(shape, member, "")),
+        before => (body(shape, before, ""), body(shape, &format!("{before},{member}"), "")),
+    };
+    if shape == endpoint {
+        return if read(frontend, with).is_some() { "passed" } else { "refused" };
+    }
+    match (written(frontend, without, endpoint), written(frontend, with, endpoint)) {
+        (_, None) => "refused",
+        (before, after) if before == after => "left out",
+        _ => "translated",
+    }
+}
+
+fn page() -> String {
+    let mut page = String::from(
+        "# What becomes of a request at a provider of each API\n\
+         Made from the code by its tests (`src/wire_tests/compatibility.rs`), which fail where it is no longer true.\n\n\
+         - **passed**: the provider speaks the client's API, and gets its bytes.\n\
+         - **translated**: it is said in the provider's words.\n\
+         - **left out**: there is no word for it there, and the answer is the same kind of answer without it.\n\
+         - **refused**: the provider is not asked; where nobody else is adequate the client gets 400 `untranslatable`.\n",
+    );
+    let clients = [
+        (Shape::OpenAiChat, "Chat completions", CHAT),
+        (Shape::AnthropicMessages, "Messages", MESSAGES),
+        (Shape::OpenAiResponses, "Responses", RESPONSES),
+    ];
+    for (shape, title, rows) in clients {
+        let _ = write!(page, "\n## {title}\n| | chat completions | Messages | Gemini |\n| --- | --- | --- | --- |\n");
+        for row in rows {
+            let cells = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::GeminiGenerate].map(|to| becomes(shape, row, to));
+            let _ = writeln!(page, "| {} | {} |", row.0, cells.join(" | "));
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_of_compatibility_is_what_the_codecs_do() {
+    let page = page();
+    if std::env::var_os("TOKENBROKER_WRITE_DOCS").is_some() {
+        std::fs::write(PAGE, &page).unwrap();
+    }
+    let there = std::fs::read_to_string(PAGE).unwrap_or_default();
+    assert_eq!(there, page, "write it anew: TOKENBROKER_WRITE_DOCS=1 cargo test --lib compatibility");
+}
