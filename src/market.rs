@@ -9,7 +9,7 @@ use http::Uri;
 use jiff::Timestamp;
 
 use crate::canonical::Shape;
-use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, ProviderIndex, Snapshot};
+use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot};
 use crate::config::secret::ProviderKeys;
 use crate::dialect::{self, Dialect, Path};
 use crate::dispatch::health::{Answers, BackendHealth, HealthByShape, HealthRisk, Roster};
@@ -41,19 +41,24 @@ impl Offer<'_> {
 /// Who made what a conversation holds that its maker alone can read: thoughts and their signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SealedBy {
-    /// It holds nothing of that kind.
+    /// It holds nothing of that kind, or nobody remembers who made it: it goes to everybody as it is.
     Nobody,
-    Provider(ProviderIndex),
-    Unknown,
+    /// One model of one provider, by a backend that serves it.
+    One(BackendIndex),
+    /// Several did: none of them can read all.
+    Several,
 }
 
 impl SealedBy {
-    /// Whether a provider can be sent the conversation as it is: another one might refuse it.
-    pub fn reads(self, offer: &Offer<'_>) -> bool {
+    /// Whether a backend can be sent the conversation as it is: another might refuse it.
+    pub fn reads(self, offer: &Offer<'_>, snapshot: &Snapshot) -> bool {
         match self {
             SealedBy::Nobody => true,
-            SealedBy::Provider(maker) => maker == offer.provider.index,
-            SealedBy::Unknown => false,
+            SealedBy::One(maker) => {
+                let maker = snapshot.backend(maker);
+                maker.provider == offer.backend.provider && maker.model == offer.backend.model
+            }
+            SealedBy::Several => false,
         }
     }
 }
@@ -142,15 +147,6 @@ impl Market {
             dialect: site.dialect,
             health: self.health[shape as usize].get(index.0 as usize)?,
         })
-    }
-
-    /// The only provider that can be reached in a shape, where there is just one.
-    pub fn only_one_speaking(&self, shape: Shape) -> Option<ProviderIndex> {
-        let speaks = |provider: &&Provider| {
-            self.sites.get(provider.index.0 as usize).is_some_and(|sites| sites.iter().any(|site| site.shape == shape))
-        };
-        let mut speaking = self.snapshot.providers().iter().filter(speaks).map(|provider| provider.index);
-        speaking.next().filter(|_| speaking.next().is_none())
     }
 
     /// The models that can be asked for by name right now: those that a reachable provider serves, sorted.

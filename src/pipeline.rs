@@ -28,7 +28,7 @@ use self::pages::Pages;
 use self::told::Told;
 pub use self::weighed::ExploreRule;
 use crate::canonical::{Request, Translation, Untranslatable};
-use crate::catalog::TokenizerFamily;
+use crate::catalog::{BackendIndex, TokenizerFamily};
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure};
 use crate::frontend::models::ListedModel;
@@ -366,6 +366,7 @@ impl Pipeline {
             sealed_by: sealed_by(request, market, trace),
             book: &book,
             passing: &passing(call),
+            common: &headers(call, &PASSING),
             patience: admitted.settings().patience,
             ends: ends(call, admitted.settings()),
             deadline: request.wishes.deadline_ms.map(|wait| call.arrived.saturating_add(Duration::from_millis(wait))),
@@ -462,19 +463,28 @@ impl Pipeline {
     }
 }
 
-/// Who made what the conversation holds that its maker alone can read, where it holds any: the backend that went on with it
-/// last, else the only provider that could have.
+/// Who made what the conversation holds that its maker alone can read, where it holds any: whoever answered its turns.
 fn sealed_by(request: &Request, market: &Market, trace: &Trace) -> SealedBy {
-    if !frontend::is_sealed(request) {
+    if !frontend::holds_thoughts(request) {
         return SealedBy::Nobody;
     }
-    let maker = trace.spoke().map(|backend| market.snapshot.backend(backend).provider);
-    maker.or_else(|| market.only_one_speaking(request.shape)).map_or(SealedBy::Unknown, SealedBy::Provider)
+    let made = |index: &BackendIndex| {
+        let backend = market.snapshot.backend(*index);
+        (backend.provider, backend.model.as_str())
+    };
+    match trace.spoke() {
+        // Nobody remembers, but what we told in our own words nobody made.
+        [] if frontend::holds_told_thoughts(request) => SealedBy::Several,
+        [] => SealedBy::Nobody,
+        [first, others @ ..] if others.iter().all(|other| made(other) == made(first)) => SealedBy::One(*first),
+        _ => SealedBy::Several,
+    }
 }
 
-/// Whether any attempt is asked in other words than the client's.
+/// Whether the first attempt is asked in other words than the client's: of a later one it is soon enough to know when it is made.
 fn is_translated(plan: &Plan, facts: &Facts<'_>) -> bool {
-    facts.ask.translated && plan.root.attempts().any(|attempt| !facts.board.row(attempt.backend).shapes.contains(facts.ask.shape))
+    facts.ask.translated
+        && plan.root.attempts().next().is_some_and(|attempt| !facts.board.row(attempt.backend).shapes.contains(facts.ask.shape))
 }
 
 /// Seconds of wall time.
@@ -488,9 +498,14 @@ fn ends(call: &InboundCall, settings: &PipelineSettings) -> Duration {
 }
 
 fn passing(call: &InboundCall) -> HeaderMap {
-    let names = PASSING.iter().chain(call.frontend.passing()).filter_map(|name| HeaderName::try_from(*name).ok());
+    let mut passing = headers(call, &PASSING);
+    passing.extend(headers(call, call.frontend.passing()));
+    passing
+}
+
+fn headers(call: &InboundCall, names: &[&str]) -> HeaderMap {
     let mut passing = HeaderMap::new();
-    for name in names {
+    for name in names.iter().filter_map(|name| HeaderName::try_from(*name).ok()) {
         for value in call.headers.get_all(&name) {
             passing.append(name.clone(), value.clone());
         }

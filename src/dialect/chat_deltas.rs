@@ -131,9 +131,11 @@ impl Deltas {
         if let Some(refusal) = text(said.refusal).filter(|refusal| !refusal.is_empty()) {
             out.push(Delta::Refusal(refusal.into_owned()));
         }
-        let calls = said.tool_calls.map(|raw| serde_json::from_str::<Vec<Piece<'_>>>(raw.get()).unwrap_or_default());
+        let calls = said.tool_calls.map(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).unwrap_or_default());
+        // One that cannot be read does not hide the others.
+        let calls = calls.unwrap_or_default().into_iter().filter_map(|raw| serde_json::from_str::<Piece<'_>>(raw.get()).ok());
         let legacy = said.function_call.and_then(|raw| serde_json::from_str(raw.get()).ok()).map(Piece::legacy);
-        for piece in calls.unwrap_or_default().into_iter().chain(legacy) {
+        for piece in calls.chain(legacy) {
             // What was held back of a text stands before the call.
             self.tags.end(out);
             self.calls.take(&piece, out);

@@ -88,10 +88,12 @@ pub(super) fn messages(conversation: &Conversation, quirks: Quirks) -> Result<Ve
     if !system.is_empty() {
         messages.push(Message::System { content: system });
     }
+    let any_calls = conversation.turns.iter().flat_map(|turn| &turn.parts).any(|part| matches!(part, Part::Call(_)));
+    let returned = quirks.reasoning_returned && any_calls;
     for turn in &conversation.turns {
         match turn.role {
             Role::User => user(turn, &mut messages)?,
-            Role::Assistant => messages.extend(assistant(turn, quirks)),
+            Role::Assistant => messages.extend(assistant(turn, returned)),
         }
     }
     Ok(messages)
@@ -136,9 +138,9 @@ fn user<'c>(turn: &'c Turn, messages: &mut Vec<Message<'c>>) -> Result<(), Untra
     Ok(())
 }
 
-/// What was thought is told to those alone who refuse a call without it, and there an empty text stands for one that nobody
-/// knows (providers.md 3).
-fn assistant(turn: &Turn, quirks: Quirks) -> Option<Message<'_>> {
+/// What was thought is told to those alone who refuse calls without it, of all turns or none, and there an empty text stands for
+/// one that nobody knows (providers.md 3).
+fn assistant(turn: &Turn, returned: bool) -> Option<Message<'_>> {
     let tool_calls: Vec<ToolCall<'_>> = turn.parts.iter().filter_map(tool_call).collect();
     let content: String = texts(&turn.parts).collect();
     if content.is_empty() && tool_calls.is_empty() {
@@ -148,7 +150,7 @@ fn assistant(turn: &Turn, quirks: Quirks) -> Option<Message<'_>> {
         let thoughts = turn.parts.iter().filter_map(|part| if let Part::Thought(thought) = part { Some(thought) } else { None });
         thoughts.map(|Thought { text, .. }| text.as_str()).collect::<String>()
     };
-    let reasoning_content = (quirks.reasoning_returned && !tool_calls.is_empty()).then(thought);
+    let reasoning_content = returned.then(thought);
     Some(Message::Assistant { content: Some(content).filter(|text| !text.is_empty()), reasoning_content, tool_calls })
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::Outgoing;
 use super::chat_messages::{self, Message};
-use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, ThinkingWish, Tool, ToolChoice};
+use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Part, Role, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::request::ReasoningWish;
 use crate::canonical::{Conversation, Shape, Untranslatable};
 use crate::catalog::Reasoning;
@@ -23,6 +23,9 @@ const SOME_NAME: &str = "answer";
 /// The body that goes out.
 pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
     let sampling = &conversation.sampling;
+    if conversation.turns.last().is_some_and(|last| last.role == Role::Assistant && !last.parts.iter().any(is_call)) {
+        return Err(untranslatable("an answer that is begun already"));
+    }
     if sampling.stop.len() > MOST_STOPS {
         return Err(untranslatable(format!("more than {MOST_STOPS} stop sequences")));
     }
@@ -52,7 +55,8 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         stream: conversation.stream,
         stream_options: asks.then_some(StreamOptions { include_usage: true }),
         thinking: Switches::of(conversation.thinking, out),
-        user: conversation.user.as_deref(),
+        // Longer ones are refused.
+        user: conversation.user.as_deref().filter(|user| user.len() <= 64),
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
     serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
@@ -60,6 +64,10 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
 
 pub(super) fn untranslatable(what: impl Into<String>) -> Untranslatable {
     Untranslatable { what: what.into(), shape: Shape::OpenAiChat.word() }
+}
+
+fn is_call(part: &Part) -> bool {
+    matches!(part, Part::Call(_))
 }
 
 fn raw(json: Option<&Json>) -> Option<&RawValue> {
@@ -231,12 +239,14 @@ impl Switches {
             return Self::default();
         }
         let on = wish != ReasoningWish::Off;
-        let effort = effort.or(budget.map(Effort::of_budget)).filter(|_| on);
+        // Words that all sites know which know any.
+        let effort =
+            effort.or(budget.map(Effort::of_budget)).map(|effort| effort.clamp(Effort::Low, Effort::High)).filter(|_| on);
         let tokens = budget.or(effort.map(Effort::budget)).filter(|_| on).map(Tokens::get);
         match out.quirks.thinking_switch {
             ThinkingSwitch::ReasoningEffort => {
-                let word = if on { effort.unwrap_or(Effort::Medium).word() } else { "none" };
-                Self { reasoning_effort: Some(word), ..Self::default() }
+                let word = if on { effort.map(Effort::word) } else { Some("none") };
+                Self { reasoning_effort: word, ..Self::default() }
             }
             ThinkingSwitch::Thinking => {
                 Self { thinking: Some(Kind { kind: if on { "enabled" } else { "disabled" } }), ..Self::default() }

@@ -137,10 +137,11 @@ pub(super) struct Marks {
 
 impl Marks {
     pub(super) fn of(conversation: &Conversation) -> Self {
-        let parts = conversation.system.iter().chain(conversation.turns.iter().flat_map(|turn| &turn.parts));
-        let texts = parts.filter(|part| matches!(part, Part::Text(Text { cached: Some(_), text }) if !text.is_empty()));
+        let within = |part: &Part| if let Part::Result(result) = part { marked(&result.parts) } else { 0 };
+        let turns = conversation.turns.iter().map(|turn| marked(&turn.parts) + turn.parts.iter().map(within).sum::<usize>());
+        let texts = marked(&conversation.system) + turns.sum::<usize>();
         let tools = conversation.tools.iter().filter(|tool| tool.cached.is_some());
-        Self { left_out: (texts.count() + tools.count()).saturating_sub(MOST_MARKS) }
+        Self { left_out: (texts + tools.count()).saturating_sub(MOST_MARKS) }
     }
 
     /// The next mark in the order tools, system, messages.
@@ -156,6 +157,11 @@ impl Marks {
         };
         Some(CacheControl { kind: "ephemeral", ttl })
     }
+}
+
+fn marked(parts: &[Part]) -> usize {
+    let is_marked = |part: &&Part| matches!(part, Part::Text(Text { cached: Some(_), text }) if !text.trim().is_empty());
+    parts.iter().filter(is_marked).count()
 }
 
 /// Every turn that says anything.
@@ -203,7 +209,8 @@ fn is_ours(seal: &Seal) -> bool {
 
 fn block<'c>(part: &'c Part, marks: &mut Marks) -> Result<Option<Block<'c>>, Untranslatable> {
     Ok(match part {
-        Part::Text(Text { text, .. }) | Part::Refusal(text) if text.is_empty() => None,
+        // White space alone is refused like nothing.
+        Part::Text(Text { text, .. }) | Part::Refusal(text) if text.trim().is_empty() => None,
         Part::Text(Text { text, cached }) => Some(Block::text(text, marks.next(*cached))),
         Part::Refusal(text) => Some(Block::text(text, None)),
         Part::Image(medium) => Some(Block::Image { source: source(medium, "image/png", "an image")? }),

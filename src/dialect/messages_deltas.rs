@@ -123,7 +123,10 @@ impl Deltas {
         let id = given.unwrap_or_else(|| format!("call_{}_{slot}", self.id));
         out.push(Delta::Call { slot, id: Some(id), name: block.name.unwrap_or_default().into_owned(), seal: None });
         // A stream begins a call with an empty object, and tells its arguments then.
-        let input = block.input.map(RawValue::get).filter(|input| !matches!(*input, "{}" | "null"));
+        let input = block
+            .input
+            .map(RawValue::get)
+            .filter(|input| !matches!(input.replace([' ', '\n'], "").as_str(), "{}" | "null" | "\"\""));
         out.extend(input.map(|input| Delta::Arguments { slot, piece: input.to_owned() }));
     }
 

@@ -29,7 +29,12 @@ const NO_PARAMETERS: &str = r#"{"type":"object","properties":{}}"#;
 pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
     let bounds = [conversation.output_bound, out.output_bound];
     let max_tokens = bounds.into_iter().flatten().min().unwrap_or(out.max_output).get().max(1);
-    let thinking = if out.reasoning == Reasoning::Never { None } else { Thinking::of(conversation, max_tokens) };
+    let thinking = Thinking::of(conversation, max_tokens).filter(|thinking| match out.reasoning {
+        Reasoning::Never => false,
+        Reasoning::Switchable => true,
+        // It refuses to be switched off.
+        Reasoning::Always => matches!(thinking, Thinking::Enabled { .. }),
+    });
     let thinks = matches!(thinking, Some(Thinking::Enabled { .. }));
     let mut marks = Marks::of(conversation);
     let tools = tools(conversation, &mut marks);
@@ -47,13 +52,14 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         tools,
         tool_choice: choice,
         temperature: drawn(sampling.temperature.as_ref()).map(within_one),
-        top_p: drawn(sampling.top_p.as_ref()),
+        // Both together are refused by the newer models (providers.md 5.2).
+        top_p: drawn(sampling.top_p.as_ref()).filter(|_| sampling.temperature.is_none()),
         top_k: drawn(sampling.top_k.as_ref()),
         stop_sequences: (!stop.is_empty()).then_some(stop),
         stream: conversation.stream,
         thinking,
         output_config: schema.map(|schema| OutputConfig { format: AnswerFormat { kind: "json_schema", schema } }),
-        metadata: conversation.user.as_deref().map(|user_id| Metadata { user_id }),
+        metadata: conversation.user.as_deref().filter(|user| may_be_named(user)).map(|user_id| Metadata { user_id }),
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
     serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
@@ -104,10 +110,11 @@ fn system<'c>(conversation: &'c Conversation, marks: &mut Marks) -> Option<Syste
     let texts = || conversation.system.iter().filter_map(|part| if let Part::Text(text) = part { Some(text) } else { None });
     let said = (conversation.format == Format::JsonObject).then_some(JSON_ONLY);
     if texts().any(|text| text.cached.is_some()) {
-        let blocks = texts().filter(|text| !text.text.is_empty()).map(|text| Block::text(&text.text, marks.next(text.cached)));
+        let blocks =
+            texts().filter(|text| !text.text.trim().is_empty()).map(|text| Block::text(&text.text, marks.next(text.cached)));
         return Some(System::Blocks(blocks.chain(said.map(|text| Block::text(text, None))).collect()));
     }
-    let all: Vec<&str> = texts().map(|text| text.text.as_str()).chain(said).filter(|text| !text.is_empty()).collect();
+    let all: Vec<&str> = texts().map(|text| text.text.as_str()).chain(said).filter(|text| !text.trim().is_empty()).collect();
     (!all.is_empty()).then(|| System::Text(all.join("\n\n")))
 }
 
@@ -244,6 +251,11 @@ struct AnswerFormat<'c> {
 #[derive(Debug, Serialize)]
 struct Metadata<'c> {
     user_id: &'c str,
+}
+
+/// An address of mail is refused, and what is longer than this.
+fn may_be_named(user: &str) -> bool {
+    user.len() <= 256 && !user.contains('@')
 }
 
 fn number(json: Option<&Json>) -> Option<&RawValue> {

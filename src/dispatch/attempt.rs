@@ -49,9 +49,13 @@ pub struct Errand<'a> {
     pub reads_seals: bool,
     /// Headers that pass through.
     pub passing: &'a HeaderMap,
+    /// Those of them that any provider is sent, whatever shape it is asked in.
+    pub common: &'a HeaderMap,
     pub patience: Patience,
     /// The output bound to send where money is bounded; `None` leaves the client's alone.
     pub output_bound: Option<Tokens>,
+    /// What fits into an answer beside the prompt.
+    pub max_output: Tokens,
 }
 
 impl Errand<'_> {
@@ -69,12 +73,13 @@ impl Errand<'_> {
             upstream_model: &self.offer.backend.upstream_model,
             quirks: self.offer.provider.quirks,
             output_bound: self.output_bound,
-            max_output: self.offer.backend.limits.max_output,
+            max_output: self.max_output.min(self.offer.backend.limits.max_output),
             reasoning: self.offer.backend.reasoning,
         };
         let body = self.body(&outgoing).map_err(|e| self.failed(Cause::Untranslatable, &e.to_string()))?;
         let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
-        let sent = self.upstream.send(self.offer.endpoint, uri, self.passing, body);
+        let passing = if self.speaks_alike() { self.passing } else { self.common };
+        let sent = self.upstream.send(self.offer.endpoint, uri, passing, body);
         let answer = sent.await.map_err(|e| self.broke(&e))?;
         self.offer.health.told(&limits::in_headers(answer.headers()));
         if !answer.status().is_success() {
@@ -91,7 +96,13 @@ impl Errand<'_> {
         if self.speaks_alike() && self.reads_seals {
             return Ok(self.dialect().encode(self.request, outgoing));
         }
-        self.dialect().write(self.translation.conversation(self.reads_seals)?, outgoing)
+        let conversation = self.translation.conversation(self.reads_seals);
+        let written = conversation.and_then(|conversation| self.dialect().write(conversation, outgoing));
+        // Of its own shape it may well understand what another has no words for.
+        if written.is_err() && self.speaks_alike() {
+            return Ok(self.dialect().encode(self.request, outgoing));
+        }
+        written
     }
 
     async fn read_whole(&self, answer: UpstreamAnswer) -> Result<Opening, AttemptFailure> {

@@ -8,6 +8,9 @@ use crate::canonical::event::{FrameFacts, FrameKind};
 use crate::canonical::{Delta, StreamWriter};
 use crate::dialect::DeltaReader;
 
+/// What keeps a connection open.
+const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
 /// Tells one stream.
 pub struct Retelling {
     reader: Box<dyn DeltaReader>,
@@ -42,6 +45,10 @@ impl Retelling {
                     self.write(told, &mut out);
                 }
             }
+        }
+        // Silence is cut by whoever stands between: a comment says nothing, in every shape.
+        if facts.kind == FrameKind::KeepAlive && out.is_empty() && !self.ended {
+            out.extend_from_slice(KEEP_ALIVE);
         }
         // Whether the client sees of usage what it asked for is the writer's to know.
         let kind = if facts.kind == FrameKind::UsageOnly { FrameKind::Content } else { facts.kind };

@@ -14,6 +14,7 @@ use super::failure::{AttemptFailure, Cause, RunFailure, Stopped};
 use super::health::{Answers, BackendAttempt, Refused};
 use super::opening::Opening;
 use super::retry_budget::RetryBudget;
+use crate::canonical::event::ErrorClass;
 use crate::canonical::{Request, Translation};
 use crate::clock::SharedClock;
 use crate::market::{Market, Offer, SealedBy};
@@ -72,6 +73,8 @@ pub struct Journey<'a, B> {
     pub book: &'a B,
     /// Headers that pass through to the provider.
     pub passing: &'a HeaderMap,
+    /// Those of them that any provider is sent, whatever shape it is asked in.
+    pub common: &'a HeaderMap,
     /// How long one attempt may take at most.
     pub patience: Patience,
     /// When the whole request must be over, on the monotonic clock.
@@ -213,7 +216,9 @@ impl Dispatcher {
             offer,
             request: journey.request,
             translation: journey.translation,
-            reads_seals: journey.sealed_by.reads(&offer),
+            reads_seals: journey.sealed_by.reads(&offer, &journey.market.snapshot),
+            common: journey.common,
+            max_output: planned.quote.output_bound,
             passing: journey.passing,
             patience,
             output_bound,
@@ -249,7 +254,11 @@ impl Dispatcher {
                     turn.failed(lesson, failure.retry_after);
                 }
                 journey.book.fail(page, &failure, took).await;
-                let stopped = if failure.cause.another_may_help() { Stopped::Exhausted } else { Stopped::Refused };
+                // What a provider refuses of our words it may take, or another, in the client's own.
+                let ours = offer.shape != journey.request.shape || !journey.sealed_by.reads(&offer, &journey.market.snapshot);
+                let other_words = ours && failure.cause == Cause::Provider(ErrorClass::BadRequest);
+                let moves_on = failure.cause.another_may_help() || other_words;
+                let stopped = if moves_on { Stopped::Exhausted } else { Stopped::Refused };
                 failures.push(failure);
                 Err(stopped)
             }

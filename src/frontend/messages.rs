@@ -385,11 +385,15 @@ impl<'de> Visitor<'de> for Part<'_, '_> {
                 PartKey::Type => named = Medium::of_type(raw_value(&mut members)?),
                 PartKey::Text | PartKey::Refusal | PartKey::Thinking => members.next_value_seed(self.0.texts())?,
                 PartKey::ImageUrl | PartKey::InputAudio | PartKey::File | PartKey::Other => {
-                    raw_value(&mut members)?;
+                    let value = raw_value(&mut members)?;
+                    let is_here = value.contains("\"file_data\"");
                     carried = match key {
                         PartKey::ImageUrl => Medium::Image,
                         PartKey::InputAudio => Medium::Audio,
-                        PartKey::File => Medium::File,
+                        PartKey::File => {
+                            self.0.remote |= !is_here;
+                            Medium::File
+                        }
                         _ => carried,
                     };
                 }

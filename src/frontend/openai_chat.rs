@@ -239,7 +239,9 @@ impl<'b> TopLevel<'b, Chat<'b>> {
             .value(Name::ServiceTier)
             .is_some_and(|tier| !matches!(string(tier).as_deref(), Some("auto" | "default" | "flex")));
         let searches = self.value(Name::WebSearchOptions).is_some();
-        [(tier, "service_tier"), (searches, "web_search_options")].into_iter().find(|(is, _)| *is).map(|(_, member)| member)
+        let elsewhere = self.layout.conversation.remote;
+        let all = [(tier, "service_tier"), (searches, "web_search_options"), (elsewhere, "messages")];
+        all.into_iter().find(|(is, _)| *is).map(|(_, member)| member)
     }
 
     fn members(&self) -> Result<Members, BadRequest> {

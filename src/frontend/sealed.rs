@@ -4,9 +4,25 @@ use memchr::memmem;
 
 use crate::canonical::{Request, Shape};
 
-/// Whether any is there. Keys are looked for, not read: inside a text their quotes would be escaped, and a tool that has such an
-/// argument only makes a conversation be rewritten for another provider that could have been sent as it is.
+/// Whether any is there that says something. Keys are looked for, not read: inside a text their quotes would be escaped, and a tool
+/// that has such an argument only makes a conversation stay where it is.
 pub fn is_sealed(request: &Request) -> bool {
+    values(request).any(|value| !matches!(value, [b'"', b'"', ..] | [b'[', b']', ..] | [b'n', b'u', b'l', b'l', ..]))
+}
+
+/// Whether thoughts stand in it, also without a seal: whoever did not make them may refuse them.
+pub fn holds_thoughts(request: &Request) -> bool {
+    values(request).next().is_some()
+}
+
+/// Whether thoughts stand in it that were told in words of ours: without a signature, or with one that was made in another shape.
+pub fn holds_told_thoughts(request: &Request) -> bool {
+    let ours: [&[u8]; 3] = [b"\"\"", b"\"google-gemini-v1:", b"\"openai-responses-v1:"];
+    values(request).any(|value| ours.iter().any(|begins| value.starts_with(begins)))
+}
+
+/// What follows each key that a seal has in the request's shape.
+fn values(request: &Request) -> impl Iterator<Item = &[u8]> {
     let keys: &[&str] = match request.shape {
         Shape::OpenAiChat => &["\"reasoning_details\""],
         Shape::OpenAiResponses => &["\"encrypted_content\""],
@@ -14,7 +30,12 @@ pub fn is_sealed(request: &Request) -> bool {
         Shape::GeminiGenerate => &["\"thoughtSignature\""],
     };
     let messages = request.body.get(request.members.messages.clone()).unwrap_or_default();
-    keys.iter().any(|key| memmem::find(messages, key.as_bytes()).is_some())
+    keys.iter().flat_map(move |key| {
+        memmem::find_iter(messages, key.as_bytes()).map(move |at| {
+            let behind = messages.get(at + key.len()..).unwrap_or_default().trim_ascii_start();
+            behind.strip_prefix(b":").map_or(behind, <[u8]>::trim_ascii_start)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -39,5 +60,8 @@ mod tests {
         check(&AnthropicMessages, &said(r#"{"type":"text","text":"the \"signature\" is"}"#), false);
         check(&OpenAiChat, r#"{"role":"assistant","content":"x","reasoning_details":[{"type":"reasoning.encrypted"}]}"#, true);
         check(&OpenAiChat, r#"{"role":"assistant","content":"x","reasoning_content":"hm"}"#, false);
+        // Found by a reader: a key without a value kept conversations at home.
+        check(&AnthropicMessages, &said(r#"{"type":"thinking","thinking":"hm","signature": ""}"#), false);
+        check(&OpenAiChat, r#"{"role":"assistant","content":"x","reasoning_details":[]}"#, false);
     }
 }

@@ -21,8 +21,8 @@ pub(super) struct Trace {
     turn: u16,
     /// The same prompt was sent before.
     repeated: bool,
-    /// The backend that went on with its conversation last.
-    spoke: Option<BackendIndex>,
+    /// The backends that answered its turns, as far as that is remembered.
+    spoke: Vec<BackendIndex>,
     /// The backends that have surely read its beginning just now, and how much of it, in millionths.
     sure: Vec<(BackendIndex, u32)>,
 }
@@ -54,7 +54,8 @@ pub(super) fn look(
         }
     }
     let home = last.and_then(|last| snapshot.backend_named(last.backend.as_str()));
-    let spoke = home.map(|home| home.index);
+    let answered = home.into_iter().chain(read.iter().filter_map(|read| snapshot.backend_named(read.backend.as_str())));
+    let spoke = answered.map(|backend| backend.index).collect();
     let sealed = home.is_some() && frontend::is_sealed(request);
     let home = home.filter(|home| sealed || warm.iter().any(|warm| warm.backend == home.index));
     let session = home.map(|home| Session { sealed, ..session(learning, snapshot, home, turn) });
@@ -78,9 +79,9 @@ impl Trace {
         }
     }
 
-    /// Who went on with the conversation last, as far as that is remembered.
-    pub(super) fn spoke(&self) -> Option<BackendIndex> {
-        self.spoke
+    /// Who answered its turns, as far as that is remembered.
+    pub(super) fn spoke(&self) -> &[BackendIndex] {
+        &self.spoke
     }
 
     /// How much of the prompt a backend has surely read just before, in millionths.

@@ -133,8 +133,9 @@ const MESSAGES: &[Row] = &[
     (
         "`thinking` and `redacted_thinking` of an answer",
         SAYS,
-        r#"{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"x"}]}"#,
+        r#"{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"x"}]},{"role":"user","content":"y"}"#,
     ),
+    ("an answer that is begun", SAYS, r#"{"role":"assistant","content":"{"}"#),
     (
         "`search_result`",
         SAYS,
@@ -179,7 +180,7 @@ const RESPONSES: &[Row] = &[
     (
         "`reasoning` items",
         SAYS,
-        r#"{"type":"reasoning","id":"r","summary":[],"encrypted_content":"s"},{"role":"assistant","content":"x"}"#,
+        r#"{"type":"reasoning","id":"r","summary":[],"encrypted_content":"s"},{"role":"assistant","content":"x"},{"role":"user","content":"y"}"#,
     ),
     ("`item_reference`", SAYS, r#"{"type":"item_reference","id":"r"}"#),
 ];

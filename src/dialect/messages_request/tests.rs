@@ -79,8 +79,9 @@ fn sampling_is_said_as_far_as_there_are_words() {
         stop: vec!["END".into(), " \n".into()],
         ..Sampling::default()
     };
-    check(|c| c.sampling = sampling(), json!({"temperature": 1, "top_p": 0.9, "top_k": 40, "stop_sequences": ["END"]}));
+    check(|c| c.sampling = sampling(), json!({"temperature": 1, "top_k": 40, "stop_sequences": ["END"]}));
     check(|c| c.sampling.temperature = json("0.25"), json!({"temperature": 0.25}));
+    check(|c| c.sampling.top_p = json("0.9"), json!({"top_p": 0.9}));
     let mut thinking = asked();
     (thinking.sampling, thinking.thinking.effort) = (sampling(), Some(Effort::Low));
     let told = written(&thinking);
