@@ -105,7 +105,12 @@ impl Dispatcher {
                 answered.failures = failures;
                 Ok(answered)
             }
-            Err(stopped) => Err(RunFailure { failures, stopped }),
+            Err(stopped) => {
+                // Nobody was left to whom it could be said otherwise.
+                let refused = failures.last().is_some_and(|last| !last.cause.another_may_help());
+                let stopped = if stopped == Stopped::Exhausted && refused { Stopped::Refused } else { stopped };
+                Err(RunFailure { failures, stopped })
+            }
         }
     }
 

@@ -33,7 +33,7 @@ fn events(text: &str) -> Vec<Value> {
         assert_eq!(name.strip_prefix("event: "), data["type"].as_str());
         data
     };
-    let events: Vec<Value> = text.split_terminator("\n\n").map(event).collect();
+    let events: Vec<Value> = text.split_terminator("\n\n").filter(|block| !block.starts_with(':')).map(event).collect();
     let numbers: Vec<u64> = events.iter().map(|event| event["sequence_number"].as_u64().expect("a number")).collect();
     assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
     events

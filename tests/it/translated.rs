@@ -28,14 +28,14 @@ fn events(text: &str) -> Vec<(String, Value)> {
         let data = data.strip_prefix("data: ").expect("data");
         (name.strip_prefix("event: ").expect("a name").to_owned(), serde_json::from_str(data).expect("JSON"))
     };
-    text.split_terminator("\n\n").map(event).collect()
+    text.split_terminator("\n\n").filter(|block| !block.starts_with(':')).map(event).collect()
 }
 
 /// The chunks of a chat stream, without the mark that ends it.
 fn chunks(text: &str) -> Vec<Value> {
     let chunks = text.strip_suffix(chat::DONE).unwrap_or_else(|| panic!("not ended: {text}"));
     let chunk = |block: &str| serde_json::from_str(block.strip_prefix("data: ").expect("data")).expect("JSON");
-    chunks.split_terminator("\n\n").map(chunk).collect()
+    chunks.split_terminator("\n\n").filter(|block| !block.starts_with(':')).map(chunk).collect()
 }
 
 /// What the text deltas of chunks add up to.
