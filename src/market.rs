@@ -2,6 +2,8 @@
 //! each backend is, which dialect it speaks. A request takes one market and never sees two mixed; a new table makes a
 //! new market, and health carries over by backend id.
 
+mod makers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,6 +17,8 @@ use crate::dialect::{self, Dialect, Path};
 use crate::dispatch::health::{Answers, BackendHealth, HealthByShape, HealthRisk, Roster};
 use crate::route::{self, Availability, Board, BoardInForce, Usable};
 use crate::upstream::{Endpoint, EndpointError, Key};
+
+pub use self::makers::{Makers, Seals};
 
 /// Everything needed to ask one backend.
 #[derive(Clone, Copy)]
@@ -34,31 +38,6 @@ impl Offer<'_> {
         match self.dialect.path() {
             Path::Fixed(_) => Ok(self.endpoint.uri()),
             Path::OfModel(path) => self.endpoint.at(&path(&self.backend.upstream_model, stream)),
-        }
-    }
-}
-
-/// Who made what a conversation holds that its maker alone can read: thoughts and their signatures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SealedBy {
-    /// It holds nothing of that kind, or nobody remembers who made it: it goes to everybody as it is.
-    Nobody,
-    /// One model of one provider, by a backend that serves it.
-    One(BackendIndex),
-    /// Several did: none of them can read all.
-    Several,
-}
-
-impl SealedBy {
-    /// Whether a backend can be sent the conversation as it is: another might refuse it.
-    pub fn reads(self, offer: &Offer<'_>, snapshot: &Snapshot) -> bool {
-        match self {
-            SealedBy::Nobody => true,
-            SealedBy::One(maker) => {
-                let maker = snapshot.backend(maker);
-                maker.provider == offer.backend.provider && maker.model == offer.backend.model
-            }
-            SealedBy::Several => false,
         }
     }
 }

@@ -28,13 +28,13 @@ use self::pages::Pages;
 use self::told::Told;
 pub use self::weighed::ExploreRule;
 use crate::canonical::{Request, Translation, Untranslatable};
-use crate::catalog::{BackendIndex, TokenizerFamily};
+use crate::catalog::TokenizerFamily;
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure};
 use crate::frontend::models::ListedModel;
 use crate::frontend::{self, BadRequest, FrontendRef, anthropic_messages};
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
-use crate::market::{Market, SealedBy};
+use crate::market::{Makers, Market};
 use crate::meter::Class;
 use crate::policy::{Admission, Exploring, Full, Hold, NotAdmitted, OverBudget, Places, Portfolio};
 use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Pump, Settlement, StreamEnd, WholeAnswer};
@@ -363,7 +363,7 @@ impl Pipeline {
             market,
             request,
             translation: told,
-            sealed_by: sealed_by(request, market, trace),
+            makers: &makers(request, trace),
             book: &book,
             passing: &passing(call),
             common: &headers(call, &PASSING),
@@ -463,22 +463,15 @@ impl Pipeline {
     }
 }
 
-/// Who made what the conversation holds that its maker alone can read, where it holds any: whoever answered its turns.
-fn sealed_by(request: &Request, market: &Market, trace: &Trace) -> SealedBy {
+/// Who answered the turns of a conversation that holds thoughts.
+fn makers(request: &Request, trace: &Trace) -> Makers {
     if !frontend::holds_thoughts(request) {
-        return SealedBy::Nobody;
+        return Makers::default();
     }
-    let made = |index: &BackendIndex| {
-        let backend = market.snapshot.backend(*index);
-        (backend.provider, backend.model.as_str())
-    };
-    match trace.spoke() {
-        // Nobody remembers, but what we told in our own words nobody made.
-        [] if frontend::holds_told_thoughts(request) => SealedBy::Several,
-        [] => SealedBy::Nobody,
-        [first, others @ ..] if others.iter().all(|other| made(other) == made(first)) => SealedBy::One(*first),
-        _ => SealedBy::Several,
-    }
+    let known = trace.answered().to_vec();
+    // An answer without a signature may be the provider's own; only where nobody remembers it is taken for ours.
+    let told = frontend::holds_told_thoughts(request) || known.is_empty() && frontend::holds_unsigned_thoughts(request);
+    Makers { known, told }
 }
 
 /// Whether the first attempt is asked in other words than the client's: of a later one it is soon enough to know when it is made.

@@ -29,6 +29,11 @@ impl Shape {
     /// the last.
     const BY_WORDS: [Shape; 3] = [Shape::AnthropicMessages, Shape::GeminiGenerate, Shape::OpenAiChat];
 
+    /// Whether an endpoint of it refuses a seal that another made.
+    pub const fn checks_seals(self) -> bool {
+        matches!(self, Shape::AnthropicMessages | Shape::GeminiGenerate)
+    }
+
     /// The word in the table (`dialect = "openai-chat"`) and in reasons.
     pub const fn word(self) -> &'static str {
         match self {

@@ -12,7 +12,7 @@ use super::retelling::Retelling;
 use crate::canonical::event::{FrameKind, ProviderError};
 use crate::canonical::{Answer, Request, Translation, Untranslatable};
 use crate::dialect::{BodyProblem, Dialect, Outgoing, limits};
-use crate::market::Offer;
+use crate::market::{Offer, Seals};
 use crate::units::Tokens;
 use crate::upstream::{Upstream, UpstreamAnswer, UpstreamError};
 
@@ -45,8 +45,8 @@ pub struct Errand<'a> {
     pub request: &'a Request,
     /// Of the request and its answer, where the backend is asked in another shape.
     pub translation: &'a dyn Translation,
-    /// Whether the provider can read what is sealed in the conversation, if anything is.
-    pub reads_seals: bool,
+    /// What it is sent of what is sealed in the conversation, if anything is.
+    pub seals: Seals,
     /// Headers that pass through.
     pub passing: &'a HeaderMap,
     /// Those of them that any provider is sent, whatever shape it is asked in.
@@ -93,13 +93,13 @@ impl Errand<'_> {
 
     /// What goes out: the client's bytes, or the same said in the words of the endpoint.
     fn body(&self, outgoing: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
-        if self.speaks_alike() && self.reads_seals {
+        if self.speaks_alike() && self.seals == Seals::AsTheyAre {
             return Ok(self.dialect().encode(self.request, outgoing));
         }
-        let conversation = self.translation.conversation(self.reads_seals);
+        let conversation = self.translation.conversation(self.seals != Seals::None);
         let written = conversation.and_then(|conversation| self.dialect().write(conversation, outgoing));
-        // Of its own shape it may well understand what another has no words for.
-        if written.is_err() && self.speaks_alike() {
+        // Of its own shape it may well understand what another has no words for; but not the seals of another.
+        if written.is_err() && self.speaks_alike() && !self.offer.shape.checks_seals() {
             return Ok(self.dialect().encode(self.request, outgoing));
         }
         written

@@ -17,7 +17,7 @@ use super::retry_budget::RetryBudget;
 use crate::canonical::event::ErrorClass;
 use crate::canonical::{Request, Translation};
 use crate::clock::SharedClock;
-use crate::market::{Market, Offer, SealedBy};
+use crate::market::{Makers, Market, Offer, Seals};
 use crate::meter::RunningCount;
 use crate::route::{Node, PlannedAttempt};
 use crate::upstream::Upstream;
@@ -69,7 +69,7 @@ pub struct Journey<'a, B> {
     /// Of the request and its answer, for backends that are asked in another shape.
     pub translation: &'a dyn Translation,
     /// Who can read what is sealed in the conversation.
-    pub sealed_by: SealedBy,
+    pub makers: &'a Makers,
     pub book: &'a B,
     /// Headers that pass through to the provider.
     pub passing: &'a HeaderMap,
@@ -216,12 +216,13 @@ impl Dispatcher {
         let mut running = RunningCount::new();
         let patience = time.patience;
         let output_bound = journey.bounded.then_some(planned.quote.output_bound);
+        let seals = journey.makers.seals_for(&offer, journey.request.shape, journey.market);
         let errand = Errand {
             upstream: &self.upstream,
             offer,
             request: journey.request,
             translation: journey.translation,
-            reads_seals: journey.sealed_by.reads(&offer, &journey.market.snapshot),
+            seals,
             common: journey.common,
             max_output: planned.quote.output_bound,
             passing: journey.passing,
@@ -260,7 +261,7 @@ impl Dispatcher {
                 }
                 journey.book.fail(page, &failure, took).await;
                 // What a provider refuses of our words it may take, or another, in the client's own.
-                let ours = offer.shape != journey.request.shape || !journey.sealed_by.reads(&offer, &journey.market.snapshot);
+                let ours = offer.shape != journey.request.shape || seals != Seals::AsTheyAre;
                 let other_words = ours && failure.cause == Cause::Provider(ErrorClass::BadRequest);
                 let moves_on = failure.cause.another_may_help() || other_words;
                 let stopped = if moves_on { Stopped::Exhausted } else { Stopped::Refused };

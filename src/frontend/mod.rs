@@ -60,7 +60,7 @@ pub use lifetime::asks_long_cache;
 pub use openai_chat::{OpenAiChat, parse};
 pub use openai_responses::OpenAiResponses;
 pub use prompt_text::prompt_text;
-pub use sealed::{holds_thoughts, holds_told_thoughts, is_sealed};
+pub use sealed::{holds_thoughts, holds_told_thoughts, holds_unsigned_thoughts, is_sealed};
 
 /// One client-side API shape: how its requests are read, and how the gateway's own answers are written in it.
 pub trait Frontend: Debug + Send + Sync {

@@ -13,6 +13,10 @@ use crate::canonical::conversation::{Call, Seal, SealKind, Thought};
 const TEXT: &str = "reasoning.text";
 const SUMMARY: &str = "reasoning.summary";
 const ENCRYPTED: &str = "reasoning.encrypted";
+/// A member that only our entries have, and how its value begins: a provider of chat that makes such entries knows its own.
+pub(super) const ORIGIN_KEY: &str = "\"origin\"";
+pub(super) const OURS: &[u8] = b"\"tokenbroker\"";
+const ORIGIN: &str = "tokenbroker";
 
 /// An entry as it is written.
 #[derive(Debug, Serialize)]
@@ -31,12 +35,13 @@ pub(super) struct Detail<'a> {
     data: Option<&'a str>,
     format: &'static str,
     index: u32,
+    origin: &'static str,
 }
 
 impl<'a> Detail<'a> {
     fn new(kind: &'static str, seal: &Seal, index: u32) -> Self {
         let format = seals::format(seal.kind);
-        Self { kind, id: None, text: None, summary: None, signature: None, data: None, format, index }
+        Self { kind, id: None, text: None, summary: None, signature: None, data: None, format, index, origin: ORIGIN }
     }
 
     /// The entries for a sealed thought; all of them have its index.

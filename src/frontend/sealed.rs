@@ -2,6 +2,7 @@
 
 use memchr::memmem;
 
+use super::{reasoning_details, seals};
 use crate::canonical::{Request, Shape};
 
 /// Whether any is there that says something. Keys are looked for, not read: inside a text their quotes would be escaped, and a tool
@@ -15,10 +16,24 @@ pub fn holds_thoughts(request: &Request) -> bool {
     values(request).next().is_some()
 }
 
-/// Whether thoughts stand in it that were told in words of ours: without a signature, or with one that was made in another shape.
+/// Whether thoughts stand in it that were told in words of ours, from an API that has others for them.
 pub fn holds_told_thoughts(request: &Request) -> bool {
-    let ours: [&[u8]; 3] = [b"\"\"", b"\"google-gemini-v1:", b"\"openai-responses-v1:"];
-    values(request).any(|value| ours.iter().any(|begins| value.starts_with(begins)))
+    let messages = messages_of(request);
+    let begins = |text: &str| memmem::find(messages, text.as_bytes()).is_some();
+    match request.shape {
+        Shape::OpenAiChat => {
+            behind(messages, reasoning_details::ORIGIN_KEY).any(|value| value.starts_with(reasoning_details::OURS))
+        }
+        // Of whatever member it is the value; a text that begins so makes a conversation be rewritten, and nothing is lost.
+        Shape::AnthropicMessages => seals::FOREIGN_IN_BLOCK.iter().any(|text| begins(text)),
+        // Its readers tell every kind apart, and no provider is sent its bytes.
+        Shape::OpenAiResponses | Shape::GeminiGenerate => false,
+    }
+}
+
+/// Whether thoughts stand in it without a signature.
+pub fn holds_unsigned_thoughts(request: &Request) -> bool {
+    values(request).any(|value| value.starts_with(b"\"\""))
 }
 
 /// What follows each key that a seal has in the request's shape.
@@ -29,12 +44,21 @@ fn values(request: &Request) -> impl Iterator<Item = &[u8]> {
         Shape::AnthropicMessages => &["\"signature\"", "\"redacted_thinking\""],
         Shape::GeminiGenerate => &["\"thoughtSignature\""],
     };
-    let messages = request.body.get(request.members.messages.clone()).unwrap_or_default();
-    keys.iter().flat_map(move |key| {
-        memmem::find_iter(messages, key.as_bytes()).map(move |at| {
-            let behind = messages.get(at + key.len()..).unwrap_or_default().trim_ascii_start();
-            behind.strip_prefix(b":").map_or(behind, <[u8]>::trim_ascii_start)
-        })
+    let messages = messages_of(request);
+    keys.iter().flat_map(move |key| behind(messages, key))
+}
+
+fn messages_of(request: &Request) -> &[u8] {
+    request.body.get(request.members.messages.clone()).unwrap_or_default()
+}
+
+/// What follows each place of a key, without the colon between.
+fn behind<'m>(messages: &'m [u8], key: &str) -> impl Iterator<Item = &'m [u8]> {
+    let length = key.len();
+    let places: Vec<usize> = memmem::find_iter(messages, key.as_bytes()).collect();
+    places.into_iter().map(move |at| {
+        let value = messages.get(at + length..).unwrap_or_default().trim_ascii_start();
+        value.strip_prefix(b":").map_or(value, <[u8]>::trim_ascii_start)
     })
 }
 
@@ -63,5 +87,22 @@ mod tests {
         // Found by a reader: a key without a value kept conversations at home.
         check(&AnthropicMessages, &said(r#"{"type":"thinking","thinking":"hm","signature": ""}"#), false);
         check(&OpenAiChat, r#"{"role":"assistant","content":"x","reasoning_details":[]}"#, false);
+    }
+
+    /// Found by a reader: after a restart words of ours went to providers as if they were their own.
+    #[test]
+    fn what_was_told_in_our_words_is_known_without_a_memory() {
+        let check = |frontend: &dyn Frontend, message: &str, expected: bool| {
+            let body = format!(r#"{{"model":"m","max_tokens":9,"messages":[{message}]}}"#);
+            let request = frontend.parse(Bytes::from(body), &HeaderMap::new()).unwrap();
+            assert_eq!(holds_told_thoughts(&request), expected, "{message}");
+        };
+        let said = |block: &str| format!(r#"{{"role":"assistant","content":[{block}]}}"#);
+        check(&AnthropicMessages, &said(r#"{"type":"redacted_thinking","data": "google-gemini-v1:c2ln"}"#), true);
+        check(&AnthropicMessages, &said(r#"{"type":"thinking","thinking":"hm","signature":"openai-responses-v1:s"}"#), true);
+        check(&AnthropicMessages, &said(r#"{"type":"thinking","thinking":"hm","signature":"c2ln"}"#), false);
+        let details = |entry: &str| format!(r#"{{"role":"assistant","content":"x","reasoning_details":[{entry}]}}"#);
+        check(&OpenAiChat, &details(r#"{"type":"reasoning.encrypted","data":"s","origin": "tokenbroker"}"#), true);
+        check(&OpenAiChat, &details(r#"{"type":"reasoning.encrypted","data":"s"}"#), false);
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Trace {
     /// The same prompt was sent before.
     repeated: bool,
     /// The backends that answered its turns, as far as that is remembered.
-    spoke: Vec<BackendIndex>,
+    answered: Vec<BackendIndex>,
     /// The backends that have surely read its beginning just now, and how much of it, in millionths.
     sure: Vec<(BackendIndex, u32)>,
 }
@@ -39,7 +39,7 @@ pub(super) fn look(
     let chain = prefix::chain(request, learning.prefixes.seed(key));
     let known = learning.prefixes.look(&chain, now);
     let repeated = known.is_repeated();
-    let Known { read, last } = known;
+    let Known { read, last, answered } = known;
     let turn = last.as_ref().map_or(1, |last| last.turn.saturating_add(u16::from(!repeated)));
     let (mut warm, mut sure) = (Vec::new(), Vec::new());
     for Read { backend, share, age, .. } in &read {
@@ -54,12 +54,11 @@ pub(super) fn look(
         }
     }
     let home = last.and_then(|last| snapshot.backend_named(last.backend.as_str()));
-    let answered = home.into_iter().chain(read.iter().filter_map(|read| snapshot.backend_named(read.backend.as_str())));
-    let spoke = answered.map(|backend| backend.index).collect();
+    let answered = answered.iter().filter_map(|id| Some(snapshot.backend_named(id.as_str())?.index)).collect();
     let sealed = home.is_some() && frontend::is_sealed(request);
     let home = home.filter(|home| sealed || warm.iter().any(|warm| warm.backend == home.index));
     let session = home.map(|home| Session { sealed, ..session(learning, snapshot, home, turn) });
-    (Affinity { warm, marked: chain.marked, session }, Trace { chain, turn, repeated, spoke, sure })
+    (Affinity { warm, marked: chain.marked, session }, Trace { chain, turn, repeated, answered, sure })
 }
 
 fn session(learning: &Learning, snapshot: &Snapshot, home: &Backend, turn: u16) -> Session {
@@ -80,8 +79,8 @@ impl Trace {
     }
 
     /// Who answered its turns, as far as that is remembered.
-    pub(super) fn spoke(&self) -> &[BackendIndex] {
-        &self.spoke
+    pub(super) fn answered(&self) -> &[BackendIndex] {
+        &self.answered
     }
 
     /// How much of the prompt a backend has surely read just before, in millionths.

@@ -93,6 +93,8 @@ pub struct Known {
     pub read: Vec<Read>,
     /// The turn before this one: that of the session the client names, else the longest beginning that was a whole prompt.
     pub last: Option<Read>,
+    /// Who answered a prompt that this one goes on from, each once: the turns that stand in it are theirs.
+    pub answered: Vec<BackendId>,
 }
 
 impl Known {
@@ -116,11 +118,15 @@ impl Prefixes {
     /// What is known of a prompt.
     pub fn look(&self, chain: &Chain, now: Duration) -> Known {
         let mut found: Vec<(Seen, u32)> = Vec::new();
-        let mut last = None;
+        let (mut last, mut answered) = (None, Vec::new());
         for link in chain.links.iter().rev() {
             let readers = self.readers(link.hash);
             last = last.or_else(|| newest(readers).map(|seen| (seen, link.share)));
             for seen in readers.into_iter().flatten() {
+                // Whoever read all of it answered this prompt: that answer does not stand in it.
+                if seen.end && link.share != WHOLE && !answered.contains(&seen.site) {
+                    answered.push(seen.site);
+                }
                 if found.iter().all(|(known, _)| known.site != seen.site) {
                     found.push((seen, link.share));
                 }
@@ -138,7 +144,8 @@ impl Prefixes {
         };
         let read: Vec<Read> = found.into_iter().filter_map(|(seen, share)| told(seen, share)).collect();
         let last = session.map(|seen| (seen, 0)).or(last).and_then(|(seen, share)| told(seen, share));
-        Known { read, last }
+        let answered = answered.into_iter().filter_map(|site| sites.backend(site)).collect();
+        Known { read, last, answered }
     }
 
     /// A backend has read a prompt, as this turn of its conversation.

@@ -92,7 +92,7 @@ impl Broker {
 
     /// Where the prompt is warm, and the conversation that it goes on with.
     fn affinity(&self, world: &World, turn: &Turn, input: &InputEstimate) -> Affinity {
-        let Known { read, last } = self.prefixes.look(&self.chain(turn), self.elapsed(turn.at));
+        let Known { read, last, .. } = self.prefixes.look(&self.chain(turn), self.elapsed(turn.at));
         let number = last.as_ref().map_or(1, |last| last.turn.saturating_add(1));
         let warm = |Read { backend, share, age, .. }: &Read| {
             let backend = world.snapshot.backend_named(backend.as_str())?;

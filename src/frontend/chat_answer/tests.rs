@@ -32,8 +32,8 @@ fn a_message_has_what_was_said_and_null_for_what_was_not() {
     check(&calls, &called, "tool_calls");
     check(&[&calls[..], &[Delta::Finish(Finish::Length)]].concat(), &called, "length");
     let thinking = json!({"role":"assistant","content":"a","refusal":null,"reasoning_content":"hm","reasoning_details":[
-        {"type":"reasoning.text","text":"hm","signature":"sig","format":"anthropic-claude-v1","index":0},
-        {"type":"reasoning.encrypted","data":"sig","format":"openai-responses-v1","index":1}]});
+        {"type":"reasoning.text","text":"hm","signature":"sig","format":"anthropic-claude-v1","index":0,"origin":"tokenbroker"},
+        {"type":"reasoning.encrypted","data":"sig","format":"openai-responses-v1","index":1,"origin":"tokenbroker"}]});
     let thoughts = [begin(), thought("hm"), sealed(SealKind::AnthropicSignature), sealed(SealKind::OpenAiEncrypted), text("a")];
     check(&thoughts, &thinking, "stop");
 }

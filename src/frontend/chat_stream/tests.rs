@@ -55,9 +55,9 @@ fn a_thought_is_told_again_beside_its_seal() {
             ROLE,
             r#"{"reasoning_content":"h"}"#,
             r#"{"reasoning_content":"m"}"#,
-            r#"{"reasoning_details":[{"type":"reasoning.text","text":"hm","signature":"sig","format":"anthropic-claude-v1","index":0}]}"#,
+            r#"{"reasoning_details":[{"type":"reasoning.text","text":"hm","signature":"sig","format":"anthropic-claude-v1","index":0,"origin":"tokenbroker"}]}"#,
             r#"{"content":"4"}"#,
-            r#"{"reasoning_details":[{"type":"reasoning.encrypted","data":"sig","format":"anthropic-claude-v1","index":1}]}"#,
+            r#"{"reasoning_details":[{"type":"reasoning.encrypted","data":"sig","format":"anthropic-claude-v1","index":1,"origin":"tokenbroker"}]}"#,
             STOP,
             DONE,
         ],
@@ -100,7 +100,7 @@ fn a_call_without_arguments_gets_an_empty_object_at_the_end_and_one_without_an_i
         &[
             ROLE,
             concat!(
-                r#"{"reasoning_details":[{"type":"reasoning.encrypted","id":"call_a1_0","data":"sig","format":"google-gemini-v1","index":0}],"#,
+                r#"{"reasoning_details":[{"type":"reasoning.encrypted","id":"call_a1_0","data":"sig","format":"google-gemini-v1","index":0,"origin":"tokenbroker"}],"#,
                 r#""tool_calls":[{"index":0,"id":"call_a1_0","type":"function","function":{"name":"now","arguments":""}}]}"#
             ),
             r#"{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}"#,
