@@ -424,6 +424,8 @@ impl Pipeline {
         let receipt = Receipt { backend: backend.id.clone(), cost: None, decision: plan.reason(&market.snapshot) };
         let basis = AnswerBasis {
             backend: backend.id.clone(),
+            endpoint: market.snapshot.provider_of(backend).shapes().serving(request.shape).unwrap_or(request.shape),
+            asked_model: backend.upstream_model.clone(),
             family: backend.tokenizer,
             input_estimate: quote.usage.input(),
             prompt: request.body.clone(),

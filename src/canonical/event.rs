@@ -36,12 +36,22 @@ pub struct FrameFacts {
     pub finished: bool,
     /// A finish reason in it says that the answer was cut for its length.
     pub too_long: bool,
+    /// The model that the provider says it serves, in the first frame that says so.
+    pub served_model: Option<Box<str>>,
 }
 
 impl FrameFacts {
     /// A frame that says nothing but what it is for.
     pub const fn only(kind: FrameKind) -> Self {
-        Self { kind, usage: None, lifetimes_told: false, reasoning_bytes: 0, finished: false, too_long: false }
+        Self {
+            kind,
+            usage: None,
+            lifetimes_told: false,
+            reasoning_bytes: 0,
+            finished: false,
+            too_long: false,
+            served_model: None,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::blocks::{Reading, Stop};
+use super::frame::named;
 use super::usage::Reported;
 use super::{
     BodyProblem, DeltaReader, Dialect, FrameReader, Outgoing, Path, errors, messages_deltas, messages_request, splice, sse,
@@ -54,7 +55,7 @@ impl Dialect for AnthropicMessages {
     }
 
     fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader> {
-        Box::new(Frames { quirks, reported: Reported::default(), ended: false })
+        Box::new(Frames { quirks, reported: Reported::default(), ended: false, named: false })
     }
 
     fn write(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
@@ -84,6 +85,8 @@ struct Frames {
     reported: Reported,
     /// A reason was told why the answer ended.
     ended: bool,
+    /// The model was named.
+    named: bool,
 }
 
 impl Frames {
@@ -115,7 +118,8 @@ impl Frames {
         let finished = ended || kind == FrameKind::Done;
         let lifetimes_told = usage.is_some() && self.reported.tells_lifetimes();
         let reasoning_bytes = reading.reasoning_bytes;
-        FrameFacts { kind, usage, lifetimes_told, reasoning_bytes, finished, too_long }
+        let served_model = named(&mut self.named, reading.model.as_deref());
+        FrameFacts { kind, usage, lifetimes_told, reasoning_bytes, finished, too_long, served_model }
     }
 }
 

@@ -6,20 +6,22 @@ use crate::canonical::event::ErrorClass;
 use crate::canonical::{FrameFacts, FrameKind, ProviderError};
 use crate::catalog::capability::Quirks;
 
-/// What has to be remembered between the frames: which choices there are, and which have ended.
+/// What has to be remembered between the frames: which choices there are, which have ended, and whether
+/// the model was named: it is read once.
 pub(super) struct ChatFrames {
     quirks: Quirks,
     seen: u128,
     ended: u128,
+    named: bool,
 }
 
 impl ChatFrames {
     pub(super) fn new(quirks: Quirks) -> Self {
-        Self { quirks, seen: 0, ended: 0 }
+        Self { quirks, seen: 0, ended: 0, named: false }
     }
 
     fn facts(&mut self, data: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts {
-        let (reading, outcome) = Reading::of(data, false, text);
+        let (reading, outcome) = Reading::of(data, !self.named, text);
         if outcome.is_err() {
             return FrameFacts::only(if reading.said { FrameKind::Content } else { FrameKind::KeepAlive });
         }
@@ -33,6 +35,7 @@ impl ChatFrames {
         }
         self.seen |= reading.seen;
         self.ended |= reading.ended;
+        let served_model = named(&mut self.named, reading.model.as_deref());
         let usage = reading.usage(self.quirks);
         let kind = match (reading.choices, usage) {
             _ if reading.said || reading.ended != 0 => FrameKind::Content,
@@ -42,7 +45,7 @@ impl ChatFrames {
         };
         let finished = reading.ended != 0 && self.ended == self.seen;
         let (lifetimes_told, reasoning_bytes) = (reading.lifetimes_told(self.quirks), reading.reasoning_bytes);
-        FrameFacts { kind, usage, lifetimes_told, reasoning_bytes, finished, too_long: reading.too_long != 0 }
+        FrameFacts { kind, usage, lifetimes_told, reasoning_bytes, finished, too_long: reading.too_long != 0, served_model }
     }
 }
 
@@ -55,6 +58,13 @@ impl FrameReader for ChatFrames {
             json => self.facts(json, text),
         }
     }
+}
+
+/// The model's name as far as it was not told before; an empty one is none.
+pub(super) fn named(before: &mut bool, model: Option<&str>) -> Option<Box<str>> {
+    let model = model.filter(|model| !*before && !model.is_empty())?;
+    *before = true;
+    Some(model.into())
 }
 
 /// The error that a finish reason stands for.

@@ -18,6 +18,8 @@ pub struct BookedAttempt {
     pub model: String,
     /// The model that the provider says it served.
     pub served_model: Option<String>,
+    /// The model that the backend had named before, where that was another.
+    pub served_before: Option<String>,
     /// One of [`Ending`]'s words.
     pub ending: String,
     /// One of [`crate::units::Provenance`]'s words.
@@ -160,6 +162,7 @@ impl From<&ClosedAttempt> for BookedAttempt {
             provider: opened.provider.clone(),
             model: opened.model.clone(),
             served_model: end.served_model.clone(),
+            served_before: end.served_before.clone(),
             ending: end.ending.word().to_owned(),
             provenance: end.provenance.word().to_owned(),
             usage: end.usage,
@@ -243,7 +246,8 @@ impl Books {
              rate_per_usd, rate_date, cost_pico_usd, input_price_pico, cache_read_price_pico, cache_write_price_pico, \
              output_price_pico, price, price_listed, cache_write_long, image_input, audio_input, audio_output, \
              cache_write_long_price_pico, reasoning_price_pico, image_input_price_pico, audio_input_price_pico, \
-             audio_output_price_pico, quota, spared_pico, quoted_pico_usd, held_pico_usd, http_status, cause, started_at_us, first_byte_ms, duration_ms \
+             audio_output_price_pico, quota, spared_pico, served_before, quoted_pico_usd, held_pico_usd, http_status, cause, started_at_us, \
+             first_byte_ms, duration_ms \
              FROM attempts WHERE request = ?1 ORDER BY number"
         );
         let read = |row: &Row<'_>| {
@@ -253,6 +257,7 @@ impl Books {
                 provider: row.get("provider")?,
                 model: row.get("model")?,
                 served_model: row.get("served_model")?,
+                served_before: row.get("served_before")?,
                 ending: row.get("ending")?,
                 provenance: row.get("provenance")?,
                 usage: Usage {

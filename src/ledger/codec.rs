@@ -18,10 +18,12 @@ use crate::units::{BackendId, Currency, ExchangeRate, KeyName, Provenance, Reque
 
 /// The version of the record format that is written; stands in every segment's header. Since 2 the opening of a request
 /// ends with the facts of its decision; since 3 an attempt has all prices that it may be settled by, and more kinds of token,
-/// and its end says what of it was free.
-pub(super) const VERSION: u32 = 3;
+/// and its end says what of it was free; since 4 that end says which model was named before, where it changed.
+pub(super) const VERSION: u32 = 4;
 /// The first version in which a price is more than one tariff.
 const WITH_SHEETS: u32 = 3;
+/// The first version in which an end says that the model's name changed.
+const WITH_CHANGES: u32 = 4;
 
 /// Bytes before a payload: its length and its checksum.
 pub(super) const FRAME_HEADER: usize = 8;

@@ -256,6 +256,8 @@ pub struct AttemptEnd {
     pub provenance: Provenance,
     /// The model that the provider says it served; cut at 256 bytes.
     pub served_model: Option<String>,
+    /// The model that the same backend had named before, where this answer names another; cut as well.
+    pub served_before: Option<String>,
     pub http_status: Option<u16>,
     /// A short reason without secrets; cut at 256 bytes.
     pub cause: Option<String>,

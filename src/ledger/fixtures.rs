@@ -73,6 +73,7 @@ pub(crate) fn attempt_end(input: u64, output: u64) -> AttemptEnd {
         usage: usage(input, output),
         provenance: Provenance::Reported,
         served_model: Some("fast-1".into()),
+        served_before: None,
         http_status: Some(200),
         cause: None,
         first_byte_ms: Some(20),

@@ -225,6 +225,7 @@ fn lost_end(opened: &AttemptOpened, seen: Option<(Usage, Provenance)>) -> Attemp
         usage: lost_usage(opened, seen),
         provenance: Provenance::Estimated,
         served_model: None,
+        served_before: None,
         http_status: None,
         cause: Some("the gateway stopped before the end".into()),
         first_byte_ms: None,

@@ -43,6 +43,7 @@ struct Sums {
     baseline: Usd,
     /// In the order of [`Provenance::ALL`].
     provenance: [i64; Provenance::ALL.len()],
+    model_changes: i64,
 }
 
 impl<'r> RollUp<'r> {
@@ -68,6 +69,7 @@ impl<'r> RollUp<'r> {
         sums.tokens.iter_mut().zip(counts(&attempt.end.usage)).for_each(|(sum, more)| *sum += more);
         sums.cost += as_kept(attempt.cost.usd);
         sums.provenance[attempt.end.provenance as usize] += 1;
+        sums.model_changes += i64::from(attempt.end.served_before.is_some());
     }
 
     /// Adds the sums to those in the store.
@@ -98,6 +100,7 @@ impl<'r> RollUp<'r> {
                 reported,
                 counted,
                 estimated,
+                sums.model_changes,
             ])?;
         }
         let mut used = transaction.prepare_cached(USE_TABLE)?;
@@ -134,8 +137,8 @@ fn split(usd: Usd) -> (i64, i64) {
 
 const ADD_LINE: &str = "INSERT INTO usage_daily (key, day, backend, model, provider, requests, attempts, fresh_input, \
     cache_read, cache_write, output, reasoning, cost_micro_usd, cost_rest_pico, compared, baseline_micro_usd, \
-    baseline_rest_pico, reported, counted, estimated) \
-    VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20) \
+    baseline_rest_pico, reported, counted, estimated, model_changes) \
+    VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21) \
     ON CONFLICT (key, day, backend, model) DO UPDATE SET requests = requests + excluded.requests, \
     attempts = attempts + excluded.attempts, fresh_input = fresh_input + excluded.fresh_input, \
     cache_read = cache_read + excluded.cache_read, cache_write = cache_write + excluded.cache_write, \
@@ -143,7 +146,8 @@ const ADD_LINE: &str = "INSERT INTO usage_daily (key, day, backend, model, provi
     cost_micro_usd = cost_micro_usd + excluded.cost_micro_usd, cost_rest_pico = cost_rest_pico + excluded.cost_rest_pico, \
     compared = compared + excluded.compared, baseline_micro_usd = baseline_micro_usd + excluded.baseline_micro_usd, \
     baseline_rest_pico = baseline_rest_pico + excluded.baseline_rest_pico, reported = reported + excluded.reported, \
-    counted = counted + excluded.counted, estimated = estimated + excluded.estimated";
+    counted = counted + excluded.counted, estimated = estimated + excluded.estimated, \
+    model_changes = model_changes + excluded.model_changes";
 
 const USE_TABLE: &str = "INSERT INTO tables_used (version, last_request) VALUES (?1, ?2) \
     ON CONFLICT (version) DO UPDATE SET last_request = max(last_request, excluded.last_request)";
@@ -251,6 +255,7 @@ mod tests {
         store.connection().execute_batch("UPDATE requests SET output = 9223372036854775807").unwrap();
         store.connection().execute_batch("DROP TABLE usage_daily; DROP TABLE decisions; DROP TABLE tables_used").unwrap();
         store.connection().execute_batch(include_str!("schema_2.sql")).unwrap();
+        store.connection().execute_batch("ALTER TABLE usage_daily ADD COLUMN model_changes INTEGER NOT NULL DEFAULT 0").unwrap();
         assert_eq!(books.usage(&query).unwrap()[0].sums, sums);
         assert_eq!(books.totals().unwrap().requests, 3);
     }

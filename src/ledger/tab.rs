@@ -184,7 +184,7 @@ impl Page {
         if let Some(purse) = &mut purse {
             end.free = purse.bear(&end.usage);
         }
-        for text in [&mut end.cause, &mut end.served_model].into_iter().flatten() {
+        for text in [&mut end.cause, &mut end.served_model, &mut end.served_before].into_iter().flatten() {
             clip(text, 256);
         }
         let attempt = Arc::new(ClosedAttempt::settle(number, opened, end));
@@ -362,6 +362,7 @@ impl Drop for OpenAttempt {
             usage,
             provenance,
             served_model: None,
+            served_before: None,
             http_status: None,
             cause,
             first_byte_ms: None,

@@ -62,6 +62,8 @@ pub struct UsageSums {
     pub baseline: Usd,
     /// Attempts by where their tokens come from, in the order of [`Provenance::ALL`].
     pub provenance: [u64; Provenance::ALL.len()],
+    /// Attempts whose answer names another model than its backend had named before.
+    pub model_changes: u64,
 }
 
 impl UsageSums {
@@ -78,6 +80,7 @@ impl UsageSums {
             compared: self.compared + other.compared,
             baseline: self.baseline + other.baseline,
             provenance,
+            model_changes: self.model_changes + other.model_changes,
         }
     }
 }
@@ -99,7 +102,7 @@ const EPOCH: Date = jiff::civil::date(1970, 1, 1);
 
 const SUMS: &str = "sum(requests), sum(attempts), sum(fresh_input), sum(cache_read), sum(cache_write), sum(output), \
     sum(reasoning), sum(cost_micro_usd), sum(cost_rest_pico), sum(compared), sum(baseline_micro_usd), \
-    sum(baseline_rest_pico), sum(reported), sum(counted), sum(estimated)";
+    sum(baseline_rest_pico), sum(reported), sum(counted), sum(estimated), sum(model_changes)";
 
 /// Every key's days in the order of the primary key: it begins with the key, so each key is a range.
 const KEYS: &str = "WITH RECURSIVE keys (key) AS (SELECT min(key) FROM usage_daily UNION ALL \
@@ -162,6 +165,7 @@ fn line(row: &Row<'_>, group_by: &[UsageBy]) -> rusqlite::Result<UsageLine> {
         compared: count(row, at + 9)?,
         baseline: split_sum(row, at + 10)?,
         provenance: [count(row, at + 12)?, count(row, at + 13)?, count(row, at + 14)?],
+        model_changes: count(row, at + 15)?,
     };
     Ok(line)
 }

@@ -6,13 +6,14 @@
 //! made and read here, the file is [`server`](crate::server)'s. A prompt's beginning is worth nothing after a restart.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::meter::learned::KeptLengths;
 use crate::meter::{Answer, Class, Lengths};
 use crate::policy::{Prefixes, Ratio, Turns};
+use crate::relay::{KeptName, ServedNames};
 use crate::units::BackendId;
 
 /// The form of the kept text.
@@ -25,6 +26,8 @@ pub struct Learning {
     lengths: Vec<Mutex<Lengths>>,
     pub prefixes: Prefixes,
     pub turns: Turns,
+    /// Which model each backend says it serves.
+    pub served: Arc<ServedNames>,
     /// How often something was learned, so that an unchanged state is not written again.
     lessons: AtomicU64,
 }
@@ -46,13 +49,22 @@ struct Kept {
     cache_hits: Vec<(String, u64, u64)>,
     /// Sum and count by stretch.
     turns_followed: Vec<(u64, u64)>,
+    /// Files of before have none.
+    #[serde(default)]
+    served: Vec<KeptName>,
 }
 
 impl Learning {
     /// Nothing is learned yet. `seed` must be hard to guess.
     pub fn new(seed: u64) -> Self {
         let lengths = Lengths::all().map(Mutex::new).collect();
-        Self { lengths, prefixes: Prefixes::new(seed), turns: Turns::default(), lessons: AtomicU64::new(0) }
+        Self {
+            lengths,
+            prefixes: Prefixes::new(seed),
+            turns: Turns::default(),
+            served: Arc::default(),
+            lessons: AtomicU64::new(0),
+        }
     }
 
     /// How long answers of a class are. Held for microseconds.
@@ -80,6 +92,7 @@ impl Learning {
             lengths: self.lengths.iter().filter_map(lock).collect(),
             cache_hits: self.prefixes.kept_hits().into_iter().map(hit).collect(),
             turns_followed: self.turns.kept().iter().map(Ratio::parts).collect(),
+            served: self.served.kept(),
         };
         serde_json::to_string(&kept).unwrap_or_default()
     }
@@ -104,6 +117,9 @@ impl Learning {
         let hits = hits.ok_or_else(|| wrong("hits of caches"))?;
         let turns: Option<Vec<Ratio>> = kept.turns_followed.iter().map(|(sum, count)| Ratio::from_parts(*sum, *count)).collect();
         let turns = turns.and_then(|turns| turns.try_into().ok()).ok_or_else(|| wrong("turns of conversations"))?;
+        if !self.served.restore(&kept.served) {
+            return Err(wrong("names of models"));
+        }
         for (place, of_class) in lengths {
             *self.lengths[place].lock().unwrap_or_else(PoisonError::into_inner) = of_class;
         }
@@ -121,7 +137,7 @@ fn hit((id, sum, count): &(String, u64, u64)) -> Option<(BackendId, Ratio)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::canonical::Request;
+    use crate::canonical::{Request, Shape};
     use crate::units::Tokens;
     use proptest::prelude::*;
 
@@ -132,6 +148,7 @@ mod tests {
         learning.answered(Class::of(&Request::saying("hello")), &answer, 1_790_000_000);
         learning.prefixes.hit(&BackendId::new("north", "mist"), 900_000);
         learning.turns.answered(1);
+        learning.served.named(&BackendId::new("north", "mist"), Shape::OpenAiChat, "mist", "mist-2026-11-01");
         learning
     }
 
@@ -160,6 +177,7 @@ mod tests {
         check(&text.replace("\"class\":", "\"class\":99"), &damaged("lengths of answers"));
         check(&text.replace("900000,1000000", "900000,10"), &damaged("hits of caches"));
         check(&text.replace("\"turns_followed\":[", "\"turns_followed\":[[0,0],"), &damaged("turns of conversations"));
+        check(&text.replace("\"openai-chat\"", "\"chat\""), &damaged("names of models"));
     }
 
     proptest! {

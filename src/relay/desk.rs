@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::served::ServedNames;
 use crate::clock::SharedClock;
 use crate::feed::Feed;
 use crate::meter::Tokenizer;
@@ -15,6 +16,8 @@ pub struct Desk {
     pub metrics: Arc<Metrics>,
     /// The last decisions, for whoever looks.
     pub feed: Arc<Feed>,
+    /// Which model each backend says it serves.
+    pub served: Arc<ServedNames>,
     pub tasks: Tasks,
     pub clock: SharedClock,
     /// The prompt's text from the client's bytes, for an exact count.

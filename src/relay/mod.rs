@@ -2,8 +2,10 @@
 
 pub mod desk;
 pub mod pump;
+pub mod served;
 pub mod settlement;
 
 pub use desk::Desk;
 pub use pump::{EndEvent, Pump, StreamEnd};
+pub use served::{KeptName, ServedNames};
 pub use settlement::{Account, AccountOpening, AnswerBasis, Comparison, Learn, Settlement, WholeAnswer};

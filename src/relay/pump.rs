@@ -120,13 +120,14 @@ impl Pump {
     }
 
     /// Takes what arrived together, and answers what of it the client gets.
-    async fn pass(&mut self, frames: Vec<Frame>) -> Bytes {
+    async fn pass(&mut self, mut frames: Vec<Frame>) -> Bytes {
         if let Some(settlement) = &mut self.settlement {
-            for frame in &frames {
+            for frame in &mut frames {
                 settlement.reported(frame.facts.usage, frame.facts.lifetimes_told);
                 settlement.heard_reasoning(frame.facts.reasoning_bytes);
                 self.finished |= frame.facts.finished;
                 settlement.too_long(frame.facts.too_long);
+                settlement.served_model(frame.facts.served_model.take().map(String::from));
             }
         }
         let ends = |f: &Frame| matches!(f.facts.kind, FrameKind::Done | FrameKind::Error(_)) || (self.quotes_key)(&f.bytes);

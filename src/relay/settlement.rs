@@ -11,6 +11,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::desk::Desk;
+use super::served::Change;
+use crate::canonical::Shape;
 use crate::catalog::TokenizerFamily;
 use crate::dispatch::{BackendAttempt, Failure};
 use crate::feed::{End, Shown};
@@ -197,6 +199,10 @@ pub type Learn = Box<dyn FnOnce(&WholeAnswer) + Send + Sync>;
 /// What the books must know of the attempt that answers.
 pub struct AnswerBasis {
     pub backend: BackendId,
+    /// The shape of the endpoint that was asked,
+    pub endpoint: Shape,
+    /// and the id that it was asked for the model by.
+    pub asked_model: String,
     pub family: TokenizerFamily,
     /// The estimate of the input, where nothing better turns up.
     pub input_estimate: Tokens,
@@ -275,10 +281,10 @@ impl Settlement {
         }
     }
 
-    /// Takes the model that the provider says it served.
+    /// Takes the model that the provider says it serves; what says nothing changes nothing.
     pub fn served_model(&mut self, model: Option<String>) {
-        if let Some(open) = &mut self.open {
-            open.served_model = model;
+        if let (Some(open), Some(model)) = (&mut self.open, model) {
+            open.served_model = Some(model);
         }
     }
 
@@ -353,11 +359,13 @@ impl OpenAnswer {
         };
         desk.metrics.upstream(&basis.backend, took);
         desk.metrics.attempt(&basis.backend, ending);
+        let served_before = served_model.as_deref().and_then(|named| served_before(&desk, &basis, named));
         let end = AttemptEnd {
             ending,
             usage: measured.usage,
             provenance: measured.provenance,
             served_model,
+            served_before,
             http_status: Some(200),
             cause: None,
             first_byte_ms: Some(millis(basis.first_byte)),
@@ -388,6 +396,19 @@ impl OpenAnswer {
             long_writes: written && !lifetimes_told && (self.account.desk.asks_long_cache)(&basis.prompt),
         }
     }
+}
+
+/// What the backend had named before, where this answer names another model: told in the log and the metrics.
+fn served_before(desk: &Desk, basis: &AnswerBasis, named: &str) -> Option<String> {
+    let (backend, asked) = (&basis.backend, &basis.asked_model);
+    let Change { before, is_new } = desk.served.named(backend, basis.endpoint, asked, named)?;
+    desk.metrics.model_changed(backend);
+    if is_new {
+        tracing::warn!(%backend, asked, before, named, "a provider serves another model under the same name");
+    } else {
+        tracing::info!(%backend, asked, before, named, "a provider serves a model again that it had changed");
+    }
+    Some(before)
 }
 
 /// What an answer has used so far. A report that came within a stream may be of its beginning only, so the output is never

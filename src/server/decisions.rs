@@ -252,6 +252,9 @@ struct Tried<'e> {
     provider: &'e str,
     model: &'e str,
     served_model: Option<&'e str>,
+    /// What the backend had named before; absent where that was the same, or nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    served_before: Option<&'e str>,
     ending: &'e str,
     http_status: Option<u16>,
     cause: Option<&'e str>,
@@ -361,6 +364,7 @@ impl<'e> Tried<'e> {
             provider: &attempt.provider,
             model: &attempt.model,
             served_model: attempt.served_model.as_deref(),
+            served_before: attempt.served_before.as_deref(),
             ending: &attempt.ending,
             http_status: attempt.http_status,
             cause: attempt.cause.as_deref(),

@@ -202,6 +202,7 @@ async fn assemble(
         metrics: Arc::clone(&metrics),
         // What the books do not keep is explained from here.
         feed: Feed::new(config.server.dashboard || !ledger.keeps_all_facts()),
+        served: Arc::clone(&learning.served),
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
         prompt_text: frontend::prompt_text,

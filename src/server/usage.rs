@@ -203,6 +203,8 @@ struct Sums {
     #[serde(skip_serializing_if = "Option::is_none")]
     baseline: Option<Compared>,
     provenance: Provenances,
+    /// Attempts whose answer names another model than its backend had named before.
+    served_model_changes: u64,
 }
 
 /// Tokens in the words of the API: cached ones are part of the input, reasoning ones of the output.
@@ -255,6 +257,7 @@ impl Sums {
             cost_usd: sums.cost.to_exact(),
             baseline: (sums.compared > 0).then(|| Compared { requests: sums.compared, cost_usd: sums.baseline.to_exact() }),
             provenance: Provenances { reported, counted, estimated },
+            served_model_changes: sums.model_changes,
         }
     }
 }

@@ -214,6 +214,11 @@ impl Metrics {
         self.families.failovers.with_label_values(&[cause.word()]).inc();
     }
 
+    /// An answer named another model than its backend had named before.
+    pub fn model_changed(&self, backend: &BackendId) {
+        self.families.model_changes.with_label_values(&[self.backend(backend).id.as_str()]).inc();
+    }
+
     /// From sending a request upstream to the first meaningful byte of its answer.
     pub fn first_token(&self, backend: &BackendId, after: Duration) {
         let backend = self.backend(backend);

@@ -42,6 +42,7 @@ mod reload_odd;
 mod resilience;
 mod responses;
 mod secrets;
+mod served_model;
 mod simulate;
 mod stream;
 mod top;

@@ -37,10 +37,10 @@ async fn a_newer_schema_is_refused_and_stays_as_it_is() {
     Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = fs::read(database(&setup)).unwrap();
 
-    check_refused(&setup, &["ledger.sqlite3 has schema version 99", "knows up to 3", "run the newer version"]);
+    check_refused(&setup, &["ledger.sqlite3 has schema version 99", "knows up to 4", "run the newer version"]);
     assert_eq!(fs::read(database(&setup)).unwrap(), before);
 
-    Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 3).unwrap();
+    Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 4).unwrap();
     let again = setup.start();
     assert_eq!(rows::requests(&again.setup.data()).len(), 1);
 }
@@ -118,6 +118,23 @@ async fn books_of_the_first_format_open_with_every_row_and_go_on() {
     let again = setup.start();
     let count = told(&again.setup.data(), "SELECT count(*) FROM requests")[0][0].as_i64();
     assert_eq!(count, expected["requests"][0].as_i64().map(|old| old + 1));
+}
+
+#[tokio::test]
+async fn books_of_the_third_schema_open_with_every_row_and_go_on() {
+    let (setup, east) = with_books().await;
+    let back = "ALTER TABLE attempts DROP COLUMN served_before; ALTER TABLE usage_daily DROP COLUMN model_changes; \
+        PRAGMA user_version = 3";
+    Connection::open(database(&setup)).unwrap().execute_batch(back).unwrap();
+
+    let gateway = setup.start();
+
+    east.next(provider::whole(&chat::answer("Hello.", 9, 4).replace("\"served\"", "\"another\"")));
+    assert_eq!(gateway.chat(&chat::ask("auto")).await.status, 200);
+    let usage = gateway.operator(&Call::get("/usage")).await.json();
+    assert_eq!((&usage["total"]["requests"], &usage["total"]["served_model_changes"]), (&json!(2), &json!(1)), "{usage}");
+    let changed = told(&gateway.setup.data(), "SELECT coalesce(served_before, '-') FROM attempts ORDER BY request");
+    assert_eq!(changed, json!([["-"], ["served"]]));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::answer::{Message, Reading};
 use super::usage::Counts;
 use crate::canonical::event::ErrorClass;
 use crate::canonical::{FrameFacts, FrameKind, ProviderError};
-use crate::dialect::frame::broken;
+use crate::dialect::frame::{broken, named};
 use crate::dialect::{FrameReader, errors, sse};
 
 /// Reads the frames of one stream. Counts are of all so far, and a frame may leave some out: what was told is remembered.
@@ -16,6 +16,8 @@ pub(super) struct Frames {
     counts: Counts,
     /// A reason was told why the answer ended.
     ended: bool,
+    /// The model was named.
+    named: bool,
 }
 
 impl Frames {
@@ -40,7 +42,8 @@ impl Frames {
             _ => FrameKind::KeepAlive,
         };
         let (reasoning_bytes, too_long) = (reading.reasoning_bytes, reading.too_long());
-        FrameFacts { kind, usage, lifetimes_told: false, reasoning_bytes, finished, too_long }
+        let served_model = named(&mut self.named, message.model_version.as_deref());
+        FrameFacts { kind, usage, lifetimes_told: false, reasoning_bytes, finished, too_long, served_model }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Malformed, Reader, WITH_SHEETS, Wire};
+use super::{Malformed, Reader, WITH_CHANGES, WITH_SHEETS, Wire};
 use crate::ledger::entry::AttemptEnd;
 use crate::units::{
     BilledAt, Bounds, Cell, Currency, Extent, Free, FreePart, FreeTokens, Pricing, Sheet, Span, Tariff, TokenPrice,
@@ -171,6 +171,7 @@ impl Wire for AttemptEnd {
         self.first_byte_ms.put(out);
         self.duration_ms.put(out);
         self.free.put(out);
+        self.served_before.put(out);
     }
 
     fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -184,6 +185,7 @@ impl Wire for AttemptEnd {
             first_byte_ms: Wire::take(from)?,
             duration_ms: Wire::take(from)?,
             free: if from.version < WITH_SHEETS { None } else { Wire::take(from)? },
+            served_before: if from.version < WITH_CHANGES { None } else { Wire::take(from)? },
         })
     }
 }
@@ -226,10 +228,21 @@ mod tests {
         let mut old = payload(|out| put_attempt_ended(out, request_id(7), 1, &end));
         // The second version's tokens had no parts; those of this end are none, a byte each.
         let parts_of_tokens = 4;
-        let usage = old.len() - 1 - [end.provenance.word().len() + 1, 1 + 1 + 6, 1 + 2, 1, 1 + 1, 1].iter().sum::<usize>();
+        let usage = old.len() - 2 - [end.provenance.word().len() + 1, 1 + 1 + 6, 1 + 2, 1, 1 + 1, 1].iter().sum::<usize>();
         old.drain(usage - parts_of_tokens..usage);
-        old.pop();
+        old.truncate(old.len() - 2);
         assert_eq!(read_payload(&old, 2), Ok((request_id(7), Record::AttemptEnded { number: 1, end })));
+    }
+
+    #[test]
+    fn a_changed_name_reads_back_and_the_third_version_knew_nothing_of_it() {
+        let changed = AttemptEnd { served_before: Some("fast-0".into()), ..attempt_end(300, 70_000) };
+        check(|out| put_attempt_ended(out, request_id(7), 1, &changed), Record::AttemptEnded { number: 1, end: changed.clone() });
+        let end = attempt_end(300, 70_000);
+        let mut old = payload(|out| put_attempt_ended(out, request_id(7), 1, &end));
+        old.pop();
+        assert_eq!(read_payload(&old, 3), Ok((request_id(7), Record::AttemptEnded { number: 1, end })));
+        assert_eq!(read_payload(&old, 4), Err(Malformed));
     }
 
     #[test]

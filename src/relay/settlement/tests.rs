@@ -31,6 +31,7 @@ fn desk() -> Arc<Desk> {
         tokenizer: Tokenizer::new(),
         metrics: Arc::new(Metrics::new([]).unwrap()),
         feed: Feed::new(true),
+        served: Arc::default(),
         tasks: Tasks::on_this_runtime(),
         clock: SystemClock::shared(),
         prompt_text: |_| String::new(),
@@ -67,6 +68,8 @@ async fn settled(
     let opening = opening(&tab, &budget, now);
     let basis = AnswerBasis {
         backend: opened.backend.clone(),
+        endpoint: Shape::OpenAiChat,
+        asked_model: "fast".into(),
         family: TokenizerFamily::O200k,
         input_estimate: Tokens::new(10),
         prompt: Bytes::from_static(prompt),
