@@ -89,10 +89,10 @@ fn copied(id: &str, n: usize) -> String {
 fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     let wanted = ["openai", "deepseek", "groq"];
     let fits = |id: &str| most_keys > wanted.len() || wanted[..most_keys].contains(&id);
-    let named = snapshot.providers().iter().filter(|p| fits(&p.id)).filter_map(|p| p.api_key_env.clone());
-    let keys: ProviderKeys = named.map(|name| (name, Secret::new("a-key".to_owned()))).collect();
+    let named = snapshot.providers().iter().filter(|p| fits(&p.id)).flat_map(Provider::variables);
+    let keys: ProviderKeys = named.map(|name| (name.to_owned(), Secret::new("a-key".to_owned()))).collect();
     let health = HealthByShape::new(&SystemClock::shared(), HealthSettings::default());
-    let market = Market::open(Arc::clone(snapshot), &keys, &health).unwrap();
+    let market = Market::open(Arc::clone(snapshot), &keys, &std::collections::BTreeMap::new(), &health).unwrap();
     let request = openai_chat::parse(Bytes::from(BODY.replace("MODEL", model)), &HeaderMap::new()).unwrap();
     let target = target::resolve(model, snapshot, &std::collections::BTreeMap::new()).unwrap();
     let appraisal = Appraisal::of(&request);

@@ -11,8 +11,8 @@ use http::Uri;
 use jiff::Timestamp;
 
 use crate::canonical::Shape;
-use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot};
-use crate::config::secret::ProviderKeys;
+use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot, address};
+use crate::config::{Deployments, ProviderKeys, Secret};
 use crate::dialect::{self, Dialect, Path};
 use crate::dispatch::health::{Answers, BackendHealth, HealthByShape, HealthRisk, Roster};
 use crate::route::{self, Availability, Board, BoardInForce, Usable};
@@ -30,14 +30,16 @@ pub struct Offer<'m> {
     pub endpoint: &'m Endpoint,
     pub dialect: &'static dyn Dialect,
     pub health: &'m Arc<BackendHealth>,
+    /// What the provider calls the model: the table's word, or that of the operator's deployment.
+    pub model: &'m str,
 }
 
 impl Offer<'_> {
-    /// Where it is asked: the endpoint's own address, or one by the model where the dialect wants that.
+    /// Where it is asked: the endpoint's own address, or one by the model where dialect or address want that.
     pub fn uri(&self, stream: bool) -> Result<Uri, EndpointError> {
         match self.dialect.path() {
-            Path::Fixed(_) => Ok(self.endpoint.uri()),
-            Path::OfModel(path) => self.endpoint.at(&path(&self.backend.upstream_model, stream)),
+            Path::Fixed(_) => self.endpoint.at("", self.model),
+            Path::OfModel(path) => self.endpoint.at(&path(self.model, stream), self.model),
         }
     }
 }
@@ -54,6 +56,8 @@ pub struct Market {
     pub snapshot: Arc<Snapshot>,
     /// By provider index; none for one that cannot be reached.
     sites: Vec<Vec<Site>>,
+    /// By backend, what its provider calls the model, where that is not what the table says.
+    deployments: BTreeMap<BackendIndex, String>,
     usable: Usable,
     /// The table as decisions look at it, until the next step of its prices.
     board: BoardInForce,
@@ -70,16 +74,23 @@ pub struct Unreachable {
 }
 
 impl Market {
-    /// Opens a market with the provider keys that were found. A provider without its key is off; one whose address or
-    /// key is unusable is an error that names it.
-    pub fn open(snapshot: Arc<Snapshot>, keys: &ProviderKeys, health: &HealthByShape) -> Result<Self, Unreachable> {
+    /// Opens a market with the provider keys that were found. A provider without its key, or without a part of its address,
+    /// is off; one whose address or key is unusable is an error that names it.
+    pub fn open(
+        snapshot: Arc<Snapshot>,
+        keys: &ProviderKeys,
+        deployments: &Deployments,
+        health: &HealthByShape,
+    ) -> Result<Self, Unreachable> {
         let sites = snapshot.providers().iter().map(|provider| sites(provider, keys)).collect::<Result<Vec<_>, _>>()?;
         let availability =
             sites.iter().map(|sites| if sites.is_empty() { Availability::NoKey } else { Availability::Ready }).collect();
         let health =
             health.rosters(&snapshot.backends().iter().map(|backend| (&backend.id, snapshot.provider_of(backend).shapes())));
         let usable = Usable::of(&snapshot, availability);
-        Ok(Self { snapshot, sites, usable, board: BoardInForce::default(), health })
+        let named = |(id, name): (&String, &String)| Some((snapshot.backend_named(id)?.index, name.clone()));
+        let deployments = deployments.iter().filter_map(named).collect();
+        Ok(Self { snapshot, sites, deployments, usable, board: BoardInForce::default(), health })
     }
 
     /// Who can be asked at all.
@@ -125,6 +136,7 @@ impl Market {
             endpoint: &site.endpoint,
             dialect: site.dialect,
             health: self.health[shape as usize].get(index.0 as usize)?,
+            model: self.deployments.get(&index).unwrap_or(&backend.upstream_model),
         })
     }
 
@@ -145,16 +157,16 @@ impl Market {
 
 /// Every way to reach a provider.
 fn sites(provider: &Provider, keys: &ProviderKeys) -> Result<Vec<Site>, Unreachable> {
-    let key = match &provider.api_key_env {
-        Some(variable) => match keys.get(variable) {
-            Some(key) => Some(key.expose()),
-            None => return Ok(Vec::new()),
-        },
-        None => None,
-    };
-    if provider.disabled.is_some() {
+    let value = |variable: &str| keys.get(variable).map(Secret::expose);
+    if provider.disabled.is_some() || provider.variables().any(|variable| value(variable).is_none()) {
         return Ok(Vec::new());
     }
+    let key = provider.api_key_env.as_deref().and_then(value);
+    let placed = |name: &str| {
+        let place = provider.placeholders.iter().find(|(place, _)| place == name);
+        place.and_then(|(_, variable)| value(variable))
+    };
+    let query = || provider.query.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let site = |(shape, base_url, auth): (Shape, &str, KeyHeader)| {
         let unreachable = |reason: String| Unreachable { provider: provider.id.clone(), reason };
         let dialect = dialect::of(shape).ok_or_else(|| unreachable(format!("there is no codec for {}", shape.word())))?;
@@ -166,7 +178,9 @@ fn sites(provider: &Provider, keys: &ProviderKeys) -> Result<Vec<Site>, Unreacha
             Path::Fixed(path) => path,
             Path::OfModel(_) => "",
         };
-        let endpoint = Endpoint::new(base_url, path, headers, key).map_err(|error| unreachable(error.to_string()))?;
+        let base_url = address::filled(base_url, placed);
+        let endpoint = Endpoint::new(&base_url, path, headers, key).and_then(|endpoint| endpoint.with_query(query()));
+        let endpoint = endpoint.map_err(|error| unreachable(error.to_string()))?;
         Ok(Site { shape, endpoint, dialect })
     };
     provider.endpoints().map(site).collect()

@@ -19,7 +19,7 @@ use crate::config::keys::hash_files;
 use crate::config::names::{Known, unknown_names};
 use crate::config::restart::needing_restart;
 use crate::config::secret::key_file;
-use crate::config::{Config, ProviderKeys, provider_keys};
+use crate::config::{Config, ProviderKeys, Purpose, provider_keys};
 use crate::document::{Place, Problem, in_order};
 use crate::telemetry::logs;
 
@@ -50,7 +50,7 @@ pub struct Setup {
     pub config_file: Option<PathBuf>,
     pub config: Config,
     pub snapshot: Snapshot,
-    /// By the name of the variable that the table gives (`api_key_env`).
+    /// By the name of the variable that the table gives (`api_key_env`, `placeholders`).
     pub provider_keys: ProviderKeys,
 }
 
@@ -63,6 +63,8 @@ pub enum Standing<'s> {
     Keyless,
     /// This variable is not set, nor the file that its name with `_FILE` would point to.
     KeyMissing(&'s str),
+    /// The same of this one, which holds what belongs at a place of its address.
+    PlaceMissing(&'s str),
     /// The table switches it off, for this reason.
     Disabled(&'s str),
 }
@@ -76,11 +78,14 @@ impl Standing<'_> {
 impl Setup {
     /// Whether a provider of the table can be called.
     pub fn standing<'s>(&self, provider: &'s Provider) -> Standing<'s> {
-        match (&provider.disabled, &provider.api_key_env) {
-            (Some(reason), _) => Standing::Disabled(reason),
-            (None, None) => Standing::Keyless,
-            (None, Some(variable)) if self.provider_keys.contains_key(variable) => Standing::Keyed,
-            (None, Some(variable)) => Standing::KeyMissing(variable),
+        let has = |variable: &str| self.provider_keys.contains_key(variable);
+        let missing = provider.placeholders.iter().map(|(_, variable)| variable).find(|variable| !has(variable));
+        match (&provider.disabled, &provider.api_key_env, missing) {
+            (Some(reason), ..) => Standing::Disabled(reason),
+            (None, Some(variable), _) if !has(variable) => Standing::KeyMissing(variable),
+            (None, _, Some(variable)) => Standing::PlaceMissing(variable),
+            (None, Some(_), None) => Standing::Keyed,
+            (None, None, None) => Standing::Keyless,
         }
     }
 
@@ -91,7 +96,7 @@ impl Setup {
             return None;
         }
         let looked_for = providers.iter().filter_map(|provider| match self.standing(provider) {
-            Standing::KeyMissing(variable) => Some(variable.to_owned()),
+            Standing::KeyMissing(variable) | Standing::PlaceMissing(variable) => Some(variable.to_owned()),
             Standing::Keyed | Standing::Keyless | Standing::Disabled(_) => None,
         });
         Some(Idle { variables: looked_for.collect() })
@@ -101,7 +106,7 @@ impl Setup {
 /// No provider of a set-up is on. Shown it is one sentence without its full stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idle {
-    /// The variables of the keys that were looked for; none where the table switches every provider off.
+    /// The variables of keys and addresses that were looked for; none where the table switches every provider off.
     pub variables: BTreeSet<String>,
 }
 
@@ -169,8 +174,12 @@ impl Sources {
 
     fn keys_for(&self, snapshot: Option<&Snapshot>, looks: &mut Looks) -> (ProviderKeys, Vec<Problem>) {
         let on = snapshot.into_iter().flat_map(Snapshot::providers).filter(|provider| provider.disabled.is_none());
-        let names: Vec<&str> = on.filter_map(|provider| provider.api_key_env.as_deref()).collect();
-        for path in names.iter().filter_map(|name| key_file(name, &self.variables)) {
+        let names = on.flat_map(|provider| {
+            let places = provider.placeholders.iter().map(|(_, variable)| (variable.as_str(), Purpose::Place));
+            provider.api_key_env.as_deref().map(|key| (key, Purpose::Key)).into_iter().chain(places)
+        });
+        let names: BTreeSet<(&str, Purpose)> = names.collect();
+        for path in names.iter().filter_map(|(name, _)| key_file(name, &self.variables)) {
             looks.note(Path::new(path));
         }
         provider_keys(names, &self.variables)

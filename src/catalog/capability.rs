@@ -17,7 +17,7 @@ pub struct Provider {
     pub id: String,
     /// What a person reads.
     pub name: String,
-    /// Base URL; the dialect appends its path.
+    /// Base URL, perhaps with places to fill ([`address`](super::address)); the dialect appends its path.
     pub base_url: String,
     /// The dialect it speaks there (`openai-chat`); of one that is off, perhaps one that there is no codec for.
     pub dialect: String,
@@ -25,6 +25,10 @@ pub struct Provider {
     pub auth: KeyHeader,
     /// Where it speaks another dialect beside that one.
     pub more_endpoints: Vec<MoreEndpoint>,
+    /// What belongs at the places of its addresses (`{resource}`): the place's name, and the variable that holds it.
+    pub placeholders: Vec<(String, String)>,
+    /// What stands in the query of every address (`api-version`).
+    pub query: Vec<(String, String)>,
     /// Name of the environment variable that holds its key; `None` for one that needs no key.
     pub api_key_env: Option<String>,
     /// Who controls it.
@@ -62,6 +66,11 @@ impl Provider {
     pub fn endpoints(&self) -> impl Iterator<Item = (Shape, &str, KeyHeader)> {
         let main = Shape::of_endpoint(&self.dialect).map(|shape| (shape, self.base_url.as_str(), self.auth));
         main.into_iter().chain(self.more_endpoints.iter().map(|more| (more.shape, more.base_url.as_str(), more.auth)))
+    }
+
+    /// The variables that its addresses and its key are taken from: without one of them it cannot be asked.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.api_key_env.as_deref().into_iter().chain(self.placeholders.iter().map(|(_, variable)| variable.as_str()))
     }
 
     /// The dialects it speaks that there is a codec for.

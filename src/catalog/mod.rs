@@ -1,6 +1,7 @@
 //! The price and capability table: what can be bought, from whom, at what price, under which law. Read from
 //! `providers.toml` whole or not at all, and handed out as one immutable [`Snapshot`] per request.
 
+pub mod address;
 pub mod allowance;
 pub mod calendar;
 pub mod capability;

@@ -106,6 +106,8 @@ struct Summary<'s> {
     providers_keyless: Vec<&'s str>,
     /// The variable that is not set, by provider.
     providers_without_key: BTreeMap<&'s str, &'s str>,
+    /// The variable that is not set and holds a part of the address, by provider; each has its key.
+    providers_without_address: BTreeMap<&'s str, &'s str>,
     /// Why it is off, by provider.
     providers_disabled: BTreeMap<&'s str, &'s str>,
     /// Names of gateway keys; empty for an open gateway.
@@ -135,6 +137,7 @@ impl<'s> Summary<'s> {
             providers_keyed: Vec::new(),
             providers_keyless: Vec::new(),
             providers_without_key: BTreeMap::new(),
+            providers_without_address: BTreeMap::new(),
             providers_disabled: BTreeMap::new(),
             keys: config.keys.iter().map(|key| key.name.as_str()).collect(),
             listen: config.server.listen.to_string(),
@@ -149,6 +152,9 @@ impl<'s> Summary<'s> {
                 Standing::Keyless => summary.providers_keyless.push(&provider.id),
                 Standing::KeyMissing(variable) => {
                     summary.providers_without_key.insert(&provider.id, variable);
+                }
+                Standing::PlaceMissing(variable) => {
+                    summary.providers_without_address.insert(&provider.id, variable);
                 }
                 Standing::Disabled(reason) => {
                     summary.providers_disabled.insert(&provider.id, reason);
@@ -187,6 +193,9 @@ impl fmt::Display for Summary<'_> {
         row("providers on", listed(&self.providers_keyed));
         row("need no key", listed(&self.providers_keyless));
         row("without key", told(&self.providers_without_key));
+        if !self.providers_without_address.is_empty() {
+            row("without address", told(&self.providers_without_address));
+        }
         row("switched off", told(&self.providers_disabled));
         row("gateway keys", self.access());
         row("API", vec![self.listen.clone()]);
@@ -238,6 +247,18 @@ mod tests {
         assert_eq!(report["summary"]["providers_keyed"], serde_json::json!(["far"]));
         assert_eq!(report["summary"]["providers_without_key"]["near"], "NEAR_KEY");
         assert_eq!(report["summary"]["refusal"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_site_whose_address_lacks_a_part_is_told_with_the_variable() {
+        let table = TABLE
+            .replace("https://far.example/v1\"", "https://{place}.far.example/v1\"\nplaceholders = { place = \"FAR_PLACE\" }");
+        let (exit, out, _) = check("", &table, false);
+        assert!(exit == Exit::Success && out.contains("without address") && out.contains("far (FAR_PLACE)"), "{out}");
+        assert!(out.contains("no provider is on: looked for FAR_PLACE, NEAR_KEY"), "{out}");
+        let (_, out, _) = check("", &table, true);
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(report["summary"]["providers_without_address"], serde_json::json!({ "far": "FAR_PLACE" }));
     }
 
     #[test]

@@ -131,9 +131,15 @@ fn summary(setup: &Setup) -> String {
     let file = setup.config_file.as_ref().map(|path| path.display().to_string());
     let mut text = format!("config      {}\n", setup::shown_config(file.as_deref()));
     let _ = writeln!(text, "table       {}", setup.snapshot.version);
-    let (disabled, keyless): (Vec<_>, Vec<_>) =
+    let (disabled, off): (Vec<_>, Vec<_>) =
         off.into_iter().partition(|provider| matches!(setup.standing(provider), Standing::Disabled(_)));
+    let (placeless, keyless): (Vec<_>, Vec<_>) =
+        off.into_iter().partition(|provider| matches!(setup.standing(provider), Standing::PlaceMissing(_)));
     text.push_str(&listed("on", &counted(on.len(), "provider"), &on));
+    if !placeless.is_empty() {
+        let heading = format!("{} without a part of the address (which: tokenbroker check)", placeless.len());
+        text.push_str(&listed("off", &heading, &placeless));
+    }
     if !keyless.is_empty() {
         text.push_str(&listed("off", &format!("{} without a key (which: tokenbroker check)", keyless.len()), &keyless));
     }
@@ -178,7 +184,7 @@ mod tests {
     fn a_whole_table_of_providers_fits_a_terminal() {
         let shipped = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/providers.toml")).unwrap();
         let told = shown(&shipped, &[("DEEPSEEK_API_KEY", "k")]);
-        assert!(told.contains("\non          1 provider: deepseek\noff         34 without a key"), "{told}");
+        assert!(told.contains("\non          1 provider: deepseek\noff         35 without a key"), "{told}");
         assert!(told.lines().count() < 20 && told.lines().skip(2).all(|line| line.len() <= 80), "{told}");
     }
 }

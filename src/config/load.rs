@@ -8,7 +8,8 @@ use super::keys;
 use super::outbound;
 use super::portfolio;
 use super::reference::{self, Group};
-use super::settings::{AliasWishes, Config, Routing, Server};
+use super::settings::{AliasWishes, Config, Deployments, Routing, Server};
+use crate::catalog::address::is_deployment;
 use crate::document::{Document, Problem, Section};
 
 /// What the name of a variable that sets a value begins with: `TOKENBROKER__SERVER__LISTEN` sets `server.listen`.
@@ -51,6 +52,7 @@ fn read(root: Section<'_, '_>) -> Config {
         server: checked(&root, &reference::server(), |section, server| check_addresses(section, server, names_a_key)),
         books: section(&root, &reference::books()),
         routing: routing(&root),
+        deployments: deployments(&root),
         portfolio: portfolio::read(&root),
         timeouts: section(&root, &reference::timeouts()),
         retries: section(&root, &reference::retries()),
@@ -138,6 +140,18 @@ fn aliases(root: &Section<'_, '_>) -> BTreeMap<String, String> {
         }
     }
     aliases
+}
+
+fn deployments(root: &Section<'_, '_>) -> Deployments {
+    let Some(section) = root.section("deployments") else {
+        return Deployments::new();
+    };
+    let deployment = |backend: &str| Some((backend.to_owned(), section.named_text(backend)?));
+    let deployments: Deployments = section.names().filter_map(deployment).collect();
+    for (backend, _) in deployments.iter().filter(|(_, name)| !is_deployment(name)) {
+        section.problem(backend, "this cannot be the name of a deployment", reference::DEPLOYMENT_NAME);
+    }
+    deployments
 }
 
 #[cfg(test)]
@@ -294,6 +308,20 @@ mod tests {
         check("[aliases]\nauto = \"m\"\n", &[], &["aliases.auto: \"auto\" is taken"]);
         check("[aliases]\na = 1\n", &[], &["aliases.a: this is an integer"]);
         check("[routing]\nbaseline = \"gpt\"\n", &[], &["routing.baseline: this names no backend"]);
+    }
+
+    #[test]
+    fn deployments_are_named_by_backend() {
+        let config = load("[deployments]\n\"p/gpt-5.4\" = \"my-chat\"\n", &[]).unwrap();
+        assert_eq!(config.deployments["p/gpt-5.4"], "my-chat");
+        let config = load("", &[("TOKENBROKER__DEPLOYMENTS", "{ \"p/m\" = \"ep-2026\" }")]).unwrap();
+        assert_eq!(config.deployments["p/m"], "ep-2026");
+        check(
+            "[deployments]\n\"p/m\" = \"a/b\"\n",
+            &[],
+            &["t.toml:2:9: deployments.p/m: this cannot be the name of a deployment"],
+        );
+        check("[deployments]\n\"p/m\" = 1\n", &[], &["deployments.p/m: this is an integer"]);
     }
 
     /// The example with its settings switched on: lines such as `# name = value` and `# [section]`.

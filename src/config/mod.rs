@@ -25,7 +25,8 @@ pub mod settings;
 pub use feeds::{Admin, FeedKind, FeedOrigin, PriceFeed};
 pub use keys::GatewayKey;
 pub use outbound::Outbound;
-pub use secret::{ProviderKeys, Secret, provider_keys};
+pub use secret::{ProviderKeys, Purpose, Secret, provider_keys};
 pub use settings::{
-    Access, AliasWishes, Books, BooksSync, Config, Limits, Log, LogFormat, Reload, Retries, Routing, Server, Timeouts,
+    Access, AliasWishes, Books, BooksSync, Config, Deployments, Limits, Log, LogFormat, Reload, Retries, Routing, Server,
+    Timeouts,
 };

@@ -1,5 +1,5 @@
-//! Names in the configuration that belong to the table: providers and regions of keys, the targets of aliases, the
-//! baseline. The configuration alone cannot judge them, so the caller says what the table knows.
+//! Names in the configuration that belong to the table: providers and regions of keys, the targets of aliases, the backends
+//! of deployments, the baseline. The configuration alone cannot judge them, so the caller says what the table knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +47,12 @@ fn check(root: &Section<'_, '_>, known: &Known<'_>) {
                     "`auto`, `auto:QUALITY`, a model or provider/model of the table",
                 );
             }
+        }
+    }
+    if let Some(deployments) = root.named_section("deployments") {
+        for name in deployments.names().filter(|name| !known.backends.contains(name)) {
+            let backends = known.backends.iter().copied();
+            deployments.problem(name, unknown("backend", name, backends), "provider/model, as in the table");
         }
     }
     if root.has("portfolio") {
@@ -133,6 +139,17 @@ mod tests {
         );
         check_text("[routing]\nbaseline = \"openai/gpt-5\"\n", &[]);
         check_text("[routing]\nbaseline = \"openai/gpt-6\"\n", &["t.toml:2:12: routing.baseline: the table knows no backend"]);
+    }
+
+    #[test]
+    fn a_deployment_is_of_a_backend_that_the_table_has() {
+        check_text("[deployments]\n\"openai/gpt-5\" = \"chat\"\n", &[]);
+        check_text(
+            "[deployments]\n\"openai/gtp-5\" = \"chat\"\n",
+            &[
+                "t.toml:2:18: deployments.openai/gtp-5: the table knows no backend \"openai/gtp-5\" (did you mean \"openai/gpt-5\"?)",
+            ],
+        );
     }
 
     #[test]

@@ -25,6 +25,9 @@ use crate::units::{ShareBy, ShareKind, ShareOf};
 /// What an alias may stand for.
 pub(super) const ALIAS_TARGET: &str = "`auto`, `auto:QUALITY`, a model or provider/model of the table: aliases do not chain";
 
+/// What a provider may call a model.
+pub(super) const DEPLOYMENT_NAME: &str = "1 to 128 letters, digits, dashes, underscores and dots";
+
 /// A section of the file and its settings.
 pub(super) struct Group<S> {
     /// As it stands between the brackets; the part in capitals is the operator's own.
@@ -143,6 +146,25 @@ fn aliases() -> Chapter {
         name: "aliases",
         about: "Further model names for clients. A name is free but for `auto` and what begins with `auto:`.",
         entries: vec![entry("NAME", "\"auto:economy\"")],
+    }
+}
+
+/// Read by the reader itself, as aliases are.
+fn deployments() -> Chapter {
+    let entry = Entry {
+        name: "\"PROVIDER/MODEL\"",
+        meaning: "What this provider calls the model for you: the name of your deployment, or the id of your endpoint.",
+        accepted: DEPLOYMENT_NAME.to_owned(),
+        default: None,
+        unset: Some(Unset { means: "the table's name (`upstream_model`)", example: "\"my-deployment\"" }),
+        applies: Applies::OnReload,
+    };
+    Chapter {
+        name: "deployments",
+        about: "Models that a provider knows under a name of your own, by the backend's id in the table (`tokenbroker prices` \
+                lists them); what clients ask for, prices and books stay as the table has them. As a variable, all of them are \
+                one table: `TOKENBROKER__DEPLOYMENTS='{ \"azure/gpt-5.4\" = \"chat\" }'`.",
+        entries: vec![entry],
     }
 }
 
@@ -424,6 +446,7 @@ pub(super) fn chapters() -> Vec<Chapter> {
         routing().chapter(),
         aliases(),
         alias_wishes().chapter(),
+        deployments(),
         portfolio().chapter(),
         timeouts().chapter(),
         retries().chapter(),

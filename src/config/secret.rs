@@ -1,6 +1,6 @@
-//! Provider keys. They come from the environment by the name the table gives, or from a file that the same name with
-//! `_FILE` points to (as container platforms mount them), and they are never printed: not by `Debug`, not in a
-//! problem, not by serde, for which there is no implementation.
+//! Provider keys, and what belongs at the places of providers' addresses. They come from the environment by the name the
+//! table gives, or from a file that the same name with `_FILE` points to (as container platforms mount them), and they are
+//! never printed: not by `Debug`, not in a problem, not by serde, for which there is no implementation.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +9,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::files;
+use crate::catalog::address::is_label;
 use crate::document::{Place, Problem};
 
 /// A value that must not be shown. No `PartialEq`: what must be compared is compared by its hash.
@@ -44,19 +45,28 @@ impl fmt::Display for Secret {
     }
 }
 
-/// The keys that were found, by the name of their variable.
+/// What was found, by the name of its variable: keys, and what belongs at the places of addresses.
 pub type ProviderKeys = BTreeMap<String, Secret>;
 
-/// Looks for a key under each name: the variable itself, else the file that `NAME_FILE` points to. A name that is not
-/// set, or set to nothing, is simply absent; a key that is there but unusable is a problem.
+/// What a variable is looked up for, and so what it may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// A header carries it.
+    Key,
+    /// It stands at a place of an address ([`is_label`]).
+    Place,
+}
+
+/// Looks under each name: the variable itself, else the file that `NAME_FILE` points to. A name that is not set, or set to
+/// nothing, is simply absent; what is there but unusable is a problem.
 pub fn provider_keys<'n>(
-    names: impl IntoIterator<Item = &'n str>,
+    names: impl IntoIterator<Item = (&'n str, Purpose)>,
     environment: &BTreeMap<String, String>,
 ) -> (ProviderKeys, Vec<Problem>) {
     let mut keys = ProviderKeys::new();
     let mut problems = Vec::new();
-    for name in names {
-        match provider_key(name, environment) {
+    for (name, purpose) in names {
+        match provider_key(name, purpose, environment) {
             Ok(Some(key)) => {
                 keys.insert(name.to_owned(), key);
             }
@@ -79,25 +89,31 @@ pub fn key_file<'e>(name: &str, environment: &'e BTreeMap<String, String>) -> Op
     environment.get(&format!("{name}_FILE")).map(String::as_str).filter(|path| !path.trim().is_empty())
 }
 
-fn provider_key(name: &str, environment: &BTreeMap<String, String>) -> Result<Option<Secret>, Problem> {
+fn provider_key(name: &str, purpose: Purpose, environment: &BTreeMap<String, String>) -> Result<Option<Secret>, Problem> {
     let set = |variable: &str| environment.get(variable).filter(|value| !value.trim().is_empty());
     let file_variable = format!("{name}_FILE");
     match (set(name), set(&file_variable)) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(problem(&file_variable, format!("{name} is set too"), "one of the two")),
-        (Some(value), None) => usable(name, value).map(Some),
+        (Some(value), None) => usable(name, purpose, value).map(Some),
         (None, Some(path)) => match files::text(Path::new(path), files::MOST_KEY) {
-            Ok(value) => usable(&file_variable, &value).map(Some),
+            Ok(value) => usable(&file_variable, purpose, &value).map(Some),
             Err(error) => Err(problem(&file_variable, format!("cannot read {path}: {error}"), "the path of a readable file")),
         },
     }
 }
 
-fn usable(variable: &str, value: &str) -> Result<Secret, Problem> {
+fn usable(variable: &str, purpose: Purpose, value: &str) -> Result<Secret, Problem> {
     const ACCEPTED: &str = "a key of visible ASCII characters (its value is not shown)";
+    const LABEL: &str = "1 to 63 letters, digits and dashes, no dash at either end (the value is not shown)";
     let value = value.trim();
     if value.is_empty() {
         return Err(problem(variable, "the file is empty".into(), ACCEPTED));
+    }
+    if purpose == Purpose::Place {
+        // Not shown all the same: somebody may have put the key here.
+        let wrong = || problem(variable, "this cannot be a part of a provider's address".into(), LABEL);
+        return if is_label(value) { Ok(Secret::new(value.to_owned())) } else { Err(wrong()) };
     }
     if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(problem(variable, "the key holds a character that no header can carry".into(), ACCEPTED));
@@ -120,7 +136,7 @@ mod tests {
 
     fn check(variables: &[(&str, &str)], expected: Result<Option<&str>, &str>) {
         let environment = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let (keys, problems) = provider_keys(["A_KEY"], &environment);
+        let (keys, problems) = provider_keys([("A_KEY", Purpose::Key)], &environment);
         match expected {
             Ok(value) => {
                 assert_eq!(problems, []);
@@ -156,6 +172,23 @@ mod tests {
         check(&[("A_KEY_FILE", &path("empty", "\n"))], Err("the file is empty"));
         let absent = directory.path().join("absent");
         check(&[("A_KEY_FILE", absent.to_str().unwrap())], Err("absent"));
+    }
+
+    #[test]
+    fn what_belongs_in_an_address_is_one_label_and_is_not_shown_where_it_is_none() {
+        let look = |value: &str| {
+            let environment = [("A_REGION".to_owned(), value.to_owned())].into();
+            provider_keys([("A_REGION", Purpose::Place)], &environment)
+        };
+        let (found, problems) = look(" eu-west-1 ");
+        assert_eq!((found["A_REGION"].expose(), problems), ("eu-west-1", Vec::new()));
+        assert_eq!(look("").0.len(), 0);
+        for wrong in ["s3cret.example.com", "s3cret/..", "s3cret@x", "\"s3cret\""] {
+            let (found, problems) = look(wrong);
+            let told = problems[0].to_string();
+            assert!(found.is_empty() && told.starts_with("environment variable A_REGION: this cannot be a part"), "{told}");
+            assert!(!told.contains("s3cret"), "{told}");
+        }
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Config {
     pub server: Server,
     pub books: Books,
     pub routing: Routing,
+    /// What providers call models that they know under a name of the operator's own.
+    pub deployments: Deployments,
     /// Caps on the share that a provider, an owner or a law gets.
     pub portfolio: Vec<ShareCap>,
     pub timeouts: Timeouts,
@@ -63,12 +65,16 @@ pub struct Config {
     pub admins: Vec<Admin>,
 }
 
+/// By the backend's id in the table, what its provider calls the model: the name of a deployment, the id of an endpoint.
+pub type Deployments = BTreeMap<String, String>;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             server: Server::default(),
             books: Books::default(),
             routing: Routing::default(),
+            deployments: Deployments::new(),
             portfolio: Vec::new(),
             timeouts: Timeouts::default(),
             retries: Retries::default(),

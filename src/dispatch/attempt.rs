@@ -92,7 +92,7 @@ impl Errand<'_> {
 
     async fn exchange(&self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Begun, AttemptFailure> {
         let outgoing = Outgoing {
-            upstream_model: &self.offer.backend.upstream_model,
+            upstream_model: self.offer.model,
             quirks: self.offer.provider.quirks,
             output_bound: self.output_bound,
             max_output: self.max_output.min(self.offer.backend.limits.max_output),

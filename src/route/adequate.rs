@@ -20,7 +20,7 @@ use crate::units::{Currency, ShareBy, Tokens, Usd};
 pub enum Unfit {
     /// The table switches it, or its provider, off.
     Disabled,
-    /// Its provider's key is missing.
+    /// Its provider's key is missing, or a part of its address.
     NoKey,
     /// The key or the request names other providers.
     ProviderNotAllowed,
@@ -141,7 +141,7 @@ impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unfit::Disabled => f.write_str("switched off in the table"),
-            Unfit::NoKey => f.write_str("its provider's key is missing"),
+            Unfit::NoKey => f.write_str("its provider's key, or a part of its address, is missing"),
             Unfit::ProviderNotAllowed => f.write_str("its provider is not among those allowed"),
             Unfit::ProviderExcluded => f.write_str("its provider is excluded"),
             Unfit::OutsideRegions => f.write_str("served outside the allowed regions"),
@@ -378,7 +378,7 @@ mod tests {
     fn a_provider_that_may_not_be_used_is_left_out() {
         check(|c| c.specs[0].disabled = true, Unfit::Disabled, "switched off in the table");
         check(|c| c.provider("north").disabled = Some("moved".into()), Unfit::Disabled, "switched off in the table");
-        check(|c| c.keyless = list("north"), Unfit::NoKey, "its provider's key is missing");
+        check(|c| c.keyless = list("north"), Unfit::NoKey, "its provider's key, or a part of its address, is missing");
         let (word, text) = (Unfit::ProviderNotAllowed, "its provider is not among those allowed");
         check(|c| c.limits.providers = list("south"), word, text);
         check(|c| c.request.wishes.providers = list("south"), word, text);

@@ -367,9 +367,9 @@ fn why(unfit: Unfit, backend: &Backend, provider: &Provider) -> String {
             Some(reason) => format!("{unfit}: {reason}"),
             None => unfit.to_string(),
         },
-        Unfit::NoKey => match &provider.api_key_env {
-            Some(variable) => format!("{unfit}: {variable}"),
-            None => unfit.to_string(),
+        Unfit::NoKey => match provider.variables().collect::<Vec<_>>().as_slice() {
+            [] => unfit.to_string(),
+            variables => format!("{unfit}: {}", variables.join(", ")),
         },
         Unfit::OutsideRegions => format!("{unfit}: {}", provider.region),
         Unfit::OverShare { by: ShareBy::Provider, .. } => format!("{unfit}: {}", provider.id),
@@ -532,7 +532,7 @@ mod tests {
         let refusals: Vec<(&str, String)> = case.decision().rejected.into_iter().map(|r| (r.rule, r.why)).collect();
         let expected = [
             ("disabled", "switched off in the table: moved"),
-            ("no_key", "its provider's key is missing: SOUTH_API_KEY"),
+            ("no_key", "its provider's key, or a part of its address, is missing: SOUTH_API_KEY"),
             ("outside_regions", "served outside the allowed regions: EU"),
         ];
         assert_eq!(refusals, expected.map(|(rule, why)| (rule, why.to_owned())));

@@ -76,7 +76,7 @@ impl Facts<'_> {
 pub enum Availability {
     /// It has its key, or needs none.
     Ready,
-    /// Its key is missing.
+    /// Its key is missing, or a part of its address.
     NoKey,
 }
 

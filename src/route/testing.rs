@@ -163,6 +163,8 @@ fn provider(id: &str) -> Provider {
         dialect: "openai-chat".into(),
         auth: KeyHeader::default(),
         more_endpoints: Vec::new(),
+        placeholders: Vec::new(),
+        query: Vec::new(),
         api_key_env: None,
         owner: id.to_owned(),
         jurisdiction: "US".into(),

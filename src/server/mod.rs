@@ -186,7 +186,7 @@ async fn assemble(
     metrics.know_feeds(config.feeds.iter().map(|feed| feed.name.as_str()));
     ledger.keep_table(&snapshot.version, &snapshot.text)?;
     let health = Arc::new(HealthByShape::new(clock, assembly::health(&config)));
-    let market = Market::open(Arc::new(snapshot), &provider_keys, &health)?;
+    let market = Market::open(Arc::new(snapshot), &provider_keys, &config.deployments, &health)?;
     let (proxy, trust) = (config.upstream.proxy.clone(), config.upstream.trust.clone());
     let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE, proxy, trust })?;
     let follows = upstream.clone();

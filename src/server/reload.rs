@@ -31,7 +31,7 @@ use self::accounts::Binding;
 use self::allotted::Used;
 pub use self::allotted::{Allotted, allowances_of_books};
 pub use self::changes::Changes;
-use self::changes::reached_otherwise;
+use self::changes::{Reached, reached_otherwise};
 pub use self::shares::Shares;
 use super::assembly;
 use super::listener::Stalled;
@@ -421,9 +421,11 @@ fn judge(setup: Setup, running: &Running, in_force: &InForce, health: &HealthByS
     if config == running.config && same_keys(&provider_keys, &running.provider_keys) && snapshot == *before {
         return Found::Same;
     }
-    let reached_otherwise = reached_otherwise((&running.provider_keys, before), (&provider_keys, &snapshot));
+    let was = Reached { keys: &running.provider_keys, deployments: &running.config.deployments, table: before };
+    let is = Reached { keys: &provider_keys, deployments: &config.deployments, table: &snapshot };
+    let reached_otherwise = reached_otherwise(&was, &is);
     let changes = Changes::between((&running.config, before), (&config, &snapshot));
-    match Market::open(Arc::new(snapshot), &provider_keys, health) {
+    match Market::open(Arc::new(snapshot), &provider_keys, &config.deployments, health) {
         Ok(market) => {
             let running = Running { config, provider_keys };
             Found::Another(Box::new(Candidate { running, market, changes, reached_otherwise }))

@@ -12,10 +12,16 @@ const REMOVED: &str = "[key removed]";
 /// So many first characters of a key are more than its customary prefix.
 const TELLING_PART: usize = 6;
 
+/// A place in an address: a name there is put in by the call.
+const NAMED: &str = "{deployment}";
+
 /// A provider's address and the headers of every call to it.
 #[derive(Clone)]
 pub struct Endpoint {
+    /// Without the query.
     uri: Uri,
+    /// Of every call, `name=value&...`; empty for none.
+    query: String,
     headers: HeaderMap,
     secret: Option<Secret>,
 }
@@ -123,17 +129,31 @@ impl Endpoint {
             value.set_sensitive(true);
             headers.insert(header, value);
         }
-        Ok(Self { uri, headers, secret: key.map(|key| Secret::new(key.text)) })
+        Ok(Self { uri, query: String::new(), headers, secret: key.map(|key| Secret::new(key.text)) })
     }
 
-    /// Where every call goes whose path does not depend on what is asked.
-    pub fn uri(&self) -> Uri {
-        self.uri.clone()
+    /// The same with these in the query of every call, behind what a call's own path has there.
+    pub fn with_query<'q>(self, members: impl IntoIterator<Item = (&'q str, &'q str)>) -> Result<Self, EndpointError> {
+        let members: Vec<String> = members.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let endpoint = Self { query: members.join("&"), ..self };
+        endpoint.at("", "x").map(|_| endpoint)
     }
 
-    /// Where a call goes that has a path of its own, behind that of the endpoint.
-    pub fn at(&self, path: &str) -> Result<Uri, EndpointError> {
-        let joined = format!("{}{path}", self.uri.to_string().trim_end_matches('/'));
+    /// Where a call goes: `path` is its own, behind that of the endpoint, and `named` what the provider calls the model, for
+    /// an address with a place for it (`{deployment}`).
+    pub fn at(&self, path: &str, named: &str) -> Result<Uri, EndpointError> {
+        let has_place = self.uri.path().contains(NAMED);
+        if path.is_empty() && self.query.is_empty() && !has_place {
+            return Ok(self.uri.clone());
+        }
+        let mut joined = format!("{}{path}", self.uri.to_string().trim_end_matches('/'));
+        if has_place {
+            joined = joined.replace(NAMED, named);
+        }
+        if !self.query.is_empty() {
+            joined.push(if path.contains('?') { '&' } else { '?' });
+            joined.push_str(&self.query);
+        }
         Uri::try_from(&joined).map_err(|_| EndpointError::Url(joined))
     }
 
@@ -222,9 +242,25 @@ mod tests {
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080/models/m:stream?alt=sse"),
         ] {
             let endpoint = Endpoint::new(base, "", [], None).unwrap();
-            assert_eq!(endpoint.at("/models/m:stream?alt=sse").unwrap(), expected);
-            assert!(endpoint.at("/models/a model").is_err());
+            assert_eq!(endpoint.at("/models/m:stream?alt=sse", "m").unwrap(), expected);
+            assert!(endpoint.at("/models/a model", "m").is_err());
+            let dated = endpoint.with_query([("api-version", "2026-01-01")]).unwrap();
+            assert_eq!(dated.at("/models/m:stream?alt=sse", "m").unwrap(), *format!("{expected}&api-version=2026-01-01"));
         }
+    }
+
+    #[test]
+    fn an_address_may_have_a_place_for_the_model_and_a_query() {
+        let made = |base: &str, query: &[(&str, &str)]| {
+            Endpoint::new(base, "/chat/completions", [], None).unwrap().with_query(query.iter().copied())
+        };
+        let endpoint =
+            made("https://x.example.com/openai/deployments/{deployment}", &[("api-version", "1"), ("b", "2")]).unwrap();
+        let uri = endpoint.at("", "my-chat").unwrap();
+        assert_eq!(uri, "https://x.example.com/openai/deployments/my-chat/chat/completions?api-version=1&b=2");
+        let plain = made("https://x.example.com/v1", &[]).unwrap();
+        assert_eq!(plain.at("", "my-chat").unwrap(), "https://x.example.com/v1/chat/completions");
+        assert!(made("https://x.example.com/v1", &[("a", "b c")]).is_err());
     }
 
     #[test]

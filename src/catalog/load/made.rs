@@ -202,5 +202,7 @@ fn what_is_made_reads_as_the_header_promises() {
         [true, true, true, true, false]
     );
     let west = table.providers().iter().find(|p| p.id == "west").unwrap();
-    assert!(west.disabled.is_some() && west.quirks.developer_role && west.quirks.reasoning_outside_output);
+    assert!(west.quirks.developer_role && west.quirks.reasoning_outside_output);
+    assert_eq!((west.disabled.as_deref(), west.base_url.as_str()), (None, "https://{resource}.west.example/v1"));
+    assert_eq!(west.placeholders, [("resource".to_owned(), "WEST_RESOURCE_NAME".to_owned())]);
 }

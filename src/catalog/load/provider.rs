@@ -1,11 +1,13 @@
 //! The `[providers.ID]` tables. Adding a site that speaks a dialect we have is a table here and no code.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::{CURRENCIES, allowance, required};
 use crate::canonical::Shape;
+use crate::catalog::address::{self, DEPLOYMENT};
 use crate::catalog::capability::{
     CacheRules, KeyHeader, MoreEndpoint, OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits, StreamUsage,
     ThinkingDepth, ThinkingSwitch,
@@ -81,14 +83,20 @@ pub(super) fn read_all(root: &Section<'_, '_>) -> Vec<Provider> {
 fn provider(id: &str, section: Section<'_, '_>) -> Provider {
     let disabled = section.text("disabled");
     let currency = required(&section, "currency", "a currency", |s, name| s.word(name, &CURRENCIES)).unwrap_or(Currency::Usd);
+    let base_url = base_url(&section);
+    let more_endpoints = section.section("endpoints").map(|endpoints| more_endpoints(&endpoints, &section)).unwrap_or_default();
+    let addresses = || [base_url.as_str()].into_iter().chain(more_endpoints.iter().map(|more| more.base_url.as_str()));
+    let placeholders = placeholders(&section, &addresses().filter_map(address::places).flatten().collect());
     let provider = Provider {
         index: ProviderIndex(0),
         id: id.to_owned(),
         name: section.required_text("name", "what a person reads").unwrap_or_default(),
-        base_url: base_url(&section),
+        base_url,
         dialect: dialect(&section, disabled.is_some()),
         auth: section.word("auth", &KEY_HEADERS).unwrap_or_default(),
-        more_endpoints: section.section("endpoints").map(|endpoints| more_endpoints(&endpoints, &section)).unwrap_or_default(),
+        more_endpoints,
+        placeholders,
+        query: section.section("query").map(|query| self::query(&query)).unwrap_or_default(),
         api_key_env: api_key_env(&section),
         owner: section.required_text("owner", "who controls the site").unwrap_or_default(),
         jurisdiction: place(&section, "jurisdiction", COUNTRY, &["local"]),
@@ -157,11 +165,51 @@ fn more_endpoints(section: &Section<'_, '_>, provider: &Section<'_, '_>) -> Vec<
 /// The name of a variable. What stands here wrongly is not repeated: it may be the key itself.
 fn api_key_env(section: &Section<'_, '_>) -> Option<String> {
     let name = section.text("api_key_env")?;
-    let fit = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-    if !name.starts_with(|c: char| c.is_ascii_uppercase()) || !name.bytes().all(fit) {
+    if !is_variable(&name) {
         section.problem("api_key_env", "this is no variable's name", "the name (never the value) of a variable: EXAMPLE_API_KEY");
     }
     Some(name)
+}
+
+fn is_variable(name: &str) -> bool {
+    let fit = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    name.starts_with(|c: char| c.is_ascii_uppercase()) && name.bytes().all(fit)
+}
+
+/// The variables of the places that the addresses of a site have (`places`): one for each of them, and no other.
+fn placeholders(provider: &Section<'_, '_>, places: &BTreeSet<&str>) -> Vec<(String, String)> {
+    let told = provider.section("placeholders");
+    let variable = |section: &Section<'_, '_>, name: &str| {
+        let variable = section.named_text(name)?;
+        if !is_variable(&variable) {
+            section.problem(name, "this is no variable's name", "the name (never the value) of a variable: EXAMPLE_REGION");
+        }
+        if name == DEPLOYMENT || !places.contains(name) {
+            let accepted = "a place of an address: base_url = \"https://{region}.example.com\"; a deployment is named in the \
+                 configuration, under [deployments]";
+            section.problem(name, "no address has such a place to fill", accepted);
+        }
+        Some((name.to_owned(), variable))
+    };
+    let named: Vec<_> = told.iter().flat_map(|section| section.names().filter_map(|name| variable(section, name))).collect();
+    for place in places.iter().filter(|place| **place != DEPLOYMENT && !named.iter().any(|(name, _)| name == *place)) {
+        let accepted = format!("placeholders = {{ {place} = \"EXAMPLE_{}\" }}, the name of a variable", place.to_uppercase());
+        provider.problem("placeholders", format!("nothing says what belongs at {{{place}}} of an address"), accepted);
+    }
+    named
+}
+
+/// What stands in the query of every address: never a secret, since addresses are logged.
+fn query(section: &Section<'_, '_>) -> Vec<(String, String)> {
+    let fit = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let member = |name: &str| {
+        let value = section.named_text(name)?;
+        if !fit(name) || !fit(&value) {
+            section.problem(name, "this cannot stand in a query as it is", "letters, digits, dashes, underscores and dots");
+        }
+        Some((name.to_owned(), value))
+    };
+    section.names().filter_map(member).collect()
 }
 
 fn place(section: &Section<'_, '_>, name: &'static str, accepted: &str, words: &[&str]) -> String {
@@ -177,8 +225,8 @@ fn place(section: &Section<'_, '_>, name: &'static str, accepted: &str, words: &
 
 /// Without the slash at its end, since the dialect appends a path that begins with one.
 fn base_url(section: &Section<'_, '_>) -> String {
-    const ACCEPTED: &str =
-        "an https:// address without user info, query or fragment (http:// on this machine and in private networks)";
+    const ACCEPTED: &str = "an https:// address without user info, query or fragment (http:// on this machine and in private \
+         networks); what an operator fills in stands in braces: {region}";
     let text = section.required_text("base_url", ACCEPTED).unwrap_or_default();
     if let Some(wrong) = address_fault(&text).filter(|_| section.has("base_url")) {
         section.problem("base_url", wrong, ACCEPTED);
@@ -187,7 +235,12 @@ fn base_url(section: &Section<'_, '_>) -> String {
 }
 
 fn address_fault(text: &str) -> Option<&'static str> {
-    let Ok(uri) = text.parse::<Uri>() else {
+    if address::places(text).is_none() {
+        return Some("a brace stands alone, or holds no name of small letters, digits and underscores");
+    }
+    // A deployment may be called what no host can: it belongs in the path, where braces can be read.
+    let example = address::filled(text, |name| (name != DEPLOYMENT).then_some("x"));
+    let Ok(uri) = example.parse::<Uri>() else {
         return Some("this is no address");
     };
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -326,6 +379,8 @@ mod tests {
             "http://[fd00::1]/",
             "http://vllm:8000/v1",
             "http://vllm.models.svc.cluster.local/v1",
+            "https://{workspace}.example.com/v1",
+            "https://example.com/{project}/{deployment}",
         ];
         for address in fine {
             assert_eq!(address_fault(address), None, "{address}");
@@ -338,7 +393,10 @@ mod tests {
             "https://example.com/v1#a",
             "ftp://example.com",
             "/v1",
-            "https://{workspace}.example.com",
+            "https://{workspace.example.com",
+            "https://{WORKSPACE}.example.com",
+            "https://{deployment}.example.com/v1",
+            "http://{workspace}.example.com",
             "",
         ];
         for address in wrong {

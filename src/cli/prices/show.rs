@@ -183,7 +183,7 @@ fn standing(standing: Standing<'_>) -> &'static str {
     match standing {
         Standing::Keyed => "set",
         Standing::Keyless => "none needed",
-        Standing::KeyMissing(_) => "not set",
+        Standing::KeyMissing(_) | Standing::PlaceMissing(_) => "not set",
         Standing::Disabled(_) => "off",
     }
 }

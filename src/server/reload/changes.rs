@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::catalog::{Backend, Provider, Snapshot};
-use crate::config::{Config, GatewayKey, ProviderKeys};
+use crate::config::{Config, Deployments, GatewayKey, ProviderKeys};
 use crate::units::BackendId;
 
 /// The differences between what was in force and what is.
@@ -41,17 +41,25 @@ impl Changes {
     }
 }
 
+/// What says how backends are reached.
+pub(super) struct Reached<'r> {
+    pub(super) keys: &'r ProviderKeys,
+    pub(super) deployments: &'r Deployments,
+    pub(super) table: &'r Snapshot,
+}
+
 /// The backends of both tables that are reached by another address or with another key now: what is known of how they fare
 /// does not hold for them.
-pub(super) fn reached_otherwise(before: (&ProviderKeys, &Snapshot), after: (&ProviderKeys, &Snapshot)) -> Vec<BackendId> {
-    let (old, new) = (before.1, after.1);
-    let key = |keys: &ProviderKeys, provider: &Provider| keys.get(provider.api_key_env.as_deref()?).cloned();
+pub(super) fn reached_otherwise(before: &Reached<'_>, after: &Reached<'_>) -> Vec<BackendId> {
+    let (old, new) = (before.table, after.table);
+    let same_value = |was: &str, is: &str| match (before.keys.get(was), after.keys.get(is)) {
+        (Some(was), Some(is)) => was.is_same(is),
+        (was, is) => was.is_none() && is.is_none(),
+    };
     let same = |was: &Provider, is: &Provider| {
-        let keyed = match (key(before.0, was), key(after.0, is)) {
-            (Some(was), Some(is)) => was.is_same(&is),
-            (was, is) => was.is_none() && is.is_none(),
-        };
-        keyed
+        was.variables().count() == is.variables().count()
+            && was.variables().zip(is.variables()).all(|(was, is)| same_value(was, is))
+            && was.query == is.query
             && was.base_url == is.base_url
             && was.auth == is.auth
             && was.more_endpoints == is.more_endpoints
@@ -61,7 +69,9 @@ pub(super) fn reached_otherwise(before: (&ProviderKeys, &Snapshot), after: (&Pro
     let otherwise = |backend: &&Backend| {
         let was = old.backend_named(backend.id.as_str());
         was.is_some_and(|was| {
-            !same(old.provider_of(was), new.provider_of(backend)) || was.upstream_model != backend.upstream_model
+            !same(old.provider_of(was), new.provider_of(backend))
+                || was.upstream_model != backend.upstream_model
+                || before.deployments.get(was.id.as_str()) != after.deployments.get(backend.id.as_str())
         })
     };
     new.backends().iter().filter(otherwise).map(|backend| backend.id.clone()).collect()
@@ -100,11 +110,16 @@ mod tests {
 
     #[test]
     fn another_address_or_key_is_told_from_the_same_one() {
+        fn named<'r>((keys, table): (&'r ProviderKeys, &'r Snapshot), deployments: &'r Deployments) -> Reached<'r> {
+            Reached { keys, deployments, table }
+        }
         let keys = |key: &str| ProviderKeys::from([("P_KEY".to_owned(), Secret::new(key.into()))]);
         let base = [("a", "1"), ("b", "1")];
         let moved = |text: &str, to: &str| Snapshot::parse("t.toml", &table(&base).text.replace(text, to)).unwrap();
+        let none = Deployments::new();
         let check = |before: (&ProviderKeys, &Snapshot), after: (&ProviderKeys, &Snapshot), expected: &[&str]| {
-            let found: Vec<String> = reached_otherwise(before, after).iter().map(ToString::to_string).collect();
+            let found = reached_otherwise(&named(before, &none), &named(after, &none));
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found, expected);
         };
         let (one, old) = (keys("one"), table(&base));
@@ -113,6 +128,14 @@ mod tests {
         check((&ProviderKeys::new(), &old), (&one, &old), &["p/a", "p/b"]);
         check((&ProviderKeys::new(), &old), (&ProviderKeys::new(), &old), &[]);
         check((&one, &old), (&one, &moved("p.example/v1", "q.example/v1")), &["p/a", "p/b"]);
+        let placed = moved("https://p.example/v1\"", "https://{place}.example/v1\"\nplaceholders = { place = \"P_PLACE\" }");
+        let at = |place: &str| keys("one").into_iter().chain([("P_PLACE".to_owned(), Secret::new(place.into()))]).collect();
+        let (here, there): (ProviderKeys, ProviderKeys) = (at("here"), at("there"));
+        check((&here, &placed), (&here, &placed), &[]);
+        check((&here, &placed), (&there, &placed), &["p/a", "p/b"]);
+        let deployed = Deployments::from([("p/a".to_owned(), "mine".to_owned())]);
+        let found = reached_otherwise(&named((&one, &old), &none), &named((&one, &old), &deployed));
+        assert_eq!(found.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["p/a"]);
     }
 
     #[test]

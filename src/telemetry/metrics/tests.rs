@@ -20,6 +20,8 @@ fn table(version: &str) -> Snapshot {
         dialect: "openai-chat".into(),
         auth: KeyHeader::default(),
         more_endpoints: Vec::new(),
+        placeholders: Vec::new(),
+        query: Vec::new(),
         api_key_env: None,
         owner: "P".into(),
         jurisdiction: "EU".into(),
