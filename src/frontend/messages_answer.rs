@@ -147,11 +147,12 @@ fn push_thought(thought: &Thought, content: &mut Vec<Block>) {
     let (text, seal) = (thought.text.clone(), thought.seal.as_ref());
     match seal.filter(|seal| seal.kind == SealKind::AnthropicRedacted) {
         Some(redacted) => {
-            content.extend((!text.is_empty()).then(|| Block::Thinking { thinking: text, signature: String::new() }));
+            content.extend((!text.is_empty()).then(|| Block::Thinking { thinking: text, signature: seals::NONE.to_owned() }));
             content.push(encrypted(redacted));
         }
         None if text.is_empty() && seal.is_none() => {}
-        None => content.push(Block::Thinking { thinking: text, signature: seal.map(seals::in_block).unwrap_or_default() }),
+        None => content
+            .push(Block::Thinking { thinking: text, signature: seal.map_or_else(|| seals::NONE.to_owned(), seals::in_block) }),
     }
 }
 

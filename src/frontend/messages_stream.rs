@@ -236,9 +236,11 @@ impl MessagesStream {
 /// Tells the end of a block: of a thought its seal, of a call without arguments that it has none.
 fn close(done: &Pending, index: u32, out: &mut BytesMut) {
     let last = match &done.kind {
-        Kind::Thought { seal: Some(seal) } => Some(Piece::Signature { signature: seals::in_block(seal) }),
+        Kind::Thought { seal } => {
+            Some(Piece::Signature { signature: seal.as_ref().map_or_else(|| seals::NONE.to_owned(), seals::in_block) })
+        }
         Kind::Call { .. } if !done.told => Some(Piece::Input { partial_json: "{}" }),
-        Kind::Text | Kind::Refusal | Kind::Thought { seal: None } | Kind::Encrypted | Kind::Call { .. } => None,
+        Kind::Text | Kind::Refusal | Kind::Encrypted | Kind::Call { .. } => None,
     };
     if let Some(delta) = last {
         Event::ContentBlockDelta { index, delta }.write(out);

@@ -17,6 +17,7 @@ pub mod codes;
 mod content;
 pub mod errors;
 mod extent;
+mod in_turn;
 mod items;
 mod json;
 mod lifetime;

@@ -318,7 +318,7 @@ pub(super) fn item_id(span: &Span, index: usize, about: &About) -> String {
 /// The item at this place of the output.
 pub(super) fn item<'a>(span: &Span, index: usize, parts: &'a [Part], status: Status, about: &About) -> Option<Item<'a>> {
     let id = item_id(span, index, about);
-    let sealed = |seal: &Option<Seal>| seal.as_ref().map(seals::in_item);
+    let sealed = |seal: &Option<Seal>| Some(seal.as_ref().map_or_else(|| seals::NONE.to_owned(), seals::in_item));
     Some(match (span, parts) {
         (Span::Message(range), _) => {
             let content = parts.get(range.clone())?.iter().filter_map(Content::of).collect();

@@ -1,15 +1,18 @@
-//! Writing an answer as the events of Responses. Items stand in the output in the order in which they begin, and each event names
-//! its own, so that nothing has to wait: pieces of several calls interleave as they come.
+//! Writing an answer as the events of Responses. Items stand in the output in the order in which they begin. Each event names its
+//! own, yet one item is told after the other ([`InTurn`]): so does the shape's maker, and clients count on it (`LangChain` takes each
+//! change of `output_index` for another call, langchain-openai 1.7.3).
 //!
-//! An item ends when another begins and nothing more can come for it: a thought or a message then, a call when its arguments are a
-//! whole object. What is still open ends with the answer. The event that ends the stream has the whole answer in it.
+//! An item ends when another begins. What is still open ends with the answer. The event that ends the stream has the whole answer in
+//! it.
+
+use std::mem;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
 use super::about::About;
 use super::errors::ClientError;
-use super::extent::Extent;
+use super::in_turn::InTurn;
 use super::responses_answer::{Content, Item, Response, Span, Status, item, item_id};
 use crate::canonical::conversation::{Call, Thought};
 use crate::canonical::{Answer, Delta, Part, StreamWriter};
@@ -90,15 +93,6 @@ struct Begun {
     span: Span,
     id: String,
     is_open: bool,
-    /// Of a call's arguments.
-    extent: Extent,
-}
-
-impl Begun {
-    /// Nothing more can come for it when another begins.
-    fn ends_with_another(&self) -> bool {
-        !matches!(self.span, Span::Call(..)) || self.extent.is_whole()
-    }
 }
 
 /// The writer of one stream.
@@ -107,6 +101,7 @@ pub(super) struct ResponsesStream {
     about: About,
     begun: bool,
     teller: Teller,
+    in_turn: InTurn,
     /// All that was told.
     answer: Answer,
     /// In the order of the output.
@@ -117,8 +112,8 @@ pub(super) struct ResponsesStream {
 
 impl ResponsesStream {
     pub(super) fn new(about: About) -> Self {
-        let (teller, answer) = (Teller::default(), Answer::default());
-        Self { about, begun: false, teller, answer, items: Vec::new(), calls: Vec::new() }
+        let (teller, in_turn, answer) = (Teller::default(), InTurn::default(), Answer::default());
+        Self { about, begun: false, teller, in_turn, answer, items: Vec::new(), calls: Vec::new() }
     }
 
     fn begin(&mut self, out: &mut BytesMut) {
@@ -136,10 +131,8 @@ impl ResponsesStream {
 
     /// Ends what another item ends, and begins that.
     fn add(&mut self, span: Span, out: &mut BytesMut) {
-        for index in 0..self.items.len() {
-            if self.items[index].is_open && self.items[index].ends_with_another() {
-                self.close(index, Status::Completed, out);
-            }
+        if let Some((last, _)) = self.last() {
+            self.close(last, Status::Completed, out);
         }
         let index = self.items.len();
         let id = item_id(&span, index, &self.about);
@@ -161,7 +154,7 @@ impl ResponsesStream {
         };
         let kind = "response.output_item.added";
         self.teller.tell(Event { kind, output_index: Some(index), item, ..Event::default() }, out);
-        self.items.push(Begun { span, id, is_open: true, extent: Extent::default() });
+        self.items.push(Begun { span, id, is_open: true });
     }
 
     /// The last item, if it is open.
@@ -274,7 +267,6 @@ impl ResponsesStream {
         if !self.items[index].is_open {
             return;
         }
-        self.items[index].extent.take(piece);
         let kind = "response.function_call_arguments.delta";
         let event = Event { kind, delta: Some(piece), ..self.about_item(index) };
         self.teller.tell(event, out);
@@ -327,6 +319,27 @@ impl ResponsesStream {
 
 impl StreamWriter for ResponsesStream {
     fn write(&mut self, delta: Delta, out: &mut BytesMut) {
+        let mut in_turn = mem::take(&mut self.in_turn);
+        in_turn.take(delta, &mut |delta| self.tell(delta, out));
+        self.in_turn = in_turn;
+    }
+
+    fn end(&mut self, out: &mut BytesMut) {
+        mem::take(&mut self.in_turn).end(&mut |delta| self.tell(delta, out));
+        self.begin(out);
+        let ended = Status::of(&self.answer.finish);
+        if let Some((last, _)) = self.last() {
+            self.close(last, ended, out);
+        }
+        let kind = if ended == Status::Completed { "response.completed" } else { "response.incomplete" };
+        let response = Some(Response::ended(&self.answer, &self.about));
+        self.teller.tell(Event { kind, response, ..Event::default() }, out);
+    }
+}
+
+impl ResponsesStream {
+    /// Tells the next delta of an answer whose parts come one after the other.
+    fn tell(&mut self, delta: Delta, out: &mut BytesMut) {
         match &delta {
             Delta::Finish(_) | Delta::Usage(_) => return self.answer.add(delta),
             Delta::Begin { .. } => {
@@ -358,20 +371,6 @@ impl StreamWriter for ResponsesStream {
             Delta::Arguments { slot, piece } => self.arguments(slot, &piece, out),
             Delta::Begin { .. } | Delta::Finish(_) | Delta::Usage(_) => {}
         }
-    }
-
-    fn end(&mut self, out: &mut BytesMut) {
-        self.begin(out);
-        let ended = Status::of(&self.answer.finish);
-        let last = self.items.len().saturating_sub(1);
-        for index in 0..self.items.len() {
-            if self.items[index].is_open {
-                self.close(index, if index == last { ended } else { Status::Completed }, out);
-            }
-        }
-        let kind = if ended == Status::Completed { "response.completed" } else { "response.incomplete" };
-        let response = Some(Response::ended(&self.answer, &self.about));
-        self.teller.tell(Event { kind, response, ..Event::default() }, out);
     }
 }
 

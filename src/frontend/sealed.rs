@@ -8,7 +8,13 @@ use crate::canonical::{Request, Shape};
 /// Whether any is there that says something. Keys are looked for, not read: inside a text their quotes would be escaped, and a tool
 /// that has such an argument only makes a conversation stay where it is.
 pub fn is_sealed(request: &Request) -> bool {
-    values(request).any(|value| !matches!(value, [b'"', b'"', ..] | [b'[', b']', ..] | [b'n', b'u', b'l', b'l', ..]))
+    let none = |value: &[u8]| {
+        value
+            .strip_prefix(b"\"")
+            .is_some_and(|text| text.starts_with(seals::NONE.as_bytes()) && text.get(seals::NONE.len()) == Some(&b'"'))
+    };
+    values(request)
+        .any(|value| !matches!(value, [b'"', b'"', ..] | [b'[', b']', ..] | [b'n', b'u', b'l', b'l', ..]) && !none(value))
 }
 
 /// Whether thoughts stand in it, also without a seal: whoever did not make them may refuse them.
@@ -86,6 +92,8 @@ mod tests {
         check(&OpenAiChat, r#"{"role":"assistant","content":"x","reasoning_content":"hm"}"#, false);
         // Found by a reader: a key without a value kept conversations at home.
         check(&AnthropicMessages, &said(r#"{"type":"thinking","thinking":"hm","signature": ""}"#), false);
+        check(&AnthropicMessages, &said(r#"{"type":"thinking","thinking":"hm","signature": "google-gemini-v1:"}"#), false);
+        check(&AnthropicMessages, &said(r#"{"type":"thinking","thinking":"hm","signature": "google-gemini-v1:s"}"#), true);
         check(&OpenAiChat, r#"{"role":"assistant","content":"x","reasoning_details":[]}"#, false);
     }
 

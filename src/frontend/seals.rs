@@ -12,6 +12,10 @@ const GEMINI: &str = "google-gemini-v1";
 const OPENAI: &str = "openai-responses-v1";
 /// How the value of a member of Messages begins that holds a foreign seal ([`in_block`]).
 pub(super) const FOREIGN_IN_BLOCK: [&str; 2] = ["\"google-gemini-v1:", "\"openai-responses-v1:"];
+/// What stands for the seal of a thought that nobody sealed, in blocks and in items: many clients (pydantic-ai 2.68, the AI SDK's
+/// providers for Anthropic and `OpenAI`) send back those thoughts alone that have one. A foreign seal, so that it is known to be none
+/// of the shape's maker, and an empty one.
+pub(super) const NONE: &str = "google-gemini-v1:";
 /// Of a whole thought, where nothing beside it tells it from a signature.
 const REDACTED: &str = "anthropic-redacted-v1";
 
@@ -52,6 +56,9 @@ pub(super) fn in_block(seal: &Seal) -> String {
 
 /// Reads what stands in a block, which is of the shape's `own` kind unless it says otherwise.
 pub(super) fn from_block(text: String, own: SealKind) -> Option<Seal> {
+    if text == NONE {
+        return None;
+    }
     let foreign = text.split_once(':').and_then(|(format, value)| {
         let kind = of_signature(Some(format)).filter(|kind| *kind != SealKind::AnthropicSignature)?;
         Some(Seal { kind, value: value.to_owned() })
@@ -70,6 +77,9 @@ pub(super) fn in_item(seal: &Seal) -> String {
 
 /// Reads what stands in a reasoning item, which is `OpenAI`'s unless it says otherwise.
 pub(super) fn from_item(text: String) -> Option<Seal> {
+    if text == NONE {
+        return None;
+    }
     let foreign = text.split_once(':').and_then(|(format, value)| {
         let kind = if format == REDACTED { Some(SealKind::AnthropicRedacted) } else { of_signature(Some(format)) };
         Some(Seal { kind: kind?, value: value.to_owned() })
@@ -94,7 +104,9 @@ mod tests {
             let foreign = !matches!(kind, SealKind::AnthropicSignature | SealKind::AnthropicRedacted);
             assert_eq!(from_block(in_block(&seal), own).unwrap().kind, if foreign { kind } else { own });
         }
-        assert_eq!((from_block(String::new(), SealKind::AnthropicSignature), from_item(String::new())), (None, None));
+        for none in ["", NONE] {
+            assert_eq!((from_block(none.to_owned(), SealKind::AnthropicSignature), from_item(none.to_owned())), (None, None));
+        }
         assert_eq!(
             from_block("anthropic-claude-v1:x".into(), SealKind::AnthropicRedacted).unwrap().kind,
             SealKind::AnthropicRedacted

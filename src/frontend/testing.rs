@@ -268,6 +268,7 @@ pub(super) fn responses_client(stream: &str) -> Value {
             "response.created" | "response.in_progress" => {}
             "response.output_item.added" => {
                 assert_eq!(index, output.len(), "{frame}");
+                assert!(open.iter().all(|open| !open), "one item after the other: {frame}");
                 output.push(data["item"].clone());
                 open.push(true);
             }

@@ -32,13 +32,15 @@ fn blocks_stand_in_the_order_in_which_they_were_said() {
 
 #[test]
 fn thoughts_have_the_signature_that_is_theirs() {
+    // Found with pydantic-ai and the AI SDK: they did not send back what had none.
+    const NONE: &str = "google-gemini-v1:";
     let thinking = |text: &str, signature: &str| json!({"type":"thinking","thinking":text,"signature":signature});
     let redacted = |data: &str| json!({"type":"redacted_thinking","data":data});
     let end = json!(["end_turn", null]);
-    check(&[thought("hm")], &json!([thinking("hm", "")]), &end);
+    check(&[thought("hm")], &json!([thinking("hm", NONE)]), &end);
     check(&[thought("hm"), sealed(SealKind::AnthropicSignature)], &json!([thinking("hm", "sig")]), &end);
     check(&[sealed(SealKind::AnthropicRedacted)], &json!([redacted("sig")]), &end);
-    check(&[thought("hm"), sealed(SealKind::AnthropicRedacted)], &json!([thinking("hm", ""), redacted("sig")]), &end);
+    check(&[thought("hm"), sealed(SealKind::AnthropicRedacted)], &json!([thinking("hm", NONE), redacted("sig")]), &end);
     check(&[sealed(SealKind::OpenAiEncrypted)], &json!([thinking("", "openai-responses-v1:sig")]), &end);
     let seal = Some(Seal { kind: SealKind::GeminiSignature, value: "sig".into() });
     let called = Delta::Call { slot: 0, id: None, name: "f".into(), seal };

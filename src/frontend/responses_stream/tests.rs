@@ -98,7 +98,7 @@ fn a_thought_is_a_summary_and_ends_with_its_seal() {
 }
 
 #[test]
-fn calls_interleave_and_end_when_they_are_whole_and_another_begins() {
+fn calls_at_once_are_told_one_after_the_other() {
     let item = |nth: usize, name: &str, arguments: &str, status: &str| {
         json!({"arguments": arguments, "call_id": format!("call_{nth}"), "id": format!("fc_req_1_{nth}"), "name": name,
             "status": status, "type": "function_call"})
@@ -117,11 +117,11 @@ fn calls_interleave_and_end_when_they_are_whole_and_another_begins() {
     let expected = [
         format!("output_item.added 0 {}", item(0, "weather", "", "in_progress")),
         r#"function_call_arguments.delta 0 "{\"a\"""#.to_owned(),
-        format!("output_item.added 1 {}", item(1, "time", "", "in_progress")),
-        r#"function_call_arguments.delta 1 "{}""#.to_owned(),
         r#"function_call_arguments.delta 0 ":1}""#.to_owned(),
         r#"function_call_arguments.done 0 "{\"a\":1}""#.to_owned(),
         format!("output_item.done 0 {}", item(0, "weather", "{\"a\":1}", "completed")),
+        format!("output_item.added 1 {}", item(1, "time", "", "in_progress")),
+        r#"function_call_arguments.delta 1 "{}""#.to_owned(),
         r#"function_call_arguments.done 1 "{}""#.to_owned(),
         format!("output_item.done 1 {}", item(1, "time", "{}", "completed")),
         format!("output_item.added 2 {}", item(2, "now", "", "in_progress")),

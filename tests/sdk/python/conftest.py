@@ -1,8 +1,10 @@
-"""One sandbox and one gateway per module."""
+"""One sandbox and one gateway per module; for tests over providers of other shapes, another gateway."""
 
 import pytest
 
-from gateway import Broker
+from gateway import Broker, Serve
+from http_provider import KEY, KEY_VARIABLE
+from messages_provider import Provider
 
 
 @pytest.fixture(scope="module")
@@ -25,3 +27,27 @@ def faults(broker):
     """Orders faults, and lifts them after the test. Use a gateway of your own where they must not spoil its health."""
     yield broker.sandbox.order
     broker.sandbox.lift()
+
+
+@pytest.fixture(scope="module")
+def north():
+    """A scripted provider that speaks Messages alone."""
+    provider = Provider()
+    yield provider
+    provider.stop()
+
+
+@pytest.fixture(scope="module")
+def over_north(north, tmp_path_factory):
+    """A gateway whose one provider is that."""
+    folder = tmp_path_factory.mktemp("north")
+    running = Serve(folder, north.table(folder / "providers.toml"), {KEY_VARIABLE: KEY})
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def openai_of_north(over_north):
+    """OpenAI's client of that gateway."""
+    with over_north.client() as client:
+        yield client

@@ -7,8 +7,9 @@ import anthropic
 import pytest
 
 from books import booked_attempts, usd
-from gateway import CLIENT_SECONDS, Serve, eventually, user
-from messages_provider import KEY, KEY_VARIABLE, MODEL, Provider, event, message, refusal, stream
+from gateway import CLIENT_SECONDS, eventually, user
+from http_provider import KEY
+from messages_provider import MODEL, event, message, refusal, stream
 
 TEXT = {"type": "text", "text": ""}
 WEATHER = {"name": "weather", "description": "by city", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}
@@ -19,23 +20,8 @@ def text(*pieces):
 
 
 @pytest.fixture(scope="module")
-def north():
-    provider = Provider()
-    yield provider
-    provider.stop()
-
-
-@pytest.fixture(scope="module")
-def serve(north, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("messages")
-    running = Serve(folder, north.table(folder / "providers.toml"), {KEY_VARIABLE: KEY})
-    yield running
-    running.kill()
-
-
-@pytest.fixture(scope="module")
-def client(serve):
-    return anthropic.Anthropic(base_url=serve.api, api_key="any", max_retries=0, timeout=CLIENT_SECONDS)
+def client(over_north):
+    return anthropic.Anthropic(base_url=over_north.api, api_key="any", max_retries=0, timeout=CLIENT_SECONDS)
 
 
 def sdk_version(client):
@@ -53,7 +39,7 @@ def cost(serve, response):
     return usd(attempt["cost_pico_usd"])
 
 
-def test_a_message_comes_whole_and_metered(north, serve, client):
+def test_a_message_comes_whole_and_metered(north, over_north, client):
     usage = {"input_tokens": 10, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 100, "output_tokens": 7}
     north.says((200, message([{"type": "text", "text": "Hello."}], usage=usage)))
     raw = client.messages.with_raw_response.create(
@@ -63,13 +49,13 @@ def test_a_message_comes_whole_and_metered(north, serve, client):
     assert raw.headers["request-id"] == raw.headers["x-tokenbroker-request-id"] == answer._request_id
     assert raw.headers["x-tokenbroker-backend"] == f"north/{MODEL}"
     # 10 at a dollar a million, 900 at 0.1, 100 at 1.25, and 7 out at 2.
-    assert cost(serve, raw) == Decimal(raw.headers["x-tokenbroker-cost-usd"]) == Decimal("0.000239")
+    assert cost(over_north, raw) == Decimal(raw.headers["x-tokenbroker-cost-usd"]) == Decimal("0.000239")
     sent, headers = north.body(), north.headers()
     assert (sent["model"], sent["system"], "tokenbroker" in sent) == (MODEL, "Be brief.", False)
     assert (headers["x-api-key"], headers["anthropic-version"], "authorization" in headers) == (KEY, sdk_version(client), False)
 
 
-def test_the_stream_helper_puts_a_message_together(north, serve, client):
+def test_the_stream_helper_puts_a_message_together(north, over_north, client):
     thinking = {"type": "thinking", "thinking": "", "signature": ""}, [
         {"type": "thinking_delta", "thinking": "Hm, "}, {"type": "thinking_delta", "thinking": "yes."},
         {"type": "signature_delta", "signature": "c2ln"}]
@@ -81,7 +67,7 @@ def test_the_stream_helper_puts_a_message_together(north, serve, client):
         final = events.get_final_message()
     assert (final.content[0].thinking, final.content[0].signature, final.content[1].text) == ("Hm, yes.", "c2ln", "Hello, 你好.")
     assert (final.usage.input_tokens, final.usage.output_tokens) == (12, 7)
-    assert cost(serve, events.response) == Decimal("0.000026")
+    assert cost(over_north, events.response) == Decimal("0.000026")
 
 
 def test_a_loop_over_tools_with_signed_thinking_ends_with_an_answer(north, client):
@@ -124,9 +110,9 @@ def test_models_are_listed_in_their_shape(client):
     assert client.models.retrieve("jade").display_name == "jade"
 
 
-def test_a_bearer_is_let_in_as_well(north, serve):
+def test_a_bearer_is_let_in_as_well(north, over_north):
     north.says((200, message([{"type": "text", "text": "Hello."}])))
-    with anthropic.Anthropic(base_url=serve.api, auth_token="any", max_retries=0) as bearer:
+    with anthropic.Anthropic(base_url=over_north.api, auth_token="any", max_retries=0) as bearer:
         assert ask(bearer).content[0].text == "Hello."
 
 

@@ -7,8 +7,8 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from gateway import CLIENT_SECONDS, Serve, user
-from messages_provider import KEY, KEY_VARIABLE, Provider, message, stream
+from gateway import user
+from messages_provider import message, stream, thinks_and_calls
 
 WEATHER = {
     "type": "function",
@@ -17,32 +17,6 @@ WEATHER = {
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False},
     "strict": True,
 }
-
-
-@pytest.fixture(scope="module")
-def north():
-    provider = Provider()
-    yield provider
-    provider.stop()
-
-
-@pytest.fixture(scope="module")
-def client(north, tmp_path_factory):
-    """Of a gateway whose one provider speaks Messages alone."""
-    folder = tmp_path_factory.mktemp("responses")
-    running = Serve(folder, north.table(folder / "providers.toml"), {KEY_VARIABLE: KEY})
-    yield openai.OpenAI(base_url=f"{running.api}/v1", api_key="any", max_retries=0, timeout=CLIENT_SECONDS)
-    running.kill()
-
-
-def thinks_and_calls():
-    return [
-        ({"type": "thinking", "thinking": "", "signature": ""},
-         [{"type": "thinking_delta", "thinking": "Use it."}, {"type": "signature_delta", "signature": "c2ln"}]),
-        ({"type": "text", "text": ""}, [{"type": "text_delta", "text": "One "}, {"type": "text_delta", "text": "moment."}]),
-        ({"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}},
-         [{"type": "input_json_delta", "partial_json": ""}, {"type": "input_json_delta", "partial_json": '{"city":"Oslo"}'}]),
-    ]
 
 
 def test_an_answer_comes_whole_metered_and_explained(broker):
@@ -82,10 +56,10 @@ def test_an_answer_that_is_cut_is_incomplete(broker):
     assert (answer.status, answer.incomplete_details.reason) == ("incomplete", "max_output_tokens")
 
 
-def test_a_loop_of_tools_keeps_its_thoughts(north, client):
+def test_a_loop_of_tools_keeps_its_thoughts(north, openai_of_north):
     north.says(stream(thinks_and_calls(), "tool_use"))
     asked = user("Weather in Oslo?")
-    with client.responses.stream(model="auto", input=asked, tools=[WEATHER], max_output_tokens=4_000) as events:
+    with openai_of_north.responses.stream(model="auto", input=asked, tools=[WEATHER], max_output_tokens=4_000) as events:
         kinds = [event.type for event in events]
         answer = events.get_final_response()
     assert [item.type for item in answer.output] == ["reasoning", "message", "function_call"]
@@ -97,7 +71,7 @@ def test_a_loop_of_tools_keeps_its_thoughts(north, client):
     north.says((200, message([{"type": "text", "text": "4 degrees."}])))
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "4"}
     history = [*asked, *(item.model_dump(exclude_none=True) for item in answer.output), result]
-    answer = client.responses.create(model="auto", input=history, tools=[WEATHER], max_output_tokens=4_000)
+    answer = openai_of_north.responses.create(model="auto", input=history, tools=[WEATHER], max_output_tokens=4_000)
     assert answer.output_text == "4 degrees."
     sent = json.loads(north.asked[-1][2])
     assert [turn["role"] for turn in sent["messages"]] == ["user", "assistant", "user"]
@@ -110,9 +84,9 @@ class Weather(BaseModel):
     degrees: int
 
 
-def test_a_structured_answer_is_parsed(north, client):
+def test_a_structured_answer_is_parsed(north, openai_of_north):
     north.says((200, message([{"type": "text", "text": '{"city": "Oslo", "degrees": 4}'}])))
-    answer = client.responses.parse(model="auto", input="Weather in Oslo?", text_format=Weather)
+    answer = openai_of_north.responses.parse(model="auto", input="Weather in Oslo?", text_format=Weather)
     assert answer.output_parsed == Weather(city="Oslo", degrees=4)
 
 

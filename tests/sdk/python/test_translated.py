@@ -6,27 +6,11 @@ import anthropic
 import openai
 import pytest
 
-from gateway import CLIENT_SECONDS, Serve, user
-from messages_provider import KEY, KEY_VARIABLE, Provider, message, refusal, stream
+from gateway import CLIENT_SECONDS, user
+from messages_provider import message, refusal, stream, thinks_and_calls
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 CHAT_TOOL = {"type": "function", "function": {"name": "weather", "description": "by city", "parameters": WEATHER}}
-
-
-@pytest.fixture(scope="module")
-def north():
-    provider = Provider()
-    yield provider
-    provider.stop()
-
-
-@pytest.fixture(scope="module")
-def chat(north, tmp_path_factory):
-    """OpenAI's client of a gateway whose one provider speaks Messages alone."""
-    folder = tmp_path_factory.mktemp("translated")
-    running = Serve(folder, north.table(folder / "providers.toml"), {KEY_VARIABLE: KEY})
-    yield openai.OpenAI(base_url=f"{running.api}/v1", api_key="any", max_retries=0, timeout=CLIENT_SECONDS)
-    running.kill()
 
 
 @pytest.fixture
@@ -36,20 +20,10 @@ def claude(broker):
     return anthropic.Anthropic(base_url=base, api_key="any", max_retries=0, timeout=CLIENT_SECONDS)
 
 
-def thinks_and_calls():
-    return [
-        ({"type": "thinking", "thinking": "", "signature": ""},
-         [{"type": "thinking_delta", "thinking": "Use it."}, {"type": "signature_delta", "signature": "c2ln"}]),
-        ({"type": "text", "text": ""}, [{"type": "text_delta", "text": "One "}, {"type": "text_delta", "text": "moment."}]),
-        ({"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}},
-         [{"type": "input_json_delta", "partial_json": ""}, {"type": "input_json_delta", "partial_json": '{"city":"Oslo"}'}]),
-    ]
-
-
-def test_a_chat_loop_over_tools_keeps_its_signed_thoughts(north, chat):
+def test_a_chat_loop_over_tools_keeps_its_signed_thoughts(north, openai_of_north):
     north.says(stream(thinks_and_calls(), "tool_use"))
     asked = user("Weather in Oslo?")
-    with chat.chat.completions.stream(model="auto", messages=asked, tools=[CHAT_TOOL], max_tokens=4_000) as events:
+    with openai_of_north.chat.completions.stream(model="auto", messages=asked, tools=[CHAT_TOOL], max_tokens=4_000) as events:
         said = "".join(event.delta for event in events if event.type == "content.delta")
         answer = events.get_final_completion()
     choice = answer.choices[0]
@@ -59,28 +33,28 @@ def test_a_chat_loop_over_tools_keeps_its_signed_thoughts(north, chat):
 
     # As an application does that keeps the whole message.
     north.says((200, message([{"type": "tool_use", "id": "toolu_2", "name": "weather", "input": {"city": "Bergen"}}], stop="tool_use")))
-    whole = chat.chat.completions.create(model="auto", messages=asked, tools=[CHAT_TOOL], max_tokens=4_000)
+    whole = openai_of_north.chat.completions.create(model="auto", messages=asked, tools=[CHAT_TOOL], max_tokens=4_000)
     assert json.loads(whole.choices[0].message.tool_calls[0].function.arguments) == {"city": "Bergen"}
     north.says((200, message([{"type": "text", "text": "4 degrees."}])))
     thought = {"type": "reasoning.text", "text": "Use it.", "signature": "c2ln", "format": "anthropic-claude-v1", "index": 0}
     turn = {"role": "assistant", "content": "One moment.", "reasoning_details": [thought], "tool_calls": [call.model_dump(exclude={"index"})]}
     result = {"role": "tool", "tool_call_id": call.id, "content": "4"}
-    answer = chat.chat.completions.create(model="auto", messages=[*asked, turn, result], tools=[CHAT_TOOL], max_tokens=4_000)
+    answer = openai_of_north.chat.completions.create(model="auto", messages=[*asked, turn, result], tools=[CHAT_TOOL], max_tokens=4_000)
     assert answer.choices[0].message.content == "4 degrees."
     sent = json.loads(north.asked[-1][2])["messages"]
     assert [block["type"] for block in sent[1]["content"]] == ["thinking", "text", "tool_use"]
     assert (sent[1]["content"][0]["signature"], sent[2]["content"][0]["tool_use_id"]) == ("c2ln", "toolu_1")
 
 
-def test_a_refusal_of_messages_is_raised_as_openais_error(north, chat):
+def test_a_refusal_of_messages_is_raised_as_openais_error(north, openai_of_north):
     north.says((400, refusal("invalid_request_error", "messages.0: odd")))
     with pytest.raises(openai.BadRequestError, match=r"messages\.0: odd"):
-        chat.chat.completions.create(model="auto", messages=user("hi"))
+        openai_of_north.chat.completions.create(model="auto", messages=user("hi"))
 
 
-def test_what_only_chat_can_say_is_refused(chat):
+def test_what_only_chat_can_say_is_refused(openai_of_north):
     with pytest.raises(openai.BadRequestError) as refused:
-        chat.chat.completions.create(model="auto", messages=user("hi"), prediction={"type": "content", "content": "ho"})
+        openai_of_north.chat.completions.create(model="auto", messages=user("hi"), prediction={"type": "content", "content": "ho"})
     assert refused.value.code == "untranslatable"
 
 
