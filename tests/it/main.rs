@@ -13,6 +13,7 @@ mod disconnect;
 mod documents;
 mod drain;
 mod edge;
+mod embeddings;
 mod errors;
 mod failover;
 mod feed;
