@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::Uri;
 use jiff::Timestamp;
 
-use crate::canonical::Shape;
+use crate::canonical::{Direct, Shape};
 use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot, address};
 use crate::config::{Deployments, ProviderKeys, Secret};
 use crate::dialect::{self, Dialect, Path};
@@ -85,8 +85,7 @@ impl Market {
         let sites = snapshot.providers().iter().map(|provider| sites(provider, keys)).collect::<Result<Vec<_>, _>>()?;
         let availability =
             sites.iter().map(|sites| if sites.is_empty() { Availability::NoKey } else { Availability::Ready }).collect();
-        let health =
-            health.rosters(&snapshot.backends().iter().map(|backend| (&backend.id, snapshot.provider_of(backend).shapes())));
+        let health = health.rosters(&snapshot.backends().iter().map(|backend| (&backend.id, snapshot.shapes_of(backend))));
         let usable = Usable::of(&snapshot, availability);
         let named = |(id, name): (&String, &String)| Some((snapshot.backend_named(id)?.index, name.clone()));
         let deployments = deployments.iter().filter_map(named).collect();
@@ -127,7 +126,7 @@ impl Market {
     pub fn offer(&self, index: BackendIndex, shape: Shape) -> Option<Offer<'_>> {
         let backend = self.snapshot.backend(index);
         let provider = self.snapshot.provider_of(backend);
-        let serving = provider.shapes().serving(shape)?;
+        let serving = self.snapshot.shapes_of(backend).serving(shape)?;
         let site = self.sites.get(backend.provider.0 as usize)?.iter().find(|site| site.shape == serving)?;
         Some(Offer {
             backend,
@@ -156,7 +155,7 @@ impl Market {
 }
 
 /// Every way to reach a provider.
-fn sites(provider: &Provider, keys: &ProviderKeys) -> Result<Vec<Site>, Unreachable> {
+fn sites<'a>(provider: &'a Provider, keys: &ProviderKeys) -> Result<Vec<Site>, Unreachable> {
     let value = |variable: &str| keys.get(variable).map(Secret::expose);
     if provider.disabled.is_some() || provider.variables().any(|variable| value(variable).is_none()) {
         return Ok(Vec::new());
@@ -183,5 +182,10 @@ fn sites(provider: &Provider, keys: &ProviderKeys) -> Result<Vec<Site>, Unreacha
         let endpoint = endpoint.map_err(|error| unreachable(error.to_string()))?;
         Ok(Site { shape, endpoint, dialect })
     };
-    provider.endpoints().map(site).collect()
+    // What is no conversation is asked at the same address, under its own path.
+    let direct = |(shape, base_url, auth): (Shape, &'a str, KeyHeader)| {
+        let all = Direct::ALL.iter().filter(move |_| shape == Shape::OpenAiChat);
+        all.map(move |direct| (direct.shape, base_url, auth))
+    };
+    provider.endpoints().chain(provider.endpoints().flat_map(direct)).map(site).collect()
 }

@@ -250,6 +250,7 @@ impl Pipeline {
         let budgeted = admission.budgeted.then_some(in_force.settings.budgeted_output);
         bounds::output(&mut request, admission.limits.max_output, budgeted)?;
         let target = route::resolve(&request.model, &in_force.market.snapshot, &in_force.settings.aliases)?;
+        bounds::named(&request, &target)?;
         let admitted = Admitted { admission, request, in_force, target };
         if admitted.is_bounded() {
             bounds::priced(call.frontend, &admitted.request)?;
@@ -399,6 +400,9 @@ impl Pipeline {
     /// What an attempt's answer will teach, should it come whole.
     fn learn(&self, admitted: &Admitted, attempt: &PlannedAttempt, trace: &Trace) -> Learn {
         let Admitted { request, .. } = admitted;
+        if request.shape.direct().is_some() {
+            return Box::new(|_| ());
+        }
         let backend = admitted.market().snapshot.backend(attempt.backend);
         let told = admitted.is_bounded().then_some(attempt.quote.output_bound);
         let lesson = Lesson {
@@ -432,7 +436,9 @@ impl Pipeline {
         let quote = answered.planned.quote;
         let backend = market.snapshot.backend(answered.planned.backend);
         self.desk.metrics.first_token(&backend.id, answered.first_byte);
-        trace.remember(&self.learning, &backend.id, self.clock.monotonic());
+        if request.shape.direct().is_none() {
+            trace.remember(&self.learning, &backend.id, self.clock.monotonic());
+        }
         let receipt = Receipt {
             backend: backend.id.clone(),
             cost: None,
@@ -441,11 +447,11 @@ impl Pipeline {
         };
         let basis = AnswerBasis {
             backend: backend.id.clone(),
-            endpoint: market.snapshot.provider_of(backend).shapes().serving(request.shape).unwrap_or(request.shape),
+            endpoint: market.snapshot.shapes_of(backend).serving(request.shape).unwrap_or(request.shape),
             asked_model: backend.upstream_model.clone(),
             family: backend.tokenizer,
             input_estimate: quote.usage.input(),
-            prompt: request.body.clone(),
+            prompt: if request.token_input == Tokens::ZERO { request.body.clone() } else { Bytes::new() },
             first_byte: answered.first_byte,
             sent: answered.sent,
             thinking: quote.thinking,

@@ -20,6 +20,6 @@ pub use event::{FrameFacts, FrameKind, ProviderError};
 pub use parameter::{Parameter, Parameters};
 pub use prefix::{Chain, Link};
 pub use request::{Feature, Features, Members, ReasoningWish, Request};
-pub use shape::{Shape, Shapes};
+pub use shape::{Direct, Shape, Shapes};
 pub use text::TextProfile;
 pub use wishes::{DataRules, Preference, QualityTier, Wishes};

@@ -184,7 +184,11 @@ pub struct Request {
     pub unpriced: Option<&'static str>,
     /// What the text of the prompt is made of: messages, tool schemas, tool results.
     pub text: TextProfile,
-    /// Number of messages.
+    /// Input that came as tokens, in numbers of the model's own vocabulary.
+    pub token_input: Tokens,
+    /// How long the vectors of the answer are to be.
+    pub dimensions: Option<u32>,
+    /// Number of messages; of what is no conversation, of its inputs.
     pub messages: u32,
     /// Number of tools offered.
     pub tools: u32,
@@ -212,6 +216,8 @@ impl Request {
             thinking_budget: None,
             unpriced: None,
             text: TextProfile::of(text),
+            token_input: Tokens::ZERO,
+            dimensions: None,
             messages: 1,
             tools: 0,
             images: 0,

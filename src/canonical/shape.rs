@@ -1,5 +1,8 @@
-//! The shapes of conversation that both sides know: a client asks in one of them, and a provider has an endpoint for it or
-//! has none. What stands on the wire is the frontends' and the dialects' to know; here a shape is a name.
+//! The shapes of API that both sides know: a client asks in one of them, and a provider has an endpoint for it or has none.
+//! What stands on the wire is the frontends' and the dialects' to know; here a shape is a name.
+//!
+//! Conversations are told in each other's shapes. What is none (vectors of texts) has one shape for everybody, and what there
+//! is to know of it is a row: [`Direct`].
 
 /// The shape of an API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -14,20 +17,65 @@ pub enum Shape {
     OpenAiResponses,
     /// Gemini's `generateContent`: only providers speak it, no client asks in it.
     GeminiGenerate,
+    /// OpenAI's Embeddings.
+    OpenAiEmbeddings,
+}
+
+/// An API that is no conversation: client and provider speak it alike, so bytes pass as they are but for the model, and nothing
+/// is told in other words. A row says what is particular to it; frontend, dialect and table read the row.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Direct {
+    pub shape: Shape,
+    /// The word in the table (`serves = "embeddings"`).
+    pub word: &'static str,
+    /// What its frontend is called in the books.
+    pub booked: &'static str,
+    /// What is appended to a provider's address of OpenAI's shape.
+    pub path: &'static str,
+    /// The member whose texts are billed.
+    pub input: &'static str,
+    /// The member that every answer has: a list.
+    pub answer: &'static str,
+    /// Why no model stands for another there.
+    pub own_model: &'static str,
+}
+
+impl Direct {
+    /// `dialects.md` section 1.5, 2026-11-22.
+    pub const ALL: &[Direct] = &[Direct {
+        shape: Shape::OpenAiEmbeddings,
+        word: "embeddings",
+        booked: "openai_embeddings",
+        path: "/embeddings",
+        input: "input",
+        answer: "data",
+        own_model: "vectors of two models cannot be compared",
+    }];
+
+    /// The one with this word.
+    pub fn named(word: &str) -> Option<&'static Self> {
+        Self::ALL.iter().find(|direct| direct.word == word)
+    }
 }
 
 impl Shape {
-    pub const ALL: [Shape; 4] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate];
+    pub const ALL: [Shape; 5] =
+        [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate, Shape::OpenAiEmbeddings];
 
-    /// Those that clients ask in.
+    /// Those that clients hold conversations in.
     pub const CLIENTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses];
 
-    /// Those that a provider may have an endpoint for.
+    /// Those that a provider may have an endpoint for conversations in.
     pub const ENDPOINTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::GeminiGenerate];
 
     /// Those that say most first: thinking, its seals and marks of the cache have words of their own in the first, and none in
     /// the last.
     const BY_WORDS: [Shape; 3] = [Shape::AnthropicMessages, Shape::GeminiGenerate, Shape::OpenAiChat];
+
+    /// The row of one that is no conversation.
+    pub fn direct(self) -> Option<&'static Direct> {
+        Direct::ALL.iter().find(|direct| direct.shape == self)
+    }
 
     /// Whether an endpoint of it refuses a seal that another made.
     pub const fn checks_seals(self) -> bool {
@@ -41,10 +89,11 @@ impl Shape {
             Shape::AnthropicMessages => "anthropic-messages",
             Shape::OpenAiResponses => "openai-responses",
             Shape::GeminiGenerate => "gemini-generate-content",
+            Shape::OpenAiEmbeddings => "openai-embeddings",
         }
     }
 
-    /// The shape of endpoints with this word.
+    /// The shape of endpoints for conversations with this word.
     pub fn of_endpoint(word: &str) -> Option<Self> {
         Self::ENDPOINTS.into_iter().find(|shape| shape.word() == word)
     }
@@ -70,9 +119,15 @@ impl Shapes {
     }
 
     /// Of endpoints of these shapes the one that a request of a shape is sent to: its own, where its bytes pass as they are,
-    /// else the one whose words lose least.
+    /// else the one whose words lose least. What is no conversation is sent to its own alone.
     pub fn serving(self, shape: Shape) -> Option<Shape> {
-        [shape].into_iter().chain(Shape::BY_WORDS).find(|shape| self.contains(*shape))
+        let others = Shape::BY_WORDS.into_iter().filter(|_| shape.direct().is_none());
+        [shape].into_iter().chain(others).find(|shape| self.contains(*shape))
+    }
+
+    /// Whether any of them is one of conversations.
+    pub fn converses(self) -> bool {
+        Shape::ENDPOINTS.into_iter().any(|shape| self.contains(shape))
     }
 }
 
@@ -101,6 +156,22 @@ mod tests {
         assert_eq!(all.serving(Shape::OpenAiResponses), Some(Shape::AnthropicMessages));
         assert_eq!(Shape::of_endpoint(Shape::OpenAiResponses.word()), None);
         assert_eq!(Shapes::default().serving(Shape::OpenAiChat), None);
+        assert!(all.converses() && !Shapes::default().converses());
         assert_eq!(Shape::of_endpoint("openai_chat"), None);
+    }
+
+    #[test]
+    fn what_is_no_conversation_is_served_by_its_own_endpoint_alone() {
+        let all: Shapes = Shape::ALL.into_iter().collect();
+        let conversations: Shapes = Shape::ENDPOINTS.into_iter().collect();
+        for direct in Direct::ALL {
+            let (shape, own): (_, Shapes) = (direct.shape, [direct.shape].into_iter().collect());
+            assert_eq!((all.serving(shape), conversations.serving(shape)), (Some(shape), None), "{direct:?}");
+            assert!(Shape::CLIENTS.into_iter().all(|asked| own.serving(asked).is_none()) && !own.converses());
+            assert!(Direct::named(direct.word).is_some_and(|named| named.shape == shape));
+            assert!(shape.direct().is_some() && Shape::of_endpoint(shape.word()).is_none());
+        }
+        assert!(Shape::CLIENTS.into_iter().chain(Shape::ENDPOINTS).all(|shape| shape.direct().is_none()));
+        assert!(Direct::named("chat").is_none());
     }
 }

@@ -1,11 +1,12 @@
 //! What a provider and a backend are: facts of the table, each with its source there.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::allowance::{Prepaid, QuotaIndex};
 use super::price::PriceSchedule;
 use super::snapshot::{BackendIndex, ProviderIndex};
-use crate::canonical::{Features, QualityTier, Shape, Shapes};
+use crate::canonical::{Direct, Features, QualityTier, Shape, Shapes};
 use crate::units::{BackendId, Currency, Tokens};
 
 /// A site that sells tokens. A company with a China site and a world site is two providers: other keys, other
@@ -73,7 +74,7 @@ impl Provider {
         self.api_key_env.as_deref().into_iter().chain(self.placeholders.iter().map(|(_, variable)| variable.as_str()))
     }
 
-    /// The dialects it speaks that there is a codec for.
+    /// The dialects it speaks in conversations that there is a codec for.
     pub fn shapes(&self) -> Shapes {
         self.endpoints().map(|(shape, _, _)| shape).collect()
     }
@@ -335,12 +336,36 @@ impl TokenizerFamily {
 /// Bounds of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Input and output together.
+    /// Input and output together; of what is no conversation, the longest single input.
     pub context: Tokens,
     /// The most it writes in one answer.
     pub max_output: Tokens,
     /// Input above this has no price in the table (a tier that is not shipped yet): not adequate there.
     pub priced_input: Option<Tokens>,
+}
+
+/// How long the vectors of a model may be asked to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dimensions {
+    /// The shortest that it makes of them.
+    pub least: u32,
+    /// What they are where nobody asks for less.
+    pub most: u32,
+}
+
+impl Dimensions {
+    pub const fn offer(self, wanted: u32) -> bool {
+        self.least <= wanted && wanted <= self.most
+    }
+}
+
+impl fmt::Display for Dimensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.least < self.most {
+            write!(f, "{} to ", self.least)?;
+        }
+        write!(f, "{}", self.most)
+    }
 }
 
 /// One measured or published quality figure.
@@ -393,6 +418,10 @@ pub struct Backend {
     /// What it can do.
     pub features: Features,
     pub reasoning: Reasoning,
+    /// What it is asked for, where that is no conversation: at its provider's endpoint of OpenAI's shape.
+    pub serves: Option<&'static Direct>,
+    /// Of its vectors; `None` where it makes none, or nobody says.
+    pub dimensions: Option<Dimensions>,
     /// Languages it is good at (ISO 639-1); `*` for any.
     pub languages: BTreeSet<String>,
     pub tokenizer: TokenizerFamily,

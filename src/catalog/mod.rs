@@ -16,8 +16,8 @@ pub mod snapshot;
 pub use allowance::{Prepaid, Quota, QuotaIndex};
 pub use calendar::Calendar;
 pub use capability::{
-    Backend, CacheRules, KeyHeader, Limits, MoreEndpoint, PriceChanges, Provider, Quality, QualitySignal, Reasoning, Retention,
-    TokenizerFamily,
+    Backend, CacheRules, Dimensions, KeyHeader, Limits, MoreEndpoint, PriceChanges, Provider, Quality, QualitySignal, Reasoning,
+    Retention, TokenizerFamily,
 };
 pub use change::{Layer, PriceChange};
 pub use fx::{DatedRate, FxTable};

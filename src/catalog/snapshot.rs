@@ -14,6 +14,7 @@ use super::change::PriceChange;
 use super::fx::FxTable;
 use super::history::{Annotation, Past};
 use super::price::PriceSchedule;
+use crate::canonical::Shapes;
 use crate::units::Tokens;
 
 /// How alike (Jaro-Winkler, 1 for equal) two names must be for one to be meant by the other. Below 0.8 short model names
@@ -109,6 +110,14 @@ impl Snapshot {
     /// The provider of a backend.
     pub fn provider_of(&self, backend: &Backend) -> &Provider {
         self.provider(backend.provider)
+    }
+
+    /// The shapes that a backend can be asked in: those of its provider, or the one of what it serves instead of conversations.
+    pub fn shapes_of(&self, backend: &Backend) -> Shapes {
+        match backend.serves {
+            None => self.provider_of(backend).shapes(),
+            Some(direct) => Shapes::default().with(direct.shape),
+        }
     }
 
     /// The free quotas of a backend, in the order in which they are used.

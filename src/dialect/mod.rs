@@ -10,6 +10,7 @@ mod chat_calls;
 mod chat_deltas;
 mod chat_messages;
 mod chat_request;
+mod direct;
 mod errors;
 mod frame;
 mod gemini;
@@ -37,6 +38,7 @@ use crate::catalog::capability::{Quirks, Reasoning};
 use crate::units::{Tokens, Usage};
 
 pub use anthropic::AnthropicMessages;
+pub use direct::OpenAiDirect;
 pub use gemini::GeminiGenerate;
 pub use openai::OpenAiChat;
 
@@ -167,6 +169,9 @@ impl DeltaReader for NoDeltas {
     fn end(&mut self, _: &mut Vec<Delta>) {}
 }
 
+/// One for each shape that is no conversation.
+static DIRECT: [OpenAiDirect; OpenAiDirect::ALL.len()] = OpenAiDirect::ALL;
+
 /// The dialect of a shape; `None` for one that only clients speak.
 pub fn of(shape: Shape) -> Option<&'static dyn Dialect> {
     match shape {
@@ -174,5 +179,6 @@ pub fn of(shape: Shape) -> Option<&'static dyn Dialect> {
         Shape::AnthropicMessages => Some(&AnthropicMessages),
         Shape::OpenAiResponses => None,
         Shape::GeminiGenerate => Some(&GeminiGenerate),
+        Shape::OpenAiEmbeddings => DIRECT.iter().find(|dialect| dialect.shape() == shape).map(|dialect| dialect as &dyn Dialect),
     }
 }

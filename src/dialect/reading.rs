@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::usage::{ReadUsage, Reported};
 use super::walk::{KeyAs, says_nothing, takes_anything};
+use crate::canonical::Direct;
 use crate::catalog::capability::Quirks;
 use crate::units::Usage;
 
@@ -24,6 +25,8 @@ pub(super) struct Reading<'t> {
     pub(super) suspect: bool,
     /// How many choices the array has; `None` without one.
     pub(super) choices: Option<u32>,
+    /// The list that an answer has which is no conversation's is there.
+    pub(super) listed: bool,
     /// Indexes of the choices that were here, as bits.
     pub(super) seen: u128,
     /// Indexes of the choices that ended here, as bits.
@@ -53,6 +56,7 @@ impl<'t> Reading<'t> {
             said: false,
             suspect: false,
             choices: None,
+            listed: false,
             seen: 0,
             ended: 0,
             too_long: 0,
@@ -89,6 +93,12 @@ impl<'t> Reading<'t> {
     fn reported(&self, quirks: Quirks) -> Option<(Usage, &Reported)> {
         let all = [&self.usage, &self.usage_of_choice, &self.usage_of_vendor];
         all.into_iter().find_map(|reported| Some((reported.usage(quirks)?, reported)))
+    }
+
+    /// The usage of an answer that has no tokens of its own, wherever it stood.
+    pub(super) fn usage_of_input(&self, quirks: Quirks) -> Option<Usage> {
+        let all = [&self.usage, &self.usage_of_choice, &self.usage_of_vendor];
+        all.into_iter().find_map(|reported| reported.of_input().usage(quirks))
     }
 
     fn texts(&mut self) -> Texts<'_> {
@@ -134,6 +144,7 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
             match key {
                 TopMember::Choices => members.next_value_seed(Choices(reading))?,
                 TopMember::Usage => members.next_value_seed(ReadUsage(&mut reading.usage))?,
+                TopMember::List => reading.listed |= members.next_value::<&RawValue>()?.get().starts_with('['),
                 TopMember::Model if reading.wants_model => {
                     reading.model = serde_json::from_str(members.next_value::<&RawValue>()?.get()).ok();
                 }
@@ -167,6 +178,8 @@ struct Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TopMember {
     Choices,
+    /// The list of an answer that is no conversation's.
+    List,
     Usage,
     Model,
     Error,
@@ -182,6 +195,7 @@ impl TopMember {
     fn of(key: &str) -> Self {
         match key {
             "choices" => Self::Choices,
+            list if Direct::ALL.iter().any(|direct| direct.answer == list) => Self::List,
             "usage" => Self::Usage,
             "model" => Self::Model,
             "error" => Self::Error,

@@ -36,6 +36,11 @@ pub(super) fn messages(request: &Request, out: &Outgoing<'_>) -> Bytes {
     edits.apply(&request.body)
 }
 
+/// The body that goes out to an endpoint that is for no conversation.
+pub(super) fn direct(request: &Request, out: &Outgoing<'_>) -> Bytes {
+    Edits::of(request, out).apply(&request.body)
+}
+
 struct Edits<'r> {
     body: &'r [u8],
     /// What stands at a range is replaced; an empty range inserts.

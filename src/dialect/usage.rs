@@ -72,6 +72,11 @@ impl Reported {
         Self { output: None, reasoning: None, total: None, audio_output: None, ..self }
     }
 
+    /// Of an answer that has no tokens of its own: some sites tell the total alone.
+    pub(super) fn of_input(self) -> Self {
+        Self { input: self.input.filter(|input| *input > 0).or(self.total), output: Some(0), ..self.without_output() }
+    }
+
     /// The same of a report in Anthropic's words, in which what a cache was read or written stands beside the input.
     pub(super) fn usage_beside_cache(&self) -> Option<Usage> {
         let (fresh_input, cache_read, cache_write) = (self.input.unwrap_or(0), self.cache_read.unwrap_or(0), self.written());

@@ -221,6 +221,8 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         choices: 1,
         features: top.features(schema.is_some())?,
         reasoning: reasoning(thinking.as_ref()),
+        token_input: Tokens::ZERO,
+        dimensions: None,
         thinking_budget: thinking.and_then(|thinking| thinking.budget_tokens).map(Tokens::new),
         unpriced: top.unpriced(),
         text: conversation.profile_with(schema),

@@ -15,6 +15,7 @@ mod chat_stream;
 mod chat_turns;
 pub mod codes;
 mod content;
+mod direct;
 pub mod errors;
 mod extent;
 mod in_turn;
@@ -57,6 +58,7 @@ use crate::canonical::{Answer, Conversation, Request, Shape, StreamWriter, Untra
 
 pub use about::About;
 pub use anthropic_messages::AnthropicMessages;
+pub use direct::OpenAiDirect;
 pub use errors::{BadRequest, ClientError, ErrorKind, Position};
 pub use lifetime::asks_long_cache;
 pub use openai_chat::{OpenAiChat, parse};
@@ -142,21 +144,25 @@ pub fn unpriced(frontend: FrontendRef, request: &Request) -> Option<&'static str
 /// A frontend, chosen once for a request.
 pub type FrontendRef = &'static dyn Frontend;
 
-/// One for each of the shapes that clients ask in.
+/// One for each of the shapes that clients hold conversations in.
 const ALL: [FrontendRef; Shape::CLIENTS.len()] = [&OpenAiChat, &AnthropicMessages, &OpenAiResponses];
+/// One for each of the others.
+static DIRECT: [OpenAiDirect; OpenAiDirect::ALL.len()] = OpenAiDirect::ALL;
 
 /// The frontend of a shape; where the path belongs to none that clients ask in, that which the headers speak of: Anthropic's
 /// clients send its version with every request, and their key in a header of its own. Of the two only the version says what a
 /// body is: anybody may send a key so.
 pub fn of(shape: Option<Shape>, has_body: bool, headers: &HeaderMap) -> FrontendRef {
     let anthropic = || headers.contains_key(anthropic_messages::VERSION) || (!has_body && headers.contains_key("x-api-key"));
-    let asked = ALL.into_iter().find(|frontend| shape == Some(frontend.shape()));
+    let direct = DIRECT.iter().map(|frontend| frontend as FrontendRef);
+    let asked = ALL.into_iter().chain(direct).find(|frontend| shape == Some(frontend.shape()));
     asked.unwrap_or_else(|| if anthropic() { &AnthropicMessages } else { &OpenAiChat })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canonical::Direct;
 
     #[test]
     fn where_a_path_has_no_shape_the_headers_say_which_frontend_is_asked() {
@@ -171,6 +177,9 @@ mod tests {
             let word = shape.word().replace('-', "_");
             check(Some(shape), &[], &word);
             check(Some(shape), &["x-api-key", "anthropic-version"], &word);
+        }
+        for direct in Direct::ALL {
+            check(Some(direct.shape), &["x-api-key"], direct.booked);
         }
         check(None, &["authorization"], "openai_chat");
         check(None, &["x-api-key"], "anthropic_messages");

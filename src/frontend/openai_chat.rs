@@ -205,6 +205,8 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         reasoning: top.reasoning()?,
         text: conversation.profile_with(format.as_ref().and_then(|format| format.json_schema)),
         unpriced: top.unpriced(),
+        token_input: Tokens::ZERO,
+        dimensions: None,
         thinking_budget: None,
         messages: conversation.messages,
         tools: conversation.tools,

@@ -190,6 +190,8 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         choices: 1,
         features: top.features(format.as_ref())?,
         reasoning: top.reasoning()?,
+        token_input: Tokens::ZERO,
+        dimensions: None,
         thinking_budget: None,
         unpriced: top.unpriced(),
         text: conversation.profile_with(format.and_then(|format| format.schema)),

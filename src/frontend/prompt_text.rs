@@ -50,8 +50,9 @@ fn add_content(text: &mut String, content: Option<&Value>) {
     }
 }
 
-/// An item of Responses: a message, a thought, a call or what was answered to one.
+/// An item of Responses: a message, a thought, a call or what was answered to one; or a text to be embedded.
 fn add_item(text: &mut String, item: &Value) {
+    add(text, Some(item));
     for member in ["content", "summary", "output"] {
         add_content(text, item.get(member));
     }
@@ -88,6 +89,7 @@ mod tests {
             {"role":"user","content":[{"type":"input_text","text":"go on"}]}],"text":{"format":{"type":"text"}}}"#;
         assert_eq!(prompt_text(body.as_bytes()), "Be brief.\nhi\nhm\nf\n{\"a\":1}\n4\ngo on\n{\"type\":\"text\"}\n");
         assert_eq!(prompt_text(br#"{"input":"hi"}"#), "hi\n");
+        assert_eq!(prompt_text(br#"{"input":["hi","you"]}"#), "hi\nyou\n");
     }
 
     #[test]

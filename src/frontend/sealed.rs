@@ -33,7 +33,7 @@ pub fn holds_told_thoughts(request: &Request) -> bool {
         // Of whatever member it is the value; a text that begins so makes a conversation be rewritten, and nothing is lost.
         Shape::AnthropicMessages => seals::FOREIGN_IN_BLOCK.iter().any(|text| begins(text)),
         // Its readers tell every kind apart, and no provider is sent its bytes.
-        Shape::OpenAiResponses | Shape::GeminiGenerate => false,
+        Shape::OpenAiResponses | Shape::GeminiGenerate | Shape::OpenAiEmbeddings => false,
     }
 }
 
@@ -49,6 +49,7 @@ fn values(request: &Request) -> impl Iterator<Item = &[u8]> {
         Shape::OpenAiResponses => &["\"encrypted_content\""],
         Shape::AnthropicMessages => &["\"signature\"", "\"redacted_thinking\""],
         Shape::GeminiGenerate => &["\"thoughtSignature\""],
+        Shape::OpenAiEmbeddings => &[],
     };
     let messages = messages_of(request);
     keys.iter().flat_map(move |key| behind(messages, key))

@@ -24,6 +24,10 @@ const ATTACHMENT_BYTES_PER_TOKEN: u64 = 32;
 /// The same for the upper bound.
 const ATTACHMENT_BYTES_PER_TOKEN_UPPER: u64 = 8;
 
+/// Tokens that a model puts around each input of what is no conversation (a mark before it, one behind), as an upper bound; some
+/// put none.
+const MARKS_PER_INPUT: u64 = 2;
+
 const FAMILIES: usize = TokenizerFamily::WORDS.len();
 
 /// How many input tokens a request has in each tokenizer family.
@@ -41,11 +45,11 @@ impl Estimate {
         let mut estimate = Self { expected: [media; FAMILIES], upper: [media_upper; FAMILIES], ceiling: Tokens::ZERO };
         let mut framing_most = Tokens::ZERO;
         for (family, _) in TokenizerFamily::WORDS {
-            let framing = framing(request, family);
+            let (framing, framing_upper) = framing(request, family);
             let text = estimate::expected(&request.text, family);
             estimate.expected[family as usize] += text + framing;
-            estimate.upper[family as usize] += estimate::widened(&request.text, family, text) + framing + framing;
-            framing_most = framing_most.max(framing + framing);
+            estimate.upper[family as usize] += estimate::widened(&request.text, family, text) + framing_upper;
+            framing_most = framing_most.max(framing_upper);
         }
         estimate.upper[TokenizerFamily::Unknown as usize] = estimate.upper.into_iter().max().unwrap_or_default();
         estimate.ceiling = estimate::ceiling(&request.text) + framing_most + media_upper;
@@ -69,23 +73,30 @@ impl Estimate {
     }
 }
 
-/// Tokens that the family's chat template adds: per request, per message, and for tools.
-fn framing(request: &Request, family: TokenizerFamily) -> Tokens {
+/// Tokens that the family's chat template adds (per request, per message, and for tools): expected, and as an upper bound.
+fn framing(request: &Request, family: TokenizerFamily) -> (Tokens, Tokens) {
+    if request.shape.direct().is_some() {
+        // An input without a text is not free either.
+        let nothing = request.text.bytes() == 0 && request.token_input == Tokens::ZERO;
+        let inputs = u64::from(request.messages);
+        return (Tokens::new(if nothing { inputs } else { 0 }), Tokens::new(inputs * MARKS_PER_INPUT));
+    }
     let rule = coefficients::of(family).framing;
     let tools = u64::from(request.tools);
     let for_tools = if tools > 0 { rule.tools + rule.per_tool * tools } else { 0 };
-    Tokens::new(rule.base + rule.per_message * u64::from(request.messages) + for_tools)
+    let framing = Tokens::new(rule.base + rule.per_message * u64::from(request.messages) + for_tools);
+    (framing, framing + framing)
 }
 
-/// Tokens of what is not text: expected, and as an upper bound.
+/// Tokens of what is not text: expected, and as an upper bound. What came as tokens is counted already.
 fn media(request: &Request) -> (Tokens, Tokens) {
     let images = u64::from(request.images);
     let attached = request.features.contains(Feature::AudioInput) || request.features.contains(Feature::FileInput);
     let outside_text = (request.body.len() as u64).saturating_sub(request.text.bytes());
     let bytes = if attached { outside_text } else { 0 };
     (
-        Tokens::new(images * IMAGE.get() + bytes / ATTACHMENT_BYTES_PER_TOKEN),
-        Tokens::new(images * IMAGE_UPPER.get() + bytes / ATTACHMENT_BYTES_PER_TOKEN_UPPER),
+        request.token_input + Tokens::new(images * IMAGE.get() + bytes / ATTACHMENT_BYTES_PER_TOKEN),
+        request.token_input + Tokens::new(images * IMAGE_UPPER.get() + bytes / ATTACHMENT_BYTES_PER_TOKEN_UPPER),
     )
 }
 
@@ -93,7 +104,7 @@ fn media(request: &Request) -> (Tokens, Tokens) {
 mod tests {
     use super::super::testing::{self, Errors, request};
     use super::*;
-    use crate::canonical::{Features, TextProfile};
+    use crate::canonical::{Features, Shape, TextProfile};
     use serde_json::Value;
 
     #[test]
@@ -115,6 +126,25 @@ mod tests {
         check(3, 0, 0, 8);
         check(1, 2, 0, 12 + 16);
         check(1, 0, 2, 2000);
+    }
+
+    #[test]
+    fn what_is_no_conversation_has_no_framing_and_tokens_are_counted_as_they_came() {
+        let check = |text: &str, tokens, inputs, expected: u64, upper: u64| {
+            let mut asked = request(text, inputs);
+            (asked.shape, asked.token_input) = (Shape::OpenAiEmbeddings, Tokens::new(tokens));
+            let estimate = Estimate::of(&asked);
+            let of = |family| (estimate.expected(family).get(), estimate.upper(family).get());
+            assert_eq!(of(TokenizerFamily::Cl100k), (expected, upper), "{text:?} {tokens} {inputs}");
+            assert!(estimate.ceiling() >= estimate.upper(TokenizerFamily::Unknown));
+        };
+        check("", 700, 1, 700, 702);
+        check("", 700, 9, 700, 718);
+        check("", 0, 2, 2, 4);
+        let text = TextProfile::of("hello there");
+        let (expected, upper) =
+            (estimate::expected(&text, TokenizerFamily::Cl100k), estimate::upper(&text, TokenizerFamily::Cl100k));
+        check("hello there", 0, 1, expected.get(), upper.get() + 2);
     }
 
     #[test]

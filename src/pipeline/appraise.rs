@@ -22,12 +22,18 @@ pub struct Appraisal {
 impl Appraisal {
     /// Estimates a request's input in every tokenizer family, and forecasts its output where nothing was learned.
     pub fn of(request: &Request) -> Self {
+        if request.shape.direct().is_some() {
+            return Self::without_output(request);
+        }
         let asking = Asking { bound: request.output_bound, choices: request.choices, at: 0 };
         Self::with(request, Lengths::new(Class::of(request)).forecast(&asking).map(mean), LearnedOutput::default())
     }
 
     /// The same with what was learned of answers of the request's class.
     pub fn by(request: &Request, lengths: &mut Lengths, snapshot: &Snapshot, at: u64) -> Self {
+        if request.shape.direct().is_some() {
+            return Self::without_output(request);
+        }
         let asking = Asking { bound: request.output_bound, choices: request.choices, at };
         let mut learned = LearnedOutput::default();
         lengths.each(&asking, |model, known| {
@@ -47,6 +53,11 @@ impl Appraisal {
             }
         });
         Self::with(request, lengths.forecast(&asking).map(mean), learned)
+    }
+
+    /// Of what is answered without a token.
+    fn without_output(request: &Request) -> Self {
+        Self::with(request, [Tokens::ZERO; 2], LearnedOutput::default())
     }
 
     fn with(request: &Request, [plain, thinking]: [Tokens; 2], learned: LearnedOutput) -> Self {

@@ -2,6 +2,7 @@
 
 use crate::canonical::Request;
 use crate::frontend::{self, BadRequest, FrontendRef};
+use crate::route::Target;
 use crate::units::Tokens;
 
 /// Bounds the answer by what the key says, or, where it says nothing and its money is counted, by `budgeted`: a hold must not be
@@ -11,6 +12,10 @@ use crate::units::Tokens;
 /// When the key leaves no room for an answer beside the thinking that was asked for: the provider would refuse a bound that
 /// the client never set.
 pub(super) fn output(request: &mut Request, key: Option<Tokens>, budgeted: Option<Tokens>) -> Result<(), BadRequest> {
+    // There is nothing to bound: the answer is as long as what was asked.
+    if request.shape.direct().is_some() {
+        return Ok(());
+    }
     let thinking = request.thinking_budget.unwrap_or(Tokens::ZERO);
     let Some(most) = key.or(budgeted.map(|budgeted| budgeted + thinking)) else { return Ok(()) };
     let asked = request.output_bound;
@@ -21,6 +26,23 @@ pub(super) fn output(request: &mut Request, key: Option<Tokens>, budgeted: Optio
     }
     request.output_bound = Some(bound);
     Ok(())
+}
+
+/// Refuses to choose a model where none stands for another.
+///
+/// # Errors
+/// When the request names none.
+pub(super) fn named(request: &Request, target: &Target) -> Result<(), BadRequest> {
+    match (request.shape.direct(), target) {
+        (Some(direct), Target::Auto(_)) => {
+            let message = format!(
+                "`{}` leaves the choice of a model open, and {}: name one that serves {} (GET /v1/models lists all)",
+                request.model, direct.own_model, direct.word
+            );
+            Err(BadRequest::new("invalid_value", "model", message))
+        }
+        (None, _) | (_, Target::Model(_) | Target::Backend(_)) => Ok(()),
+    }
 }
 
 /// Refuses what changes the cost of a request in a way that nobody here can tell beforehand: neither a budget nor a maximum

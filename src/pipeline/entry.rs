@@ -39,10 +39,11 @@ pub(super) fn opening(
     (entry, comparison)
 }
 
-/// The baseline's prices at the instant of the plan, if one is configured and priced.
+/// The baseline's prices at the instant of the plan, if one is configured and priced, and could have been asked this.
 fn comparison(admitted: &Admitted, plan: &Plan) -> Option<Comparison> {
     let snapshot = &admitted.market().snapshot;
     let backend = snapshot.backend_named(admitted.settings().baseline.as_deref()?)?;
+    snapshot.shapes_of(backend).serving(admitted.request.shape)?;
     let until = plan.at.checked_add(admitted.settings().routing.longest).ok()?;
     let pricing = backend.prices.pricing(Purchase::Usual, plan.at, until)?;
     let (rate, date) = snapshot.fx.dated(pricing.currency(), plan.at)?;

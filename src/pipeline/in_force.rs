@@ -60,7 +60,7 @@ pub struct PipelineSettings {
 
 /// What a request asks for, with what its alias adds: the request's own preference wins, and of two bounds the lower.
 pub fn asked(request: &Request, alias_wishes: &BTreeMap<String, AliasWishes>) -> Ask {
-    let own = Ask { translated: true, ..Ask::of(request) };
+    let own = Ask { translated: request.shape.direct().is_none(), ..Ask::of(request) };
     let Some(alias) = alias_wishes.get(&request.model) else { return own };
     let max_price = [own.max_price, alias.max_price].into_iter().flatten().min();
     Ask { prefer: own.prefer.or(alias.prefer), max_price, ..own }

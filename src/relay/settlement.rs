@@ -206,7 +206,7 @@ pub struct AnswerBasis {
     pub family: TokenizerFamily,
     /// The estimate of the input, where nothing better turns up.
     pub input_estimate: Tokens,
-    /// The client's bytes, for an exact count of the prompt.
+    /// The client's bytes, for an exact count of the prompt; empty where the estimate is one, as it came in tokens.
     pub prompt: Bytes,
     /// From sending to the first meaningful byte.
     pub first_byte: Duration,
@@ -429,7 +429,7 @@ async fn count(desk: &Desk, running: RunningCount, reported: Option<Usage>, basi
         let provenance = if output.tokens > usage.output { output.provenance } else { Provenance::Reported };
         return Metered { usage: seen(reported, basis.input_estimate, output.tokens), provenance };
     }
-    let counted = if basis.prompt.len() <= BUDGET_BYTES {
+    let counted = if !basis.prompt.is_empty() && basis.prompt.len() <= BUDGET_BYTES {
         let (prompt, prompt_text) = (basis.prompt.clone(), desk.prompt_text);
         desk.tokenizer.count_made(move || prompt_text(&prompt), basis.family).await
     } else {

@@ -12,7 +12,7 @@ use super::board::{Price, PriceBounds, Row};
 use super::facts::{Availability, BackendHealth, Facts};
 use super::needs::Needs;
 use crate::canonical::{DataRules, Features, ReasoningWish, Shape};
-use crate::catalog::{Backend, BackendIndex, Limits, Provider, Quality, Reasoning, Retention};
+use crate::catalog::{Backend, BackendIndex, Dimensions, Limits, Provider, Quality, Reasoning, Retention};
 use crate::units::{Currency, ShareBy, Tokens, Usd};
 
 /// Why a backend is left out.
@@ -36,8 +36,10 @@ pub enum Unfit {
     RetainsData { kept: Option<Retention>, most: u32 },
     /// Its provider's models are not registered for public service, or nobody says so.
     NotRegistered,
-    /// Its provider has no endpoint for requests of this shape, and the request cannot be said in another.
+    /// It cannot be asked in this shape, nor the request be said in another: its provider has no such endpoint, or it serves others.
     DialectUnsupported(Shape),
+    /// Its vectors are of other lengths, or nobody says of which.
+    DimensionsUnsupported(Option<Dimensions>, u32),
     /// It cannot do this.
     MissingFeatures(Features),
     /// Thinking was refused, and it always thinks.
@@ -72,7 +74,7 @@ pub enum Unfit {
 
 impl Unfit {
     /// Every word there is: the closed set of a metric's label.
-    pub const WORDS: [&'static str; 25] = [
+    pub const WORDS: [&'static str; 26] = [
         "disabled",
         "no_key",
         "provider_not_allowed",
@@ -83,6 +85,7 @@ impl Unfit {
         "retains_data",
         "not_registered",
         "dialect_unsupported",
+        "dimensions_unsupported",
         "missing_features",
         "reasoning_always_on",
         "reasoning_missing",
@@ -113,6 +116,7 @@ impl Unfit {
             Unfit::RetainsData { .. } => "retains_data",
             Unfit::NotRegistered => "not_registered",
             Unfit::DialectUnsupported(_) => "dialect_unsupported",
+            Unfit::DimensionsUnsupported(..) => "dimensions_unsupported",
             Unfit::MissingFeatures(_) => "missing_features",
             Unfit::ReasoningAlwaysOn => "reasoning_always_on",
             Unfit::ReasoningMissing => "reasoning_missing",
@@ -157,7 +161,9 @@ impl fmt::Display for Unfit {
                 write!(f, ", at most {most} days allowed")
             }
             Unfit::NotRegistered => f.write_str("not known to be registered for public service"),
-            Unfit::DialectUnsupported(shape) => write!(f, "its provider has no endpoint for {}", shape.word()),
+            Unfit::DialectUnsupported(shape) => write!(f, "it has no endpoint for {}", shape.word()),
+            Unfit::DimensionsUnsupported(Some(made), wanted) => write!(f, "{wanted} dimensions wanted, it makes {made}"),
+            Unfit::DimensionsUnsupported(None, wanted) => write!(f, "{wanted} dimensions wanted, of it none are known"),
             Unfit::MissingFeatures(missing) => {
                 f.write_str("cannot do")?;
                 missing.iter().try_for_each(|feature| write!(f, " {}", feature.word()))
@@ -227,9 +233,11 @@ impl<'n> Rules<'n> {
     }
 
     fn able(&self, row: &Row) -> Result<(), Unfit> {
-        let any = self.needs.translated && row.shapes.bits() != 0;
-        if !any && !row.shapes.contains(self.needs.shape) {
+        if !row.shapes.contains(self.needs.shape) && !(self.needs.translated && row.shapes.converses()) {
             return Err(Unfit::DialectUnsupported(self.needs.shape));
+        }
+        if let Some(wanted) = self.needs.dimensions.filter(|wanted| !row.dimensions.is_some_and(|d| d.offer(*wanted))) {
+            return Err(Unfit::DimensionsUnsupported(row.dimensions, wanted));
         }
         let missing = self.needs.features.missing_from(row.features);
         if !missing.is_empty() {
@@ -254,7 +262,7 @@ impl<'n> Rules<'n> {
             return Err(Unfit::OutputTooSmall { max: limits.max_output, wanted: self.bound });
         }
         let needed = input + self.output;
-        if needed > limits.context {
+        if needed > limits.context && !self.needs.apart {
             return Err(Unfit::ContextTooSmall { window: limits.context, needed });
         }
         match limits.priced_input {
@@ -352,6 +360,9 @@ fn compliant(provider: &Provider, rules: DataRules) -> Result<(), Unfit> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod vectors;
 
 #[cfg(test)]
 mod tests {
@@ -467,10 +478,10 @@ mod tests {
     fn a_provider_without_an_endpoint_for_the_shape_is_left_out() {
         let messages = |c: &mut Case| c.request.shape = Shape::AnthropicMessages;
         let unfit = Unfit::DialectUnsupported(Shape::AnthropicMessages);
-        check(messages, unfit, "its provider has no endpoint for anthropic-messages");
+        check(messages, unfit, "it has no endpoint for anthropic-messages");
         let only_messages = |c: &mut Case| c.provider("north").dialect = "anthropic-messages".into();
         let unfit = Unfit::DialectUnsupported(Shape::OpenAiChat);
-        check(only_messages, unfit, "its provider has no endpoint for openai-chat");
+        check(only_messages, unfit, "it has no endpoint for openai-chat");
         for shape in [Shape::OpenAiChat, Shape::AnthropicMessages] {
             let mut case = Case::of(vec![Spec::named("north/mist")]);
             case.request.shape = shape;

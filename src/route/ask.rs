@@ -12,6 +12,8 @@ pub struct Ask {
     pub shape: Shape,
     /// It may be said in other shapes too, and the answer told in this one.
     pub translated: bool,
+    /// How long the vectors of the answer are to be.
+    pub dimensions: Option<u32>,
     /// Everything a backend must be able to do.
     pub features: Features,
     /// What the client says about thinking.
@@ -57,11 +59,13 @@ impl Ask {
         Self {
             shape: request.shape,
             translated: false,
+            dimensions: request.dimensions,
             features: request.features,
             reasoning: request.reasoning,
             output_bound: request.output_bound,
             choices: request.choices.max(1),
-            chinese: request.text.is_mostly_han(),
+            // Languages and quality are of models that write.
+            chinese: request.shape.direct().is_none() && request.text.is_mostly_han(),
             quality: wishes.quality,
             max_cost: wishes.max_cost,
             race: wishes.race,

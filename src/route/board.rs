@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::screen::Screen;
 use crate::canonical::{Features, Shapes};
-use crate::catalog::{Backend, BackendIndex, Limits, PriceRow, ProviderIndex, Reasoning, Snapshot, TokenizerFamily};
+use crate::catalog::{Backend, BackendIndex, Dimensions, Limits, PriceRow, ProviderIndex, Reasoning, Snapshot, TokenizerFamily};
 use crate::units::{Amount, Bounds, Cell, Currency, ExchangeRate, Sheet, Tariff, TokenPrice, Tokens, Usd};
 
 /// Every backend of a table at an instant.
@@ -39,8 +39,10 @@ pub struct Row {
     pub provider: ProviderIndex,
     /// Its place among all ids, sorted.
     pub by_id: u32,
-    /// What its provider has endpoints for.
+    /// What it can be asked in.
     pub shapes: Shapes,
+    /// Of its vectors.
+    pub dimensions: Option<Dimensions>,
     pub features: Features,
     pub reasoning: Reasoning,
     pub tokenizer: TokenizerFamily,
@@ -200,7 +202,8 @@ impl Row {
             index: backend.index,
             provider: backend.provider,
             by_id: 0,
-            shapes: snapshot.provider_of(backend).shapes(),
+            shapes: snapshot.shapes_of(backend),
+            dimensions: backend.dimensions,
             features: backend.features,
             reasoning: backend.reasoning,
             tokenizer: backend.tokenizer,

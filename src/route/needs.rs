@@ -12,8 +12,12 @@ use crate::units::{Tokens, Usd};
 pub struct Needs {
     /// The shape that its provider must have an endpoint for.
     pub shape: Shape,
-    /// An endpoint for any other shape will do too.
+    /// An endpoint for any other shape of conversations will do too.
     pub translated: bool,
+    /// Each input is read by itself, so that no window bounds all of them: whether each fits is the provider's to say.
+    pub apart: bool,
+    /// How long vectors it must be able to make.
+    pub dimensions: Option<u32>,
     /// Everything it must be able to do.
     pub features: Features,
     /// What it must do about thinking.
@@ -45,6 +49,8 @@ impl Needs {
         Self {
             shape: ask.shape,
             translated: ask.translated,
+            apart: ask.shape.direct().is_some(),
+            dimensions: ask.dimensions,
             features: ask.features,
             reasoning: ask.reasoning,
             output_bound: ask.output_bound,
@@ -70,6 +76,10 @@ impl Needs {
 /// The highest floor anyone asks for. The operator's default speaks only where nobody else does and the client left the
 /// choice to us: whoever names a model has chosen its quality.
 fn quality_floor(facts: &Facts<'_>) -> QualityTier {
+    // No figure tells how good vectors are.
+    if facts.ask.shape.direct().is_some() {
+        return QualityTier::Economy;
+    }
     let (named, fallback) = match facts.target {
         Target::Auto(tier) => (*tier, facts.settings.default_quality),
         Target::Model(_) | Target::Backend(_) => (None, QualityTier::Economy),

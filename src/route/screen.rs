@@ -5,7 +5,7 @@
 use super::board::{Price, PriceBounds, Rates, Row};
 use super::needs::Needs;
 use crate::canonical::{Features, ReasoningWish};
-use crate::catalog::{ProviderIndex, Quality, Reasoning, TokenizerFamily};
+use crate::catalog::{Dimensions, ProviderIndex, Quality, Reasoning, TokenizerFamily};
 use crate::units::Tokens;
 
 /// One backend.
@@ -16,6 +16,8 @@ pub(super) struct Screen {
     pub(super) context: Tokens,
     pub(super) max_output: Tokens,
     abilities: Abilities,
+    /// Of its vectors, from and to; zero where it makes none.
+    dimensions: (u32, u32),
     /// Zero where nobody knows.
     quality: u8,
     pub(super) provider: ProviderIndex,
@@ -77,8 +79,8 @@ impl Abilities {
     const THINKS: u32 = 1 << 25;
     const CHINESE: u32 = 1 << 26;
     const PRICED: u32 = 1 << 27;
-    /// Its provider has an endpoint for some shape.
-    const SPEAKS: u32 = 1 << 28;
+    /// It has an endpoint for some shape of conversations.
+    const CONVERSES: u32 = 1 << 28;
 
     fn of(features: Features, shapes: u8, others: [(bool, u32); 5]) -> Self {
         let others = others.into_iter().filter(|(has, _)| *has).fold(0, |all, (_, bit)| all | bit);
@@ -114,7 +116,7 @@ impl Screen {
                 (row.reasoning != Reasoning::Never, Abilities::THINKS),
                 (row.speaks_chinese, Abilities::CHINESE),
                 (priced.is_some(), Abilities::PRICED),
-                (row.shapes.bits() != 0, Abilities::SPEAKS),
+                (row.shapes.converses(), Abilities::CONVERSES),
             ],
         );
         let most_input = [priced, row.limits.priced_input].into_iter().flatten().min().unwrap_or(Tokens::ZERO);
@@ -123,6 +125,7 @@ impl Screen {
             context: row.limits.context,
             max_output: row.limits.max_output,
             abilities,
+            dimensions: row.dimensions.map_or((0, 0), |Dimensions { least, most }| (least, most)),
             quality: row.quality.unwrap_or(0),
             provider: row.provider,
             rank: row.quality.map_or(256, |quality| 255 - u64::from(quality)) << 32 | u64::from(row.by_id),
@@ -140,6 +143,10 @@ impl Screen {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     abilities: Abilities,
+    /// How long vectors; zero where none are asked for.
+    dimensions: u32,
+    /// No window bounds all inputs.
+    apart: bool,
     floor: u8,
     /// The least that may be written: the client's bound, else a token.
     output: Tokens,
@@ -149,7 +156,7 @@ pub(super) struct Wanted {
 
 impl Wanted {
     pub(super) fn of(needs: &Needs) -> Self {
-        // Either its own shape alone will do, or any.
+        // Either its own shape alone will do, or any of conversations.
         let shapes = if needs.translated { 0 } else { 1 << needs.shape as u8 };
         let abilities = Abilities::of(
             needs.features,
@@ -159,11 +166,12 @@ impl Wanted {
                 (needs.reasoning == ReasoningWish::On, Abilities::THINKS),
                 (needs.chinese, Abilities::CHINESE),
                 (true, Abilities::PRICED),
-                (true, Abilities::SPEAKS),
+                (needs.translated, Abilities::CONVERSES),
             ],
         );
         let (floor, output) = (Quality::floor_of(needs.quality), needs.output_bound.unwrap_or(Tokens::new(1)));
-        Self { abilities, floor, output, bound: needs.output_bound.unwrap_or(Tokens::ZERO) }
+        let (dimensions, apart) = (needs.dimensions.unwrap_or(0), needs.apart);
+        Self { abilities, dimensions, apart, floor, output, bound: needs.output_bound.unwrap_or(Tokens::ZERO) }
     }
 
     /// Whether a backend breaks no rule of [`Rules`](super::adequate::Rules). `input` is the prompt's upper bound: a prompt
@@ -173,7 +181,8 @@ impl Wanted {
         screen.abilities.has(self.abilities)
             && screen.quality >= self.floor
             && self.bound <= screen.max_output
-            && input + self.output <= screen.context
+            && (input + self.output <= screen.context || self.apart)
+            && (self.dimensions == 0 || (screen.dimensions.0 <= self.dimensions && self.dimensions <= screen.dimensions.1))
             && input <= screen.most_input
     }
 }

@@ -23,12 +23,12 @@ use super::plan::{Node, Plan, PlanError, Whole, explained};
 use super::quote::{Quote, Quoter};
 use super::target::resolve;
 use super::usable::Usable;
-use crate::canonical::{Features, Request};
+use crate::canonical::{Direct, Features, Request};
 use crate::catalog::capability::{KeyHeader, Quirks};
 use crate::catalog::fx::DatedRate;
 use crate::catalog::{
-    Backend, CacheRules, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, QuotaIndex, Reasoning, Snapshot,
-    TokenizerFamily,
+    Backend, CacheRules, Dimensions, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, QuotaIndex, Reasoning,
+    Snapshot, TokenizerFamily,
 };
 use crate::catalog::{BackendIndex, Limits as TableLimits};
 use crate::units::{BackendId, Cell, Currency, ExchangeRate, Extent, Sheet, Tariff, TokenPrice, Tokens};
@@ -63,6 +63,8 @@ pub(crate) struct Spec {
     pub(crate) health: BackendHealth,
     /// Further prices of input and output: so many hours after the instant of the decision, in dollars per million.
     pub(crate) later: Vec<(i64, &'static str)>,
+    pub(crate) serves: Option<&'static Direct>,
+    pub(crate) dimensions: Option<Dimensions>,
 }
 
 impl Spec {
@@ -87,6 +89,8 @@ impl Spec {
             quotas: Vec::new(),
             health: BackendHealth::default(),
             later: Vec::new(),
+            serves: None,
+            dimensions: None,
         }
     }
 
@@ -131,6 +135,8 @@ impl Spec {
             },
             features: self.features,
             reasoning: self.reasoning,
+            serves: self.serves,
+            dimensions: self.dimensions,
             languages: self.languages.iter().map(ToString::to_string).collect(),
             tokenizer: TokenizerFamily::O200k,
             quality: Quality { score: self.quality, signals: Vec::new() },

@@ -38,7 +38,7 @@ pub(super) fn sites(snapshot: &Snapshot) -> Vec<Site> {
 
 fn site(snapshot: &Snapshot, provider: &Provider) -> Option<Site> {
     let traits = provider.sandbox?;
-    let models = snapshot.backends().iter().filter(|backend| backend.provider == provider.index);
+    let models = snapshot.backends().iter().filter(|backend| backend.provider == provider.index && backend.serves.is_none());
     let model = |backend: &Backend| Model {
         name: backend.upstream_model.clone(),
         context: backend.limits.context.get(),

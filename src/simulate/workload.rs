@@ -286,6 +286,8 @@ fn request(prompt: &Prompt, floor: QualityTier, session: String) -> Request {
         output_bound: None,
         choices: 1,
         features: Features::NONE,
+        token_input: Tokens::ZERO,
+        dimensions: None,
         thinking_budget: None,
         unpriced: None,
         reasoning: ReasoningWish::Unsaid,

@@ -43,6 +43,7 @@ pub enum Route {
     Response,
     Messages,
     CountTokens,
+    Embeddings,
     Models,
     Model,
     Route,
@@ -67,6 +68,7 @@ impl Route {
             Route::ChatCompletions => Some(Shape::OpenAiChat),
             Route::Responses | Route::Response => Some(Shape::OpenAiResponses),
             Route::Messages | Route::CountTokens => Some(Shape::AnthropicMessages),
+            Route::Embeddings => Some(Shape::OpenAiEmbeddings),
             _ => None,
         }
     }
@@ -78,6 +80,7 @@ impl Route {
             "/v1/responses" => Route::Responses,
             "/v1/messages" => Route::Messages,
             "/v1/messages/count_tokens" => Route::CountTokens,
+            "/v1/embeddings" => Route::Embeddings,
             "/v1/models" => Route::Models,
             "/v1/route" => Route::Route,
             "/v1/usage" => Route::Usage,
@@ -103,6 +106,7 @@ impl Label for Route {
             Route::Response => "/v1/responses/{id}",
             Route::Messages => "/v1/messages",
             Route::CountTokens => "/v1/messages/count_tokens",
+            Route::Embeddings => "/v1/embeddings",
             Route::Models => "/v1/models",
             Route::Model => "/v1/models/{id}",
             Route::Route => "/v1/route",
@@ -249,7 +253,9 @@ mod tests {
         for path in ["/", "/v1/chat/completions/", "/x\"}\n"] {
             assert_eq!(Route::of(path).word(), "other");
         }
-        for path in ["/v1/chat/completions", "/v1/models", "/v1/route", "/healthz", "/readyz", "/metrics", "/reload"] {
+        for path in
+            ["/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/route", "/healthz", "/readyz", "/metrics", "/reload"]
+        {
             assert_eq!(Route::of(path).word(), path);
         }
     }

@@ -200,7 +200,9 @@ fn body(shape: Shape, members: &str, turns: &str) -> String {
     match shape {
         Shape::AnthropicMessages => format!(r#"{{"model":"m","max_tokens":9000,"messages":{turns}{before}{members}}}"#),
         Shape::OpenAiResponses => format!(r#"{{"model":"m","input":{turns}{before}{members}}}"#),
-        Shape::OpenAiChat | Shape::GeminiGenerate => format!(r#"{{"model":"m","messages":{turns}{before}{members}}}"#),
+        Shape::OpenAiChat | Shape::GeminiGenerate | Shape::OpenAiEmbeddings => {
+            format!(r#"{{"model":"m","messages":{turns}{before}{members}}}"#)
+        }
     }
 }
 

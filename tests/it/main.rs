@@ -14,6 +14,7 @@ mod disconnect;
 mod documents;
 mod drain;
 mod edge;
+mod embeddings;
 mod errors;
 mod failover;
 mod feed;

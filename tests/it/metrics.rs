@@ -160,7 +160,7 @@ async fn what_the_gateway_refuses_is_counted_by_its_reason() {
         ("unknown_model", Call::chat(chat::ask("nothing"))),
         ("unknown_path", Call::get("/nowhere")),
         ("unknown_path", Call::new("PUT", "/v1/models", "")),
-        ("unknown_path", Call::post("/v1/embeddings", "{}")),
+        ("unknown_path", Call::post("/v1/moderations", "{}")),
         ("too_large", Call::chat("x".repeat(2000))),
         ("media_type", Call::new("POST", "/v1/chat/completions", "{}")),
         ("none_adequate", Call::chat(chat::ask_with("auto", r#""tokenbroker":{"providers":["nobody"]}"#))),

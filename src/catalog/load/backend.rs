@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::allowance::Quotas;
 use super::price::{self, Setting};
 use super::{date, required, words};
-use crate::canonical::{Feature, Features};
+use crate::canonical::{Direct, Feature, Features, Shape};
 use crate::catalog::allowance::Quota;
 use crate::catalog::calendar::Calendar;
-use crate::catalog::capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
+use crate::catalog::capability::{Backend, Dimensions, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
 use crate::catalog::fx::FxTable;
 use crate::catalog::history::Past;
 use crate::catalog::price::{PriceRow, PriceSchedule};
@@ -39,6 +39,12 @@ const OUTPUTS: [(Option<Feature>, &str); 2] = [(None, "text"), (Some(Feature::Au
 
 const REASONING: [(Reasoning, &str); 3] =
     [(Reasoning::Never, "never"), (Reasoning::Switchable, "switchable"), (Reasoning::Always, "always")];
+
+/// What a backend may be asked for beside conversations.
+const SERVES: [&str; Direct::ALL.len()] = [Direct::ALL[0].word];
+
+/// Above the length of any vectors that are sold or announced.
+const MOST_DIMENSIONS: u64 = 1 << 20;
 
 const NAME: &str = "a name without blanks; \"auto\" and what begins with \"auto:\" are the router's own";
 
@@ -93,7 +99,7 @@ impl<'a> Reader<'a> {
         let provider = self.provider(&section);
         let model = section.required_text("model", NAME).unwrap_or_default();
         let id = BackendId::new(provider.map_or("", |p| self.providers[p.0 as usize].id.as_str()), &model);
-        let prices = self.prices(&section, provider, &id, false);
+        let prices = self.prices(&section, provider, &id, Terms { free: false, writes: true });
         if provider.is_some() && !self.ids.insert(id.clone()) {
             section.problem(
                 "model",
@@ -112,7 +118,8 @@ impl<'a> Reader<'a> {
         let provider_id = provider.map_or("", |p| self.providers[p.0 as usize].id.as_str());
         let free = section.truth("free").unwrap_or(false);
         let id = BackendId::new(provider_id, &upstream_model);
-        let prices = self.prices(&section, provider, &id, free);
+        let serves = self.serves(&section, provider);
+        let prices = self.prices(&section, provider, &id, Terms { free, writes: serves.is_none() });
         let quotas = self.quotas.of(&section, provider_id, id.as_str());
         let backend = Backend {
             index: BackendIndex(0),
@@ -121,11 +128,12 @@ impl<'a> Reader<'a> {
             model,
             upstream_model,
             aliases: section.texts("aliases"),
-            limits: limits(&section),
-            features: features(&section),
-            reasoning: required(&section, "reasoning", "how it thinks", |s, name| s.word(name, &REASONING))
-                .unwrap_or(Reasoning::Never),
-            languages: languages(&section),
+            limits: limits(&section, serves.is_none()),
+            features: if serves.is_none() { features(&section) } else { Features::NONE },
+            reasoning: if serves.is_none() { reasoning(&section) } else { Reasoning::Never },
+            serves,
+            dimensions: serves.and_then(|_| dimensions(&section)),
+            languages: if serves.is_none() { languages(&section) } else { BTreeSet::new() },
             tokenizer: tokenizer(&section),
             quality: section.section("quality").map(quality).unwrap_or_default(),
             prices,
@@ -138,6 +146,23 @@ impl<'a> Reader<'a> {
         }
         section.finish();
         backend
+    }
+
+    /// What it is asked for where that is no conversation, at an endpoint that its provider must have.
+    fn serves(&self, section: &Section<'_, '_>, provider: Option<ProviderIndex>) -> Option<&'static Direct> {
+        let word = section.text("serves")?;
+        let Some(direct) = Direct::named(&word) else {
+            let near = nearest(&word, SERVES).map(|n| format!(" (did you mean {n:?}?)")).unwrap_or_default();
+            let accepted = format!("{}; nothing for a model that is asked in conversations", SERVES.join(", "));
+            section.problem("serves", format!("{word:?} is not implemented{near}"), accepted);
+            return None;
+        };
+        let asked_there = |provider: &Provider| provider.disabled.is_some() || provider.shapes().contains(Shape::OpenAiChat);
+        if provider.is_some_and(|p| !asked_there(&self.providers[p.0 as usize])) {
+            let accepted = format!("a provider with {} as its dialect or among its endpoints", Shape::OpenAiChat.word());
+            section.problem("serves", "its provider has no address of OpenAI's shape", accepted);
+        }
+        Some(direct)
     }
 
     fn provider(&self, section: &Section<'_, '_>) -> Option<ProviderIndex> {
@@ -157,10 +182,10 @@ impl<'a> Reader<'a> {
         section: &Section<'_, '_>,
         provider: Option<ProviderIndex>,
         id: &BackendId,
-        free: bool,
+        Terms { free, writes }: Terms,
     ) -> PriceSchedule {
         let currency = provider.map_or(Currency::Usd, |p| self.providers[p.0 as usize].currency);
-        let setting = Setting { id: id.as_str(), currency, free, calendars: self.calendars };
+        let setting = Setting { id: id.as_str(), currency, free, writes, calendars: self.calendars };
         let schedule = price::schedule(section, &setting);
         for currency in schedule.rows().iter().map(PriceRow::currency) {
             let known = self.fx.rates().iter().any(|r| r.rate.currency() == currency);
@@ -193,6 +218,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// How the prices of a backend are to be read.
+#[derive(Clone, Copy)]
+struct Terms {
+    /// The operator says that it costs nothing.
+    free: bool,
+    /// Its answers have tokens, which have a price.
+    writes: bool,
+}
+
 fn check_name(section: &Section<'_, '_>, member: &str, name: &str) {
     let reserved = name == "auto" || name.starts_with("auto:");
     let plain = !name.is_empty() && name.len() <= 200 && name.bytes().all(|b| b.is_ascii_graphic());
@@ -201,10 +235,12 @@ fn check_name(section: &Section<'_, '_>, member: &str, name: &str) {
     }
 }
 
-fn limits(section: &Section<'_, '_>) -> Limits {
+fn limits(section: &Section<'_, '_>, writes: bool) -> Limits {
     let tokens = |name| section.whole(name, 1..=MOST_TOKENS);
-    let context = required(section, "context_tokens", "input and output together", |_, name| tokens(name));
-    let max_output = required(section, "max_output_tokens", "the longest answer", |_, name| tokens(name));
+    let whole = if writes { "input and output together" } else { "the longest single input" };
+    let context = required(section, "context_tokens", whole, |_, name| tokens(name));
+    let longest = || required(section, "max_output_tokens", "the longest answer", |_, name| tokens(name));
+    let max_output = if writes { longest() } else { None };
     let priced_input = tokens("priced_input_tokens");
     for (name, bound) in [("max_output_tokens", max_output), ("priced_input_tokens", priced_input)] {
         if let (Some(bound), Some(context)) = (bound, context)
@@ -218,6 +254,26 @@ fn limits(section: &Section<'_, '_>) -> Limits {
         max_output: Tokens::new(max_output.unwrap_or_default()),
         priced_input: priced_input.map(Tokens::new),
     }
+}
+
+fn reasoning(section: &Section<'_, '_>) -> Reasoning {
+    required(section, "reasoning", "how it thinks", |s, name| s.word(name, &REASONING)).unwrap_or(Reasoning::Never)
+}
+
+/// The length of its vectors, and the least that they may be cut to where the model allows it.
+fn dimensions(section: &Section<'_, '_>) -> Option<Dimensions> {
+    let length = |name| section.whole(name, 1..=MOST_DIMENSIONS).and_then(|length| u32::try_from(length).ok());
+    let (most, least) = (length("dimensions"), length("dimensions_from"));
+    let Some(most) = most else {
+        if section.has("dimensions_from") && !section.has("dimensions") {
+            section.problem("dimensions", "missing", "the length of its vectors where none is asked for");
+        }
+        return None;
+    };
+    if least.is_some_and(|least| least > most) {
+        section.problem("dimensions_from", "it is more than the dimensions", format!("at most {most}"));
+    }
+    Some(Dimensions { least: least.unwrap_or(most), most })
 }
 
 fn features(section: &Section<'_, '_>) -> Features {

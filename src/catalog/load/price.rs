@@ -44,6 +44,8 @@ pub(super) struct Setting<'a> {
     pub(super) currency: Currency,
     /// The operator says that the backend costs nothing.
     pub(super) free: bool,
+    /// Its answers have tokens, which have a price.
+    pub(super) writes: bool,
     pub(super) calendars: &'a [Arc<Calendar>],
 }
 
@@ -78,7 +80,7 @@ fn row(section: &Section<'_, '_>, from: Option<Timestamp>, setting: &Setting<'_>
     let calendar = calendar(section, setting.calendars);
     let free = section.truth("free").unwrap_or(false) || setting.free;
     let currency = section.word("currency", &CURRENCIES).unwrap_or(setting.currency);
-    let list = List { currency, free, fees: fees(section) };
+    let list = List { currency, free, writes: setting.writes, fees: fees(section) };
     let sheet = list.sheet(section)?;
     let batch = section.section("batch").map(|section| {
         let sheet = list.sheet(&section);
@@ -154,6 +156,7 @@ fn fees(section: &Section<'_, '_>) -> Fees {
 struct List {
     currency: Currency,
     free: bool,
+    writes: bool,
     fees: Fees,
 }
 
@@ -200,7 +203,8 @@ impl List {
     fn tariff(&self, section: &Section<'_, '_>) -> Tariff {
         let figure = |name| figure(section, name, self.free);
         let input = required(section, "input", PRICE, |_, name| figure(name)).unwrap_or_default();
-        let output = required(section, "output", PRICE, |_, name| figure(name)).unwrap_or_default();
+        let output = if self.writes { required(section, "output", PRICE, |_, name| figure(name)) } else { None };
+        let output = output.unwrap_or_default();
         let cache_write = figure("cache_write").unwrap_or(input);
         Tariff {
             currency: self.currency,

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::canonical::{Feature, Shape};
-use crate::catalog::{Backend, KeyHeader, PriceChanges, Reasoning, Retention};
+use crate::canonical::{Direct, Feature, Shape};
+use crate::catalog::{Backend, Dimensions, KeyHeader, PriceChanges, Reasoning, Retention};
 use crate::units::TokenPrice;
 
 const SMALL: &str = include_str!("../../../tests/fixtures/tables/small.toml");
@@ -449,4 +449,56 @@ fn hours_that_nobody_keeps_are_refused() {
     );
     check_hours("[\"2026-10-29\", 7.0]", "[\"2026-10-29\"]", &["a list of pairs"]);
     check_hours("[\"2026-10-29\", 7.0]", "[\"2026-10-30\", 7.0]", &["CNY has two rates on 2026-10-30"]);
+}
+
+/// The small table with a backend of vectors behind its others, of these members and prices.
+fn with_vectors(members: &str, prices: &str) -> String {
+    let backend = "[[backends]]\nprovider = \"west\"\nmodel = \"vectors\"\ncontext_tokens = 8_191\ntokenizer = \"cl100k\"";
+    format!("{SMALL}\n{backend}\n{members}\n[[backends.prices]]\nsource = \"a test\"\n{prices}\n")
+}
+
+#[test]
+fn a_model_of_vectors_has_a_price_of_its_input_and_the_lengths_it_makes() {
+    let vectors = |members: &str| {
+        let table =
+            Snapshot::parse("t.toml", &with_vectors(&format!("serves = \"embeddings\"\n{members}"), "input = 0.13")).unwrap();
+        let backend = table.backend_named("west/vectors").unwrap().clone();
+        let only: Vec<Shape> = Shape::ALL.into_iter().filter(|shape| table.shapes_of(&backend).contains(*shape)).collect();
+        assert_eq!((backend.serves, only), (Direct::named("embeddings"), vec![Shape::OpenAiEmbeddings]));
+        let tariff = backend.prices.rows()[0].list().cells()[0].tariff;
+        assert_eq!((tariff.input.to_per_million().as_str(), tariff.output), ("0.13", TokenPrice::FREE));
+        backend.dimensions.map(|Dimensions { least, most }| (least, most))
+    };
+    assert_eq!(vectors(""), None);
+    assert_eq!(vectors("dimensions = 1_536"), Some((1536, 1536)));
+    assert_eq!(vectors("dimensions = 1_536\ndimensions_from = 256"), Some((256, 1536)));
+}
+
+#[test]
+fn what_a_model_of_vectors_cannot_have_is_refused() {
+    let check = |members: &str, prices: &str, expected: &[&str]| {
+        let found = problems(&with_vectors(members, prices));
+        let fits = found.len() == expected.len() && found.iter().zip(expected).all(|(problem, part)| problem.contains(part));
+        assert!(fits, "{members} {prices}: expected {expected:#?}, found {found:#?}");
+    };
+    let serves = "serves = \"embeddings\"";
+    let with = |more: &str| format!("{serves}\n{more}");
+    check(serves, "input = 1\noutput = 1", &["output"]);
+    check(serves, "input = 0", &["input: this costs nothing"]);
+    check(serves, "", &["input: missing"]);
+    check(&with("max_output_tokens = 9"), "input = 1", &["max_output_tokens"]);
+    check(&with("dimensions = 256\ndimensions_from = 257"), "input = 1", &["dimensions_from: it is more than the dimensions"]);
+    check(&with("dimensions_from = 257"), "input = 1", &["dimensions: missing"]);
+    check(&with("dimensions = 0"), "input = 1", &["dimensions: 0"]);
+    let talks = "max_output_tokens = 9\nreasoning = \"never\"\nlanguages = [\"*\"]";
+    check(
+        &format!("serves = \"embedings\"\n{talks}"),
+        "input = 1\noutput = 2",
+        &["\"embedings\" is not implemented (did you mean"],
+    );
+    check(&format!("dimensions = 9\n{talks}"), "input = 1\noutput = 2", &["dimensions"]);
+    let elsewhere = with_vectors(serves, "input = 1");
+    let (before, after) = elsewhere.split_at(elsewhere.find("[providers.west]").unwrap());
+    let told = problems(&format!("{before}{}", after.replacen("\"openai-chat\"", "\"anthropic-messages\"", 1)));
+    assert!(told.iter().any(|problem| problem.contains("serves: its provider has no address of OpenAI's shape")), "{told:#?}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use crate::canonical::QualityTier;
+use crate::canonical::{Direct, QualityTier};
 use crate::catalog::{Backend, Provider, Quality, Snapshot};
 use crate::document::nearest;
 
@@ -29,6 +29,9 @@ pub struct FilterArgs {
     /// At least this quality: economy, standard, premium, or a score from 0 to 100.
     #[arg(long, value_name = "FLOOR", value_parser = floor)]
     pub quality: Option<Floor>,
+    /// Only what serves this in place of conversations: embeddings. Without it such a model is listed where `--model` names it.
+    #[arg(long, value_name = "WHAT", value_parser = direct)]
+    pub serves: Option<&'static Direct>,
     /// Only rows that hold each of these words, in whichever column.
     #[arg(long, value_name = "WORDS")]
     pub search: Option<String>,
@@ -48,6 +51,11 @@ fn floor(text: &str) -> Result<Floor, String> {
     tier.or(score).map(Floor).ok_or_else(|| "economy, standard, premium, or a whole number from 0 to 100".to_owned())
 }
 
+fn direct(word: &str) -> Result<&'static Direct, String> {
+    let known = || Direct::ALL.iter().map(|direct| direct.word).collect::<Vec<_>>().join(", ");
+    Direct::named(word).ok_or_else(known)
+}
+
 /// Whether a backend is what the options ask for.
 pub(super) fn wanted(args: &FilterArgs, backend: &Backend, provider: &Provider) -> bool {
     let any = |patterns: &[String], fits: &dyn Fn(&str) -> bool| patterns.is_empty() || patterns.iter().any(|p| fits(p));
@@ -56,6 +64,7 @@ pub(super) fn wanted(args: &FilterArgs, backend: &Backend, provider: &Provider) 
         && any(&args.model, &|pattern| names(backend).any(|name| holds(pattern, name)))
         && any(&args.region, &|region| region.eq_ignore_ascii_case(&provider.region))
         && any(&args.jurisdiction, &|code| code.eq_ignore_ascii_case(&provider.jurisdiction))
+        && (backend.serves == args.serves || (args.serves.is_none() && !args.model.is_empty()))
         && args.quality.is_none_or(|Floor(floor)| score >= floor)
 }
 

@@ -93,6 +93,9 @@ fn table() -> String {
             &("aliases = [\"mist\"]\n".to_owned() + &quality(41) + &price("input = 3\noutput = 0.000007")),
         ),
         backend("west", "rain", "free = true\n"),
+        "[[backends]]\nprovider = \"west\"\nmodel = \"vane\"\nserves = \"embeddings\"\ncontext_tokens = 8000\ntokenizer = \"cl100k\"\n"
+            .to_owned(),
+        price("input = 0.02"),
         backend("gone", "rain", &price("input = 9\noutput = 9")),
     ]
     .concat()
@@ -305,4 +308,12 @@ fn the_subcommand_is_the_same_and_wrong_options_are_refused() {
     {
         assert!(parse(bad).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn what_serves_no_conversation_is_listed_where_it_is_asked_for() {
+    // The cheapest of all by far, and no use in a conversation.
+    check("--serves embeddings", &["west/vane"]);
+    check("--model vane", &["west/vane"]);
+    check("--provider west", &["west/rain", "west/fog-large"]);
 }

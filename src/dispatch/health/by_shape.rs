@@ -20,7 +20,7 @@ impl HealthByShape {
     }
 
     /// The backends of one table, in its order, by the shape of requests: with each the health of the endpoint that such requests
-    /// are sent to. The backends come with the shapes that their providers have endpoints for.
+    /// are sent to. The backends come with the shapes that they can be asked in.
     pub fn rosters<'a>(&self, backends: &(impl Iterator<Item = (&'a BackendId, Shapes)> + Clone)) -> [Roster; Shape::ALL.len()] {
         Shape::ALL.map(|shape| {
             let asked = |(id, shapes): (&BackendId, Shapes)| self.of(shapes.serving(shape).unwrap_or(shape)).of(id);

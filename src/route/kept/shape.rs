@@ -1,5 +1,6 @@
 //! The shape of the request among the facts, whether it may be told in other shapes and whether its conversation is sealed, as
-//! one byte behind all others; facts without it are of a chat request, and until the first translation none was either.
+//! one byte behind all others; facts without it are of a chat request, and until the first translation none was either. Behind
+//! that of a request which is no conversation stands how long the vectors are to be.
 
 use super::super::facts::Facts;
 use super::{Kept, Reader, Unreadable, Writer};
@@ -16,10 +17,14 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
         Shape::AnthropicMessages => 1,
         Shape::GeminiGenerate => 2,
         Shape::OpenAiResponses => 3,
+        Shape::OpenAiEmbeddings => 4,
     };
     let sealed = facts.affinity.session.as_ref().is_some_and(|session| session.sealed);
     let flags = [(facts.ask.translated, TRANSLATED), (sealed, SEALED)];
     out.byte(flags.into_iter().filter(|(set, _)| *set).fold(shape, |byte, (_, flag)| byte | flag));
+    if facts.ask.shape.direct().is_some() {
+        out.option(facts.ask.dimensions, |out, dimensions| out.number(dimensions.into()));
+    }
 }
 
 pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept) -> Result<(), Unreadable> {
@@ -29,8 +34,12 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept) -> Result<(), Unreada
         1 => Shape::AnthropicMessages,
         2 => Shape::GeminiGenerate,
         3 => Shape::OpenAiResponses,
+        4 => Shape::OpenAiEmbeddings,
         _ => return Err(Unreadable),
     };
+    if kept.ask.shape.direct().is_some() {
+        kept.ask.dimensions = from.option(Reader::small)?;
+    }
     kept.ask.translated = byte & TRANSLATED != 0;
     if let Some(session) = &mut kept.affinity.session {
         session.sealed = byte & SEALED != 0;

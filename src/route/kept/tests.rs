@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::canonical::{DataRules, Feature, Preference, QualityTier, Shape};
-use crate::catalog::QuotaIndex;
+use crate::canonical::{DataRules, Direct, Feature, Preference, QualityTier, Shape};
+use crate::catalog::{Dimensions, QuotaIndex};
 use crate::route::affinity::{Session, Warm};
 use crate::route::caps::Cap;
 use crate::route::facts::{Headroom, Wait};
@@ -185,6 +185,23 @@ fn facts_of_the_second_format_read_as_they_were_decided_by_the_mean() {
         assert_eq!(kept.facts(&table).keep(), facts.keep());
         assert_eq!(kept.decision(&table), Decision::of(explained(facts).as_ref(), &table));
     });
+}
+
+#[test]
+fn what_is_no_conversation_is_decided_again_by_the_length_of_its_vectors() {
+    for dimensions in [None, Some(256)] {
+        let mut case = case();
+        let embeddings = &Direct::ALL[0];
+        (case.request.shape, case.request.dimensions) = (embeddings.shape, dimensions);
+        case.specs[0].serves = Some(embeddings);
+        case.specs[0].dimensions = Some(Dimensions { least: 1, most: 1536 });
+        let table = case.table();
+        case.with_facts_of(&table, |facts| {
+            let kept = Kept::read(&facts.keep(), &table).unwrap();
+            assert_eq!((kept.facts(&table).ask.shape, kept.facts(&table).ask.dimensions), (embeddings.shape, dimensions));
+            assert_eq!(kept.decision(&table), Decision::of(explained(facts).as_ref(), &table));
+        });
+    }
 }
 
 #[test]

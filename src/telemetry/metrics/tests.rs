@@ -49,6 +49,8 @@ fn table(version: &str) -> Snapshot {
         limits,
         features: Features::NONE,
         reasoning: Reasoning::Never,
+        serves: None,
+        dimensions: None,
         languages: ["*".to_owned()].into(),
         tokenizer: TokenizerFamily::Unknown,
         quality: Quality::default(),

@@ -39,6 +39,11 @@ impl Call {
         Self::post("/v1/responses", body)
     }
 
+    /// A request for embeddings.
+    pub(crate) fn embeddings(body: impl Into<Bytes>) -> Self {
+        Self::post("/v1/embeddings", body)
+    }
+
     /// A request of Anthropic's Messages.
     pub(crate) fn messages(body: impl Into<Bytes>) -> Self {
         Self::post("/v1/messages", body)

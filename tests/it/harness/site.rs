@@ -144,6 +144,29 @@ impl Site {
         self
     }
 
+    /// Serves a model of embeddings too, as `MODEL-v1`, at so many dollars per million tokens; with further lines in TOML
+    /// (`dimensions = 1_536`).
+    pub(crate) fn embeds(self, model: &str, price: &str, lines: &str) -> Self {
+        let row = format!(
+            r#"
+[[backends]]
+provider = "{}"
+model = "{model}"
+upstream_model = "{model}-v1"
+serves = "embeddings"
+context_tokens = 8_191
+tokenizer = "cl100k"
+{lines}
+
+[[backends.prices]]
+input = {price}
+source = "invented for tests"
+"#,
+            self.id
+        );
+        self.more(&row)
+    }
+
     /// The variable that its key is read from, and the key.
     pub(super) fn key(&self) -> Option<(String, String)> {
         Some((self.variable(), self.key.clone()?))

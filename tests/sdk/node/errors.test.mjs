@@ -52,7 +52,7 @@ test("a bad parameter is a bad request", async () => {
 });
 
 test("an endpoint that is not served says so", async () => {
-  const asked = the.broker.client.embeddings.create({ model: "auto", input: "x" });
+  const asked = the.broker.client.moderations.create({ input: "x" });
   await rejected(asked, OpenAI.InternalServerError, 501, "not_implemented");
 });
 

@@ -73,7 +73,7 @@ def test_a_body_that_is_not_json_by_its_header_is_refused(broker):
 
 def test_an_endpoint_that_is_not_served_says_so(broker):
     with pytest.raises(openai.APIStatusError) as refusal:
-        broker.client.embeddings.create(model="auto", input="x")
+        broker.client.moderations.create(input="x")
     assert refusal.value.status_code == 501
 
 

@@ -1,0 +1,118 @@
+//! The dialect of what is no conversation: one for all of them, by the row of its shape ([`Direct`]). Bytes pass as they are but
+//! for the model's name and our wishes; of an answer the usage is read, and that it is one.
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::frame::ChatFrames;
+use super::reading::Reading;
+use super::{BodyProblem, Dialect, FrameReader, Outgoing, Path, errors, splice};
+use crate::canonical::event::AnswerFacts;
+use crate::canonical::{Direct, ProviderError, Request, Shape};
+use crate::catalog::capability::Quirks;
+
+/// Embeddings, and what else is asked and answered at once.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenAiDirect(&'static Direct);
+
+impl OpenAiDirect {
+    /// One for each row.
+    pub const ALL: [OpenAiDirect; Direct::ALL.len()] = [OpenAiDirect(&Direct::ALL[0])];
+
+    pub fn shape(&self) -> Shape {
+        self.0.shape
+    }
+}
+
+impl Dialect for OpenAiDirect {
+    fn path(&self) -> Path {
+        Path::Fixed(self.0.path)
+    }
+
+    fn encode(&self, request: &Request, out: &Outgoing<'_>) -> Bytes {
+        splice::direct(request, out)
+    }
+
+    fn read_answer(&self, body: &[u8], quirks: Quirks) -> Result<AnswerFacts, BodyProblem> {
+        let mut no_text = |_: &str| {};
+        let (reading, outcome) = Reading::of(body.trim_ascii(), true, &mut no_text);
+        outcome.map_err(|e| BodyProblem::Malformed(e.to_string()))?;
+        let usage = reading.usage_of_input(quirks);
+        if let Some(error) = reading.suspect.then(|| errors::in_good_status(body)).flatten() {
+            return Err(BodyProblem::Provider { error, usage: usage.map(Box::new) });
+        }
+        if !reading.listed {
+            return Err(BodyProblem::Malformed(format!("it has no list `{}`", self.0.answer)));
+        }
+        Ok(AnswerFacts { usage, served_model: reading.model, ..AnswerFacts::default() })
+    }
+
+    fn classify(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
+        errors::classify(status, headers, body)
+    }
+
+    /// Nothing of it is streamed; what comes as a stream all the same is refused before a frame is read.
+    fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader> {
+        Box::new(ChatFrames::new(quirks))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn embeddings() -> &'static dyn Dialect {
+        super::super::of(Shape::OpenAiEmbeddings).unwrap()
+    }
+
+    #[test]
+    fn there_is_a_dialect_for_each_row() {
+        for direct in Direct::ALL {
+            let dialect = super::super::of(direct.shape).unwrap();
+            assert!(matches!(dialect.path(), Path::Fixed(path) if path == direct.path), "{direct:?}");
+        }
+    }
+
+    /// The input tokens that are booked of an answer with these members.
+    fn check(members: &str, expected: Option<u64>) {
+        let body = format!(
+            r#"{{"object":"list","data":[{{"object":"embedding","index":0,"embedding":[0.1]}}],"model":"m-1"{members}}}"#
+        );
+        let facts = embeddings().read_answer(body.as_bytes(), Quirks::default()).unwrap();
+        assert_eq!(facts.usage.map(|usage| usage.input().get()), expected, "{members}");
+        assert!(facts.usage.is_none_or(|usage| usage.output.get() == 0), "{members}");
+        assert_eq!((facts.served_model.as_deref(), facts.text.as_str(), facts.too_long), (Some("m-1"), "", false));
+    }
+
+    #[test]
+    fn usage_is_of_the_input_alone() {
+        check(r#","usage":{"prompt_tokens":8,"total_tokens":8}"#, Some(8));
+        check(r#","usage":{"total_tokens":8}"#, Some(8));
+        check(r#","usage":{"prompt_tokens":8,"completion_tokens":0,"total_tokens":8}"#, Some(8));
+        check(r#","usage":{"prompt_tokens":8,"total_tokens":10}"#, Some(8));
+        check(r#","usage":{"prompt_tokens":0,"total_tokens":0}"#, None);
+        check(r#","usage":null"#, None);
+        check("", None);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told_apart() {
+        let read = |body: &str| embeddings().read_answer(body.as_bytes(), Quirks::default()).unwrap_err();
+        for body in ["", "{}", r#"{"data":null}"#, r#"{"choices":[]}"#, "<html>", r#"{"data":"x"}"#] {
+            assert!(matches!(read(body), BodyProblem::Malformed(_)), "{body}");
+        }
+        let failed = read(r#"{"error":{"message":"no","code":"rate_limit_exceeded"},"usage":{"total_tokens":3}}"#);
+        let BodyProblem::Provider { error, usage } = failed else { panic!("{failed:?}") };
+        assert_eq!((error.message.as_str(), usage.unwrap().input().get()), ("no", 3));
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_survived(body in prop::collection::vec(any::<u8>(), 0..80), cut in 0_usize..90) {
+            let whole = br#"{"data":[{"embedding":[1,2]}],"usage":{"prompt_tokens":8,"total_tokens":8}}"#;
+            let _ = embeddings().read_answer(&body, Quirks::default());
+            let _ = embeddings().read_answer(&whole[..cut.min(whole.len())], Quirks::default());
+        }
+    }
+}
