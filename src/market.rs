@@ -10,10 +10,10 @@ use std::sync::Arc;
 use http::Uri;
 use jiff::Timestamp;
 
-use crate::canonical::{Direct, Shape};
+use crate::canonical::{Conversation, Direct, Manner, Shape, Untranslatable};
 use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot, address};
 use crate::config::{Deployments, ProviderKeys, Secret};
-use crate::dialect::{self, Dialect, Path};
+use crate::dialect::{self, Dialect, Outgoing, Path};
 use crate::dispatch::health::{Answers, BackendHealth, HealthByShape, HealthRisk, Roster};
 use crate::route::{self, Availability, Board, BoardInForce, Usable};
 use crate::upstream::{Endpoint, EndpointError, Key};
@@ -40,6 +40,25 @@ impl Offer<'_> {
         match self.dialect.path() {
             Path::Fixed(_) => self.endpoint.at("", self.model),
             Path::OfModel(path) => self.endpoint.at(&path(self.model, stream), self.model),
+        }
+    }
+
+    /// Whether it can be told a request of another shape.
+    ///
+    /// # Errors
+    /// What cannot be said in the endpoint's words.
+    pub fn can_be_told(&self, conversation: &Conversation) -> Result<(), Untranslatable> {
+        self.dialect.write(conversation, &self.outgoing()).map(drop)
+    }
+
+    /// What differs between a client's request and the one that it is sent, without a bound of ours.
+    pub fn outgoing(&self) -> Outgoing<'_> {
+        let Backend { limits, reasoning, steering, .. } = self.backend;
+        Outgoing {
+            max_output: limits.max_output,
+            reasoning: *reasoning,
+            steering: *steering,
+            ..Outgoing::to(self.model, self.provider.quirks)
         }
     }
 }
@@ -121,12 +140,12 @@ impl Market {
         health
     }
 
-    /// What is needed to ask a backend for a request of this shape; `None` when its provider cannot be reached, which no plan
+    /// What is needed to ask a backend for a request that asks so; `None` when its provider cannot be reached, which no plan
     /// names.
-    pub fn offer(&self, index: BackendIndex, shape: Shape) -> Option<Offer<'_>> {
+    pub fn offer(&self, index: BackendIndex, manner: Manner) -> Option<Offer<'_>> {
         let backend = self.snapshot.backend(index);
         let provider = self.snapshot.provider_of(backend);
-        let serving = self.snapshot.shapes_of(backend).serving(shape)?;
+        let serving = self.snapshot.endpoint_for(backend, manner)?;
         let site = self.sites.get(backend.provider.0 as usize)?.iter().find(|site| site.shape == serving)?;
         Some(Offer {
             backend,
@@ -134,7 +153,7 @@ impl Market {
             shape: serving,
             endpoint: &site.endpoint,
             dialect: site.dialect,
-            health: self.health[shape as usize].get(index.0 as usize)?,
+            health: self.health[serving as usize].get(index.0 as usize)?,
             model: self.deployments.get(&index).unwrap_or(&backend.upstream_model),
         })
     }

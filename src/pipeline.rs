@@ -272,7 +272,7 @@ impl Pipeline {
             // Only now, since reading a whole conversation takes as long as all the rest.
             let strict = admitted.admission.limits.strict;
             let (unsaid, prefers) = match &planned {
-                Ok(plan) if is_translated(plan, &facts) => (told.unsayable(strict), strict && told.may_be_cut()),
+                Ok(plan) if is_translated(plan, &facts) => (unsaid(plan, admitted, told), strict && told.may_be_cut()),
                 Ok(_) | Err(_) => (None, false),
             };
             if unsaid.is_some() || prefers {
@@ -303,10 +303,16 @@ impl Pipeline {
         let told = Told::of(call, &admitted.request, 0);
         let strict = admitted.admission.limits.strict;
         self.with_facts(call, admitted, |facts, _| {
+            let explained = route::explained(&facts);
             let of_own = Ask { translated: false, ..facts.ask.clone() };
             let prefers = || strict && told.may_be_cut() && route::plan(&Facts { ask: &of_own, ..facts.clone() }).is_ok();
-            let translated = facts.ask.translated && told.unsayable(strict).is_none() && !prefers();
-            let ask = &Ask { translated, ..facts.ask.clone() };
+            let as_planned = !explained.as_ref().is_ok_and(|whole| {
+                is_translated(&whole.plan, &facts) && (unsaid(&whole.plan, admitted, &told).is_some() || prefers())
+            });
+            if as_planned {
+                return Decision::of(explained.as_ref(), facts.snapshot);
+            }
+            let ask = &of_own;
             Decision::of(route::explained(&Facts { ask, ..facts.clone() }).as_ref(), facts.snapshot)
         })
     }
@@ -447,7 +453,7 @@ impl Pipeline {
         };
         let basis = AnswerBasis {
             backend: backend.id.clone(),
-            endpoint: market.snapshot.shapes_of(backend).serving(request.shape).unwrap_or(request.shape),
+            endpoint: market.snapshot.endpoint_for(backend, request.manner()).unwrap_or(request.shape),
             asked_model: backend.upstream_model.clone(),
             family: backend.tokenizer,
             input_estimate: quote.usage.input(),
@@ -473,9 +479,9 @@ impl Pipeline {
                 settlement.checkpoint().await?;
                 tab.journaled().await?;
                 let in_force = Arc::clone(in_force);
-                let (index, shape) = (answered.planned.backend, request.shape);
+                let (index, manner) = (answered.planned.backend, request.manner());
                 let quotes_key = Box::new(move |bytes: &[u8]| {
-                    in_force.market.offer(index, shape).is_some_and(|offer| offer.endpoint.quotes_key(bytes))
+                    in_force.market.offer(index, manner).is_some_and(|offer| offer.endpoint.quotes_key(bytes))
                 });
                 let left = ends(call, admitted.settings()).saturating_sub(self.clock.monotonic());
                 let (frontend, stream_error) = (call.frontend, admitted.settings().stream_error);
@@ -503,6 +509,25 @@ fn makers(request: &Request, trace: &Trace) -> Makers {
 fn is_translated(plan: &Plan, facts: &Facts<'_>) -> bool {
     facts.ask.translated
         && plan.root.attempts().next().is_some_and(|attempt| !facts.board.row(attempt.backend).shapes.contains(facts.ask.shape))
+}
+
+/// What keeps a request whose plan begins with a translation from being told to all whom the plan asks; nothing where one of them
+/// can be told.
+fn unsaid(plan: &Plan, admitted: &Admitted, told: &Told<'_>) -> Option<Untranslatable> {
+    if let Some(unsaid) = told.unsayable(admitted.admission.limits.strict) {
+        return Some(unsaid);
+    }
+    let conversation = told.conversation(true).ok()?;
+    let (market, manner) = (admitted.market(), admitted.request.manner());
+    let offers = || plan.root.attempts().filter_map(|attempt| market.offer(attempt.backend, manner));
+    if offers().any(|offer| offer.shape == manner.shape) {
+        return None;
+    }
+    let mut refusals = Vec::new();
+    for offer in offers() {
+        refusals.push(offer.can_be_told(conversation).err()?);
+    }
+    refusals.into_iter().next()
 }
 
 /// Seconds of wall time.

@@ -4,6 +4,8 @@
 //! The meter does not read these: usage, ends and errors are told by the dialect's frame reader whether an answer is translated
 //! or not ([`FrameFacts`](super::FrameFacts)).
 
+use std::collections::HashSet;
+
 use bytes::{Bytes, BytesMut};
 
 use super::conversation::{Call, Conversation, Part, Seal, Thought, Untranslatable};
@@ -43,6 +45,41 @@ pub enum Delta {
     Usage(Usage),
 }
 
+impl Delta {
+    /// Bytes of the texts in it.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Delta::Text(piece) | Delta::Thought(piece) | Delta::Refusal(piece) | Delta::Arguments { piece, .. } => piece.len(),
+            Delta::Sealed(seal) => seal.value.len(),
+            Delta::Call { id, name, seal, .. } => {
+                id.as_ref().map_or(0, String::len) + name.len() + seal.as_ref().map_or(0, |seal| seal.value.len())
+            }
+            Delta::Begin { .. } | Delta::Finish(_) | Delta::Usage(_) => 0,
+        }
+    }
+}
+
+/// Sees to it that no two calls of one answer have the same id, and that none has an empty one: a call that would is told without
+/// an id, and whoever writes it makes one up.
+#[derive(Debug, Default)]
+pub struct CallIds {
+    seen: HashSet<String>,
+}
+
+impl CallIds {
+    /// The same delta, without an id that is no good.
+    #[must_use]
+    pub fn apart(&mut self, delta: Delta) -> Delta {
+        match delta {
+            Delta::Call { slot, id: Some(id), name, seal } => {
+                let id = (!id.is_empty() && self.seen.insert(id.clone())).then_some(id);
+                Delta::Call { slot, id, name, seal }
+            }
+            other => other,
+        }
+    }
+}
+
 /// Why a model stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum Finish {
@@ -73,8 +110,8 @@ pub struct Answer {
 impl Answer {
     /// Collects what a stream brought, or what a whole body was read as.
     pub fn of(deltas: impl IntoIterator<Item = Delta>) -> Self {
-        let mut answer = Self::default();
-        deltas.into_iter().for_each(|delta| answer.add(delta));
+        let (mut answer, mut ids) = (Self::default(), CallIds::default());
+        deltas.into_iter().for_each(|delta| answer.add(ids.apart(delta)));
         answer
     }
 
@@ -110,7 +147,7 @@ impl Answer {
             },
             Delta::Call { slot: _, id, name, seal } => {
                 let id = id.unwrap_or_default();
-                self.parts.push(Part::Call(Call { id, name, arguments: String::new(), seal }));
+                self.parts.push(Part::Call(Call { id, name, arguments: String::new(), seal, cached: None }));
             }
             Delta::Arguments { slot, piece } => {
                 let mut calls =
@@ -132,6 +169,9 @@ pub trait StreamWriter: Send {
 
     /// The answer has ended as it should: writes whatever ends the client's stream. Asked once, after the last piece.
     fn end(&mut self, out: &mut BytesMut);
+
+    /// About how many bytes of the answer it keeps: what waits for its turn, or is told again at the end.
+    fn held(&self) -> usize;
 }
 
 /// The client's side of an answer in other words than its own: who asks a backend of another shape is given one.
@@ -153,6 +193,13 @@ pub trait Translation: Send + Sync {
 mod tests {
     use super::super::conversation::SealKind;
     use super::*;
+
+    #[test]
+    fn an_id_that_two_calls_have_is_the_firsts() {
+        let call = |slot, id: Option<&str>| Delta::Call { slot, id: id.map(str::to_owned), name: "f".into(), seal: None };
+        let answer = Answer::of([call(0, Some("a")), call(1, Some("a")), call(2, Some("")), call(3, None), call(4, Some("b"))]);
+        assert_eq!(answer.calls().map(|call| call.id.as_str()).collect::<Vec<_>>(), ["a", "", "", "", "b"]);
+    }
 
     #[test]
     fn pieces_add_up_to_the_answer_and_interleaved_calls_keep_their_own() {
@@ -177,7 +224,13 @@ mod tests {
             Delta::Usage(Usage::default()),
         ]);
         let called = |slot, name: &str, arguments: &str| {
-            Part::Call(Call { id: format!("call_{slot}"), name: name.into(), arguments: arguments.into(), seal: None })
+            Part::Call(Call {
+                id: format!("call_{slot}"),
+                name: name.into(),
+                arguments: arguments.into(),
+                seal: None,
+                cached: None,
+            })
         };
         let thought = Part::Thought(Thought { text: "hm".into(), seal: Some(seal) });
         assert_eq!(answer.parts, [thought, Part::text("One"), called(0, "weather", "{}"), called(1, "time", "{\"in\":1}")]);

@@ -88,6 +88,19 @@ impl Part {
     pub fn text(text: impl Into<String>) -> Self {
         Part::Text(Text { text: text.into(), cached: None })
     }
+
+    /// For how long the prompt up to here is to be kept in the provider's cache, where the client says so.
+    pub const fn cached(&self) -> Option<CacheLifetime> {
+        match self {
+            Part::Text(Text { cached, .. })
+            | Part::Image(Medium { cached, .. })
+            | Part::Document(Medium { cached, .. })
+            | Part::Audio(Medium { cached, .. })
+            | Part::Call(Call { cached, .. })
+            | Part::Result(ToolResult { cached, .. }) => *cached,
+            Part::Thought(_) | Part::Refusal(_) => None,
+        }
+    }
 }
 
 /// A text.
@@ -115,6 +128,8 @@ pub struct Medium {
     pub name: Option<String>,
     /// How closely an image is to be looked at (`low`, `high`, `auto`).
     pub detail: Option<String>,
+    /// Like a text's.
+    pub cached: Option<CacheLifetime>,
 }
 
 /// Where a medium's bytes are.
@@ -140,6 +155,8 @@ pub struct Call {
     pub arguments: String,
     /// What a provider wants to see again with the call: Gemini's `thoughtSignature`.
     pub seal: Option<Seal>,
+    /// Like a text's.
+    pub cached: Option<CacheLifetime>,
 }
 
 /// What a tool answered.
@@ -150,6 +167,8 @@ pub struct ToolResult {
     /// Texts and media.
     pub parts: Vec<Part>,
     pub is_error: bool,
+    /// Like a text's, behind what its parts may have of their own.
+    pub cached: Option<CacheLifetime>,
 }
 
 /// What the assistant thought before it spoke.
@@ -233,6 +252,16 @@ pub struct ThinkingWish {
     pub effort: Option<Effort>,
     /// Tokens that may be thought.
     pub budget: Option<Tokens>,
+    /// Who says nothing in this shape means that there is to be no thinking, as Anthropic's clients do: to be told where a model
+    /// would think by default and a switch is known, and no demand.
+    pub off_by_default: bool,
+}
+
+impl ThinkingWish {
+    /// Whether anything was said about thinking.
+    pub const fn is_said(&self) -> bool {
+        !matches!(self.wish, ReasoningWish::Unsaid) || self.effort.is_some() || self.budget.is_some()
+    }
 }
 
 /// How hard to think.
@@ -281,6 +310,39 @@ impl Effort {
     pub fn of_budget(budget: Tokens) -> Self {
         let [minimal, low, medium, high, ..] = Self::ALL;
         [minimal, low, medium, high].into_iter().find(|effort| budget <= effort.budget()).unwrap_or(Effort::XHigh)
+    }
+}
+
+/// A set of efforts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Efforts(u8);
+
+impl Efforts {
+    pub const NONE: Self = Self(0);
+
+    #[must_use]
+    pub const fn with(self, effort: Effort) -> Self {
+        Self(self.0 | 1 << effort as u8)
+    }
+
+    pub const fn contains(self, effort: Effort) -> bool {
+        self.0 & 1 << effort as u8 != 0
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The least of them that is at least as hard, else the hardest; `None` of an empty set.
+    pub fn fitting(self, wanted: Effort) -> Option<Effort> {
+        let mut known = Effort::ALL.into_iter().filter(|effort| self.contains(*effort));
+        known.clone().find(|effort| *effort >= wanted).or_else(|| known.next_back())
+    }
+}
+
+impl FromIterator<Effort> for Efforts {
+    fn from_iter<I: IntoIterator<Item = Effort>>(efforts: I) -> Self {
+        efforts.into_iter().fold(Self::default(), Self::with)
     }
 }
 
@@ -371,9 +433,23 @@ mod tests {
     }
 
     #[test]
+    fn an_effort_becomes_one_that_is_known() {
+        let check = |known: &[Effort], wanted, expected| {
+            assert_eq!(known.iter().copied().collect::<Efforts>().fitting(wanted), expected, "{known:?} {wanted:?}");
+        };
+        check(&[], Effort::High, None);
+        check(&[Effort::High, Effort::Max], Effort::Low, Some(Effort::High));
+        check(&[Effort::High, Effort::Max], Effort::XHigh, Some(Effort::Max));
+        check(&[Effort::Low, Effort::Medium], Effort::Max, Some(Effort::Medium));
+        for effort in Effort::ALL {
+            check(&Effort::ALL, effort, Some(effort));
+        }
+    }
+
+    #[test]
     fn without_seals_what_was_thought_in_words_stays() {
         let seal = |kind| Some(Seal { kind, value: "s".into() });
-        let call = |seal| Part::Call(Call { id: "1".into(), name: "f".into(), arguments: "{}".into(), seal });
+        let call = |seal| Part::Call(Call { id: "1".into(), name: "f".into(), arguments: "{}".into(), seal, cached: None });
         let parts = vec![
             Part::Thought(Thought { text: "hm".into(), seal: seal(SealKind::AnthropicSignature) }),
             Part::Thought(Thought { text: String::new(), seal: seal(SealKind::AnthropicRedacted) }),

@@ -14,12 +14,12 @@ pub mod shape;
 pub mod text;
 pub mod wishes;
 
-pub use answer::{Answer, Delta, Finish, StreamWriter, Translation};
+pub use answer::{Answer, CallIds, Delta, Finish, StreamWriter, Translation};
 pub use conversation::{Conversation, Part, Untranslatable};
 pub use event::{FrameFacts, FrameKind, ProviderError};
 pub use parameter::{Parameter, Parameters};
 pub use prefix::{Chain, Link};
 pub use request::{Feature, Features, Members, ReasoningWish, Request};
-pub use shape::{Direct, Shape, Shapes};
+pub use shape::{Direct, Manner, Shape, Shapes};
 pub use text::TextProfile;
 pub use wishes::{DataRules, Preference, QualityTier, Wishes};

@@ -6,7 +6,8 @@ use std::fmt;
 use super::allowance::{Prepaid, QuotaIndex};
 use super::price::PriceSchedule;
 use super::snapshot::{BackendIndex, ProviderIndex};
-use crate::canonical::{Direct, Features, QualityTier, Shape, Shapes};
+use super::steering::Steering;
+use crate::canonical::{Direct, Features, Manner, QualityTier, Shape, Shapes};
 use crate::units::{BackendId, Currency, Tokens};
 
 /// A site that sells tokens. A company with a China site and a world site is two providers: other keys, other
@@ -72,6 +73,14 @@ impl Provider {
     /// The variables that its addresses and its key are taken from: without one of them it cannot be asked.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
         self.api_key_env.as_deref().into_iter().chain(self.placeholders.iter().map(|(_, variable)| variable.as_str()))
+    }
+
+    /// The shape of the endpoint that a request is sent to. Where the endpoint for Messages knows no forms of answers, one that
+    /// wants a form goes to the chat beside it: as asked it would come back as text.
+    pub fn serving(&self, manner: Manner) -> Option<Shape> {
+        let shapes = self.shapes();
+        let formless = manner.formatted && !self.quirks.messages_formats && shapes.contains(Shape::OpenAiChat);
+        (if formless { shapes.without(Shape::AnthropicMessages) } else { shapes }).serving(manner.shape)
     }
 
     /// The dialects it speaks in conversations that there is a codec for.
@@ -185,8 +194,14 @@ pub struct Quirks {
     /// Its chat refuses a conversation in which a model called tools without what it thought before: it is sent back in
     /// `reasoning_content`.
     pub reasoning_returned: bool,
-    /// How its endpoint for Gemini's `generateContent` is told how deep to think.
+    /// How its endpoint for Gemini's `generateContent` is told how deep to think, where that is not known of the model.
     pub thinking_depth: ThinkingDepth,
+    /// A model that takes no number of tokens is made to think with `thinking: {"type": "adaptive"}`, and refuses `enabled`.
+    pub adaptive_thinking: bool,
+    /// Its chat refuses ids of calls that are not nine letters and digits.
+    pub short_call_ids: bool,
+    /// Its endpoint for Messages knows `output_config.format`.
+    pub messages_formats: bool,
 }
 
 impl Default for Quirks {
@@ -200,6 +215,9 @@ impl Default for Quirks {
             thinking_switch: ThinkingSwitch::ReasoningEffort,
             reasoning_returned: false,
             thinking_depth: ThinkingDepth::Tokens,
+            adaptive_thinking: false,
+            short_call_ids: false,
+            messages_formats: true,
         }
     }
 }
@@ -226,6 +244,13 @@ pub enum ThinkingSwitch {
     Reasoning,
     /// It cannot be told.
     None,
+}
+
+impl ThinkingSwitch {
+    /// Whether it is known to take thinking off a model that can do without: not every site knows the effort `none`.
+    pub const fn switches_off(self) -> bool {
+        matches!(self, ThinkingSwitch::Thinking | ThinkingSwitch::EnableThinking | ThinkingSwitch::Reasoning)
+    }
 }
 
 /// How Gemini is told how deep to think (dialects.md 5.5, 2026-11-22).
@@ -418,6 +443,7 @@ pub struct Backend {
     /// What it can do.
     pub features: Features,
     pub reasoning: Reasoning,
+    pub steering: Steering,
     /// What it is asked for, where that is no conversation: at its provider's endpoint of OpenAI's shape.
     pub serves: Option<&'static Direct>,
     /// Of its vectors; `None` where it makes none, or nobody says.

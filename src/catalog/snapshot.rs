@@ -14,7 +14,7 @@ use super::change::PriceChange;
 use super::fx::FxTable;
 use super::history::{Annotation, Past};
 use super::price::PriceSchedule;
-use crate::canonical::Shapes;
+use crate::canonical::{Manner, Shape, Shapes};
 use crate::units::Tokens;
 
 /// How alike (Jaro-Winkler, 1 for equal) two names must be for one to be meant by the other. Below 0.8 short model names
@@ -117,6 +117,14 @@ impl Snapshot {
         match backend.serves {
             None => self.provider_of(backend).shapes(),
             Some(direct) => Shapes::default().with(direct.shape),
+        }
+    }
+
+    /// The shape of the endpoint that a request is sent to, which asks so.
+    pub fn endpoint_for(&self, backend: &Backend, manner: Manner) -> Option<Shape> {
+        match backend.serves {
+            None => self.provider_of(backend).serving(manner),
+            Some(direct) => Some(direct.shape).filter(|shape| *shape == manner.shape),
         }
     }
 

@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -92,6 +91,8 @@ pub(super) struct Calls {
     told: usize,
     /// By the id of a call, what was told of it before it began.
     seals: BTreeMap<String, Seal>,
+    /// Bytes of all this, about.
+    held: usize,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +127,7 @@ impl Calls {
 
     /// What a call's provider wants to see again with it.
     pub(super) fn seal(&mut self, id: String, seal: Seal) {
+        self.held += size_of::<Call>() + id.len() + seal.value.len();
         match self.all.iter_mut().skip(self.told).find(|call| call.id == id) {
             Some(call) => call.seal = Some(seal),
             None => drop(self.seals.insert(id, seal)),
@@ -137,15 +139,18 @@ impl Calls {
         let place = self.place_of(piece);
         let Some(place) = place.or_else(|| self.begin(piece)) else { return };
         let told = place < self.told;
+        let arguments = piece.arguments();
+        let seal = piece.seal().filter(|_| !told);
+        let value = seal.as_ref().map_or(0, |seal| seal.value.len());
+        self.held += arguments.len() + value + if told { 0 } else { piece.id().len() + piece.name().len() };
         let call = &mut self.all[place];
         if !told {
             call.called(piece.name());
             if call.id.is_empty() {
                 piece.id().clone_into(&mut call.id);
             }
-            call.seal = piece.seal().or(call.seal.take());
+            call.seal = seal.or(call.seal.take());
         }
-        let arguments = piece.arguments();
         if !arguments.is_empty() {
             self.tell_through(place, out);
             self.all[place].arguments.push_str(&arguments);
@@ -180,6 +185,7 @@ impl Calls {
         if piece.id().is_empty() && piece.name().is_empty() {
             return None;
         }
+        self.held += size_of::<Call>();
         self.all.push(Call { index: piece.index(), id: piece.id().to_owned(), ..Call::default() });
         self.all.len().checked_sub(1)
     }
@@ -189,10 +195,17 @@ impl Calls {
         while self.told <= place {
             let call = &mut self.all[self.told];
             let seal = call.seal.take().or_else(|| self.seals.remove(&call.id));
-            let id = if call.id.is_empty() { made_id(&self.answer, self.told, &call.name) } else { call.id.clone() };
-            out.push(Delta::Call { slot: slot(self.told), id: Some(id), name: call.name.clone(), seal });
+            // Where the answer has no id either, one is made up by whoever writes it.
+            let made = || (!self.answer.is_empty()).then(|| format!("call_{}_{}", self.answer, self.told));
+            let id = if call.id.is_empty() { made() } else { Some(call.id.clone()) };
+            out.push(Delta::Call { slot: slot(self.told), id, name: call.name.clone(), seal });
             self.told += 1;
         }
+    }
+
+    /// Bytes that are kept of the calls, about.
+    pub(super) const fn held(&self) -> usize {
+        self.held
     }
 
     /// The answer has ended: tells calls without arguments.
@@ -205,14 +218,4 @@ impl Calls {
 
 fn slot(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
-}
-
-/// An id for a call that has none, the same however the answer was read.
-fn made_id(answer: &str, place: usize, name: &str) -> String {
-    if !answer.is_empty() {
-        return format!("call_{answer}_{place}");
-    }
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    format!("call_{:016x}_{place}", hasher.finish())
 }

@@ -34,6 +34,7 @@ use http::HeaderMap;
 
 use crate::canonical::event::AnswerFacts;
 use crate::canonical::{Conversation, Delta, FrameFacts, Parameters, ProviderError, Request, Shape, Untranslatable};
+use crate::catalog::Steering;
 use crate::catalog::capability::{Quirks, Reasoning};
 use crate::units::{Tokens, Usage};
 
@@ -54,12 +55,15 @@ pub struct Outgoing<'o> {
     pub max_output: Tokens,
     /// How the model thinks. One that never does is told nothing about it.
     pub reasoning: Reasoning,
+    /// How deep it can be told to think, and whether it takes `temperature` and its like.
+    pub steering: Steering,
 }
 
 impl<'o> Outgoing<'o> {
     /// A request to a model that does not think, without a bound of ours.
     pub const fn to(upstream_model: &'o str, quirks: Quirks) -> Self {
-        Self { upstream_model, quirks, output_bound: None, max_output: Tokens::new(4_096), reasoning: Reasoning::Never }
+        let (max_output, steering) = (Tokens::new(4_096), Steering::UNKNOWN);
+        Self { upstream_model, quirks, output_bound: None, max_output, reasoning: Reasoning::Never, steering }
     }
 }
 
@@ -159,6 +163,9 @@ pub trait DeltaReader: Send {
 
     /// The stream has ended as it should: appends what was held back.
     fn end(&mut self, out: &mut Vec<Delta>);
+
+    /// About how many bytes of the stream it keeps: what it was not sure of yet, or looks at again.
+    fn held(&self) -> usize;
 }
 
 struct NoDeltas;
@@ -167,6 +174,10 @@ impl DeltaReader for NoDeltas {
     fn read(&mut self, _: &[u8], _: &mut Vec<Delta>) {}
 
     fn end(&mut self, _: &mut Vec<Delta>) {}
+
+    fn held(&self) -> usize {
+        0
+    }
 }
 
 /// One for each shape that is no conversation.

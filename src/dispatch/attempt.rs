@@ -13,6 +13,7 @@ use crate::canonical::event::{FrameKind, ProviderError};
 use crate::canonical::{Answer, Conversation, Request, Translation, Untranslatable};
 use crate::dialect::{BodyProblem, Dialect, Outgoing, limits};
 use crate::market::{Offer, Seals};
+use crate::meter::OwnCount;
 use crate::units::Tokens;
 use crate::upstream::{Upstream, UpstreamAnswer, UpstreamError};
 
@@ -58,6 +59,8 @@ pub struct Errand<'a> {
     pub output_bound: Option<Tokens>,
     /// What fits into an answer beside the prompt.
     pub max_output: Tokens,
+    /// Counts an answer that is told in other words.
+    pub count: OwnCount,
 }
 
 /// An answer that has begun, and how it was asked for.
@@ -68,7 +71,7 @@ pub struct Begun {
 }
 
 /// What goes out.
-struct Letter {
+pub(super) struct Letter {
     body: Bytes,
     dropped: Vec<String>,
 }
@@ -81,24 +84,26 @@ impl Letter {
 }
 
 impl Errand<'_> {
-    /// Asks, and waits for the answer to begin. `text` is given every piece of a stream's text that arrives meanwhile.
-    pub async fn run(&self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Begun, AttemptFailure> {
+    /// What goes out, if it can be said in the endpoint's words: known before anything is sent, booked or paid with a retry.
+    pub(super) fn letter(&self) -> Result<Letter, AttemptFailure> {
+        let outgoing = self.offer.outgoing();
+        let max_output = self.max_output.min(outgoing.max_output);
+        let outgoing = Outgoing { output_bound: self.output_bound, max_output, ..outgoing };
+        self.written(&outgoing).map_err(|error| self.failed(Cause::Untranslatable, &error.to_string()))
+    }
+
+    /// Sends a [`letter`](Self::letter), and waits for the answer to begin. `text` is given every piece of a stream's text that
+    /// arrives meanwhile.
+    pub(super) async fn run(&self, letter: Letter, text: &mut (dyn FnMut(&str) + Send)) -> Result<Begun, AttemptFailure> {
+        let Letter { body, dropped } = letter;
         let limit = if self.request.stream { self.patience.first_frame } else { self.patience.whole };
-        match tokio::time::timeout(limit, self.exchange(text)).await {
-            Ok(outcome) => outcome,
+        match tokio::time::timeout(limit, self.exchange(body, text)).await {
+            Ok(opening) => Ok(Begun { opening: opening?, dropped }),
             Err(_) => Err(self.failed(Cause::Timeout, &format!("no answer began within {} ms", limit.as_millis()))),
         }
     }
 
-    async fn exchange(&self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Begun, AttemptFailure> {
-        let outgoing = Outgoing {
-            upstream_model: self.offer.model,
-            quirks: self.offer.provider.quirks,
-            output_bound: self.output_bound,
-            max_output: self.max_output.min(self.offer.backend.limits.max_output),
-            reasoning: self.offer.backend.reasoning,
-        };
-        let Letter { body, dropped } = self.letter(&outgoing).map_err(|e| self.failed(Cause::Untranslatable, &e.to_string()))?;
+    async fn exchange(&self, body: Bytes, text: &mut (dyn FnMut(&str) + Send)) -> Result<Opening, AttemptFailure> {
         let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
         let passing = if self.speaks_alike() { self.passing } else { self.common };
         let sent = self.upstream.send(self.offer.endpoint, uri, passing, body);
@@ -108,14 +113,13 @@ impl Errand<'_> {
             return Err(self.refused(answer).await);
         }
         if self.request.stream && is_event_stream(answer.headers()) {
-            let opening = self.open_stream(answer, text).await.map(Opening::Stream)?;
-            return Ok(Begun { opening, dropped });
+            return self.open_stream(answer, text).await.map(Opening::Stream);
         }
-        Ok(Begun { opening: self.read_whole(answer).await?, dropped })
+        self.read_whole(answer).await
     }
 
-    /// What goes out: the client's bytes, or the same said in the words of the endpoint.
-    fn letter(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Untranslatable> {
+    /// The client's bytes, or the same said in the words of the endpoint.
+    fn written(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Untranslatable> {
         if self.speaks_alike() && self.seals == Seals::AsTheyAre {
             return Ok(Letter::whole(self.dialect().encode(self.request, outgoing)));
         }
@@ -166,8 +170,10 @@ impl Errand<'_> {
         }
         let deltas = self.dialect().read_deltas(&body).map_err(|e| self.failed(Cause::Malformed, &e.to_string()))?;
         let told = Answer::of(deltas);
-        // Usage as it is booked.
-        let told = Answer { usage: facts.usage.or(told.usage), ..told };
+        let mut count = self.count.clone();
+        count.add(&facts.text);
+        // Usage as it is booked, or by our count.
+        let told = Answer { usage: Some(count.or_ours(facts.usage.or(told.usage))), ..told };
         let body = self.translation.whole(&told, &self.offer.backend.upstream_model);
         Ok(Opening::Whole { body, facts })
     }
@@ -180,7 +186,8 @@ impl Errand<'_> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let reader = self.dialect().frame_reader(self.offer.provider.quirks);
         let retelling = (!self.speaks_alike()).then(|| {
-            Box::new(Retelling::new(self.dialect().delta_reader(), self.translation.stream(&self.offer.backend.upstream_model)))
+            let writer = self.translation.stream(&self.offer.backend.upstream_model);
+            Box::new(Retelling::new(self.dialect().delta_reader(), writer, self.count.clone()))
         });
         let mut source = FrameSource::new(answer, reader, retelling, self.patience.idle);
         let (mut held, mut held_bytes) = (Vec::new(), 0);

@@ -15,10 +15,10 @@ use super::health::{Answers, BackendAttempt, Refused};
 use super::opening::Opening;
 use super::retry_budget::RetryBudget;
 use crate::canonical::event::ErrorClass;
-use crate::canonical::{Request, Translation};
+use crate::canonical::{Manner, Request, Translation};
 use crate::clock::SharedClock;
 use crate::market::{Makers, Market, Offer, Seals};
-use crate::meter::RunningCount;
+use crate::meter::{OwnCount, RunningCount};
 use crate::route::{Node, PlannedAttempt};
 use crate::upstream::Upstream;
 
@@ -89,6 +89,19 @@ pub struct Journey<'a, B> {
     pub bounded: bool,
 }
 
+impl<B> Journey<'_, B> {
+    /// How a backend is asked. What cannot be said in the words of an endpoint that knows the form of answers is better asked of the
+    /// one that speaks the client's shape, and knows none.
+    fn offer(&self, planned: &PlannedAttempt) -> Option<Offer<'_>> {
+        let manner = self.request.manner();
+        let offer = self.market.offer(planned.backend, manner)?;
+        if manner.formatted && offer.shape != manner.shape && self.translation.conversation(true).is_err() {
+            return self.market.offer(planned.backend, Manner { formatted: false, ..manner });
+        }
+        Some(offer)
+    }
+}
+
 impl Dispatcher {
     pub fn new(upstream: Upstream, retries: RetryBudget, clock: SharedClock) -> Self {
         Self { upstream, retries, clock }
@@ -110,10 +123,11 @@ impl Dispatcher {
                 Ok(answered)
             }
             Err(stopped) => {
+                let run = RunFailure { failures, stopped };
                 // Nobody was left to whom it could be said otherwise.
-                let refused = failures.last().is_some_and(|last| !last.cause.another_may_help());
+                let refused = run.decisive().is_some_and(|last| !last.cause.another_may_help());
                 let stopped = if stopped == Stopped::Exhausted && refused { Stopped::Refused } else { stopped };
-                Err(RunFailure { failures, stopped })
+                Err(RunFailure { stopped, ..run })
             }
         }
     }
@@ -202,11 +216,34 @@ impl Dispatcher {
         race: Option<&Race>,
     ) -> Result<Answered<B::Page>, Stopped> {
         // A plan names reachable backends only.
-        let Some(offer) = journey.market.offer(planned.backend, journey.request.shape) else { return Err(Stopped::Exhausted) };
+        let Some(offer) = journey.offer(planned) else { return Err(Stopped::Exhausted) };
         let mut turn = match offer.health.enter() {
             Ok(turn) => turn,
             Err(refusal) => {
                 failures.push(not_tried(&offer, &refusal));
+                return Err(Stopped::Exhausted);
+            }
+        };
+        let output_bound = journey.bounded.then_some(planned.quote.output_bound);
+        let seals = journey.makers.seals_for(&offer, journey.request.manner(), journey.market);
+        let errand = Errand {
+            upstream: &self.upstream,
+            offer,
+            request: journey.request,
+            translation: journey.translation,
+            seals,
+            strict: journey.strict,
+            common: journey.common,
+            max_output: planned.quote.output_bound,
+            passing: journey.passing,
+            patience: time.patience,
+            output_bound,
+            count: OwnCount::new(planned.quote.usage.input(), offer.backend.tokenizer),
+        };
+        let letter = match errand.letter() {
+            Ok(letter) => letter,
+            Err(unsaid) => {
+                failures.push(unsaid);
                 return Err(Stopped::Exhausted);
             }
         };
@@ -218,25 +255,9 @@ impl Dispatcher {
         let Some(page) = journey.book.open(planned, &offer) else { return Err(Stopped::Exhausted) };
         *sent = true;
         let mut running = RunningCount::new();
-        let patience = time.patience;
-        let output_bound = journey.bounded.then_some(planned.quote.output_bound);
-        let seals = journey.makers.seals_for(&offer, journey.request.shape, journey.market);
-        let errand = Errand {
-            upstream: &self.upstream,
-            offer,
-            request: journey.request,
-            translation: journey.translation,
-            seals,
-            strict: journey.strict,
-            common: journey.common,
-            max_output: planned.quote.output_bound,
-            passing: journey.passing,
-            patience,
-            output_bound,
-        };
         let sent_at = self.clock.monotonic();
         let asked = Asked { book: journey.book, page: Some(page), offer, race, clock: &self.clock, sent: sent_at };
-        let outcome = errand.run(&mut |piece| running.add(piece)).await;
+        let outcome = errand.run(letter, &mut |piece| running.add(piece)).await;
         let took = self.clock.monotonic().saturating_sub(sent_at);
         let answers = if journey.request.stream { Answers::Streamed } else { Answers::Whole };
         let Some(page) = asked.ended() else { return Err(Stopped::Exhausted) };

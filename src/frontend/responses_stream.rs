@@ -95,6 +95,9 @@ struct Begun {
     is_open: bool,
 }
 
+/// About so many bytes an item's id has.
+const ITEM_ID: usize = 64;
+
 /// The writer of one stream.
 #[derive(Debug)]
 pub(super) struct ResponsesStream {
@@ -108,12 +111,14 @@ pub(super) struct ResponsesStream {
     items: Vec<Begun>,
     /// The item of each call, by its slot.
     calls: Vec<(u32, usize)>,
+    /// Bytes of the texts in the answer.
+    kept: usize,
 }
 
 impl ResponsesStream {
     pub(super) fn new(about: About) -> Self {
         let (teller, in_turn, answer) = (Teller::default(), InTurn::default(), Answer::default());
-        Self { about, begun: false, teller, in_turn, answer, items: Vec::new(), calls: Vec::new() }
+        Self { about, begun: false, teller, in_turn, answer, items: Vec::new(), calls: Vec::new(), kept: 0 }
     }
 
     fn begin(&mut self, out: &mut BytesMut) {
@@ -319,6 +324,7 @@ impl ResponsesStream {
 
 impl StreamWriter for ResponsesStream {
     fn write(&mut self, delta: Delta, out: &mut BytesMut) {
+        self.kept += delta.bytes();
         let mut in_turn = mem::take(&mut self.in_turn);
         in_turn.take(delta, &mut |delta| self.tell(delta, out));
         self.in_turn = in_turn;
@@ -334,6 +340,11 @@ impl StreamWriter for ResponsesStream {
         let kind = if ended == Status::Completed { "response.completed" } else { "response.incomplete" };
         let response = Some(Response::ended(&self.answer, &self.about));
         self.teller.tell(Event { kind, response, ..Event::default() }, out);
+    }
+
+    /// All of it: the last event repeats it.
+    fn held(&self) -> usize {
+        self.kept + self.answer.parts.len() * size_of::<Part>() + self.items.len() * (size_of::<Begun>() + ITEM_ID)
     }
 }
 

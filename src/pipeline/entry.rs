@@ -43,7 +43,7 @@ pub(super) fn opening(
 fn comparison(admitted: &Admitted, plan: &Plan) -> Option<Comparison> {
     let snapshot = &admitted.market().snapshot;
     let backend = snapshot.backend_named(admitted.settings().baseline.as_deref()?)?;
-    snapshot.shapes_of(backend).serving(admitted.request.shape)?;
+    snapshot.endpoint_for(backend, admitted.request.manner())?;
     let until = plan.at.checked_add(admitted.settings().routing.longest).ok()?;
     let pricing = backend.prices.pricing(Purchase::Usual, plan.at, until)?;
     let (rate, date) = snapshot.fx.dated(pricing.currency(), plan.at)?;

@@ -30,7 +30,7 @@ use crate::catalog::{
     Backend, CacheRules, Dimensions, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, QuotaIndex, Reasoning,
     Snapshot, TokenizerFamily,
 };
-use crate::catalog::{BackendIndex, Limits as TableLimits};
+use crate::catalog::{BackendIndex, Limits as TableLimits, Steering};
 use crate::units::{BackendId, Cell, Currency, ExchangeRate, Extent, Sheet, Tariff, TokenPrice, Tokens};
 
 /// 10⁻¹² units per token.
@@ -137,6 +137,7 @@ impl Spec {
             reasoning: self.reasoning,
             serves: self.serves,
             dimensions: self.dimensions,
+            steering: Steering::UNKNOWN,
             languages: self.languages.iter().map(ToString::to_string).collect(),
             tokenizer: TokenizerFamily::O200k,
             quality: Quality { score: self.quality, signals: Vec::new() },

@@ -21,6 +21,9 @@ const PLAIN: Quirks = Quirks {
     thinking_depth: ThinkingDepth::Tokens,
     thinking_switch: ThinkingSwitch::ReasoningEffort,
     reasoning_returned: false,
+    adaptive_thinking: false,
+    short_call_ids: false,
+    messages_formats: true,
 };
 
 fn read(body: &str) -> Result<Request, BadRequest> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokenbroker::units::Tokens;
 
 use crate::harness::provider::{begun, status, stream, then, whole};
-use crate::harness::{Call, Gateway, Provider, Site, Step, chat, messages};
+use crate::harness::{Call, Gateway, Provider, Setup, Site, Step, chat, messages};
 
 /// A provider that speaks chat alone.
 async fn chats() -> (Provider, Gateway) {
@@ -236,4 +236,103 @@ async fn what_only_its_own_shape_can_say_stays_with_those_who_speak_it() {
         (&dry["chosen"]["backend"], &dry["rejected"][0]["rule"]),
         (&json!("chats/jade-v3"), &json!("dialect_unsupported"))
     );
+}
+
+/// An answer that is begun already: chat has no words for it.
+fn begun_answer(model: &str) -> Call {
+    let turns = r#"[{"role":"user","content":"Count."},{"role":"assistant","content":"One, two,"}]"#;
+    Call::messages(format!(r#"{{"model":"{model}","max_tokens":50,"messages":{turns}}}"#))
+}
+
+/// Found by a reviewer: what a writer refuses was found only when the attempt was under way, so that it had a page in the books and
+/// the next one took a retry.
+#[tokio::test]
+async fn what_cannot_be_said_to_one_backend_costs_no_retry_and_no_row() {
+    let (chats, speaks) = (Provider::start("chats").await, Provider::start("speaks").await);
+    let sites = [Site::of(&chats).price("0.1", "0.1"), Site::of(&speaks).only_messages()];
+    let gateway = Setup::of(sites).set("retries.share_percent", "0").set("retries.floor_per_second", "0").start();
+    speaks.next(whole(&messages::answer("three.", 5, 2)));
+    let answer = gateway.ask(&begun_answer("auto")).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "speaks/jade-v3"), "{}", answer.text());
+    let row = gateway.row_of(&answer).await;
+    let asked: Vec<&str> = row.attempts.iter().map(|attempt| attempt.backend.as_str()).collect();
+    assert_eq!((asked, chats.calls().len()), (vec!["speaks/jade-v3"], 0));
+}
+
+/// Found by a reviewer: a plan has a few attempts, and where none of them could be told the request the client was told that nobody
+/// could, although another backend spoke its shape.
+#[tokio::test]
+async fn a_request_that_no_attempt_of_the_plan_can_be_told_goes_to_who_speaks_its_shape() {
+    let mut cheap = Vec::new();
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        cheap.push(Provider::start(name).await);
+    }
+    let speaks = Provider::start("speaks").await;
+    let sites = cheap.iter().map(|provider| Site::of(provider).price("0.1", "0.1"));
+    let gateway = Gateway::of(sites.chain([Site::of(&speaks).price("5", "5").only_messages()]));
+    speaks.next(whole(&messages::answer("three.", 5, 2)));
+    let answer = gateway.ask(&begun_answer("auto")).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "speaks/jade-v3"), "{}", answer.text());
+
+    let refused = gateway.ask(&begun_answer("a/jade-v3")).await;
+    let error = refused.json();
+    assert_eq!((refused.status, &error["error"]["code"]), (400, &json!("untranslatable")), "{error}");
+    assert_eq!(refused.header("x-should-retry"), "false");
+    assert!(error["error"]["message"].as_str().unwrap().contains("an answer that is begun already"), "{error}");
+    assert!(cheap.iter().all(|provider| provider.calls().is_empty()));
+}
+
+/// Found by a reviewer: a hostile provider could make the gateway keep as much of a stream as it liked.
+#[tokio::test]
+async fn a_stream_that_would_have_to_be_kept_without_end_is_given_up_in_the_clients_words() {
+    let (east, gateway) = chats().await;
+    let call = |index: u64, id: &str, arguments: &str| {
+        let function = format!(r#"{{"name":"{id}","arguments":"{arguments}"}}"#);
+        let delta = format!(r#"{{"tool_calls":[{{"index":{index},"id":"{id}","function":{function}}}]}}"#);
+        chat::frame(&format!(r#"{{"id":"c1","choices":[{{"index":0,"delta":{delta}}}]}}"#))
+    };
+    let mut frames = vec![call(0, "a", "{"), call(1, "b", "{")];
+    frames.extend((0..40).map(|_| call(1, "b", &"a".repeat(512 * 1024))));
+    east.next(stream(&frames));
+    let answer = gateway.ask(&Call::messages(messages::ask_stream("auto"))).await;
+    let events = events(answer.text());
+    let (name, last) = events.last().unwrap();
+    assert_eq!((name.as_str(), &last["error"]["code"]), ("error", &json!("upstream_broken")), "{last}");
+    assert!(last["error"]["message"].as_str().unwrap().contains("more than 16 MiB"), "{last}");
+    assert_eq!(gateway.row_of(&answer).await.outcome, "cut");
+}
+
+/// Found by a reviewer: a client was told zeros where its provider reported nothing, while the books had an estimate.
+#[tokio::test]
+async fn a_whole_answer_without_usage_is_told_with_our_count() {
+    let (east, gateway) = chats().await;
+    let answered = r#"{"id":"c1","model":"jade-v3","choices":[{"index":0,"message":{"role":"assistant","content":"Four words of text."},"finish_reason":"stop"}]}"#;
+    east.next(whole(answered));
+    let answer = gateway.ask(&Call::messages(messages::ask("auto"))).await;
+    let usage = answer.json()["usage"].clone();
+    assert!(usage["input_tokens"].as_u64().unwrap() > 0 && usage["output_tokens"].as_u64().unwrap() >= 4, "{usage}");
+}
+
+/// Found by a reviewer: a Chinese site's endpoint for Messages knows no forms of answers, and sent text where JSON was asked for,
+/// although its chat knows them.
+#[tokio::test]
+async fn who_wants_a_form_is_asked_in_chat_where_messages_knows_none() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).and_messages().quirk("messages_formats = false")]);
+    let format = r#""output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}}"#;
+    east.next(whole(&chat::answer("{}", 5, 2)));
+    let formed = gateway.ask(&Call::messages(messages::ask_with("auto", format))).await;
+    assert_eq!((formed.status, &formed.json()["content"][0]["text"]), (200, &json!("{}")), "{}", formed.text());
+    east.next(whole(&messages::answer("Hello.", 5, 2)));
+    let plain = gateway.ask(&Call::messages(messages::ask("auto"))).await;
+    assert_eq!((plain.status, &plain.json()["content"][0]["text"]), (200, &json!("Hello.")), "{}", plain.text());
+    // What chat has no words for is better asked without its form than not at all.
+    east.next(whole(&messages::answer("Hello.", 5, 2)));
+    let container = format!(r#"{format},"container":"c""#);
+    assert_eq!(gateway.ask(&Call::messages(messages::ask_with("auto", &container))).await.status, 200);
+    let calls = east.calls();
+    let paths: Vec<&str> = calls.iter().map(|call| call.path.as_str()).collect();
+    assert_eq!(paths, ["/chat/completions", "/anthropic/v1/messages", "/anthropic/v1/messages"]);
+    let told: Value = serde_json::from_slice(&calls[0].body).unwrap();
+    assert_eq!(told["response_format"]["type"], "json_schema", "{told}");
 }

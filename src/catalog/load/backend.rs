@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::allowance::Quotas;
 use super::price::{self, Setting};
 use super::{date, required, words};
+use crate::canonical::conversation::Effort;
 use crate::canonical::{Direct, Feature, Features, Shape};
 use crate::catalog::allowance::Quota;
 use crate::catalog::calendar::Calendar;
@@ -15,6 +16,7 @@ use crate::catalog::fx::FxTable;
 use crate::catalog::history::Past;
 use crate::catalog::price::{PriceRow, PriceSchedule};
 use crate::catalog::snapshot::{BackendIndex, ProviderIndex};
+use crate::catalog::steering::{BudgetBounds, Steering};
 use crate::document::{Section, nearest};
 use crate::units::{BackendId, Currency, Tokens};
 
@@ -131,6 +133,7 @@ impl<'a> Reader<'a> {
             limits: limits(&section, serves.is_none()),
             features: if serves.is_none() { features(&section) } else { Features::NONE },
             reasoning: if serves.is_none() { reasoning(&section) } else { Reasoning::Never },
+            steering: if serves.is_none() { steering(&section) } else { Steering::UNKNOWN },
             serves,
             dimensions: serves.and_then(|_| dimensions(&section)),
             languages: if serves.is_none() { languages(&section) } else { BTreeSet::new() },
@@ -274,6 +277,22 @@ fn dimensions(section: &Section<'_, '_>) -> Option<Dimensions> {
         section.problem("dimensions_from", "it is more than the dimensions", format!("at most {most}"));
     }
     Some(Dimensions { least: least.unwrap_or(most), most })
+}
+
+fn steering(section: &Section<'_, '_>) -> Steering {
+    let tokens = |name| section.whole(name, 0..=MOST_TOKENS).map(Tokens::new);
+    let (least, most) = (tokens("thinking_least_tokens"), tokens("thinking_most_tokens"));
+    let bounds = BudgetBounds { least: least.unwrap_or(Tokens::ZERO), most: most.unwrap_or(Tokens::new(MOST_TOKENS)) };
+    let ordered = bounds.least <= bounds.most;
+    if !ordered {
+        let wrong = format!("{} is less than thinking_least_tokens", bounds.most);
+        section.problem("thinking_most_tokens", wrong, format!("at least {}", bounds.least));
+    }
+    Steering {
+        efforts: words(section, "thinking_efforts", &Effort::ALL.map(|effort| (effort, effort.word()))).into_iter().collect(),
+        budget: Some(bounds).filter(|_| ordered && (least.is_some() || most.is_some())),
+        sampling: section.truth("sampling").unwrap_or(true),
+    }
 }
 
 fn features(section: &Section<'_, '_>) -> Features {

@@ -7,6 +7,7 @@ use crate::canonical::conversation::{
     CacheLifetime, Call, Medium, Part, Role, Sampling, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
 };
 use crate::catalog::capability::Quirks;
+use crate::catalog::{BudgetBounds, Steering};
 
 fn turn(role: Role, parts: Vec<Part>) -> Turn {
     Turn { role, parts }
@@ -44,15 +45,15 @@ fn json(text: &str) -> Json {
 }
 
 fn call(id: &str, arguments: &str) -> Part {
-    Part::Call(Call { id: id.into(), name: "weather".into(), arguments: arguments.into(), seal: None })
+    Part::Call(Call { id: id.into(), name: "weather".into(), arguments: arguments.into(), seal: None, cached: None })
 }
 
 fn result(id: &str, parts: Vec<Part>) -> Part {
-    Part::Result(ToolResult { id: id.into(), parts, is_error: false })
+    Part::Result(ToolResult { id: id.into(), parts, is_error: false, cached: None })
 }
 
 fn medium(source: Source, media_type: Option<&str>) -> Medium {
-    Medium { source, media_type: media_type.map(str::to_owned), name: None, detail: None }
+    Medium { source, media_type: media_type.map(str::to_owned), name: None, detail: None, cached: None }
 }
 
 #[test]
@@ -214,7 +215,8 @@ fn media_go_out_as_they_are_kept() {
 
 #[test]
 fn thinking_is_told_as_the_site_understands_it() {
-    let wish = |wish, effort, budget: Option<u64>| ThinkingWish { wish, effort, budget: budget.map(Tokens::new) };
+    let wish =
+        |wish, effort, budget: Option<u64>| ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
     let (off, on) = (wish(ReasoningWish::Off, Some(Effort::High), Some(9_000)), wish(ReasoningWish::On, None, None));
     let (high, budget) = (wish(ReasoningWish::Unsaid, Some(Effort::High), None), wish(ReasoningWish::On, None, Some(2_000)));
     for (switch, expected) in [
@@ -251,5 +253,93 @@ fn thinking_is_told_as_the_site_understands_it() {
         check_with(quirks, |c| c.thinking = ThinkingWish::default(), json!({}));
         let never = Outgoing { reasoning: Reasoning::Never, ..out(quirks) };
         assert_eq!(Switches::of(off, &never), Switches::default());
+        let always = Outgoing { reasoning: Reasoning::Always, ..out(quirks) };
+        assert_eq!(Switches::of(off, &always), Switches::default(), "it would be refused");
+        assert_eq!(Switches::of(high, &always), Switches::of(high, &out(quirks)));
     }
+}
+
+/// Found by a reviewer: a budget above what the model takes was refused, as was a word that it does not know.
+#[test]
+fn how_deep_to_think_is_told_as_the_model_takes_it() {
+    let words = |efforts: &[Effort]| Steering { efforts: efforts.iter().copied().collect(), ..Steering::UNKNOWN };
+    let bounds = BudgetBounds { least: Tokens::new(128), most: Tokens::new(10_000) };
+    let numbers = Steering { budget: Some(bounds), ..Steering::UNKNOWN };
+    let deep = words(&[Effort::High, Effort::Max]);
+    let told = |switch, steering, effort, budget: Option<u64>| {
+        let quirks = Quirks { thinking_switch: switch, ..Quirks::default() };
+        let wish = ReasoningWish::On;
+        let thinking = ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
+        serde_json::to_value(Switches::of(thinking, &Outgoing { steering, ..out(quirks) })).unwrap()
+    };
+    let on = |budget: u64| json!({"enable_thinking": true, "thinking_budget": budget});
+    assert_eq!(told(ThinkingSwitch::EnableThinking, numbers, None, Some(90_000)), on(10_000));
+    assert_eq!(told(ThinkingSwitch::EnableThinking, numbers, Some(Effort::Max), None), on(10_000));
+    assert_eq!(told(ThinkingSwitch::EnableThinking, numbers, None, Some(1)), on(128));
+    let word = json!({"enable_thinking": true, "reasoning_effort": "high"});
+    assert_eq!(told(ThinkingSwitch::EnableThinking, deep, None, Some(2_000)), word);
+    assert_eq!(told(ThinkingSwitch::ReasoningEffort, deep, Some(Effort::Low), None), json!({"reasoning_effort": "high"}));
+    assert_eq!(told(ThinkingSwitch::ReasoningEffort, deep, Some(Effort::XHigh), None), json!({"reasoning_effort": "max"}));
+    assert_eq!(told(ThinkingSwitch::ReasoningEffort, numbers, Some(Effort::Max), None), json!({"reasoning_effort": "high"}));
+    assert_eq!(told(ThinkingSwitch::Reasoning, numbers, None, Some(90_000)), json!({"reasoning": {"max_tokens": 10_000}}));
+    assert_eq!(told(ThinkingSwitch::Reasoning, deep, None, Some(90_000)), json!({"reasoning": {"effort": "max"}}));
+    let quirks = Quirks { thinking_switch: ThinkingSwitch::Thinking, adaptive_thinking: true, ..Quirks::default() };
+    let wish = |wish| ThinkingWish { wish, ..ThinkingWish::default() };
+    check_with(quirks, |c| c.thinking = wish(ReasoningWish::On), json!({"thinking": {"type": "adaptive"}}));
+    check_with(quirks, |c| c.thinking = wish(ReasoningWish::Off), json!({"thinking": {"type": "disabled"}}));
+}
+
+#[test]
+fn a_model_that_refuses_temperatures_is_told_none() {
+    let number = |text: &str| Some(json(text));
+    let (temperature, top_p, presence_penalty) = (number("1"), number("1"), number("1"));
+    let sampling = Sampling { temperature, top_p, presence_penalty, seed: number("7"), ..Sampling::default() };
+    let conversation = Conversation { sampling, ..asked() };
+    let steering = Steering { sampling: false, ..Steering::UNKNOWN };
+    let told = body(&conversation, &Outgoing { steering, ..out(Quirks::default()) }).unwrap();
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told, json!({"model": "up", "messages": [{"role": "user", "content": "Hi."}], "seed": 7}));
+}
+
+/// Found by a reviewer: a client of Messages that says nothing wants no thinking, and a model of chat that thinks unless it is told
+/// otherwise was told nothing.
+#[test]
+fn no_thinking_by_default_is_told_to_a_model_that_thinks_by_default() {
+    let thinking = ThinkingWish { off_by_default: true, ..ThinkingWish::default() };
+    for (switch, expected) in [
+        (ThinkingSwitch::Thinking, json!({"thinking": {"type": "disabled"}})),
+        (ThinkingSwitch::EnableThinking, json!({"enable_thinking": false})),
+        (ThinkingSwitch::Reasoning, json!({"reasoning": {"enabled": false}})),
+        (ThinkingSwitch::ReasoningEffort, json!({})),
+        (ThinkingSwitch::None, json!({})),
+    ] {
+        let quirks = Quirks { thinking_switch: switch, ..Quirks::default() };
+        check_with(quirks, |c| c.thinking = thinking, expected);
+        for reasoning in [Reasoning::Never, Reasoning::Always] {
+            assert_eq!(Switches::of(thinking, &Outgoing { reasoning, ..out(quirks) }), Switches::default());
+        }
+    }
+}
+
+/// A site that takes none but short ids refused every conversation in which another model had called a tool.
+#[test]
+fn ids_of_calls_are_short_where_the_site_wants_them_so() {
+    let turns = vec![
+        turn(Role::User, vec![Part::text("Hi.")]),
+        turn(Role::Assistant, vec![call("toolu_01AbCdEf", "{}"), call("aB3dE6gH9", "{}"), call("toolu_02AbCdEf", "{}")]),
+        turn(Role::User, ["toolu_01AbCdEf", "aB3dE6gH9", "toolu_02AbCdEf"].map(|id| result(id, vec![Part::text("4")])).to_vec()),
+    ];
+    let conversation = Conversation { turns, ..asked() };
+    let ids = |short_call_ids| {
+        let told = written(&conversation, Quirks { short_call_ids, ..Quirks::default() });
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let called: Vec<String> = (0..3).map(|nth| text(&told["messages"][1]["tool_calls"][nth]["id"])).collect();
+        let answered: Vec<String> = (2..5).map(|nth| text(&told["messages"][nth]["tool_call_id"])).collect();
+        assert_eq!(called, answered);
+        called
+    };
+    assert_eq!(ids(false), ["toolu_01AbCdEf", "aB3dE6gH9", "toolu_02AbCdEf"]);
+    let short = ids(true);
+    assert!(short.iter().all(|id| id.len() == 9 && id.bytes().all(|b| b.is_ascii_alphanumeric())), "{short:?}");
+    assert!(short[1] == "aB3dE6gH9" && short[0] != short[2], "{short:?}");
 }

@@ -8,6 +8,7 @@ use crate::canonical::conversation::{
     AnswerSchema, CacheLifetime, Call, Effort, Medium, Role, Sampling, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
 };
 use crate::catalog::capability::Quirks;
+use crate::catalog::{BudgetBounds, Steering};
 
 fn out() -> Outgoing<'static> {
     Outgoing { max_output: Tokens::new(64_000), reasoning: Reasoning::Switchable, ..Outgoing::to("up", Quirks::default()) }
@@ -41,11 +42,11 @@ fn json(text: &str) -> Option<Json> {
 }
 
 fn call(id: &str, arguments: &str) -> Part {
-    Part::Call(Call { id: id.into(), name: "weather".into(), arguments: arguments.into(), seal: None })
+    Part::Call(Call { id: id.into(), name: "weather".into(), arguments: arguments.into(), seal: None, cached: None })
 }
 
 fn result(id: &str, text: &str) -> Part {
-    Part::Result(ToolResult { id: id.into(), parts: vec![Part::text(text)], is_error: false })
+    Part::Result(ToolResult { id: id.into(), parts: vec![Part::text(text)], is_error: false, cached: None })
 }
 
 fn thought(kind: Option<SealKind>) -> Part {
@@ -93,7 +94,7 @@ fn sampling_is_said_as_far_as_there_are_words() {
 fn thinking_is_asked_for_within_the_bound_and_left_where_it_would_be_refused() {
     let thinking = |wish, budget: Option<u64>, bound: Option<u64>, change: &dyn Fn(&mut Conversation)| {
         let mut conversation = asked();
-        conversation.thinking = ThinkingWish { wish, effort: None, budget: budget.map(Tokens::new) };
+        conversation.thinking = ThinkingWish { wish, effort: None, budget: budget.map(Tokens::new), off_by_default: false };
         conversation.output_bound = bound.map(Tokens::new);
         conversation.tools = vec![tool(None)];
         change(&mut conversation);
@@ -118,6 +119,42 @@ fn thinking_is_asked_for_within_the_bound_and_left_where_it_would_be_refused() {
     assert_eq!(answering(thought(Some(SealKind::AnthropicSignature))), enabled(8_192));
     assert_eq!(answering(thought(Some(SealKind::GeminiSignature))), disabled());
     assert_eq!(answering(thought(None)), disabled());
+}
+
+/// Found by a reviewer: the newest Claude models refuse a number of tokens to think, and temperatures.
+#[test]
+fn a_model_that_takes_words_alone_is_made_to_think_adaptively() {
+    let quirks = Quirks { adaptive_thinking: true, ..Quirks::default() };
+    let told = |steering, quirks, effort, budget: Option<u64>| {
+        let mut conversation = asked();
+        let wish = ReasoningWish::On;
+        conversation.thinking = ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
+        let told = body(&conversation, &Outgoing { steering, quirks, ..out() }).unwrap();
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        (told["thinking"].clone(), told["output_config"]["effort"].clone())
+    };
+    let efforts = [Effort::Low, Effort::Medium, Effort::High, Effort::Max].into_iter().collect();
+    let words = Steering { efforts, ..Steering::UNKNOWN };
+    let bounds = Some(BudgetBounds { least: Tokens::new(2_048), most: Tokens::new(20_000) });
+    let (numbers, both) = (Steering { budget: bounds, ..Steering::UNKNOWN }, Steering { budget: bounds, ..words });
+    let adaptive = || json!({"type": "adaptive"});
+    let enabled = |budget: u64| json!({"type": "enabled", "budget_tokens": budget});
+    assert_eq!(told(words, quirks, None, None), (adaptive(), Value::Null));
+    assert_eq!(told(words, quirks, Some(Effort::XHigh), None), (adaptive(), json!("max")));
+    assert_eq!(told(words, quirks, None, Some(10_000)), (adaptive(), json!("high")));
+    assert_eq!(told(Steering::UNKNOWN, quirks, Some(Effort::Low), None), (adaptive(), Value::Null));
+    assert_eq!(told(numbers, quirks, Some(Effort::Minimal), None), (enabled(2_048), Value::Null));
+    assert_eq!(told(numbers, quirks, None, Some(30_000)), (enabled(20_000), Value::Null));
+    assert_eq!(told(both, quirks, None, Some(10_000)), (enabled(10_000), Value::Null));
+    assert_eq!(told(both, quirks, Some(Effort::Low), None), (adaptive(), json!("low")));
+    // Elsewhere the kind is the old one, beside a word where it is known.
+    assert_eq!(told(words, Quirks::default(), Some(Effort::Low), None), (enabled(2_048), json!("low")));
+
+    let mut cool = asked();
+    (cool.sampling.temperature, cool.sampling.top_k) = (json("0.5"), json("4"));
+    let told = body(&cool, &Outgoing { steering: Steering { sampling: false, ..words }, ..out() }).unwrap();
+    let told = String::from_utf8(told.to_vec()).unwrap();
+    assert!(!told.contains("temperature") && !told.contains("top_k") && !told.contains("effort"), "{told}");
 }
 
 fn tool(parameters: Option<&str>) -> Tool {
@@ -191,7 +228,7 @@ fn a_conversation_begins_with_the_user() {
 
 #[test]
 fn media_go_out_as_they_are_kept() {
-    let medium = |source| Medium { source, media_type: None, name: Some("a.pdf".into()), detail: None };
+    let medium = |source| Medium { source, media_type: None, name: Some("a.pdf".into()), detail: None, cached: None };
     let mut conversation = asked();
     conversation.turns[0].parts = vec![
         Part::Image(Medium { media_type: Some("image/webp".into()), ..medium(Source::Base64("AAAA".into())) }),
@@ -233,7 +270,19 @@ fn the_last_marks_are_kept_and_a_marked_system_has_blocks() {
     let (minutes, hour) = (json!({"type": "ephemeral"}), json!({"type": "ephemeral", "ttl": "1h"}));
     assert_eq!(marks(&told["tools"]), [Value::Null]);
     assert_eq!(marks(&told["system"]), [Value::Null, hour.clone()]);
-    assert_eq!(marks(&told["messages"][0]["content"]), [hour, minutes.clone(), minutes]);
+    assert_eq!(marks(&told["messages"][0]["content"]), [hour, minutes.clone(), minutes.clone()]);
+    // Marks of blocks that are no texts count like theirs, and those within a tool's answer before its own.
+    let seen = ToolResult {
+        id: "t".into(),
+        parts: vec![text("a", Some(CacheLifetime::Minutes)), text("b", Some(CacheLifetime::Minutes))],
+        is_error: false,
+        cached: Some(CacheLifetime::Minutes),
+    };
+    conversation.turns[0].parts = vec![Part::Result(seen), text("c", Some(CacheLifetime::Minutes))];
+    let told = written(&conversation);
+    assert_eq!(marks(&told["system"]), [Value::Null, Value::Null]);
+    assert_eq!(marks(&told["messages"][0]["content"]), [minutes.clone(), minutes.clone()]);
+    assert_eq!(marks(&told["messages"][0]["content"][0]["content"]), [minutes.clone(), minutes]);
 }
 
 #[test]

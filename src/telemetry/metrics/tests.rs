@@ -3,6 +3,7 @@
 use super::*;
 use crate::canonical::Features;
 use crate::canonical::event::ErrorClass;
+use crate::catalog::Steering;
 use crate::catalog::capability::{KeyHeader, Quirks};
 use crate::catalog::{
     Backend as TableBackend, BackendIndex, CacheRules, FxTable, Limits, PriceSchedule, Provider, ProviderIndex, Quality,
@@ -51,6 +52,7 @@ fn table(version: &str) -> Snapshot {
         reasoning: Reasoning::Never,
         serves: None,
         dimensions: None,
+        steering: Steering::UNKNOWN,
         languages: ["*".to_owned()].into(),
         tokenizer: TokenizerFamily::Unknown,
         quality: Quality::default(),

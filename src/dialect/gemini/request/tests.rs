@@ -7,6 +7,7 @@ use super::*;
 use crate::canonical::conversation::{
     AnswerSchema, CacheLifetime, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
 };
+use crate::catalog::BudgetBounds;
 use crate::catalog::capability::Quirks;
 use crate::dialect::{Dialect, GeminiGenerate, Path};
 
@@ -38,7 +39,7 @@ fn raw(json: &str) -> Json {
 }
 
 fn call(id: &str, name: &str, arguments: &str) -> Part {
-    Part::Call(Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None })
+    Part::Call(Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None, cached: None })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as a part has it")]
@@ -47,11 +48,11 @@ fn sealed(kind: SealKind) -> Option<Seal> {
 }
 
 fn answered(id: &str, text: &str) -> Part {
-    Part::Result(ToolResult { id: id.into(), parts: vec![Part::text(text)], is_error: false })
+    Part::Result(ToolResult { id: id.into(), parts: vec![Part::text(text)], is_error: false, cached: None })
 }
 
 fn medium(source: Source, media_type: Option<&str>) -> Medium {
-    Medium { source, media_type: media_type.map(Into::into), name: None, detail: None }
+    Medium { source, media_type: media_type.map(Into::into), name: None, detail: None, cached: None }
 }
 
 /// What the turns become.
@@ -134,7 +135,7 @@ fn neighbours_become_one_and_empty_turns_none() {
 
 #[test]
 fn answers_of_tools_follow_their_calls_by_name_and_order() {
-    let failed = ToolResult { id: "c".into(), parts: vec![Part::text("late"), Part::text("r")], is_error: true };
+    let failed = ToolResult { id: "c".into(), parts: vec![Part::text("late"), Part::text("r")], is_error: true, cached: None };
     contents(
         [
             user([Part::text("go")]),
@@ -158,7 +159,7 @@ fn answers_of_tools_follow_their_calls_by_name_and_order() {
         ]),
     );
     let image = Part::Image(medium(Source::Base64("iVBO".into()), Some("image/png")));
-    let seen = ToolResult { id: "a".into(), parts: vec![image], is_error: false };
+    let seen = ToolResult { id: "a".into(), parts: vec![image], is_error: false, cached: None };
     contents(
         [model([call("a", "look", "{}")]), user([Part::Result(seen)])],
         &json!([
@@ -182,7 +183,8 @@ fn signatures(turns: impl Into<Vec<Turn>>) -> Vec<Vec<String>> {
 #[test]
 fn the_first_call_of_each_step_that_is_under_way_is_signed() {
     const FILLER: &str = "skip_thought_signature_validator";
-    let with = |kind| Part::Call(Call { id: "s".into(), name: "f".into(), arguments: "{}".into(), seal: sealed(kind) });
+    let with =
+        |kind| Part::Call(Call { id: "s".into(), name: "f".into(), arguments: "{}".into(), seal: sealed(kind), cached: None });
     let (a, b) = (|| call("a", "f", "{}"), || call("b", "f", "{}"));
     let loop_ = |first: Part| [user([Part::text("go")]), model([first, b()]), user([answered("b", "1")])];
     assert_eq!(signatures(loop_(a())), [[FILLER, "-"]]);
@@ -259,7 +261,7 @@ fn what_would_change_the_answer_is_refused() {
 #[test]
 fn thinking_is_asked_for_by_tokens_or_by_level() {
     let check = |wish, effort, budget: Option<u64>, tokens: Value, level: Value| {
-        let thinking = ThinkingWish { wish, effort, budget: budget.map(Tokens::new) };
+        let thinking = ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
         let conversation = Conversation { thinking, ..of([user([Part::text("Hi")])]) };
         for (thinking_depth, expected) in [(ThinkingDepth::Tokens, tokens), (ThinkingDepth::Level, level)] {
             let sent = sent_with(&conversation, Quirks { thinking_depth, ..Quirks::default() }, None).unwrap();
@@ -279,10 +281,43 @@ fn thinking_is_asked_for_by_tokens_or_by_level() {
     check(ReasoningWish::On, None, Some(3_000), tokens(3_000), level("medium"));
     check(ReasoningWish::On, None, Some(1), tokens(512), level("minimal"));
     check(ReasoningWish::On, None, Some(u64::MAX), tokens(24_576), level("high"));
-    let thinking = ThinkingWish { wish: ReasoningWish::Off, effort: None, budget: None };
+    let thinking = ThinkingWish { wish: ReasoningWish::Off, effort: None, budget: None, off_by_default: false };
     let conversation = Conversation { thinking, ..of([user([Part::text("Hi")])]) };
     let plain = GeminiGenerate.write(&conversation, &Outgoing::to("x", Quirks::default())).unwrap();
     assert!(!String::from_utf8_lossy(&plain).contains("thinking"), "it never thinks");
+    let always = Outgoing { reasoning: Reasoning::Always, ..Outgoing::to("x", Quirks::default()) };
+    let told = GeminiGenerate.write(&conversation, &always).unwrap();
+    assert!(!String::from_utf8_lossy(&told).contains("thinking"), "it refuses to be switched off");
+    let thinking = ThinkingWish { off_by_default: true, ..ThinkingWish::default() };
+    let conversation = Conversation { thinking, ..of([user([Part::text("Hi")])]) };
+    let sent = sent_with(&conversation, Quirks::default(), None).unwrap();
+    assert_eq!(sent["generationConfig"]["thinkingConfig"], off());
+}
+
+/// Found by a reviewer: one range of tokens stood for all models, and a model got the number or the level that its site usually takes
+/// although the other is known of it.
+#[test]
+fn a_model_is_told_to_think_in_the_words_or_numbers_that_it_takes() {
+    let told = |steering, effort, budget: Option<u64>| {
+        let wish = ReasoningWish::On;
+        let thinking = ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
+        let out = Outgoing { reasoning: Reasoning::Always, steering, ..Outgoing::to("x", Quirks::default()) };
+        let body = GeminiGenerate.write(&Conversation { thinking, ..of([user([Part::text("Hi")])]) }, &out).unwrap();
+        let mut config = serde_json::from_slice::<Value>(&body).unwrap()["generationConfig"]["thinkingConfig"].take();
+        assert_eq!(config.as_object_mut().unwrap().remove("includeThoughts"), Some(json!(true)));
+        config
+    };
+    let bounds = BudgetBounds { least: Tokens::new(128), most: Tokens::new(32_768) };
+    let pro = Steering { budget: Some(bounds), ..Steering::UNKNOWN };
+    assert_eq!(told(pro, None, Some(90_000)), json!({"thinkingBudget": 32_768}));
+    assert_eq!(told(pro, None, Some(1)), json!({"thinkingBudget": 128}));
+    assert_eq!(told(pro, Some(Effort::Max), None), json!({"thinkingBudget": 32_768}));
+    let efforts = [Effort::Low, Effort::High].into_iter().collect();
+    let levels = Steering { efforts, ..Steering::UNKNOWN };
+    assert_eq!(told(levels, Some(Effort::Minimal), None), json!({"thinkingLevel": "low"}));
+    assert_eq!(told(levels, Some(Effort::Medium), None), json!({"thinkingLevel": "high"}));
+    assert_eq!(told(levels, None, Some(90_000)), json!({"thinkingLevel": "high"}));
+    assert_eq!(told(levels, None, None), json!({}));
 }
 
 #[test]
