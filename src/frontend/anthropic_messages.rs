@@ -25,8 +25,8 @@ use crate::canonical::{
 use crate::units::Tokens;
 
 /// The header that names the version of the API, which every client of it sends.
-pub const VERSION: &str = "anthropic-version";
-const PASSING: [&str; 2] = [VERSION, "anthropic-beta"];
+pub static VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+static PASSING: [HeaderName; 2] = [HeaderName::from_static("anthropic-version"), HeaderName::from_static("anthropic-beta")];
 
 /// The top-level members that the gateway acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +153,7 @@ impl Frontend for AnthropicMessages {
         Box::new(MessagesStream::new(about))
     }
 
-    fn passing(&self) -> &'static [&'static str] {
+    fn passing(&self) -> &'static [HeaderName] {
         &PASSING
     }
 
@@ -201,7 +201,7 @@ pub fn parse_prompt(body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequ
 fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
     let text = utf8(body)?;
     let layout = Anthropic { conversation: Conversation::of(text), messages: 0..0, system: 0..0, tools: 0..0 };
-    let top = TopLevel::read(text, layout)?;
+    let mut top = TopLevel::read(text, layout)?;
     if let Some(value) = top.value(Name::Tokenbroker) {
         wishes::from_body(value, &mut wishes).map_err(|bad| top.place(bad, value))?;
     }
@@ -222,6 +222,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         features: top.features(schema.is_some())?,
         reasoning: reasoning(thinking.as_ref()),
         thinking_budget: thinking.and_then(|thinking| thinking.budget_tokens).map(Tokens::new),
+        may_hold_thoughts: true,
         unpriced: top.unpriced(),
         text: conversation.profile_with(schema),
         messages: conversation.messages,
@@ -229,7 +230,8 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         images: conversation.images,
         wishes,
     };
-    Ok((request, members))
+    let begins = top.layout.conversation.begins();
+    Ok((request, Members { begins, ..members }))
 }
 
 /// What the answer must look like.

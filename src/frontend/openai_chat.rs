@@ -204,6 +204,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         features: top.features(choices, format.as_ref())?,
         reasoning: top.reasoning()?,
         text: conversation.profile_with(format.as_ref().and_then(|format| format.json_schema)),
+        may_hold_thoughts: conversation.thoughts,
         unpriced: top.unpriced(),
         thinking_budget: None,
         messages: conversation.messages,
@@ -211,9 +212,9 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         images: conversation.images,
         wishes,
     };
-    let (messages, tools) = (top.layout.messages, top.layout.tools);
-    let developer_roles = top.layout.conversation.developer_roles;
-    Ok((request, Members { developer_roles, messages, tools, ..members }))
+    let Chat { mut conversation, messages, tools } = top.layout;
+    let begins = conversation.begins();
+    Ok((request, Members { developer_roles: conversation.developer_roles, messages, begins, tools, ..members }))
 }
 
 impl<'b> TopLevel<'b, Chat<'b>> {

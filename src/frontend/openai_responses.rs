@@ -191,6 +191,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         features: top.features(format.as_ref())?,
         reasoning: top.reasoning()?,
         thinking_budget: None,
+        may_hold_thoughts: true,
         unpriced: top.unpriced(),
         text: conversation.profile_with(format.and_then(|format| format.schema)),
         messages: conversation.messages,

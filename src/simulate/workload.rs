@@ -287,6 +287,7 @@ fn request(prompt: &Prompt, floor: QualityTier, session: String) -> Request {
         choices: 1,
         features: Features::NONE,
         thinking_budget: None,
+        may_hold_thoughts: false,
         unpriced: None,
         reasoning: ReasoningWish::Unsaid,
         text: prompt.profile,
