@@ -43,7 +43,7 @@ use crate::telemetry::Route;
 use crate::units::{BackendId, RequestId, Tokens, Usd};
 
 /// Headers that pass through to the provider as they are: a trace must not end at the gateway.
-const PASSING: [&str; 2] = ["traceparent", "tracestate"];
+static PASSING: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
 /// A request as it came in.
 #[derive(Debug)]
@@ -546,10 +546,10 @@ fn passing(call: &InboundCall) -> HeaderMap {
     passing
 }
 
-fn headers(call: &InboundCall, names: &[&str]) -> HeaderMap {
+fn headers(call: &InboundCall, names: &[HeaderName]) -> HeaderMap {
     let mut passing = HeaderMap::new();
-    for name in names.iter().filter_map(|name| HeaderName::try_from(*name).ok()) {
-        for value in call.headers.get_all(&name) {
+    for name in names {
+        for value in call.headers.get_all(name) {
             passing.append(name.clone(), value.clone());
         }
     }

@@ -142,6 +142,8 @@ pub struct Members {
     pub developer_roles: Vec<Range<usize>>,
     /// The array `messages`.
     pub messages: Range<usize>,
+    /// Where each message begins; empty where that was not seen as they were read.
+    pub begins: Vec<usize>,
     /// The system prompt where it stands outside of `messages`; empty without one.
     pub system: Range<usize>,
     /// The array `tools`, or that of its forerunner `functions`; empty without any.
@@ -180,6 +182,8 @@ pub struct Request {
     pub reasoning: ReasoningWish,
     /// How much it may think at most, where the client says so; within the bound on the output.
     pub thinking_budget: Option<Tokens>,
+    /// Thoughts of a model may stand in its messages. False only where its reader saw that there are none.
+    pub may_hold_thoughts: bool,
     /// A member that changes what the request costs in a way that no price list here tells.
     pub unpriced: Option<&'static str>,
     /// What the text of the prompt is made of: messages, tool schemas, tool results.
@@ -222,6 +226,7 @@ impl Request {
             features: Features::NONE,
             reasoning: ReasoningWish::Unsaid,
             thinking_budget: None,
+            may_hold_thoughts: false,
             unpriced: None,
             text: TextProfile::of(text),
             token_input: Tokens::ZERO,

@@ -12,7 +12,8 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::header::DATE;
+use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 
 /// No reset is believed beyond this.
@@ -48,43 +49,68 @@ pub struct RateLimits {
 }
 
 /// The names of one limit: left, limit, reset.
-type Names = [&'static str; 3];
+type Names = [HeaderName; 3];
 
-const REQUESTS: [Names; 3] = [
-    ["x-ratelimit-remaining-requests", "x-ratelimit-limit-requests", "x-ratelimit-reset-requests"],
-    ["anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-limit", "anthropic-ratelimit-requests-reset"],
-    ["x-ratelimit-remaining", "x-ratelimit-limit", "x-ratelimit-reset"],
+static REQUESTS: [Names; 3] = [
+    [
+        HeaderName::from_static("x-ratelimit-remaining-requests"),
+        HeaderName::from_static("x-ratelimit-limit-requests"),
+        HeaderName::from_static("x-ratelimit-reset-requests"),
+    ],
+    [
+        HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+        HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+    ],
+    [
+        HeaderName::from_static("x-ratelimit-remaining"),
+        HeaderName::from_static("x-ratelimit-limit"),
+        HeaderName::from_static("x-ratelimit-reset"),
+    ],
 ];
 
-const TOKENS: [Names; 5] = [
-    ["x-ratelimit-remaining-tokens", "x-ratelimit-limit-tokens", "x-ratelimit-reset-tokens"],
-    ["anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-reset"],
+static TOKENS: [Names; 5] = [
     [
-        "anthropic-ratelimit-input-tokens-remaining",
-        "anthropic-ratelimit-input-tokens-limit",
-        "anthropic-ratelimit-input-tokens-reset",
+        HeaderName::from_static("x-ratelimit-remaining-tokens"),
+        HeaderName::from_static("x-ratelimit-limit-tokens"),
+        HeaderName::from_static("x-ratelimit-reset-tokens"),
     ],
     [
-        "anthropic-ratelimit-output-tokens-remaining",
-        "anthropic-ratelimit-output-tokens-limit",
-        "anthropic-ratelimit-output-tokens-reset",
+        HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+        HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
     ],
-    ["ratelimitbysize-remaining", "ratelimitbysize-limit", "ratelimitbysize-reset"],
+    [
+        HeaderName::from_static("anthropic-ratelimit-input-tokens-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-input-tokens-limit"),
+        HeaderName::from_static("anthropic-ratelimit-input-tokens-reset"),
+    ],
+    [
+        HeaderName::from_static("anthropic-ratelimit-output-tokens-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-output-tokens-limit"),
+        HeaderName::from_static("anthropic-ratelimit-output-tokens-reset"),
+    ],
+    [
+        HeaderName::from_static("ratelimitbysize-remaining"),
+        HeaderName::from_static("ratelimitbysize-limit"),
+        HeaderName::from_static("ratelimitbysize-reset"),
+    ],
 ];
 
 /// Reads what the headers tell.
 pub fn in_headers(headers: &HeaderMap) -> RateLimits {
-    let scarcest = |names: &[Names]| names.iter().filter_map(|names| left(headers, *names)).reduce(Left::scarcer);
+    let scarcest = |names: &[Names]| names.iter().filter_map(|names| left(headers, names)).reduce(Left::scarcer);
     RateLimits { requests: scarcest(&REQUESTS), tokens: scarcest(&TOKENS) }
 }
 
-fn left(headers: &HeaderMap, [left, limit, reset]: Names) -> Option<Left> {
+fn left(headers: &HeaderMap, [left, limit, reset]: &Names) -> Option<Left> {
     let number = |name| text(headers, name)?.parse::<u64>().ok();
+    let left = number(left)?;
     let resets = text(headers, reset).and_then(|value| until(value, headers));
-    Some(Left { left: number(left)?, limit: number(limit).filter(|limit| *limit > 0), resets })
+    Some(Left { left, limit: number(limit).filter(|limit| *limit > 0), resets })
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
@@ -105,7 +131,7 @@ fn until(value: &str, headers: &HeaderMap) -> Option<Duration> {
 
 /// How far an instant is ahead of the answer.
 fn from_now(then: i64, headers: &HeaderMap) -> Option<Duration> {
-    let now = jiff::fmt::rfc2822::parse(text(headers, "date")?).ok()?.timestamp().as_second();
+    let now = jiff::fmt::rfc2822::parse(text(headers, &DATE)?).ok()?.timestamp().as_second();
     let wait = u64::try_from(then.saturating_sub(now)).unwrap_or(0);
     Some(Duration::from_secs(wait).min(LONGEST))
 }
@@ -136,7 +162,6 @@ fn spelt(value: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
     use proptest::prelude::*;
 
     use super::*;

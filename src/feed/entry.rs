@@ -166,10 +166,7 @@ impl Planned {
             + text(&opened.client_request_id)
             + text(&opened.session);
         let attempt = size_of::<Node>() + size_of::<SettledAttempt>() + size_of::<FailedTry>();
-        plan.candidates.capacity() * size_of::<Candidate>()
-            + plan.rejected.bytes()
-            + plan.candidates.len().min(MOST_ATTEMPTS) * attempt
-            + texts
+        plan.candidates.capacity() * size_of::<Candidate>() + plan.candidates.len().min(MOST_ATTEMPTS) * attempt + texts
     }
 
     /// What these tokens would have cost at the dearest adequate backend.

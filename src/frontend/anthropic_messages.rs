@@ -24,8 +24,8 @@ use crate::canonical::{
 use crate::units::Tokens;
 
 /// The header that names the version of the API, which every client of it sends.
-pub const VERSION: &str = "anthropic-version";
-const PASSING: [&str; 2] = [VERSION, "anthropic-beta"];
+pub static VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+static PASSING: [HeaderName; 2] = [HeaderName::from_static("anthropic-version"), HeaderName::from_static("anthropic-beta")];
 
 /// The top-level members that the gateway acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl Frontend for AnthropicMessages {
         Box::new(MessagesStream::new(about))
     }
 
-    fn passing(&self) -> &'static [&'static str] {
+    fn passing(&self) -> &'static [HeaderName] {
         &PASSING
     }
 
@@ -188,7 +188,7 @@ pub fn parse_prompt(body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequ
 /// Everything but the bytes themselves.
 fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
     let text = utf8(body)?;
-    let top = TopLevel::read(text, Anthropic { conversation: Conversation::of(text) })?;
+    let mut top = TopLevel::read(text, Anthropic { conversation: Conversation::of(text) })?;
     top.take_wishes(Name::Tokenbroker, &mut wishes)?;
     let members = top.members()?;
     let schema = top.schema()?;
@@ -209,6 +209,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         token_input: Tokens::ZERO,
         dimensions: None,
         thinking_budget: thinking.and_then(|thinking| thinking.budget_tokens).map(Tokens::new),
+        may_hold_thoughts: true,
         unpriced: top.unpriced(),
         text: conversation.profile_with(schema),
         messages: conversation.messages,
@@ -216,7 +217,8 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         images: conversation.images,
         wishes,
     };
-    Ok((request, members))
+    let begins = top.layout.conversation.begins();
+    Ok((request, Members { begins, ..members }))
 }
 
 /// What the answer must look like.

@@ -31,6 +31,10 @@ pub(super) struct Conversation<'b> {
     pub(super) remote: bool,
     /// Each value `"developer"` of a role, quotes included.
     pub(super) developer_roles: Vec<Range<usize>>,
+    /// A message of chat has a member that thoughts stand in.
+    pub(super) thoughts: bool,
+    /// Where messages begin whose role is their first member; of the first ones without a gap.
+    begins: Vec<usize>,
     /// What is being read, to name it when it is wrong.
     reading: Reading,
     /// Where a refused value begins; the JSON reader has gone past it by the time it is told.
@@ -99,6 +103,7 @@ impl<'b> Conversation<'b> {
     pub(super) fn role<'de, A: MapAccess<'de>>(&mut self, members: &mut A) -> Result<&'de str, A::Error> {
         let role = members.next_value::<&RawValue>()?.get();
         if role.starts_with('"') {
+            self.note_beginning(role);
             return Ok(role);
         }
         self.reading_message(".role");
@@ -114,6 +119,27 @@ impl<'b> Conversation<'b> {
             profile.end_text();
         }
         profile
+    }
+
+    /// Notes where the message begins that this role was just read of.
+    fn note_beginning(&mut self, role: &str) {
+        let before = self.body.get(..span_in(self.body, role).start).unwrap_or_default();
+        // As most SDKs write it.
+        if before.ends_with("{\"role\":") && self.begins.len() == self.messages as usize {
+            return self.begins.push(before.len() - 8);
+        }
+        let key = before.trim_ascii_end().strip_suffix(':').and_then(|before| before.trim_ascii_end().strip_suffix("\"role\""));
+        if let Some(object) = key.and_then(|before| before.trim_ascii_end().strip_suffix('{'))
+            && self.begins.len() == self.messages as usize
+        {
+            self.begins.push(object.len());
+        }
+    }
+
+    /// Where each message begins; nothing where that was not seen of all of them.
+    pub(super) fn begins(&mut self) -> Vec<usize> {
+        let begins = std::mem::take(&mut self.begins);
+        if begins.len() == self.messages as usize { begins } else { Vec::new() }
     }
 
     fn note_role(&mut self, role: &str) {
@@ -239,6 +265,7 @@ enum MessageKey {
     FunctionCall,
     ReasoningContent,
     Reasoning,
+    ReasoningDetails,
     Refusal,
     #[serde(other)]
     Other,
@@ -260,6 +287,10 @@ impl Turn for ChatTurn {
                 MessageKey::FunctionCall => members.next_value_seed(conversation.at(".function_call").texts())?,
                 MessageKey::Name | MessageKey::ReasoningContent | MessageKey::Reasoning | MessageKey::Refusal => {
                     members.next_value_seed(conversation.texts())?;
+                }
+                MessageKey::ReasoningDetails => {
+                    raw_value(&mut members)?;
+                    conversation.thoughts = true;
                 }
                 MessageKey::Other => drop(raw_value(&mut members)?),
             }

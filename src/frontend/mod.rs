@@ -94,7 +94,7 @@ pub trait Frontend: Debug + Send + Sync {
     fn stream_writer(&self, about: About) -> Box<dyn StreamWriter>;
 
     /// Headers of its own that a provider of the same shape is to see as the client sent them.
-    fn passing(&self) -> &'static [&'static str] {
+    fn passing(&self) -> &'static [HeaderName] {
         &[]
     }
 
@@ -153,7 +153,7 @@ static DIRECT: [OpenAiDirect; OpenAiDirect::ALL.len()] = OpenAiDirect::ALL;
 /// clients send its version with every request, and their key in a header of its own. Of the two only the version says what a
 /// body is: anybody may send a key so.
 pub fn of(shape: Option<Shape>, has_body: bool, headers: &HeaderMap) -> FrontendRef {
-    let anthropic = || headers.contains_key(anthropic_messages::VERSION) || (!has_body && headers.contains_key("x-api-key"));
+    let anthropic = || headers.contains_key(&anthropic_messages::VERSION) || (!has_body && headers.contains_key("x-api-key"));
     let direct = DIRECT.iter().map(|frontend| frontend as FrontendRef);
     let asked = ALL.into_iter().chain(direct).find(|frontend| shape == Some(frontend.shape()));
     asked.unwrap_or_else(|| if anthropic() { &AnthropicMessages } else { &OpenAiChat })
@@ -169,7 +169,7 @@ mod tests {
         let check = |shape: Option<Shape>, headers: &[&'static str], expected: &str| {
             let headers: HeaderMap = headers.iter().map(|name| (HeaderName::from_static(name), "x".parse().unwrap())).collect();
             assert_eq!(of(shape, false, &headers).word(), expected, "{headers:?}");
-            let keyed = shape.is_none() && !headers.contains_key(anthropic_messages::VERSION);
+            let keyed = shape.is_none() && !headers.contains_key(&anthropic_messages::VERSION);
             assert_eq!(of(shape, true, &headers).word(), if keyed { "openai_chat" } else { expected }, "{headers:?}");
         };
         assert_eq!(ALL.map(Frontend::shape), Shape::CLIENTS);

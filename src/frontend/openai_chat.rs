@@ -187,6 +187,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         features: top.features(choices, format.as_ref())?,
         reasoning: top.reasoning()?,
         text: conversation.profile_with(format.as_ref().and_then(|format| format.json_schema)),
+        may_hold_thoughts: conversation.thoughts,
         unpriced: top.unpriced(),
         token_input: Tokens::ZERO,
         dimensions: None,
@@ -196,8 +197,9 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         images: conversation.images,
         wishes,
     };
-    let developer_roles = top.layout.conversation.developer_roles;
-    Ok((request, Members { developer_roles, ..members }))
+    let mut conversation = top.layout.conversation;
+    let begins = conversation.begins();
+    Ok((request, Members { developer_roles: conversation.developer_roles, begins, ..members }))
 }
 
 impl<'b> TopLevel<'b, Chat<'b>> {

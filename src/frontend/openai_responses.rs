@@ -178,6 +178,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         token_input: Tokens::ZERO,
         dimensions: None,
         thinking_budget: None,
+        may_hold_thoughts: true,
         unpriced: top.unpriced(),
         text: conversation.profile_with(format.and_then(|format| format.schema)),
         messages: conversation.messages,

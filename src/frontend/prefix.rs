@@ -1,5 +1,5 @@
-//! A request's chain of prefixes, in one pass over its bytes: where each message ends is found by its quotes and brackets,
-//! not by reading it a second time.
+//! A request's chain of prefixes, in one pass over its bytes: where each message begins was mostly seen as it was read, else it is
+//! found by its quotes and brackets.
 //!
 //! What a provider caches is the prompt from its beginning, and that begins with the tools, whatever the order of members
 //! in the body. So a chain begins with the tools' bytes, then those of a system prompt that stands outside of the messages,
@@ -8,14 +8,18 @@
 //! is, never warmer. The format of the answer and everything else outside both arrays is left out.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use memchr::{memchr, memmem};
+use memchr::memchr;
+use memchr::memmem::Finder;
 
 use crate::canonical::prefix::{FIRST_LINKS, MOST_LINKS, WHOLE, absorb};
-use crate::canonical::{Chain, Link, Request};
+use crate::canonical::{Chain, Link, Members, Request};
 
 /// The key that marks what is to be cached. Inside a text its quotes would be escaped.
 const MARK: &[u8] = b"\"cache_control\"";
+/// A string of more bytes may be an encoded image or file.
+const LONG: usize = 5_000;
 /// How much an image or a file in the body weighs as text, in bytes: encoded ones have few tokens for their length.
 const DATA_WEIGHS: u64 = 4_000;
 
@@ -32,7 +36,7 @@ pub fn chain(request: &Request, seed: u64) -> Chain {
     }
     let any_mark = body.get(members.messages.clone()).is_some_and(is_marked);
     let mut ends = Vec::with_capacity(MOST_LINKS.min(request.messages as usize + 1));
-    for message in (Elements { body, at: members.messages.start + 1, end: members.messages.end }) {
+    for message in elements(body, members) {
         let bytes = &body[message.span.clone()];
         so_far = SoFar { hash: absorb(so_far.hash, bytes), weight: so_far.weight + message.weight };
         if any_mark && is_marked(bytes) {
@@ -57,7 +61,17 @@ struct SoFar {
 }
 
 fn is_marked(bytes: &[u8]) -> bool {
-    memmem::find(bytes, MARK).is_some()
+    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARK));
+    FINDER.find(bytes).is_some()
+}
+
+/// The messages, without what stands between them.
+fn elements<'b>(body: &'b [u8], members: &'b Members) -> impl Iterator<Item = Element> + 'b {
+    let Members { begins, messages, .. } = members;
+    let ends = begins.iter().skip(1).copied().chain([messages.end]);
+    let seen = begins.iter().zip(ends).filter_map(|(begin, before)| Element::within(body, *begin, before));
+    let at = if begins.is_empty() { messages.start + 1 } else { messages.end };
+    seen.chain(Elements { body, at, end: messages.end })
 }
 
 /// The elements of an array that is known to be valid.
@@ -70,6 +84,17 @@ struct Elements<'b> {
 struct Element {
     span: Range<usize>,
     weight: u64,
+}
+
+impl Element {
+    /// A message that begins at a place and is followed by nothing else before another.
+    fn within(body: &[u8], begin: usize, before: usize) -> Option<Self> {
+        let end = begin + body.get(begin..before)?.iter().rposition(|byte| *byte == b'}')? + 1;
+        if end - begin > LONG {
+            return Elements { body, at: begin, end }.next();
+        }
+        Some(Self { span: begin..end, weight: (end - begin) as u64 })
+    }
 }
 
 impl Iterator for Elements<'_> {
@@ -85,7 +110,7 @@ impl Iterator for Elements<'_> {
                 b'}' | b']' => depth = depth.saturating_sub(1),
                 b'"' => {
                     let end = string_end(body, at + 1)?;
-                    let is_data = end - at > 5_000 && holds_data(body, at);
+                    let is_data = end - at > LONG && holds_data(body, at);
                     spared += if is_data { (end - at) as u64 - DATA_WEIGHS } else { 0 };
                     at = end;
                 }
@@ -239,6 +264,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn where_messages_begin_is_seen_as_they_are_read(texts in prop::collection::vec("\\PC{0,40}", 1..12), gap in "[ \n\t]{0,3}", last: bool) {
+            let message = |text: &String| {
+                let (role, text) = (format!("{gap}\"role\"{gap}:{gap}\"user\"{gap}"), json!(text).to_string());
+                if last { format!("{{\"content\":{text},{role}}}") } else { format!("{{{role},\"content\":{gap}{text}{gap}}}") }
+            };
+            let messages: Vec<String> = texts.iter().map(message).collect();
+            let body = format!("{{\"model\":\"m\",\"messages\":[{gap}{}{gap}]}}", messages.join(&format!("{gap},{gap}")));
+            let mut request = request(&body);
+            let begins: Vec<&str> = request.members.begins.iter().map(|begin| &body[*begin..=*begin]).collect();
+            prop_assert_eq!(begins, if last { vec![] } else { vec!["{"; texts.len()] });
+            let seen = chain(&request, 7);
+            request.members.begins.clear();
+            prop_assert_eq!(seen, chain(&request, 7));
+        }
+
         #[test]
         fn there_is_a_link_for_each_message_whatever_it_holds(texts in prop::collection::vec("\\PC{0,40}", 1..12), tools: bool) {
             let messages: Vec<Value> = texts.iter().map(|text| json!({"role":"user","content":[{"type":"text","text":text}]})).collect();

@@ -24,6 +24,9 @@ pub fn holds_thoughts(request: &Request) -> bool {
 
 /// Whether thoughts stand in it that were told in words of ours, from an API that has others for them.
 pub fn holds_told_thoughts(request: &Request) -> bool {
+    if !request.may_hold_thoughts {
+        return false;
+    }
     let messages = messages_of(request);
     let begins = |text: &str| memmem::find(messages, text.as_bytes()).is_some();
     match request.shape {
@@ -51,7 +54,7 @@ fn values(request: &Request) -> impl Iterator<Item = &[u8]> {
         Shape::GeminiGenerate => &["\"thoughtSignature\""],
         Shape::OpenAiEmbeddings => &[],
     };
-    let messages = messages_of(request);
+    let messages = if request.may_hold_thoughts { messages_of(request) } else { &[] };
     keys.iter().flat_map(move |key| behind(messages, key))
 }
 

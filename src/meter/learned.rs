@@ -53,6 +53,8 @@ struct Figures {
     bounded: Option<(Tokens, Expected)>,
     /// Until when they hold.
     until: u64,
+    /// What the sketch weighed when they were worked out.
+    weight: u32,
 }
 
 /// What is asked of a forecast.
@@ -170,19 +172,20 @@ impl Model {
 
     fn learn(&mut self, answer: &Answer<'_>, prior: Prior, at: u64) {
         answer.teach(&mut self.sketch, prior, at);
-        (self.heard, self.figures) = (self.heard.max(at), [None; 2]);
+        self.heard = self.heard.max(at);
     }
 
     fn expected(&mut self, thinks: bool, prior: Prior, asking: &Asking) -> Expected {
         let Self { sketch, figures, .. } = self;
         let kept = &mut figures[usize::from(thinks)];
         let figures = match kept {
-            Some(figures) if asking.at < figures.until => figures,
+            Some(figures) if asking.at < figures.until && figures.stand(sketch.weight()) => figures,
             _ => kept.insert(Figures {
                 whole: sketch.expected(prior, None, asking.at),
                 prior,
                 bounded: None,
                 until: asking.at + FRESH_SECONDS,
+                weight: sketch.weight(),
             }),
         };
         let Some(bound) = asking.each() else { return figures.whole };
@@ -193,6 +196,17 @@ impl Model {
                 figures.bounded = Some((bound, expected));
                 expected
             }
+        }
+    }
+}
+
+impl Figures {
+    /// Whether they may stand for a sketch of such weight: one answer in sixty-four does not move them enough to be worked out
+    /// anew, which takes longer than all the rest of a decision about one model.
+    const fn stand(&self, weight: u32) -> bool {
+        match weight.checked_sub(self.weight) {
+            Some(more) => more as u64 * 64 <= self.weight as u64,
+            None => false,
         }
     }
 }

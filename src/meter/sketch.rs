@@ -112,6 +112,11 @@ impl Sketch {
         bound.map_or(whole, |bound| now.bounded(whole, prior, bound))
     }
 
+    /// What all answers weigh together; less than before once old ones have faded.
+    pub(super) const fn weight(&self) -> u32 {
+        self.total
+    }
+
     /// Answers that its figures rest on, the prior left out.
     pub fn answers(&self) -> u32 {
         self.total / UNIT

@@ -129,8 +129,9 @@ impl PriceBook {
             let state = self.state();
             Laid { changes: state.changes.clone(), rates: state.rates.clone() }
         };
-        let own = own_figures(&base, now);
-        let laid = laid.fit_for(&base, &own, &self.overruling);
+        // The figures of the table itself are read a second time for this, which a start without changes need not wait for.
+        let fit = |laid: Laid| laid.fit_for(&base, &own_figures(&base, now), &self.overruling);
+        let laid = if laid.is_empty() { laid } else { fit(laid) };
         if laid.is_empty() {
             self.state().moved.clear();
             return base;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::board::{Price, PriceBounds, Row};
 use super::facts::{Availability, BackendHealth, Facts};
 use super::needs::Needs;
+use super::rule::{Rule, Tally};
 use crate::canonical::{DataRules, Features, ReasoningWish, Shape};
 use crate::catalog::{Backend, BackendIndex, Dimensions, Limits, Provider, Quality, Reasoning, Retention};
 use crate::units::{Currency, ShareBy, Tokens, Usd};
@@ -73,66 +74,41 @@ pub enum Unfit {
 }
 
 impl Unfit {
-    /// Every word there is: the closed set of a metric's label.
-    pub const WORDS: [&'static str; 26] = [
-        "disabled",
-        "no_key",
-        "provider_not_allowed",
-        "provider_excluded",
-        "outside_regions",
-        "outside_jurisdictions",
-        "trains_on_data",
-        "retains_data",
-        "not_registered",
-        "dialect_unsupported",
-        "dimensions_unsupported",
-        "missing_features",
-        "reasoning_always_on",
-        "reasoning_missing",
-        "language_unsupported",
-        "below_quality",
-        "context_too_small",
-        "output_too_small",
-        "input_unpriced",
-        "unpriced",
-        "no_exchange_rate",
-        "too_dear",
-        "price_above_max",
-        "over_share",
-        "cooling_down",
-        "saturated",
-    ];
+    /// The rule that it broke.
+    pub const fn rule(self) -> Rule {
+        match self {
+            Unfit::Disabled => Rule::Disabled,
+            Unfit::NoKey => Rule::NoKey,
+            Unfit::ProviderNotAllowed => Rule::ProviderNotAllowed,
+            Unfit::ProviderExcluded => Rule::ProviderExcluded,
+            Unfit::OutsideRegions => Rule::OutsideRegions,
+            Unfit::OutsideJurisdictions => Rule::OutsideJurisdictions,
+            Unfit::TrainsOnData => Rule::TrainsOnData,
+            Unfit::RetainsData { .. } => Rule::RetainsData,
+            Unfit::NotRegistered => Rule::NotRegistered,
+            Unfit::DialectUnsupported(_) => Rule::DialectUnsupported,
+            Unfit::DimensionsUnsupported(..) => Rule::DimensionsUnsupported,
+            Unfit::MissingFeatures(_) => Rule::MissingFeatures,
+            Unfit::ReasoningAlwaysOn => Rule::ReasoningAlwaysOn,
+            Unfit::ReasoningMissing => Rule::ReasoningMissing,
+            Unfit::LanguageUnsupported => Rule::LanguageUnsupported,
+            Unfit::BelowQuality { .. } => Rule::BelowQuality,
+            Unfit::ContextTooSmall { .. } => Rule::ContextTooSmall,
+            Unfit::OutputTooSmall { .. } => Rule::OutputTooSmall,
+            Unfit::InputUnpriced { .. } => Rule::InputUnpriced,
+            Unfit::Unpriced => Rule::Unpriced,
+            Unfit::NoExchangeRate(_) => Rule::NoExchangeRate,
+            Unfit::TooDear { .. } => Rule::TooDear,
+            Unfit::PriceAboveMax { .. } => Rule::PriceAboveMax,
+            Unfit::OverShare { .. } => Rule::OverShare,
+            Unfit::CoolingDown { .. } => Rule::CoolingDown,
+            Unfit::Saturated => Rule::Saturated,
+        }
+    }
 
     /// The rule in one word: label, summary and JSON.
     pub const fn word(self) -> &'static str {
-        match self {
-            Unfit::Disabled => "disabled",
-            Unfit::NoKey => "no_key",
-            Unfit::ProviderNotAllowed => "provider_not_allowed",
-            Unfit::ProviderExcluded => "provider_excluded",
-            Unfit::OutsideRegions => "outside_regions",
-            Unfit::OutsideJurisdictions => "outside_jurisdictions",
-            Unfit::TrainsOnData => "trains_on_data",
-            Unfit::RetainsData { .. } => "retains_data",
-            Unfit::NotRegistered => "not_registered",
-            Unfit::DialectUnsupported(_) => "dialect_unsupported",
-            Unfit::DimensionsUnsupported(..) => "dimensions_unsupported",
-            Unfit::MissingFeatures(_) => "missing_features",
-            Unfit::ReasoningAlwaysOn => "reasoning_always_on",
-            Unfit::ReasoningMissing => "reasoning_missing",
-            Unfit::LanguageUnsupported => "language_unsupported",
-            Unfit::BelowQuality { .. } => "below_quality",
-            Unfit::ContextTooSmall { .. } => "context_too_small",
-            Unfit::OutputTooSmall { .. } => "output_too_small",
-            Unfit::InputUnpriced { .. } => "input_unpriced",
-            Unfit::Unpriced => "unpriced",
-            Unfit::NoExchangeRate(_) => "no_exchange_rate",
-            Unfit::TooDear { .. } => "too_dear",
-            Unfit::PriceAboveMax { .. } => "price_above_max",
-            Unfit::OverShare { .. } => "over_share",
-            Unfit::CoolingDown { .. } => "cooling_down",
-            Unfit::Saturated => "saturated",
-        }
+        self.rule().word()
     }
 
     /// The backend was fit in every other way, and may be so again without anybody changing anything.
@@ -316,15 +292,7 @@ pub fn available(health: BackendHealth) -> Result<(), Unfit> {
 
 /// How often each rule excluded a backend: the most frequent first, then by word.
 pub fn tally(rejected: &[(BackendIndex, Unfit)]) -> Vec<(&'static str, usize)> {
-    let mut counts: Vec<(&'static str, usize)> = Vec::new();
-    for word in rejected.iter().map(|(_, unfit)| unfit.word()) {
-        match counts.iter_mut().find(|(known, _)| *known == word) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((word, 1)),
-        }
-    }
-    counts.sort_by_key(|(word, n)| (std::cmp::Reverse(*n), *word));
-    counts
+    rejected.iter().map(|(_, unfit)| unfit.rule()).collect::<Tally>().words()
 }
 
 fn allowed(provider: &Provider, facts: &Facts<'_>) -> Result<(), Unfit> {
@@ -378,7 +346,7 @@ mod tests {
         change(&mut case);
         assert_eq!(case.unfit("north/mist"), Some(expected));
         assert_eq!(expected.to_string(), text);
-        assert!(Unfit::WORDS.contains(&expected.word()), "{}", expected.word());
+        assert!(Rule::WORDS.contains(&expected.word()), "{}", expected.word());
     }
 
     fn list(item: &str) -> Vec<String> {

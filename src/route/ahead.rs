@@ -106,9 +106,10 @@ impl Queue {
 
     /// Takes the one that may cost most.
     pub(super) fn take_dearest(&mut self) -> Option<Ahead> {
-        let most = self.all.iter().map(|ahead| ahead.most).max().filter(|most| *most > 0)?;
-        let place = self.all.iter().position(|ahead| ahead.most == most)?;
-        Some(self.take_at(place))
+        let dearer =
+            |best: (usize, u64), (place, ahead): (usize, &Ahead)| if ahead.most > best.1 { (place, ahead.most) } else { best };
+        let (place, most) = self.all.iter().enumerate().fold((0, 0), dearer);
+        (most > 0).then(|| self.take_at(place))
     }
 }
 

@@ -151,7 +151,7 @@ pub enum ExplainedNode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExplainedRefusal {
     pub backend: String,
-    /// One of [`Unfit::WORDS`].
+    /// One of [`Rule::WORDS`](super::Rule::WORDS).
     pub rule: &'static str,
     /// The rule with the figures that met.
     pub why: String,

@@ -80,13 +80,17 @@ impl LearnedOutput {
         self.spread_at(self.place(backend).unwrap_or(usize::MAX))
     }
 
-    /// Each set of figures with its spread and the backends it is of, none of which is missing.
-    pub fn all(&self) -> impl Iterator<Item = (OutputFigures, Vec<OutputStretch>, Vec<BackendIndex>)> + '_ {
-        (1_u16..).zip(&self.figures).map(|(place, figures)| {
-            let theirs = (0_u32..).zip(&self.places).filter(move |(_, own)| **own == place);
-            let spread = self.spread_at(usize::from(place) - 1).collect();
-            (*figures, spread, theirs.map(|(n, _)| BackendIndex(n)).collect())
-        })
+    /// Each set of figures that is somebody's, with its spread and the backends it is of.
+    pub fn all(&self) -> Vec<(OutputFigures, Vec<OutputStretch>, Vec<BackendIndex>)> {
+        let learned = (0_u32..).zip(&self.places).filter(|(_, place)| **place > 0);
+        let mut by_place: Vec<(u16, BackendIndex)> = learned.map(|(n, place)| (*place, BackendIndex(n))).collect();
+        by_place.sort_unstable();
+        let one = |theirs: &[(u16, BackendIndex)]| {
+            let place = usize::from(theirs.first()?.0) - 1;
+            let backends = theirs.iter().map(|(_, backend)| *backend).collect();
+            Some((*self.figures.get(place)?, self.spread_at(place).collect(), backends))
+        };
+        by_place.chunk_by(|one, next| one.0 == next.0).filter_map(one).collect()
     }
 
     fn place(&self, BackendIndex(n): BackendIndex) -> Option<usize> {
@@ -114,8 +118,8 @@ mod tests {
         learned.set([], figures(9), spread(&[1_000_000]));
         let found: Vec<Option<u64>> = (0..6).map(|n| learned.of(BackendIndex(n)).map(|f| f.mean.get())).collect();
         assert_eq!(found, [None, Some(7), Some(8), None, Some(7), None]);
-        let all: Vec<_> = learned.all().map(|(figures, spread, of)| (figures.mean.get(), spread.len(), of.len())).collect();
-        assert_eq!(all, [(7, 2, 2), (8, 0, 1), (9, 1, 0)]);
+        let all = learned.all().into_iter().map(|(figures, spread, of)| (figures.mean.get(), spread.len(), of.len()));
+        assert_eq!(all.collect::<Vec<_>>(), [(7, 2, 2), (8, 0, 1)]);
         let spreads: Vec<Vec<OutputStretch>> = (0..6).map(|n| learned.spread_of(BackendIndex(n)).collect()).collect();
         let none = Vec::new;
         let two = spread(&[400_000, 600_000]);

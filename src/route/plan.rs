@@ -40,7 +40,7 @@ pub struct Plan {
     pub cheapest: Usd,
     /// The one that is expected to cost most.
     pub dearest: Candidate,
-    /// Every other backend that was considered, with the rule that excluded it.
+    /// Every other backend that was considered, by the rule that excluded it.
     pub rejected: Rejected,
     /// What was required.
     pub needs: Needs,
@@ -212,7 +212,9 @@ fn decide(facts: &Facts<'_>, look: Look) -> Result<Plan, PlanError> {
     let mut sieve = Sieve::over(facts, &needs, look);
     let mut best = sieve.best(look);
     if best.quoted.is_empty() {
-        return Err(PlanError::NoneAdequate { rejected: sieve.rejected.all() });
+        // Only who looks at everybody keeps the reasons.
+        let whole = || PlanError::NoneAdequate { rejected: sieve.rejected.all() };
+        return if look == Look::All { Err(whole()) } else { decide(facts, Look::All) };
     }
     let cap_cost = sieve.uncapped.as_ref().and_then(|uncapped| cap_cost(uncapped, &best.quoted[0], facts));
     // Whoever prefers speed is not held back by a cache.

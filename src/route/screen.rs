@@ -1,21 +1,22 @@
-//! What most backends are told by, in a hundred bytes each and one after the other in memory: what they can as one mask, how much
+//! What most backends are told by, in eighty bytes each and one after the other in memory: what they can as one mask, how much
 //! fits, how good they are, and between which bounds their price lies. A decision goes over all of them; what it needs beside
 //! that it looks up for those alone that are left.
 
 use super::board::{Price, PriceBounds, Rates, Row};
 use super::needs::Needs;
+use super::rule::Rule;
+use super::sizes::{MOST, small};
 use crate::canonical::{Features, ReasoningWish};
 use crate::catalog::{Dimensions, ProviderIndex, Quality, Reasoning, TokenizerFamily};
-use crate::units::Tokens;
 
 /// One backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Screen {
-    /// The longest input that fits any of its rules.
-    most_input: Tokens,
-    pub(super) context: Tokens,
-    pub(super) max_output: Tokens,
     abilities: Abilities,
+    /// The longest input that fits any of its rules.
+    most_input: u32,
+    pub(super) context: u32,
+    pub(super) max_output: u32,
     /// Of its vectors, from and to; zero where it makes none.
     dimensions: (u32, u32),
     /// Zero where nobody knows.
@@ -31,9 +32,6 @@ pub(super) struct Screen {
     pub(super) tokenizer: TokenizerFamily,
     pub(super) reasoning: Reasoning,
 }
-
-/// Counts above this are not multiplied with small rates: sums could run over.
-const MOST_TOKENS: Tokens = Tokens::new((1 << 31) - 1);
 
 /// [`Rates`] in half the room, which need no care when they are multiplied and added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +59,11 @@ impl Small {
         Self { input, cached, output, request: rates.request.min(Self::MOST_FEE) }
     }
 
-    /// What so many tokens cost, each at most [`MOST_TOKENS`]; nothing where there are none, whatever the fee.
+    /// What so many tokens cost, each at most [`MOST`]; nothing where there are none, whatever the fee.
     #[inline]
-    fn sum(self, each: u32, input: Tokens, output: Tokens) -> u64 {
-        let request = if input.get() | output.get() == 0 { 0 } else { self.request };
-        (input.get() * u64::from(each)).wrapping_add(output.get() * u64::from(self.output)).wrapping_add(request)
+    fn sum(self, each: u32, input: u64, output: u64) -> u64 {
+        let request = if input | output == 0 { 0 } else { self.request };
+        (input * u64::from(each)).wrapping_add(output * u64::from(self.output)).wrapping_add(request)
     }
 }
 
@@ -74,21 +72,36 @@ impl Small {
 struct Abilities(u32);
 
 impl Abilities {
-    /// Features and shapes have the bits below.
+    const FEATURES: u32 = 0xffff;
+    const SHAPES: u32 = 0xff << 16;
     const ANSWERS_AT_ONCE: u32 = 1 << 24;
     const THINKS: u32 = 1 << 25;
     const CHINESE: u32 = 1 << 26;
-    const PRICED: u32 = 1 << 27;
+    /// A price is in force.
+    const LISTED: u32 = 1 << 27;
+    /// There is an exchange rate for it.
+    const CONVERTED: u32 = 1 << 28;
     /// It has an endpoint for some shape of conversations.
-    const CONVERSES: u32 = 1 << 28;
+    const CONVERSES: u32 = 1 << 29;
 
-    fn of(features: Features, shapes: u8, others: [(bool, u32); 5]) -> Self {
+    /// What is told by them before anything else is looked at, in the order of [`Rules`](super::adequate::Rules).
+    const FIRST: [(u32, Rule); 5] = [
+        (Self::SHAPES | Self::CONVERSES, Rule::DialectUnsupported),
+        (Self::FEATURES, Rule::MissingFeatures),
+        (Self::ANSWERS_AT_ONCE, Rule::ReasoningAlwaysOn),
+        (Self::THINKS, Rule::ReasoningMissing),
+        (Self::CHINESE, Rule::LanguageUnsupported),
+    ];
+
+    fn of(features: Features, shapes: u8, others: [(bool, u32); 6]) -> Self {
         let others = others.into_iter().filter(|(has, _)| *has).fold(0, |all, (_, bit)| all | bit);
         Self(u32::from(features.bits()) | u32::from(shapes) << 16 | others)
     }
 
-    const fn has(self, wanted: Abilities) -> bool {
-        wanted.0 & !self.0 == 0
+    /// What of `wanted` it has not.
+    #[inline]
+    const fn lacks(self, wanted: Abilities) -> u32 {
+        wanted.0 & !self.0
     }
 }
 
@@ -96,10 +109,11 @@ impl Screen {
     /// Between what and what a request costs, in 10⁻¹² dollars, whose prompt is cached nowhere, and written to a cache where
     /// `marked`; `None` where this says nothing of so many tokens.
     #[inline]
-    pub(super) fn costs(&self, input: Tokens, output: Tokens, marked: bool) -> Option<(u64, u64)> {
-        if !self.bounded || input.max(output) > MOST_TOKENS {
+    pub(super) fn costs(&self, input: u32, output: u64, marked: bool) -> Option<(u64, u64)> {
+        if !self.bounded || output > u64::from(MOST) {
             return None;
         }
+        let input = u64::from(input);
         let most = self.most.sum(if marked { self.most.cached } else { self.most.input }, input, output);
         Some((self.least.sum(self.least.input, input, output), most))
     }
@@ -115,21 +129,22 @@ impl Screen {
                 (row.reasoning != Reasoning::Always, Abilities::ANSWERS_AT_ONCE),
                 (row.reasoning != Reasoning::Never, Abilities::THINKS),
                 (row.speaks_chinese, Abilities::CHINESE),
-                (priced.is_some(), Abilities::PRICED),
+                (row.price != Price::Unlisted, Abilities::LISTED),
+                (priced.is_some(), Abilities::CONVERTED),
                 (row.shapes.converses(), Abilities::CONVERSES),
             ],
         );
-        let most_input = [priced, row.limits.priced_input].into_iter().flatten().min().unwrap_or(Tokens::ZERO);
+        let most_input = [priced, row.limits.priced_input].into_iter().flatten().min().map_or(u32::MAX, |most| small(most.get()));
         Self {
-            most_input,
-            context: row.limits.context,
-            max_output: row.limits.max_output,
             abilities,
+            most_input,
+            context: small(row.limits.context.get()),
+            max_output: small(row.limits.max_output.get()),
             dimensions: row.dimensions.map_or((0, 0), |Dimensions { least, most }| (least, most)),
             quality: row.quality.unwrap_or(0),
             provider: row.provider,
             rank: row.quality.map_or(256, |quality| 255 - u64::from(quality)) << 32 | u64::from(row.by_id),
-            bounded: !loose && Small::fits(&most) && row.limits.max_output <= MOST_TOKENS,
+            bounded: !loose && Small::fits(&most) && row.limits.max_output.get() <= u64::from(MOST),
             has_quotas: row.has_quotas,
             least: Small::of(&least),
             most: Small::of(&most),
@@ -149,9 +164,9 @@ pub(super) struct Wanted {
     apart: bool,
     floor: u8,
     /// The least that may be written: the client's bound, else a token.
-    output: Tokens,
+    output: u32,
     /// The client's bound, else none.
-    bound: Tokens,
+    bound: u32,
 }
 
 impl Wanted {
@@ -165,24 +180,62 @@ impl Wanted {
                 (needs.reasoning == ReasoningWish::Off, Abilities::ANSWERS_AT_ONCE),
                 (needs.reasoning == ReasoningWish::On, Abilities::THINKS),
                 (needs.chinese, Abilities::CHINESE),
-                (true, Abilities::PRICED),
+                (true, Abilities::LISTED),
+                (true, Abilities::CONVERTED),
                 (needs.translated, Abilities::CONVERSES),
             ],
         );
-        let (floor, output) = (Quality::floor_of(needs.quality), needs.output_bound.unwrap_or(Tokens::new(1)));
+        let bound = needs.output_bound.map(|bound| small(bound.get()));
         let (dimensions, apart) = (needs.dimensions.unwrap_or(0), needs.apart);
-        Self { abilities, dimensions, apart, floor, output, bound: needs.output_bound.unwrap_or(Tokens::ZERO) }
+        let (floor, output, bound) = (Quality::floor_of(needs.quality), bound.unwrap_or(1), bound.unwrap_or(0));
+        Self { abilities, dimensions, apart, floor, output, bound }
     }
 
-    /// Whether a backend breaks no rule of [`Rules`](super::adequate::Rules). `input` is the prompt's upper bound: a prompt
-    /// that might not fit is not tried.
+    /// The first rule of [`Rules`](super::adequate::Rules) that a backend breaks. `input` is the prompt's upper bound: a prompt that
+    /// might not fit is not tried.
     #[inline]
-    pub(super) fn suits(&self, screen: &Screen, input: Tokens) -> bool {
-        screen.abilities.has(self.abilities)
-            && screen.quality >= self.floor
-            && self.bound <= screen.max_output
-            && (input + self.output <= screen.context || self.apart)
-            && (self.dimensions == 0 || (screen.dimensions.0 <= self.dimensions && self.dimensions <= screen.dimensions.1))
-            && input <= screen.most_input
+    pub(super) fn broken(&self, screen: &Screen, input: u32) -> Option<Rule> {
+        let lacks = screen.abilities.lacks(self.abilities);
+        let room = self.leaves_room(screen, input) && input <= screen.most_input && self.makes(screen);
+        let suits = lacks == 0 && screen.quality >= self.floor && self.bound <= screen.max_output && room;
+        if suits { None } else { Some(self.first_broken(screen, lacks, input)) }
+    }
+
+    #[inline]
+    fn leaves_room(&self, screen: &Screen, input: u32) -> bool {
+        input.saturating_add(self.output) <= screen.context || self.apart
+    }
+
+    /// Whether its vectors are as long as they are wanted.
+    #[inline]
+    fn makes(&self, screen: &Screen) -> bool {
+        let (least, most) = screen.dimensions;
+        self.dimensions == 0 || (least <= self.dimensions && self.dimensions <= most)
+    }
+
+    fn first_broken(&self, screen: &Screen, lacks: u32, input: u32) -> Rule {
+        let [(shapes, speaks), others @ ..] = Abilities::FIRST;
+        if lacks & shapes != 0 {
+            return speaks;
+        }
+        if !self.makes(screen) {
+            return Rule::DimensionsUnsupported;
+        }
+        if let Some((_, rule)) = others.into_iter().find(|(bits, _)| lacks & bits != 0) {
+            return rule;
+        }
+        if screen.quality < self.floor {
+            Rule::BelowQuality
+        } else if self.bound > screen.max_output {
+            Rule::OutputTooSmall
+        } else if !self.leaves_room(screen, input) {
+            Rule::ContextTooSmall
+        } else if input > screen.most_input {
+            Rule::InputUnpriced
+        } else if lacks & Abilities::LISTED != 0 {
+            Rule::Unpriced
+        } else {
+            Rule::NoExchangeRate
+        }
     }
 }

@@ -19,10 +19,11 @@ use super::quote::{Quote, Quoter};
 use super::risk::Odds;
 use super::score::{Score, Standing, Weighing};
 use super::screen::{Screen, Wanted};
+use super::sizes::Sizes;
 use super::target::Target;
 use super::usable::Rejected;
-use crate::canonical::{Preference, ReasoningWish};
-use crate::catalog::{Backend, BackendIndex, Provider, ProviderIndex, Reasoning, TokenizerFamily};
+use crate::canonical::Preference;
+use crate::catalog::{Backend, BackendIndex, Provider, ProviderIndex, TokenizerFamily};
 use crate::units::{Tokens, Usd};
 
 /// How far a plan looks.
@@ -35,13 +36,14 @@ pub(super) enum Look {
 }
 
 /// So many backends are quoted for most decisions, or fewer.
-const FEW: usize = 8;
+const FEW: usize = 16;
 
 /// Parts the adequate from the others, and knows the best of them.
 pub(super) struct Sieve<'a> {
     facts: &'a Facts<'a>,
     needs: &'a Needs,
-    expecting: Expecting<'a>,
+    /// Absent where the request is too long for small numbers: then all are quoted.
+    sizes: Option<Sizes<'a>>,
     pub(super) quoter: Quoter<'a>,
     ahead: Queue,
     /// In the order in which they were quoted.
@@ -50,8 +52,8 @@ pub(super) struct Sieve<'a> {
     standings: Vec<Standing>,
     /// The best of each provider among them.
     heads: Vec<(ProviderIndex, Standing)>,
-    /// How many providers have somebody who is adequate.
-    providers: usize,
+    /// Providers that have somebody who is adequate, until there are as many as attempts.
+    providers: Vec<ProviderIndex>,
     pub(super) rejected: Rejected,
     /// Present where there are caps.
     pub(super) uncapped: Option<Uncapped>,
@@ -88,14 +90,14 @@ impl<'a> Sieve<'a> {
         let mut sieve = Self {
             facts,
             needs,
-            expecting: Expecting::of(facts, needs),
+            sizes: Sizes::of(facts, needs),
             quoter: Quoter::new(facts, needs),
             ahead: Queue::default(),
             quoted: Vec::with_capacity(FEW),
             standings: Vec::with_capacity(FEW),
             heads: Vec::with_capacity(FEW),
-            providers: 0,
-            rejected: Rejected::beside(refused_before, considered.len().min(4 * FEW)),
+            providers: Vec::with_capacity(FEW),
+            rejected: Rejected::beside(refused_before, look == Look::All),
             uncapped: None,
             floor: price_risk::floor(any_tokens(facts)),
         };
@@ -112,38 +114,52 @@ impl<'a> Sieve<'a> {
         // What is not marked to be cached is not expected to be written.
         let marked = facts.affinity.marked > 0;
         let mut ahead = Vec::with_capacity(considered.len());
-        let mut providers = vec![false; facts.snapshot.providers().len()];
         for index in considered {
-            let screen = facts.board.screen(*index);
-            let input = facts.input.of(screen.tokenizer).upper();
-            let suits = wanted.suits(screen, input);
-            debug_assert_eq!(suits, rules.judge(facts.board.row(*index), input).is_ok(), "{index:?}");
-            if !(anybody && suits)
-                && let row = facts.board.row(*index)
-                && let Err(unfit) = asked.permits(row).and_then(|()| rules.judge(row, input))
-            {
+            if !anybody && let Err(unfit) = asked.permits(facts.board.row(*index)) {
                 self.rejected.push(*index, unfit);
                 continue;
             }
+            let screen = facts.board.screen(*index);
+            let why = || rules.judge(facts.board.row(*index), facts.input.of(screen.tokenizer).upper()).err();
+            let broken = match &self.sizes {
+                Some(sizes) => wanted.broken(screen, sizes.input(screen).upper),
+                None => why().map(Unfit::rule),
+            };
+            debug_assert_eq!(broken, why().map(Unfit::rule), "{index:?}");
+            if let Some(rule) = broken {
+                self.rejected.refuse(*index, rule, why);
+                continue;
+            }
             let says = bounded && (price_alone || is_borne_by_price(*index, screen, facts));
-            let (input, output) = self.expecting.tokens(screen, *index);
-            let Some((least, most)) = screen.costs(input, output, marked).filter(|_| says) else {
+            let sizes = self.sizes.as_ref().filter(|_| says);
+            let costs = |sizes: &Sizes<'_>| screen.costs(sizes.input(screen).expected, sizes.output(screen, *index), marked);
+            let Some((least, most)) = sizes.and_then(costs) else {
                 self.quote(*index);
                 continue;
             };
             match self.healthy(*index) {
                 Ok(()) => {
-                    providers[screen.provider.0 as usize] = true;
+                    self.has(screen.provider, look);
                     ahead.push(Ahead::new(screen, least, most));
                 }
                 Err(unfit) => self.rejected.push(*index, unfit),
             }
         }
         self.ahead = Queue::of(ahead);
-        for (provider, _) in &self.heads {
-            providers[provider.0 as usize] = true;
+        for place in 0..self.heads.len() {
+            self.has(self.heads[place].0, look);
         }
-        self.providers = providers.into_iter().filter(|has| *has).count();
+    }
+
+    /// Remembers that a provider has somebody who is adequate, as far as that is of interest.
+    #[inline]
+    fn has(&mut self, provider: ProviderIndex, look: Look) {
+        if let Look::First { attempts, .. } = look
+            && self.providers.len() < attempts
+            && !self.providers.contains(&provider)
+        {
+            self.providers.push(provider);
+        }
     }
 
     fn healthy(&self, BackendIndex(n): BackendIndex) -> Result<(), Unfit> {
@@ -176,20 +192,24 @@ impl<'a> Sieve<'a> {
     fn is_sure(&self, bound: &Standing, look: Look) -> bool {
         let Look::First { candidates, attempts } = look else { return false };
         // Where there are fewer providers than attempts, further backends of theirs are attempted.
-        let candidates = if self.providers < attempts { candidates.max(attempts) } else { candidates };
+        let candidates = if self.providers.len() < attempts { candidates.max(attempts) } else { candidates };
         let better = |standing: &Standing| standing < bound;
+        let heads = attempts.min(self.providers.len());
         self.standings.len() >= candidates
+            && self.heads.len() >= heads
             && self.uncapped.as_ref().is_none_or(|best| better(&self.standing(&best.candidate)))
-            && self.heads.iter().filter(|(_, head)| better(head)).count() >= attempts.min(self.providers)
+            && self.heads.iter().filter(|(_, head)| better(head)).count() >= heads
             && self.standings.iter().filter(|standing| better(standing)).count() >= candidates
     }
 
     /// Quotes whoever else may be cheaper than `least` says over something that no single score tells.
     pub(super) fn quote_all(&mut self, best: &mut Best, may_be_better: impl Fn(&Rates, (Tokens, Tokens)) -> bool) {
-        let (board, expecting) = (self.facts.board, &self.expecting);
+        let (board, Some(sizes)) = (self.facts.board, &self.sizes) else { return best.quoted.append(&mut self.quoted) };
         let taken = self.ahead.take_all(|ahead| {
             let row = board.by_id(ahead.by_id());
-            let tokens = || expecting.tokens(board.screen(row.index), row.index);
+            let screen = board.screen(row.index);
+            let input = || Tokens::new(sizes.input(screen).expected.into());
+            let tokens = || (input(), Tokens::new(sizes.output(screen, row.index)));
             matches!(&row.price, Price::Bounded(bounds) if may_be_better(&bounds.least, tokens()))
         });
         for ahead in taken {
@@ -344,38 +364,6 @@ fn is_borne_by_price(index: BackendIndex, screen: &Screen, facts: &Facts<'_>) ->
     let closed = || facts.caps.on(screen.provider).closed.is_some();
     let home = || facts.affinity.session.as_ref().is_some_and(|session| session.sealed && session.home == index);
     !(free || paid() || facts.affinity.warm_at(index).is_some() || home() || closed())
-}
-
-/// The tokens that are expected, without following a pointer for each backend.
-struct Expecting<'a> {
-    facts: &'a Facts<'a>,
-    needs: &'a Needs,
-    /// What one choice is expected to have where nothing was learned, by how a model thinks.
-    one_choice: [Tokens; 3],
-    learned: bool,
-}
-
-impl<'a> Expecting<'a> {
-    fn of(facts: &'a Facts<'a>, needs: &'a Needs) -> Self {
-        let refused = facts.ask.reasoning == ReasoningWish::Off;
-        let mean = |reasoning| Tokens::new(facts.expected_output.of(reasoning, refused).get().div_ceil(needs.choices));
-        let one_choice = [Reasoning::Never, Reasoning::Switchable, Reasoning::Always].map(mean);
-        Self { facts, needs, one_choice, learned: !facts.learned.is_empty() }
-    }
-
-    /// Of input and of output at a backend, as its quote expects them ([`output_range`](super::quote::output_range)).
-    #[inline]
-    fn tokens(&self, screen: &Screen, index: BackendIndex) -> (Tokens, Tokens) {
-        let input = self.facts.input.of(screen.tokenizer);
-        let room = self.needs.output_bound.unwrap_or_else(|| screen.context.saturating_sub(input.upper()));
-        let mean = if self.learned { self.learned(index, screen.reasoning) } else { self.one_choice[screen.reasoning as usize] };
-        (input.expected(), self.needs.all_choices(mean.min(room).min(screen.max_output)))
-    }
-
-    /// What one choice is expected to have, as far as it was learned.
-    fn learned(&self, index: BackendIndex, reasoning: Reasoning) -> Tokens {
-        Tokens::new(self.facts.output_of(index, reasoning).mean.get().div_ceil(self.needs.choices))
-    }
 }
 
 /// All tokens of the request, whoever answers it: by the commonest tokenizer, without thinking.

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use super::adequate::{Unfit, barred, tally};
+use super::adequate::{Unfit, barred};
 use super::facts::Availability;
+use super::rule::{Rule, Tally};
 use crate::catalog::{BackendIndex, Provider, ProviderIndex, Snapshot};
 
 /// Who can be asked at all with this table and these keys.
@@ -31,7 +32,8 @@ impl Usable {
                 Err(unfit) => rows.push((backend.index, unfit)),
             }
         }
-        usable.barred = Arc::new(Barred { counts: tally(&rows), rows });
+        let counts = rows.iter().map(|(_, unfit)| unfit.rule()).collect();
+        usable.barred = Arc::new(Barred { counts, rows });
         usable
     }
 
@@ -52,8 +54,8 @@ impl Usable {
     }
 
     /// What is left out of every decision for any backend, shared by all of them.
-    pub(super) fn barred(&self) -> Arc<Barred> {
-        Arc::clone(&self.barred)
+    pub(super) const fn barred(&self) -> &Arc<Barred> {
+        &self.barred
     }
 }
 
@@ -61,41 +63,55 @@ impl Usable {
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Barred {
     rows: Vec<(BackendIndex, Unfit)>,
-    counts: Vec<(&'static str, usize)>,
+    counts: Tally,
 }
 
-/// Every backend that was considered and is no candidate, with the rule that excluded it.
+/// Every backend that was considered and is no candidate: how often each rule excluded one, and, where a decision is to be
+/// explained, which one and why. Most decisions are told by the counts alone, and most rows of a large table are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rejected {
+    /// Of all of them.
+    counts: Tally,
+    told: Option<Told>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Told {
     /// Absent where the request named a model or a backend.
     barred: Option<Arc<Barred>>,
     own: Vec<(BackendIndex, Unfit)>,
 }
 
 impl Rejected {
-    /// Nothing yet but what is barred.
-    pub(super) fn beside(barred: Option<Arc<Barred>>, room: usize) -> Self {
-        Self { barred, own: Vec::with_capacity(room) }
+    /// Nothing yet but what is barred. With `told` it keeps each backend with its reason.
+    pub(super) fn beside(barred: Option<&Arc<Barred>>, told: bool) -> Self {
+        let counts = barred.map_or_else(Tally::default, |barred| barred.counts);
+        Self { counts, told: told.then(|| Told { barred: barred.cloned(), own: Vec::new() }) }
+    }
+
+    /// Counts a backend; its reason is asked for only where it is kept.
+    pub(super) fn refuse(&mut self, backend: BackendIndex, rule: Rule, why: impl FnOnce() -> Option<Unfit>) {
+        self.counts.add(rule);
+        if let Some(told) = &mut self.told {
+            told.own.extend(why().map(|unfit| (backend, unfit)));
+        }
     }
 
     pub(super) fn push(&mut self, backend: BackendIndex, unfit: Unfit) {
-        self.own.push((backend, unfit));
+        self.refuse(backend, unfit.rule(), || Some(unfit));
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.barred_rows().len() + self.own.len()
+        self.counts.count()
     }
 
-    /// What it keeps of its own, in bytes; what all decisions share is not counted.
-    pub fn bytes(&self) -> usize {
-        self.own.capacity() * size_of::<(BackendIndex, Unfit)>()
-    }
-
-    /// All of them, in the order of the table where any backend was considered, else in the order they were looked at.
+    /// All of them with their reasons, in the order of the table where any backend was considered, else in the order they were
+    /// looked at; nobody where reasons were not kept.
     pub fn all(&self) -> Vec<(BackendIndex, Unfit)> {
-        let mut all = [self.barred_rows(), &self.own].concat();
-        if self.barred.is_some() {
+        let Some(Told { barred, own }) = &self.told else { return Vec::new() };
+        let mut all = [barred.as_ref().map_or(&[][..], |barred| &barred.rows), own].concat();
+        if barred.is_some() {
             all.sort_by_key(|(index, _)| *index);
         }
         all
@@ -103,19 +119,7 @@ impl Rejected {
 
     /// How often each rule excluded a backend: the most frequent first, then by word.
     pub fn tally(&self) -> Vec<(&'static str, usize)> {
-        let mut counts = tally(&self.own);
-        for (word, more) in self.barred.iter().flat_map(|barred| &barred.counts) {
-            match counts.iter_mut().find(|(known, _)| known == word) {
-                Some((_, count)) => *count += more,
-                None => counts.push((word, *more)),
-            }
-        }
-        counts.sort_by_key(|(word, n)| (std::cmp::Reverse(*n), *word));
-        counts
-    }
-
-    fn barred_rows(&self) -> &[(BackendIndex, Unfit)] {
-        self.barred.as_ref().map_or(&[], |barred| &barred.rows)
+        self.counts.words()
     }
 }
 

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
     use crate::frontend::codes::CODES;
     use crate::frontend::wishes;
-    use crate::route::Unfit;
+    use crate::route::Rule;
     use serde_json::Value;
 
     const ROUTES: &str = include_str!("routes.rs");
@@ -124,6 +124,6 @@ mod tests {
     #[test]
     fn every_rule_that_leaves_a_backend_out_is_described() {
         let document = described();
-        assert_eq!(words(&document["components"]["schemas"]["Refused"]["properties"]["rule"]["enum"]), Unfit::WORDS.into());
+        assert_eq!(words(&document["components"]["schemas"]["Refused"]["properties"]["rule"]["enum"]), Rule::WORDS.into());
     }
 }

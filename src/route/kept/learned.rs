@@ -9,9 +9,9 @@ use crate::units::Tokens;
 
 /// Each set of figures with its spread and the backends it is of; each place counts from the one before it.
 pub(super) fn put_output(out: &mut Writer, learned: &LearnedOutput) {
-    let of_somebody = || learned.all().filter(|(_, _, backends)| !backends.is_empty());
-    out.number(of_somebody().count() as u64);
-    for (OutputFigures { mean, reasoning, p50, p90 }, spread, backends) in of_somebody() {
+    let all = learned.all();
+    out.number(all.len() as u64);
+    for (OutputFigures { mean, reasoning, p50, p90 }, spread, backends) in all {
         for tokens in [mean, reasoning, p50, p90] {
             out.tokens(tokens);
         }
