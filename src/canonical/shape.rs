@@ -10,7 +10,7 @@ pub enum Shape {
     OpenAiChat,
     /// Anthropic's Messages.
     AnthropicMessages,
-    /// OpenAI's Responses: clients ask in it, and no provider is asked in it yet.
+    /// OpenAI's Responses.
     OpenAiResponses,
     /// Gemini's `generateContent`: only providers speak it, no client asks in it.
     GeminiGenerate,
@@ -23,15 +23,15 @@ impl Shape {
     pub const CLIENTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses];
 
     /// Those that a provider may have an endpoint for.
-    pub const ENDPOINTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::GeminiGenerate];
+    pub const ENDPOINTS: [Shape; 4] = Self::ALL;
 
     /// Those that say most first: thinking, its seals and marks of the cache have words of their own in the first, and none in
-    /// the last.
-    const BY_WORDS: [Shape; 3] = [Shape::AnthropicMessages, Shape::GeminiGenerate, Shape::OpenAiChat];
+    /// the last. Responses have seals, and no word for what ends an answer.
+    const BY_WORDS: [Shape; 4] = [Shape::AnthropicMessages, Shape::GeminiGenerate, Shape::OpenAiResponses, Shape::OpenAiChat];
 
     /// Whether an endpoint of it refuses a seal that another made.
     pub const fn checks_seals(self) -> bool {
-        matches!(self, Shape::AnthropicMessages | Shape::GeminiGenerate)
+        matches!(self, Shape::AnthropicMessages | Shape::OpenAiResponses | Shape::GeminiGenerate)
     }
 
     /// The word in the table (`dialect = "openai-chat"`) and in reasons.
@@ -98,8 +98,8 @@ mod tests {
             assert_eq!((all.serving(shape), Shape::of_endpoint(shape.word())), (Some(shape), Some(shape)));
             assert!(Shape::CLIENTS.into_iter().all(|asked| only.serving(asked) == Some(shape)));
         }
-        assert_eq!(all.serving(Shape::OpenAiResponses), Some(Shape::AnthropicMessages));
-        assert_eq!(Shape::of_endpoint(Shape::OpenAiResponses.word()), None);
+        let both: Shapes = [Shape::OpenAiChat, Shape::OpenAiResponses].into_iter().collect();
+        assert_eq!(both.serving(Shape::AnthropicMessages), Some(Shape::OpenAiResponses), "seals have a word there");
         assert_eq!(Shapes::default().serving(Shape::OpenAiChat), None);
         assert_eq!(Shape::of_endpoint("openai_chat"), None);
     }

@@ -177,6 +177,9 @@ pub struct Quirks {
     pub reasoning_returned: bool,
     /// How its endpoint for Gemini's `generateContent` is told how deep to think.
     pub thinking_depth: ThinkingDepth,
+    /// Its endpoint for Responses tells thoughts encrypted where `include` asks for it, and takes them back. A site that cannot may
+    /// refuse the word.
+    pub encrypted_reasoning: bool,
 }
 
 impl Default for Quirks {
@@ -190,6 +193,7 @@ impl Default for Quirks {
             thinking_switch: ThinkingSwitch::ReasoningEffort,
             reasoning_returned: false,
             thinking_depth: ThinkingDepth::Tokens,
+            encrypted_reasoning: false,
         }
     }
 }

@@ -12,6 +12,8 @@ const GEMINI: &str = "google-gemini-v1";
 const OPENAI: &str = "openai-responses-v1";
 /// How the value of a member of Messages begins that holds a foreign seal ([`in_block`]).
 pub(super) const FOREIGN_IN_BLOCK: [&str; 2] = ["\"google-gemini-v1:", "\"openai-responses-v1:"];
+/// How the value of `encrypted_content` begins that holds one ([`in_item`]).
+pub(super) const FOREIGN_IN_ITEM: [&str; 3] = ["\"anthropic-claude-v1:", "\"google-gemini-v1:", "\"anthropic-redacted-v1:"];
 /// Of a whole thought, where nothing beside it tells it from a signature.
 const REDACTED: &str = "anthropic-redacted-v1";
 

@@ -16,7 +16,7 @@ use crate::units::{Currency, Tokens};
 
 /// The dialects there is a codec for.
 const DIALECTS: [&str; Shape::ENDPOINTS.len()] =
-    [Shape::OpenAiChat.word(), Shape::AnthropicMessages.word(), Shape::GeminiGenerate.word()];
+    [Shape::OpenAiChat.word(), Shape::AnthropicMessages.word(), Shape::OpenAiResponses.word(), Shape::GeminiGenerate.word()];
 
 const KEY_HEADERS: [(KeyHeader, &str); 4] = [
     (KeyHeader::Bearer, "bearer"),
@@ -270,6 +270,7 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
         thinking_switch: section.word("thinking_switch", &THINKING_SWITCHES).unwrap_or(plain.thinking_switch),
         reasoning_returned: section.truth("reasoning_returned").unwrap_or(plain.reasoning_returned),
         thinking_depth: section.word("thinking_depth", &THINKING_DEPTHS).unwrap_or(plain.thinking_depth),
+        encrypted_reasoning: section.truth("encrypted_reasoning").unwrap_or(plain.encrypted_reasoning),
     };
     section.finish();
     quirks
