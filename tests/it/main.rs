@@ -41,6 +41,7 @@ mod reload_load;
 mod reload_odd;
 mod resilience;
 mod responses;
+mod responses_upstream;
 mod secrets;
 mod simulate;
 mod stream;
