@@ -119,7 +119,7 @@ impl Deltas {
             "response.completed" | "response.done" | "response.incomplete" | "response.failed" | "response.cancelled" => {
                 return self.ended(kind, response.as_ref(), out);
             }
-            other if other.ends_with(".delta") => return self.unknown(at, other, event.delta()),
+            other if other.rsplit('.').next() == Some("delta") => return self.unknown(at, other, event.delta()),
             other if other.starts_with("response.") => {}
             _ => return Seen::Nothing,
         }

@@ -193,11 +193,11 @@ pub(super) struct Content<'b> {
 }
 
 /// What is no array of parts has none.
-fn list<'b>(raw: Option<&'b RawValue>) -> Vec<Content<'b>> {
+fn list(raw: Option<&RawValue>) -> Vec<Content<'_>> {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
 }
 
-fn string<'b>(raw: Option<&'b RawValue>) -> Option<Cow<'b, str>> {
+fn string(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
     let raw = raw?.get();
     // Without an escape it is what stands between its quotes.
     match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
@@ -208,6 +208,6 @@ fn string<'b>(raw: Option<&'b RawValue>) -> Option<Cow<'b, str>> {
 }
 
 /// Arguments are a text; some sites send them as the object that they are.
-fn arguments<'b>(raw: Option<&'b RawValue>) -> Option<Cow<'b, str>> {
+fn arguments(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
     string(raw).or_else(|| raw.map(RawValue::get).filter(|raw| raw.starts_with('{')).map(Cow::Borrowed))
 }

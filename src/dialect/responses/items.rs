@@ -49,16 +49,14 @@ pub(super) enum Summary<'c> {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 pub(super) enum Piece<'c> {
-    InputText {
-        text: &'c str,
-    },
-    InputImage {
-        image_url: Cow<'c, str>,
-        detail: &'c str,
-    },
-    InputFile {
+    #[serde(rename = "input_text")]
+    Text { text: &'c str },
+    #[serde(rename = "input_image")]
+    Image { image_url: Cow<'c, str>, detail: &'c str },
+    #[serde(rename = "input_file")]
+    File {
         #[serde(skip_serializing_if = "Option::is_none")]
         filename: Option<&'c str>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,7 +115,7 @@ fn user<'c>(turn: &'c Turn, items: &mut Vec<Item<'c>>) -> Result<(), Untranslata
 /// Texts alone are one, as most sites take it.
 fn content<'c>(parts: impl Iterator<Item = &'c Part>) -> Result<Option<Content<'c>>, Untranslatable> {
     let pieces: Vec<Piece<'c>> = parts.map(piece).filter_map(Result::transpose).collect::<Result<_, _>>()?;
-    let texts = pieces.iter().map(|piece| if let Piece::InputText { text } = piece { Some(*text) } else { None });
+    let texts = pieces.iter().map(|piece| if let Piece::Text { text } = piece { Some(*text) } else { None });
     Ok(match texts.collect::<Option<Vec<&str>>>().as_deref() {
         Some([]) => None,
         Some(&[text]) => Some(Content::Text(Cow::Borrowed(text))),
@@ -157,7 +155,7 @@ fn reasoning(thought: &Thought) -> Option<Item<'_>> {
 
 fn piece(part: &Part) -> Result<Option<Piece<'_>>, Untranslatable> {
     Ok(match part {
-        Part::Text(_) | Part::Refusal(_) => said(part).map(|text| Piece::InputText { text }),
+        Part::Text(_) | Part::Refusal(_) => said(part).map(|text| Piece::Text { text }),
         Part::Image(medium) => Some(image(medium)?),
         Part::Document(medium) => Some(document(medium)?),
         Part::Audio(_) => return Err(untranslatable("sound")),
@@ -172,19 +170,19 @@ fn image(medium: &Medium) -> Result<Piece<'_>, Untranslatable> {
         Source::Url(url) => Cow::Borrowed(url.as_str()),
         Source::Text(_) | Source::FileId(_) => return Err(untranslatable("an image that another provider keeps")),
     };
-    Ok(Piece::InputImage { image_url, detail: medium.detail.as_deref().unwrap_or(SOME_DETAIL) })
+    Ok(Piece::Image { image_url, detail: medium.detail.as_deref().unwrap_or(SOME_DETAIL) })
 }
 
 fn document(medium: &Medium) -> Result<Piece<'_>, Untranslatable> {
     match &medium.source {
-        Source::Text(text) => Ok(Piece::InputText { text }),
+        Source::Text(text) => Ok(Piece::Text { text }),
         Source::Base64(data) => {
             let filename = Some(medium.name.as_deref().unwrap_or("document.pdf"));
             let file_data = Some(data_url(medium, "application/pdf", data));
-            Ok(Piece::InputFile { filename, file_data, file_url: None })
+            Ok(Piece::File { filename, file_data, file_url: None })
         }
         // A name beside a link is refused.
-        Source::Url(url) => Ok(Piece::InputFile { filename: None, file_data: None, file_url: Some(url) }),
+        Source::Url(url) => Ok(Piece::File { filename: None, file_data: None, file_url: Some(url) }),
         Source::FileId(_) => Err(untranslatable("a document that another provider keeps")),
     }
 }

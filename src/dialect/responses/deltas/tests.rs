@@ -30,7 +30,9 @@ fn frames(stream: &[u8], piece: usize) -> Vec<Bytes> {
 /// The deltas of a stream that comes in pieces of so many bytes.
 fn streamed(stream: &[u8], piece: usize) -> Vec<Delta> {
     let (mut reader, mut out) = (OpenAiResponses.delta_reader(), Vec::new());
-    frames(stream, piece).iter().for_each(|frame| reader.read(frame, &mut out));
+    for frame in frames(stream, piece) {
+        reader.read(&frame, &mut out);
+    }
     reader.end(&mut out);
     out
 }
@@ -268,7 +270,10 @@ proptest! {
         }
         events.push(json!({"type": "response.completed", "response": response}));
         let end = if crlf { "\r\n" } else { "\n" };
-        let stream: String = events.iter().map(|event| format!("event: {}{end}data: {event}{end}{end}", event["type"].as_str().unwrap())).collect();
+        let mut stream = String::new();
+        for event in &events {
+            write!(stream, "event: {}{end}data: {event}{end}{end}", event["type"].as_str().unwrap()).unwrap();
+        }
         let whole = OpenAiResponses.read_deltas(response.to_string().as_bytes()).unwrap();
         prop_assert_eq!(Answer::of(streamed(stream.as_bytes(), piece)), Answer::of(whole));
         // What is metered is what is told, however it comes.
