@@ -1,10 +1,12 @@
 //! Providers of Responses: a client of it is answered with its own bytes passed, clients of chat and of Messages are told in its
 //! words, and whatever comes back is booked as any other answer.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tokenbroker::units::Tokens;
 
-use crate::harness::provider::{begun, status, stream, then, whole};
+use crate::harness::provider::{Arrived, begun, status, stream, then, whole};
 use crate::harness::{Call, Gateway, Provider, Site, Step, Whole, chat, messages, responses};
 
 /// A provider that speaks Responses alone, whose model thinks and tells it encrypted.
@@ -19,7 +21,7 @@ fn ask(members: &str) -> Call {
     Call::responses(format!(r#"{{"model":"auto","input":"Say hello."{comma}{members}}}"#))
 }
 
-fn sent(call: &crate::harness::provider::Arrived) -> Value {
+fn sent(call: &Arc<Arrived>) -> Value {
     serde_json::from_str(call.text()).unwrap()
 }
 
