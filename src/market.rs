@@ -187,7 +187,7 @@ fn sites<'a>(provider: &'a Provider, keys: &ProviderKeys) -> Result<Vec<Site>, U
     let query = || provider.query.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let site = |(shape, base_url, auth): (Shape, &str, KeyHeader)| {
         let unreachable = |reason: String| Unreachable { provider: provider.id.clone(), reason };
-        let dialect = dialect::of(shape).ok_or_else(|| unreachable(format!("there is no codec for {}", shape.word())))?;
+        let dialect = dialect::of(shape);
         let (header, prefix) = auth.parts();
         let key = key.map(|text| Key { header, prefix, text });
         let more = provider.extra_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));

@@ -27,7 +27,7 @@ use self::learning::Learning;
 use self::pages::Pages;
 use self::told::Told;
 pub use self::weighed::ExploreRule;
-use crate::canonical::{Request, Untranslatable};
+use crate::canonical::{Request, Translation, Untranslatable};
 use crate::catalog::TokenizerFamily;
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure};

@@ -5,4 +5,5 @@ mod compatibility;
 mod fixtures;
 mod messages;
 mod requests;
+mod responses;
 mod splicing;

@@ -182,6 +182,7 @@ fn files(folder: &str, ending: &str, before: &[u8]) -> Vec<Vec<u8>> {
 
 const WIRE: &str = "tests/fixtures/openai-chat";
 const MESSAGES: &str = "tests/fixtures/anthropic-messages";
+const RESPONSES: &str = "tests/fixtures/openai-responses";
 const GEMINI: &str = "tests/fixtures/gemini-generate-content";
 
 fn requests() -> Vec<Vec<u8>> {
@@ -239,6 +240,8 @@ targets! {
     messages_stream "../fuzz/fuzz_targets/messages_stream.rs" files(MESSAGES, ".sse", &[1]);
     price_feed "../fuzz/fuzz_targets/price_feed.rs" price_lists();
     request "../fuzz/fuzz_targets/request.rs" requests();
+    responses_answer "../fuzz/fuzz_targets/responses_answer.rs" files(RESPONSES, ".json", b"");
+    responses_stream "../fuzz/fuzz_targets/responses_stream.rs" files(RESPONSES, ".sse", b"");
     sse "../fuzz/fuzz_targets/sse.rs" files(WIRE, ".sse", &[7]);
     stream "../fuzz/fuzz_targets/stream.rs" files(WIRE, ".sse", &[1]);
 }

@@ -138,6 +138,12 @@ pub struct Members {
     pub max_tokens: Option<Member>,
     /// `max_completion_tokens`, where present.
     pub max_completion_tokens: Option<Member>,
+    /// `max_output_tokens`, where present.
+    pub max_output_tokens: Option<Member>,
+    /// `store` of Responses, where present.
+    pub store: Option<Member>,
+    /// `include` of Responses, where present.
+    pub include: Option<Member>,
     /// Each value `"developer"` of a message's `role`, quotes included.
     pub developer_roles: Vec<Range<usize>>,
     /// The array `messages`.

@@ -13,7 +13,7 @@ pub enum Shape {
     OpenAiChat,
     /// Anthropic's Messages.
     AnthropicMessages,
-    /// OpenAI's Responses: clients ask in it, and no provider is asked in it yet.
+    /// OpenAI's Responses.
     OpenAiResponses,
     /// Gemini's `generateContent`: only providers speak it, no client asks in it.
     GeminiGenerate,
@@ -66,11 +66,12 @@ impl Shape {
     pub const CLIENTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses];
 
     /// Those that a provider may have an endpoint for conversations in.
-    pub const ENDPOINTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::GeminiGenerate];
+    pub const ENDPOINTS: [Shape; 4] =
+        [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate];
 
     /// Those that say most first: thinking, its seals and marks of the cache have words of their own in the first, and none in
-    /// the last.
-    const BY_WORDS: [Shape; 3] = [Shape::AnthropicMessages, Shape::GeminiGenerate, Shape::OpenAiChat];
+    /// the last two. Responses stand behind chat although they have seals: they have no word for what ends an answer.
+    const BY_WORDS: [Shape; 4] = [Shape::AnthropicMessages, Shape::GeminiGenerate, Shape::OpenAiChat, Shape::OpenAiResponses];
 
     /// The row of one that is no conversation.
     pub fn direct(self) -> Option<&'static Direct> {
@@ -79,7 +80,7 @@ impl Shape {
 
     /// Whether an endpoint of it refuses a seal that another made.
     pub const fn checks_seals(self) -> bool {
-        matches!(self, Shape::AnthropicMessages | Shape::GeminiGenerate)
+        matches!(self, Shape::AnthropicMessages | Shape::OpenAiResponses | Shape::GeminiGenerate)
     }
 
     /// The word in the table (`dialect = "openai-chat"`) and in reasons.
@@ -167,8 +168,8 @@ mod tests {
             assert_eq!((all.serving(shape), Shape::of_endpoint(shape.word())), (Some(shape), Some(shape)));
             assert!(Shape::CLIENTS.into_iter().all(|asked| only.serving(asked) == Some(shape)));
         }
-        assert_eq!(all.serving(Shape::OpenAiResponses), Some(Shape::AnthropicMessages));
-        assert_eq!(Shape::of_endpoint(Shape::OpenAiResponses.word()), None);
+        let both: Shapes = [Shape::OpenAiChat, Shape::OpenAiResponses].into_iter().collect();
+        assert_eq!(both.serving(Shape::AnthropicMessages), Some(Shape::OpenAiChat), "stop sequences have a word there");
         assert_eq!(Shapes::default().serving(Shape::OpenAiChat), None);
         assert!(all.converses() && !Shapes::default().converses());
         assert_eq!(Shape::of_endpoint("openai_chat"), None);

@@ -202,6 +202,9 @@ pub struct Quirks {
     pub short_call_ids: bool,
     /// Its endpoint for Messages knows `output_config.format`.
     pub messages_formats: bool,
+    /// Its endpoint for Responses tells thoughts encrypted where `include` asks for it, and takes them back. A site that cannot may
+    /// refuse the word.
+    pub encrypted_reasoning: bool,
 }
 
 impl Default for Quirks {
@@ -218,6 +221,7 @@ impl Default for Quirks {
             adaptive_thinking: false,
             short_call_ids: false,
             messages_formats: true,
+            encrypted_reasoning: false,
         }
     }
 }

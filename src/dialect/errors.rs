@@ -229,6 +229,25 @@ mod tests {
         assert_eq!((error.class, error.status), (class, 200), "{body}");
     }
 
+    /// Of Responses: no status says whose fault it is.
+    #[test]
+    fn an_answer_that_failed_says_whose_fault_it_is() {
+        let failed = |code: &str| format!(r#"{{"status":"failed","output":[],"error":{{"code":"{code}","message":"No."}}}}"#);
+        for (code, class) in [
+            ("server_error", Overloaded),
+            ("rate_limit_exceeded", RateLimited),
+            ("invalid_prompt", BadRequest),
+            ("invalid_image_url", BadRequest),
+            ("image_too_large", BadRequest),
+            ("failed_to_download_image", BadRequest),
+            ("image_content_policy_violation", Moderation),
+            ("bio_policy", Moderation),
+        ] {
+            check_good(&failed(code), class);
+        }
+        check_good(r#"{"type":"error","code":"insufficient_quota","message":"Pay.","param":null}"#, Billing);
+    }
+
     #[test]
     fn a_429_is_three_different_things() {
         check(429, r#"{"error":{"message":"Slow down","type":"requests","code":"rate_limit_exceeded"}}"#, RateLimited);

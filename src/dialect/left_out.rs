@@ -14,7 +14,27 @@ pub(super) fn by_chat(conversation: &Conversation, out: &Outgoing<'_>) -> Parame
     let silent = out.reasoning == Reasoning::Never || out.quirks.thinking_switch == ThinkingSwitch::None;
     let lost =
         Parameters::NONE.with_if(true, Parameter::TopK).with_if(silent && wants_thoughts(conversation), Parameter::Thinking);
-    conversation.parameters().and(lost)
+    conversation.parameters().and(undrawn(lost, out))
+}
+
+/// Of Responses.
+pub(super) fn by_responses(conversation: &Conversation, out: &Outgoing<'_>) -> Parameters {
+    let silent = out.reasoning == Reasoning::Never && wants_thoughts(conversation);
+    let lost = Parameters::NONE
+        .with_if(true, Parameter::TopK)
+        .with_if(true, Parameter::Seed)
+        .with_if(true, Parameter::PresencePenalty)
+        .with_if(true, Parameter::FrequencyPenalty)
+        .with_if(silent, Parameter::Thinking);
+    conversation.parameters().and(undrawn(lost, out))
+}
+
+/// With what says how to draw, where a model is asked without.
+fn undrawn(lost: Parameters, out: &Outgoing<'_>) -> Parameters {
+    let refused = !out.steering.sampling;
+    [Parameter::Temperature, Parameter::TopP, Parameter::PresencePenalty, Parameter::FrequencyPenalty]
+        .into_iter()
+        .fold(lost, |lost, parameter| lost.with_if(refused, parameter))
 }
 
 /// Of Messages. Thinking leaves no room for drawing, and two ways to draw are not taken together; temperatures end at 1.
@@ -27,14 +47,14 @@ pub(super) fn by_messages(conversation: &Conversation, out: &Outgoing<'_>) -> Pa
     let lost = Parameters::NONE
         .with_if(thinks || hot, Parameter::Temperature)
         .with_if(thinks || sampling.temperature.is_some(), Parameter::TopP)
-        .with_if(thinks, Parameter::TopK)
+        .with_if(thinks || !out.steering.sampling, Parameter::TopK)
         .with_if(true, Parameter::Seed)
         .with_if(true, Parameter::PresencePenalty)
         .with_if(true, Parameter::FrequencyPenalty)
         .with_if(blank, Parameter::Stop)
         .with_if(kept_on || (wants_thoughts(conversation) && !thinks), Parameter::Thinking)
         .with_if(true, Parameter::StrictTools);
-    said.and(lost)
+    said.and(undrawn(lost, out))
 }
 
 /// Of Gemini's. A seed beyond 32 bits is refused there.
@@ -90,7 +110,7 @@ mod tests {
         let mut conversation = asked();
         change(&mut conversation);
         let out = Outgoing { reasoning, max_output: Tokens::new(64_000), ..Outgoing::to("up", Quirks::default()) };
-        let told = dialect::of(shape).unwrap().leaves_out(&conversation, &out);
+        let told = dialect::of(shape).leaves_out(&conversation, &out);
         let words: Vec<&str> = told.iter().map(|parameter| parameter.word(Shape::OpenAiChat)).collect();
         assert_eq!(words, expected, "{shape:?} {reasoning:?} {conversation:?}");
     }
@@ -101,6 +121,7 @@ mod tests {
         let never = Reasoning::Never;
         check(Shape::OpenAiChat, never, drawn, &["top_k"]);
         check(Shape::AnthropicMessages, never, drawn, &["top_p", "seed", "presence_penalty", "frequency_penalty"]);
+        check(Shape::OpenAiResponses, never, drawn, &["top_k", "seed", "presence_penalty", "frequency_penalty"]);
         check(Shape::GeminiGenerate, never, drawn, &[]);
         check(Shape::GeminiGenerate, never, |said| said.sampling.seed = json("5000000000"), &["seed"]);
         check(Shape::AnthropicMessages, never, |said| said.sampling.temperature = json("1.5"), &["temperature"]);
@@ -119,6 +140,7 @@ mod tests {
             check(shape, Reasoning::Never, |said| said.thinking.wish = ReasoningWish::Off, &[]);
         }
         check(Shape::OpenAiChat, Reasoning::Switchable, hard, &[]);
+        check(Shape::OpenAiResponses, Reasoning::Switchable, hard, &[]);
         check(Shape::GeminiGenerate, Reasoning::Switchable, hard, &[]);
         check(Shape::AnthropicMessages, Reasoning::Switchable, hard, &["temperature"]);
         let forced = |said: &mut Conversation| {

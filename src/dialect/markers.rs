@@ -69,6 +69,8 @@ pub(super) const WORDS: &[(&str, ErrorClass)] = &[
     ("50505", Overloaded),
     ("502001", Overloaded),
     ("content_filter", Moderation),
+    ("bio_policy", Moderation),
+    ("image_content_policy_violation", Moderation),
     ("content_filter_error", Moderation),
     ("content_policy_violation", Moderation),
     ("responsibleaipolicyviolation", Moderation),
@@ -103,6 +105,16 @@ pub(super) const PREFIXES: &[(&str, ErrorClass)] = &[
     ("inputtextsensitivecontentdetected", Moderation),
     ("outputtextsensitivecontentdetected", Moderation),
     ("invalidendpointormodel", NotFound),
+    // Of Responses, whose errors come in an answer with a good status.
+    ("invalid_prompt", BadRequest),
+    ("invalid_image", BadRequest),
+    ("invalid_base64_image", BadRequest),
+    ("image_too_", BadRequest),
+    ("image_parse_", BadRequest),
+    ("image_file_", BadRequest),
+    ("unsupported_image_", BadRequest),
+    ("empty_image_", BadRequest),
+    ("failed_to_download_image", BadRequest),
 ];
 
 /// Status numbers of a body with `base_resp`.

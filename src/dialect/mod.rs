@@ -22,6 +22,7 @@ mod messages_deltas;
 mod messages_request;
 mod openai;
 mod reading;
+mod responses;
 mod retry_after;
 mod splice;
 pub mod sse;
@@ -42,6 +43,10 @@ pub use anthropic::AnthropicMessages;
 pub use direct::OpenAiDirect;
 pub use gemini::GeminiGenerate;
 pub use openai::OpenAiChat;
+pub use responses::OpenAiResponses;
+
+/// What `include` of Responses asks for thoughts with: encrypted, so that they can be sent back to a provider that stores nothing.
+const SEALS_WANTED: &str = "reasoning.encrypted_content";
 
 /// What may differ between the client's request and the one that goes out.
 #[derive(Debug, Clone, Copy)]
@@ -183,13 +188,13 @@ impl DeltaReader for NoDeltas {
 /// One for each shape that is no conversation.
 static DIRECT: [OpenAiDirect; OpenAiDirect::ALL.len()] = OpenAiDirect::ALL;
 
-/// The dialect of a shape; `None` for one that only clients speak.
-pub fn of(shape: Shape) -> Option<&'static dyn Dialect> {
+/// The dialect of a shape.
+pub fn of(shape: Shape) -> &'static dyn Dialect {
     match shape {
-        Shape::OpenAiChat => Some(&OpenAiChat),
-        Shape::AnthropicMessages => Some(&AnthropicMessages),
-        Shape::OpenAiResponses => None,
-        Shape::GeminiGenerate => Some(&GeminiGenerate),
-        Shape::OpenAiEmbeddings => DIRECT.iter().find(|dialect| dialect.shape() == shape).map(|dialect| dialect as &dyn Dialect),
+        Shape::OpenAiChat => &OpenAiChat,
+        Shape::AnthropicMessages => &AnthropicMessages,
+        Shape::OpenAiResponses => &OpenAiResponses,
+        Shape::GeminiGenerate => &GeminiGenerate,
+        Shape::OpenAiEmbeddings => &DIRECT[0],
     }
 }

@@ -12,10 +12,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Outgoing;
+use super::{Outgoing, SEALS_WANTED};
 use crate::canonical::Request;
 use crate::canonical::request::Member;
-use crate::catalog::capability::{OutputBoundField, StreamUsage};
+use crate::catalog::capability::{OutputBoundField, Reasoning, StreamUsage};
 
 /// The body that goes out to chat completions.
 pub(super) fn chat(request: &Request, out: &Outgoing<'_>) -> Bytes {
@@ -39,6 +39,18 @@ pub(super) fn messages(request: &Request, out: &Outgoing<'_>) -> Bytes {
 /// The body that goes out to an endpoint that is for no conversation.
 pub(super) fn direct(request: &Request, out: &Outgoing<'_>) -> Bytes {
     Edits::of(request, out).apply(&request.body)
+}
+
+/// The body that goes out to Responses. Nothing is to be stored at the provider, for nobody could refer to it here; so what it
+/// thought is asked for as what can be sent back.
+pub(super) fn responses(request: &Request, out: &Outgoing<'_>) -> Bytes {
+    let mut edits = Edits::of(request, out);
+    edits.bound_response(request, out);
+    edits.store_nothing(request);
+    if out.quirks.encrypted_reasoning && out.reasoning != Reasoning::Never {
+        edits.include_seals(request);
+    }
+    edits.apply(&request.body)
 }
 
 struct Edits<'r> {
@@ -126,6 +138,38 @@ impl<'r> Edits<'r> {
         self.replace_if_other(&member.key, format!("\"{name}\""));
         if let Some(bound) = bound {
             self.replace_if_other(&member.value, bound.to_string());
+        }
+    }
+
+    /// Sends the smaller of the client's bound and ours.
+    fn bound_response(&mut self, request: &'r Request, out: &Outgoing<'_>) {
+        let Some(bound) = [request.output_bound, out.output_bound].into_iter().flatten().min() else { return };
+        match &request.members.max_output_tokens {
+            Some(member) => self.replace_if_other(&member.value, bound.to_string()),
+            None => self.insert(request, format!(",\"max_output_tokens\":{bound}")),
+        }
+    }
+
+    fn store_nothing(&mut self, request: &'r Request) {
+        match &request.members.store {
+            Some(member) => self.replace_if_other(&member.value, "false".to_owned()),
+            None => self.insert(request, ",\"store\":false".to_owned()),
+        }
+    }
+
+    /// What is no list of words is left to the provider to refuse.
+    fn include_seals(&mut self, request: &'r Request) {
+        let Some(member) = &request.members.include else {
+            return self.insert(request, format!(",\"include\":[\"{SEALS_WANTED}\"]"));
+        };
+        match self.body.get(member.value.clone()).map(serde_json::from_slice::<Option<Vec<Cow<'_, str>>>>) {
+            Some(Ok(None)) => self.replaced.push((member.value.clone(), format!("[\"{SEALS_WANTED}\"]").into())),
+            Some(Ok(Some(words))) if !words.iter().any(|word| word == SEALS_WANTED) => {
+                let behind = member.value.start + 1;
+                let comma = if words.is_empty() { "" } else { "," };
+                self.replaced.push((behind..behind, format!("\"{SEALS_WANTED}\"{comma}").into()));
+            }
+            Some(Ok(Some(_)) | Err(_)) | None => {}
         }
     }
 

@@ -57,13 +57,12 @@ impl Retelling {
         if !self.ended {
             match facts.kind {
                 FrameKind::Error(_) => self.ended = true,
-                FrameKind::Done => self.end(&mut out),
+                FrameKind::Done => {
+                    self.read(&bytes, &facts, &mut out);
+                    self.end(&mut out);
+                }
                 FrameKind::KeepAlive | FrameKind::Preamble | FrameKind::Content | FrameKind::UsageOnly => {
-                    // As it is booked, and first: what a stream begins with may tell it.
-                    self.deltas.extend(facts.usage.map(Delta::Usage));
-                    let told = self.deltas.len();
-                    self.reader.read(&bytes, &mut self.deltas);
-                    self.write(told, &mut out);
+                    self.read(&bytes, &facts, &mut out);
                 }
             }
         }
@@ -77,6 +76,14 @@ impl Retelling {
         // Whether the client sees of usage what it asked for is the writer's to know.
         let kind = if facts.kind == FrameKind::UsageOnly { FrameKind::Content } else { facts.kind };
         Ok(Frame { bytes: out.freeze(), facts: FrameFacts { kind, ..facts } })
+    }
+
+    fn read(&mut self, frame: &[u8], facts: &FrameFacts, out: &mut BytesMut) {
+        // As it is booked, and first: what a stream begins with may tell it.
+        self.deltas.extend(facts.usage.map(Delta::Usage));
+        let told = self.deltas.len();
+        self.reader.read(frame, &mut self.deltas);
+        self.write(told, out);
     }
 
     /// The provider has closed: ends the client's stream where no frame did although the model had stopped.

@@ -3,7 +3,6 @@
 //! `top_level.rs` says what becomes of the other members.
 
 use std::fmt;
-use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -71,8 +70,6 @@ impl<'b> Layout<'b> for Billed<'b> {
         self.texts.done();
         Ok(())
     }
-
-    fn walked(&mut self, _: Name, _: Range<usize>) {}
 
     fn conversation(&self) -> &Conversation<'b> {
         &self.texts
@@ -235,6 +232,10 @@ impl StreamWriter for Silent {
     fn write(&mut self, _: Delta, _: &mut BytesMut) {}
 
     fn end(&mut self, _: &mut BytesMut) {}
+
+    fn held(&self) -> usize {
+        0
+    }
 }
 
 /// Everything but the bytes themselves.
@@ -264,6 +265,7 @@ fn read(direct: &Direct, body: &[u8], mut wishes: Wishes) -> Result<(Request, Me
         features: Features::NONE,
         reasoning: ReasoningWish::Unsaid,
         thinking_budget: None,
+        may_hold_thoughts: false,
         unpriced: None,
         text: texts.profile,
         token_input: Tokens::new(*tokens),

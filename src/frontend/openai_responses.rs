@@ -40,11 +40,15 @@ enum Name {
     Include,
     ServiceTier,
     PreviousResponseId,
+    Conversation,
+    Background,
+    Prompt,
+    Store,
     Tokenbroker,
 }
 
 /// Each name as a key of the body, in the order of [`Name`].
-const NAMES: [(Name, &str); 14] = [
+const NAMES: [(Name, &str); 18] = [
     (Name::Model, "model"),
     (Name::Input, "input"),
     (Name::Instructions, "instructions"),
@@ -58,6 +62,10 @@ const NAMES: [(Name, &str); 14] = [
     (Name::Include, "include"),
     (Name::ServiceTier, "service_tier"),
     (Name::PreviousResponseId, "previous_response_id"),
+    (Name::Conversation, "conversation"),
+    (Name::Background, "background"),
+    (Name::Prompt, "prompt"),
+    (Name::Store, "store"),
     (Name::Tokenbroker, "tokenbroker"),
 ];
 
@@ -205,9 +213,19 @@ impl<'b> TopLevel<'b, Responses<'b>> {
             let message = format!("{what}, and this gateway stores none; send the whole conversation in `input`");
             BadRequest::new("unsupported_parameter", param, message)
         };
-        if let Some(value) = self.value(Name::PreviousResponseId) {
-            let bad = refused("previous_response_id", "`previous_response_id` needs the answer before to be stored");
-            return Err(self.place(bad, value));
+        let wanted = [
+            (Name::PreviousResponseId, "previous_response_id", "`previous_response_id` needs the answer before to be stored"),
+            (Name::Conversation, "conversation", "`conversation` needs the answers before to be stored"),
+        ];
+        for (name, param, what) in wanted {
+            if let Some(value) = self.value(name) {
+                return Err(self.place(refused(param, what), value));
+            }
+        }
+        let background = self.flag(Name::Background)? == Some(true);
+        if let Some(value) = self.value(Name::Background).filter(|_| background) {
+            let message = "`background` needs its answer to be stored, and this gateway stores none; wait for it, or stream it";
+            return Err(self.place(BadRequest::new("unsupported_parameter", "background", message), value));
         }
         match self.layout.found.reference {
             Some(at) => Err(refused(&format!("input[{at}]"), "an `item_reference` needs the answer before to be stored")),
@@ -229,6 +247,9 @@ impl<'b> TopLevel<'b, Responses<'b>> {
         Ok(Members {
             model: self.member(Name::Model).map(|m| m.value).unwrap_or_default(),
             wishes: self.member(Name::Tokenbroker),
+            max_output_tokens: self.member(Name::MaxOutputTokens),
+            store: self.member(Name::Store),
+            include: self.member(Name::Include),
             messages: items,
             system: self.span(Name::Instructions),
             tools: self.span(Name::Tools),
@@ -308,7 +329,9 @@ impl<'b> TopLevel<'b, Responses<'b>> {
         let usual = |tier| matches!(string(tier).as_deref(), Some("auto" | "default" | "flex"));
         let tier = self.value(Name::ServiceTier).is_some_and(|tier| !usual(tier));
         let remote = self.layout.conversation.remote;
-        [(tier, "service_tier"), (remote, "input")].into_iter().find(|(is, _)| *is).map(|(_, member)| member)
+        // A prompt that the provider keeps is of a length that nobody here knows.
+        let prompt = self.value(Name::Prompt).is_some();
+        [(tier, "service_tier"), (remote, "input"), (prompt, "prompt")].into_iter().find(|(is, _)| *is).map(|(_, member)| member)
     }
 }
 

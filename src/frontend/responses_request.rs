@@ -59,11 +59,8 @@ struct Body<'b> {
     top_p: Option<Json>,
     user: Option<String>,
     safety_identifier: Option<String>,
-    background: Option<bool>,
     #[serde(borrow)]
     truncation: Option<Cow<'b, str>>,
-    #[serde(borrow)]
-    conversation: Option<&'b RawValue>,
     #[serde(borrow)]
     prompt: Option<&'b RawValue>,
     #[serde(borrow)]
@@ -159,9 +156,7 @@ impl Body<'_> {
     fn refuse_what_only_responses_have(&self, request: &Request) -> Result<(), Untranslatable> {
         let says = |value: Option<&RawValue>| value.is_some_and(|value| !matches!(value.get(), "[]" | "{}"));
         let wanted = [
-            (self.background == Some(true), "`background`"),
             (self.truncation.as_deref().is_some_and(|word| word != "disabled"), "`truncation` other than `disabled`"),
-            (self.conversation.is_some(), "`conversation`"),
             (self.prompt.is_some(), "`prompt`"),
             (self.max_tool_calls.is_some(), "`max_tool_calls`"),
             (says(self.context_management), "`context_management`"),

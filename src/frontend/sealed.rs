@@ -19,7 +19,7 @@ pub fn is_sealed(request: &Request) -> bool {
 
 /// Whether thoughts stand in it, also without a seal: whoever did not make them may refuse them.
 pub fn holds_thoughts(request: &Request) -> bool {
-    values(request).next().is_some()
+    values(request).next().is_some() || summaries(request) > 0
 }
 
 /// Whether thoughts stand in it that were told in words of ours, from an API that has others for them.
@@ -35,14 +35,23 @@ pub fn holds_told_thoughts(request: &Request) -> bool {
         }
         // Of whatever member it is the value; a text that begins so makes a conversation be rewritten, and nothing is lost.
         Shape::AnthropicMessages => seals::FOREIGN_IN_BLOCK.iter().any(|text| begins(text)),
-        // Its readers tell every kind apart, and no provider is sent its bytes.
-        Shape::OpenAiResponses | Shape::GeminiGenerate | Shape::OpenAiEmbeddings => false,
+        Shape::OpenAiResponses => seals::FOREIGN_IN_ITEM.iter().any(|text| begins(text)),
+        // No client asks in it, and vectors have no thoughts.
+        Shape::GeminiGenerate | Shape::OpenAiEmbeddings => false,
     }
 }
 
 /// Whether thoughts stand in it without a signature.
 pub fn holds_unsigned_thoughts(request: &Request) -> bool {
-    values(request).any(|value| value.starts_with(b"\"\""))
+    let signed = || values(request).filter(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\"")).count();
+    let unsigned = || values(request).any(|value| value.starts_with(b"\"\""));
+    // An item of Responses may leave the member out.
+    if request.shape == Shape::OpenAiResponses { summaries(request) > signed() } else { unsigned() }
+}
+
+/// How many thoughts are told as items of Responses, each of which has a summary, if an empty one.
+fn summaries(request: &Request) -> usize {
+    if request.shape == Shape::OpenAiResponses { behind(messages_of(request), "\"summary\"").count() } else { 0 }
 }
 
 /// What follows each key that a seal has in the request's shape.

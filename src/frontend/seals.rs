@@ -16,6 +16,8 @@ pub(super) const FOREIGN_IN_BLOCK: [&str; 2] = ["\"google-gemini-v1:", "\"openai
 /// providers for Anthropic and `OpenAI`) send back those thoughts alone that have one. A foreign seal, so that it is known to be none
 /// of the shape's maker, and an empty one.
 pub(super) const NONE: &str = "google-gemini-v1:";
+/// How the value of `encrypted_content` begins that holds one ([`in_item`]).
+pub(super) const FOREIGN_IN_ITEM: [&str; 3] = ["\"anthropic-claude-v1:", "\"google-gemini-v1:", "\"anthropic-redacted-v1:"];
 /// Of a whole thought, where nothing beside it tells it from a signature.
 const REDACTED: &str = "anthropic-redacted-v1";
 

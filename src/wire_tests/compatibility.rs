@@ -17,6 +17,10 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/compatibility.md")
 /// A member: what it is called on the page, the request without it and what is added.
 type Row = (&'static str, &'static str, &'static str);
 
+/// In the order of the page's columns.
+const ENDPOINTS: [Shape; Shape::ENDPOINTS.len()] =
+    [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate];
+
 /// A place for turns, in a request that is written out as a whole.
 const SAYS: &str = "MESSAGES";
 
@@ -221,7 +225,7 @@ struct Written {
 fn written(frontend: FrontendRef, body: String, endpoint: Shape) -> Option<Written> {
     let conversation = frontend.conversation(&read(frontend, body)?).ok()?;
     let out = Outgoing { reasoning: Reasoning::Switchable, ..Outgoing::to("up", Quirks::default()) };
-    let dialect = dialect::of(endpoint)?;
+    let dialect = dialect::of(endpoint);
     let path = match dialect.path() {
         Path::Fixed(path) => path.to_owned(),
         Path::OfModel(path) => path("up", conversation.stream),
@@ -260,7 +264,7 @@ fn page() -> String {
     let mut page = String::from(
         "# What becomes of a request at a provider of each API\n\
          Made from the code by its tests (`src/wire_tests/compatibility.rs`), which fail where it is no longer true.\n\n\
-         - **passed**: the provider speaks the client's API, and gets its bytes.\n\
+         - **passed**: the provider speaks the client's API, and gets its bytes (but for `store` of Responses, which goes out as false).\n\
          - **translated**: it is said in the provider's words.\n\
          - **dropped**: there is no word for it there. It is left out and named in `x-tokenbroker-dropped`; for a strict key, refused.\n\
          - **left out**: there is no word for it there, and the answer is the same without it.\n\
@@ -272,9 +276,12 @@ fn page() -> String {
         (Shape::OpenAiResponses, "Responses", RESPONSES),
     ];
     for (shape, title, rows) in clients {
-        let _ = write!(page, "\n## {title}\n| | chat completions | Messages | Gemini |\n| --- | --- | --- | --- |\n");
+        let _ = write!(
+            page,
+            "\n## {title}\n| | chat completions | Messages | Responses | Gemini |\n| --- | --- | --- | --- | --- |\n"
+        );
         for row in rows {
-            let cells = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::GeminiGenerate].map(|to| becomes(shape, row, to));
+            let cells = ENDPOINTS.map(|to| becomes(shape, row, to));
             let _ = writeln!(page, "| {} | {} |", row.0, cells.join(" | "));
         }
     }

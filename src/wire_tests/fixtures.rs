@@ -60,7 +60,7 @@ fn read_stream(shape: Shape, stream: &[u8], piece: usize) -> String {
         cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
     }
     frames.extend(cutter.finish());
-    let mut reader = dialect::of(shape).unwrap().frame_reader(Quirks::default());
+    let mut reader = dialect::of(shape).frame_reader(Quirks::default());
     let (mut lines, mut text) = (String::new(), String::new());
     for frame in frames {
         let facts = reader.read(&frame, &mut |piece| text.push_str(piece));
@@ -71,7 +71,7 @@ fn read_stream(shape: Shape, stream: &[u8], piece: usize) -> String {
 }
 
 fn read_answer(shape: Shape, body: &[u8]) -> String {
-    match dialect::of(shape).unwrap().read_answer(body, Quirks::default()) {
+    match dialect::of(shape).read_answer(body, Quirks::default()) {
         Ok(facts) => {
             format!("answer by {:?}{}\ntext {:?}\n", facts.served_model.unwrap_or_default(), usage_line(facts.usage), facts.text)
         }
@@ -81,8 +81,12 @@ fn read_answer(shape: Shape, body: &[u8]) -> String {
 }
 
 /// How many streams and answers there are at least.
-const COUNTS: [(Shape, usize, usize); Shape::ENDPOINTS.len()] =
-    [(Shape::OpenAiChat, 40, 14), (Shape::AnthropicMessages, 14, 8), (Shape::GeminiGenerate, 16, 12)];
+const COUNTS: [(Shape, usize, usize); Shape::ENDPOINTS.len()] = [
+    (Shape::OpenAiChat, 40, 14),
+    (Shape::AnthropicMessages, 14, 8),
+    (Shape::OpenAiResponses, 20, 14),
+    (Shape::GeminiGenerate, 16, 12),
+];
 
 #[test]
 fn streams_are_read_as_expected_however_they_are_cut() {
@@ -131,7 +135,7 @@ proptest! {
     #[test]
     fn damage_is_survived(bytes in prop_oneof![damaged(), prop::collection::vec(any::<u8>(), 0..80)], piece in 1_usize..40, outside in any::<bool>(), shape in prop::sample::select(Shape::ENDPOINTS.to_vec())) {
         let quirks = Quirks { reasoning_outside_output: outside, messages_input_includes_cache: outside, ..Quirks::default() };
-        let dialect = dialect::of(shape).unwrap();
+        let dialect = dialect::of(shape);
         let mut frames = Vec::new();
         let mut cutter = Framer::default();
         for piece in bytes.chunks(piece) {

@@ -24,6 +24,7 @@ const PLAIN: Quirks = Quirks {
     adaptive_thinking: false,
     short_call_ids: false,
     messages_formats: true,
+    encrypted_reasoning: false,
 };
 
 fn read(body: &str) -> Result<Request, BadRequest> {

@@ -13,6 +13,7 @@ pub(crate) mod page;
 pub(crate) mod price_list;
 pub(crate) mod provider;
 pub(crate) mod proxy;
+pub(crate) mod responses;
 pub(crate) mod rows;
 pub(crate) mod sandbox;
 pub(crate) mod seeded;

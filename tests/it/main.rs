@@ -43,6 +43,7 @@ mod reload_load;
 mod reload_odd;
 mod resilience;
 mod responses;
+mod responses_upstream;
 mod secrets;
 mod served_model;
 mod simulate;

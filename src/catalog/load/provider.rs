@@ -18,7 +18,7 @@ use crate::units::{Currency, Tokens};
 
 /// The dialects there is a codec for.
 const DIALECTS: [&str; Shape::ENDPOINTS.len()] =
-    [Shape::OpenAiChat.word(), Shape::AnthropicMessages.word(), Shape::GeminiGenerate.word()];
+    [Shape::OpenAiChat.word(), Shape::AnthropicMessages.word(), Shape::OpenAiResponses.word(), Shape::GeminiGenerate.word()];
 
 const KEY_HEADERS: [(KeyHeader, &str); 4] = [
     (KeyHeader::Bearer, "bearer"),
@@ -326,6 +326,7 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
         adaptive_thinking: section.truth("adaptive_thinking").unwrap_or(plain.adaptive_thinking),
         short_call_ids: section.truth("short_call_ids").unwrap_or(plain.short_call_ids),
         messages_formats: section.truth("messages_formats").unwrap_or(plain.messages_formats),
+        encrypted_reasoning: section.truth("encrypted_reasoning").unwrap_or(plain.encrypted_reasoning),
     };
     section.finish();
     quirks

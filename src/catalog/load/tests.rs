@@ -139,6 +139,9 @@ fn a_provider_has_endpoints_by_dialect() {
         of(&endpoint("gemini-generate-content", "base_url = \"https://west.example/v1beta\"\nauth = \"x-goog-api-key\""));
     let more = (Shape::GeminiGenerate, "https://west.example/v1beta".to_owned(), KeyHeader::XGoogApiKey);
     assert_eq!(gemini, [main[0].clone(), more]);
+    let responses = of(&endpoint("openai-responses", "base_url = \"https://west.example/v1\""));
+    let more = (Shape::OpenAiResponses, "https://west.example/v1".to_owned(), KeyHeader::Bearer);
+    assert_eq!(responses, [main[0].clone(), more]);
     let wrong = |name: &str, fields: &str, expected: &str| {
         let problems = Snapshot::parse("t.toml", &endpoint(name, fields)).unwrap_err();
         let told = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::{Frontend, is_sealed, unpriced};
+use super::super::{Frontend, holds_thoughts, holds_told_thoughts, holds_unsigned_thoughts, is_sealed, unpriced};
 use super::*;
 
 fn parse(body: &str) -> Result<Request, BadRequest> {
@@ -98,6 +98,12 @@ fn what_needs_an_answer_before_is_refused_as_none_is_stored() {
         Some("previous_response_id"),
     );
     assert!(error.message.contains("whole conversation in `input`") && error.position.is_some(), "{error:?}");
+    for (member, value) in [("conversation", r#""conv_1""#), ("conversation", r#"{"id":"conv_1"}"#), ("background", "true")] {
+        let body = format!(r#"{{"model":"m","input":"hi","{member}":{value}}}"#);
+        assert!(refused(&body, "unsupported_parameter", Some(member)).position.is_some());
+    }
+    assert!(parse(r#"{"model":"m","input":"hi","conversation":null,"background":false,"store":true}"#).is_ok());
+    refused(r#"{"model":"m","input":"hi","background":1}"#, "invalid_type", Some("background"));
     let item = r#"{"model":"m","input":[{"role":"user","content":"a"},{"type":"item_reference","id":"msg_1"}]}"#;
     refused(item, "unsupported_parameter", Some("input[1]"));
     assert!(parse(r#"{"model":"m","input":"hi","previous_response_id":null}"#).is_ok());
@@ -110,6 +116,7 @@ fn what_changes_the_price_beyond_the_table_is_known() {
     check(r#""service_tier":"priority""#, Some("service_tier"));
     check(r#""service_tier":"auto","tools":[{"type":"function","name":"f"},{"type":"custom","name":"g"}]"#, None);
     check(r#""tools":[{"type":"web_search"}]"#, Some("tools"));
+    check(r#""prompt":{"id":"pmpt_1"}"#, Some("prompt"));
     let remote = r#"{"model":"m","input":[{"role":"user","content":[{"file_url":"https://a/b","type":"input_file"}]}]}"#;
     assert_eq!(unpriced(&OpenAiResponses, &parse(remote).unwrap()), Some("input"));
     let image = r#"{"model":"m","input":[{"role":"user","content":[{"type":"input_image","image_url":"https://a/b"}]}]}"#;
@@ -122,4 +129,23 @@ fn encrypted_thoughts_are_seals() {
         |item: &str| is_sealed(&parse(&format!(r#"{{"model":"m","input":[{item},{{"role":"user","content":"a"}}]}}"#)).unwrap());
     assert!(said(r#"{"type":"reasoning","id":"r","summary":[],"encrypted_content":"AAAA"}"#));
     assert!(!said(r#"{"type":"reasoning","id":"r","summary":[{"type":"summary_text","text":"the \"encrypted_content\""}]}"#));
+}
+
+/// Whoever did not tell a thought looks for it among what it stored, and finds nothing.
+#[test]
+fn thoughts_of_ours_are_known_without_a_memory() {
+    let check = |item: &str, told: bool, unsigned: bool| {
+        let request = parse(&format!(r#"{{"model":"m","input":[{item},{{"role":"user","content":"a"}}]}}"#)).unwrap();
+        assert!(holds_thoughts(&request), "{item}");
+        assert_eq!((holds_told_thoughts(&request), holds_unsigned_thoughts(&request)), (told, unsigned), "{item}");
+    };
+    check(r#"{"type":"reasoning","summary":[],"encrypted_content":"gAAAA"}"#, false, false);
+    for kind in ["anthropic-claude-v1", "anthropic-redacted-v1", "google-gemini-v1"] {
+        check(&format!(r#"{{"type":"reasoning","summary":[],"encrypted_content": "{kind}:c2ln"}}"#), true, false);
+    }
+    check(r#"{"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]}"#, false, true);
+    check(r#"{"type":"reasoning","summary":[],"encrypted_content":null}"#, false, true);
+    check(r#"{"type":"reasoning","summary":[]},{"type":"reasoning","summary":[],"encrypted_content":"gAAAA"}"#, false, true);
+    let none = parse(r#"{"model":"m","input":"the \"summary\"","reasoning":{"summary":"auto"}}"#).unwrap();
+    assert!(!holds_thoughts(&none) && !holds_unsigned_thoughts(&none));
 }

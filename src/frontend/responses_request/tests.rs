@@ -184,8 +184,6 @@ fn formats_thinking_and_sampling_are_what_they_say() {
 #[test]
 fn what_only_responses_can_say_is_refused() {
     let with = |members: &str, what: &str| refused(FRONTEND, &format!(r#"{{"model":"m","input":"hi",{members}}}"#), what);
-    with(r#""background":true"#, "`background`");
-    with(r#""conversation":"conv_1""#, "`conversation`");
     with(r#""prompt":{"id":"p"}"#, "`prompt`");
     with(r#""max_tool_calls":3"#, "`max_tool_calls`");
     with(r#""truncation":"auto""#, "`truncation`");

@@ -71,6 +71,21 @@ impl Site {
         self
     }
 
+    /// Speaks nothing but Responses, and tells thoughts encrypted where it is asked to.
+    pub(crate) fn only_responses(mut self) -> Self {
+        self.dialect = "openai-responses";
+        self.quirks += "encrypted_reasoning = true\n";
+        self
+    }
+
+    /// Speaks Responses too, under another path.
+    pub(crate) fn and_responses(mut self) -> Self {
+        let Self { id, url, .. } = &self;
+        let table = format!("[providers.{id}.endpoints.openai-responses]\nbase_url = \"{url}/other/v1\"\n");
+        self.endpoints += &table;
+        self
+    }
+
     /// Dollars per million tokens, in and out.
     pub(crate) fn price(mut self, input: &str, output: &str) -> Self {
         self.prices = (input.to_owned(), output.to_owned());
