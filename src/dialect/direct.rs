@@ -19,7 +19,7 @@ impl OpenAiDirect {
     /// One for each row.
     pub const ALL: [OpenAiDirect; Direct::ALL.len()] = [OpenAiDirect(&Direct::ALL[0])];
 
-    pub fn shape(&self) -> Shape {
+    pub fn shape(self) -> Shape {
         self.0.shape
     }
 }
