@@ -2,6 +2,7 @@
 //! Frontend and dialect do not see each other, so what needs both stands here.
 
 mod compatibility;
+mod direct;
 mod fixtures;
 mod messages;
 mod requests;

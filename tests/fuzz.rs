@@ -190,6 +190,8 @@ fn requests() -> Vec<Vec<u8>> {
         r#"{"model":"auto","messages":[{"role":"user","content":"hi"}]}"#,
         r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"max_tokens":9,"messages":[{"role":"developer","content":"be brief"},{"role":"user","content":[{"type":"text","text":"\u00e9"},{"type":"image_url","image_url":{"url":"data:,"}}]}]}"#,
         r#"{"model":"a/b","n":2,"max_completion_tokens":1,"tools":[{"type":"function","function":{"name":"f","parameters":{}}}],"tool_choice":"required","tokenbroker":{"max_cost_usd":1e-5,"regions":["EU"],"prefer":"fastest"},"messages":[{"role":"assistant","tool_calls":[]},{"role":"tool","content":"x"}]}"#,
+        r#"{"model":"m","input":["a","\u00e9"],"dimensions":2,"tokenbroker":{"race":2}}"#,
+        r#"{"input":[[1,2],[3]],"model":"m"}"#,
     ];
     [0x00, 0x41, 0x84, 0xc8].iter().flat_map(|choice| all.map(|text| [&[*choice], text.as_bytes()].concat())).collect()
 }

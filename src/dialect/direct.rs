@@ -19,7 +19,7 @@ impl OpenAiDirect {
     /// One for each row.
     pub const ALL: [OpenAiDirect; Direct::ALL.len()] = [OpenAiDirect(&Direct::ALL[0])];
 
-    pub fn shape(&self) -> Shape {
+    pub fn shape(self) -> Shape {
         self.0.shape
     }
 }
@@ -41,7 +41,7 @@ impl Dialect for OpenAiDirect {
         if let Some(error) = reading.suspect.then(|| errors::in_good_status(body)).flatten() {
             return Err(BodyProblem::Provider { error, usage: usage.map(Box::new) });
         }
-        if !reading.listed {
+        if reading.lists == 0 {
             return Err(BodyProblem::Malformed(format!("it has no list `{}`", self.0.answer)));
         }
         Ok(AnswerFacts { usage, served_model: reading.model, ..AnswerFacts::default() })

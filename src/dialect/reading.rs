@@ -25,8 +25,8 @@ pub(super) struct Reading<'t> {
     pub(super) suspect: bool,
     /// How many choices the array has; `None` without one.
     pub(super) choices: Option<u32>,
-    /// The list that an answer has which is no conversation's is there.
-    pub(super) listed: bool,
+    /// How many lists it has that an answer has which is no conversation's.
+    pub(super) lists: u32,
     /// Indexes of the choices that were here, as bits.
     pub(super) seen: u128,
     /// Indexes of the choices that ended here, as bits.
@@ -56,7 +56,7 @@ impl<'t> Reading<'t> {
             said: false,
             suspect: false,
             choices: None,
-            listed: false,
+            lists: 0,
             seen: 0,
             ended: 0,
             too_long: 0,
@@ -144,7 +144,7 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
             match key {
                 TopMember::Choices => members.next_value_seed(Choices(reading))?,
                 TopMember::Usage => members.next_value_seed(ReadUsage(&mut reading.usage))?,
-                TopMember::List => reading.listed |= members.next_value::<&RawValue>()?.get().starts_with('['),
+                TopMember::List => reading.lists += u32::from(members.next_value::<&RawValue>()?.get().starts_with('[')),
                 TopMember::Model if reading.wants_model => {
                     reading.model = serde_json::from_str(members.next_value::<&RawValue>()?.get()).ok();
                 }

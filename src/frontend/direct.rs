@@ -184,7 +184,8 @@ impl Frontend for OpenAiDirect {
     }
 
     fn word(&self) -> &'static str {
-        self.0.booked
+        let Direct { booked, .. } = self.0;
+        booked
     }
 
     fn parse(&self, body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {

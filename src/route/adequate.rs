@@ -209,7 +209,7 @@ impl<'n> Rules<'n> {
     }
 
     fn able(&self, row: &Row) -> Result<(), Unfit> {
-        if !row.shapes.contains(self.needs.shape) && !(self.needs.translated && row.shapes.converses()) {
+        if !(row.shapes.contains(self.needs.shape) || self.needs.translated && row.shapes.converses()) {
             return Err(Unfit::DialectUnsupported(self.needs.shape));
         }
         if let Some(wanted) = self.needs.dimensions.filter(|wanted| !row.dimensions.is_some_and(|d| d.offer(*wanted))) {

@@ -131,7 +131,7 @@ fn bad_request(bad: &BadRequest) -> ClientError {
 
 /// A request that fits nowhere is the client's to change; one that only has to wait says for how long.
 fn no_plan(none: &PlanError) -> Refusal {
-    let said = format!("{none}; POST /v1/route explains each");
+    let said = format!("{none}; the wish dry_run explains each");
     if none.is_passing() {
         let error = ClientError::new(503, ErrorKind::Server, "no_backend_available", said);
         return Refusal::retry(error, none.retry_after().unwrap_or(RETRY_AFTER));

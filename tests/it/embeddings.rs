@@ -51,7 +51,7 @@ async fn bytes_pass_both_ways_and_every_token_is_booked_at_its_price() {
     assert_eq!((attempt.usage.fresh_input, attempt.usage.output), (Tokens::new(8), Tokens::ZERO));
     assert_eq!((row.cost.to_exact().as_str(), attempt.served_model.as_deref()), ("0.00000104", Some("vec-v1")));
     assert_eq!(
-        gateway.sample(r#"requests_total{route="/v1/embeddings",backend="east/vec-v1",outcome="answered"}"#).await,
+        gateway.sample(r#"requests_total{backend="east/vec-v1",outcome="answered",route="/v1/embeddings"}"#).await,
         Some(1.0)
     );
     let listed = gateway.ask(&Call::get("/v1/models/vec")).await;
@@ -221,8 +221,9 @@ async fn what_is_not_reported_is_counted() {
     let east = Provider::start("east").await;
     east.always(whole(r#"{"data":[]}"#));
     let gateway = Gateway::of([Site::of(&east).embeds("vec", "1", "")]);
+    // Of texts, each with the end of a line.
     for (input, tokens, provenance) in [
-        (json!(["hello there", "general"]), 4, "counted"),
+        (json!(["hello there", "general"]), 5, "counted"),
         (json!("hello there"), 3, "counted"),
         (json!((0..77).collect::<Vec<u32>>()), 77, "estimated"),
     ] {

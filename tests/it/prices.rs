@@ -42,9 +42,11 @@ fn pico(value: &Value) -> i128 {
 fn every_backend_of_the_table_has_its_row_and_no_amount_is_a_float() {
     let table = std::fs::read_to_string(Path::new(ROOT).join("providers.toml")).unwrap();
     let report = report(&format!("{AT} --all --json"));
-    assert_eq!(rows(&report).len(), table.lines().filter(|line| *line == "[[backends]]").count());
+    let direct = self::report(&format!("{AT} --all --serves embeddings --json"));
+    let rows: Vec<&Value> = rows(&report).iter().chain(rows(&direct)).collect();
+    assert_eq!(rows.len(), table.lines().filter(|line| *line == "[[backends]]").count());
     let mut priced = 0;
-    for row in rows(&report).iter().filter(|row| !row["price"].is_null()) {
+    for row in rows.iter().filter(|row| !row["price"].is_null()) {
         let vendor = &row["price"];
         let rate = report["rates"].as_array().unwrap().iter().find(|rate| rate["currency"] == vendor["currency"]);
         let per_usd = rate.map_or(1_000_000_000_000, |rate| pico(&rate["per_usd"]));
@@ -59,7 +61,7 @@ fn every_backend_of_the_table_has_its_row_and_no_amount_is_a_float() {
         assert_ne!(row["source"], "", "{row}");
         priced += 1;
     }
-    assert!(priced > 30, "{priced} of {} have a price", rows(&report).len());
+    assert!(priced > 30, "{priced} of {} have a price", rows.len());
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn floor(text: &str) -> Result<Floor, String> {
 
 fn direct(word: &str) -> Result<&'static Direct, String> {
     let known = || Direct::ALL.iter().map(|direct| direct.word).collect::<Vec<_>>().join(", ");
-    Direct::named(word).ok_or_else(known)
+    Direct::named(word).ok_or_else(|| format!("there are {}", known()))
 }
 
 /// Whether a backend is what the options ask for.
