@@ -52,7 +52,7 @@ async fn nothing_but_a_label_gets_into_an_address() {
     for value in ["evil.example.com/", "a/../b", "a?x=y", "@evil"] {
         let (code, said) = Setup::of([deployments_of(&east)]).variable("EAST_RESOURCE", value).refused();
         assert!(
-            code == Some(2) && said.contains("EAST_RESOURCE: this cannot be a part of a provider's address"),
+            code == Some(3) && said.contains("EAST_RESOURCE: this cannot be a part of a provider's address"),
             "{code:?} {said}"
         );
         assert!(!said.contains(value), "it may be a key that somebody put in the wrong place: {said}");

@@ -45,6 +45,7 @@ mod responses;
 mod secrets;
 mod simulate;
 mod stream;
+mod tokens;
 mod top;
 mod translated;
 mod unwritable;
