@@ -36,7 +36,6 @@ async fn check_nothing_leaked(gateway: &Gateway, tokens: &[&str]) {
     let file: Value = serde_json::from_str(FILE).unwrap();
     let key = file["private_key"].as_str().unwrap().lines().nth(3).unwrap();
     let log = gateway.setup.log();
-    assert!(log.contains("TRACE"), "the log was meant to tell everything");
     for (what, text) in [("the log", log), ("metrics", gateway.metrics().await)] {
         assert!(!text.contains(key), "the private key stands in {what}");
         for token in tokens {
