@@ -33,6 +33,7 @@ use tokenbroker::route::facts::{Allowances, Facts, Limits, Settings};
 use tokenbroker::route::{self, target};
 use tokenbroker::route::{Affinity, Ask, Board, Caps, LearnedOutput};
 use tokenbroker::units::BackendId;
+use tokenbroker::upstream::Tokens;
 
 const ROUNDS: usize = 40;
 const A_ROUND: u32 = 500;
@@ -92,7 +93,8 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     let named = snapshot.providers().iter().filter(|p| fits(&p.id)).flat_map(Provider::variables);
     let keys: ProviderKeys = named.map(|name| (name.to_owned(), Secret::new("a-key".to_owned()))).collect();
     let health = HealthByShape::new(&SystemClock::shared(), HealthSettings::default());
-    let market = Market::open(Arc::clone(snapshot), &keys, &std::collections::BTreeMap::new(), &health).unwrap();
+    let market =
+        Market::open(Arc::clone(snapshot), &keys, &std::collections::BTreeMap::new(), &Tokens::default(), &health).unwrap();
     let request = openai_chat::parse(Bytes::from(BODY.replace("MODEL", model)), &HeaderMap::new()).unwrap();
     let target = target::resolve(model, snapshot, &std::collections::BTreeMap::new()).unwrap();
     let appraisal = Appraisal::of(&request);

@@ -12,11 +12,12 @@ use jiff::Timestamp;
 
 use crate::canonical::{Conversation, Direct, Manner, Shape, Untranslatable};
 use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot, address};
+use crate::config::secret::grant_of;
 use crate::config::{Deployments, ProviderKeys, Secret};
 use crate::dialect::{self, Dialect, Outgoing, Path};
 use crate::dispatch::health::{Answers, BackendHealth, HealthByShape, HealthRisk, Roster};
 use crate::route::{self, Availability, Board, BoardInForce, Usable};
-use crate::upstream::{Endpoint, EndpointError, Key};
+use crate::upstream::{Endpoint, EndpointError, Key, Tokens};
 
 pub use self::makers::{Makers, Seals};
 
@@ -94,14 +95,16 @@ pub struct Unreachable {
 
 impl Market {
     /// Opens a market with the provider keys that were found. A provider without its key, or without a part of its address,
-    /// is off; one whose address or key is unusable is an error that names it.
+    /// is off; one whose address or key is unusable is an error that names it. What is sent of keys that only give tokens comes
+    /// from `tokens`.
     pub fn open(
         snapshot: Arc<Snapshot>,
         keys: &ProviderKeys,
         deployments: &Deployments,
+        tokens: &Tokens,
         health: &HealthByShape,
     ) -> Result<Self, Unreachable> {
-        let sites = snapshot.providers().iter().map(|provider| sites(provider, keys)).collect::<Result<Vec<_>, _>>()?;
+        let sites = snapshot.providers().iter().map(|provider| sites(provider, keys, tokens)).collect::<Result<Vec<_>, _>>()?;
         let availability =
             sites.iter().map(|sites| if sites.is_empty() { Availability::NoKey } else { Availability::Ready }).collect();
         let health = health.rosters(&snapshot.backends().iter().map(|backend| (&backend.id, snapshot.shapes_of(backend))));
@@ -174,7 +177,7 @@ impl Market {
 }
 
 /// Every way to reach a provider.
-fn sites<'a>(provider: &'a Provider, keys: &ProviderKeys) -> Result<Vec<Site>, Unreachable> {
+fn sites<'a>(provider: &'a Provider, keys: &ProviderKeys, tokens: &Tokens) -> Result<Vec<Site>, Unreachable> {
     let value = |variable: &str| keys.get(variable).map(Secret::expose);
     if provider.disabled.is_some() || provider.variables().any(|variable| value(variable).is_none()) {
         return Ok(Vec::new());
@@ -189,7 +192,10 @@ fn sites<'a>(provider: &'a Provider, keys: &ProviderKeys) -> Result<Vec<Site>, U
         let unreachable = |reason: String| Unreachable { provider: provider.id.clone(), reason };
         let dialect = dialect::of(shape);
         let (header, prefix) = auth.parts();
-        let key = key.map(|text| Key { header, prefix, text });
+        let grant = grant_of(auth);
+        let token = grant.zip(key).map(|(grant, key)| tokens.of(&provider.id, grant, key)).transpose();
+        let token = token.map_err(|error| unreachable(error.to_string()))?;
+        let key = key.filter(|_| grant.is_none()).map(|text| Key { header, prefix, text });
         let more = provider.extra_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers = dialect.headers().iter().copied().chain(more);
         let path = match dialect.path() {
@@ -198,7 +204,7 @@ fn sites<'a>(provider: &'a Provider, keys: &ProviderKeys) -> Result<Vec<Site>, U
         };
         let base_url = address::filled(base_url, placed);
         let endpoint = Endpoint::new(&base_url, path, headers, key).and_then(|endpoint| endpoint.with_query(query()));
-        let endpoint = endpoint.map_err(|error| unreachable(error.to_string()))?;
+        let endpoint = endpoint.map_err(|error| unreachable(error.to_string()))?.with_token(token);
         Ok(Site { shape, endpoint, dialect })
     };
     // What is no conversation is asked at the same address, under its own path.

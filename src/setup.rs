@@ -18,7 +18,7 @@ use crate::config::files;
 use crate::config::keys::hash_files;
 use crate::config::names::{Known, unknown_names};
 use crate::config::restart::needing_restart;
-use crate::config::secret::key_file;
+use crate::config::secret::{key_file, purposes};
 use crate::config::{Config, ProviderKeys, Purpose, provider_keys};
 use crate::document::{Place, Problem, in_order};
 use crate::telemetry::logs;
@@ -174,11 +174,7 @@ impl Sources {
 
     fn keys_for(&self, snapshot: Option<&Snapshot>, looks: &mut Looks) -> (ProviderKeys, Vec<Problem>) {
         let on = snapshot.into_iter().flat_map(Snapshot::providers).filter(|provider| provider.disabled.is_none());
-        let names = on.flat_map(|provider| {
-            let places = provider.placeholders.iter().map(|(_, variable)| (variable.as_str(), Purpose::Place));
-            provider.api_key_env.as_deref().map(|key| (key, Purpose::Key)).into_iter().chain(places)
-        });
-        let names: BTreeSet<(&str, Purpose)> = names.collect();
+        let names: BTreeSet<(&str, Purpose)> = on.flat_map(purposes).collect();
         for path in names.iter().filter_map(|(name, _)| key_file(name, &self.variables)) {
             looks.note(Path::new(path));
         }

@@ -98,7 +98,7 @@ pub struct MoreEndpoint {
     pub auth: KeyHeader,
 }
 
-/// The header that carries a provider's key.
+/// The header that carries a provider's key, or a token that is had with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum KeyHeader {
     /// `authorization: Bearer KEY`
@@ -110,13 +110,17 @@ pub enum KeyHeader {
     ApiKey,
     /// `x-goog-api-key: KEY`
     XGoogApiKey,
+    /// `authorization: Bearer TOKEN`; the key is `id.secret`, and the token is signed with the secret.
+    SignedJwt,
+    /// `authorization: Bearer TOKEN`; the key is the key file of a service account, and the token is fetched with it.
+    ServiceAccount,
 }
 
 impl KeyHeader {
     /// The header's name, and what stands in it before the key.
     pub const fn parts(self) -> (&'static str, &'static str) {
         match self {
-            KeyHeader::Bearer => ("authorization", "Bearer "),
+            KeyHeader::Bearer | KeyHeader::SignedJwt | KeyHeader::ServiceAccount => ("authorization", "Bearer "),
             KeyHeader::XApiKey => ("x-api-key", ""),
             KeyHeader::ApiKey => ("api-key", ""),
             KeyHeader::XGoogApiKey => ("x-goog-api-key", ""),

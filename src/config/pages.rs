@@ -50,7 +50,7 @@ tokenbroker check --config config/tokenbroker.toml
 - `TOKENBROKER_LOG` sets what is logged, by level (`debug`) or by module (`info,tokenbroker::dispatch=debug`), and wins over `log.level`.
 - Keys of providers are no settings. Each comes from the variable that the table names in `api_key_env`, such as `DEEPSEEK_API_KEY`, or from
   the file that the same name with `_FILE` points to. So does what belongs into an address that is not the same for everybody
-  (`https://{resource}.openai.azure.com`): the table names its variable in `placeholders`. A provider that lacks either is off, and `check`
+  (`https://{resource}.example.com`): the table names its variable in `placeholders`. A provider that lacks either is off, and `check`
   says what it lacks. `HTTPS_PROXY` and its like are not read.
 - `tokenbroker settings` prints the example file of the very version that you run.
 

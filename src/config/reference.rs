@@ -163,7 +163,7 @@ fn deployments() -> Chapter {
         name: "deployments",
         about: "Models that a provider knows under a name of your own, by the backend's id in the table (`tokenbroker prices` \
                 lists them); what clients ask for, prices and books stay as the table has them. As a variable, all of them are \
-                one table: `TOKENBROKER__DEPLOYMENTS='{ \"azure/gpt-5.4\" = \"chat\" }'`.",
+                one table: `TOKENBROKER__DEPLOYMENTS='{ \"PROVIDER/MODEL\" = \"chat\" }'`.",
         entries: vec![entry],
     }
 }

@@ -10,7 +10,9 @@ use sha2::{Digest, Sha256};
 
 use super::files;
 use crate::catalog::address::is_label;
+use crate::catalog::{KeyHeader, Provider};
 use crate::document::{Place, Problem};
+use crate::upstream::{Grant, TokenError};
 
 /// A value that must not be shown. No `PartialEq`: what must be compared is compared by its hash.
 #[derive(Clone)]
@@ -53,8 +55,27 @@ pub type ProviderKeys = BTreeMap<String, Secret>;
 pub enum Purpose {
     /// A header carries it.
     Key,
+    /// A token is had with it.
+    Grant(Grant),
     /// It stands at a place of an address ([`is_label`]).
     Place,
+}
+
+/// How a token is had with a key that is sent so; `None` where the key itself is sent.
+pub const fn grant_of(auth: KeyHeader) -> Option<Grant> {
+    match auth {
+        KeyHeader::SignedJwt => Some(Grant::Pair),
+        KeyHeader::ServiceAccount => Some(Grant::ServiceAccount),
+        KeyHeader::Bearer | KeyHeader::XApiKey | KeyHeader::ApiKey | KeyHeader::XGoogApiKey => None,
+    }
+}
+
+/// What the variables of a provider are looked up for.
+pub fn purposes(provider: &Provider) -> impl Iterator<Item = (&str, Purpose)> {
+    let grant = provider.endpoints().find_map(|(_, _, auth)| grant_of(auth));
+    let key = provider.api_key_env.as_deref().map(|variable| (variable, grant.map_or(Purpose::Key, Purpose::Grant)));
+    let places = provider.placeholders.iter().map(|(_, variable)| (variable.as_str(), Purpose::Place));
+    key.into_iter().chain(places)
 }
 
 /// Looks under each name: the variable itself, else the file that `NAME_FILE` points to. A name that is not set, or set to
@@ -114,6 +135,10 @@ fn usable(variable: &str, purpose: Purpose, value: &str) -> Result<Secret, Probl
         // Not shown all the same: somebody may have put the key here.
         let wrong = || problem(variable, "this cannot be a part of a provider's address".into(), LABEL);
         return if is_label(value) { Ok(Secret::new(value.to_owned())) } else { Err(wrong()) };
+    }
+    if let Purpose::Grant(grant) = purpose {
+        let wrong = |error: TokenError| problem(variable, error.to_string(), grant.accepted());
+        return grant.check(value).map(|()| Secret::new(value.to_owned())).map_err(wrong);
     }
     if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(problem(variable, "the key holds a character that no header can carry".into(), ACCEPTED));
@@ -188,6 +213,23 @@ mod tests {
             let told = problems[0].to_string();
             assert!(found.is_empty() && told.starts_with("environment variable A_REGION: this cannot be a part"), "{told}");
             assert!(!told.contains("s3cret"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_gives_no_token_is_a_problem_and_is_not_shown() {
+        let look = |grant, value: &str| {
+            let environment = [("A_KEY".to_owned(), value.to_owned())].into();
+            provider_keys([("A_KEY", Purpose::Grant(grant))], &environment)
+        };
+        let file = include_str!("../../tests/fixtures/keys/service-account.json");
+        for (grant, right, wrong) in
+            [(Grant::ServiceAccount, file, "{\"private_key\": \"s3cret\"}"), (Grant::Pair, "id.s3cret", "s3cret")]
+        {
+            let (found, problems) = look(grant, right);
+            assert_eq!((found["A_KEY"].expose(), problems), (right.trim(), Vec::new()));
+            let (found, problems) = look(grant, wrong);
+            assert!(found.is_empty() && problems.len() == 1 && !problems[0].to_string().contains("s3cret"), "{problems:?}");
         }
     }
 

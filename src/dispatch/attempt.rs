@@ -239,7 +239,7 @@ impl Errand<'_> {
 
     fn broke(&self, error: &UpstreamError) -> AttemptFailure {
         let cause = match error {
-            UpstreamError::Connect(_) | UpstreamError::Setup(_) => Cause::Connect,
+            UpstreamError::Connect(_) | UpstreamError::Setup(_) | UpstreamError::NoToken(_) => Cause::Connect,
             UpstreamError::Broken(_) => Cause::Broken,
             UpstreamError::TooLarge(_) | UpstreamError::Undecodable(_) => Cause::Malformed,
         };

@@ -22,6 +22,7 @@ mod parameters;
 pub mod reload;
 pub mod routes;
 pub mod status;
+mod tokens;
 mod usage;
 
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
 pub use self::reload::allowances_of_books;
 use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares};
 use self::routes::Front;
+use self::tokens::TokenKeeper;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::config::keys::ANONYMOUS;
@@ -62,7 +64,7 @@ use crate::setup::Setup;
 use crate::tasks::Tasks;
 use crate::telemetry::{Metrics, MetricsError};
 use crate::units::KeyName;
-use crate::upstream::{Upstream, UpstreamError, UpstreamSettings};
+use crate::upstream::{Tokens, Upstream, UpstreamError, UpstreamSettings};
 
 /// How long a connection to a provider is kept without use: below the minute after which many servers close theirs.
 const POOL_IDLE: Duration = Duration::from_secs(50);
@@ -186,9 +188,17 @@ async fn assemble(
     metrics.know_feeds(config.feeds.iter().map(|feed| feed.name.as_str()));
     ledger.keep_table(&snapshot.version, &snapshot.text)?;
     let health = Arc::new(HealthByShape::new(clock, assembly::health(&config)));
-    let market = Market::open(Arc::new(snapshot), &provider_keys, &config.deployments, &health)?;
+    let tokens = Arc::new(Tokens::default());
+    let market = Market::open(Arc::new(snapshot), &provider_keys, &config.deployments, &tokens, &health)?;
     let (proxy, trust) = (config.upstream.proxy.clone(), config.upstream.trust.clone());
     let upstream = Upstream::new(UpstreamSettings { connect: config.timeouts.connect, pool_idle: POOL_IDLE, proxy, trust })?;
+    let keeper = TokenKeeper {
+        tokens: Arc::clone(&tokens),
+        upstream: upstream.clone(),
+        clock: Arc::clone(clock),
+        metrics: Arc::clone(&metrics),
+    };
+    tasks.spawn("keep tokens", keeper.keep(tasks.stopping().clone()));
     let follows = upstream.clone();
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
     let accounts = Accounts::at_start(&config, &ledger, Arc::clone(clock)).await;
@@ -236,7 +246,7 @@ async fn assemble(
     });
     feeds::follow(&front, &config.feeds, &follows, tasks);
     if let Some(from) = reloading {
-        let parts = Parts { front: Arc::clone(&front), health, accounts, allotted, shares, stalled };
+        let parts = Parts { front: Arc::clone(&front), health, tokens, accounts, allotted, shares, stalled };
         let reloader = Reloader::new(from, Running { config, provider_keys }, parts);
         let stopping = tasks.stopping().clone();
         tasks.spawn("reload", reloader.run(asks, stopping));

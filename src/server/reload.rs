@@ -46,6 +46,7 @@ use crate::pipeline::InForce;
 use crate::setup::{Looks, Reading, Setup, Sources, Watch};
 use crate::telemetry::{Label, LogLevel, Reloaded};
 use crate::units::BackendId;
+use crate::upstream::Tokens;
 
 /// Asks that may wait: a further one would find what the waiting ones find.
 const ASKS: usize = 8;
@@ -155,6 +156,7 @@ pub struct Running {
 pub struct Parts {
     pub front: Arc<Front>,
     pub health: Arc<HealthByShape>,
+    pub tokens: Arc<Tokens>,
     pub accounts: Accounts,
     pub allotted: Allotted,
     pub shares: Shares,
@@ -295,6 +297,7 @@ impl Reloader {
     async fn find(&mut self) -> Found {
         let (sources, running) = (Arc::clone(&self.sources), Arc::clone(&self.running));
         let (in_force, health) = (self.parts.front.pipeline.in_force.load_full(), Arc::clone(&self.parts.health));
+        let tokens = Arc::clone(&self.parts.tokens);
         let (prices, now) = (Arc::clone(&self.parts.front.prices), self.parts.front.clock.wall());
         let judged = spawn_blocking(move || {
             let (reading, rests) = read(&sources, &running.config);
@@ -302,7 +305,7 @@ impl Reloader {
                 _ if !rests => Found::Restless,
                 Ok(setup) => {
                     let snapshot = prices.over(setup.snapshot, now);
-                    judge(Setup { snapshot, ..setup }, &running, &in_force, &health)
+                    judge(Setup { snapshot, ..setup }, &running, &in_force, (&health, &tokens))
                 }
                 Err(problems) => Found::Problems(problems.iter().map(ToString::to_string).collect()),
             };
@@ -322,7 +325,7 @@ impl Reloader {
         let Candidate { running, market, changes, reached_otherwise } = candidate;
         let bindings = self.prepare(&running.config.keys).await?;
         let used = self.used(&market.snapshot, &running.config).await?;
-        let Parts { front, health, accounts, allotted, shares, stalled } = &mut self.parts;
+        let Parts { front, health, accounts, allotted, shares, stalled, .. } = &mut self.parts;
         let (ledger, table) = (front.pipeline.ledger.clone(), Arc::clone(&market.snapshot));
         let kept = spawn_blocking(move || ledger.keep_table(&table.version, &table.text)).await;
         if let Some(problem) = not_kept(kept) {
@@ -411,7 +414,7 @@ fn read(sources: &Sources, running: &Config) -> (Reading, bool) {
     (reading, rests)
 }
 
-fn judge(setup: Setup, running: &Running, in_force: &InForce, health: &HealthByShape) -> Found {
+fn judge(setup: Setup, running: &Running, in_force: &InForce, (health, tokens): (&HealthByShape, &Tokens)) -> Found {
     if let Some(idle) = setup.idle() {
         let table = setup.config.providers_file.display();
         return Found::Problems(vec![format!("{table}: {idle}; accepted: the key of at least one that the table has")]);
@@ -425,7 +428,7 @@ fn judge(setup: Setup, running: &Running, in_force: &InForce, health: &HealthByS
     let is = Reached { keys: &provider_keys, deployments: &config.deployments, table: &snapshot };
     let reached_otherwise = reached_otherwise(&was, &is);
     let changes = Changes::between((&running.config, before), (&config, &snapshot));
-    match Market::open(Arc::new(snapshot), &provider_keys, &config.deployments, health) {
+    match Market::open(Arc::new(snapshot), &provider_keys, &config.deployments, tokens, health) {
         Ok(market) => {
             let running = Running { config, provider_keys };
             Found::Another(Box::new(Candidate { running, market, changes, reached_otherwise }))

@@ -55,6 +55,7 @@ pub(super) struct Families {
     pub(super) feed_looks: IntCounterVec,
     pub(super) held_back: IntGaugeVec,
     pub(super) held_since: IntGaugeVec,
+    pub(super) token_renewals: IntCounterVec,
 }
 
 impl Families {
@@ -128,6 +129,11 @@ impl Families {
                 "price_change_ratio",
                 "A price in force by the table's, where a feed or an administrator changed it.",
                 &["backend", "figure"],
+            )?,
+            token_renewals: r.counters(
+                "provider_token_renewals_total",
+                "Tokens that were to be made or fetched with a provider's key.",
+                &["provider", "result"],
             )?,
             feed_age: r.gauges("price_feed_age_seconds", "How old the last good copy of a price feed is.", &["feed"])?,
             feed_looks: r.counters("price_feed_looks_total", "Looks at a price feed.", &["feed", "result"])?,

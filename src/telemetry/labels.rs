@@ -193,6 +193,24 @@ impl Label for FeedLook {
     }
 }
 
+/// How it ended to have the next token of a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Renewal {
+    /// It was made or fetched.
+    Renewed,
+    /// It was not; the last one is sent until it ends.
+    Failed,
+}
+
+impl Label for Renewal {
+    fn word(self) -> &'static str {
+        match self {
+            Renewal::Renewed => "renewed",
+            Renewal::Failed => "failed",
+        }
+    }
+}
+
 /// Why the gateway itself refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rejection {

@@ -16,7 +16,7 @@ use prometheus::core::{MetricVec, MetricVecBuilder};
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use super::families::Families;
-use super::labels::{AnswerEnd, FeedLook, Label, Rejection, Reloaded, Route};
+use super::labels::{AnswerEnd, FeedLook, Label, Rejection, Reloaded, Renewal, Route};
 use super::process::Process;
 use crate::catalog::Snapshot;
 use crate::dispatch::Cause;
@@ -145,6 +145,11 @@ impl Metrics {
     /// A price feed was looked at; `name` is one of the configured ones.
     pub fn feed_looked_at(&self, name: &str, look: FeedLook) {
         self.families.feed_looks.with_label_values(&[name, look.word()]).inc();
+    }
+
+    /// A token was to be had anew; `provider` is one of the table's.
+    pub fn token_renewed(&self, provider: &str, outcome: Renewal) {
+        self.families.token_renewals.with_label_values(&[provider, outcome.word()]).inc();
     }
 
     /// How old the last good copies of price feeds are, in seconds.

@@ -9,6 +9,6 @@ pub mod logs;
 pub mod metrics;
 mod process;
 
-pub use labels::{AnswerEnd, FeedLook, Label, Rejection, Reloaded, Route};
+pub use labels::{AnswerEnd, FeedLook, Label, Rejection, Reloaded, Renewal, Route};
 pub use logs::LogLevel;
 pub use metrics::{Metrics, MetricsError, OpenRequest, Settled};

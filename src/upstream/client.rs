@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
@@ -53,6 +54,9 @@ pub struct UpstreamSettings {
 pub enum UpstreamError {
     #[error("the HTTP client cannot be built: {0}")]
     Setup(String),
+    /// The provider wants a token and none is had: nothing was sent.
+    #[error("no token for the provider: {0}")]
+    NoToken(String),
     /// No connection: the request cannot have arrived.
     #[error("no connection: {0}")]
     Connect(String),
@@ -103,7 +107,7 @@ impl Upstream {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
-        *request.headers_mut() = endpoint.headers();
+        *request.headers_mut() = endpoint.headers().await?;
         let headers = request.headers_mut();
         for name in passing.keys() {
             headers.remove(name);
@@ -122,6 +126,17 @@ impl Upstream {
         self.ask(request).await
     }
 
+    /// Sends a form to where tokens are had, without any key but what stands in the form.
+    pub(super) async fn post_form(&self, url: &Uri, form: Bytes) -> Result<UpstreamAnswer, UpstreamError> {
+        let mut request = Request::new(Full::new(form));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = url.clone();
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        self.ask(request).await
+    }
+
     async fn ask(&self, request: Request<Full<Bytes>>) -> Result<UpstreamAnswer, UpstreamError> {
         let response = self.client.request(request).await.map_err(|error| {
             // The client's own words for it ("client error (Connect)") say nothing that "no connection" does not.
@@ -137,6 +152,15 @@ impl Upstream {
             Err(unknown) => return Ok(UpstreamAnswer { response, decoder: None, unreadable: Some(unknown.to_string()) }),
         };
         Ok(UpstreamAnswer { response, decoder, unreadable: None })
+    }
+}
+
+#[cfg(test)]
+impl Upstream {
+    /// One that reaches whom it can, for tests in which nobody is asked.
+    pub(super) fn for_tests() -> Self {
+        let (connect, pool_idle) = (Duration::from_secs(1), Duration::from_secs(1));
+        Self::new(UpstreamSettings { connect, pool_idle, proxy: None, trust: Trust::Machine }).unwrap()
     }
 }
 

@@ -1,11 +1,16 @@
 //! Where a provider is reached and how it is asked: its URL and the headers that carry our key.
 //!
-//! The key lives in headers marked sensitive and in nothing else. A provider may quote it back in an error message,
+//! The key, or the token in its place, lives in headers marked sensitive and in nothing else. A provider may quote it back in an error message,
 //! so whatever a provider says goes through [`Endpoint::scrub`] before anybody reads it.
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
+use std::sync::Arc;
+
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use memchr::memmem::Finder;
+
+use super::client::UpstreamError;
+use super::token::Token;
 
 /// What stands where a key stood.
 const REMOVED: &str = "[key removed]";
@@ -24,6 +29,8 @@ pub struct Endpoint {
     query: String,
     headers: HeaderMap,
     secret: Option<Secret>,
+    /// Sent in the place of a key.
+    token: Option<Arc<Token>>,
 }
 
 /// A provider's key and how it is sent.
@@ -50,20 +57,32 @@ const SHORTEST_SECRET: usize = 16;
 
 /// Our key, ready to be looked for.
 #[derive(Clone)]
-struct Secret {
+pub(super) struct Secret {
     text: String,
     finder: Finder<'static>,
 }
 
 impl Secret {
-    fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         Self { text: text.to_owned(), finder: Finder::new(text).into_owned() }
     }
 
     /// Whether it stands in these bytes, written plainly or in JSON's escapes.
-    fn is_in(&self, bytes: &[u8]) -> bool {
+    pub(super) fn is_in(&self, bytes: &[u8]) -> bool {
         let found = |bytes: &[u8]| self.finder.find(bytes).is_some();
         found(bytes) || plainly(bytes).is_some_and(|plain| found(&plain))
+    }
+
+    /// Takes it out of a text, its beginning too where the text was cut within it.
+    fn taken_out_of(&self, said: &str) -> String {
+        let secret = self.text.as_str();
+        let whole = said.replace(secret, REMOVED);
+        let kept = whole.trim_end_matches('…');
+        let cut = (TELLING_PART..secret.len()).rev().find(|n| secret.get(..*n).is_some_and(|part| kept.ends_with(part)));
+        match cut {
+            Some(length) => format!("{}{REMOVED}", &kept[..kept.len() - length]),
+            None => whole,
+        }
     }
 }
 
@@ -129,7 +148,12 @@ impl Endpoint {
             value.set_sensitive(true);
             headers.insert(header, value);
         }
-        Ok(Self { uri, query: String::new(), headers, secret: key.map(|key| Secret::new(key.text)) })
+        Ok(Self { uri, query: String::new(), headers, secret: key.map(|key| Secret::new(key.text)), token: None })
+    }
+
+    /// The same with a token in the place of a key.
+    pub fn with_token(self, token: Option<Arc<Token>>) -> Self {
+        Self { token, ..self }
     }
 
     /// The same with these in the query of every call, behind what a call's own path has there.
@@ -157,26 +181,28 @@ impl Endpoint {
         Uri::try_from(&joined).map_err(|_| EndpointError::Url(joined))
     }
 
-    pub(super) fn headers(&self) -> HeaderMap {
-        self.headers.clone()
+    /// Those of a call from now on; where a token belongs to them and there is none, why.
+    pub(super) async fn headers(&self) -> Result<HeaderMap, UpstreamError> {
+        let mut headers = self.headers.clone();
+        if let Some(token) = &self.token {
+            headers.insert(AUTHORIZATION, token.header().await?);
+        }
+        Ok(headers)
     }
 
     /// Takes our key out of something the provider said, its beginning too where the text was cut within it.
     pub fn scrub(&self, said: &str) -> String {
-        let Some(Secret { text: secret, .. }) = &self.secret else { return said.to_owned() };
-        let whole = said.replace(secret, REMOVED);
-        let kept = whole.trim_end_matches('…');
-        let cut = (TELLING_PART..secret.len()).rev().find(|n| secret.get(..*n).is_some_and(|part| kept.ends_with(part)));
-        match cut {
-            Some(length) => format!("{}{REMOVED}", &kept[..kept.len() - length]),
-            None => whole,
-        }
+        let of_token = self.token.as_ref().map(|token| token.secrets()).unwrap_or_default();
+        let secrets = self.secret.iter().chain(of_token.iter().flatten());
+        secrets.fold(said.to_owned(), |said, secret| secret.taken_out_of(&said))
     }
 
     /// Whether our key stands in these bytes, written plainly or in JSON's escapes. A key of fewer than 16 bytes is never
     /// found: it is a word, not a secret.
     pub fn quotes_key(&self, bytes: &[u8]) -> bool {
-        self.secret.as_ref().is_some_and(|secret| secret.text.len() >= SHORTEST_SECRET && secret.is_in(bytes))
+        let quoted = |secret: &Secret| secret.text.len() >= SHORTEST_SECRET && secret.is_in(bytes);
+        let of_token = || self.token.as_ref().is_some_and(|token| token.secrets().iter().flatten().any(quoted));
+        self.secret.as_ref().is_some_and(quoted) || of_token()
     }
 }
 

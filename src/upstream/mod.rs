@@ -3,9 +3,11 @@
 pub mod client;
 pub mod endpoint;
 pub mod proxy;
+pub mod token;
 pub mod trust;
 
 pub use client::{Upstream, UpstreamAnswer, UpstreamError, UpstreamSettings};
 pub use endpoint::{Endpoint, EndpointError, Key};
 pub use proxy::{Direct, Proxy};
+pub use token::{Grant, Token, TokenError, Tokens};
 pub use trust::Trust;

@@ -26,6 +26,7 @@ EMPTY_WHERE_ALL_IS_WELL = {
     "tokenbroker_price_feed_looks_total",
     "tokenbroker_price_quarantined",
     "tokenbroker_price_quarantined_since_timestamp_seconds",
+    "tokenbroker_provider_token_renewals_total",
     "tokenbroker_quota_granted",
     "tokenbroker_quota_remaining",
 }

@@ -59,6 +59,8 @@ impl<'p> Reader<'p> {
         let table = fs::read_to_string(desk.path("providers.toml")).unwrap();
         let leads_here = |line: &str| match line.strip_prefix("base_url = ") {
             Some(_) => format!("base_url = \"http://{}/v1\"\n", provider.address),
+            // The address here has no place to fill.
+            None if line.starts_with("placeholders = ") => String::new(),
             None => format!("{line}\n"),
         };
         let file = desk.path("scripted.toml");

@@ -49,6 +49,7 @@ mod served_model;
 mod simulate;
 mod stream;
 mod strict;
+mod tokens;
 mod top;
 mod translated;
 mod unwritable;

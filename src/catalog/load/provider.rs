@@ -20,11 +20,13 @@ use crate::units::{Currency, Tokens};
 const DIALECTS: [&str; Shape::ENDPOINTS.len()] =
     [Shape::OpenAiChat.word(), Shape::AnthropicMessages.word(), Shape::OpenAiResponses.word(), Shape::GeminiGenerate.word()];
 
-const KEY_HEADERS: [(KeyHeader, &str); 4] = [
+const KEY_HEADERS: [(KeyHeader, &str); 6] = [
     (KeyHeader::Bearer, "bearer"),
     (KeyHeader::XApiKey, "x-api-key"),
     (KeyHeader::ApiKey, "api-key"),
     (KeyHeader::XGoogApiKey, "x-goog-api-key"),
+    (KeyHeader::SignedJwt, "signed-jwt"),
+    (KeyHeader::ServiceAccount, "service-account"),
 ];
 
 /// Headers that carry secrets or that the HTTP client sets itself.

@@ -135,7 +135,7 @@ mod tests {
         check((&here, &placed), (&there, &placed), &["p/a", "p/b"]);
         let deployed = Deployments::from([("p/a".to_owned(), "mine".to_owned())]);
         let found = reached_otherwise(&named((&one, &old), &none), &named((&one, &old), &deployed));
-        assert_eq!(found.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["p/a"]);
+        assert_eq!(found.iter().map(BackendId::as_str).collect::<Vec<_>>(), ["p/a"]);
     }
 
     #[test]
