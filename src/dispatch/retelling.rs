@@ -31,6 +31,8 @@ pub struct Retelling {
     reported: Option<Usage>,
     /// What is told instead where it reports nothing.
     count: OwnCount,
+    /// Bytes that may be held.
+    most_held: usize,
     /// Empty between two frames.
     deltas: Vec<Delta>,
     /// The provider said why the model stopped.
@@ -42,7 +44,7 @@ pub struct Retelling {
 impl Retelling {
     pub fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn StreamWriter>, count: OwnCount) -> Self {
         let (ids, reported, deltas) = (CallIds::default(), None, Vec::new());
-        Self { reader, writer, ids, reported, count, deltas, finished: false, ended: false }
+        Self { reader, writer, ids, reported, count, most_held: MOST_HELD, deltas, finished: false, ended: false }
     }
 
     /// Tells a frame. An error gets no bytes: how it is told is not the writer's to know.
@@ -66,7 +68,7 @@ impl Retelling {
                 }
             }
         }
-        if self.reader.held() + self.writer.held() > MOST_HELD {
+        if self.reader.held() + self.writer.held() > self.most_held {
             return Err(HeldTooMuch);
         }
         // Silence is cut by whoever stands between: a comment says nothing, in every shape.

@@ -332,7 +332,7 @@ async fn who_wants_a_form_is_asked_in_chat_where_messages_knows_none() {
     assert_eq!(gateway.ask(&Call::messages(messages::ask_with("auto", &container))).await.status, 200);
     let calls = east.calls();
     let paths: Vec<&str> = calls.iter().map(|call| call.path.as_str()).collect();
-    assert_eq!(paths, ["/chat/completions", "/anthropic/v1/messages", "/anthropic/v1/messages"]);
+    assert_eq!(paths, ["/v1/chat/completions", "/anthropic/v1/messages", "/anthropic/v1/messages"]);
     let told: Value = serde_json::from_slice(&calls[0].body).unwrap();
     assert_eq!(told["response_format"]["type"], "json_schema", "{told}");
 }

@@ -71,9 +71,10 @@ fn a_client_is_told_our_count_where_the_provider_reports_none() {
     assert_eq!((&usage["input_tokens"], &usage["output_tokens"]), (&json!(7), &json!(5)));
 }
 
-/// Pieces of half a megabyte until the stream is given up, at most so many.
+/// Pieces of a 32nd of what may be held until the stream is given up, at most so many.
 fn pieces_until_given_up(told: &mut Told, most: usize, delta: impl Fn(usize, &str) -> String) -> Option<usize> {
-    let piece = "a".repeat(512 * 1024);
+    let piece = "a".repeat(8 * 1024);
+    told.retelling.most_held = 32 * piece.len();
     (0..most).find(|at| told.delta(&delta(*at, &piece)) == Err(HeldTooMuch))
 }
 
