@@ -110,7 +110,7 @@ impl Answer {
             },
             Delta::Call { slot: _, id, name, seal } => {
                 let id = id.unwrap_or_default();
-                self.parts.push(Part::Call(Call { id, name, arguments: String::new(), seal }));
+                self.parts.push(Part::Call(Call { id, name, arguments: String::new(), seal, cached: None }));
             }
             Delta::Arguments { slot, piece } => {
                 let mut calls =
@@ -177,7 +177,13 @@ mod tests {
             Delta::Usage(Usage::default()),
         ]);
         let called = |slot, name: &str, arguments: &str| {
-            Part::Call(Call { id: format!("call_{slot}"), name: name.into(), arguments: arguments.into(), seal: None })
+            Part::Call(Call {
+                id: format!("call_{slot}"),
+                name: name.into(),
+                arguments: arguments.into(),
+                seal: None,
+                cached: None,
+            })
         };
         let thought = Part::Thought(Thought { text: "hm".into(), seal: Some(seal) });
         assert_eq!(answer.parts, [thought, Part::text("One"), called(0, "weather", "{}"), called(1, "time", "{\"in\":1}")]);

@@ -84,6 +84,19 @@ impl Part {
     pub fn text(text: impl Into<String>) -> Self {
         Part::Text(Text { text: text.into(), cached: None })
     }
+
+    /// For how long the prompt up to here is to be kept in the provider's cache, where the client says so.
+    pub const fn cached(&self) -> Option<CacheLifetime> {
+        match self {
+            Part::Text(Text { cached, .. })
+            | Part::Image(Medium { cached, .. })
+            | Part::Document(Medium { cached, .. })
+            | Part::Audio(Medium { cached, .. })
+            | Part::Call(Call { cached, .. })
+            | Part::Result(ToolResult { cached, .. }) => *cached,
+            Part::Thought(_) | Part::Refusal(_) => None,
+        }
+    }
 }
 
 /// A text.
@@ -111,6 +124,8 @@ pub struct Medium {
     pub name: Option<String>,
     /// How closely an image is to be looked at (`low`, `high`, `auto`).
     pub detail: Option<String>,
+    /// Like a text's.
+    pub cached: Option<CacheLifetime>,
 }
 
 /// Where a medium's bytes are.
@@ -136,6 +151,8 @@ pub struct Call {
     pub arguments: String,
     /// What a provider wants to see again with the call: Gemini's `thoughtSignature`.
     pub seal: Option<Seal>,
+    /// Like a text's.
+    pub cached: Option<CacheLifetime>,
 }
 
 /// What a tool answered.
@@ -146,6 +163,8 @@ pub struct ToolResult {
     /// Texts and media.
     pub parts: Vec<Part>,
     pub is_error: bool,
+    /// Like a text's, behind what its parts may have of their own.
+    pub cached: Option<CacheLifetime>,
 }
 
 /// What the assistant thought before it spoke.
@@ -360,7 +379,7 @@ mod tests {
     #[test]
     fn without_seals_what_was_thought_in_words_stays() {
         let seal = |kind| Some(Seal { kind, value: "s".into() });
-        let call = |seal| Part::Call(Call { id: "1".into(), name: "f".into(), arguments: "{}".into(), seal });
+        let call = |seal| Part::Call(Call { id: "1".into(), name: "f".into(), arguments: "{}".into(), seal, cached: None });
         let parts = vec![
             Part::Thought(Thought { text: "hm".into(), seal: seal(SealKind::AnthropicSignature) }),
             Part::Thought(Thought { text: String::new(), seal: seal(SealKind::AnthropicRedacted) }),

@@ -113,7 +113,7 @@ fn said(part: &Part) -> Option<&str> {
 fn user<'c>(turn: &'c Turn, messages: &mut Vec<Message<'c>>) -> Result<(), Untranslatable> {
     let mut pieces = Vec::new();
     for part in &turn.parts {
-        if let Part::Result(ToolResult { id, parts, is_error: _ }) = part {
+        if let Part::Result(ToolResult { id, parts, is_error: _, cached: _ }) = part {
             messages.push(Message::Tool { tool_call_id: id, content: texts(parts).collect::<Vec<_>>().join("\n") });
             // A tool's message has text alone: what else it answered is shown by the user.
             for part in parts.iter().filter(|part| said(part).is_none()) {
@@ -155,7 +155,7 @@ fn assistant(turn: &Turn, returned: bool) -> Option<Message<'_>> {
 }
 
 fn tool_call(part: &Part) -> Option<ToolCall<'_>> {
-    let Part::Call(Call { id, name, arguments, seal: _ }) = part else { return None };
+    let Part::Call(Call { id, name, arguments, seal: _, cached: _ }) = part else { return None };
     let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
     Some(ToolCall { id, kind: "function", function: Function { name, arguments } })
 }

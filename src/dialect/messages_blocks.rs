@@ -37,22 +37,30 @@ pub(super) enum Block<'c> {
     },
     Image {
         source: MediaSource<'c>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
     Document {
         source: MediaSource<'c>,
         #[serde(skip_serializing_if = "Option::is_none")]
         title: Option<&'c str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
     ToolUse {
         id: Cow<'c, str>,
         name: &'c str,
         input: Input<'c>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
     ToolResult {
         tool_use_id: Cow<'c, str>,
         content: Vec<Block<'c>>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
     Thinking {
         thinking: &'c str,
@@ -137,11 +145,9 @@ pub(super) struct Marks {
 
 impl Marks {
     pub(super) fn of(conversation: &Conversation) -> Self {
-        let within = |part: &Part| if let Part::Result(result) = part { marked(&result.parts) } else { 0 };
-        let turns = conversation.turns.iter().map(|turn| marked(&turn.parts) + turn.parts.iter().map(within).sum::<usize>());
-        let texts = marked(&conversation.system) + turns.sum::<usize>();
+        let parts = conversation.turns.iter().map(|turn| marked(&turn.parts)).sum::<usize>() + marked(&conversation.system);
         let tools = conversation.tools.iter().filter(|tool| tool.cached.is_some());
-        Self { left_out: (texts + tools.count()).saturating_sub(MOST_MARKS) }
+        Self { left_out: (parts + tools.count()).saturating_sub(MOST_MARKS) }
     }
 
     /// The next mark in the order tools, system, messages.
@@ -159,9 +165,14 @@ impl Marks {
     }
 }
 
+/// How many marks the blocks of these parts ask for: an empty text makes no block.
 fn marked(parts: &[Part]) -> usize {
-    let is_marked = |part: &&Part| matches!(part, Part::Text(Text { cached: Some(_), text }) if !text.trim().is_empty());
-    parts.iter().filter(is_marked).count()
+    let marks = |part: &Part| {
+        let within = if let Part::Result(result) = part { marked(&result.parts) } else { 0 };
+        let empty = matches!(part, Part::Text(text) if text.text.trim().is_empty());
+        within + usize::from(part.cached().is_some() && !empty)
+    };
+    parts.iter().map(marks).sum()
 }
 
 /// Every turn that says anything.
@@ -213,18 +224,22 @@ fn block<'c>(part: &'c Part, marks: &mut Marks) -> Result<Option<Block<'c>>, Unt
         Part::Text(Text { text, .. }) | Part::Refusal(text) if text.trim().is_empty() => None,
         Part::Text(Text { text, cached }) => Some(Block::text(text, marks.next(*cached))),
         Part::Refusal(text) => Some(Block::text(text, None)),
-        Part::Image(medium) => Some(Block::Image { source: source(medium, "image/png", "an image")? }),
+        Part::Image(medium) => {
+            let source = source(medium, "image/png", "an image")?;
+            Some(Block::Image { source, cache_control: marks.next(medium.cached) })
+        }
         Part::Document(medium) => {
             let source = source(medium, "application/pdf", "a document")?;
-            Some(Block::Document { source, title: medium.name.as_deref() })
+            Some(Block::Document { source, title: medium.name.as_deref(), cache_control: marks.next(medium.cached) })
         }
         Part::Audio(_) => return Err(untranslatable("sound")),
-        Part::Call(Call { id, name, arguments, seal: _ }) => {
-            Some(Block::ToolUse { id: fit_id(id), name, input: Input::of(arguments) })
+        Part::Call(Call { id, name, arguments, seal: _, cached }) => {
+            Some(Block::ToolUse { id: fit_id(id), name, input: Input::of(arguments), cache_control: marks.next(*cached) })
         }
-        Part::Result(ToolResult { id, parts, is_error }) => {
+        Part::Result(ToolResult { id, parts, is_error, cached }) => {
             let content = parts.iter().map(|part| block(part, marks)).filter_map(Result::transpose).collect::<Result<_, _>>()?;
-            Some(Block::ToolResult { tool_use_id: fit_id(id), content, is_error: *is_error })
+            let (tool_use_id, cache_control) = (fit_id(id), marks.next(*cached));
+            Some(Block::ToolResult { tool_use_id, content, is_error: *is_error, cache_control })
         }
         Part::Thought(thought) => thought_of(thought),
     })

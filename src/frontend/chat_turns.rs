@@ -10,7 +10,9 @@ use super::content::{Content, cannot, link};
 use super::lifetime::Mark;
 use super::reasoning_details;
 use super::top_level::string;
-use crate::canonical::conversation::{Call, Medium, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn};
+use crate::canonical::conversation::{
+    CacheLifetime, Call, Medium, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
+};
 use crate::canonical::{Part, Untranslatable};
 
 #[derive(Deserialize)]
@@ -154,7 +156,13 @@ impl Turns {
         }
         // The forerunner's calls have no id.
         if let Some(Function { name: Some(name), arguments }) = message.function_call {
-            calls.push(Call { id: made_up(at, calls.len()), name, arguments: read_arguments(arguments), seal: None });
+            calls.push(Call {
+                id: made_up(at, calls.len()),
+                name,
+                arguments: read_arguments(arguments),
+                seal: None,
+                cached: None,
+            });
         }
         let told = text_of(message.reasoning_content).or_else(|| text_of(message.reasoning));
         let thoughts = reasoning_details::read(message.reasoning_details.map(RawValue::get), told, &mut calls);
@@ -170,7 +178,7 @@ impl Turns {
     fn add_result(&mut self, at: usize, message: Message<'_>) -> Result<(), Untranslatable> {
         let id = self.answered(message.tool_call_id, message.name.as_deref());
         let id = id.ok_or_else(|| cannot(format!("`messages[{at}]`, which answers no call")))?;
-        let result = Part::Result(ToolResult { id, parts: read_parts(at, message.content)?, is_error: false });
+        let result = Part::Result(ToolResult { id, parts: read_parts(at, message.content)?, is_error: false, cached: None });
         match self.said.last_mut().filter(|_| self.answering) {
             Some(turn) => turn.parts.push(result),
             None => self.push(Role::User, vec![result]),
@@ -210,7 +218,7 @@ fn read_call(at: usize, nth: usize, call: WireCall<'_>) -> Result<Call, Untransl
         return Err(cannot(format!("{} without a function", what())));
     };
     let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| made_up(at, nth));
-    Ok(Call { id, name, arguments: read_arguments(arguments), seal: read_extra(call.extra_content) })
+    Ok(Call { id, name, arguments: read_arguments(arguments), seal: read_extra(call.extra_content), cached: None })
 }
 
 /// Some clients send the arguments as the object that they are.
@@ -251,9 +259,9 @@ fn read_parts(at: usize, content: Option<Content<WirePart<'_>>>) -> Result<Vec<P
 fn read_part(part: WirePart<'_>) -> Result<Option<Part>, String> {
     let kind = part.kind.as_deref().unwrap_or(if part.text.is_some() { "text" } else { "" });
     let lacking = || format!(" of type `{kind}` as it is");
+    let cached = part.cache_control.map(|mark| mark.lifetime());
     match kind {
         "text" => {
-            let cached = part.cache_control.map(|mark| mark.lifetime());
             let text = part.text.ok_or_else(lacking)?;
             Ok((!text.is_empty()).then_some(Part::Text(Text { text, cached })))
         }
@@ -265,29 +273,30 @@ fn read_part(part: WirePart<'_>) -> Result<Option<Part>, String> {
             };
             Ok((!text.is_empty()).then_some(Part::Thought(Thought { text, seal: None })))
         }
-        "image_url" => part.image_url.and_then(read_image).map(Some).ok_or_else(lacking),
+        "image_url" => part.image_url.and_then(|image| read_image(image, cached)).map(Some).ok_or_else(lacking),
         "input_audio" => {
             let audio = part.input_audio.ok_or_else(lacking)?;
             let media_type = audio.format.map(|format| format!("audio/{format}"));
-            Ok(Some(Part::Audio(Medium { source: Source::Base64(audio.data), media_type, name: None, detail: None })))
+            let source = Source::Base64(audio.data);
+            Ok(Some(Part::Audio(Medium { source, media_type, name: None, detail: None, cached })))
         }
-        "file" => part.file.and_then(read_file).map(Some).ok_or_else(lacking),
+        "file" => part.file.and_then(|file| read_file(file, cached)).map(Some).ok_or_else(lacking),
         "" => Err(" without a type".to_owned()),
         _ => Err(format!(" of type `{kind}`")),
     }
 }
 
 /// Some clients send the link alone.
-fn read_image(raw: &RawValue) -> Option<Part> {
+fn read_image(raw: &RawValue, cached: Option<CacheLifetime>) -> Option<Part> {
     let (url, detail) = match string(raw.get()) {
         Some(url) => (url.into_owned(), None),
         None => serde_json::from_str::<ImageUrl>(raw.get()).ok().map(|image| (image.url, image.detail))?,
     };
     let (source, media_type) = link(url)?;
-    Some(Part::Image(Medium { source, media_type, name: None, detail }))
+    Some(Part::Image(Medium { source, media_type, name: None, detail, cached }))
 }
 
-fn read_file(file: File) -> Option<Part> {
+fn read_file(file: File, cached: Option<CacheLifetime>) -> Option<Part> {
     let (source, media_type) = match (file.data, file.id) {
         (Some(data), _) if data.contains(':') => link(data)?,
         // Without a prefix it is what the usual file is.
@@ -295,5 +304,5 @@ fn read_file(file: File) -> Option<Part> {
         (None, Some(id)) => (Source::FileId(id), None),
         (None, None) => return None,
     };
-    Some(Part::Document(Medium { source, media_type, name: file.name, detail: None }))
+    Some(Part::Document(Medium { source, media_type, name: file.name, detail: None, cached }))
 }

@@ -124,20 +124,20 @@ fn alone(seal: Seal) -> Part {
 fn read_block(place: &str, block: Block<'_>, parts: &mut Vec<Part>) -> Result<(), Untranslatable> {
     let kind = block.kind.as_deref().unwrap_or_default();
     let lacking = || cannot(format!("`{place}` of type `{kind}` as it is"));
+    let cached = block.cache_control.map(|mark| mark.lifetime());
     if block.citations.is_some_and(|citations| citations.get().contains("true")) {
         return Err(cannot(format!("`{place}.citations`")));
     }
     match kind {
         "text" => {
             let text = block.text.ok_or_else(lacking)?;
-            let cached = block.cache_control.map(|mark| mark.lifetime());
             parts.extend((!text.is_empty()).then_some(Part::Text(Text { text, cached })));
         }
-        "image" => parts.push(Part::Image(read_medium(place, block.source)?.ok_or_else(lacking)?)),
+        "image" => parts.push(Part::Image(Medium { cached, ..read_medium(place, block.source)?.ok_or_else(lacking)? })),
         "document" => {
             let medium = read_medium(place, block.source)?.ok_or_else(lacking)?;
             parts.extend(block.context.filter(|context| !context.is_empty()).map(Part::text));
-            parts.push(Part::Document(Medium { name: block.title, ..medium }));
+            parts.push(Part::Document(Medium { name: block.title, cached, ..medium }));
         }
         "thinking" => {
             let text = block.thinking.ok_or_else(lacking)?;
@@ -149,7 +149,7 @@ fn read_block(place: &str, block: Block<'_>, parts: &mut Vec<Part>) -> Result<()
         }
         "tool_use" => {
             let (Some(id), Some(name)) = (block.id, block.name) else { return Err(lacking()) };
-            parts.push(Part::Call(Call { id, name, arguments: read_input(block.input), seal: None }));
+            parts.push(Part::Call(Call { id, name, arguments: read_input(block.input), seal: None, cached }));
         }
         "tool_result" => {
             let id = block.tool_use_id.ok_or_else(lacking)?;
@@ -158,13 +158,12 @@ fn read_block(place: &str, block: Block<'_>, parts: &mut Vec<Part>) -> Result<()
             if !said.iter().all(fits) {
                 return Err(cannot(format!("`{place}.content` that is not text, images or documents")));
             }
-            parts.push(Part::Result(ToolResult { id, parts: said, is_error: block.is_error.unwrap_or(false) }));
+            parts.push(Part::Result(ToolResult { id, parts: said, is_error: block.is_error.unwrap_or(false), cached }));
         }
         "search_result" => {
             let source = block.source.and_then(|source| string(source.get()));
             let body = joined(&format!("{place}.content"), block.content)?;
             let lines = [block.title, source.map(Cow::into_owned), Some(body)];
-            let cached = block.cache_control.map(|mark| mark.lifetime());
             let text = lines.into_iter().flatten().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
             parts.extend((!text.is_empty()).then_some(Part::Text(Text { text, cached })));
         }
@@ -200,7 +199,7 @@ fn read_medium(place: &str, source: Option<&RawValue>) -> Result<Option<Medium>,
         "content" => (Some(Source::Text(joined(&format!("{place}.source.content"), wire.content)?)), plain()),
         _ => (None, None),
     };
-    Ok(source.map(|source| Medium { source, media_type, name: None, detail: None }))
+    Ok(source.map(|source| Medium { source, media_type, name: None, detail: None, cached: None }))
 }
 
 /// The texts of blocks that have nothing else, one a line.

@@ -158,7 +158,7 @@ mod tests {
             sealed(SealKind::OpenAiEncrypted, "three"),
             sealed(SealKind::OpenAiEncrypted, ""),
         ];
-        let mut call = Call { id: "c".into(), name: "f".into(), arguments: String::new(), seal: None };
+        let mut call = Call { id: "c".into(), name: "f".into(), arguments: String::new(), seal: None, cached: None };
         let seal = Seal { kind: SealKind::GeminiSignature, value: "s2".into() };
         let indexed = thoughts.iter().zip(0..);
         let mut entries: Vec<Detail<'_>> = indexed

@@ -78,7 +78,7 @@ impl Turns {
             }
             "function_call" => {
                 let (Some(id), Some(name)) = (item.call_id, item.name) else { return Err(lacking()) };
-                self.add_call(Call { id, name, arguments: read_arguments(item.arguments), seal: None });
+                self.add_call(Call { id, name, arguments: read_arguments(item.arguments), seal: None, cached: None });
                 Ok(())
             }
             "function_call_output" => {
@@ -88,7 +88,7 @@ impl Turns {
                     None => None,
                 };
                 let parts = read_parts(&format!("input[{at}].output"), said)?;
-                self.answer(Part::Result(ToolResult { id, parts, is_error: false }));
+                self.answer(Part::Result(ToolResult { id, parts, is_error: false, cached: None }));
                 Ok(())
             }
             "" => Err(cannot(format!("`input[{at}]` without a type"))),
@@ -210,7 +210,7 @@ fn read_part(part: WirePart<'_>) -> Result<Option<Part>, String> {
                 (None, Some(id)) => (Source::FileId(id), None),
                 (None, None) => return Err(lacking()),
             };
-            Ok(Some(Part::Image(Medium { source, media_type, name: None, detail: part.detail })))
+            Ok(Some(Part::Image(Medium { source, media_type, name: None, detail: part.detail, cached: None })))
         }
         "input_file" => {
             let (source, media_type) = match (part.file_data, part.file_url, part.file_id) {
@@ -221,12 +221,13 @@ fn read_part(part: WirePart<'_>) -> Result<Option<Part>, String> {
                 (None, None, Some(id)) => (Source::FileId(id), None),
                 (None, None, None) => return Err(lacking()),
             };
-            Ok(Some(Part::Document(Medium { source, media_type, name: part.filename, detail: None })))
+            Ok(Some(Part::Document(Medium { source, media_type, name: part.filename, detail: None, cached: None })))
         }
         "input_audio" => {
             let audio = part.input_audio.ok_or_else(lacking)?;
             let media_type = audio.format.map(|format| format!("audio/{format}"));
-            Ok(Some(Part::Audio(Medium { source: Source::Base64(audio.data), media_type, name: None, detail: None })))
+            let source = Source::Base64(audio.data);
+            Ok(Some(Part::Audio(Medium { source, media_type, name: None, detail: None, cached: None })))
         }
         "" => Err(" without a type".to_owned()),
         _ => Err(format!(" of type `{kind}`")),

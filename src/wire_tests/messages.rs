@@ -254,3 +254,35 @@ fn whatever_a_model_may_read_counts_and_images_are_told_however_they_are_written
     let marked = r#"{"type":"text","text":"four","cache_control":{"type":"ephemeral"},"citations":[{"cited_text":"not read"}]}"#;
     assert_eq!(of(marked), (4, 0, none));
 }
+
+/// Found by a reviewer: of a request that is told again in Messages (its thoughts are another provider's) only the marks of texts
+/// were left, and an agent's prompt was read at the full price from then on.
+#[test]
+fn marks_of_the_cache_stay_on_every_block_that_is_told_again() {
+    let check = |block: &str| {
+        let marked = r#""cache_control":{"type":"ephemeral","ttl":"1h"}"#;
+        let body = format!(
+            r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"x"}},
+                {{"role":"assistant","content":[{{"type":"tool_use","id":"a","name":"f","input":{{}}}}]}},
+                {{"role":"user","content":[{{{block},{marked}}}]}}]}}"#
+        );
+        let conversation = AnthropicMessages.conversation(&read(&body).unwrap()).unwrap().without_seals();
+        let told = Messages.write(&conversation, &Outgoing::to("up", Quirks::default())).unwrap();
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        let block = &told["messages"].as_array().unwrap().last().unwrap()["content"][0];
+        assert_eq!(block["cache_control"], json!({"type": "ephemeral", "ttl": "1h"}), "{told}");
+    };
+    check(r#""type":"text","text":"a""#);
+    check(r#""type":"image","source":{"type":"url","url":"https://a/b.png"}"#);
+    check(r#""type":"document","source":{"type":"text","data":"a"}"#);
+    check(r#""type":"tool_result","tool_use_id":"a","content":"b""#);
+    check(r#""type":"search_result","source":"https://a","title":"t","content":[{"type":"text","text":"a"}]"#);
+    let called = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"},{"role":"assistant","content":[
+        {"type":"tool_use","id":"a","name":"f","input":{},"cache_control":{"type":"ephemeral"}}]}],
+        "tools":[{"name":"f","input_schema":{"type":"object"},"cache_control":{"type":"ephemeral"}}]}"#;
+    let conversation = AnthropicMessages.conversation(&read(called).unwrap()).unwrap();
+    let told = Messages.write(&conversation, &Outgoing::to("up", Quirks::default())).unwrap();
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told["messages"][1]["content"][0]["cache_control"], json!({"type": "ephemeral"}), "{told}");
+    assert_eq!(told["tools"][0]["cache_control"], json!({"type": "ephemeral"}), "{told}");
+}

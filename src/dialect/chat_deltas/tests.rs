@@ -58,7 +58,7 @@ fn an_answer_is_read_alike_whole_and_as_a_stream() {
     let answer = streamed(&deltas, "tool_calls");
     assert_eq!(whole(body), answer);
     let call = |id: &str, name: &str, arguments: &str| {
-        Part::Call(Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None })
+        Part::Call(Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None, cached: None })
     };
     let expected = [
         Part::Thought(Thought { text: "Use it.".into(), seal: None }),

@@ -44,15 +44,15 @@ fn json(text: &str) -> Json {
 }
 
 fn call(id: &str, arguments: &str) -> Part {
-    Part::Call(Call { id: id.into(), name: "weather".into(), arguments: arguments.into(), seal: None })
+    Part::Call(Call { id: id.into(), name: "weather".into(), arguments: arguments.into(), seal: None, cached: None })
 }
 
 fn result(id: &str, parts: Vec<Part>) -> Part {
-    Part::Result(ToolResult { id: id.into(), parts, is_error: false })
+    Part::Result(ToolResult { id: id.into(), parts, is_error: false, cached: None })
 }
 
 fn medium(source: Source, media_type: Option<&str>) -> Medium {
-    Medium { source, media_type: media_type.map(str::to_owned), name: None, detail: None }
+    Medium { source, media_type: media_type.map(str::to_owned), name: None, detail: None, cached: None }
 }
 
 #[test]

@@ -41,11 +41,11 @@ fn json(text: &str) -> Option<Json> {
 }
 
 fn call(id: &str, arguments: &str) -> Part {
-    Part::Call(Call { id: id.into(), name: "weather".into(), arguments: arguments.into(), seal: None })
+    Part::Call(Call { id: id.into(), name: "weather".into(), arguments: arguments.into(), seal: None, cached: None })
 }
 
 fn result(id: &str, text: &str) -> Part {
-    Part::Result(ToolResult { id: id.into(), parts: vec![Part::text(text)], is_error: false })
+    Part::Result(ToolResult { id: id.into(), parts: vec![Part::text(text)], is_error: false, cached: None })
 }
 
 fn thought(kind: Option<SealKind>) -> Part {
@@ -191,7 +191,7 @@ fn a_conversation_begins_with_the_user() {
 
 #[test]
 fn media_go_out_as_they_are_kept() {
-    let medium = |source| Medium { source, media_type: None, name: Some("a.pdf".into()), detail: None };
+    let medium = |source| Medium { source, media_type: None, name: Some("a.pdf".into()), detail: None, cached: None };
     let mut conversation = asked();
     conversation.turns[0].parts = vec![
         Part::Image(Medium { media_type: Some("image/webp".into()), ..medium(Source::Base64("AAAA".into())) }),
@@ -233,7 +233,19 @@ fn the_last_marks_are_kept_and_a_marked_system_has_blocks() {
     let (minutes, hour) = (json!({"type": "ephemeral"}), json!({"type": "ephemeral", "ttl": "1h"}));
     assert_eq!(marks(&told["tools"]), [Value::Null]);
     assert_eq!(marks(&told["system"]), [Value::Null, hour.clone()]);
-    assert_eq!(marks(&told["messages"][0]["content"]), [hour, minutes.clone(), minutes]);
+    assert_eq!(marks(&told["messages"][0]["content"]), [hour, minutes.clone(), minutes.clone()]);
+    // Marks of blocks that are no texts count like theirs, and those within a tool's answer before its own.
+    let seen = ToolResult {
+        id: "t".into(),
+        parts: vec![text("a", Some(CacheLifetime::Minutes)), text("b", Some(CacheLifetime::Minutes))],
+        is_error: false,
+        cached: Some(CacheLifetime::Minutes),
+    };
+    conversation.turns[0].parts = vec![Part::Result(seen), text("c", Some(CacheLifetime::Minutes))];
+    let told = written(&conversation);
+    assert_eq!(marks(&told["system"]), [Value::Null, Value::Null]);
+    assert_eq!(marks(&told["messages"][0]["content"]), [minutes.clone(), minutes.clone()]);
+    assert_eq!(marks(&told["messages"][0]["content"][0]["content"]), [minutes.clone(), minutes]);
 }
 
 #[test]

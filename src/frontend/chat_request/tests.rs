@@ -34,15 +34,15 @@ fn cannot_say_message(message: &str, what: &str) {
 }
 
 fn called(id: &str, name: &str, arguments: &str) -> Call {
-    Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None }
+    Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None, cached: None }
 }
 
 fn result(id: &str, text: &str) -> Part {
-    Part::Result(ToolResult { id: id.into(), parts: vec![Part::text(text)], is_error: false })
+    Part::Result(ToolResult { id: id.into(), parts: vec![Part::text(text)], is_error: false, cached: None })
 }
 
 fn medium(source: Source, media_type: Option<&str>) -> Medium {
-    Medium { source, media_type: media_type.map(str::to_owned), name: None, detail: None }
+    Medium { source, media_type: media_type.map(str::to_owned), name: None, detail: None, cached: None }
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn what_tools_answered_is_one_turn_of_the_user() {
     let calls = r#"{"role":"assistant","tool_calls":[{"id":"c1","function":{"name":"f","arguments":"{}"}},{"id":"c2","function":{"name":"g","arguments":"{}"}}]}"#;
     let said = (Role::Assistant, vec![Part::Call(called("c1", "f", "{}")), Part::Call(called("c2", "g", "{}"))]);
     let image = Part::Image(medium(Source::Url("https://a".into()), None));
-    let seen = Part::Result(ToolResult { id: "c2".into(), parts: vec![Part::text("2"), image], is_error: false });
+    let seen = Part::Result(ToolResult { id: "c2".into(), parts: vec![Part::text("2"), image], is_error: false, cached: None });
     check_turns(
         &format!(
             r#"{calls},{{"role":"tool","tool_call_id":"c1","content":"1"}},

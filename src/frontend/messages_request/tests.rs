@@ -39,7 +39,7 @@ fn cannot_say_block(block: &str, what: &str) {
 }
 
 fn medium(source: Source, media_type: Option<&str>) -> Medium {
-    Medium { source, media_type: media_type.map(str::to_owned), name: None, detail: None }
+    Medium { source, media_type: media_type.map(str::to_owned), name: None, detail: None, cached: None }
 }
 
 fn marked(text: &str, cached: CacheLifetime) -> Part {
@@ -112,7 +112,7 @@ fn thoughts_keep_their_seals_and_calls_find_theirs() {
         &[thought("hm", SealKind::OpenAiEncrypted, "s")],
     );
     let redacted = thought("", SealKind::AnthropicRedacted, "d");
-    let call = Call { id: "t1".into(), name: "f".into(), arguments: "{}".into(), seal: None };
+    let call = Call { id: "t1".into(), name: "f".into(), arguments: "{}".into(), seal: None, cached: None };
     let used = r#"{"type":"tool_use","id":"t1","name":"f","input":{}}"#;
     check(&format!(r#"{{"type":"redacted_thinking","data":"d"}},{used}"#), &[redacted, Part::Call(call.clone())]);
     let seal = Seal { kind: SealKind::GeminiSignature, value: "s".into() };
@@ -129,12 +129,15 @@ fn thoughts_keep_their_seals_and_calls_find_theirs() {
 
 #[test]
 fn calls_and_what_tools_answered_are_read() {
-    let call = |arguments: &str| Part::Call(Call { id: "t1".into(), name: "f".into(), arguments: arguments.into(), seal: None });
+    let call = |arguments: &str| {
+        Part::Call(Call { id: "t1".into(), name: "f".into(), arguments: arguments.into(), seal: None, cached: None })
+    };
     check(r#"{"type":"tool_use","id":"t1","name":"f","input":{"a": 1.0}}"#, &[call("{\"a\": 1.0}")]);
     check(r#"{"type":"tool_use","id":"t1","name":"f"}"#, &[call("")]);
     check(r#"{"type":"tool_use","id":"t1","name":"f","input":{"_raw":"{\"a\":"}}"#, &[call("{\"a\":")]);
     check(r#"{"type":"tool_use","id":"t1","name":"f","input":{"_raw":"x","b":1}}"#, &[call(r#"{"_raw":"x","b":1}"#)]);
-    let result = |parts: &[Part], is_error| Part::Result(ToolResult { id: "t1".into(), parts: parts.to_vec(), is_error });
+    let result =
+        |parts: &[Part], is_error| Part::Result(ToolResult { id: "t1".into(), parts: parts.to_vec(), is_error, cached: None });
     check(r#"{"type":"tool_result","tool_use_id":"t1"}"#, &[result(&[], false)]);
     check(r#"{"type":"tool_result","tool_use_id":"t1","content":"a","is_error":true}"#, &[result(&[Part::text("a")], true)]);
     let image = Part::Image(medium(Source::Url("https://a".into()), None));

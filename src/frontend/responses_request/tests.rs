@@ -29,11 +29,11 @@ fn assistant(parts: Vec<Part>) -> Turn {
 }
 
 fn called(id: &str, arguments: &str, seal: Option<Seal>) -> Part {
-    Part::Call(Call { id: id.into(), name: "f".into(), arguments: arguments.into(), seal })
+    Part::Call(Call { id: id.into(), name: "f".into(), arguments: arguments.into(), seal, cached: None })
 }
 
 fn result(id: &str, parts: Vec<Part>) -> Part {
-    Part::Result(ToolResult { id: id.into(), parts, is_error: false })
+    Part::Result(ToolResult { id: id.into(), parts, is_error: false, cached: None })
 }
 
 #[test]
@@ -62,7 +62,13 @@ fn what_the_assistant_did_is_one_turn_and_what_tools_answered_another() {
         {"type":"function_call_output","call_id":"c2","output":[{"type":"input_text","text":"5"},{"type":"input_image","image_url":"data:image/png;base64,AA=="}]},
         {"role":"assistant","content":"4 and 5."},
         {"role":"user","content":"And"},{"role":"user","content":"now?"}"#;
-    let image = Medium { source: Source::Base64("AA==".into()), media_type: Some("image/png".into()), name: None, detail: None };
+    let image = Medium {
+        source: Source::Base64("AA==".into()),
+        media_type: Some("image/png".into()),
+        name: None,
+        detail: None,
+        cached: None,
+    };
     check(
         items,
         &[
@@ -106,8 +112,13 @@ fn parts_are_media_where_they_are_and_empty_ones_are_left_out() {
     let parts = r#"{"role":"user","content":[{"type":"input_text","text":""},{"type":"input_image","image_url":"https://a/b.png","detail":"low"},
         {"type":"input_file","file_data":"JVBE","filename":"a.pdf"},{"type":"input_file","file_url":"https://a/b.pdf"},{"type":"input_file","file_id":"f1"},
         {"type":"input_audio","input_audio":{"data":"AA","format":"wav"}}]},{"role":"user","content":""}"#;
-    let medium =
-        |source, media_type: Option<&str>| Medium { source, media_type: media_type.map(str::to_owned), name: None, detail: None };
+    let medium = |source, media_type: Option<&str>| Medium {
+        source,
+        media_type: media_type.map(str::to_owned),
+        name: None,
+        detail: None,
+        cached: None,
+    };
     check(
         parts,
         &[user(vec![

@@ -38,7 +38,7 @@ fn raw(json: &str) -> Json {
 }
 
 fn call(id: &str, name: &str, arguments: &str) -> Part {
-    Part::Call(Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None })
+    Part::Call(Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None, cached: None })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as a part has it")]
@@ -47,11 +47,11 @@ fn sealed(kind: SealKind) -> Option<Seal> {
 }
 
 fn answered(id: &str, text: &str) -> Part {
-    Part::Result(ToolResult { id: id.into(), parts: vec![Part::text(text)], is_error: false })
+    Part::Result(ToolResult { id: id.into(), parts: vec![Part::text(text)], is_error: false, cached: None })
 }
 
 fn medium(source: Source, media_type: Option<&str>) -> Medium {
-    Medium { source, media_type: media_type.map(Into::into), name: None, detail: None }
+    Medium { source, media_type: media_type.map(Into::into), name: None, detail: None, cached: None }
 }
 
 /// What the turns become.
@@ -134,7 +134,7 @@ fn neighbours_become_one_and_empty_turns_none() {
 
 #[test]
 fn answers_of_tools_follow_their_calls_by_name_and_order() {
-    let failed = ToolResult { id: "c".into(), parts: vec![Part::text("late"), Part::text("r")], is_error: true };
+    let failed = ToolResult { id: "c".into(), parts: vec![Part::text("late"), Part::text("r")], is_error: true, cached: None };
     contents(
         [
             user([Part::text("go")]),
@@ -158,7 +158,7 @@ fn answers_of_tools_follow_their_calls_by_name_and_order() {
         ]),
     );
     let image = Part::Image(medium(Source::Base64("iVBO".into()), Some("image/png")));
-    let seen = ToolResult { id: "a".into(), parts: vec![image], is_error: false };
+    let seen = ToolResult { id: "a".into(), parts: vec![image], is_error: false, cached: None };
     contents(
         [model([call("a", "look", "{}")]), user([Part::Result(seen)])],
         &json!([
@@ -182,7 +182,8 @@ fn signatures(turns: impl Into<Vec<Turn>>) -> Vec<Vec<String>> {
 #[test]
 fn the_first_call_of_each_step_that_is_under_way_is_signed() {
     const FILLER: &str = "skip_thought_signature_validator";
-    let with = |kind| Part::Call(Call { id: "s".into(), name: "f".into(), arguments: "{}".into(), seal: sealed(kind) });
+    let with =
+        |kind| Part::Call(Call { id: "s".into(), name: "f".into(), arguments: "{}".into(), seal: sealed(kind), cached: None });
     let (a, b) = (|| call("a", "f", "{}"), || call("b", "f", "{}"));
     let loop_ = |first: Part| [user([Part::text("go")]), model([first, b()]), user([answered("b", "1")])];
     assert_eq!(signatures(loop_(a())), [[FILLER, "-"]]);
