@@ -10,10 +10,10 @@ use std::sync::Arc;
 use http::Uri;
 use jiff::Timestamp;
 
-use crate::canonical::Shape;
+use crate::canonical::{Conversation, Shape, Untranslatable};
 use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot};
 use crate::config::secret::ProviderKeys;
-use crate::dialect::{self, Dialect, Path};
+use crate::dialect::{self, Dialect, Outgoing, Path};
 use crate::dispatch::health::{Answers, BackendHealth, HealthByShape, HealthRisk, Roster};
 use crate::route::{self, Availability, Board, BoardInForce, Usable};
 use crate::upstream::{Endpoint, EndpointError, Key};
@@ -39,6 +39,16 @@ impl Offer<'_> {
             Path::Fixed(_) => Ok(self.endpoint.uri()),
             Path::OfModel(path) => self.endpoint.at(&path(&self.backend.upstream_model, stream)),
         }
+    }
+
+    /// Whether it can be told a request of another shape.
+    ///
+    /// # Errors
+    /// What cannot be said in the endpoint's words.
+    pub fn can_be_told(&self, conversation: &Conversation) -> Result<(), Untranslatable> {
+        let outgoing =
+            Outgoing { reasoning: self.backend.reasoning, ..Outgoing::to(&self.backend.upstream_model, self.provider.quirks) };
+        self.dialect.write(conversation, &outgoing).map(drop)
     }
 }
 

@@ -268,7 +268,7 @@ impl Pipeline {
             }
             // Only now, since reading a whole conversation takes as long as all the rest.
             let unsaid = match &planned {
-                Ok(plan) if is_translated(plan, &facts) => told.conversation(true).err(),
+                Ok(plan) if is_translated(plan, &facts) => unsaid(plan, &facts, admitted.market(), told),
                 Ok(_) | Err(_) => None,
             };
             if unsaid.is_some() {
@@ -294,7 +294,14 @@ impl Pipeline {
     fn explain(&self, call: &InboundCall, admitted: &Admitted) -> Decision {
         let told = Told::of(call, &admitted.request, 0);
         self.with_facts(call, admitted, |facts, _| {
-            let ask = &Ask { translated: facts.ask.translated && told.conversation(true).is_ok(), ..facts.ask.clone() };
+            let explained = route::explained(&facts);
+            let is_unsaid = explained.as_ref().is_ok_and(|whole| {
+                is_translated(&whole.plan, &facts) && unsaid(&whole.plan, &facts, admitted.market(), &told).is_some()
+            });
+            if !is_unsaid {
+                return Decision::of(explained.as_ref(), facts.snapshot);
+            }
+            let ask = &Ask { translated: false, ..facts.ask.clone() };
             Decision::of(route::explained(&Facts { ask, ..facts.clone() }).as_ref(), facts.snapshot)
         })
     }
@@ -478,6 +485,24 @@ fn makers(request: &Request, trace: &Trace) -> Makers {
 fn is_translated(plan: &Plan, facts: &Facts<'_>) -> bool {
     facts.ask.translated
         && plan.root.attempts().next().is_some_and(|attempt| !facts.board.row(attempt.backend).shapes.contains(facts.ask.shape))
+}
+
+/// What keeps a request whose plan begins with a translation from being told to all whom the plan asks; nothing where one of them
+/// can be told.
+fn unsaid(plan: &Plan, facts: &Facts<'_>, market: &Market, told: &Told<'_>) -> Option<Untranslatable> {
+    let conversation = match told.conversation(true) {
+        Ok(conversation) => conversation,
+        Err(unsaid) => return Some(unsaid),
+    };
+    let offers = || plan.root.attempts().filter_map(|attempt| market.offer(attempt.backend, facts.ask.shape));
+    if offers().any(|offer| offer.shape == facts.ask.shape) {
+        return None;
+    }
+    let mut refusals = Vec::new();
+    for offer in offers() {
+        refusals.push(offer.can_be_told(conversation).err()?);
+    }
+    refusals.into_iter().next()
 }
 
 /// Seconds of wall time.

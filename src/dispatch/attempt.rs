@@ -59,16 +59,8 @@ pub struct Errand<'a> {
 }
 
 impl Errand<'_> {
-    /// Asks, and waits for the answer to begin. `text` is given every piece of a stream's text that arrives meanwhile.
-    pub async fn run(&self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Opening, AttemptFailure> {
-        let limit = if self.request.stream { self.patience.first_frame } else { self.patience.whole };
-        match tokio::time::timeout(limit, self.exchange(text)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(self.failed(Cause::Timeout, &format!("no answer began within {} ms", limit.as_millis()))),
-        }
-    }
-
-    async fn exchange(&self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Opening, AttemptFailure> {
+    /// What goes out, if it can be said in the endpoint's words: known before anything is sent, booked or paid with a retry.
+    pub fn body(&self) -> Result<Bytes, AttemptFailure> {
         let outgoing = Outgoing {
             upstream_model: &self.offer.backend.upstream_model,
             quirks: self.offer.provider.quirks,
@@ -76,7 +68,20 @@ impl Errand<'_> {
             max_output: self.max_output.min(self.offer.backend.limits.max_output),
             reasoning: self.offer.backend.reasoning,
         };
-        let body = self.body(&outgoing).map_err(|e| self.failed(Cause::Untranslatable, &e.to_string()))?;
+        self.written(&outgoing).map_err(|error| self.failed(Cause::Untranslatable, &error.to_string()))
+    }
+
+    /// Sends [`body`](Self::body), and waits for the answer to begin. `text` is given every piece of a stream's text that arrives
+    /// meanwhile.
+    pub async fn run(&self, body: Bytes, text: &mut (dyn FnMut(&str) + Send)) -> Result<Opening, AttemptFailure> {
+        let limit = if self.request.stream { self.patience.first_frame } else { self.patience.whole };
+        match tokio::time::timeout(limit, self.exchange(body, text)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.failed(Cause::Timeout, &format!("no answer began within {} ms", limit.as_millis()))),
+        }
+    }
+
+    async fn exchange(&self, body: Bytes, text: &mut (dyn FnMut(&str) + Send)) -> Result<Opening, AttemptFailure> {
         let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
         let passing = if self.speaks_alike() { self.passing } else { self.common };
         let sent = self.upstream.send(self.offer.endpoint, uri, passing, body);
@@ -91,8 +96,8 @@ impl Errand<'_> {
         self.read_whole(answer).await
     }
 
-    /// What goes out: the client's bytes, or the same said in the words of the endpoint.
-    fn body(&self, outgoing: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
+    /// The client's bytes, or the same said in the words of the endpoint.
+    fn written(&self, outgoing: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
         if self.speaks_alike() && self.seals == Seals::AsTheyAre {
             return Ok(self.dialect().encode(self.request, outgoing));
         }

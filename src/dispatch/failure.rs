@@ -133,3 +133,17 @@ pub struct RunFailure {
     pub failures: Vec<AttemptFailure>,
     pub stopped: Stopped,
 }
+
+impl RunFailure {
+    /// The failures of those who could be told the request; all where nobody could.
+    pub fn telling(&self) -> impl Iterator<Item = &AttemptFailure> {
+        let could = |failure: &&AttemptFailure| failure.cause != Cause::Untranslatable;
+        let any = self.failures.iter().any(|failure| could(&failure));
+        self.failures.iter().filter(move |failure| !any || could(failure))
+    }
+
+    /// The last of them: what the client is told.
+    pub fn decisive(&self) -> Option<&AttemptFailure> {
+        self.telling().last()
+    }
+}

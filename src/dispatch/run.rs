@@ -106,10 +106,11 @@ impl Dispatcher {
                 Ok(answered)
             }
             Err(stopped) => {
+                let run = RunFailure { failures, stopped };
                 // Nobody was left to whom it could be said otherwise.
-                let refused = failures.last().is_some_and(|last| !last.cause.another_may_help());
+                let refused = run.decisive().is_some_and(|last| !last.cause.another_may_help());
                 let stopped = if stopped == Stopped::Exhausted && refused { Stopped::Refused } else { stopped };
-                Err(RunFailure { failures, stopped })
+                Err(RunFailure { stopped, ..run })
             }
         }
     }
@@ -206,15 +207,6 @@ impl Dispatcher {
                 return Err(Stopped::Exhausted);
             }
         };
-        // Only what is sent is paid for: a backend that is left alone costs no retry.
-        if *sent && race.is_none() && !self.retries.try_spend() {
-            return Err(Stopped::RetryBudget);
-        }
-        // What cannot be booked or paid is not sent.
-        let Some(page) = journey.book.open(planned, &offer) else { return Err(Stopped::Exhausted) };
-        *sent = true;
-        let mut running = RunningCount::new();
-        let patience = time.patience;
         let output_bound = journey.bounded.then_some(planned.quote.output_bound);
         let seals = journey.makers.seals_for(&offer, journey.request.shape, journey.market);
         let errand = Errand {
@@ -226,12 +218,27 @@ impl Dispatcher {
             common: journey.common,
             max_output: planned.quote.output_bound,
             passing: journey.passing,
-            patience,
+            patience: time.patience,
             output_bound,
         };
+        let body = match errand.body() {
+            Ok(body) => body,
+            Err(unsaid) => {
+                failures.push(unsaid);
+                return Err(Stopped::Exhausted);
+            }
+        };
+        // Only what is sent is paid for: a backend that is left alone costs no retry.
+        if *sent && race.is_none() && !self.retries.try_spend() {
+            return Err(Stopped::RetryBudget);
+        }
+        // What cannot be booked or paid is not sent.
+        let Some(page) = journey.book.open(planned, &offer) else { return Err(Stopped::Exhausted) };
+        *sent = true;
+        let mut running = RunningCount::new();
         let sent_at = self.clock.monotonic();
         let asked = Asked { book: journey.book, page: Some(page), offer, race, clock: &self.clock, sent: sent_at };
-        let outcome = errand.run(&mut |piece| running.add(piece)).await;
+        let outcome = errand.run(body, &mut |piece| running.add(piece)).await;
         let took = self.clock.monotonic().saturating_sub(sent_at);
         let answers = if journey.request.stream { Answers::Streamed } else { Answers::Whole };
         let Some(page) = asked.ended() else { return Err(Stopped::Exhausted) };

@@ -157,11 +157,12 @@ fn over_budget(over: &OverBudget) -> ClientError {
 /// After failover: what each attempt died of. When the request itself was refused, the provider's own words pass.
 fn failed(run: &RunFailure) -> Refusal {
     let attempts: Vec<Value> = run.failures.iter().map(attempt).collect();
-    if let (Stopped::Refused, Some(last)) = (run.stopped, run.failures.last()) {
+    if let (Stopped::Refused, Some(last)) = (run.stopped, run.decisive()) {
         return refused(last, attempts);
     }
-    let status = if run.stopped == Stopped::OutOfTime { 504 } else { status_of(&run.failures) };
-    let message = match run.failures.last() {
+    let status = if run.stopped == Stopped::OutOfTime { 504 } else { status_of(run) };
+    let message = match run.decisive() {
+        Some(unsaid) if status == 400 => format!("{}, and nobody else is left to ask", unsaid.message),
         Some(only) if run.failures.len() == 1 => format!("no provider answered; {}: {}", only.backend, only.message),
         Some(last) => {
             format!("no provider answered; the last of {} attempts, {}: {}", run.failures.len(), last.backend, last.message)
@@ -197,17 +198,18 @@ fn attempt(failure: &AttemptFailure) -> Value {
     })
 }
 
-/// 400 when the request cannot be said to anybody who was asked, 504 when all timed out, 503 when all say "later", 502 otherwise.
-fn status_of(failures: &[AttemptFailure]) -> u16 {
+/// 400 when the request can be said to nobody, else by those to whom it can: 504 when all timed out, 503 when all say "later",
+/// 502 otherwise.
+fn status_of(run: &RunFailure) -> u16 {
     let later = |f: &AttemptFailure| {
         matches!(f.cause, Cause::Cooling | Cause::Saturated | Cause::Provider(ErrorClass::RateLimited | ErrorClass::Overloaded))
     };
-    let all = |cause: Cause| !failures.is_empty() && failures.iter().all(|f| f.cause == cause);
+    let all = |cause: Cause| !run.failures.is_empty() && run.telling().all(|f| f.cause == cause);
     if all(Cause::Untranslatable) {
         400
     } else if all(Cause::Timeout) {
         504
-    } else if failures.iter().all(later) {
+    } else if run.telling().all(later) {
         503
     } else {
         502

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokenbroker::units::Tokens;
 
 use crate::harness::provider::{begun, status, stream, then, whole};
-use crate::harness::{Call, Gateway, Provider, Site, Step, chat, messages};
+use crate::harness::{Call, Gateway, Provider, Setup, Site, Step, chat, messages};
 
 /// A provider that speaks chat alone.
 async fn chats() -> (Provider, Gateway) {
@@ -236,4 +236,48 @@ async fn what_only_its_own_shape_can_say_stays_with_those_who_speak_it() {
         (&dry["chosen"]["backend"], &dry["rejected"][0]["rule"]),
         (&json!("chats/jade-v3"), &json!("dialect_unsupported"))
     );
+}
+
+/// An answer that is begun already: chat has no words for it.
+fn begun_answer(model: &str) -> Call {
+    let turns = r#"[{"role":"user","content":"Count."},{"role":"assistant","content":"One, two,"}]"#;
+    Call::messages(format!(r#"{{"model":"{model}","max_tokens":50,"messages":{turns}}}"#))
+}
+
+/// Found by a reviewer: what a writer refuses was found only when the attempt was under way, so that it had a page in the books and
+/// the next one took a retry.
+#[tokio::test]
+async fn what_cannot_be_said_to_one_backend_costs_no_retry_and_no_row() {
+    let (chats, speaks) = (Provider::start("chats").await, Provider::start("speaks").await);
+    let sites = [Site::of(&chats).price("0.1", "0.1"), Site::of(&speaks).only_messages()];
+    let gateway = Setup::of(sites).set("retries.share_percent", "0").set("retries.floor_per_second", "0").start();
+    speaks.next(whole(&messages::answer("three.", 5, 2)));
+    let answer = gateway.ask(&begun_answer("auto")).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "speaks/jade-v3"), "{}", answer.text());
+    let row = gateway.row_of(&answer).await;
+    let asked: Vec<&str> = row.attempts.iter().map(|attempt| attempt.backend.as_str()).collect();
+    assert_eq!((asked, chats.calls().len()), (vec!["speaks/jade-v3"], 0));
+}
+
+/// Found by a reviewer: a plan has a few attempts, and where none of them could be told the request the client was told that nobody
+/// could, although another backend spoke its shape.
+#[tokio::test]
+async fn a_request_that_no_attempt_of_the_plan_can_be_told_goes_to_who_speaks_its_shape() {
+    let mut cheap = Vec::new();
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        cheap.push(Provider::start(name).await);
+    }
+    let speaks = Provider::start("speaks").await;
+    let sites = cheap.iter().map(|provider| Site::of(provider).price("0.1", "0.1"));
+    let gateway = Gateway::of(sites.chain([Site::of(&speaks).price("5", "5").only_messages()]));
+    speaks.next(whole(&messages::answer("three.", 5, 2)));
+    let answer = gateway.ask(&begun_answer("auto")).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "speaks/jade-v3"), "{}", answer.text());
+
+    let refused = gateway.ask(&begun_answer("a/jade-v3")).await;
+    let error = refused.json();
+    assert_eq!((refused.status, &error["error"]["code"]), (400, &json!("untranslatable")), "{error}");
+    assert_eq!(refused.header("x-should-retry"), "false");
+    assert!(error["error"]["message"].as_str().unwrap().contains("an answer that is begun already"), "{error}");
+    assert!(cheap.iter().all(|provider| provider.calls().is_empty()));
 }
