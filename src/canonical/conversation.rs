@@ -248,6 +248,16 @@ pub struct ThinkingWish {
     pub effort: Option<Effort>,
     /// Tokens that may be thought.
     pub budget: Option<Tokens>,
+    /// Who says nothing in this shape means that there is to be no thinking, as Anthropic's clients do: to be told where a model
+    /// would think by default and a switch is known, and no demand.
+    pub off_by_default: bool,
+}
+
+impl ThinkingWish {
+    /// Whether anything was said about thinking.
+    pub const fn is_said(&self) -> bool {
+        !matches!(self.wish, ReasoningWish::Unsaid) || self.effort.is_some() || self.budget.is_some()
+    }
 }
 
 /// How hard to think.

@@ -218,6 +218,13 @@ pub enum ThinkingSwitch {
     None,
 }
 
+impl ThinkingSwitch {
+    /// Whether it is known to take thinking off a model that can do without: not every site knows the effort `none`.
+    pub const fn switches_off(self) -> bool {
+        matches!(self, ThinkingSwitch::Thinking | ThinkingSwitch::EnableThinking | ThinkingSwitch::Reasoning)
+    }
+}
+
 /// How Gemini is told how deep to think (dialects.md 5.5, 2026-11-22).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ThinkingDepth {

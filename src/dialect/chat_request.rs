@@ -233,12 +233,18 @@ struct Depth {
 
 impl Switches {
     fn of(thinking: ThinkingWish, out: &Outgoing<'_>) -> Self {
-        let ThinkingWish { wish, effort, budget } = thinking;
-        let said = wish != ReasoningWish::Unsaid || effort.is_some() || budget.is_some();
-        if !said || out.reasoning == Reasoning::Never {
+        let ThinkingWish { wish, effort, budget, off_by_default } = thinking;
+        let on = thinking.is_said() && wish != ReasoningWish::Off;
+        let off = wish == ReasoningWish::Off || off_by_default && out.quirks.thinking_switch.switches_off();
+        let told = match out.reasoning {
+            Reasoning::Never => false,
+            Reasoning::Switchable => on || off,
+            // It refuses to be switched off.
+            Reasoning::Always => on,
+        };
+        if !told {
             return Self::default();
         }
-        let on = wish != ReasoningWish::Off;
         // Words that all sites know which know any.
         let effort =
             effort.or(budget.map(Effort::of_budget)).map(|effort| effort.clamp(Effort::Low, Effort::High)).filter(|_| on);

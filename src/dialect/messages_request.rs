@@ -217,7 +217,7 @@ impl Thinking {
     /// Nothing where nothing was said. Thinking is switched off where it would be refused: with a forced tool, and where the turn
     /// whose calls are being answered does not begin with its own sealed thought (providers.md 3).
     fn of(conversation: &Conversation, max_tokens: u64) -> Option<Self> {
-        let ThinkingWish { wish, effort, budget } = conversation.thinking;
+        let ThinkingWish { wish, effort, budget, off_by_default: _ } = conversation.thinking;
         let wanted = match wish {
             ReasoningWish::Off => return Some(Self::Disabled),
             ReasoningWish::On => true,

@@ -167,10 +167,11 @@ impl Body<'_> {
         let nested = objects().find_map(|thinking| thinking.budget_tokens.or(thinking.max_tokens));
         let budget = self.thinking_budget.or(nested).map(Tokens::new);
         if wish == ReasoningWish::Off || budget == Some(Tokens::ZERO) {
-            return ThinkingWish { wish: ReasoningWish::Off, effort: None, budget: None };
+            return ThinkingWish { wish: ReasoningWish::Off, ..ThinkingWish::default() };
         }
         let words = self.reasoning_effort.iter().chain(objects().filter_map(|thinking| thinking.effort.as_ref()));
-        ThinkingWish { wish, effort: words.into_iter().find_map(|word| Effort::from_word(word)), budget }
+        let effort = words.into_iter().find_map(|word| Effort::from_word(word));
+        ThinkingWish { wish, effort, budget, off_by_default: false }
     }
 }
 

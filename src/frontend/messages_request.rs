@@ -128,10 +128,14 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     })
 }
 
+/// Here there is no thinking unless it is asked for (dialects.md 3, 2026-11-22).
 fn thinking(request: &Request, effort: Option<Effort>) -> ThinkingWish {
     match request.reasoning {
-        ReasoningWish::Off => ThinkingWish { wish: ReasoningWish::Off, effort: None, budget: None },
-        wish => ThinkingWish { wish, effort, budget: request.thinking_budget },
+        ReasoningWish::Off => ThinkingWish { wish: ReasoningWish::Off, ..ThinkingWish::default() },
+        wish => {
+            let said = ThinkingWish { wish, effort, budget: request.thinking_budget, off_by_default: false };
+            ThinkingWish { off_by_default: !said.is_said(), ..said }
+        }
     }
 }
 

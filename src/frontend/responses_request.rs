@@ -141,7 +141,7 @@ impl Body<'_> {
 
 fn thinking(wish: ReasoningWish, reasoning: Option<Reasoning<'_>>) -> ThinkingWish {
     let effort = reasoning.and_then(|reasoning| reasoning.effort).and_then(|word| Effort::from_word(&word));
-    ThinkingWish { wish, effort, budget: None }
+    ThinkingWish { wish, effort, ..ThinkingWish::default() }
 }
 
 fn read_tool(at: usize, tool: WireTool<'_>) -> Result<Tool, Untranslatable> {

@@ -99,7 +99,7 @@ const MESSAGES: &[Row] = &[
     ("`tool_choice`: none", OWN_TOOLS, r#""tool_choice":{"type":"none"}"#),
     ("`disable_parallel_tool_use`", OWN_TOOLS, r#""tool_choice":{"type":"auto","disable_parallel_tool_use":true}"#),
     ("`thinking`: enabled", "", r#""thinking":{"type":"enabled","budget_tokens":2000}"#),
-    ("`thinking`: disabled", "", r#""thinking":{"type":"disabled"}"#),
+    ("`thinking`: disabled", r#""thinking":{"type":"enabled","budget_tokens":2000}"#, r#""thinking":{"type":"disabled"}"#),
     ("`output_config.effort`", "", r#""output_config":{"effort":"high"}"#),
     ("`output_config.format`", "", r#""output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}}"#),
     ("`metadata.user_id`", "", r#""metadata":{"user_id":"u"}"#),
@@ -220,7 +220,9 @@ fn becomes(shape: Shape, (_, before, member): &Row, endpoint: Shape) -> &'static
     let (without, with) = match *before {
         SAYS => (body(shape, "", ""), body(shape, "", member)),
         // What stands there already is replaced.
-        before if member.starts_with("\"system\"") && !before.is_empty() => (body(shape, before, ""), body(shape, member, "")),
+        before if !before.is_empty() && before.split(':').next() == member.split(':').next() => {
+            (body(shape, before, ""), body(shape, member, ""))
+        }
         "" => (body(shape, "", ""), body(shape, member, "")),
         before => (body(shape, before, ""), body(shape, &format!("{before},{member}"), "")),
     };

@@ -214,7 +214,8 @@ fn media_go_out_as_they_are_kept() {
 
 #[test]
 fn thinking_is_told_as_the_site_understands_it() {
-    let wish = |wish, effort, budget: Option<u64>| ThinkingWish { wish, effort, budget: budget.map(Tokens::new) };
+    let wish =
+        |wish, effort, budget: Option<u64>| ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
     let (off, on) = (wish(ReasoningWish::Off, Some(Effort::High), Some(9_000)), wish(ReasoningWish::On, None, None));
     let (high, budget) = (wish(ReasoningWish::Unsaid, Some(Effort::High), None), wish(ReasoningWish::On, None, Some(2_000)));
     for (switch, expected) in [
@@ -251,5 +252,28 @@ fn thinking_is_told_as_the_site_understands_it() {
         check_with(quirks, |c| c.thinking = ThinkingWish::default(), json!({}));
         let never = Outgoing { reasoning: Reasoning::Never, ..out(quirks) };
         assert_eq!(Switches::of(off, &never), Switches::default());
+        let always = Outgoing { reasoning: Reasoning::Always, ..out(quirks) };
+        assert_eq!(Switches::of(off, &always), Switches::default(), "it would be refused");
+        assert_eq!(Switches::of(high, &always), Switches::of(high, &out(quirks)));
+    }
+}
+
+/// Found by a reviewer: a client of Messages that says nothing wants no thinking, and a model of chat that thinks unless it is told
+/// otherwise was told nothing.
+#[test]
+fn no_thinking_by_default_is_told_to_a_model_that_thinks_by_default() {
+    let thinking = ThinkingWish { off_by_default: true, ..ThinkingWish::default() };
+    for (switch, expected) in [
+        (ThinkingSwitch::Thinking, json!({"thinking": {"type": "disabled"}})),
+        (ThinkingSwitch::EnableThinking, json!({"enable_thinking": false})),
+        (ThinkingSwitch::Reasoning, json!({"reasoning": {"enabled": false}})),
+        (ThinkingSwitch::ReasoningEffort, json!({})),
+        (ThinkingSwitch::None, json!({})),
+    ] {
+        let quirks = Quirks { thinking_switch: switch, ..Quirks::default() };
+        check_with(quirks, |c| c.thinking = thinking, expected);
+        for reasoning in [Reasoning::Never, Reasoning::Always] {
+            assert_eq!(Switches::of(thinking, &Outgoing { reasoning, ..out(quirks) }), Switches::default());
+        }
     }
 }

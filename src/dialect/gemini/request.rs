@@ -161,10 +161,7 @@ impl<'c> GenerationConfig<'c> {
             frequency_penalty: number(sampling.frequency_penalty.as_ref()),
             response_mime_type: json.then_some("application/json"),
             response_json_schema: schema,
-            // A model that never thinks refuses to be told how.
-            thinking_config: (out.reasoning != Reasoning::Never)
-                .then(|| ThinkingConfig::of(conversation.thinking, out.quirks.thinking_depth))
-                .flatten(),
+            thinking_config: ThinkingConfig::of(conversation.thinking, out),
         })
     }
 
@@ -198,14 +195,17 @@ struct ThinkingConfig {
 }
 
 impl ThinkingConfig {
-    /// Nothing where nothing was said.
-    fn of(thinking: ThinkingWish, depth: ThinkingDepth) -> Option<Self> {
-        let budget = thinking.budget.or(thinking.effort.map(Effort::budget));
-        match thinking.wish {
-            ReasoningWish::Off => return Some(Self { thinking_budget: Some(0), ..Self::default() }),
-            ReasoningWish::Unsaid if budget.is_none() => return None,
-            ReasoningWish::Unsaid | ReasoningWish::On => {}
+    /// Nothing where nothing was said. A model that never thinks refuses to be told how, and one that always does to be switched
+    /// off.
+    fn of(thinking: ThinkingWish, out: &Outgoing<'_>) -> Option<Self> {
+        let depth = out.quirks.thinking_depth;
+        let off = thinking.wish == ReasoningWish::Off || thinking.off_by_default && depth == ThinkingDepth::Tokens;
+        match out.reasoning {
+            Reasoning::Switchable if off => return Some(Self { thinking_budget: Some(0), ..Self::default() }),
+            Reasoning::Switchable | Reasoning::Always if thinking.is_said() && !off => {}
+            Reasoning::Never | Reasoning::Switchable | Reasoning::Always => return None,
         }
+        let budget = thinking.budget.or(thinking.effort.map(Effort::budget));
         let thinks = Self { include_thoughts: true, ..Self::default() };
         Some(match depth {
             ThinkingDepth::Tokens => Self { thinking_budget: Some(budget.map_or(DYNAMIC, fitted)), ..thinks },

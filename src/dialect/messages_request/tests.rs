@@ -93,7 +93,7 @@ fn sampling_is_said_as_far_as_there_are_words() {
 fn thinking_is_asked_for_within_the_bound_and_left_where_it_would_be_refused() {
     let thinking = |wish, budget: Option<u64>, bound: Option<u64>, change: &dyn Fn(&mut Conversation)| {
         let mut conversation = asked();
-        conversation.thinking = ThinkingWish { wish, effort: None, budget: budget.map(Tokens::new) };
+        conversation.thinking = ThinkingWish { wish, effort: None, budget: budget.map(Tokens::new), off_by_default: false };
         conversation.output_bound = bound.map(Tokens::new);
         conversation.tools = vec![tool(None)];
         change(&mut conversation);

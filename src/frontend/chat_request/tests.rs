@@ -250,7 +250,7 @@ fn the_form_of_the_answer_is_read() {
 fn thinking_is_read_in_the_words_of_many_servers() {
     use ReasoningWish::{Off, On, Unsaid};
     let check = |members: &str, wish, effort, budget: Option<u64>| {
-        let expected = ThinkingWish { wish, effort, budget: budget.map(Tokens::new) };
+        let expected = ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
         assert_eq!(beside(members).thinking, expected, "{members}");
     };
     check(r#""top_k":null"#, Unsaid, None, None);

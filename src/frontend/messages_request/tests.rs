@@ -212,7 +212,8 @@ fn tools_and_their_choice_are_read() {
 #[test]
 fn thinking_form_and_sampling_are_read() {
     let check = |members: &str, wish, effort, budget: Option<u64>| {
-        let expected = ThinkingWish { wish, effort, budget: budget.map(Tokens::new) };
+        let said = ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
+        let expected = ThinkingWish { off_by_default: !said.is_said(), ..said };
         assert_eq!(beside(members).thinking, expected, "{members}");
     };
     check(r#""top_k":null"#, ReasoningWish::Unsaid, None, None);

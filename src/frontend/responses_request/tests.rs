@@ -173,7 +173,7 @@ fn formats_thinking_and_sampling_are_what_they_say() {
     };
     assert_eq!(format(r#"{"type":"json_schema","name":"a","schema":{"a": 1},"strict":true}"#), Format::JsonSchema(schema));
     let thinking = |reasoning: &str| of(&format!(r#""input":"hi","reasoning":{reasoning}"#)).thinking;
-    let wish = |wish, effort| ThinkingWish { wish, effort, budget: None };
+    let wish = |wish, effort| ThinkingWish { wish, effort, budget: None, off_by_default: false };
     assert_eq!(thinking(r#"{"effort":"low","summary":"auto"}"#), wish(ReasoningWish::On, Some(Effort::Low)));
     assert_eq!(thinking(r#"{"effort":"none"}"#), wish(ReasoningWish::Off, None));
     assert_eq!(thinking(r#"{"summary":"auto"}"#), wish(ReasoningWish::Unsaid, None));

@@ -260,7 +260,7 @@ fn what_would_change_the_answer_is_refused() {
 #[test]
 fn thinking_is_asked_for_by_tokens_or_by_level() {
     let check = |wish, effort, budget: Option<u64>, tokens: Value, level: Value| {
-        let thinking = ThinkingWish { wish, effort, budget: budget.map(Tokens::new) };
+        let thinking = ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
         let conversation = Conversation { thinking, ..of([user([Part::text("Hi")])]) };
         for (thinking_depth, expected) in [(ThinkingDepth::Tokens, tokens), (ThinkingDepth::Level, level)] {
             let sent = sent_with(&conversation, Quirks { thinking_depth, ..Quirks::default() }, None).unwrap();
@@ -280,10 +280,17 @@ fn thinking_is_asked_for_by_tokens_or_by_level() {
     check(ReasoningWish::On, None, Some(3_000), tokens(3_000), level("medium"));
     check(ReasoningWish::On, None, Some(1), tokens(512), level("minimal"));
     check(ReasoningWish::On, None, Some(u64::MAX), tokens(24_576), level("high"));
-    let thinking = ThinkingWish { wish: ReasoningWish::Off, effort: None, budget: None };
+    let thinking = ThinkingWish { wish: ReasoningWish::Off, effort: None, budget: None, off_by_default: false };
     let conversation = Conversation { thinking, ..of([user([Part::text("Hi")])]) };
     let plain = GeminiGenerate.write(&conversation, &Outgoing::to("x", Quirks::default())).unwrap();
     assert!(!String::from_utf8_lossy(&plain).contains("thinking"), "it never thinks");
+    let always = Outgoing { reasoning: Reasoning::Always, ..Outgoing::to("x", Quirks::default()) };
+    let told = GeminiGenerate.write(&conversation, &always).unwrap();
+    assert!(!String::from_utf8_lossy(&told).contains("thinking"), "it refuses to be switched off");
+    let thinking = ThinkingWish { off_by_default: true, ..ThinkingWish::default() };
+    let conversation = Conversation { thinking, ..of([user([Part::text("Hi")])]) };
+    let sent = sent_with(&conversation, Quirks::default(), None).unwrap();
+    assert_eq!(sent["generationConfig"]["thinkingConfig"], off());
 }
 
 #[test]
