@@ -46,9 +46,18 @@ impl Offer<'_> {
     /// # Errors
     /// What cannot be said in the endpoint's words.
     pub fn can_be_told(&self, conversation: &Conversation) -> Result<(), Untranslatable> {
-        let outgoing =
-            Outgoing { reasoning: self.backend.reasoning, ..Outgoing::to(&self.backend.upstream_model, self.provider.quirks) };
-        self.dialect.write(conversation, &outgoing).map(drop)
+        self.dialect.write(conversation, &self.outgoing()).map(drop)
+    }
+
+    /// What differs between a client's request and the one that it is sent, without a bound of ours.
+    pub fn outgoing(&self) -> Outgoing<'_> {
+        let Backend { upstream_model, limits, reasoning, steering, .. } = self.backend;
+        Outgoing {
+            max_output: limits.max_output,
+            reasoning: *reasoning,
+            steering: *steering,
+            ..Outgoing::to(upstream_model, self.provider.quirks)
+        }
     }
 }
 

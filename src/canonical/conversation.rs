@@ -309,6 +309,39 @@ impl Effort {
     }
 }
 
+/// A set of efforts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Efforts(u8);
+
+impl Efforts {
+    pub const NONE: Self = Self(0);
+
+    #[must_use]
+    pub const fn with(self, effort: Effort) -> Self {
+        Self(self.0 | 1 << effort as u8)
+    }
+
+    pub const fn contains(self, effort: Effort) -> bool {
+        self.0 & 1 << effort as u8 != 0
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The least of them that is at least as hard, else the hardest; `None` of an empty set.
+    pub fn fitting(self, wanted: Effort) -> Option<Effort> {
+        let mut known = Effort::ALL.into_iter().filter(|effort| self.contains(*effort));
+        known.clone().find(|effort| *effort >= wanted).or_else(|| known.next_back())
+    }
+}
+
+impl FromIterator<Effort> for Efforts {
+    fn from_iter<I: IntoIterator<Item = Effort>>(efforts: I) -> Self {
+        efforts.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
 /// How the next token is drawn. Numbers are kept as the client wrote them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sampling {
@@ -384,6 +417,20 @@ mod tests {
         }
         assert_eq!(Effort::of_budget(Tokens::new(4_000)), Effort::Medium);
         assert_eq!(Effort::from_word("none"), None);
+    }
+
+    #[test]
+    fn an_effort_becomes_one_that_is_known() {
+        let check = |known: &[Effort], wanted, expected| {
+            assert_eq!(known.iter().copied().collect::<Efforts>().fitting(wanted), expected, "{known:?} {wanted:?}");
+        };
+        check(&[], Effort::High, None);
+        check(&[Effort::High, Effort::Max], Effort::Low, Some(Effort::High));
+        check(&[Effort::High, Effort::Max], Effort::XHigh, Some(Effort::Max));
+        check(&[Effort::Low, Effort::Medium], Effort::Max, Some(Effort::Medium));
+        for effort in Effort::ALL {
+            check(&Effort::ALL, effort, Some(effort));
+        }
     }
 
     #[test]

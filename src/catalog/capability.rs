@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::allowance::{Prepaid, QuotaIndex};
 use super::price::PriceSchedule;
 use super::snapshot::{BackendIndex, ProviderIndex};
+use super::steering::Steering;
 use crate::canonical::{Features, QualityTier, Shape, Shapes};
 use crate::units::{BackendId, Currency, Tokens};
 
@@ -175,8 +176,10 @@ pub struct Quirks {
     /// Its chat refuses a conversation in which a model called tools without what it thought before: it is sent back in
     /// `reasoning_content`.
     pub reasoning_returned: bool,
-    /// How its endpoint for Gemini's `generateContent` is told how deep to think.
+    /// How its endpoint for Gemini's `generateContent` is told how deep to think, where that is not known of the model.
     pub thinking_depth: ThinkingDepth,
+    /// A model that takes no number of tokens is made to think with `thinking: {"type": "adaptive"}`, and refuses `enabled`.
+    pub adaptive_thinking: bool,
 }
 
 impl Default for Quirks {
@@ -190,6 +193,7 @@ impl Default for Quirks {
             thinking_switch: ThinkingSwitch::ReasoningEffort,
             reasoning_returned: false,
             thinking_depth: ThinkingDepth::Tokens,
+            adaptive_thinking: false,
         }
     }
 }
@@ -391,6 +395,7 @@ pub struct Backend {
     /// What it can do.
     pub features: Features,
     pub reasoning: Reasoning,
+    pub steering: Steering,
     /// Languages it is good at (ISO 639-1); `*` for any.
     pub languages: BTreeSet<String>,
     pub tokenizer: TokenizerFamily,

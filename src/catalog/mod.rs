@@ -11,6 +11,7 @@ pub mod history;
 pub mod load;
 pub mod price;
 pub mod snapshot;
+pub mod steering;
 
 pub use allowance::{Prepaid, Quota, QuotaIndex};
 pub use calendar::Calendar;
@@ -23,3 +24,4 @@ pub use fx::{DatedRate, FxTable};
 pub use history::{Annotation, Past};
 pub use price::{PriceRow, PriceSchedule, Purchase};
 pub use snapshot::{BackendIndex, ProviderIndex, Snapshot};
+pub use steering::{BudgetBounds, Steering};

@@ -36,6 +36,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     };
     let no_parameters: Box<RawValue> = serde_json::from_str(NO_PARAMETERS).map_err(|e| untranslatable(e.to_string()))?;
     let tools = &conversation.tools;
+    let drawn = |json| raw(json).filter(|_| out.steering.sampling);
     let asks = conversation.stream && out.quirks.stream_usage == StreamUsage::OnRequest;
     let body = Body {
         model: out.upstream_model,
@@ -44,11 +45,11 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         tool_choice: if tools.is_empty() { None } else { Choice::of(&conversation.tool_choice) },
         parallel_tool_calls: conversation.parallel_calls.filter(|_| !tools.is_empty()),
         response_format: ResponseFormat::of(&conversation.format),
-        temperature: raw(sampling.temperature.as_ref()),
-        top_p: raw(sampling.top_p.as_ref()),
+        temperature: drawn(sampling.temperature.as_ref()),
+        top_p: drawn(sampling.top_p.as_ref()),
         seed: raw(sampling.seed.as_ref()),
-        presence_penalty: raw(sampling.presence_penalty.as_ref()),
-        frequency_penalty: raw(sampling.frequency_penalty.as_ref()),
+        presence_penalty: drawn(sampling.presence_penalty.as_ref()),
+        frequency_penalty: drawn(sampling.frequency_penalty.as_ref()),
         stop: (!sampling.stop.is_empty()).then_some(&sampling.stop),
         max_tokens,
         max_completion_tokens,
@@ -245,23 +246,30 @@ impl Switches {
         if !told {
             return Self::default();
         }
-        // Words that all sites know which know any.
-        let effort =
-            effort.or(budget.map(Effort::of_budget)).map(|effort| effort.clamp(Effort::Low, Effort::High)).filter(|_| on);
-        let tokens = budget.or(effort.map(Effort::budget)).filter(|_| on).map(Tokens::get);
+        let (steering, by_words) = (&out.steering, out.steering.by_words());
+        // Where it is not known which words a model takes, those that all sites know which know any.
+        let fitting = |effort: Effort| steering.word(effort).unwrap_or(effort.clamp(Effort::Low, Effort::High));
+        let word = effort.or(budget.map(Effort::of_budget)).filter(|_| on).map(|effort| fitting(effort).word());
+        let tokens =
+            budget.or(effort.map(Effort::budget)).filter(|_| on && !by_words).map(|tokens| steering.tokens(tokens).get());
         match out.quirks.thinking_switch {
-            ThinkingSwitch::ReasoningEffort => {
-                let word = if on { effort.map(Effort::word) } else { Some("none") };
-                Self { reasoning_effort: word, ..Self::default() }
-            }
+            ThinkingSwitch::ReasoningEffort => Self { reasoning_effort: if on { word } else { Some("none") }, ..Self::default() },
             ThinkingSwitch::Thinking => {
-                Self { thinking: Some(Kind { kind: if on { "enabled" } else { "disabled" } }), ..Self::default() }
+                let kind = match (on, out.quirks.adaptive_thinking) {
+                    (false, _) => "disabled",
+                    (true, false) => "enabled",
+                    (true, true) => "adaptive",
+                };
+                Self { thinking: Some(Kind { kind }), ..Self::default() }
             }
-            ThinkingSwitch::EnableThinking => Self { enable_thinking: Some(on), thinking_budget: tokens, ..Self::default() },
+            ThinkingSwitch::EnableThinking => {
+                let reasoning_effort = word.filter(|_| by_words);
+                Self { enable_thinking: Some(on), thinking_budget: tokens, reasoning_effort, ..Self::default() }
+            }
             ThinkingSwitch::Reasoning => {
-                let depth = match (budget.filter(|_| on), effort) {
-                    (Some(budget), _) => Depth { max_tokens: Some(budget.get()), ..Depth::default() },
-                    (None, Some(effort)) => Depth { effort: Some(effort.word()), ..Depth::default() },
+                let depth = match (tokens.filter(|_| budget.is_some()), word) {
+                    (Some(tokens), _) => Depth { max_tokens: Some(tokens), ..Depth::default() },
+                    (None, Some(word)) => Depth { effort: Some(word), ..Depth::default() },
                     (None, None) => Depth { enabled: Some(on), ..Depth::default() },
                 };
                 Self { reasoning: Some(depth), ..Self::default() }

@@ -29,20 +29,20 @@ const NO_PARAMETERS: &str = r#"{"type":"object","properties":{}}"#;
 pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
     let bounds = [conversation.output_bound, out.output_bound];
     let max_tokens = bounds.into_iter().flatten().min().unwrap_or(out.max_output).get().max(1);
-    let thinking = Thinking::of(conversation, max_tokens).filter(|thinking| match out.reasoning {
+    let thinking = Thinking::of(conversation, max_tokens, out).filter(|thinking| match out.reasoning {
         Reasoning::Never => false,
         Reasoning::Switchable => true,
         // It refuses to be switched off.
-        Reasoning::Always => matches!(thinking, Thinking::Enabled { .. }),
+        Reasoning::Always => thinking.is_on(),
     });
-    let thinks = matches!(thinking, Some(Thinking::Enabled { .. }));
+    let thinks = thinking.as_ref().is_some_and(Thinking::is_on);
     let mut marks = Marks::of(conversation);
     let tools = tools(conversation, &mut marks);
     let system = system(conversation, &mut marks);
     let choice = tools.as_ref().and_then(|_| Choice::of(conversation));
     let schema = if let Format::JsonSchema(schema) = &conversation.format { Some(schema.schema.raw()) } else { None };
     let sampling = &conversation.sampling;
-    let drawn = |json| if thinks { None } else { number(json) };
+    let drawn = |json| if thinks || !out.steering.sampling { None } else { number(json) };
     let stop: Vec<&str> = sampling.stop.iter().map(String::as_str).filter(|text| !text.trim().is_empty()).collect();
     let body = Body {
         model: out.upstream_model,
@@ -58,7 +58,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         stop_sequences: (!stop.is_empty()).then_some(stop),
         stream: conversation.stream,
         thinking,
-        output_config: schema.map(|schema| OutputConfig { format: AnswerFormat { kind: "json_schema", schema } }),
+        output_config: OutputConfig::of(schema, effort(conversation.thinking, out).filter(|_| thinks)),
         metadata: conversation.user.as_deref().filter(|user| may_be_named(user)).map(|user_id| Metadata { user_id }),
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
@@ -209,14 +209,18 @@ impl<'c> Choice<'c> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Thinking {
-    Enabled { budget_tokens: u64 },
+    Enabled {
+        budget_tokens: u64,
+    },
+    /// As deep as the model sees fit.
+    Adaptive,
     Disabled,
 }
 
 impl Thinking {
     /// Nothing where nothing was said. Thinking is switched off where it would be refused: with a forced tool, and where the turn
     /// whose calls are being answered does not begin with its own sealed thought (providers.md 3).
-    fn of(conversation: &Conversation, max_tokens: u64) -> Option<Self> {
+    fn of(conversation: &Conversation, max_tokens: u64, out: &Outgoing<'_>) -> Option<Self> {
         let ThinkingWish { wish, effort, budget, off_by_default: _ } = conversation.thinking;
         let wanted = match wish {
             ReasoningWish::Off => return Some(Self::Disabled),
@@ -230,15 +234,42 @@ impl Thinking {
         if forced || !messages_blocks::may_think(conversation) {
             return Some(Self::Disabled);
         }
-        let asked = budget.or(effort.map(Effort::budget)).unwrap_or(USUAL_BUDGET).get();
+        // Of the two ways that some models know, the one that the client chose.
+        let by_words = out.steering.budget.is_none() || budget.is_none() && !out.steering.efforts.is_empty();
+        if out.quirks.adaptive_thinking && by_words {
+            return Some(Self::Adaptive);
+        }
+        let asked = out.steering.tokens(budget.or(effort.map(Effort::budget)).unwrap_or(USUAL_BUDGET)).get();
         let budget_tokens = asked.max(LEAST_BUDGET).min(max_tokens.saturating_sub(ROOM_TO_ANSWER));
         (budget_tokens >= LEAST_BUDGET).then_some(Self::Enabled { budget_tokens })
     }
+
+    const fn is_on(&self) -> bool {
+        matches!(self, Self::Enabled { .. } | Self::Adaptive)
+    }
+}
+
+/// The word for how hard to think, of a model that takes words; what was said as a number is put in words only where there is no
+/// number to tell.
+fn effort(thinking: ThinkingWish, out: &Outgoing<'_>) -> Option<&'static str> {
+    let ThinkingWish { effort, budget, .. } = thinking;
+    let said = effort.or_else(|| budget.filter(|_| out.steering.by_words()).map(Effort::of_budget))?;
+    out.steering.word(said).map(Effort::word)
 }
 
 #[derive(Debug, Serialize)]
 struct OutputConfig<'c> {
-    format: AnswerFormat<'c>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<AnswerFormat<'c>>,
+}
+
+impl<'c> OutputConfig<'c> {
+    fn of(schema: Option<&'c RawValue>, effort: Option<&'static str>) -> Option<Self> {
+        let format = schema.map(|schema| AnswerFormat { kind: "json_schema", schema });
+        (format.is_some() || effort.is_some()).then_some(Self { effort, format })
+    }
 }
 
 #[derive(Debug, Serialize)]

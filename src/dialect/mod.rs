@@ -32,6 +32,7 @@ use http::HeaderMap;
 
 use crate::canonical::event::AnswerFacts;
 use crate::canonical::{Conversation, Delta, FrameFacts, ProviderError, Request, Shape, Untranslatable};
+use crate::catalog::Steering;
 use crate::catalog::capability::{Quirks, Reasoning};
 use crate::units::{Tokens, Usage};
 
@@ -51,12 +52,15 @@ pub struct Outgoing<'o> {
     pub max_output: Tokens,
     /// How the model thinks. One that never does is told nothing about it.
     pub reasoning: Reasoning,
+    /// How deep it can be told to think, and whether it takes `temperature` and its like.
+    pub steering: Steering,
 }
 
 impl<'o> Outgoing<'o> {
     /// A request to a model that does not think, without a bound of ours.
     pub const fn to(upstream_model: &'o str, quirks: Quirks) -> Self {
-        Self { upstream_model, quirks, output_bound: None, max_output: Tokens::new(4_096), reasoning: Reasoning::Never }
+        let (max_output, steering) = (Tokens::new(4_096), Steering::UNKNOWN);
+        Self { upstream_model, quirks, output_bound: None, max_output, reasoning: Reasoning::Never, steering }
     }
 }
 

@@ -61,13 +61,9 @@ pub struct Errand<'a> {
 impl Errand<'_> {
     /// What goes out, if it can be said in the endpoint's words: known before anything is sent, booked or paid with a retry.
     pub fn body(&self) -> Result<Bytes, AttemptFailure> {
-        let outgoing = Outgoing {
-            upstream_model: &self.offer.backend.upstream_model,
-            quirks: self.offer.provider.quirks,
-            output_bound: self.output_bound,
-            max_output: self.max_output.min(self.offer.backend.limits.max_output),
-            reasoning: self.offer.backend.reasoning,
-        };
+        let outgoing = self.offer.outgoing();
+        let max_output = self.max_output.min(outgoing.max_output);
+        let outgoing = Outgoing { output_bound: self.output_bound, max_output, ..outgoing };
         self.written(&outgoing).map_err(|error| self.failed(Cause::Untranslatable, &error.to_string()))
     }
 

@@ -30,7 +30,7 @@ use crate::catalog::{
     Backend, CacheRules, FxTable, PriceRow, PriceSchedule, Provider, ProviderIndex, Quality, QuotaIndex, Reasoning, Snapshot,
     TokenizerFamily,
 };
-use crate::catalog::{BackendIndex, Limits as TableLimits};
+use crate::catalog::{BackendIndex, Limits as TableLimits, Steering};
 use crate::units::{BackendId, Cell, Currency, ExchangeRate, Extent, Sheet, Tariff, TokenPrice, Tokens};
 
 /// 10⁻¹² units per token.
@@ -131,6 +131,7 @@ impl Spec {
             },
             features: self.features,
             reasoning: self.reasoning,
+            steering: Steering::UNKNOWN,
             languages: self.languages.iter().map(ToString::to_string).collect(),
             tokenizer: TokenizerFamily::O200k,
             quality: Quality { score: self.quality, signals: Vec::new() },

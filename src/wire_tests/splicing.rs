@@ -21,6 +21,7 @@ const PLAIN: Quirks = Quirks {
     thinking_depth: ThinkingDepth::Tokens,
     thinking_switch: ThinkingSwitch::ReasoningEffort,
     reasoning_returned: false,
+    adaptive_thinking: false,
 };
 
 fn read(body: &str) -> Result<Request, BadRequest> {

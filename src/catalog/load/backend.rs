@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::allowance::Quotas;
 use super::price::{self, Setting};
 use super::{date, required, words};
+use crate::canonical::conversation::Effort;
 use crate::canonical::{Feature, Features};
 use crate::catalog::allowance::Quota;
 use crate::catalog::calendar::Calendar;
@@ -15,6 +16,7 @@ use crate::catalog::fx::FxTable;
 use crate::catalog::history::Past;
 use crate::catalog::price::{PriceRow, PriceSchedule};
 use crate::catalog::snapshot::{BackendIndex, ProviderIndex};
+use crate::catalog::steering::{BudgetBounds, Steering};
 use crate::document::{Section, nearest};
 use crate::units::{BackendId, Currency, Tokens};
 
@@ -125,6 +127,7 @@ impl<'a> Reader<'a> {
             features: features(&section),
             reasoning: required(&section, "reasoning", "how it thinks", |s, name| s.word(name, &REASONING))
                 .unwrap_or(Reasoning::Never),
+            steering: steering(&section),
             languages: languages(&section),
             tokenizer: tokenizer(&section),
             quality: section.section("quality").map(quality).unwrap_or_default(),
@@ -217,6 +220,22 @@ fn limits(section: &Section<'_, '_>) -> Limits {
         context: Tokens::new(context.unwrap_or_default()),
         max_output: Tokens::new(max_output.unwrap_or_default()),
         priced_input: priced_input.map(Tokens::new),
+    }
+}
+
+fn steering(section: &Section<'_, '_>) -> Steering {
+    let tokens = |name| section.whole(name, 0..=MOST_TOKENS).map(Tokens::new);
+    let (least, most) = (tokens("thinking_least_tokens"), tokens("thinking_most_tokens"));
+    let bounds = BudgetBounds { least: least.unwrap_or(Tokens::ZERO), most: most.unwrap_or(Tokens::new(MOST_TOKENS)) };
+    let ordered = bounds.least <= bounds.most;
+    if !ordered {
+        let wrong = format!("{} is less than thinking_least_tokens", bounds.most);
+        section.problem("thinking_most_tokens", wrong, format!("at least {}", bounds.least));
+    }
+    Steering {
+        efforts: words(section, "thinking_efforts", &Effort::ALL.map(|effort| (effort, effort.word()))).into_iter().collect(),
+        budget: Some(bounds).filter(|_| ordered && (least.is_some() || most.is_some())),
+        sampling: section.truth("sampling").unwrap_or(true),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::canonical::Feature;
+use crate::canonical::conversation::Effort;
 use crate::catalog::price::PriceRow;
 use crate::catalog::{Backend, Reasoning, Snapshot};
 use crate::units::{BilledAt, Cell, Currency, Sheet, TokenPrice, Tokens};
@@ -171,6 +172,8 @@ fn what_is_made_reads_as_the_header_promises() {
     let jade = backend("east/org/Jade");
     assert_eq!((jade.model.as_str(), jade.reasoning, jade.quality.score), ("jade", Reasoning::Switchable, Some(48)));
     assert_eq!(jade.aliases, ["jade-chat"]);
+    let steering = backend("west/summit").steering;
+    assert_eq!((steering.efforts.fitting(Effort::Low), steering.budget, steering.sampling), (Some(Effort::High), None, true));
     assert!(jade.features.contains(Feature::JsonObject) && !jade.features.contains(Feature::JsonSchema));
     assert_eq!([backend("west/summit").quality.score, backend("west/old").quality.score], [Some(52), Some(64)]);
 

@@ -270,6 +270,7 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
         thinking_switch: section.word("thinking_switch", &THINKING_SWITCHES).unwrap_or(plain.thinking_switch),
         reasoning_returned: section.truth("reasoning_returned").unwrap_or(plain.reasoning_returned),
         thinking_depth: section.word("thinking_depth", &THINKING_DEPTHS).unwrap_or(plain.thinking_depth),
+        adaptive_thinking: section.truth("adaptive_thinking").unwrap_or(plain.adaptive_thinking),
     };
     section.finish();
     quirks

@@ -238,6 +238,12 @@ fn wrong_backends_are_named() {
         &["backends[0].quality.score: no signal"],
     );
     check("reasoning = \"switchable\"\n", "", &["backends[0].reasoning: missing"]);
+    let steered = |members: &str| format!("reasoning = \"switchable\"\n{members}\n");
+    let beside = |members: &str, expected: &[&str]| check("reasoning = \"switchable\"\n", &steered(members), expected);
+    beside("thinking_efforts = [\"low\"]\nthinking_least_tokens = 128\nthinking_most_tokens = 128\nsampling = false", &[]);
+    beside("thinking_efforts = [\"lo\"]", &["backends[0].thinking_efforts: \"lo\" is not known"]);
+    let ends = "backends[0].thinking_most_tokens: 127 is less than thinking_least_tokens";
+    beside("thinking_least_tokens = 128\nthinking_most_tokens = 127", &[ends]);
     check(
         "tokenizer = \"deepseek_v3\"",
         "tokeniser = \"deepseek_v3\"",

@@ -7,6 +7,7 @@ use crate::canonical::conversation::{
     CacheLifetime, Call, Medium, Part, Role, Sampling, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
 };
 use crate::catalog::capability::Quirks;
+use crate::catalog::{BudgetBounds, Steering};
 
 fn turn(role: Role, parts: Vec<Part>) -> Turn {
     Turn { role, parts }
@@ -256,6 +257,48 @@ fn thinking_is_told_as_the_site_understands_it() {
         assert_eq!(Switches::of(off, &always), Switches::default(), "it would be refused");
         assert_eq!(Switches::of(high, &always), Switches::of(high, &out(quirks)));
     }
+}
+
+/// Found by a reviewer: a budget above what the model takes was refused, as was a word that it does not know.
+#[test]
+fn how_deep_to_think_is_told_as_the_model_takes_it() {
+    let words = |efforts: &[Effort]| Steering { efforts: efforts.iter().copied().collect(), ..Steering::UNKNOWN };
+    let bounds = BudgetBounds { least: Tokens::new(128), most: Tokens::new(10_000) };
+    let numbers = Steering { budget: Some(bounds), ..Steering::UNKNOWN };
+    let deep = words(&[Effort::High, Effort::Max]);
+    let told = |switch, steering, effort, budget: Option<u64>| {
+        let quirks = Quirks { thinking_switch: switch, ..Quirks::default() };
+        let wish = ReasoningWish::On;
+        let thinking = ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
+        serde_json::to_value(Switches::of(thinking, &Outgoing { steering, ..out(quirks) })).unwrap()
+    };
+    let on = |budget: u64| json!({"enable_thinking": true, "thinking_budget": budget});
+    assert_eq!(told(ThinkingSwitch::EnableThinking, numbers, None, Some(90_000)), on(10_000));
+    assert_eq!(told(ThinkingSwitch::EnableThinking, numbers, Some(Effort::Max), None), on(10_000));
+    assert_eq!(told(ThinkingSwitch::EnableThinking, numbers, None, Some(1)), on(128));
+    let word = json!({"enable_thinking": true, "reasoning_effort": "high"});
+    assert_eq!(told(ThinkingSwitch::EnableThinking, deep, None, Some(2_000)), word);
+    assert_eq!(told(ThinkingSwitch::ReasoningEffort, deep, Some(Effort::Low), None), json!({"reasoning_effort": "high"}));
+    assert_eq!(told(ThinkingSwitch::ReasoningEffort, deep, Some(Effort::XHigh), None), json!({"reasoning_effort": "max"}));
+    assert_eq!(told(ThinkingSwitch::ReasoningEffort, numbers, Some(Effort::Max), None), json!({"reasoning_effort": "high"}));
+    assert_eq!(told(ThinkingSwitch::Reasoning, numbers, None, Some(90_000)), json!({"reasoning": {"max_tokens": 10_000}}));
+    assert_eq!(told(ThinkingSwitch::Reasoning, deep, None, Some(90_000)), json!({"reasoning": {"effort": "max"}}));
+    let quirks = Quirks { thinking_switch: ThinkingSwitch::Thinking, adaptive_thinking: true, ..Quirks::default() };
+    let wish = |wish| ThinkingWish { wish, ..ThinkingWish::default() };
+    check_with(quirks, |c| c.thinking = wish(ReasoningWish::On), json!({"thinking": {"type": "adaptive"}}));
+    check_with(quirks, |c| c.thinking = wish(ReasoningWish::Off), json!({"thinking": {"type": "disabled"}}));
+}
+
+#[test]
+fn a_model_that_refuses_temperatures_is_told_none() {
+    let number = |text: &str| Some(json(text));
+    let (temperature, top_p, presence_penalty) = (number("1"), number("1"), number("1"));
+    let sampling = Sampling { temperature, top_p, presence_penalty, seed: number("7"), ..Sampling::default() };
+    let conversation = Conversation { sampling, ..asked() };
+    let steering = Steering { sampling: false, ..Steering::UNKNOWN };
+    let told = body(&conversation, &Outgoing { steering, ..out(Quirks::default()) }).unwrap();
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told, json!({"model": "up", "messages": [{"role": "user", "content": "Hi."}], "seed": 7}));
 }
 
 /// Found by a reviewer: a client of Messages that says nothing wants no thinking, and a model of chat that thinks unless it is told

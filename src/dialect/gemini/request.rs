@@ -8,6 +8,7 @@ use super::parts::{self, Content};
 use crate::canonical::conversation::{Effort, Format, Json, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::request::ReasoningWish;
 use crate::canonical::{Conversation, Shape, Untranslatable};
+use crate::catalog::Steering;
 use crate::catalog::capability::{Reasoning, ThinkingDepth};
 use crate::dialect::Outgoing;
 use crate::units::Tokens;
@@ -15,8 +16,8 @@ use crate::units::Tokens;
 /// More texts than these cannot end an answer (dialects.md 5.5).
 const MOST_STOPS: usize = 5;
 
-/// The numbers of tokens that every model takes which thinks by a number: 2.5 Pro from 128 to 32,768, Flash to 24,576,
-/// Flash-Lite from 512 to 24,576 (ai.google.dev, "Gemini thinking", 2026-11).
+/// The numbers of tokens that every model takes which thinks by a number, for one of which no bounds are known: 2.5 Pro from 128
+/// to 32,768, Flash to 24,576, Flash-Lite from 512 to 24,576 (ai.google.dev, "Gemini thinking", 2026-11).
 const BUDGETS: (Tokens, Tokens) = (Tokens::new(512), Tokens::new(24_576));
 
 /// The model thinks as much as it sees fit.
@@ -198,7 +199,11 @@ impl ThinkingConfig {
     /// Nothing where nothing was said. A model that never thinks refuses to be told how, and one that always does to be switched
     /// off.
     fn of(thinking: ThinkingWish, out: &Outgoing<'_>) -> Option<Self> {
-        let depth = out.quirks.thinking_depth;
+        let depth = match &out.steering {
+            Steering { budget: Some(_), .. } => ThinkingDepth::Tokens,
+            known if known.by_words() => ThinkingDepth::Level,
+            _ => out.quirks.thinking_depth,
+        };
         let off = thinking.wish == ReasoningWish::Off || thinking.off_by_default && depth == ThinkingDepth::Tokens;
         match out.reasoning {
             Reasoning::Switchable if off => return Some(Self { thinking_budget: Some(0), ..Self::default() }),
@@ -208,18 +213,22 @@ impl ThinkingConfig {
         let budget = thinking.budget.or(thinking.effort.map(Effort::budget));
         let thinks = Self { include_thoughts: true, ..Self::default() };
         Some(match depth {
-            ThinkingDepth::Tokens => Self { thinking_budget: Some(budget.map_or(DYNAMIC, fitted)), ..thinks },
+            ThinkingDepth::Tokens => {
+                Self { thinking_budget: Some(budget.map_or(DYNAMIC, |budget| fitted(budget, &out.steering))), ..thinks }
+            }
             ThinkingDepth::Level => {
                 let effort = thinking.effort.or(thinking.budget.map(Effort::of_budget));
-                Self { thinking_level: effort.map(level), ..thinks }
+                let known = |effort| out.steering.word(effort).unwrap_or(effort);
+                Self { thinking_level: effort.map(known).map(level), ..thinks }
             }
         })
     }
 }
 
-fn fitted(budget: Tokens) -> i64 {
+fn fitted(budget: Tokens, steering: &Steering) -> i64 {
     let (least, most) = BUDGETS;
-    i64::try_from(budget.clamp(least, most).get()).unwrap_or(DYNAMIC)
+    let fitted = if steering.budget.is_some() { steering.tokens(budget) } else { budget.clamp(least, most) };
+    i64::try_from(fitted.get()).unwrap_or(DYNAMIC)
 }
 
 const fn level(effort: Effort) -> &'static str {

@@ -8,6 +8,7 @@ use crate::canonical::conversation::{
     AnswerSchema, CacheLifetime, Call, Effort, Medium, Role, Sampling, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
 };
 use crate::catalog::capability::Quirks;
+use crate::catalog::{BudgetBounds, Steering};
 
 fn out() -> Outgoing<'static> {
     Outgoing { max_output: Tokens::new(64_000), reasoning: Reasoning::Switchable, ..Outgoing::to("up", Quirks::default()) }
@@ -118,6 +119,42 @@ fn thinking_is_asked_for_within_the_bound_and_left_where_it_would_be_refused() {
     assert_eq!(answering(thought(Some(SealKind::AnthropicSignature))), enabled(8_192));
     assert_eq!(answering(thought(Some(SealKind::GeminiSignature))), disabled());
     assert_eq!(answering(thought(None)), disabled());
+}
+
+/// Found by a reviewer: the newest Claude models refuse a number of tokens to think, and temperatures.
+#[test]
+fn a_model_that_takes_words_alone_is_made_to_think_adaptively() {
+    let quirks = Quirks { adaptive_thinking: true, ..Quirks::default() };
+    let told = |steering, quirks, effort, budget: Option<u64>| {
+        let mut conversation = asked();
+        let wish = ReasoningWish::On;
+        conversation.thinking = ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
+        let told = body(&conversation, &Outgoing { steering, quirks, ..out() }).unwrap();
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        (told["thinking"].clone(), told["output_config"]["effort"].clone())
+    };
+    let efforts = [Effort::Low, Effort::Medium, Effort::High, Effort::Max].into_iter().collect();
+    let words = Steering { efforts, ..Steering::UNKNOWN };
+    let bounds = Some(BudgetBounds { least: Tokens::new(2_048), most: Tokens::new(20_000) });
+    let (numbers, both) = (Steering { budget: bounds, ..Steering::UNKNOWN }, Steering { budget: bounds, ..words });
+    let adaptive = || json!({"type": "adaptive"});
+    let enabled = |budget: u64| json!({"type": "enabled", "budget_tokens": budget});
+    assert_eq!(told(words, quirks, None, None), (adaptive(), Value::Null));
+    assert_eq!(told(words, quirks, Some(Effort::XHigh), None), (adaptive(), json!("max")));
+    assert_eq!(told(words, quirks, None, Some(10_000)), (adaptive(), json!("high")));
+    assert_eq!(told(Steering::UNKNOWN, quirks, Some(Effort::Low), None), (adaptive(), Value::Null));
+    assert_eq!(told(numbers, quirks, Some(Effort::Minimal), None), (enabled(2_048), Value::Null));
+    assert_eq!(told(numbers, quirks, None, Some(30_000)), (enabled(20_000), Value::Null));
+    assert_eq!(told(both, quirks, None, Some(10_000)), (enabled(10_000), Value::Null));
+    assert_eq!(told(both, quirks, Some(Effort::Low), None), (adaptive(), json!("low")));
+    // Elsewhere the kind is the old one, beside a word where it is known.
+    assert_eq!(told(words, Quirks::default(), Some(Effort::Low), None), (enabled(2_048), json!("low")));
+
+    let mut cool = asked();
+    (cool.sampling.temperature, cool.sampling.top_k) = (json("0.5"), json("4"));
+    let told = body(&cool, &Outgoing { steering: Steering { sampling: false, ..words }, ..out() }).unwrap();
+    let told = String::from_utf8(told.to_vec()).unwrap();
+    assert!(!told.contains("temperature") && !told.contains("top_k") && !told.contains("effort"), "{told}");
 }
 
 fn tool(parameters: Option<&str>) -> Tool {

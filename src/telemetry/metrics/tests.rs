@@ -3,6 +3,7 @@
 use super::*;
 use crate::canonical::Features;
 use crate::canonical::event::ErrorClass;
+use crate::catalog::Steering;
 use crate::catalog::capability::{KeyHeader, Quirks};
 use crate::catalog::{
     Backend as TableBackend, BackendIndex, CacheRules, FxTable, Limits, PriceSchedule, Provider, ProviderIndex, Quality,
@@ -47,6 +48,7 @@ fn table(version: &str) -> Snapshot {
         limits,
         features: Features::NONE,
         reasoning: Reasoning::Never,
+        steering: Steering::UNKNOWN,
         languages: ["*".to_owned()].into(),
         tokenizer: TokenizerFamily::Unknown,
         quality: Quality::default(),

@@ -7,6 +7,7 @@ use super::*;
 use crate::canonical::conversation::{
     AnswerSchema, CacheLifetime, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
 };
+use crate::catalog::BudgetBounds;
 use crate::catalog::capability::Quirks;
 use crate::dialect::{Dialect, GeminiGenerate, Path};
 
@@ -291,6 +292,32 @@ fn thinking_is_asked_for_by_tokens_or_by_level() {
     let conversation = Conversation { thinking, ..of([user([Part::text("Hi")])]) };
     let sent = sent_with(&conversation, Quirks::default(), None).unwrap();
     assert_eq!(sent["generationConfig"]["thinkingConfig"], off());
+}
+
+/// Found by a reviewer: one range of tokens stood for all models, and a model got the number or the level that its site usually takes
+/// although the other is known of it.
+#[test]
+fn a_model_is_told_to_think_in_the_words_or_numbers_that_it_takes() {
+    let told = |steering, effort, budget: Option<u64>| {
+        let wish = ReasoningWish::On;
+        let thinking = ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
+        let out = Outgoing { reasoning: Reasoning::Always, steering, ..Outgoing::to("x", Quirks::default()) };
+        let body = GeminiGenerate.write(&Conversation { thinking, ..of([user([Part::text("Hi")])]) }, &out).unwrap();
+        let mut config = serde_json::from_slice::<Value>(&body).unwrap()["generationConfig"]["thinkingConfig"].take();
+        assert_eq!(config.as_object_mut().unwrap().remove("includeThoughts"), Some(json!(true)));
+        config
+    };
+    let bounds = BudgetBounds { least: Tokens::new(128), most: Tokens::new(32_768) };
+    let pro = Steering { budget: Some(bounds), ..Steering::UNKNOWN };
+    assert_eq!(told(pro, None, Some(90_000)), json!({"thinkingBudget": 32_768}));
+    assert_eq!(told(pro, None, Some(1)), json!({"thinkingBudget": 128}));
+    assert_eq!(told(pro, Some(Effort::Max), None), json!({"thinkingBudget": 32_768}));
+    let efforts = [Effort::Low, Effort::High].into_iter().collect();
+    let levels = Steering { efforts, ..Steering::UNKNOWN };
+    assert_eq!(told(levels, Some(Effort::Minimal), None), json!({"thinkingLevel": "low"}));
+    assert_eq!(told(levels, Some(Effort::Medium), None), json!({"thinkingLevel": "high"}));
+    assert_eq!(told(levels, None, Some(90_000)), json!({"thinkingLevel": "high"}));
+    assert_eq!(told(levels, None, None), json!({}));
 }
 
 #[test]

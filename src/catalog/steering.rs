@@ -1,0 +1,43 @@
+//! How a model lets itself be steered: how deep it can be told to think, and whether it takes `temperature` and its like. Facts of a
+//! row, for requests that are written in a provider's words; the client's own bytes pass as they are.
+
+use crate::canonical::conversation::{Effort, Efforts};
+use crate::units::Tokens;
+
+/// What a model takes. As far as nothing is known, what its site usually takes is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steering {
+    /// The words for how hard it is to think; empty where it takes none, or where that is not known.
+    pub efforts: Efforts,
+    /// How many tokens it can be told to think; `None` where it takes no number, or where that is not known.
+    pub budget: Option<BudgetBounds>,
+    /// It takes `temperature`, `top_p` and the penalties.
+    pub sampling: bool,
+}
+
+impl Steering {
+    /// Nothing is known of it.
+    pub const UNKNOWN: Self = Self { efforts: Efforts::NONE, budget: None, sampling: true };
+
+    /// Whether it is told in words alone how hard to think.
+    pub const fn by_words(&self) -> bool {
+        self.budget.is_none() && !self.efforts.is_empty()
+    }
+
+    /// The word that it takes for an effort; `None` where it is not known to take any.
+    pub fn word(&self, effort: Effort) -> Option<Effort> {
+        self.efforts.fitting(effort)
+    }
+
+    /// The number that it takes for a number of tokens: the same where no bounds are known.
+    pub fn tokens(&self, wanted: Tokens) -> Tokens {
+        self.budget.map_or(wanted, |BudgetBounds { least, most }| wanted.clamp(least, most))
+    }
+}
+
+/// The least and the most that can be told, both included; the least is not above the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BudgetBounds {
+    pub least: Tokens,
+    pub most: Tokens,
+}
