@@ -180,6 +180,8 @@ pub struct Quirks {
     pub thinking_depth: ThinkingDepth,
     /// A model that takes no number of tokens is made to think with `thinking: {"type": "adaptive"}`, and refuses `enabled`.
     pub adaptive_thinking: bool,
+    /// Its chat refuses ids of calls that are not nine letters and digits.
+    pub short_call_ids: bool,
 }
 
 impl Default for Quirks {
@@ -194,6 +196,7 @@ impl Default for Quirks {
             reasoning_returned: false,
             thinking_depth: ThinkingDepth::Tokens,
             adaptive_thinking: false,
+            short_call_ids: false,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! stands beside it in the same turn follows.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Serialize;
 
@@ -9,6 +10,10 @@ use super::chat_request::untranslatable;
 use crate::canonical::conversation::{Call, Medium, Part, Role, Source, Text, Thought, ToolResult, Turn};
 use crate::canonical::{Conversation, Untranslatable};
 use crate::catalog::capability::Quirks;
+
+/// What ids of calls are made of where they are short (providers.md 5.6, 2026-11-22).
+const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const SHORT_ID_CHARS: usize = 9;
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "role", rename_all = "snake_case")]
@@ -27,7 +32,7 @@ pub(super) enum Message<'c> {
         tool_calls: Vec<ToolCall<'c>>,
     },
     Tool {
-        tool_call_id: &'c str,
+        tool_call_id: Cow<'c, str>,
         content: String,
     },
 }
@@ -69,7 +74,7 @@ pub(super) struct File<'c> {
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct ToolCall<'c> {
-    id: &'c str,
+    id: Cow<'c, str>,
     #[serde(rename = "type")]
     kind: &'static str,
     function: Function<'c>,
@@ -92,8 +97,8 @@ pub(super) fn messages(conversation: &Conversation, quirks: Quirks) -> Result<Ve
     let returned = quirks.reasoning_returned && any_calls;
     for turn in &conversation.turns {
         match turn.role {
-            Role::User => user(turn, &mut messages)?,
-            Role::Assistant => messages.extend(assistant(turn, returned)),
+            Role::User => user(turn, quirks, &mut messages)?,
+            Role::Assistant => messages.extend(assistant(turn, returned, quirks)),
         }
     }
     Ok(messages)
@@ -110,11 +115,12 @@ fn said(part: &Part) -> Option<&str> {
     }
 }
 
-fn user<'c>(turn: &'c Turn, messages: &mut Vec<Message<'c>>) -> Result<(), Untranslatable> {
+fn user<'c>(turn: &'c Turn, quirks: Quirks, messages: &mut Vec<Message<'c>>) -> Result<(), Untranslatable> {
     let mut pieces = Vec::new();
     for part in &turn.parts {
         if let Part::Result(ToolResult { id, parts, is_error: _, cached: _ }) = part {
-            messages.push(Message::Tool { tool_call_id: id, content: texts(parts).collect::<Vec<_>>().join("\n") });
+            let content = texts(parts).collect::<Vec<_>>().join("\n");
+            messages.push(Message::Tool { tool_call_id: call_id(id, quirks), content });
             // A tool's message has text alone: what else it answered is shown by the user.
             for part in parts.iter().filter(|part| said(part).is_none()) {
                 pieces.extend(piece(part)?);
@@ -140,8 +146,8 @@ fn user<'c>(turn: &'c Turn, messages: &mut Vec<Message<'c>>) -> Result<(), Untra
 
 /// What was thought is told to those alone who refuse calls without it, of all turns or none, and there an empty text stands for
 /// one that nobody knows (providers.md 3).
-fn assistant(turn: &Turn, returned: bool) -> Option<Message<'_>> {
-    let tool_calls: Vec<ToolCall<'_>> = turn.parts.iter().filter_map(tool_call).collect();
+fn assistant(turn: &Turn, returned: bool, quirks: Quirks) -> Option<Message<'_>> {
+    let tool_calls: Vec<ToolCall<'_>> = turn.parts.iter().filter_map(|part| tool_call(part, quirks)).collect();
     let content: String = texts(&turn.parts).collect();
     if content.is_empty() && tool_calls.is_empty() {
         return None;
@@ -154,10 +160,27 @@ fn assistant(turn: &Turn, returned: bool) -> Option<Message<'_>> {
     Some(Message::Assistant { content: Some(content).filter(|text| !text.is_empty()), reasoning_content, tool_calls })
 }
 
-fn tool_call(part: &Part) -> Option<ToolCall<'_>> {
+fn tool_call(part: &Part, quirks: Quirks) -> Option<ToolCall<'_>> {
     let Part::Call(Call { id, name, arguments, seal: _, cached: _ }) = part else { return None };
     let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
-    Some(ToolCall { id, kind: "function", function: Function { name, arguments } })
+    Some(ToolCall { id: call_id(id, quirks), kind: "function", function: Function { name, arguments } })
+}
+
+/// An id that the site takes: as it is where it fits, else the same one for the same id, and another for another.
+fn call_id(id: &str, quirks: Quirks) -> Cow<'_, str> {
+    let fits = id.len() == SHORT_ID_CHARS && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    if fits || !quirks.short_call_ids {
+        return Cow::Borrowed(id);
+    }
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    let mut left = hasher.finish();
+    let mut digit = || {
+        let digit = DIGITS[usize::try_from(left % DIGITS.len() as u64).unwrap_or_default()];
+        left /= DIGITS.len() as u64;
+        char::from(digit)
+    };
+    Cow::Owned((0..SHORT_ID_CHARS).map(|_| digit()).collect())
 }
 
 fn piece(part: &Part) -> Result<Option<Piece<'_>>, Untranslatable> {

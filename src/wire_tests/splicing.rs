@@ -22,6 +22,7 @@ const PLAIN: Quirks = Quirks {
     thinking_switch: ThinkingSwitch::ReasoningEffort,
     reasoning_returned: false,
     adaptive_thinking: false,
+    short_call_ids: false,
 };
 
 fn read(body: &str) -> Result<Request, BadRequest> {

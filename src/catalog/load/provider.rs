@@ -271,6 +271,7 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
         reasoning_returned: section.truth("reasoning_returned").unwrap_or(plain.reasoning_returned),
         thinking_depth: section.word("thinking_depth", &THINKING_DEPTHS).unwrap_or(plain.thinking_depth),
         adaptive_thinking: section.truth("adaptive_thinking").unwrap_or(plain.adaptive_thinking),
+        short_call_ids: section.truth("short_call_ids").unwrap_or(plain.short_call_ids),
     };
     section.finish();
     quirks

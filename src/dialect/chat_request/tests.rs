@@ -320,3 +320,26 @@ fn no_thinking_by_default_is_told_to_a_model_that_thinks_by_default() {
         }
     }
 }
+
+/// A site that takes none but short ids refused every conversation in which another model had called a tool.
+#[test]
+fn ids_of_calls_are_short_where_the_site_wants_them_so() {
+    let turns = vec![
+        turn(Role::User, vec![Part::text("Hi.")]),
+        turn(Role::Assistant, vec![call("toolu_01AbCdEf", "{}"), call("aB3dE6gH9", "{}"), call("toolu_02AbCdEf", "{}")]),
+        turn(Role::User, ["toolu_01AbCdEf", "aB3dE6gH9", "toolu_02AbCdEf"].map(|id| result(id, vec![Part::text("4")])).to_vec()),
+    ];
+    let conversation = Conversation { turns, ..asked() };
+    let ids = |short_call_ids| {
+        let told = written(&conversation, Quirks { short_call_ids, ..Quirks::default() });
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let called: Vec<String> = (0..3).map(|nth| text(&told["messages"][1]["tool_calls"][nth]["id"])).collect();
+        let answered: Vec<String> = (2..5).map(|nth| text(&told["messages"][nth]["tool_call_id"])).collect();
+        assert_eq!(called, answered);
+        called
+    };
+    assert_eq!(ids(false), ["toolu_01AbCdEf", "aB3dE6gH9", "toolu_02AbCdEf"]);
+    let short = ids(true);
+    assert!(short.iter().all(|id| id.len() == 9 && id.bytes().all(|b| b.is_ascii_alphanumeric())), "{short:?}");
+    assert!(short[1] == "aB3dE6gH9" && short[0] != short[2], "{short:?}");
+}
