@@ -4,6 +4,8 @@
 //! The meter does not read these: usage, ends and errors are told by the dialect's frame reader whether an answer is translated
 //! or not ([`FrameFacts`](super::FrameFacts)).
 
+use std::collections::HashSet;
+
 use bytes::{Bytes, BytesMut};
 
 use super::conversation::{Call, Conversation, Part, Seal, Thought, Untranslatable};
@@ -43,6 +45,27 @@ pub enum Delta {
     Usage(Usage),
 }
 
+/// Sees to it that no two calls of one answer have the same id, and that none has an empty one: a call that would is told without
+/// an id, and whoever writes it makes one up.
+#[derive(Debug, Default)]
+pub struct CallIds {
+    seen: HashSet<String>,
+}
+
+impl CallIds {
+    /// The same delta, without an id that is no good.
+    #[must_use]
+    pub fn apart(&mut self, delta: Delta) -> Delta {
+        match delta {
+            Delta::Call { slot, id: Some(id), name, seal } => {
+                let id = (!id.is_empty() && self.seen.insert(id.clone())).then_some(id);
+                Delta::Call { slot, id, name, seal }
+            }
+            other => other,
+        }
+    }
+}
+
 /// Why a model stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum Finish {
@@ -73,8 +96,8 @@ pub struct Answer {
 impl Answer {
     /// Collects what a stream brought, or what a whole body was read as.
     pub fn of(deltas: impl IntoIterator<Item = Delta>) -> Self {
-        let mut answer = Self::default();
-        deltas.into_iter().for_each(|delta| answer.add(delta));
+        let (mut answer, mut ids) = (Self::default(), CallIds::default());
+        deltas.into_iter().for_each(|delta| answer.add(ids.apart(delta)));
         answer
     }
 
@@ -153,6 +176,13 @@ pub trait Translation: Send + Sync {
 mod tests {
     use super::super::conversation::SealKind;
     use super::*;
+
+    #[test]
+    fn an_id_that_two_calls_have_is_the_firsts() {
+        let call = |slot, id: Option<&str>| Delta::Call { slot, id: id.map(str::to_owned), name: "f".into(), seal: None };
+        let answer = Answer::of([call(0, Some("a")), call(1, Some("a")), call(2, Some("")), call(3, None), call(4, Some("b"))]);
+        assert_eq!(answer.calls().map(|call| call.id.as_str()).collect::<Vec<_>>(), ["a", "", "", "", "b"]);
+    }
 
     #[test]
     fn pieces_add_up_to_the_answer_and_interleaved_calls_keep_their_own() {

@@ -13,7 +13,7 @@ pub mod shape;
 pub mod text;
 pub mod wishes;
 
-pub use answer::{Answer, Delta, Finish, StreamWriter, Translation};
+pub use answer::{Answer, CallIds, Delta, Finish, StreamWriter, Translation};
 pub use conversation::{Conversation, Part, Untranslatable};
 pub use event::{FrameFacts, FrameKind, ProviderError};
 pub use prefix::{Chain, Link};

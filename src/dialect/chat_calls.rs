@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -189,8 +188,10 @@ impl Calls {
         while self.told <= place {
             let call = &mut self.all[self.told];
             let seal = call.seal.take().or_else(|| self.seals.remove(&call.id));
-            let id = if call.id.is_empty() { made_id(&self.answer, self.told, &call.name) } else { call.id.clone() };
-            out.push(Delta::Call { slot: slot(self.told), id: Some(id), name: call.name.clone(), seal });
+            // Where the answer has no id either, one is made up by whoever writes it.
+            let made = || (!self.answer.is_empty()).then(|| format!("call_{}_{}", self.answer, self.told));
+            let id = if call.id.is_empty() { made() } else { Some(call.id.clone()) };
+            out.push(Delta::Call { slot: slot(self.told), id, name: call.name.clone(), seal });
             self.told += 1;
         }
     }
@@ -205,14 +206,4 @@ impl Calls {
 
 fn slot(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
-}
-
-/// An id for a call that has none, the same however the answer was read.
-fn made_id(answer: &str, place: usize, name: &str) -> String {
-    if !answer.is_empty() {
-        return format!("call_{answer}_{place}");
-    }
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    format!("call_{:016x}_{place}", hasher.finish())
 }

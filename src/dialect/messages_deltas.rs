@@ -120,8 +120,9 @@ impl Deltas {
         let slot = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
         self.calls.push(index);
         let given = block.id.filter(|id| !id.is_empty()).map(Cow::into_owned);
-        let id = given.unwrap_or_else(|| format!("call_{}_{slot}", self.id));
-        out.push(Delta::Call { slot, id: Some(id), name: block.name.unwrap_or_default().into_owned(), seal: None });
+        // Where the answer has no id either, one is made up by whoever writes it.
+        let id = given.or_else(|| (!self.id.is_empty()).then(|| format!("call_{}_{slot}", self.id)));
+        out.push(Delta::Call { slot, id, name: block.name.unwrap_or_default().into_owned(), seal: None });
         // A stream begins a call with an empty object, and tells its arguments then.
         let input = block
             .input

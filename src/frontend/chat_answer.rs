@@ -103,9 +103,16 @@ pub(super) fn finish_reason(finish: &Finish, calls: bool) -> &'static str {
     }
 }
 
-/// The id of a call that has none.
+/// So much of our id goes into the id of a call, all of it without its dashes: beyond 40 characters OpenAI takes none.
+const ID_CHARS: usize = 32;
+
+/// The id of a call; one that has none gets one that no other call has, of this answer or of another.
 pub(super) fn call_id(id: &str, about: &About, nth: usize) -> String {
-    if id.is_empty() { format!("call_{}_{nth}", about.id) } else { id.to_owned() }
+    if !id.is_empty() {
+        return id.to_owned();
+    }
+    let ours: String = about.id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(ID_CHARS).collect();
+    format!("call_{ours}_{nth}")
 }
 
 /// The body of a whole answer.

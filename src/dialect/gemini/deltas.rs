@@ -1,7 +1,5 @@
 //! Reading an answer as deltas, whole or frame by frame: both come as messages with what is new in them.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use serde_json::value::RawValue;
 
 use super::answer::{End, FunctionCall, Message, Part, end_of};
@@ -74,20 +72,10 @@ impl Deltas {
         self.calls += 1;
         let (name, arguments) = (call.name.unwrap_or_default(), call.args.map(RawValue::get).filter(|args| *args != "null"));
         let given = call.id.filter(|id| !id.is_empty()).map(std::borrow::Cow::into_owned);
-        let id = given.unwrap_or_else(|| self.made_id(slot, &name, arguments));
-        out.push(Delta::Call { slot, id: Some(id), name: name.into_owned(), seal });
+        // Where the answer has no id either, one is made up by whoever writes it.
+        let id = given.or_else(|| (!self.id.is_empty()).then(|| format!("call_{}_{slot}", self.id)));
+        out.push(Delta::Call { slot, id, name: name.into_owned(), seal });
         out.extend(arguments.map(|arguments| Delta::Arguments { slot, piece: arguments.to_owned() }));
-    }
-
-    /// An id for a call that has none, the same however the answer was read. Where the answer has none either, what is called
-    /// stands for it: calls of two answers must not have one id.
-    fn made_id(&self, slot: u32, name: &str, arguments: Option<&str>) -> String {
-        if !self.id.is_empty() {
-            return format!("call_{}_{slot}", self.id);
-        }
-        let mut hasher = DefaultHasher::new();
-        (name, arguments).hash(&mut hasher);
-        format!("call_{:016x}_{slot}", hasher.finish())
     }
 }
 

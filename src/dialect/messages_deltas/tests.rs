@@ -94,6 +94,8 @@ fn what_is_missing_is_made_up_and_what_is_unknown_is_left_out() {
     );
     let ids: Vec<&str> = answer.calls().map(|call| call.id.as_str()).collect();
     assert_eq!((ids.as_slice(), answer.parts.len()), (&["call_msg_9_0", "call_msg_9_1"][..], 2));
+    let nameless = whole(r#"{"content":[{"type":"tool_use","name":"f"}],"stop_reason":"tool_use"}"#);
+    assert_eq!(nameless.calls().map(|call| call.id.as_str()).collect::<Vec<_>>(), [""], "whoever writes it makes one");
     assert_eq!(
         streamed(&[r#"{"type":"content_block_delta","index":7,"delta":{"type":"input_json_delta","partial_json":"{"}}"#]),
         Answer::default()

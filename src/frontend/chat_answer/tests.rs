@@ -38,6 +38,23 @@ fn a_message_has_what_was_said_and_null_for_what_was_not() {
     check(&thoughts, &thinking, "stop");
 }
 
+/// Found by a reviewer: calls of an answer without ids had the ids of every other such answer, and two calls of one answer the same
+/// one where the provider said so.
+#[test]
+fn calls_without_an_id_of_their_own_get_one_that_no_other_has() {
+    let nameless = |slot, id: Option<&str>| Delta::Call { slot, id: id.map(str::to_owned), name: "f".into(), seal: None };
+    let deltas = [nameless(0, None), nameless(1, Some("x")), nameless(2, Some("x")), nameless(3, Some(""))];
+    let expected = ["call_req_1_0", "x", "call_req_1_2", "call_req_1_3"];
+    let chat = whole(&OpenAiChat, &deltas);
+    let calls = chat["choices"][0]["message"]["tool_calls"].as_array().unwrap();
+    assert_eq!(calls.iter().map(|call| call["id"].as_str().unwrap()).collect::<Vec<_>>(), expected);
+    let messages = whole(&super::super::AnthropicMessages, &deltas);
+    let blocks = messages["content"].as_array().unwrap();
+    assert_eq!(blocks.iter().map(|block| block["id"].as_str().unwrap()).collect::<Vec<_>>(), expected);
+    let ours = About { id: "0191e2f0-7d4e-7c3a-9b1d-2f3a4b5c6d7e".into(), ..super::super::testing::about(true) };
+    assert!(call_id("", &ours, 99).len() <= 40);
+}
+
 #[test]
 fn cached_input_is_part_of_the_prompt() {
     let body = whole(&OpenAiChat, &[text("a"), Delta::Usage(used())]);
