@@ -45,6 +45,20 @@ pub enum Delta {
     Usage(Usage),
 }
 
+impl Delta {
+    /// Bytes of the texts in it.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Delta::Text(piece) | Delta::Thought(piece) | Delta::Refusal(piece) | Delta::Arguments { piece, .. } => piece.len(),
+            Delta::Sealed(seal) => seal.value.len(),
+            Delta::Call { id, name, seal, .. } => {
+                id.as_ref().map_or(0, String::len) + name.len() + seal.as_ref().map_or(0, |seal| seal.value.len())
+            }
+            Delta::Begin { .. } | Delta::Finish(_) | Delta::Usage(_) => 0,
+        }
+    }
+}
+
 /// Sees to it that no two calls of one answer have the same id, and that none has an empty one: a call that would is told without
 /// an id, and whoever writes it makes one up.
 #[derive(Debug, Default)]
@@ -155,6 +169,9 @@ pub trait StreamWriter: Send {
 
     /// The answer has ended as it should: writes whatever ends the client's stream. Asked once, after the last piece.
     fn end(&mut self, out: &mut BytesMut);
+
+    /// About how many bytes of the answer it keeps: what waits for its turn, or is told again at the end.
+    fn held(&self) -> usize;
 }
 
 /// The client's side of an answer in other words than its own: who asks a backend of another shape is given one.

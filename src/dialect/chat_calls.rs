@@ -91,6 +91,8 @@ pub(super) struct Calls {
     told: usize,
     /// By the id of a call, what was told of it before it began.
     seals: BTreeMap<String, Seal>,
+    /// Bytes of all this, about.
+    held: usize,
 }
 
 #[derive(Debug, Default)]
@@ -125,6 +127,7 @@ impl Calls {
 
     /// What a call's provider wants to see again with it.
     pub(super) fn seal(&mut self, id: String, seal: Seal) {
+        self.held += size_of::<Call>() + id.len() + seal.value.len();
         match self.all.iter_mut().skip(self.told).find(|call| call.id == id) {
             Some(call) => call.seal = Some(seal),
             None => drop(self.seals.insert(id, seal)),
@@ -136,15 +139,18 @@ impl Calls {
         let place = self.place_of(piece);
         let Some(place) = place.or_else(|| self.begin(piece)) else { return };
         let told = place < self.told;
+        let arguments = piece.arguments();
+        let seal = piece.seal().filter(|_| !told);
+        let value = seal.as_ref().map_or(0, |seal| seal.value.len());
+        self.held += arguments.len() + value + if told { 0 } else { piece.id().len() + piece.name().len() };
         let call = &mut self.all[place];
         if !told {
             call.called(piece.name());
             if call.id.is_empty() {
                 piece.id().clone_into(&mut call.id);
             }
-            call.seal = piece.seal().or(call.seal.take());
+            call.seal = seal.or(call.seal.take());
         }
-        let arguments = piece.arguments();
         if !arguments.is_empty() {
             self.tell_through(place, out);
             self.all[place].arguments.push_str(&arguments);
@@ -179,6 +185,7 @@ impl Calls {
         if piece.id().is_empty() && piece.name().is_empty() {
             return None;
         }
+        self.held += size_of::<Call>();
         self.all.push(Call { index: piece.index(), id: piece.id().to_owned(), ..Call::default() });
         self.all.len().checked_sub(1)
     }
@@ -194,6 +201,11 @@ impl Calls {
             out.push(Delta::Call { slot: slot(self.told), id, name: call.name.clone(), seal });
             self.told += 1;
         }
+    }
+
+    /// Bytes that are kept of the calls, about.
+    pub(super) const fn held(&self) -> usize {
+        self.held
     }
 
     /// The answer has ended: tells calls without arguments.

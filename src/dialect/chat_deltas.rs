@@ -192,6 +192,10 @@ impl DeltaReader for Deltas {
         self.calls.end(out);
         out.extend(self.finish.take().map(Delta::Finish));
     }
+
+    fn held(&self) -> usize {
+        self.tags.held() + self.calls.held()
+    }
 }
 
 /// A string; anything else is none.

@@ -195,6 +195,10 @@ impl DeltaReader for Deltas {
 
     /// Nothing is held back.
     fn end(&mut self, _: &mut Vec<Delta>) {}
+
+    fn held(&self) -> usize {
+        self.calls.len() * size_of::<u64>()
+    }
 }
 
 fn piece(text: Option<Cow<'_, str>>, as_delta: impl FnOnce(String) -> Delta, out: &mut Vec<Delta>) {

@@ -154,6 +154,9 @@ pub trait DeltaReader: Send {
 
     /// The stream has ended as it should: appends what was held back.
     fn end(&mut self, out: &mut Vec<Delta>);
+
+    /// About how many bytes of the stream it keeps: what it was not sure of yet, or looks at again.
+    fn held(&self) -> usize;
 }
 
 struct NoDeltas;
@@ -162,6 +165,10 @@ impl DeltaReader for NoDeltas {
     fn read(&mut self, _: &[u8], _: &mut Vec<Delta>) {}
 
     fn end(&mut self, _: &mut Vec<Delta>) {}
+
+    fn held(&self) -> usize {
+        0
+    }
 }
 
 /// The dialect of a shape; `None` for one that only clients speak.

@@ -5,6 +5,8 @@ use crate::canonical::Delta;
 
 const OPENS: &str = "<think>";
 const CLOSES: &str = "</think>";
+/// After more white space than this no tag is waited for.
+const MOST_BLANKS: usize = 1024;
 
 /// How far a text has been read.
 #[derive(Debug, Default)]
@@ -37,7 +39,7 @@ impl ThinkTags {
             if let Some(thought) = begun.strip_prefix(OPENS) {
                 self.held = thought.to_owned();
                 self.state = State::Thinking;
-            } else if !OPENS.starts_with(begun) {
+            } else if !OPENS.starts_with(begun) || self.held.len() > MOST_BLANKS {
                 self.state = State::Plain;
                 return say(&std::mem::take(&mut self.held), Delta::Text, out);
             }
@@ -65,6 +67,11 @@ impl ThinkTags {
         let cut = (1..CLOSES.len()).rev().find(|length| self.held.ends_with(&CLOSES[..*length])).unwrap_or(0);
         let held = self.held.split_off(self.held.len() - cut);
         say(&std::mem::replace(&mut self.held, held), Delta::Thought, out);
+    }
+
+    /// Bytes that are held back.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// The text has ended, or something else begins: what was held back was no tag.

@@ -13,6 +13,7 @@ use crate::canonical::event::{FrameKind, ProviderError};
 use crate::canonical::{Answer, Request, Translation, Untranslatable};
 use crate::dialect::{BodyProblem, Dialect, Outgoing, limits};
 use crate::market::{Offer, Seals};
+use crate::meter::OwnCount;
 use crate::units::Tokens;
 use crate::upstream::{Upstream, UpstreamAnswer, UpstreamError};
 
@@ -56,6 +57,8 @@ pub struct Errand<'a> {
     pub output_bound: Option<Tokens>,
     /// What fits into an answer beside the prompt.
     pub max_output: Tokens,
+    /// Counts an answer that is told in other words.
+    pub count: OwnCount,
 }
 
 impl Errand<'_> {
@@ -131,8 +134,10 @@ impl Errand<'_> {
         }
         let deltas = self.dialect().read_deltas(&body).map_err(|e| self.failed(Cause::Malformed, &e.to_string()))?;
         let told = Answer::of(deltas);
-        // Usage as it is booked.
-        let told = Answer { usage: facts.usage.or(told.usage), ..told };
+        let mut count = self.count.clone();
+        count.add(&facts.text);
+        // Usage as it is booked, or by our count.
+        let told = Answer { usage: Some(count.or_ours(facts.usage.or(told.usage))), ..told };
         let body = self.translation.whole(&told, &self.offer.backend.upstream_model);
         Ok(Opening::Whole { body, facts })
     }
@@ -145,7 +150,8 @@ impl Errand<'_> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let reader = self.dialect().frame_reader(self.offer.provider.quirks);
         let retelling = (!self.speaks_alike()).then(|| {
-            Box::new(Retelling::new(self.dialect().delta_reader(), self.translation.stream(&self.offer.backend.upstream_model)))
+            let writer = self.translation.stream(&self.offer.backend.upstream_model);
+            Box::new(Retelling::new(self.dialect().delta_reader(), writer, self.count.clone()))
         });
         let mut source = FrameSource::new(answer, reader, retelling, self.patience.idle);
         let (mut held, mut held_bytes) = (Vec::new(), 0);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
 use super::failure::Cause;
-use super::retelling::Retelling;
+use super::retelling::{HeldTooMuch, Retelling};
 use crate::canonical::event::{AnswerFacts, FrameFacts};
 use crate::dialect::FrameReader;
 use crate::dialect::sse::{FrameTooLarge, Framer};
@@ -44,6 +44,8 @@ pub enum SourceError {
     Idle(Duration),
     Upstream(UpstreamError),
     Framing(FrameTooLarge),
+    /// It cannot be told in the client's words any further.
+    Retelling(HeldTooMuch),
 }
 
 impl SourceError {
@@ -51,9 +53,9 @@ impl SourceError {
         match self {
             SourceError::Idle(_) => Cause::Timeout,
             SourceError::Upstream(UpstreamError::Connect(_)) => Cause::Connect,
-            SourceError::Upstream(UpstreamError::TooLarge(_) | UpstreamError::Undecodable(_)) | SourceError::Framing(_) => {
-                Cause::Malformed
-            }
+            SourceError::Upstream(UpstreamError::TooLarge(_) | UpstreamError::Undecodable(_))
+            | SourceError::Framing(_)
+            | SourceError::Retelling(_) => Cause::Malformed,
             SourceError::Upstream(_) => Cause::Broken,
         }
     }
@@ -65,6 +67,7 @@ impl std::fmt::Display for SourceError {
             SourceError::Idle(limit) => write!(f, "nothing arrived for {} ms", limit.as_millis()),
             SourceError::Upstream(error) => error.fmt(f),
             SourceError::Framing(error) => error.fmt(f),
+            SourceError::Retelling(error) => error.fmt(f),
         }
     }
 }
@@ -106,7 +109,7 @@ impl FrameSource {
                 self.ended = true;
                 self.blocks.extend(self.framer.finish());
             }
-            let frames = self.frames(text);
+            let frames = self.frames(text).map_err(SourceError::Retelling)?;
             if !frames.is_empty() {
                 return Ok(Some(frames));
             }
@@ -115,15 +118,15 @@ impl FrameSource {
     }
 
     /// What the framer has put aside, read and told.
-    fn frames(&mut self, text: &mut (dyn FnMut(&str) + Send)) -> Vec<Frame> {
+    fn frames(&mut self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Vec<Frame>, HeldTooMuch> {
         let reader = &mut self.reader;
         let read = self.blocks.drain(..).map(|bytes| Frame { facts: reader.read(&bytes, text), bytes });
-        let Some(retelling) = &mut self.retelling else { return read.collect() };
-        let mut told: Vec<Frame> = read.map(|frame| retelling.tell(frame)).collect();
+        let Some(retelling) = &mut self.retelling else { return Ok(read.collect()) };
+        let mut told = read.map(|frame| retelling.tell(frame)).collect::<Result<Vec<Frame>, _>>()?;
         if self.ended {
             told.extend(retelling.close());
         }
-        told
+        Ok(told)
     }
 
     /// Reads the upstream to its end, so that its connection can be used again; gives up on anything unexpected.

@@ -5,16 +5,34 @@ use bytes::BytesMut;
 
 use super::opening::Frame;
 use crate::canonical::event::{FrameFacts, FrameKind};
-use crate::canonical::{Delta, StreamWriter};
+use crate::canonical::{CallIds, Delta, StreamWriter};
 use crate::dialect::DeltaReader;
+use crate::meter::OwnCount;
+use crate::units::Usage;
 
 /// What keeps a connection open.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
+/// So many bytes of one answer may be held back, or kept to be told again at its end. The longest answers sold are some two
+/// megabytes of text (384,000 tokens, providers.md 5.11), and most are told as they come.
+const MOST_HELD: usize = 16 * 1024 * 1024;
+
+/// A stream that can be told no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than {} MiB of the answer would have to be kept to tell it in other words", MOST_HELD / (1024 * 1024))]
+pub struct HeldTooMuch;
 
 /// Tells one stream.
 pub struct Retelling {
     reader: Box<dyn DeltaReader>,
     writer: Box<dyn StreamWriter>,
+    ids: CallIds,
+    /// What the provider reported last.
+    reported: Option<Usage>,
+    /// What is told instead where it reports nothing.
+    count: OwnCount,
+    /// Bytes that may be held.
+    most_held: usize,
     /// Empty between two frames.
     deltas: Vec<Delta>,
     /// The provider said why the model stopped.
@@ -24,14 +42,19 @@ pub struct Retelling {
 }
 
 impl Retelling {
-    pub fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn StreamWriter>) -> Self {
-        Self { reader, writer, deltas: Vec::new(), finished: false, ended: false }
+    pub fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn StreamWriter>, count: OwnCount) -> Self {
+        let (ids, reported, deltas) = (CallIds::default(), None, Vec::new());
+        Self { reader, writer, ids, reported, count, most_held: MOST_HELD, deltas, finished: false, ended: false }
     }
 
     /// Tells a frame. An error gets no bytes: how it is told is not the writer's to know.
-    pub fn tell(&mut self, frame: Frame) -> Frame {
+    ///
+    /// # Errors
+    /// When too much would have to be kept.
+    pub fn tell(&mut self, frame: Frame) -> Result<Frame, HeldTooMuch> {
         let Frame { bytes, facts } = frame;
         self.finished |= facts.finished;
+        self.reported = facts.usage.or(self.reported);
         let mut out = BytesMut::new();
         if !self.ended {
             match facts.kind {
@@ -46,13 +69,16 @@ impl Retelling {
                 }
             }
         }
+        if self.reader.held() + self.writer.held() > self.most_held {
+            return Err(HeldTooMuch);
+        }
         // Silence is cut by whoever stands between: a comment says nothing, in every shape.
         if facts.kind == FrameKind::KeepAlive && out.is_empty() && !self.ended {
             out.extend_from_slice(KEEP_ALIVE);
         }
         // Whether the client sees of usage what it asked for is the writer's to know.
         let kind = if facts.kind == FrameKind::UsageOnly { FrameKind::Content } else { facts.kind };
-        Frame { bytes: out.freeze(), facts: FrameFacts { kind, ..facts } }
+        Ok(Frame { bytes: out.freeze(), facts: FrameFacts { kind, ..facts } })
     }
 
     /// The provider has closed: ends the client's stream where no frame did although the model had stopped.
@@ -69,6 +95,10 @@ impl Retelling {
         self.ended = true;
         self.reader.end(&mut self.deltas);
         self.write(0, out);
+        let usage = self.count.or_ours(self.reported);
+        if self.reported != Some(usage) {
+            self.writer.write(Delta::Usage(usage), out);
+        }
         self.writer.end(out);
     }
 
@@ -76,8 +106,12 @@ impl Retelling {
     fn write(&mut self, ours: usize, out: &mut BytesMut) {
         for (place, delta) in self.deltas.drain(..).enumerate() {
             if place < ours || !matches!(delta, Delta::Usage(_)) {
-                self.writer.write(delta, out);
+                self.count.hear(&delta);
+                self.writer.write(self.ids.apart(delta), out);
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

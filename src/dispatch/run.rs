@@ -18,7 +18,7 @@ use crate::canonical::event::ErrorClass;
 use crate::canonical::{Request, Translation};
 use crate::clock::SharedClock;
 use crate::market::{Makers, Market, Offer, Seals};
-use crate::meter::RunningCount;
+use crate::meter::{OwnCount, RunningCount};
 use crate::route::{Node, PlannedAttempt};
 use crate::upstream::Upstream;
 
@@ -220,6 +220,7 @@ impl Dispatcher {
             passing: journey.passing,
             patience: time.patience,
             output_bound,
+            count: OwnCount::new(planned.quote.usage.input(), offer.backend.tokenizer),
         };
         let body = match errand.body() {
             Ok(body) => body,

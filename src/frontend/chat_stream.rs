@@ -215,6 +215,10 @@ impl StreamWriter for ChatStream {
         }
         out.put_slice(b"data: [DONE]\n\n");
     }
+
+    fn held(&self) -> usize {
+        self.thought.len() + self.calls.len() * size_of::<Begun>()
+    }
 }
 
 #[cfg(test)]

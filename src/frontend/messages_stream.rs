@@ -142,12 +142,14 @@ pub(super) struct MessagesStream {
     calls: usize,
     finish: Finish,
     usage: Option<Usage>,
+    /// Bytes of what waits, about: added as it comes, taken off as it is told.
+    waiting: usize,
 }
 
 impl MessagesStream {
     pub(super) fn new(about: About) -> Self {
         let (queue, finish) = (VecDeque::new(), Finish::default());
-        Self { about, begun: false, queue, index: 0, calls: 0, finish, usage: None }
+        Self { about, begun: false, queue, index: 0, calls: 0, finish, usage: None, waiting: 0 }
     }
 
     fn begin(&mut self, out: &mut BytesMut) {
@@ -220,6 +222,7 @@ impl MessagesStream {
             }
             if !first.piece.is_empty() {
                 Event::ContentBlockDelta { index, delta: first.piece() }.write(out);
+                self.waiting = self.waiting.saturating_sub(first.piece.len());
                 first.piece.clear();
                 first.told = true;
             }
@@ -228,6 +231,9 @@ impl MessagesStream {
             }
             close(first, index, out);
             self.queue.pop_front();
+            if self.queue.is_empty() {
+                self.waiting = 0;
+            }
             self.index += 1;
         }
     }
@@ -248,6 +254,7 @@ fn close(done: &Pending, index: u32, out: &mut BytesMut) {
 
 impl StreamWriter for MessagesStream {
     fn write(&mut self, delta: Delta, out: &mut BytesMut) {
+        self.waiting += delta.bytes();
         match delta {
             Delta::Finish(finish) => return self.finish = finish,
             Delta::Usage(usage) => return self.usage = Some(usage),
@@ -280,6 +287,10 @@ impl StreamWriter for MessagesStream {
         let usage = WireUsage::of(&self.usage.unwrap_or_default());
         Event::MessageDelta { delta: Stop { stop_reason, stop_sequence }, usage }.write(out);
         Event::MessageStop.write(out);
+    }
+
+    fn held(&self) -> usize {
+        self.waiting + self.queue.len() * size_of::<Pending>()
     }
 }
 

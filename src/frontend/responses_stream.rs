@@ -101,6 +101,9 @@ impl Begun {
     }
 }
 
+/// About so many bytes an item's id has.
+const ITEM_ID: usize = 64;
+
 /// The writer of one stream.
 #[derive(Debug)]
 pub(super) struct ResponsesStream {
@@ -113,12 +116,14 @@ pub(super) struct ResponsesStream {
     items: Vec<Begun>,
     /// The item of each call, by its slot.
     calls: Vec<(u32, usize)>,
+    /// Bytes of the texts in the answer.
+    kept: usize,
 }
 
 impl ResponsesStream {
     pub(super) fn new(about: About) -> Self {
         let (teller, answer) = (Teller::default(), Answer::default());
-        Self { about, begun: false, teller, answer, items: Vec::new(), calls: Vec::new() }
+        Self { about, begun: false, teller, answer, items: Vec::new(), calls: Vec::new(), kept: 0 }
     }
 
     fn begin(&mut self, out: &mut BytesMut) {
@@ -327,6 +332,7 @@ impl ResponsesStream {
 
 impl StreamWriter for ResponsesStream {
     fn write(&mut self, delta: Delta, out: &mut BytesMut) {
+        self.kept += delta.bytes();
         match &delta {
             Delta::Finish(_) | Delta::Usage(_) => return self.answer.add(delta),
             Delta::Begin { .. } => {
@@ -372,6 +378,11 @@ impl StreamWriter for ResponsesStream {
         let kind = if ended == Status::Completed { "response.completed" } else { "response.incomplete" };
         let response = Some(Response::ended(&self.answer, &self.about));
         self.teller.tell(Event { kind, response, ..Event::default() }, out);
+    }
+
+    /// All of it: the last event repeats it.
+    fn held(&self) -> usize {
+        self.kept + self.answer.parts.len() * size_of::<Part>() + self.items.len() * (size_of::<Begun>() + ITEM_ID)
     }
 }
 

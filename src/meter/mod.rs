@@ -13,6 +13,7 @@ mod coefficients;
 pub mod estimate;
 pub mod forecast;
 pub mod learned;
+mod own;
 pub mod prompt;
 pub mod running;
 pub mod shape;
@@ -24,6 +25,7 @@ pub mod usage;
 mod testing;
 
 pub use learned::{Answer, Asking, Known, Lengths};
+pub use own::OwnCount;
 pub use prompt::Estimate;
 pub use running::RunningCount;
 pub use shape::Class;

@@ -281,3 +281,34 @@ async fn a_request_that_no_attempt_of_the_plan_can_be_told_goes_to_who_speaks_it
     assert!(error["error"]["message"].as_str().unwrap().contains("an answer that is begun already"), "{error}");
     assert!(cheap.iter().all(|provider| provider.calls().is_empty()));
 }
+
+/// Found by a reviewer: a hostile provider could make the gateway keep as much of a stream as it liked.
+#[tokio::test]
+async fn a_stream_that_would_have_to_be_kept_without_end_is_given_up_in_the_clients_words() {
+    let (east, gateway) = chats().await;
+    let call = |index: u64, id: &str, arguments: &str| {
+        let function = format!(r#"{{"name":"{id}","arguments":"{arguments}"}}"#);
+        let delta = format!(r#"{{"tool_calls":[{{"index":{index},"id":"{id}","function":{function}}}]}}"#);
+        chat::frame(&format!(r#"{{"id":"c1","choices":[{{"index":0,"delta":{delta}}}]}}"#))
+    };
+    let mut frames = vec![call(0, "a", "{"), call(1, "b", "{")];
+    frames.extend((0..40).map(|_| call(1, "b", &"a".repeat(512 * 1024))));
+    east.next(stream(&frames));
+    let answer = gateway.ask(&Call::messages(messages::ask_stream("auto"))).await;
+    let events = events(answer.text());
+    let (name, last) = events.last().unwrap();
+    assert_eq!((name.as_str(), &last["error"]["code"]), ("error", &json!("upstream_broken")), "{last}");
+    assert!(last["error"]["message"].as_str().unwrap().contains("more than 16 MiB"), "{last}");
+    assert_eq!(gateway.row_of(&answer).await.outcome, "cut");
+}
+
+/// Found by a reviewer: a client was told zeros where its provider reported nothing, while the books had an estimate.
+#[tokio::test]
+async fn a_whole_answer_without_usage_is_told_with_our_count() {
+    let (east, gateway) = chats().await;
+    let answered = r#"{"id":"c1","model":"jade-v3","choices":[{"index":0,"message":{"role":"assistant","content":"Four words of text."},"finish_reason":"stop"}]}"#;
+    east.next(whole(answered));
+    let answer = gateway.ask(&Call::messages(messages::ask("auto"))).await;
+    let usage = answer.json()["usage"].clone();
+    assert!(usage["input_tokens"].as_u64().unwrap() > 0 && usage["output_tokens"].as_u64().unwrap() >= 4, "{usage}");
+}

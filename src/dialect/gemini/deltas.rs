@@ -88,6 +88,10 @@ impl DeltaReader for Deltas {
 
     /// Nothing is held back.
     fn end(&mut self, _: &mut Vec<Delta>) {}
+
+    fn held(&self) -> usize {
+        0
+    }
 }
 
 #[cfg(test)]
