@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::Uri;
 use jiff::Timestamp;
 
-use crate::canonical::{Conversation, Shape, Untranslatable};
+use crate::canonical::{Conversation, Manner, Shape, Untranslatable};
 use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot};
 use crate::config::secret::ProviderKeys;
 use crate::dialect::{self, Dialect, Outgoing, Path};
@@ -130,12 +130,12 @@ impl Market {
         health
     }
 
-    /// What is needed to ask a backend for a request of this shape; `None` when its provider cannot be reached, which no plan
+    /// What is needed to ask a backend for a request that asks so; `None` when its provider cannot be reached, which no plan
     /// names.
-    pub fn offer(&self, index: BackendIndex, shape: Shape) -> Option<Offer<'_>> {
+    pub fn offer(&self, index: BackendIndex, manner: Manner) -> Option<Offer<'_>> {
         let backend = self.snapshot.backend(index);
         let provider = self.snapshot.provider_of(backend);
-        let serving = provider.shapes().serving(shape)?;
+        let serving = provider.serving(manner)?;
         let site = self.sites.get(backend.provider.0 as usize)?.iter().find(|site| site.shape == serving)?;
         Some(Offer {
             backend,
@@ -143,7 +143,7 @@ impl Market {
             shape: serving,
             endpoint: &site.endpoint,
             dialect: site.dialect,
-            health: self.health[shape as usize].get(index.0 as usize)?,
+            health: self.health[serving as usize].get(index.0 as usize)?,
         })
     }
 

@@ -268,7 +268,7 @@ impl Pipeline {
             }
             // Only now, since reading a whole conversation takes as long as all the rest.
             let unsaid = match &planned {
-                Ok(plan) if is_translated(plan, &facts) => unsaid(plan, &facts, admitted.market(), told),
+                Ok(plan) if is_translated(plan, &facts) => unsaid(plan, admitted, told),
                 Ok(_) | Err(_) => None,
             };
             if unsaid.is_some() {
@@ -295,9 +295,9 @@ impl Pipeline {
         let told = Told::of(call, &admitted.request, 0);
         self.with_facts(call, admitted, |facts, _| {
             let explained = route::explained(&facts);
-            let is_unsaid = explained.as_ref().is_ok_and(|whole| {
-                is_translated(&whole.plan, &facts) && unsaid(&whole.plan, &facts, admitted.market(), &told).is_some()
-            });
+            let is_unsaid = explained
+                .as_ref()
+                .is_ok_and(|whole| is_translated(&whole.plan, &facts) && unsaid(&whole.plan, admitted, &told).is_some());
             if !is_unsaid {
                 return Decision::of(explained.as_ref(), facts.snapshot);
             }
@@ -455,9 +455,9 @@ impl Pipeline {
                 settlement.checkpoint().await?;
                 tab.journaled().await?;
                 let in_force = Arc::clone(in_force);
-                let (index, shape) = (answered.planned.backend, request.shape);
+                let (index, manner) = (answered.planned.backend, request.manner());
                 let quotes_key = Box::new(move |bytes: &[u8]| {
-                    in_force.market.offer(index, shape).is_some_and(|offer| offer.endpoint.quotes_key(bytes))
+                    in_force.market.offer(index, manner).is_some_and(|offer| offer.endpoint.quotes_key(bytes))
                 });
                 let left = ends(call, admitted.settings()).saturating_sub(self.clock.monotonic());
                 let (frontend, stream_error) = (call.frontend, admitted.settings().stream_error);
@@ -489,13 +489,14 @@ fn is_translated(plan: &Plan, facts: &Facts<'_>) -> bool {
 
 /// What keeps a request whose plan begins with a translation from being told to all whom the plan asks; nothing where one of them
 /// can be told.
-fn unsaid(plan: &Plan, facts: &Facts<'_>, market: &Market, told: &Told<'_>) -> Option<Untranslatable> {
+fn unsaid(plan: &Plan, admitted: &Admitted, told: &Told<'_>) -> Option<Untranslatable> {
     let conversation = match told.conversation(true) {
         Ok(conversation) => conversation,
         Err(unsaid) => return Some(unsaid),
     };
-    let offers = || plan.root.attempts().filter_map(|attempt| market.offer(attempt.backend, facts.ask.shape));
-    if offers().any(|offer| offer.shape == facts.ask.shape) {
+    let (market, manner) = (admitted.market(), admitted.request.manner());
+    let offers = || plan.root.attempts().filter_map(|attempt| market.offer(attempt.backend, manner));
+    if offers().any(|offer| offer.shape == manner.shape) {
         return None;
     }
     let mut refusals = Vec::new();

@@ -18,6 +18,6 @@ pub use conversation::{Conversation, Part, Untranslatable};
 pub use event::{FrameFacts, FrameKind, ProviderError};
 pub use prefix::{Chain, Link};
 pub use request::{Feature, Features, Members, ReasoningWish, Request};
-pub use shape::{Shape, Shapes};
+pub use shape::{Manner, Shape, Shapes};
 pub use text::TextProfile;
 pub use wishes::{DataRules, Preference, QualityTier, Wishes};

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::shape::Shape;
+use super::shape::{Manner, Shape};
 use super::text::TextProfile;
 use super::wishes::Wishes;
 use crate::units::Tokens;
@@ -192,6 +192,14 @@ pub struct Request {
     pub images: u32,
     /// Finer wishes, from the `tokenbroker` object and the `x-tokenbroker-*` headers.
     pub wishes: Wishes,
+}
+
+impl Request {
+    /// What decides to which endpoint of a provider it is sent.
+    pub fn manner(&self) -> Manner {
+        let formatted = [Feature::JsonSchema, Feature::JsonObject].into_iter().any(|form| self.features.contains(form));
+        Manner { shape: self.shape, formatted }
+    }
 }
 
 #[cfg(test)]

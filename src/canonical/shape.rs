@@ -50,6 +50,15 @@ impl Shape {
     }
 }
 
+/// What decides to which endpoint of a provider a request is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Manner {
+    /// The shape that it is in.
+    pub shape: Shape,
+    /// Its answer is to have a form other than text.
+    pub formatted: bool,
+}
+
 /// A set of shapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Shapes(u8);
@@ -63,6 +72,11 @@ impl Shapes {
     /// A bit for each, by the discriminant.
     pub const fn bits(self) -> u8 {
         self.0
+    }
+
+    #[must_use]
+    pub const fn without(self, shape: Shape) -> Self {
+        Self(self.0 & !(1 << shape as u8))
     }
 
     pub const fn contains(self, shape: Shape) -> bool {

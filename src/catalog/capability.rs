@@ -6,7 +6,7 @@ use super::allowance::{Prepaid, QuotaIndex};
 use super::price::PriceSchedule;
 use super::snapshot::{BackendIndex, ProviderIndex};
 use super::steering::Steering;
-use crate::canonical::{Features, QualityTier, Shape, Shapes};
+use crate::canonical::{Features, Manner, QualityTier, Shape, Shapes};
 use crate::units::{BackendId, Currency, Tokens};
 
 /// A site that sells tokens. A company with a China site and a world site is two providers: other keys, other
@@ -63,6 +63,14 @@ impl Provider {
     pub fn endpoints(&self) -> impl Iterator<Item = (Shape, &str, KeyHeader)> {
         let main = Shape::of_endpoint(&self.dialect).map(|shape| (shape, self.base_url.as_str(), self.auth));
         main.into_iter().chain(self.more_endpoints.iter().map(|more| (more.shape, more.base_url.as_str(), more.auth)))
+    }
+
+    /// The shape of the endpoint that a request is sent to. Where the endpoint for Messages knows no forms of answers, one that
+    /// wants a form goes to the chat beside it: as asked it would come back as text.
+    pub fn serving(&self, manner: Manner) -> Option<Shape> {
+        let shapes = self.shapes();
+        let formless = manner.formatted && !self.quirks.messages_formats && shapes.contains(Shape::OpenAiChat);
+        (if formless { shapes.without(Shape::AnthropicMessages) } else { shapes }).serving(manner.shape)
     }
 
     /// The dialects it speaks that there is a codec for.
@@ -182,6 +190,8 @@ pub struct Quirks {
     pub adaptive_thinking: bool,
     /// Its chat refuses ids of calls that are not nine letters and digits.
     pub short_call_ids: bool,
+    /// Its endpoint for Messages knows `output_config.format`.
+    pub messages_formats: bool,
 }
 
 impl Default for Quirks {
@@ -197,6 +207,7 @@ impl Default for Quirks {
             thinking_depth: ThinkingDepth::Tokens,
             adaptive_thinking: false,
             short_call_ids: false,
+            messages_formats: true,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::health::{Answers, BackendAttempt, Refused};
 use super::opening::Opening;
 use super::retry_budget::RetryBudget;
 use crate::canonical::event::ErrorClass;
-use crate::canonical::{Request, Translation};
+use crate::canonical::{Manner, Request, Translation};
 use crate::clock::SharedClock;
 use crate::market::{Makers, Market, Offer, Seals};
 use crate::meter::{OwnCount, RunningCount};
@@ -83,6 +83,19 @@ pub struct Journey<'a, B> {
     pub deadline: Option<Duration>,
     /// Money is bounded: the output bound that the quote counts with must reach the provider.
     pub bounded: bool,
+}
+
+impl<B> Journey<'_, B> {
+    /// How a backend is asked. What cannot be said in the words of an endpoint that knows the form of answers is better asked of the
+    /// one that speaks the client's shape, and knows none.
+    fn offer(&self, planned: &PlannedAttempt) -> Option<Offer<'_>> {
+        let manner = self.request.manner();
+        let offer = self.market.offer(planned.backend, manner)?;
+        if manner.formatted && offer.shape != manner.shape && self.translation.conversation(true).is_err() {
+            return self.market.offer(planned.backend, Manner { formatted: false, ..manner });
+        }
+        Some(offer)
+    }
 }
 
 impl Dispatcher {
@@ -199,7 +212,7 @@ impl Dispatcher {
         race: Option<&Race>,
     ) -> Result<Answered<B::Page>, Stopped> {
         // A plan names reachable backends only.
-        let Some(offer) = journey.market.offer(planned.backend, journey.request.shape) else { return Err(Stopped::Exhausted) };
+        let Some(offer) = journey.offer(planned) else { return Err(Stopped::Exhausted) };
         let mut turn = match offer.health.enter() {
             Ok(turn) => turn,
             Err(refusal) => {
@@ -208,7 +221,7 @@ impl Dispatcher {
             }
         };
         let output_bound = journey.bounded.then_some(planned.quote.output_bound);
-        let seals = journey.makers.seals_for(&offer, journey.request.shape, journey.market);
+        let seals = journey.makers.seals_for(&offer, journey.request.manner(), journey.market);
         let errand = Errand {
             upstream: &self.upstream,
             offer,

@@ -5,7 +5,7 @@
 //! was asked in the API of a backend, all of that kind are the backend's own.
 
 use super::{Market, Offer};
-use crate::canonical::Shape;
+use crate::canonical::Manner;
 use crate::catalog::BackendIndex;
 
 /// Who answered the turns of a conversation that holds thoughts.
@@ -29,13 +29,13 @@ pub enum Seals {
 
 impl Makers {
     /// What a backend is sent of a request's seals.
-    pub fn seals_for(&self, offer: &Offer<'_>, asked: Shape, market: &Market) -> Seals {
+    pub fn seals_for(&self, offer: &Offer<'_>, asked: Manner, market: &Market) -> Seals {
         let snapshot = &market.snapshot;
         let mut others = self.known.iter().map(|maker| snapshot.backend(*maker)).filter(|maker| {
             // A signature holds for the model that made it, wherever its provider serves it.
             maker.provider != offer.backend.provider || maker.model != offer.backend.model
         });
-        let of_its_kind = |maker| snapshot.provider_of(maker).shapes().serving(asked) == Some(offer.shape);
+        let of_its_kind = |maker| snapshot.provider_of(maker).serving(asked) == Some(offer.shape);
         match others.next() {
             None if self.told => Seals::OfItsKind,
             None => Seals::AsTheyAre,

@@ -23,6 +23,7 @@ const PLAIN: Quirks = Quirks {
     reasoning_returned: false,
     adaptive_thinking: false,
     short_call_ids: false,
+    messages_formats: true,
 };
 
 fn read(body: &str) -> Result<Request, BadRequest> {

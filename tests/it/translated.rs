@@ -312,3 +312,27 @@ async fn a_whole_answer_without_usage_is_told_with_our_count() {
     let usage = answer.json()["usage"].clone();
     assert!(usage["input_tokens"].as_u64().unwrap() > 0 && usage["output_tokens"].as_u64().unwrap() >= 4, "{usage}");
 }
+
+/// Found by a reviewer: a Chinese site's endpoint for Messages knows no forms of answers, and sent text where JSON was asked for,
+/// although its chat knows them.
+#[tokio::test]
+async fn who_wants_a_form_is_asked_in_chat_where_messages_knows_none() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).and_messages().quirk("messages_formats = false")]);
+    let format = r#""output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}}"#;
+    east.next(whole(&chat::answer("{}", 5, 2)));
+    let formed = gateway.ask(&Call::messages(messages::ask_with("auto", format))).await;
+    assert_eq!((formed.status, &formed.json()["content"][0]["text"]), (200, &json!("{}")), "{}", formed.text());
+    east.next(whole(&messages::answer("Hello.", 5, 2)));
+    let plain = gateway.ask(&Call::messages(messages::ask("auto"))).await;
+    assert_eq!((plain.status, &plain.json()["content"][0]["text"]), (200, &json!("Hello.")), "{}", plain.text());
+    // What chat has no words for is better asked without its form than not at all.
+    east.next(whole(&messages::answer("Hello.", 5, 2)));
+    let container = format!(r#"{format},"container":"c""#);
+    assert_eq!(gateway.ask(&Call::messages(messages::ask_with("auto", &container))).await.status, 200);
+    let calls = east.calls();
+    let paths: Vec<&str> = calls.iter().map(|call| call.path.as_str()).collect();
+    assert_eq!(paths, ["/v1/chat/completions", "/anthropic/v1/messages", "/anthropic/v1/messages"]);
+    let told: Value = serde_json::from_slice(&calls[0].body).unwrap();
+    assert_eq!(told["response_format"]["type"], "json_schema", "{told}");
+}
