@@ -4,7 +4,6 @@
 //! What a block may contain is the provider's to judge: a request goes as it is to a provider that speaks Messages itself.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -18,7 +17,7 @@ use super::messages::{Conversation, Messages, Tools};
 use super::messages_stream::MessagesStream;
 use super::models::ListedModel;
 use super::top_level::{Layout, TopLevel, keeping, string, utf8};
-use super::{About, Frontend, anthropic_errors, messages_answer, messages_request, wishes};
+use super::{About, Frontend, anthropic_errors, messages_answer, messages_request};
 use crate::canonical::{
     self, Answer, Feature, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
 };
@@ -79,9 +78,6 @@ const NAMES: [(Name, &str); 18] = [
 #[derive(Debug)]
 struct Anthropic<'b> {
     conversation: Conversation<'b>,
-    messages: Range<usize>,
-    system: Range<usize>,
-    tools: Range<usize>,
 }
 
 impl<'b> Layout<'b> for Anthropic<'b> {
@@ -103,14 +99,6 @@ impl<'b> Layout<'b> for Anthropic<'b> {
             Name::Messages => members.next_value_seed(Messages::<BlockTurn>::of(conversation)),
             Name::System => members.next_value_seed(System(conversation)),
             _ => members.next_value_seed(Tools(conversation)),
-        }
-    }
-
-    fn walked(&mut self, name: Name, value: Range<usize>) {
-        match name {
-            Name::Messages => self.messages = value,
-            Name::System => self.system = value,
-            _ => self.tools = value,
         }
     }
 
@@ -200,11 +188,8 @@ pub fn parse_prompt(body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequ
 /// Everything but the bytes themselves.
 fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
     let text = utf8(body)?;
-    let layout = Anthropic { conversation: Conversation::of(text), messages: 0..0, system: 0..0, tools: 0..0 };
-    let top = TopLevel::read(text, layout)?;
-    if let Some(value) = top.value(Name::Tokenbroker) {
-        wishes::from_body(value, &mut wishes).map_err(|bad| top.place(bad, value))?;
-    }
+    let top = TopLevel::read(text, Anthropic { conversation: Conversation::of(text) })?;
+    top.take_wishes(Name::Tokenbroker, &mut wishes)?;
     let members = top.members()?;
     let schema = top.schema()?;
     let thinking = top.thinking()?;
@@ -244,14 +229,13 @@ struct Format<'b> {
 impl<'b> TopLevel<'b, Anthropic<'b>> {
     fn members(&self) -> Result<Members, BadRequest> {
         self.needs_messages(Name::Messages, self.layout.conversation.messages)?;
-        let Anthropic { messages, system, tools, .. } = &self.layout;
         Ok(Members {
             model: self.member(Name::Model).map(|m| m.value).unwrap_or_default(),
             wishes: self.member(Name::Tokenbroker),
             max_tokens: self.member(Name::MaxTokens),
-            messages: messages.clone(),
-            system: system.clone(),
-            tools: tools.clone(),
+            messages: self.span(Name::Messages),
+            system: self.span(Name::System),
+            tools: self.span(Name::Tools),
             ..Members::default()
         })
     }

@@ -3,8 +3,6 @@
 //! Of the top-level object only `messages` and `tools` are walked, to profile their text; `top_level.rs` says what becomes
 //! of the other members.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
@@ -15,7 +13,7 @@ use super::errors::{BadRequest, ClientError};
 use super::messages::{ChatTurn, Conversation, Messages, Tools};
 use super::models::{self, ListedModel};
 use super::top_level::{Layout, TopLevel, keeping, string, utf8};
-use super::{About, Frontend, chat_answer, chat_request, wishes};
+use super::{About, Frontend, chat_answer, chat_request};
 use crate::canonical::{self, Answer, Members, Request, Shape, StreamWriter, Untranslatable, Wishes};
 use crate::units::Tokens;
 
@@ -81,9 +79,6 @@ const NAMES: [(Name, &str); 23] = [
 #[derive(Debug)]
 pub(super) struct Chat<'b> {
     pub(super) conversation: Conversation<'b>,
-    /// The arrays that are walked: messages, and tools or functions.
-    messages: Range<usize>,
-    tools: Range<usize>,
 }
 
 impl<'b> Layout<'b> for Chat<'b> {
@@ -103,15 +98,6 @@ impl<'b> Layout<'b> for Chat<'b> {
         match name {
             Name::Messages => members.next_value_seed(Messages::<ChatTurn>::of(&mut self.conversation)),
             _ => members.next_value_seed(Tools(&mut self.conversation)),
-        }
-    }
-
-    /// Tools go before their forerunner.
-    fn walked(&mut self, name: Name, value: Range<usize>) {
-        match name {
-            Name::Messages => self.messages = value,
-            Name::Functions if !self.tools.is_empty() => {}
-            _ => self.tools = value,
         }
     }
 
@@ -182,11 +168,8 @@ pub fn parse(body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
 /// Everything but the bytes themselves.
 fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
     let text = utf8(body)?;
-    let conversation = Conversation::of(text);
-    let top = TopLevel::read(text, Chat { conversation, messages: 0..0, tools: 0..0 })?;
-    if let Some(value) = top.value(Name::Tokenbroker) {
-        wishes::from_body(value, &mut wishes).map_err(|bad| top.place(bad, value))?;
-    }
+    let top = TopLevel::read(text, Chat { conversation: Conversation::of(text) })?;
+    top.take_wishes(Name::Tokenbroker, &mut wishes)?;
     let members = top.members()?;
     let stream = top.flag(Name::Stream)?.unwrap_or(false);
     let choices = top.whole(Name::N, 1, MAX_CHOICES)?.unwrap_or(1);
@@ -211,9 +194,8 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         images: conversation.images,
         wishes,
     };
-    let (messages, tools) = (top.layout.messages, top.layout.tools);
     let developer_roles = top.layout.conversation.developer_roles;
-    Ok((request, Members { developer_roles, messages, tools, ..members }))
+    Ok((request, Members { developer_roles, ..members }))
 }
 
 impl<'b> TopLevel<'b, Chat<'b>> {
@@ -246,12 +228,16 @@ impl<'b> TopLevel<'b, Chat<'b>> {
 
     fn members(&self) -> Result<Members, BadRequest> {
         self.needs_messages(Name::Messages, self.layout.conversation.messages)?;
+        let tools = self.span(Name::Tools);
         Ok(Members {
             model: self.member(Name::Model).map(|m| m.value).unwrap_or_default(),
             wishes: self.member(Name::Tokenbroker),
             stream_options: self.member(Name::StreamOptions),
             max_tokens: self.member(Name::MaxTokens),
             max_completion_tokens: self.member(Name::MaxCompletionTokens),
+            messages: self.span(Name::Messages),
+            // Tools go before their forerunner.
+            tools: if tools.is_empty() { self.span(Name::Functions) } else { tools },
             ..Members::default()
         })
     }

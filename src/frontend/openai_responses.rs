@@ -4,7 +4,6 @@
 //! Answers are not stored, so what refers to one before is refused here.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -18,7 +17,7 @@ use super::messages::{Conversation, Tools};
 use super::models::{self, ListedModel};
 use super::responses_stream::{ResponsesStream, failed};
 use super::top_level::{Layout, TopLevel, keeping, string, utf8};
-use super::{About, Frontend, responses_answer, responses_request, wishes};
+use super::{About, Frontend, responses_answer, responses_request};
 use crate::canonical::{
     self, Answer, Feature, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
 };
@@ -67,9 +66,6 @@ const NAMES: [(Name, &str); 14] = [
 struct Responses<'b> {
     conversation: Conversation<'b>,
     found: Found,
-    input: Range<usize>,
-    instructions: Range<usize>,
-    tools: Range<usize>,
 }
 
 impl<'b> Layout<'b> for Responses<'b> {
@@ -100,14 +96,6 @@ impl<'b> Layout<'b> for Responses<'b> {
         }
         self.conversation.done();
         Ok(())
-    }
-
-    fn walked(&mut self, name: Name, value: Range<usize>) {
-        match name {
-            Name::Input => self.input = value,
-            Name::Instructions => self.instructions = value,
-            _ => self.tools = value,
-        }
     }
 
     fn conversation(&self) -> &Conversation<'b> {
@@ -169,11 +157,8 @@ impl Frontend for OpenAiResponses {
 fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
     let text = utf8(body)?;
     let conversation = Conversation::within(text, "input");
-    let layout = Responses { conversation, found: Found::default(), input: 0..0, instructions: 0..0, tools: 0..0 };
-    let top = TopLevel::read(text, layout)?;
-    if let Some(value) = top.value(Name::Tokenbroker) {
-        wishes::from_body(value, &mut wishes).map_err(|bad| top.place(bad, value))?;
-    }
+    let top = TopLevel::read(text, Responses { conversation, found: Found::default() })?;
+    top.take_wishes(Name::Tokenbroker, &mut wishes)?;
     top.stands_alone()?;
     let members = top.members()?;
     let format = top.format()?;
@@ -228,7 +213,7 @@ impl<'b> TopLevel<'b, Responses<'b>> {
     }
 
     fn members(&self) -> Result<Members, BadRequest> {
-        let Responses { conversation, found, input, instructions, tools } = &self.layout;
+        let Responses { conversation, found } = &self.layout;
         if !self.has(Name::Input) {
             let message = "`input` must be given: a text, or an array of at least one item";
             return Err(BadRequest::new("missing_required_parameter", "input", message));
@@ -237,13 +222,13 @@ impl<'b> TopLevel<'b, Responses<'b>> {
             return Err(BadRequest::new("invalid_value", "input", "`input` must have a text or at least one item"));
         }
         // A text has no turns that a later request could begin with.
-        let items = if found.is_text { 0..0 } else { input.clone() };
+        let items = if found.is_text { 0..0 } else { self.span(Name::Input) };
         Ok(Members {
             model: self.member(Name::Model).map(|m| m.value).unwrap_or_default(),
             wishes: self.member(Name::Tokenbroker),
             messages: items,
-            system: instructions.clone(),
-            tools: tools.clone(),
+            system: self.span(Name::Instructions),
+            tools: self.span(Name::Tools),
             ..Members::default()
         })
     }

@@ -45,9 +45,6 @@ pub(super) trait Layout<'b> {
     /// Reads the value of a member that is walked.
     fn walk<A: MapAccess<'b>>(&mut self, name: Self::Name, members: &mut A) -> Result<(), A::Error>;
 
-    /// Takes where a value stands that was walked.
-    fn walked(&mut self, name: Self::Name, value: Range<usize>);
-
     /// What was found in what is walked.
     fn conversation(&self) -> &Conversation<'b>;
 }
@@ -67,7 +64,7 @@ pub(super) fn keeping(
 /// The members found, as slices of the body.
 pub(super) struct TopLevel<'b, L: Layout<'b>> {
     body: &'b str,
-    /// Key and value of each known member, quotes included; the value of one that was walked is empty.
+    /// Key and value of each known member, quotes included; the value of one that was walked is empty until its end is known.
     slots: [Option<(&'b str, &'b str)>; MOST_NAMES],
     pub(super) layout: L,
     /// What is wrong, where it has to be said better than the JSON reader can.
@@ -117,6 +114,16 @@ impl<'b, L: Layout<'b>> TopLevel<'b, L> {
     /// The raw value of a member; null counts as absent.
     pub(super) fn value(&self, name: L::Name) -> Option<&'b str> {
         self.slots[L::place(name)].map(|(_, value)| value).filter(|value| *value != "null")
+    }
+
+    /// Where the value of a member stands; nowhere if there is none.
+    pub(super) fn span(&self, name: L::Name) -> Range<usize> {
+        self.value(name).filter(|value| !value.is_empty()).map(|value| span_in(self.body, value)).unwrap_or_default()
+    }
+
+    /// Takes the wishes that stand in the body.
+    pub(super) fn take_wishes(&self, name: L::Name, wishes: &mut Wishes) -> Result<(), BadRequest> {
+        self.value(name).map_or(Ok(()), |value| wishes::from_body(value, wishes).map_err(|bad| self.place(bad, value)))
     }
 
     /// Says where in the body a complaint about a value belongs.
@@ -192,12 +199,10 @@ impl<'b, L: Layout<'b>> TopLevel<'b, L> {
 
     /// A value was walked that begins behind its key and ends before `end`, where the next key begins or the body ends:
     /// between them stand a colon, the value, and a comma or the last bracket.
-    fn walked(&mut self, name: L::Name, key: &str, end: usize) {
+    fn walked(&mut self, name: L::Name, key: &'b str, end: usize) {
         let between = self.body[span_in(self.body, key).end..end].trim();
         let value = between.strip_prefix(':').and_then(|rest| rest.strip_suffix([',', '}'])).unwrap_or_default().trim();
-        if !value.is_empty() && value != "null" {
-            self.layout.walked(name, span_in(self.body, value));
-        }
+        self.slots[L::place(name)] = Some((key, value));
     }
 }
 

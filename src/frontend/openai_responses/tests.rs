@@ -1,5 +1,7 @@
 //! What the path reads of a request.
 
+use std::ops::Range;
+
 use super::super::{Frontend, is_sealed, unpriced};
 use super::*;
 
