@@ -140,6 +140,8 @@ pub struct Members {
     pub max_completion_tokens: Option<Member>,
     /// Each value `"developer"` of a message's `role`, quotes included.
     pub developer_roles: Vec<Range<usize>>,
+    /// Behind a member of each message of the assistant without `reasoning_content`, where the conversation has calls; otherwise none.
+    pub thoughtless: Vec<usize>,
     /// The array `messages`.
     pub messages: Range<usize>,
     /// The system prompt where it stands outside of `messages`; empty without one.

@@ -212,8 +212,11 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         wishes,
     };
     let (messages, tools) = (top.layout.messages, top.layout.tools);
-    let developer_roles = top.layout.conversation.developer_roles;
-    Ok((request, Members { developer_roles, messages, tools, ..members }))
+    let Conversation { developer_roles, has_calls, mut thoughtless, .. } = top.layout.conversation;
+    if !has_calls {
+        thoughtless.clear();
+    }
+    Ok((request, Members { developer_roles, thoughtless, messages, tools, ..members }))
 }
 
 impl<'b> TopLevel<'b, Chat<'b>> {
