@@ -205,6 +205,21 @@ fn messages_requests() -> Vec<Vec<u8>> {
     [0, 1].iter().flat_map(|bounded| all.map(|text| [&[*bounded], text.as_bytes()].concat())).collect()
 }
 
+/// Of each shape that clients ask in, in the order of `Shape::CLIENTS`, for models that think and that do not.
+fn conversations() -> Vec<Vec<u8>> {
+    let all = ["chat.json", "messages.json", "responses.json"];
+    let of = |(name, client): (&str, u8)| {
+        [0, 3, 6, 0xc3].map(|more| files("tests/fixtures/conversations", name, &[client + more])).concat()
+    };
+    all.into_iter().zip(0..).flat_map(of).collect()
+}
+
+/// A provider's streams of each shape, in the order of `Shape::ENDPOINTS`, for a client of each.
+fn streams() -> Vec<Vec<u8>> {
+    let of = |provider: u8, folder| [0, 3, 6, 0x84].map(|client| files(folder, ".sse", &[client + provider])).concat();
+    [of(0, WIRE), of(1, MESSAGES), of(2, GEMINI)].concat()
+}
+
 fn errors() -> Vec<Vec<u8>> {
     let statuses = [200_u16, 400, 401, 402, 404, 429, 500, 503];
     statuses.iter().flat_map(|status| files(WIRE, ".json", &status.to_be_bytes())).collect()
@@ -234,6 +249,7 @@ targets! {
     answer "../fuzz/fuzz_targets/answer.rs" files(WIRE, ".json", b"");
     classify "../fuzz/fuzz_targets/classify.rs" errors();
     coding "../fuzz/fuzz_targets/coding.rs" coded();
+    conversation "../fuzz/fuzz_targets/conversation.rs" conversations();
     gemini_answer "../fuzz/fuzz_targets/gemini_answer.rs" files(GEMINI, ".json", b"");
     gemini_stream "../fuzz/fuzz_targets/gemini_stream.rs" files(GEMINI, ".sse", b"");
     kept "../fuzz/fuzz_targets/kept.rs" kept_facts();
@@ -244,6 +260,7 @@ targets! {
     request "../fuzz/fuzz_targets/request.rs" requests();
     responses_answer "../fuzz/fuzz_targets/responses_answer.rs" files(RESPONSES, ".json", b"");
     responses_stream "../fuzz/fuzz_targets/responses_stream.rs" files(RESPONSES, ".sse", b"");
+    retelling "../fuzz/fuzz_targets/retelling.rs" streams();
     sse "../fuzz/fuzz_targets/sse.rs" files(WIRE, ".sse", &[7]);
     stream "../fuzz/fuzz_targets/stream.rs" files(WIRE, ".sse", &[1]);
 }

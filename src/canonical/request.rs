@@ -146,6 +146,8 @@ pub struct Members {
     pub include: Option<Member>,
     /// Each value `"developer"` of a message's `role`, quotes included.
     pub developer_roles: Vec<Range<usize>>,
+    /// Behind a member of each message of the assistant without `reasoning_content`, where the conversation has calls; otherwise none.
+    pub thoughtless: Vec<usize>,
     /// The array `messages`.
     pub messages: Range<usize>,
     /// Where each message begins; empty where that was not seen as they were read.

@@ -31,8 +31,28 @@ struct Wire<'e> {
     code: Option<&'e str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     param: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     tokenbroker: &'e Map<String, Value>,
+}
+
+/// The member that continues a conversation of which the server keeps the rest.
+pub(super) const THREAD: &str = "thread";
+
+/// What tells a client that no thread is kept here. It sends the whole conversation again and goes on without a thread: so do Claude
+/// Code and the SDKs (platform.claude.com, "Message threads", beta of 2026-08-12; `@anthropic-ai/sdk` 1.14.0).
+#[derive(Serialize)]
+struct Details {
+    error_code: &'static str,
+    unsupported: [&'static str; 1],
+}
+
+impl Details {
+    fn of(error: &ClientError) -> Option<Self> {
+        let of_thread = error.code.as_deref() == Some("unsupported_parameter") && error.param.as_deref() == Some(THREAD);
+        of_thread.then_some(Self { error_code: "thread_unsupported_request", unsupported: [THREAD] })
+    }
 }
 
 /// The body of an error.
@@ -42,6 +62,7 @@ pub(super) fn body(error: &ClientError, id: Option<&str>) -> Bytes {
         message: &error.message,
         code: error.code.as_deref(),
         param: error.param.as_deref(),
+        details: Details::of(error),
         tokenbroker: &error.extra,
     };
     // Strings and a map with string keys: nothing in it can fail to become JSON.
@@ -132,6 +153,17 @@ mod tests {
         let text = std::str::from_utf8(&frame).unwrap();
         assert!(text.starts_with("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\""), "{text}");
         assert!(text.ends_with("}}\n\n") && text.matches('\n').count() == 3 && text.contains("\"param\":\"model\""), "{text}");
+    }
+
+    /// Found with the SDK's `toolRunner`: from its second step on a model saw nothing but the last result.
+    #[test]
+    fn a_refused_thread_is_told_as_clients_know_it() {
+        let error = ClientError::new(400, ErrorKind::InvalidRequest, "unsupported_parameter", "no");
+        let told: Value = serde_json::from_slice(&body(&error.clone().about("thread"), None)).unwrap();
+        let expected = serde_json::json!({"error_code": "thread_unsupported_request", "unsupported": ["thread"]});
+        assert_eq!((&told["error"]["type"], &told["error"]["details"]), (&"invalid_request_error".into(), &expected));
+        let other: Value = serde_json::from_slice(&body(&error.about("speed"), None)).unwrap();
+        assert_eq!(other["error"]["details"], Value::Null);
     }
 
     #[test]

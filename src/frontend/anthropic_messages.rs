@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
+use super::anthropic_errors::THREAD;
 use super::blocks::{BlockTurn, System};
 use super::errors::{BadRequest, ClientError};
 use super::messages::{Conversation, Messages, Tools};
@@ -48,11 +49,12 @@ enum Name {
     McpServers,
     Container,
     ContextManagement,
+    Thread,
     Tokenbroker,
 }
 
 /// Each name as a key of the body, in the order of [`Name`].
-const NAMES: [(Name, &str); 18] = [
+const NAMES: [(Name, &str); 19] = [
     (Name::Model, "model"),
     (Name::Messages, "messages"),
     (Name::System, "system"),
@@ -71,6 +73,7 @@ const NAMES: [(Name, &str); 18] = [
     (Name::McpServers, "mcp_servers"),
     (Name::Container, "container"),
     (Name::ContextManagement, "context_management"),
+    (Name::Thread, "thread"),
     (Name::Tokenbroker, "tokenbroker"),
 ];
 
@@ -121,7 +124,7 @@ impl Frontend for AnthropicMessages {
     }
 
     fn parse(&self, body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
-        let request = parse_prompt(body, headers)?;
+        let request = keeping(body, headers, |body, wishes| read(body, wishes, stands_alone))?;
         if request.output_bound.is_none() {
             let message = "`max_tokens` must be given: the most tokens that the answer may have";
             return Err(BadRequest::new("missing_required_parameter", "max_tokens", message));
@@ -182,14 +185,21 @@ impl Frontend for AnthropicMessages {
 /// When it is not valid JSON, not an object, nests too deep, or when a member that the gateway acts on is missing,
 /// doubled or of a wrong type.
 pub fn parse_prompt(body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
-    keeping(body, headers, read)
+    keeping(body, headers, |body, wishes| read(body, wishes, |_| Ok(())))
 }
 
-/// Everything but the bytes themselves.
-fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
+type Top<'b> = TopLevel<'b, Anthropic<'b>>;
+
+/// Everything but the bytes themselves, if they pass this check.
+fn read(
+    body: &[u8],
+    mut wishes: Wishes,
+    check: impl FnOnce(&Top<'_>) -> Result<(), BadRequest>,
+) -> Result<(Request, Members), BadRequest> {
     let text = utf8(body)?;
     let mut top = TopLevel::read(text, Anthropic { conversation: Conversation::of(text) })?;
     top.take_wishes(Name::Tokenbroker, &mut wishes)?;
+    check(&top)?;
     let members = top.members()?;
     let schema = top.schema()?;
     let thinking = top.thinking()?;
@@ -221,6 +231,15 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
     Ok((request, Members { begins, ..members }))
 }
 
+/// Refuses a thread, of whose later requests each has but the newest messages: the whole conversation would be lost. Its first
+/// request is refused too, for what comes after it. Clients know the error and send all from then on ([`THREAD`]).
+fn stands_alone(top: &Top<'_>) -> Result<(), BadRequest> {
+    let Some(value) = top.value(Name::Thread) else { return Ok(()) };
+    let message = "`thread` needs the messages before to be stored, and this gateway stores none; \
+                   send the whole conversation in `messages`";
+    Err(top.place(BadRequest::new("unsupported_parameter", THREAD, message), value))
+}
+
 /// What the answer must look like.
 #[derive(Deserialize)]
 struct Format<'b> {
@@ -230,7 +249,7 @@ struct Format<'b> {
     schema: Option<&'b RawValue>,
 }
 
-impl<'b> TopLevel<'b, Anthropic<'b>> {
+impl<'b> Top<'b> {
     fn members(&self) -> Result<Members, BadRequest> {
         self.needs_messages(Name::Messages, self.layout.conversation.messages)?;
         Ok(Members {

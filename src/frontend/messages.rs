@@ -35,6 +35,10 @@ pub(super) struct Conversation<'b> {
     pub(super) thoughts: bool,
     /// Where messages begin whose role is their first member; of the first ones without a gap.
     begins: Vec<usize>,
+    /// Behind the role of each message of the assistant that says nothing of its thoughts.
+    pub(super) thoughtless: Vec<usize>,
+    /// The assistant called a tool.
+    pub(super) has_calls: bool,
     /// What is being read, to name it when it is wrong.
     reading: Reading,
     /// Where a refused value begins; the JSON reader has gone past it by the time it is told.
@@ -276,16 +280,22 @@ pub(super) struct ChatTurn;
 
 impl Turn for ChatTurn {
     fn read<'de, A: MapAccess<'de>>(conversation: &mut Conversation<'_>, mut members: A) -> Result<(), A::Error> {
+        let (mut said_by_assistant, mut thought) = (None, false);
         while let Some(key) = members.next_key::<MessageKey>()? {
             match key {
                 MessageKey::Role => {
                     let role = conversation.role(&mut members)?;
                     conversation.note_role(role);
+                    said_by_assistant = (role == "\"assistant\"").then(|| span_in(conversation.body, role).end);
                 }
                 MessageKey::Content => members.next_value_seed(Content(conversation.at(".content")))?,
-                MessageKey::ToolCalls => members.next_value_seed(conversation.at(".tool_calls").texts())?,
+                MessageKey::ToolCalls => {
+                    conversation.has_calls = true;
+                    members.next_value_seed(conversation.at(".tool_calls").texts())?;
+                }
                 MessageKey::FunctionCall => members.next_value_seed(conversation.at(".function_call").texts())?,
                 MessageKey::Name | MessageKey::ReasoningContent | MessageKey::Reasoning | MessageKey::Refusal => {
+                    thought |= matches!(key, MessageKey::ReasoningContent);
                     members.next_value_seed(conversation.texts())?;
                 }
                 MessageKey::ReasoningDetails => {
@@ -296,6 +306,7 @@ impl Turn for ChatTurn {
             }
             conversation.reading_message("");
         }
+        conversation.thoughtless.extend(said_by_assistant.filter(|_| !thought));
         Ok(())
     }
 }

@@ -199,7 +199,11 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
     };
     let mut conversation = top.layout.conversation;
     let begins = conversation.begins();
-    Ok((request, Members { developer_roles: conversation.developer_roles, begins, ..members }))
+    let Conversation { developer_roles, has_calls, mut thoughtless, .. } = conversation;
+    if !has_calls {
+        thoughtless.clear();
+    }
+    Ok((request, Members { developer_roles, thoughtless, begins, ..members }))
 }
 
 impl<'b> TopLevel<'b, Chat<'b>> {

@@ -123,6 +123,19 @@ fn tokens_can_be_counted_without_a_bound() {
 }
 
 #[test]
+fn a_thread_is_refused_but_where_tokens_are_counted() {
+    let of = |thread: &str| {
+        format!(r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"x"}}],"thread":{thread}}}"#)
+    };
+    for thread in [r#"{"type":"create"}"#, r#"{"type":"continue","previous_message_id":"msg_1"}"#] {
+        let bad = read(&of(thread)).unwrap_err();
+        assert_eq!((bad.code, bad.param.as_deref()), ("unsupported_parameter", Some("thread")));
+        assert!(parse_prompt(Bytes::from(of(thread)), &HeaderMap::new()).is_ok());
+    }
+    assert!(read(&of("null")).is_ok());
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_place() {
     let m = r#""max_tokens":9,"messages":[{}]"#;
     for (body, code, param, place) in [

@@ -51,6 +51,7 @@ fn each_difference_alone() {
     let max_tokens = Quirks { output_bound: OutputBoundField::MaxTokens, ..PLAIN };
     let completion = Quirks { output_bound: OutputBoundField::MaxCompletionTokens, ..PLAIN };
     let no_developer = Quirks { developer_role: false, ..PLAIN };
+    let returned = Quirks { reasoning_returned: true, ..PLAIN };
     let always = Quirks { stream_usage: StreamUsage::Always, ..PLAIN };
     let m = r#""messages":[{}]"#;
     let cases = [
@@ -77,6 +78,18 @@ fn each_difference_alone() {
             None,
             r#"{"model":"up",M,"max_completion_tokens":3,"tokenbroker":{}, "max_tokens":3}"#,
             r#"{"model":"up",M,"max_completion_tokens":3}"#,
+        ),
+        (
+            returned,
+            None,
+            r#"{"model":"up","messages":[{"role":"assistant"}]}"#,
+            r#"{"model":"up","messages":[{"role":"assistant"}]}"#,
+        ),
+        (
+            returned,
+            None,
+            r#"{"model":"up","messages":[{"role":"assistant"},{"tool_calls":[],"role" : "assistant" },{"reasoning_content":"t","role":"assistant"},{"role":"user"}]}"#,
+            r#"{"model":"up","messages":[{"role":"assistant","reasoning_content":""},{"tool_calls":[],"role" : "assistant","reasoning_content":"" },{"reasoning_content":"t","role":"assistant"},{"role":"user"}]}"#,
         ),
         (
             no_developer,

@@ -48,6 +48,15 @@ export class Broker {
     });
   }
 
+  /** In front of the scripted providers of every kind of ../python: what they expect is in `script`. */
+  static startAgents() {
+    return Broker.#behind(async (broker, table) => {
+      const providers = path.join(REPOSITORY, "tests/sdk/python/agent_providers.py");
+      broker.sandbox = await start("providers", [providers, table], broker.folder, { program: PYTHON });
+      broker.script = broker.sandbox;
+    });
+  }
+
   static async #behind(startProviders, settings = {}) {
     const broker = new Broker();
     broker.folder = await mkdtemp(path.join(tmpdir(), "tokenbroker-"));
@@ -110,6 +119,11 @@ export class Broker {
 
   async lift() {
     if (this.sandbox.control) await this.#control("/faults", { method: "DELETE" });
+  }
+
+  /** What a scripted provider heard since it was last asked. */
+  async log(provider) {
+    return (await fetch(this.script.logs[provider])).json();
   }
 
   create(body = {}, options = {}) {

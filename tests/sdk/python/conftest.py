@@ -3,7 +3,6 @@
 import pytest
 
 from gateway import Broker, Serve
-from http_provider import KEY, KEY_VARIABLE
 from messages_provider import Provider
 
 
@@ -41,7 +40,7 @@ def north():
 def over_north(north, tmp_path_factory):
     """A gateway whose one provider is that."""
     folder = tmp_path_factory.mktemp("north")
-    running = Serve(folder, north.table(folder / "providers.toml"), {KEY_VARIABLE: KEY})
+    running = Serve(folder, north.table(folder / "providers.toml"))
     yield running
     running.kill()
 

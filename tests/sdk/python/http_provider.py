@@ -4,14 +4,16 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-# What every provider of these tests takes as its key, and the variable that the gateway reads it from.
-KEY_VARIABLE, KEY = "NORTH_API_KEY", "sk-north-5f1c7e90aa41"
+# What a gateway under test has as its key of any provider (gateway.py, ../node/gateway.mjs).
+KEY = "sandbox"
 
 
 class HttpProvider:
     """Listens on a port that the system chose."""
 
     def __init__(self):
+        # A stream was left before its end.
+        self.cut = False
         provider = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -26,16 +28,8 @@ class HttpProvider:
                 self.tell((200, provider.log()))
 
             def tell(self, script):
-                if isinstance(script, list):
-                    self.send_response(200)
-                    self.send_header("content-type", "text/event-stream")
-                    self.send_header("connection", "close")
-                    self.end_headers()
-                    for piece in script:
-                        self.wfile.write(piece.encode())
-                        self.wfile.flush()
-                    self.close_connection = True
-                    return
+                if not isinstance(script, tuple):
+                    return self.stream(script)
                 status, answer = script
                 raw = json.dumps(answer).encode()
                 self.send_response(status)
@@ -43,6 +37,19 @@ class HttpProvider:
                 self.send_header("content-length", str(len(raw)))
                 self.end_headers()
                 self.wfile.write(raw)
+
+            def stream(self, events):
+                self.send_response(200)
+                self.send_header("content-type", "text/event-stream")
+                self.send_header("connection", "close")
+                self.end_headers()
+                self.close_connection = True
+                try:
+                    for event in events:
+                        self.wfile.write(event.encode())
+                        self.wfile.flush()
+                except ConnectionError:
+                    provider.cut = True
 
             def log_message(self, *_):
                 pass
@@ -52,7 +59,7 @@ class HttpProvider:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def answer(self, path, headers, body):
-        """The script for a request: (status, body) for a whole answer, a list of events for a stream."""
+        """The script for a request: (status, body) for a whole answer, the events of a stream."""
         raise NotImplementedError
 
     def log(self):
@@ -66,7 +73,7 @@ class HttpProvider:
 
 def write_table(file, *rows):
     """A providers table of a backend for each provider: its id, the provider, and what differs between them."""
-    sections = [ROW.format(id=name, url=provider.url, key=KEY_VARIABLE, **more) for name, provider, more in rows]
+    sections = [ROW.format(id=name, url=provider.url, **more) for name, provider, more in rows]
     file.write_text("\n".join(['schema = 1\nversion = "test"', *sections]))
     return file
 
@@ -77,7 +84,7 @@ name = "{id}"
 base_url = "{url}"
 dialect = "{dialect}"
 auth = "{auth}"
-api_key_env = "{key}"
+api_key_env = "NORTH_API_KEY"
 owner = "{id}"
 jurisdiction = "US"
 region = "US"

@@ -27,7 +27,7 @@ def stream(blocks, stop="end_turn", usage=None):
         events += [event("content_block_delta", index=index, delta=delta) for delta in deltas]
         events.append(event("content_block_stop", index=index))
     end = {"stop_reason": stop, "stop_sequence": None}
-    events.append(event("message_delta", delta=end, usage={"output_tokens": usage["output_tokens"]}))
+    events.append(event("message_delta", delta=end, usage=usage))
     return [*events, event("message_stop")]
 
 

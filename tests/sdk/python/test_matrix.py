@@ -56,7 +56,8 @@ OF_NO_SDK = [Path(__file__), SDK / "python/test_api.py", SDK / "python/test_pric
 
 
 def written():
-    own = set(python_tests(SDK / "python")).difference(*map(python_tests_of, OF_NO_SDK))
+    python = {*python_tests(SDK / "python"), *python_tests(SDK / "llamaindex")}
+    own = python.difference(*map(python_tests_of, OF_NO_SDK))
     return own | set(node_tests())
 
 

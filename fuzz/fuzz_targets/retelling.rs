@@ -1,0 +1,92 @@
+//! Any bytes as a stream of a provider of each shape, told to a client of each shape: every frame that goes out is one of the
+//! client's shape, and who reads them hears what the provider said.
+#![no_main]
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use libfuzzer_sys::fuzz_target;
+use serde_json::value::RawValue;
+use tokenbroker::canonical::conversation::Part;
+use tokenbroker::canonical::event::FrameKind;
+use tokenbroker::canonical::{Answer, Shape};
+use tokenbroker::catalog::capability::Quirks;
+use tokenbroker::dialect::{self, Dialect, sse::Framer};
+use tokenbroker::dispatch::opening::Frame;
+use tokenbroker::dispatch::retelling::Retelling;
+use tokenbroker::frontend::{self, About};
+
+fn frames(stream: &[u8]) -> Vec<Bytes> {
+    let (mut cutter, mut frames) = (Framer::default(), Vec::new());
+    cutter.push(&Bytes::copy_from_slice(stream), &mut frames).expect("below the limit");
+    frames.extend(cutter.finish());
+    frames
+}
+
+/// The answer that a stream tells, and whether it was whole.
+fn heard(dialect: &dyn Dialect, frames: &[Bytes]) -> (Answer, bool) {
+    let (mut meter, mut reader) = (dialect.frame_reader(Quirks::default()), dialect.delta_reader());
+    let (mut deltas, mut finished) = (Vec::new(), false);
+    for frame in frames {
+        let facts = meter.read(frame, &mut |_| {});
+        finished |= facts.finished;
+        match facts.kind {
+            FrameKind::Error(_) => return (Answer::of(deltas), false),
+            FrameKind::Done => {
+                finished = true;
+                break;
+            }
+            FrameKind::KeepAlive | FrameKind::Preamble | FrameKind::Content | FrameKind::UsageOnly => {
+                reader.read(frame, &mut deltas);
+            }
+        }
+    }
+    reader.end(&mut deltas);
+    (Answer::of(deltas), finished)
+}
+
+/// The names of its calls, and all that it says, refusing or not: not every shape tells these apart.
+fn said(answer: &Answer) -> (Vec<&str>, String) {
+    let texts = answer.parts.iter().map(|part| match part {
+        Part::Text(text) => text.text.as_str(),
+        Part::Refusal(refusal) => refusal,
+        _ => "",
+    });
+    (answer.calls().map(|call| call.name.as_str()).collect(), texts.collect())
+}
+
+fuzz_target!(|input: (u8, &[u8])| {
+    let (choice, stream) = input;
+    let choice = usize::from(choice);
+    let dialect = dialect::of(Shape::ENDPOINTS[choice % 3]).expect("a provider's shape has a dialect");
+    let client = Shape::CLIENTS[choice / 3 % 3];
+    let frontend = frontend::of(Some(client), true, &HeaderMap::new());
+    let (id, model, asked) = ("1".to_owned(), "up".to_owned(), Bytes::from_static(b"{}"));
+    let about = About { id, model, created: 1, wants_usage: choice & 0x80 != 0, asked };
+
+    let given = frames(stream);
+    let mut meter = dialect.frame_reader(Quirks::default());
+    let mut retelling = Retelling::new(dialect.delta_reader(), frontend.stream_writer(about.clone()));
+    let mut told = BytesMut::new();
+    for bytes in &given {
+        let facts = meter.read(bytes, &mut |_| {});
+        told.extend_from_slice(&retelling.tell(Frame { bytes: bytes.clone(), facts }).bytes);
+    }
+    told.extend_from_slice(retelling.close().map(|end| end.bytes).unwrap_or_default().as_ref());
+
+    let told = frames(&told);
+    for frame in &told {
+        for line in frame.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data: ")) {
+            assert!(line == b"[DONE]" || serde_json::from_slice::<&RawValue>(line).is_ok(), "what goes out is JSON");
+        }
+    }
+    let (answer, whole) = heard(dialect, &given);
+    assert!(serde_json::from_slice::<&RawValue>(&frontend.answer_body(&answer, &about)).is_ok(), "a whole answer is JSON");
+    if let Some(listener) = dialect::of(client).filter(|_| whole) {
+        let (again, ended) = heard(listener, &told);
+        assert!(ended, "a whole answer is told as whole");
+        let (expected, found) = (said(&answer), said(&again));
+        assert_eq!(found.0, expected.0, "every call is told");
+        // What looks like the mark of a thought in a text is read as one.
+        assert!(found.1 == expected.1 || expected.1.contains('<'), "{:?} instead of {:?}", found.1, expected.1);
+    }
+});
