@@ -44,3 +44,107 @@ impl Makers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::catalog::Snapshot;
+    use crate::clock::{ManualClock, SharedClock};
+    use crate::config::secret::ProviderKeys;
+    use crate::dispatch::health::{HealthByShape, HealthSettings};
+
+    const MESSAGES: &str = "[providers.ID.endpoints.anthropic-messages]\nbase_url = \"https://ID.test/anthropic\"";
+    /// Providers by their API, with another endpoint where they have one, and their backends: upstream names of a model each.
+    const TABLE: [(&str, &str, &str, &[(&str, &str)]); 5] = [
+        ("sealer", "anthropic-messages", "", &[("large", "large-1"), ("large", "large-fast"), ("small", "small-1")]),
+        ("other", "anthropic-messages", "", &[("large", "large-1")]),
+        ("signer", "gemini-generate-content", "", &[("ruby", "ruby-1")]),
+        ("plain", "openai-chat", "", &[("jade", "jade-1")]),
+        ("both", "openai-chat", MESSAGES, &[("opal", "opal-1")]),
+    ];
+
+    fn market() -> Market {
+        let provider = |(id, dialect, endpoint, backends): &(&str, &str, &str, &[(&str, &str)])| {
+            let backends = backends.iter().map(|(model, upstream)| {
+                format!(
+                    "[[backends]]\nprovider = \"{id}\"\nmodel = \"{model}\"\nupstream_model = \"{upstream}\"\ncontext_tokens = 9_000\n\
+                     max_output_tokens = 900\nfeatures = []\nreasoning = \"switchable\"\nlanguages = [\"*\"]\ntokenizer = \"o200k\"\n\
+                     [[backends.prices]]\ninput = 1\noutput = 2\nsource = \"invented\"\n"
+                )
+            });
+            format!(
+                "[providers.{id}]\nname = \"{id}\"\nbase_url = \"https://{id}.test/v1\"\ndialect = \"{dialect}\"\nowner = \"{id}\"\n\
+                 jurisdiction = \"US\"\nregion = \"US\"\ntrains_on_data = false\ncurrency = \"USD\"\nsource = \"invented\"\n{}\n{}",
+                endpoint.replace("ID", id),
+                backends.collect::<String>()
+            )
+        };
+        let table = format!("schema = 1\nversion = \"test\"\n{}", TABLE.iter().map(provider).collect::<String>());
+        let snapshot = Snapshot::parse("providers.toml", &table).unwrap();
+        let clock: SharedClock = ManualClock::starting_at(Timestamp::UNIX_EPOCH);
+        let health = HealthByShape::new(&clock, HealthSettings::default());
+        Market::open(Arc::new(snapshot), &ProviderKeys::new(), &health).unwrap()
+    }
+
+    /// What a backend is sent of a conversation in Messages that these have answered; `told` as in [`Makers`].
+    #[track_caller]
+    fn check(backend: &str, known: &[&str], told: bool, expected: Seals) {
+        check_asked(Shape::AnthropicMessages, backend, known, told, expected);
+    }
+
+    #[track_caller]
+    fn check_asked(asked: Shape, backend: &str, known: &[&str], told: bool, expected: Seals) {
+        let market = market();
+        let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
+        let makers = Makers { known: known.iter().map(|id| named(id)).collect(), told };
+        let offer = market.offer(named(backend), asked).unwrap();
+        assert_eq!(makers.seals_for(&offer, asked, &market), expected, "{backend} after {known:?}, told: {told}");
+    }
+
+    #[test]
+    fn where_nobody_else_is_known_the_conversation_goes_as_it_is() {
+        check("sealer/large-1", &[], false, Seals::AsTheyAre);
+        check("sealer/large-1", &["sealer/large-1"], false, Seals::AsTheyAre);
+        check("signer/ruby-1", &["signer/ruby-1"], false, Seals::AsTheyAre);
+        // The model made it, under whichever name its provider serves it.
+        check("sealer/large-1", &["sealer/large-fast", "sealer/large-1"], false, Seals::AsTheyAre);
+    }
+
+    #[test]
+    fn words_of_ours_are_told_again_and_seals_of_its_kind_stay() {
+        check("sealer/large-1", &[], true, Seals::OfItsKind);
+        check("sealer/large-1", &["sealer/large-1"], true, Seals::OfItsKind);
+    }
+
+    #[test]
+    fn those_of_another_api_are_of_another_kind() {
+        check("sealer/large-1", &["signer/ruby-1"], false, Seals::OfItsKind);
+        check("sealer/large-1", &["sealer/large-1", "signer/ruby-1", "plain/jade-1"], false, Seals::OfItsKind);
+        check("signer/ruby-1", &["sealer/large-1"], true, Seals::OfItsKind);
+        check("plain/jade-1", &["sealer/large-1"], false, Seals::OfItsKind);
+    }
+
+    #[test]
+    fn between_two_makers_of_one_kind_no_seal_is_sent() {
+        check("sealer/large-1", &["other/large-1"], false, Seals::None);
+        check("sealer/large-1", &["sealer/small-1"], false, Seals::None);
+        check("sealer/large-1", &["other/large-1"], true, Seals::None);
+        // Whoever of them answered first.
+        check("sealer/large-1", &["signer/ruby-1", "sealer/large-1", "other/large-1"], false, Seals::None);
+        check("sealer/large-1", &["other/large-1", "signer/ruby-1"], false, Seals::None);
+    }
+
+    /// A provider with endpoints of two APIs made its seals in that which the client's requests go to.
+    #[test]
+    fn an_api_is_that_in_which_the_client_is_answered() {
+        let of_both = &["both/opal-1"];
+        check_asked(Shape::AnthropicMessages, "sealer/large-1", of_both, false, Seals::None);
+        check_asked(Shape::OpenAiChat, "sealer/large-1", of_both, false, Seals::OfItsKind);
+        check_asked(Shape::OpenAiChat, "plain/jade-1", of_both, false, Seals::None);
+        check_asked(Shape::OpenAiResponses, "sealer/large-1", of_both, false, Seals::None);
+    }
+}

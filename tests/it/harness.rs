@@ -2,10 +2,12 @@
 //!
 //! Nothing waits for a time to pass: a test waits for what it wants to see, up to [`PATIENCE`].
 
+pub(crate) mod alone;
 pub(crate) mod chat;
 pub(crate) mod client;
 pub(crate) mod desk;
 pub(crate) mod gateway;
+pub(crate) mod gemini;
 pub(crate) mod h2;
 pub(crate) mod messages;
 pub(crate) mod money;
@@ -18,10 +20,13 @@ pub(crate) mod rows;
 pub(crate) mod sandbox;
 pub(crate) mod seeded;
 pub(crate) mod site;
+pub(crate) mod talk;
+pub(crate) mod thinker;
 pub(crate) mod tls;
 
 use std::time::Duration;
 
+pub(crate) use self::alone::{alone, chats, speaks};
 pub(crate) use self::client::{Answer, Call, Whole};
 pub(crate) use self::gateway::{Gateway, Setup};
 pub(crate) use self::provider::{Gate, Provider, Step};

@@ -5,18 +5,11 @@ use serde_json::{Value, json};
 use tokenbroker::units::{Tokens, Usd};
 
 use crate::harness::provider::{begun, status, stream, then, whole};
-use crate::harness::{Call, Gateway, Provider, Setup, Site, Step, chat, messages};
-
-/// A provider of both shapes, and a gateway in front of it.
-async fn one() -> (Provider, Gateway) {
-    let east = Provider::start("east").await;
-    let gateway = Gateway::of([Site::of(&east).and_messages()]);
-    (east, gateway)
-}
+use crate::harness::{Call, Gateway, Provider, Setup, Site, Step, alone, chat, messages};
 
 #[tokio::test]
 async fn a_request_reaches_the_endpoint_of_its_shape_and_the_answer_comes_back_as_it_was() {
-    let (east, gateway) = one().await;
+    let (east, gateway) = alone(Site::and_messages).await;
     let said = format!("\n{}", messages::answer("Hello.", 9, 4).replace(',', " , "));
     east.next(whole(&said));
     let body = messages::ask_with("auto", r#""metadata":{"user_id":"u"},"tokenbroker":{"session":"s"}"#);
@@ -68,7 +61,7 @@ async fn a_provider_of_messages_alone_is_asked_with_its_own_header_or_as_a_beare
 
 #[tokio::test]
 async fn events_pass_unchanged_however_they_are_cut() {
-    let (east, gateway) = one().await;
+    let (east, gateway) = alone(Site::and_messages).await;
     let odd = [
         ": a comment\r\n\r\n".to_owned(),
         messages::start(r#"{"input_tokens":3,"cache_read_input_tokens":900,"output_tokens":1}"#).replace('\n', "\r\n"),
@@ -211,7 +204,7 @@ async fn a_stream_cut_after_content_ends_with_their_error_event() {
 
 #[tokio::test]
 async fn a_client_that_leaves_within_a_stream_is_booked_at_what_was_counted() {
-    let (east, gateway) = one().await;
+    let (east, gateway) = alone(Site::and_messages).await;
     let mut started = messages::opened();
     started.push(messages::text("The answer to everything is"));
     east.next(then(begun(&started), [Step::Stall]));
@@ -247,7 +240,7 @@ async fn a_keys_bound_is_sent_and_a_request_is_explained_afterwards_as_it_was_de
 
 #[tokio::test]
 async fn tokens_are_counted_as_the_quote_counts_them_and_nobody_is_asked() {
-    let (east, gateway) = one().await;
+    let (east, gateway) = alone(Site::and_messages).await;
     let body = |model: &str, members: &str| {
         let text = "Count these words, please. ".repeat(40);
         format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{text}"}}],"system":"Be brief."{members}}}"#)

@@ -4,18 +4,11 @@ use serde_json::json;
 use tokenbroker::units::Tokens;
 
 use crate::harness::provider::{begun, status, stream, then, whole};
-use crate::harness::{Call, Gateway, Provider, Setup, Site, Step, chat, messages};
-
-/// A provider of both shapes, and a gateway in front of it.
-async fn one() -> (Provider, Gateway) {
-    let east = Provider::start("east").await;
-    let gateway = Gateway::of([Site::of(&east).and_messages()]);
-    (east, gateway)
-}
+use crate::harness::{Call, Provider, Setup, Site, Step, alone, chat, messages};
 
 #[tokio::test]
 async fn every_hop_of_an_answer_is_booked() {
-    let (east, gateway) = one().await;
+    let (east, gateway) = alone(Site::and_messages).await;
     let usage = r#"{"input_tokens":23,"output_tokens":10,"iterations":[{"type":"compaction","input_tokens":180,"output_tokens":35},{"type":"message","input_tokens":23,"output_tokens":10}]}"#;
     east.next(whole(&messages::answer_with("[]", usage)));
     let text = [messages::block(0, r#"{"type":"text","text":"a"}"#), messages::end(0)].concat();
@@ -31,7 +24,7 @@ async fn every_hop_of_an_answer_is_booked() {
 
 #[tokio::test]
 async fn an_answer_whose_end_tells_no_output_is_counted() {
-    let (east, gateway) = one().await;
+    let (east, gateway) = alone(Site::and_messages).await;
     let said = "the quick brown fox jumps over the lazy dog and does it once more ".repeat(20);
     for end in ["null", r#"{"output_tokens":0}"#] {
         let mut events = messages::opened();
@@ -48,7 +41,7 @@ async fn an_answer_whose_end_tells_no_output_is_counted() {
 
 #[tokio::test]
 async fn the_mark_of_another_dialect_makes_no_answer_whole() {
-    let (east, gateway) = one().await;
+    let (east, gateway) = alone(Site::and_messages).await;
     let mut events = messages::opened();
     events.extend([messages::text("The answer"), chat::DONE.to_owned()]);
     east.next(stream(&events));
@@ -104,7 +97,7 @@ async fn a_bound_of_ours_leaves_room_for_thinking_or_says_why_not() {
 
 #[tokio::test]
 async fn an_error_in_other_words_is_told_in_theirs() {
-    let (east, gateway) = one().await;
+    let (east, gateway) = alone(Site::and_messages).await;
     east.next(status(400, &[], r#"{"error":{"message":"the tool's name is taken","code":"1210"}}"#));
     let refused = gateway.ask(&Call::messages(messages::ask("auto"))).await;
     let body = refused.json();
@@ -114,7 +107,7 @@ async fn an_error_in_other_words_is_told_in_theirs() {
 
 #[tokio::test]
 async fn a_broken_endpoint_of_messages_leaves_its_providers_chat_alone() {
-    let (east, gateway) = one().await;
+    let (east, gateway) = alone(Site::and_messages).await;
     east.next(then(begun::<&str>(&[]), [Step::Reset]));
     let refused = gateway.ask(&Call::messages(messages::ask_stream("auto"))).await;
     assert!(refused.status >= 500, "{}", refused.text());
@@ -129,7 +122,7 @@ async fn a_broken_endpoint_of_messages_leaves_its_providers_chat_alone() {
 
 #[tokio::test]
 async fn a_decision_is_asked_for_in_the_shape_of_the_body() {
-    let (east, gateway) = one().await;
+    let (east, gateway) = alone(Site::and_messages).await;
     let chosen = |call: Call| {
         let gateway = &gateway;
         async move { gateway.ask(&call).await.json()["chosen"]["backend"].clone() }

@@ -4,40 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::provider::{begun, status, stream, then, whole};
-use crate::harness::{Call, Gateway, Provider, Site, Step, chat, messages};
-
-/// A provider that speaks chat alone.
-async fn chats() -> (Provider, Gateway) {
-    let east = Provider::start("east").await;
-    let gateway = Gateway::of([Site::of(&east)]);
-    (east, gateway)
-}
-
-/// A provider that speaks Messages alone.
-async fn speaks() -> (Provider, Gateway) {
-    let east = Provider::start("east").await;
-    let gateway = Gateway::of([Site::of(&east).only_messages()]);
-    (east, gateway)
-}
-
-fn ask(members: &str) -> Call {
-    let comma = if members.is_empty() { "" } else { "," };
-    Call::responses(format!(r#"{{"model":"auto","input":"Say hello."{comma}{members}}}"#))
-}
-
-/// The events of a stream, which are named and numbered as they must be.
-fn events(text: &str) -> Vec<Value> {
-    let event = |block: &str| {
-        let (name, data) = block.split_once('\n').expect("a name and data");
-        let data: Value = serde_json::from_str(data.strip_prefix("data: ").expect("data")).expect("JSON");
-        assert_eq!(name.strip_prefix("event: "), data["type"].as_str());
-        data
-    };
-    let events: Vec<Value> = text.split_terminator("\n\n").filter(|block| !block.starts_with(':')).map(event).collect();
-    let numbers: Vec<u64> = events.iter().map(|event| event["sequence_number"].as_u64().expect("a number")).collect();
-    assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
-    events
-}
+use crate::harness::responses::{ask, events};
+use crate::harness::{Call, Step, chat, chats, messages, speaks};
 
 const AGENT: &str = r#""instructions":"Answer in one line.","tools":[{"type":"function","name":"weather","description":"by city","parameters":{"type":"object","properties":{"city":{"type":"string"}}},"strict":false}],"tool_choice":"required","max_output_tokens":64"#;
 
@@ -137,12 +105,7 @@ async fn a_client_is_answered_by_a_provider_of_messages_and_goes_on_with_its_tho
 #[tokio::test]
 async fn calls_of_a_chat_stream_are_items() {
     let (east, gateway) = chats().await;
-    let calls = |calls: &str| {
-        let choice = format!(r#"{{"index":0,"delta":{{"tool_calls":[{calls}]}},"finish_reason":null}}"#);
-        chat::frame(&format!(
-            r#"{{"id":"c-1","object":"chat.completion.chunk","created":1,"model":"served","choices":[{choice}]}}"#
-        ))
-    };
+    let calls = |calls: &str| chat::delta(&format!(r#"{{"tool_calls":[{calls}]}}"#), "null");
     let frames = [
         calls(r#"{"index":0,"id":"call_a","type":"function","function":{"name":"weather","arguments":""}}"#),
         calls(r#"{"index":1,"id":"call_b","type":"function","function":{"name":"weather","arguments":"{\"a\""}}"#),

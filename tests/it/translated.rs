@@ -4,44 +4,10 @@
 use serde_json::{Value, json};
 use tokenbroker::units::Tokens;
 
+use crate::harness::chat::{chunks, content};
+use crate::harness::messages::events;
 use crate::harness::provider::{begun, status, stream, then, whole};
-use crate::harness::{Call, Gateway, Provider, Setup, Site, Step, chat, messages};
-
-/// A provider that speaks chat alone.
-async fn chats() -> (Provider, Gateway) {
-    let east = Provider::start("east").await;
-    let gateway = Gateway::of([Site::of(&east)]);
-    (east, gateway)
-}
-
-/// A provider that speaks Messages alone.
-async fn speaks() -> (Provider, Gateway) {
-    let east = Provider::start("east").await;
-    let gateway = Gateway::of([Site::of(&east).only_messages()]);
-    (east, gateway)
-}
-
-/// The events of a stream of Messages, each with its name.
-fn events(text: &str) -> Vec<(String, Value)> {
-    let event = |block: &str| {
-        let (name, data) = block.split_once('\n').expect("a name and data");
-        let data = data.strip_prefix("data: ").expect("data");
-        (name.strip_prefix("event: ").expect("a name").to_owned(), serde_json::from_str(data).expect("JSON"))
-    };
-    text.split_terminator("\n\n").filter(|block| !block.starts_with(':')).map(event).collect()
-}
-
-/// The chunks of a chat stream, without the mark that ends it.
-fn chunks(text: &str) -> Vec<Value> {
-    let chunks = text.strip_suffix(chat::DONE).unwrap_or_else(|| panic!("not ended: {text}"));
-    let chunk = |block: &str| serde_json::from_str(block.strip_prefix("data: ").expect("data")).expect("JSON");
-    chunks.split_terminator("\n\n").filter(|block| !block.starts_with(':')).map(chunk).collect()
-}
-
-/// What the text deltas of chunks add up to.
-fn content(chunks: &[Value]) -> String {
-    chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect()
-}
+use crate::harness::{Call, Gateway, Provider, Setup, Site, Step, chat, chats, messages, speaks};
 
 const AGENT: &str = r#""system":"Answer in one line.","tools":[{"name":"weather","description":"by city","input_schema":{"type":"object","properties":{"city":{"type":"string"}}}}],"tool_choice":{"type":"any"}"#;
 

@@ -1,6 +1,7 @@
 //! The words of the wire: requests as a client writes them, answers and frames as a provider does.
 
 use bytes::Bytes;
+use serde_json::Value;
 
 /// The mark that ends a stream.
 pub(crate) const DONE: &str = "data: [DONE]\n\n";
@@ -30,8 +31,12 @@ pub(crate) fn asking(model: &str, before: &str, behind: &str) -> String {
 
 /// A whole answer with a reported usage.
 pub(crate) fn answer(text: &str, input: u64, output: u64) -> String {
-    let usage = usage_object(input, output);
-    let choice = format!(r#"{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}"#);
+    answer_with(&format!(r#"{{"role":"assistant","content":"{text}"}}"#), "stop", &usage_object(input, output))
+}
+
+/// A whole answer of this message that ended for this reason.
+pub(crate) fn answer_with(message: &str, finish: &str, usage: &str) -> String {
+    let choice = format!(r#"{{"index":0,"message":{message},"finish_reason":"{finish}"}}"#);
     format!(r#"{{"id":"c-1","object":"chat.completion","created":1,"model":"served","choices":[{choice}],"usage":{usage}}}"#)
 }
 
@@ -73,12 +78,14 @@ pub(crate) fn frame(json: &str) -> String {
     format!("data: {json}\n\n")
 }
 
-fn delta(delta: &str, finish: &str) -> String {
+/// A frame with any delta; the reason to stop as JSON.
+pub(crate) fn delta(delta: &str, finish: &str) -> String {
     let choice = format!(r#"{{"index":0,"delta":{delta},"finish_reason":{finish}}}"#);
     frame(&format!(r#"{{"id":"c-1","object":"chat.completion.chunk","created":1,"model":"served","choices":[{choice}]}}"#))
 }
 
-fn usage_object(input: u64, output: u64) -> String {
+/// The counts of an answer.
+pub(crate) fn usage_object(input: u64, output: u64) -> String {
     format!(r#"{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":{}}}"#, input + output)
 }
 
@@ -90,4 +97,16 @@ pub(crate) fn joined(frames: &[String]) -> Bytes {
 /// A stream's frames with two pieces of text and a usage frame of 9 tokens in, 4 out.
 pub(crate) fn hello() -> Vec<String> {
     vec![role(), text("Hel"), text("lo."), finish(), usage(9, 4), DONE.to_owned()]
+}
+
+/// The chunks of a stream, which has the mark that ends it.
+pub(crate) fn chunks(text: &str) -> Vec<Value> {
+    let chunks = text.strip_suffix(DONE).unwrap_or_else(|| panic!("not ended: {text}"));
+    let chunk = |block: &str| serde_json::from_str(block.strip_prefix("data: ").expect("data")).expect("JSON");
+    chunks.split_terminator("\n\n").filter(|block| !block.starts_with(':')).map(chunk).collect()
+}
+
+/// What the text deltas of chunks add up to.
+pub(crate) fn content(chunks: &[Value]) -> String {
+    chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect()
 }

@@ -1,5 +1,7 @@
 //! The words of Anthropic's Messages: requests as a client writes them, answers and events as a provider does.
 
+use serde_json::Value;
+
 use super::chat::asking;
 
 /// The event that ends a stream.
@@ -93,4 +95,14 @@ pub(crate) fn hello() -> Vec<String> {
     let mut events = opened();
     events.extend([text("Hel"), text("lo."), end(0), finish("end_turn", r#"{"output_tokens":4}"#), STOP.to_owned()]);
     events
+}
+
+/// The events of a stream, each with its name.
+pub(crate) fn events(text: &str) -> Vec<(String, Value)> {
+    let event = |block: &str| {
+        let (name, data) = block.split_once('\n').expect("a name and data");
+        let data = data.strip_prefix("data: ").expect("data");
+        (name.strip_prefix("event: ").expect("a name").to_owned(), serde_json::from_str(data).expect("JSON"))
+    };
+    text.split_terminator("\n\n").filter(|block| !block.starts_with(':')).map(event).collect()
 }

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::client::parse_header;
-use super::{chat, messages, within};
+use super::{chat, gemini, messages, within};
 
 /// Something the test opens for a provider that waits.
 #[derive(Clone)]
@@ -215,12 +215,15 @@ impl Stage {
         let next = self.next.lock().unwrap().pop_front();
         let otherwise = || self.otherwise.lock().unwrap().clone();
         next.or_else(otherwise).unwrap_or_else(|| {
-            let (in_messages, said) = (arrived.path.ends_with("/messages"), format!("Hello from {}.", self.id));
-            match (in_messages, arrived.text().contains(r#""stream":true"#)) {
-                (true, true) => stream(&messages::hello()),
-                (true, false) => whole(&messages::answer(&said, 9, 4)),
-                (false, true) => stream(&chat::hello()),
-                (false, false) => whole(&chat::answer(&said, 9, 4)),
+            let (path, said) = (arrived.path.as_str(), format!("Hello from {}.", self.id));
+            let streams = arrived.text().contains(r#""stream":true"#);
+            match path.rsplit(['/', ':']).next() {
+                Some("messages") if streams => stream(&messages::hello()),
+                Some("messages") => whole(&messages::answer(&said, 9, 4)),
+                Some("streamGenerateContent?alt=sse") => stream(&gemini::hello()),
+                Some("generateContent") => whole(&gemini::answer(&gemini::text(&said), "STOP", &gemini::usage(9, 4))),
+                _ if streams => stream(&chat::hello()),
+                _ => whole(&chat::answer(&said, 9, 4)),
             }
         })
     }

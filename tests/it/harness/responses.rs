@@ -1,6 +1,9 @@
-//! The words of OpenAI's Responses: answers and events as a provider writes them.
+//! The words of OpenAI's Responses: requests as a client writes them, the events that it is told, and answers and events as a
+//! provider writes them.
 
 use serde_json::{Value, json};
+
+use super::{Call, messages};
 
 /// What was used, of which so much was read from a cache and so much was thought.
 pub(crate) fn usage(input: u64, cached: u64, output: u64, thought: u64) -> Value {
@@ -82,4 +85,22 @@ pub(crate) fn hello() -> Vec<String> {
     let begun = json!({"type": "message", "id": "msg_1", "status": "in_progress", "role": "assistant", "content": []});
     let end = completed(std::slice::from_ref(&item), &usage(9, 0, 4, 0));
     vec![created(), added(0, &begun), text(0, "Hel"), text(0, "lo."), done(0, &item), end]
+}
+
+/// A request with further members: `"stream":true`.
+pub(crate) fn ask(members: &str) -> Call {
+    let comma = if members.is_empty() { "" } else { "," };
+    Call::responses(format!(r#"{{"model":"auto","input":"Say hello."{comma}{members}}}"#))
+}
+
+/// The events of a stream, which are named and numbered as they must be.
+pub(crate) fn events(text: &str) -> Vec<Value> {
+    let named = |(name, event): (String, Value)| {
+        assert_eq!(event["type"], name);
+        event
+    };
+    let events: Vec<Value> = messages::events(text).into_iter().map(named).collect();
+    let numbers: Vec<u64> = events.iter().map(|event| event["sequence_number"].as_u64().expect("a number")).collect();
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+    events
 }

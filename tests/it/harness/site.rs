@@ -10,6 +10,8 @@ pub(crate) struct Site {
     key: Option<String>,
     region: String,
     dialect: &'static str,
+    /// What follows its address, and the lines of its key's header.
+    reached: (&'static str, &'static str),
     endpoints: String,
     reasoning: &'static str,
     quirks: String,
@@ -31,6 +33,7 @@ impl Site {
             key: Some(provider.key()),
             region: "US".to_owned(),
             dialect: "openai-chat",
+            reached: ("v1", ""),
             endpoints: String::new(),
             reasoning: "never",
             quirks: String::new(),
@@ -83,6 +86,12 @@ impl Site {
         let Self { id, url, .. } = &self;
         let table = format!("[providers.{id}.endpoints.openai-responses]\nbase_url = \"{url}/other/v1\"\n");
         self.endpoints += &table;
+        self
+    }
+
+    /// Speaks nothing but Gemini's `generateContent`, under its own path and with its own header for the key.
+    pub(crate) fn only_gemini(mut self) -> Self {
+        (self.dialect, self.reached) = ("gemini-generate-content", ("v1beta", "auth = \"x-goog-api-key\""));
         self
     }
 
@@ -196,6 +205,7 @@ source = "invented for tests"
             id,
             url,
             dialect,
+            reached: (version, auth),
             endpoints,
             reasoning,
             region,
@@ -214,7 +224,8 @@ source = "invented for tests"
             r#"
 [providers.{id}]
 name = "{id}"
-base_url = "{url}/v1"
+base_url = "{url}/{version}"
+{auth}
 dialect = "{dialect}"
 api_key_env = "{variable}"
 owner = "{id} company"

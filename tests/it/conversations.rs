@@ -1,0 +1,131 @@
+//! Conversations that go on at a provider of another API when theirs fails: with everything that was said and no result of a tool
+//! lost, each provider with the seals that it made and none of another's, and without the client noticing.
+
+use serde_json::json;
+
+use crate::harness::provider::status;
+use crate::harness::talk::{Api, Said, Talk};
+use crate::harness::thinker::{Heard, Step, Thinker, Thought};
+use crate::harness::{Gateway, Provider, chat};
+
+/// Where a conversation begins, and where it goes on: each API to each other one, and from one provider of Messages to another.
+const WAYS: [(Thinker, Thinker); 7] = [
+    (Thinker::Chat, Thinker::Messages),
+    (Thinker::Chat, Thinker::Gemini),
+    (Thinker::Messages, Thinker::Chat),
+    (Thinker::Messages, Thinker::Gemini),
+    (Thinker::Messages, Thinker::Messages),
+    (Thinker::Gemini, Thinker::Chat),
+    (Thinker::Gemini, Thinker::Messages),
+];
+
+/// What stands for the seal that a call never had (ai.google.dev, "Thought signatures", FAQ).
+const FILLER: &str = "skip_thought_signature_validator";
+
+const EAST: Thought = Thought { of: "east", tools: ["weather", "tide"] };
+const WEST: Thought = Thought { of: "west", tools: ["tide", "weather"] };
+
+fn result(tool: &str) -> &'static str {
+    if tool == "tide" { "2 metres" } else { "4 degrees" }
+}
+
+fn by(said: &Said) -> &str {
+    said.answer.header("x-tokenbroker-backend")
+}
+
+/// The tools that were called, each for Oslo.
+fn tools(said: &Said) -> Vec<&str> {
+    assert!(said.calls.iter().all(|call| call.arguments == json!({"place": "Oslo"})), "{}", said.answer.text());
+    said.calls.iter().map(|call| call.tool.as_str()).collect()
+}
+
+/// The tools answer, the last call first.
+fn answer_in_reverse(talk: &mut Talk, said: &Said) {
+    talk.answer(said.calls.iter().rev().map(|call| (call, result(&call.tool))));
+}
+
+/// A turn with these calls and what they brought.
+fn step(thought: &Thought, told: Option<String>, seals: Vec<String>) -> Step {
+    Step { answered: thought.tools.map(|tool| (tool.to_owned(), result(tool).to_owned())).into(), thought: told, seals }
+}
+
+/// How a turn that was thought elsewhere is told: in words where they are wanted, without a seal. Gemini wants something in the
+/// place of a seal while the calls of the turn are being answered.
+fn of_another(thinker: Thinker, thought: &Thought, under_way: bool) -> Step {
+    let told = (thinker == Thinker::Chat).then(|| thought.text());
+    let filler = (thinker == Thinker::Gemini && under_way).then(|| FILLER.to_owned());
+    step(thought, told, filler.into_iter().collect())
+}
+
+/// How a turn comes back to whoever thought it. Gemini's thoughts are behind their seal, and their text goes nowhere.
+fn of_its_own(thinker: Thinker, thought: &Thought) -> Step {
+    match thinker {
+        Thinker::Chat => step(thought, Some(thought.text()), Vec::new()),
+        Thinker::Messages => step(thought, Some(thought.text()), vec![thought.seal()]),
+        Thinker::Gemini => step(thought, None, vec![thought.seal()]),
+    }
+}
+
+/// East thinks and calls, and fails from then on; west answers, is asked again, thinks and calls, and is told what came of it.
+async fn check(api: Api, streamed: bool, (begins, goes_on): (Thinker, Thinker)) {
+    let way = format!("{api:?} over {begins:?} and {goes_on:?}, streamed: {streamed}");
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let gateway = Gateway::of([begins.site(&east), goes_on.site(&west).price("3", "6")]);
+    east.next(begins.calls(streamed, &EAST)).always(status(503, &[], &chat::error("It is down.")));
+    west.next(goes_on.says(streamed, "Wait for the tide."));
+    west.next(goes_on.calls(streamed, &WEST));
+    west.next(goes_on.says(streamed, "Go now."));
+    let mut talk = Talk::begin(api, streamed, &EAST.tools, "May I sail?");
+
+    let called = talk.ask(&gateway).await;
+    assert_eq!((by(&called), tools(&called)), ("east/jade-v3", EAST.tools.to_vec()), "{way}");
+    answer_in_reverse(&mut talk, &called);
+    let waited = talk.ask(&gateway).await;
+    assert_eq!((by(&waited), waited.text.as_str()), ("west/jade-v3", "Wait for the tide."), "{way}");
+    talk.say("And now?");
+    let called = talk.ask(&gateway).await;
+    assert_eq!((by(&called), tools(&called)), ("west/jade-v3", WEST.tools.to_vec()), "{way}");
+    answer_in_reverse(&mut talk, &called);
+    let done = talk.ask(&gateway).await;
+    assert_eq!((by(&done), done.text.as_str()), ("west/jade-v3", "Go now."), "{way}");
+
+    let heard: Vec<Heard> = west.calls().iter().map(|arrived| goes_on.heard(arrived)).collect();
+    assert_eq!(heard.len(), 3, "{way}");
+    // Which of two makers of one API sealed what is not to be seen in a seal, so both go without theirs.
+    let same = begins == goes_on;
+    let own = if same { of_another(goes_on, &WEST, true) } else { of_its_own(goes_on, &WEST) };
+    assert_eq!(heard[0].steps(), [of_another(goes_on, &EAST, true)], "{way}");
+    assert_eq!(heard[1].steps(), [of_another(goes_on, &EAST, false)], "{way}");
+    assert_eq!(heard[2].steps(), [of_another(goes_on, &EAST, false), own], "{way}");
+    if goes_on == Thinker::Messages {
+        // It refuses to think on where the turn that is being answered does not begin with a thought of its own.
+        let thinks = [&heard[0], &heard[1], &heard[2]].map(|heard| heard.body["thinking"]["type"] == "enabled");
+        assert_eq!(thinks, [false, true, !same], "{way}");
+    }
+    assert!(heard[1..].iter().all(|heard| heard.body.to_string().contains("Wait for the tide.")), "{way}");
+    assert!(west.calls().iter().all(|arrived| !arrived.text().contains(&EAST.seal())), "{way}");
+    assert!(east.calls().iter().all(|arrived| !arrived.text().contains(&WEST.seal())), "{way}");
+}
+
+async fn check_all(api: Api) {
+    for streamed in [false, true] {
+        for way in WAYS {
+            check(api, streamed, way).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_chat_goes_on_at_any_other_provider() {
+    check_all(Api::Chat).await;
+}
+
+#[tokio::test]
+async fn a_client_of_messages_goes_on_at_any_other_provider() {
+    check_all(Api::Messages).await;
+}
+
+#[tokio::test]
+async fn a_client_of_responses_goes_on_at_any_other_provider() {
+    check_all(Api::Responses).await;
+}

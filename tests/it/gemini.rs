@@ -1,0 +1,160 @@
+//! Clients of every API over a provider that is asked in Gemini's `generateContent`: what they say reaches it in its words, what it
+//! answers comes back in theirs, and what it counts is what is booked.
+
+use serde_json::{Value, json};
+use tokenbroker::units::Tokens;
+
+use crate::harness::provider::{begun, stream, then, whole};
+use crate::harness::talk::{Api, Talk};
+use crate::harness::{Call, Site, Step, alone, chat, gemini, messages, responses};
+
+const APIS: [Api; 3] = [Api::Chat, Api::Messages, Api::Responses];
+
+/// 31 tokens in, of which 11 come from a cache; 14 of the answer and 11 of thoughts beside them.
+const USAGE: &str = r#"{"promptTokenCount":31,"cachedContentTokenCount":11,"candidatesTokenCount":14,"thoughtsTokenCount":11,"totalTokenCount":56}"#;
+
+fn thinks(site: Site) -> Site {
+    site.only_gemini().thinks().cached("0.1")
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_asked_for_told_and_booked() {
+    let (east, gateway) = alone(thinks).await;
+    let parts = [gemini::thought("Be brief."), gemini::text("Hello.")].join(",");
+    east.next(whole(&gemini::answer(&parts, "STOP", USAGE)));
+    let members = r#""max_tokens":640,"temperature":0.5,"reasoning_effort":"low","stop":"END""#;
+
+    let answer = gateway.chat(&chat::ask_with("auto", members)).await;
+
+    let told = answer.json();
+    let choice = &told["choices"][0];
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "east/jade-v3"), "{told}");
+    assert_eq!((&told["model"], &choice["finish_reason"]), (&json!("served"), &json!("stop")));
+    assert_eq!((&choice["message"]["content"], &choice["message"]["reasoning_content"]), (&json!("Hello."), &json!("Be brief.")));
+    assert_eq!((&told["usage"]["prompt_tokens"], &told["usage"]["completion_tokens"]), (&json!(31), &json!(25)));
+    assert_eq!(told["usage"]["completion_tokens_details"]["reasoning_tokens"], 11);
+    let sent = east.call(0).await;
+    assert_eq!(sent.path, "/v1beta/models/jade-v3:generateContent");
+    assert_eq!((sent.header("x-goog-api-key"), sent.header("authorization")), (east.key().as_str(), ""));
+    let config = json!({"temperature": 0.5, "maxOutputTokens": 640, "stopSequences": ["END"], "thinkingConfig": {"includeThoughts": true, "thinkingBudget": 2048}});
+    let said = json!([{"role": "user", "parts": [{"text": "Say hello."}]}]);
+    assert_eq!(serde_json::from_str::<Value>(sent.text()).unwrap(), json!({"contents": said, "generationConfig": config}));
+    let row = gateway.row_of(&answer).await;
+    let attempt = &row.attempts[0];
+    assert_eq!((attempt.provenance.as_str(), attempt.served_model.as_deref()), ("reported", Some("served")));
+    let usage = attempt.usage;
+    assert_eq!([usage.fresh_input, usage.cache_read, usage.output, usage.reasoning].map(Tokens::get), [20, 11, 25, 11]);
+    // 20 at a dollar a million, 11 at 0.1, and 25 out at 2.
+    assert_eq!(row.cost.to_exact(), "0.0000711");
+}
+
+#[tokio::test]
+async fn clients_of_every_api_are_answered_whole_and_in_a_stream_and_booked_as_it_counts() {
+    for api in APIS {
+        for streamed in [false, true] {
+            let (east, gateway) = alone(thinks).await;
+            let parts = [gemini::thought("Be "), gemini::thought("brief."), gemini::text("Hel"), gemini::text("lo.")];
+            let script = if streamed {
+                stream(&gemini::frames(&parts, USAGE))
+            } else {
+                whole(&gemini::answer(&parts.join(","), "STOP", USAGE))
+            };
+            east.next(script);
+
+            let said = Talk::begin(api, streamed, &[], "Say hello.").ask(&gateway).await;
+
+            assert_eq!((said.text.as_str(), said.calls.len()), ("Hello.", 0), "{api:?} {streamed}: {}", said.answer.text());
+            let method = if streamed { "streamGenerateContent?alt=sse" } else { "generateContent" };
+            assert_eq!(east.call(0).await.path, format!("/v1beta/models/jade-v3:{method}"));
+            let row = gateway.row_of(&said.answer).await;
+            assert_eq!((row.outcome.as_str(), row.stream, row.cost.to_exact().as_str()), ("answered", streamed, "0.0000711"));
+            let (usage, told) = (row.attempts[0].usage, row.attempts[0].provenance.as_str());
+            let booked = [usage.fresh_input, usage.cache_read, usage.output, usage.reasoning].map(Tokens::get);
+            assert_eq!((booked, told), ([20, 11, 25, 11], "reported"), "{api:?} {streamed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_seal_of_a_call_is_told_to_a_client_of_chat_and_comes_back_with_the_call() {
+    for streamed in [false, true] {
+        let (east, gateway) = alone(thinks).await;
+        let place = r#"{"place":"Oslo"}"#;
+        let parts = [gemini::thought("Look."), gemini::call("weather", place, "c2ln"), gemini::call("tide", place, "")];
+        east.next(if streamed {
+            stream(&gemini::frames(&parts, USAGE))
+        } else {
+            whole(&gemini::answer(&parts.join(","), "STOP", USAGE))
+        });
+        let mut talk = Talk::begin(Api::Chat, streamed, &["weather", "tide"], "May I sail?");
+
+        let called = talk.ask(&gateway).await;
+
+        let message = &talk.history[1];
+        let seal = &message["reasoning_details"][0];
+        assert_eq!((&message["reasoning_content"], &seal["data"]), (&json!("Look."), &json!("c2ln")), "{message}");
+        assert_eq!((&seal["type"], &seal["id"]), (&json!("reasoning.encrypted"), &message["tool_calls"][0]["id"]));
+        assert_eq!((message["reasoning_details"].as_array().unwrap().len(), called.calls.len()), (1, 2), "{message}");
+        assert_ne!(message["tool_calls"][0]["id"], message["tool_calls"][1]["id"]);
+
+        talk.answer([(&called.calls[1], "2 metres"), (&called.calls[0], r#"{"degrees":4}"#)]);
+        talk.ask(&gateway).await;
+
+        let sent: Value = serde_json::from_str(east.call(1).await.text()).unwrap();
+        let call = |name: &str| json!({"functionCall": {"name": name, "args": {"place": "Oslo"}}});
+        let mut sealed = call("weather");
+        sealed["thoughtSignature"] = json!("c2ln");
+        let result = |name: &str, response: Value| json!({"functionResponse": {"name": name, "response": response}});
+        let results = [result("weather", json!({"degrees": 4})), result("tide", json!({"result": "2 metres"}))];
+        let expected = json!([
+            {"role": "user", "parts": [{"text": "May I sail?"}]},
+            {"role": "model", "parts": [sealed, call("tide")]},
+            {"role": "user", "parts": results},
+        ]);
+        assert_eq!(sent["contents"], expected, "{streamed}");
+        let declared: Vec<&Value> =
+            sent["tools"][0]["functionDeclarations"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
+        assert_eq!(declared, ["weather", "tide"]);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_ends_in_the_clients_error() {
+    let started: Vec<String> = [r#"{"promptTokenCount":9}"#, r#"{"promptTokenCount":9,"candidatesTokenCount":6}"#]
+        .map(|usage| gemini::frame(&gemini::answer(&gemini::text("Hel"), "", usage)))
+        .into();
+    let overloaded = gemini::frame(&gemini::error(503, "UNAVAILABLE", "The model is overloaded.", ""));
+    for (code, script) in [
+        ("upstream_broken", then(begun(&started), [Step::Close])),
+        ("upstream_truncated", stream(&started)),
+        ("upstream_error", stream(&[started.concat(), overloaded])),
+    ] {
+        for api in APIS {
+            let (east, gateway) = alone(thinks).await;
+            east.next(script.clone());
+            let members = r#""stream":true"#;
+            let (call, ended) = match api {
+                Api::Chat => (Call::chat(chat::ask_with("auto", members)), "[DONE]"),
+                Api::Messages => (Call::messages(messages::ask_with("auto", members)), "message_stop"),
+                Api::Responses => (responses::ask(members), "response.completed"),
+            };
+
+            let answer = gateway.ask(&call).await;
+
+            let last = match api {
+                Api::Chat => {
+                    let last = answer.text().trim_end().rsplit("\n\n").next().and_then(|last| last.strip_prefix("data: "));
+                    serde_json::from_str(last.unwrap()).unwrap()
+                }
+                Api::Messages => messages::events(answer.text()).pop().unwrap().1,
+                Api::Responses => responses::events(answer.text()).pop().unwrap()["response"].clone(),
+            };
+            assert_eq!(last["error"]["code"], code, "{api:?}: {}", answer.text());
+            assert!(answer.text().contains("Hel") && !answer.text().contains(ended), "{api:?}: {}", answer.text());
+            let row = gateway.row_of(&answer).await;
+            let attempt = &row.attempts[0];
+            assert_eq!((row.outcome.as_str(), attempt.ending.as_str()), ("cut", "cut"), "{api:?}, {code}");
+            assert_eq!(attempt.usage.fresh_input, Tokens::new(9), "{api:?}, {code}");
+        }
+    }
+}
