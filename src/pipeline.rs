@@ -157,7 +157,8 @@ impl Admitted {
 impl Pipeline {
     /// Answers a request, or says why not.
     pub async fn answer(&self, call: InboundCall) -> Result<Reply, GatewayError> {
-        let admitted = self.admit(&call).inspect_err(|error| self.show_refusal(&call, None, error))?;
+        // Apart, so that what waits for an answer stays small.
+        let admitted = Box::new(self.admit(&call).inspect_err(|error| self.show_refusal(&call, None, error))?);
         let answered = self.serve(&call, &admitted).await;
         answered.inspect_err(|error| self.show_refusal(&call, Some(&admitted.request.model), error))
     }

@@ -134,6 +134,7 @@ fn says(json: &Json, number: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::conversation::{Sampling, ThinkingWish, Tool};
+    use super::Parameter::{PresencePenalty, Seed, Stop, StrictTools, Temperature, Thinking, TopK};
     use super::*;
     use crate::units::Tokens;
 
@@ -169,7 +170,6 @@ mod tests {
             stop: vec!["END".into()],
             ..Sampling::default()
         };
-        use Parameter::{PresencePenalty, Seed, Stop, StrictTools, Temperature, Thinking, TopK};
         check(|said| said.sampling = drawn, &[Temperature, TopK, Seed, PresencePenalty, Stop]);
         let budget = ThinkingWish { budget: Some(Tokens::new(9)), ..ThinkingWish::default() };
         check(|said| said.thinking = budget, &[Thinking]);

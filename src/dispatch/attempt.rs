@@ -85,11 +85,16 @@ impl Letter {
 
 impl Errand<'_> {
     /// What goes out, if it can be said in the endpoint's words: known before anything is sent, booked or paid with a retry.
-    pub(super) fn letter(&self) -> Result<Letter, AttemptFailure> {
+    pub(super) fn letter(&self) -> Result<Letter, Untranslatable> {
         let outgoing = self.offer.outgoing();
         let max_output = self.max_output.min(outgoing.max_output);
         let outgoing = Outgoing { output_bound: self.output_bound, max_output, ..outgoing };
-        self.written(&outgoing).map_err(|error| self.failed(Cause::Untranslatable, &error.to_string()))
+        self.written(&outgoing)
+    }
+
+    /// What came of it where it cannot be said.
+    pub(super) fn unsaid(&self, what: &Untranslatable) -> AttemptFailure {
+        self.failed(Cause::Untranslatable, &what.to_string())
     }
 
     /// Sends a [`letter`](Self::letter), and waits for the answer to begin. `text` is given every piece of a stream's text that

@@ -243,7 +243,7 @@ impl Dispatcher {
         let letter = match errand.letter() {
             Ok(letter) => letter,
             Err(unsaid) => {
-                failures.push(unsaid);
+                failures.push(errand.unsaid(&unsaid));
                 return Err(Stopped::Exhausted);
             }
         };

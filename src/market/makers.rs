@@ -47,6 +47,9 @@ impl Makers {
 
 #[cfg(test)]
 mod tests {
+    use crate::canonical::Shape;
+    use crate::config::Deployments;
+    use crate::upstream::Tokens;
     use std::sync::Arc;
 
     use jiff::Timestamp;
@@ -57,9 +60,12 @@ mod tests {
     use crate::config::secret::ProviderKeys;
     use crate::dispatch::health::{HealthByShape, HealthSettings};
 
+    /// A provider, its API, another endpoint, and its backends.
+    type Listed = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+
     const MESSAGES: &str = "[providers.ID.endpoints.anthropic-messages]\nbase_url = \"https://ID.test/anthropic\"";
     /// Providers by their API, with another endpoint where they have one, and their backends: upstream names of a model each.
-    const TABLE: [(&str, &str, &str, &[(&str, &str)]); 5] = [
+    const TABLE: [Listed; 5] = [
         ("sealer", "anthropic-messages", "", &[("large", "large-1"), ("large", "large-fast"), ("small", "small-1")]),
         ("other", "anthropic-messages", "", &[("large", "large-1")]),
         ("signer", "gemini-generate-content", "", &[("ruby", "ruby-1")]),
@@ -68,7 +74,7 @@ mod tests {
     ];
 
     fn market() -> Market {
-        let provider = |(id, dialect, endpoint, backends): &(&str, &str, &str, &[(&str, &str)])| {
+        let provider = |(id, dialect, endpoint, backends): &Listed| {
             let backends = backends.iter().map(|(model, upstream)| {
                 format!(
                     "[[backends]]\nprovider = \"{id}\"\nmodel = \"{model}\"\nupstream_model = \"{upstream}\"\ncontext_tokens = 9_000\n\
@@ -87,7 +93,7 @@ mod tests {
         let snapshot = Snapshot::parse("providers.toml", &table).unwrap();
         let clock: SharedClock = ManualClock::starting_at(Timestamp::UNIX_EPOCH);
         let health = HealthByShape::new(&clock, HealthSettings::default());
-        Market::open(Arc::new(snapshot), &ProviderKeys::new(), &health).unwrap()
+        Market::open(Arc::new(snapshot), &ProviderKeys::new(), &Deployments::new(), &Tokens::default(), &health).unwrap()
     }
 
     /// What a backend is sent of a conversation in Messages that these have answered; `told` as in [`Makers`].
@@ -101,6 +107,7 @@ mod tests {
         let market = market();
         let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
         let makers = Makers { known: known.iter().map(|id| named(id)).collect(), told };
+        let asked = Manner { shape: asked, formatted: false };
         let offer = market.offer(named(backend), asked).unwrap();
         assert_eq!(makers.seals_for(&offer, asked, &market), expected, "{backend} after {known:?}, told: {told}");
     }

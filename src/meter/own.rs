@@ -32,7 +32,7 @@ impl OwnCount {
     pub fn hear(&mut self, delta: &Delta) {
         match delta {
             Delta::Text(piece) | Delta::Thought(piece) | Delta::Refusal(piece) | Delta::Arguments { piece, .. } => {
-                self.add(piece)
+                self.add(piece);
             }
             Delta::Call { name, .. } => self.add(name),
             Delta::Begin { .. } | Delta::Sealed(_) | Delta::Finish(_) | Delta::Usage(_) => {}

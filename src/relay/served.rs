@@ -115,19 +115,19 @@ mod tests {
         BackendId::new("north", "mist")
     }
 
-    fn change(before: &str, is_new: bool) -> Option<Change> {
-        Some(Change { before: before.to_owned(), is_new })
+    fn change(before: &str, is_new: bool) -> Change {
+        Change { before: before.to_owned(), is_new }
     }
 
     #[test]
     fn the_first_name_is_expected_and_each_change_is_told_once() {
-        let names = ServedNames::default();
-        let named = |name: &str| names.named(&mist(), CHAT, "mist", name);
+        let known = ServedNames::default();
+        let named = |name: &str| known.named(&mist(), CHAT, "mist", name);
         assert_eq!([named("mist-2026-05-01"), named("mist-2026-05-01"), named("")], [None, None, None]);
-        assert_eq!(named("mist-2026-11-01"), change("mist-2026-05-01", true));
+        assert_eq!(named("mist-2026-11-01"), Some(change("mist-2026-05-01", true)));
         assert_eq!(named("mist-2026-11-01"), None);
-        assert_eq!(named("mist-2026-05-01"), change("mist-2026-11-01", false));
-        assert_eq!(named("fog"), change("mist-2026-05-01", true));
+        assert_eq!(named("mist-2026-05-01"), Some(change("mist-2026-11-01", false)));
+        assert_eq!(named("fog"), Some(change("mist-2026-05-01", true)));
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(names.named(&mist(), Shape::AnthropicMessages, "mist", "MIST"), None);
         assert_eq!(names.named(&mist(), CHAT, "mist", "mist-1"), None);
         assert_eq!(names.named(&mist(), CHAT, "mist-2", "mist-2"), None);
-        assert_eq!(names.named(&mist(), CHAT, "mist-2", "mist-3"), change("mist-2", true));
+        assert_eq!(names.named(&mist(), CHAT, "mist-2", "mist-3"), Some(change("mist-2", true)));
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
         names.named(&mist(), CHAT, "auto", "model-0");
         for number in 1..100 {
             let changed = names.named(&mist(), CHAT, "auto", &format!("model-{number}"));
-            assert_eq!(changed, change(&format!("model-{}", number - 1), true));
+            assert_eq!(changed, Some(change(&format!("model-{}", number - 1), true)));
         }
         assert_eq!(names.lock()[&(mist(), CHAT)].names.len(), MOST_NAMES);
         let long = "é".repeat(1_000);
@@ -161,7 +161,7 @@ mod tests {
         let (names, again) = (ServedNames::default(), ServedNames::default());
         names.named(&mist(), CHAT, "mist", "mist-1");
         assert!(again.restore(&names.kept()));
-        assert_eq!(again.named(&mist(), CHAT, "mist", "mist-2"), change("mist-1", true));
+        assert_eq!(again.named(&mist(), CHAT, "mist", "mist-2"), Some(change("mist-1", true)));
         let wrong = |at: usize| {
             let mut kept = names.kept();
             match at {

@@ -33,7 +33,7 @@ impl Usable {
             }
         }
         let counts = rows.iter().map(|(_, unfit)| unfit.rule()).collect();
-        usable.barred = Arc::new(Barred { counts, rows });
+        usable.barred = Arc::new(Barred { rows, counts });
         usable
     }
 

@@ -54,11 +54,10 @@ impl TokenKeeper {
             }
             Err(error) => {
                 self.metrics.token_renewed(provider, Renewal::Failed);
-                match token.ends() {
-                    Some(ends) => {
-                        tracing::warn!(provider, %error, %ends, "no new token was had; the last one is sent until it ends")
-                    }
-                    None => tracing::warn!(provider, %error, "no token was had: the provider cannot be asked"),
+                if let Some(ends) = token.ends() {
+                    tracing::warn!(provider, %error, %ends, "no new token was had; the last one is sent until it ends");
+                } else {
+                    tracing::warn!(provider, %error, "no token was had: the provider cannot be asked");
                 }
             }
         }

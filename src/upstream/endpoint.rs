@@ -152,6 +152,7 @@ impl Endpoint {
     }
 
     /// The same with a token in the place of a key.
+    #[must_use]
     pub fn with_token(self, token: Option<Arc<Token>>) -> Self {
         Self { token, ..self }
     }

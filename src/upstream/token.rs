@@ -26,9 +26,9 @@ use super::client::{Upstream, UpstreamError};
 use super::endpoint::Secret;
 
 /// A new token is had so long before the last one ends; of one that lives shortly, at four fifths of its life.
-const LEAD: Duration = Duration::from_secs(300);
+const LEAD: Duration = Duration::from_mins(5);
 /// The longest wait after a failure; the first is a second, and each further one twice the last.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// How long an exchange may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -213,12 +213,14 @@ impl fmt::Debug for Token {
     }
 }
 
+/// A provider, how it grants tokens, and what the key hashes to.
+type Name = (String, Grant, [u8; 32]);
+
 /// The tokens of a process. One for each provider and key, however often the table is read anew; it goes when nobody sends it
 /// any more.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    /// By provider, and what the key hashes to.
-    known: Mutex<BTreeMap<(String, Grant, [u8; 32]), Weak<Token>>>,
+    known: Mutex<BTreeMap<Name, Weak<Token>>>,
     added: Notify,
 }
 

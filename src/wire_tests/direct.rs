@@ -15,7 +15,7 @@ fn send(body: &str) -> String {
     let request = frontend.parse(Bytes::copy_from_slice(body.as_bytes()), &HeaderMap::new()).unwrap();
     assert_eq!(request.body, body);
     let out = Outgoing { output_bound: Some(Tokens::new(7)), ..Outgoing::to("up", Quirks::default()) };
-    let sent = dialect::of(Shape::OpenAiEmbeddings).unwrap().encode(&request, &out);
+    let sent = dialect::of(Shape::OpenAiEmbeddings).encode(&request, &out);
     String::from_utf8(sent.to_vec()).unwrap()
 }
 

@@ -129,7 +129,7 @@ fn a_model_that_takes_words_alone_is_made_to_think_adaptively() {
         let mut conversation = asked();
         let wish = ReasoningWish::On;
         conversation.thinking = ThinkingWish { wish, effort, budget: budget.map(Tokens::new), off_by_default: false };
-        let told = body(&conversation, &Outgoing { steering, quirks, ..out() }).unwrap();
+        let told = body(&conversation, &Outgoing { quirks, steering, ..out() }).unwrap();
         let told: Value = serde_json::from_slice(&told).unwrap();
         (told["thinking"].clone(), told["output_config"]["effort"].clone())
     };

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Fresh, TokenError, jwt};
 
 /// How long a token holds.
-const LIFETIME: Duration = Duration::from_secs(30 * 60);
+const LIFETIME: Duration = Duration::from_mins(30);
 
 /// Both parts.
 pub struct Pair {
