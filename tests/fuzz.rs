@@ -216,8 +216,8 @@ fn conversations() -> Vec<Vec<u8>> {
 
 /// A provider's streams of each shape, in the order of `Shape::ENDPOINTS`, for a client of each.
 fn streams() -> Vec<Vec<u8>> {
-    let of = |provider: u8, folder| [0, 3, 6, 0x84].map(|client| files(folder, ".sse", &[client + provider])).concat();
-    [of(0, WIRE), of(1, MESSAGES), of(2, GEMINI)].concat()
+    let of = |provider: u8, folder| [0, 4, 8, 0x84].map(|client| files(folder, ".sse", &[client + provider])).concat();
+    [of(0, WIRE), of(1, MESSAGES), of(2, RESPONSES), of(3, GEMINI)].concat()
 }
 
 fn errors() -> Vec<Vec<u8>> {

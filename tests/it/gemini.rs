@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 use tokenbroker::units::Tokens;
 
-use crate::harness::provider::{begun, stream, then, whole};
+use crate::harness::provider::{begun, status, stream, then, whole};
 use crate::harness::talk::{Api, Talk};
-use crate::harness::{Call, Site, Step, alone, chat, gemini, messages, responses};
+use crate::harness::{Call, Gateway, Provider, Site, Step, alone, chat, gemini, messages, responses};
 
 const APIS: [Api; 3] = [Api::Chat, Api::Messages, Api::Responses];
 
@@ -115,6 +115,51 @@ async fn the_seal_of_a_call_is_told_to_a_client_of_chat_and_comes_back_with_the_
         let declared: Vec<&Value> =
             sent["tools"][0]["functionDeclarations"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
         assert_eq!(declared, ["weather", "tide"]);
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_moves_on_to_another_provider_and_is_waited_out() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let gateway = Gateway::of([Site::of(&east).only_gemini(), Site::of(&west).price("3", "6")]);
+    let info = r#"{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"37s"}"#;
+    east.next(status(429, &[], &gemini::error(429, "RESOURCE_EXHAUSTED", "Quota exceeded.", info)));
+
+    let answer = gateway.chat(&chat::ask("auto")).await;
+
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-v3"), "{}", answer.text());
+    let row = gateway.row_of(&answer).await;
+    let causes: Vec<Option<&str>> = row.attempts.iter().map(|attempt| attempt.cause.as_deref()).collect();
+    assert!(matches!(causes[..], [Some(cause), None] if cause.starts_with("rate_limited")), "{causes:?}");
+    let next = gateway.chat(&chat::ask("auto")).await;
+    assert_eq!((next.header("x-tokenbroker-backend"), east.calls().len()), ("west/jade-v3", 1));
+    let alone = gateway.chat(&chat::ask("east/jade-v3")).await;
+    let wait: u64 = alone.header("retry-after").parse().unwrap();
+    assert_eq!((alone.status, (20..=37).contains(&wait), east.calls().len()), (503, true, 1), "{wait}: {}", alone.text());
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_blocked_is_refused_in_the_clients_words() {
+    let blocked = r#"{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"},"usageMetadata":{"promptTokenCount":12,"totalTokenCount":12},"modelVersion":"served","responseId":"r-1"}"#;
+    for streamed in [false, true] {
+        let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+        let gateway = Gateway::of([Site::of(&east).only_gemini(), Site::of(&west).price("3", "6")]);
+        east.always(if streamed { stream(&[gemini::frame(blocked)]) } else { whole(blocked) });
+        let stream = if streamed { r#""stream":true"# } else { r#""stream":false"# };
+        for call in [
+            Call::chat(chat::ask_with("auto", stream)),
+            Call::messages(messages::ask_with("auto", stream)),
+            responses::ask(stream),
+        ] {
+            let answer = gateway.ask(&call).await;
+            let error = answer.json();
+            assert_eq!((answer.status, &error["error"]["code"]), (400, &json!("moderation")), "{error}");
+            assert!(error["error"]["message"].as_str().unwrap().contains("PROHIBITED_CONTENT"), "{error}");
+            // What it read before it refused is billed.
+            let row = gateway.row_of(&answer).await;
+            assert_eq!((row.outcome.as_str(), row.attempts[0].usage.fresh_input), ("failed", Tokens::new(12)), "{row:?}");
+        }
+        assert!(west.calls().is_empty(), "another would be asked what one refused to read");
     }
 }
 
