@@ -7,7 +7,7 @@ use super::allowance::{Prepaid, QuotaIndex};
 use super::price::PriceSchedule;
 use super::snapshot::{BackendIndex, ProviderIndex};
 use super::steering::Steering;
-use crate::canonical::{Direct, Features, Manner, QualityTier, Shape, Shapes};
+use crate::canonical::{Direct, Features, Manner, QualityTier, SchemaBy, Shape, Shapes};
 use crate::units::{BackendId, Currency, Tokens};
 
 /// A site that sells tokens. A company with a China site and a world site is two providers: other keys, other
@@ -450,6 +450,8 @@ pub struct Backend {
     pub limits: Limits,
     /// What it can do.
     pub features: Features,
+    /// How it is made to answer by a schema, where it can.
+    pub schema_by: SchemaBy,
     pub reasoning: Reasoning,
     pub steering: Steering,
     /// What it is asked for, where that is no conversation: at its provider's endpoint of OpenAI's shape.

@@ -4,8 +4,9 @@
 use bytes::BytesMut;
 
 use super::opening::Frame;
+use super::structured::Unfolding;
 use crate::canonical::event::{FrameFacts, FrameKind};
-use crate::canonical::{CallIds, Delta, StreamWriter};
+use crate::canonical::{CallIds, Delta, Mismatch, StreamWriter};
 use crate::dialect::DeltaReader;
 use crate::meter::OwnCount;
 use crate::units::Usage;
@@ -33,6 +34,10 @@ pub struct Retelling {
     count: OwnCount,
     /// Bytes that may be held.
     most_held: usize,
+    /// Present where the answer is structured by hand.
+    unfolding: Option<Unfolding>,
+    /// The answer does not keep to its schema: nothing more of it is told, and its end is none.
+    failed: Option<Mismatch>,
     /// Empty between two frames.
     deltas: Vec<Delta>,
     /// The provider said why the model stopped.
@@ -42,9 +47,25 @@ pub struct Retelling {
 }
 
 impl Retelling {
-    pub fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn StreamWriter>, count: OwnCount) -> Self {
-        let (ids, reported, deltas) = (CallIds::default(), None, Vec::new());
-        Self { reader, writer, ids, reported, count, most_held: MOST_HELD, deltas, finished: false, ended: false }
+    pub fn new(
+        reader: Box<dyn DeltaReader>,
+        writer: Box<dyn StreamWriter>,
+        count: OwnCount,
+        unfolding: Option<Unfolding>,
+    ) -> Self {
+        Self {
+            reader,
+            writer,
+            ids: CallIds::default(),
+            reported: None,
+            count,
+            most_held: MOST_HELD,
+            unfolding,
+            failed: None,
+            deltas: Vec::new(),
+            finished: false,
+            ended: false,
+        }
     }
 
     /// Tells a frame. An error gets no bytes: how it is told is not the writer's to know.
@@ -56,19 +77,21 @@ impl Retelling {
         self.finished |= facts.finished;
         self.reported = facts.usage.or(self.reported);
         let mut out = BytesMut::new();
+        let mut off = None;
         if !self.ended {
             match facts.kind {
-                FrameKind::Error(_) => self.ended = true,
+                FrameKind::Error(_) | FrameKind::OffSchema(_) => self.ended = true,
                 FrameKind::Done => {
                     self.read(&bytes, &facts, &mut out);
-                    self.end(&mut out);
+                    off = self.end(&mut out);
                 }
                 FrameKind::KeepAlive | FrameKind::Preamble | FrameKind::Content | FrameKind::UsageOnly => {
                     self.read(&bytes, &facts, &mut out);
                 }
             }
         }
-        if self.reader.held() + self.writer.held() > self.most_held {
+        let unfolding = self.unfolding.as_ref().map_or(0, Unfolding::held);
+        if self.reader.held() + self.writer.held() + unfolding > self.most_held {
             return Err(HeldTooMuch);
         }
         // Silence is cut by whoever stands between: a comment says nothing, in every shape.
@@ -77,6 +100,7 @@ impl Retelling {
         }
         // Whether the client sees of usage what it asked for is the writer's to know.
         let kind = if facts.kind == FrameKind::UsageOnly { FrameKind::Content } else { facts.kind };
+        let kind = off.map_or(kind, FrameKind::OffSchema);
         Ok(Frame { bytes: out.freeze(), facts: FrameFacts { kind, ..facts } })
     }
 
@@ -94,28 +118,52 @@ impl Retelling {
             return None;
         }
         let mut out = BytesMut::new();
-        self.end(&mut out);
-        Some(Frame { bytes: out.freeze(), facts: FrameFacts::only(FrameKind::Done) })
+        let kind = self.end(&mut out).map_or(FrameKind::Done, FrameKind::OffSchema);
+        Some(Frame { bytes: out.freeze(), facts: FrameFacts::only(kind) })
     }
 
-    fn end(&mut self, out: &mut BytesMut) {
+    /// Ends the client's stream, if the answer is one: answers what is wrong with it otherwise, and writes nothing.
+    fn end(&mut self, out: &mut BytesMut) -> Option<Mismatch> {
         self.ended = true;
         self.reader.end(&mut self.deltas);
         self.write(0, out);
+        if let (Some(unfolding), None) = (&mut self.unfolding, &self.failed) {
+            let mut rest = Vec::new();
+            self.failed = unfolding.end(&mut rest).err();
+            self.tell_all(&mut rest, out);
+        }
+        if self.failed.is_some() {
+            out.clear();
+            return self.failed.take();
+        }
         let usage = self.count.or_ours(self.reported);
         if self.reported != Some(usage) {
             self.writer.write(Delta::Usage(usage), out);
         }
         self.writer.end(out);
+        None
     }
 
     /// Writes what was read; of usage only what stands among the first so many, which are ours.
     fn write(&mut self, ours: usize, out: &mut BytesMut) {
-        for (place, delta) in self.deltas.drain(..).enumerate() {
-            if place < ours || !matches!(delta, Delta::Usage(_)) {
-                self.count.hear(&delta);
-                self.writer.write(self.ids.apart(delta), out);
+        let (mut deltas, mut told) = (std::mem::take(&mut self.deltas), Vec::new());
+        for (place, delta) in deltas.drain(..).enumerate() {
+            if self.failed.is_some() || (place >= ours && matches!(delta, Delta::Usage(_))) {
+                continue;
             }
+            match &mut self.unfolding {
+                None => told.push(delta),
+                Some(unfolding) => self.failed = unfolding.take(delta, &mut told).err(),
+            }
+            self.tell_all(&mut told, out);
+        }
+        self.deltas = deltas;
+    }
+
+    fn tell_all(&mut self, deltas: &mut Vec<Delta>, out: &mut BytesMut) {
+        for delta in deltas.drain(..) {
+            self.count.hear(&delta);
+            self.writer.write(self.ids.apart(delta), out);
         }
     }
 }

@@ -23,7 +23,7 @@ use super::plan::{Node, Plan, PlanError, Whole, explained};
 use super::quote::{Quote, Quoter};
 use super::target::resolve;
 use super::usable::Usable;
-use crate::canonical::{Direct, Features, Request};
+use crate::canonical::{Direct, Features, Request, SchemaBy};
 use crate::catalog::capability::{KeyHeader, Quirks};
 use crate::catalog::fx::DatedRate;
 use crate::catalog::{
@@ -134,6 +134,7 @@ impl Spec {
                 priced_input: self.priced_input.map(Tokens::new),
             },
             features: self.features,
+            schema_by: SchemaBy::Native,
             reasoning: self.reasoning,
             serves: self.serves,
             dimensions: self.dimensions,

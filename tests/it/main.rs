@@ -51,6 +51,7 @@ mod served_model;
 mod simulate;
 mod stream;
 mod strict;
+mod structured;
 mod tokens;
 mod top;
 mod translated;

@@ -8,7 +8,7 @@ use super::allowance::Quotas;
 use super::price::{self, Setting};
 use super::{date, required, words};
 use crate::canonical::conversation::Effort;
-use crate::canonical::{Direct, Feature, Features, Shape};
+use crate::canonical::{Direct, Feature, Features, SchemaBy, Shape};
 use crate::catalog::allowance::Quota;
 use crate::catalog::calendar::Calendar;
 use crate::catalog::capability::{Backend, Dimensions, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
@@ -123,6 +123,7 @@ impl<'a> Reader<'a> {
         let serves = self.serves(&section, provider);
         let prices = self.prices(&section, provider, &id, Terms { free, writes: serves.is_none() });
         let quotas = self.quotas.of(&section, provider_id, id.as_str());
+        let (features, schema_by) = if serves.is_none() { abilities(&section) } else { (Features::NONE, SchemaBy::Native) };
         let backend = Backend {
             index: BackendIndex(0),
             id,
@@ -131,7 +132,8 @@ impl<'a> Reader<'a> {
             upstream_model,
             aliases: section.texts("aliases"),
             limits: limits(&section, serves.is_none()),
-            features: if serves.is_none() { features(&section) } else { Features::NONE },
+            features,
+            schema_by,
             reasoning: if serves.is_none() { reasoning(&section) } else { Reasoning::Never },
             steering: if serves.is_none() { steering(&section) } else { Steering::UNKNOWN },
             serves,
@@ -300,6 +302,22 @@ fn features(section: &Section<'_, '_>) -> Features {
     let inputs = words(section, "input", &INPUTS).into_iter().flatten();
     let outputs = words(section, "output", &OUTPUTS).into_iter().flatten();
     abilities.chain(inputs).chain(outputs).collect()
+}
+
+/// What it can do, with what is done for it: a schema that is asked for by hand can be asked for.
+fn abilities(section: &Section<'_, '_>) -> (Features, SchemaBy) {
+    let features = features(section);
+    let by = section.word("schema_by", &SchemaBy::BY_HAND).unwrap_or_default();
+    let needs = match by {
+        SchemaBy::Native => return (features, by),
+        SchemaBy::Tool => Feature::ForcedTool,
+        SchemaBy::JsonObject => Feature::JsonObject,
+    };
+    if !features.contains(needs) {
+        let accepted = format!("`{}` among `features`, or another way", needs.word());
+        section.problem("schema_by", format!("{:?} needs what the backend does not have", by.word()), accepted);
+    }
+    (features.with(Feature::JsonSchema), by)
 }
 
 fn languages(section: &Section<'_, '_>) -> BTreeSet<String> {

@@ -22,6 +22,7 @@ pub(crate) struct Site {
     context: u64,
     minimum: u64,
     more: String,
+    structured: String,
 }
 
 impl Site {
@@ -44,7 +45,14 @@ impl Site {
             context: 131_072,
             minimum: 1_024,
             more: String::new(),
+            structured: String::new(),
         }
+    }
+
+    /// A schema is asked for by hand: `tool`, `json_object`.
+    pub(crate) fn schema_by(mut self, way: &str) -> Self {
+        self.structured = format!("schema_by = \"{way}\"");
+        self
     }
 
     /// Reached under another address: `https://east.test`.
@@ -217,6 +225,7 @@ source = "invented for tests"
             context,
             minimum,
             more,
+            structured,
             ..
         } = self;
         let (variable, (input, output)) = (self.variable(), prices);
@@ -250,6 +259,7 @@ upstream_model = "{model}-v3"
 context_tokens = {context}
 max_output_tokens = 8_192
 features = ["tools", "forced_tool", "json_schema", "json_object", "logprobs", "many_choices"]
+{structured}
 reasoning = "{reasoning}"
 languages = ["*"]
 tokenizer = "o200k"
