@@ -27,7 +27,7 @@ use self::learning::Learning;
 use self::pages::Pages;
 use self::told::Told;
 pub use self::weighed::ExploreRule;
-use crate::canonical::{Request, Translation, Untranslatable};
+use crate::canonical::{Request, Untranslatable};
 use crate::catalog::TokenizerFamily;
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure};
@@ -77,6 +77,8 @@ pub struct Receipt {
     pub cost: Option<Usd>,
     /// The decision in a few words.
     pub decision: String,
+    /// Parameters that the backend's API has no word for and that were left out, by the client's names.
+    pub dropped: Vec<String>,
 }
 
 /// Why a client gets no answer.
@@ -267,14 +269,19 @@ impl Pipeline {
                 planned = route::plan(&facts);
             }
             // Only now, since reading a whole conversation takes as long as all the rest.
-            let unsaid = match &planned {
-                Ok(plan) if is_translated(plan, &facts) => told.conversation(true).err(),
-                Ok(_) | Err(_) => None,
+            let strict = admitted.admission.limits.strict;
+            let (unsaid, prefers) = match &planned {
+                Ok(plan) if is_translated(plan, &facts) => (told.unsayable(strict), strict && told.may_be_cut()),
+                Ok(_) | Err(_) => (None, false),
             };
-            if unsaid.is_some() {
+            if unsaid.is_some() || prefers {
                 as_asked = Ask { translated: false, ..facts.ask.clone() };
-                facts.ask = &as_asked;
-                planned = route::plan(&facts);
+                let of_own = route::plan(&Facts { ask: &as_asked, ..facts.clone() });
+                // What only some shapes have no word for may yet be said in another: whoever is asked looks.
+                if unsaid.is_some() || of_own.is_ok() {
+                    facts.ask = &as_asked;
+                    planned = of_own;
+                }
             }
             match (planned, unsaid) {
                 (Err(error), Some(unsaid)) if !error.is_passing() => Err(GatewayError::Untranslatable(unsaid)),
@@ -293,8 +300,12 @@ impl Pipeline {
 
     fn explain(&self, call: &InboundCall, admitted: &Admitted) -> Decision {
         let told = Told::of(call, &admitted.request, 0);
+        let strict = admitted.admission.limits.strict;
         self.with_facts(call, admitted, |facts, _| {
-            let ask = &Ask { translated: facts.ask.translated && told.conversation(true).is_ok(), ..facts.ask.clone() };
+            let of_own = Ask { translated: false, ..facts.ask.clone() };
+            let prefers = || strict && told.may_be_cut() && route::plan(&Facts { ask: &of_own, ..facts.clone() }).is_ok();
+            let translated = facts.ask.translated && told.unsayable(strict).is_none() && !prefers();
+            let ask = &Ask { translated, ..facts.ask.clone() };
             Decision::of(route::explained(&Facts { ask, ..facts.clone() }).as_ref(), facts.snapshot)
         })
     }
@@ -364,6 +375,7 @@ impl Pipeline {
             request,
             translation: told,
             makers: &makers(request, trace),
+            strict: admitted.admission.limits.strict,
             book: &book,
             passing: &passing(call),
             common: &headers(call, &PASSING),
@@ -421,7 +433,12 @@ impl Pipeline {
         let backend = market.snapshot.backend(answered.planned.backend);
         self.desk.metrics.first_token(&backend.id, answered.first_byte);
         trace.remember(&self.learning, &backend.id, self.clock.monotonic());
-        let receipt = Receipt { backend: backend.id.clone(), cost: None, decision: plan.reason(&market.snapshot) };
+        let receipt = Receipt {
+            backend: backend.id.clone(),
+            cost: None,
+            decision: plan.reason(&market.snapshot),
+            dropped: answered.dropped,
+        };
         let basis = AnswerBasis {
             backend: backend.id.clone(),
             endpoint: market.snapshot.provider_of(backend).shapes().serving(request.shape).unwrap_or(request.shape),

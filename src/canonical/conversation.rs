@@ -1,8 +1,9 @@
 //! A request in nobody's words, for a backend that does not speak the client's: what was said, which tools there are, how the
 //! answer is to be made. Where both speak alike none of this is made, and the client's bytes go out.
 //!
-//! A frontend reads one, a dialect writes it. What a shape has no words for is left out by whoever writes it; what would change
-//! the meaning of the answer if it were left out is refused there instead ([`Untranslatable`]).
+//! A frontend reads one, a dialect writes it. What a shape has no words for is left out by whoever writes it, who says so
+//! ([`parameter`](super::parameter)); without what the answer would be of another kind is refused there instead
+//! ([`Untranslatable`]).
 
 use std::fmt;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::request::ReasoningWish;
+use super::shape::Shape;
 use crate::units::Tokens;
 
 /// What is to be answered, and how.
@@ -31,6 +33,8 @@ pub struct Conversation {
     pub stream: bool,
     /// Who the client says is asking, for the provider's abuse tracking.
     pub user: Option<String>,
+    /// Members that no other shape has a word for, by the client's names.
+    pub unsaid: Vec<String>,
 }
 
 impl Conversation {
@@ -341,6 +345,15 @@ pub struct Untranslatable {
     pub what: String,
     /// The word of the shape ([`Shape::word`](super::Shape::word)), or that it is another where it is not known which.
     pub shape: &'static str,
+}
+
+impl Untranslatable {
+    /// What a strict client is told of parameters that would be left out.
+    pub fn strictly(dropped: &[String], shape: &'static str, client: Shape) -> Self {
+        let names: Vec<String> = dropped.iter().map(|name| format!("`{name}`")).collect();
+        let hint = format!("(this key is strict: leave it out, or ask a backend that speaks {})", client.word());
+        Self { what: format!("{} {hint}", names.join(", ")), shape }
+    }
 }
 
 #[cfg(test)]

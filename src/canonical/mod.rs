@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod conversation;
 pub mod event;
+pub mod parameter;
 pub mod prefix;
 pub mod request;
 pub mod shape;
@@ -16,6 +17,7 @@ pub mod wishes;
 pub use answer::{Answer, Delta, Finish, StreamWriter, Translation};
 pub use conversation::{Conversation, Part, Untranslatable};
 pub use event::{FrameFacts, FrameKind, ProviderError};
+pub use parameter::{Parameter, Parameters};
 pub use prefix::{Chain, Link};
 pub use request::{Feature, Features, Members, ReasoningWish, Request};
 pub use shape::{Shape, Shapes};

@@ -294,6 +294,10 @@ pub(super) fn key() -> Group<Raw> {
         setting("prefer", Maybe(Word(&PREFERENCE_WORDS)), |k: &mut Raw| &mut k.limits.prefer)
             .means("What matters among adequate backends, where neither request nor alias says.")
             .unset("cheapest", "\"balanced\""),
+        setting("strict", Truth, |k: &mut Raw| &mut k.limits.strict).means(
+            "Refuse a request with a parameter that no adequate backend's API can express (`seed`, `top_k`, \
+                 `verbosity`). Otherwise it is left out, and `x-tokenbroker-dropped` names it.",
+        ),
         setting("max_price_per_million_usd", Maybe(Dollars), |k: &mut Raw| &mut k.limits.max_price)
             .means("What a million tokens in a request's own mix may be expected to cost at most.")
             .unset("no bound", "5.00"),

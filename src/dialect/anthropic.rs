@@ -7,10 +7,11 @@ use super::blocks::{Reading, Stop};
 use super::frame::named;
 use super::usage::Reported;
 use super::{
-    BodyProblem, DeltaReader, Dialect, FrameReader, Outgoing, Path, errors, messages_deltas, messages_request, splice, sse,
+    BodyProblem, DeltaReader, Dialect, FrameReader, Outgoing, Path, errors, left_out, messages_deltas, messages_request, splice,
+    sse,
 };
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{Conversation, Delta, FrameFacts, FrameKind, ProviderError, Request, Untranslatable};
+use crate::canonical::{Conversation, Delta, FrameFacts, FrameKind, Parameters, ProviderError, Request, Untranslatable};
 use crate::catalog::capability::Quirks;
 use crate::units::Usage;
 
@@ -60,6 +61,10 @@ impl Dialect for AnthropicMessages {
 
     fn write(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
         messages_request::body(conversation, out)
+    }
+
+    fn leaves_out(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Parameters {
+        left_out::by_messages(conversation, out)
     }
 
     fn read_deltas(&self, body: &[u8]) -> Result<Vec<Delta>, BodyProblem> {

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use self::answer::{Message, Reading};
-use super::{BodyProblem, DeltaReader, Dialect, FrameReader, Outgoing, Path, errors};
+use super::{BodyProblem, DeltaReader, Dialect, FrameReader, Outgoing, Path, errors, left_out};
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{Conversation, Delta, ProviderError, Request, Untranslatable};
+use crate::canonical::{Conversation, Delta, Parameters, ProviderError, Request, Untranslatable};
 use crate::catalog::capability::Quirks;
 
 /// Gemini's `generateContent` and `streamGenerateContent`.
@@ -34,6 +34,10 @@ impl Dialect for GeminiGenerate {
 
     fn write(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
         request::body(conversation, out)
+    }
+
+    fn leaves_out(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Parameters {
+        left_out::by_gemini(conversation, out)
     }
 
     fn read_answer(&self, body: &[u8], _: Quirks) -> Result<AnswerFacts, BodyProblem> {

@@ -27,15 +27,9 @@ const NO_PARAMETERS: &str = r#"{"type":"object","properties":{}}"#;
 
 /// The body that goes out.
 pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
-    let bounds = [conversation.output_bound, out.output_bound];
-    let max_tokens = bounds.into_iter().flatten().min().unwrap_or(out.max_output).get().max(1);
-    let thinking = Thinking::of(conversation, max_tokens).filter(|thinking| match out.reasoning {
-        Reasoning::Never => false,
-        Reasoning::Switchable => true,
-        // It refuses to be switched off.
-        Reasoning::Always => matches!(thinking, Thinking::Enabled { .. }),
-    });
-    let thinks = matches!(thinking, Some(Thinking::Enabled { .. }));
+    let max_tokens = max_tokens(conversation, out);
+    let thinking = Thinking::told(conversation, out);
+    let thinks = thinks(conversation, out);
     let mut marks = Marks::of(conversation);
     let tools = tools(conversation, &mut marks);
     let system = system(conversation, &mut marks);
@@ -63,6 +57,16 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
     serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
+}
+
+fn max_tokens(conversation: &Conversation, out: &Outgoing<'_>) -> u64 {
+    let bounds = [conversation.output_bound, out.output_bound];
+    bounds.into_iter().flatten().min().unwrap_or(out.max_output).get().max(1)
+}
+
+/// Whether thinking is asked for in what goes out.
+pub(super) fn thinks(conversation: &Conversation, out: &Outgoing<'_>) -> bool {
+    matches!(Thinking::told(conversation, out), Some(Thinking::Enabled { .. }))
 }
 
 pub(super) fn untranslatable(what: impl Into<String>) -> Untranslatable {
@@ -214,6 +218,16 @@ enum Thinking {
 }
 
 impl Thinking {
+    /// What this model is told.
+    fn told(conversation: &Conversation, out: &Outgoing<'_>) -> Option<Self> {
+        Self::of(conversation, max_tokens(conversation, out)).filter(|thinking| match out.reasoning {
+            Reasoning::Never => false,
+            Reasoning::Switchable => true,
+            // It refuses to be switched off.
+            Reasoning::Always => matches!(thinking, Thinking::Enabled { .. }),
+        })
+    }
+
     /// Nothing where nothing was said. Thinking is switched off where it would be refused: with a forced tool, and where the turn
     /// whose calls are being answered does not begin with its own sealed thought (providers.md 3).
     fn of(conversation: &Conversation, max_tokens: u64) -> Option<Self> {

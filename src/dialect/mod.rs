@@ -13,6 +13,7 @@ mod chat_request;
 mod errors;
 mod frame;
 mod gemini;
+mod left_out;
 pub mod limits;
 mod markers;
 mod messages_blocks;
@@ -31,7 +32,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{Conversation, Delta, FrameFacts, ProviderError, Request, Shape, Untranslatable};
+use crate::canonical::{Conversation, Delta, FrameFacts, Parameters, ProviderError, Request, Shape, Untranslatable};
 use crate::catalog::capability::{Quirks, Reasoning};
 use crate::units::{Tokens, Usage};
 
@@ -99,10 +100,16 @@ pub trait Dialect: Send + Sync {
     /// The bytes that go out for a request in another shape.
     ///
     /// # Errors
-    /// When something in it cannot be said here and would change the answer's meaning if it were left out.
+    /// When something in it cannot be said here and the answer without it would be of another kind.
     fn write(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
         let _ = (conversation, out);
         Err(Untranslatable { what: "a request in another shape".to_owned(), shape: "this dialect" })
+    }
+
+    /// What [`write`](Self::write) leaves out of a conversation's parameters.
+    fn leaves_out(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Parameters {
+        let _ = (conversation, out);
+        Parameters::NONE
     }
 
     /// Reads a whole, unstreamed answer that came with a good status.

@@ -5,9 +5,11 @@ use http::HeaderMap;
 
 use super::frame::{ChatFrames, broken};
 use super::reading::Reading;
-use super::{BodyProblem, DeltaReader, Dialect, FrameReader, Outgoing, Path, chat_deltas, chat_request, errors, splice};
+use super::{
+    BodyProblem, DeltaReader, Dialect, FrameReader, Outgoing, Path, chat_deltas, chat_request, errors, left_out, splice,
+};
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{Conversation, Delta, ProviderError, Request, Untranslatable};
+use crate::canonical::{Conversation, Delta, Parameters, ProviderError, Request, Untranslatable};
 use crate::catalog::capability::Quirks;
 
 /// OpenAI chat completions, and what calls itself compatible.
@@ -51,6 +53,10 @@ impl Dialect for OpenAiChat {
 
     fn write(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
         chat_request::body(conversation, out)
+    }
+
+    fn leaves_out(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Parameters {
+        left_out::by_chat(conversation, out)
     }
 
     fn read_deltas(&self, body: &[u8]) -> Result<Vec<Delta>, BodyProblem> {

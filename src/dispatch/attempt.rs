@@ -10,7 +10,7 @@ use super::failure::{AttemptFailure, Cause};
 use super::opening::{Frame, FrameSource, OpenStream, Opening, SourceError};
 use super::retelling::Retelling;
 use crate::canonical::event::{FrameKind, ProviderError};
-use crate::canonical::{Answer, Request, Translation, Untranslatable};
+use crate::canonical::{Answer, Conversation, Request, Translation, Untranslatable};
 use crate::dialect::{BodyProblem, Dialect, Outgoing, limits};
 use crate::market::{Offer, Seals};
 use crate::units::Tokens;
@@ -47,6 +47,8 @@ pub struct Errand<'a> {
     pub translation: &'a dyn Translation,
     /// What it is sent of what is sealed in the conversation, if anything is.
     pub seals: Seals,
+    /// What would be left out in other words is refused instead.
+    pub strict: bool,
     /// Headers that pass through.
     pub passing: &'a HeaderMap,
     /// Those of them that any provider is sent, whatever shape it is asked in.
@@ -58,9 +60,29 @@ pub struct Errand<'a> {
     pub max_output: Tokens,
 }
 
+/// An answer that has begun, and how it was asked for.
+pub struct Begun {
+    pub opening: Opening,
+    /// Parameters that could not be said, by the client's names.
+    pub dropped: Vec<String>,
+}
+
+/// What goes out.
+struct Letter {
+    body: Bytes,
+    dropped: Vec<String>,
+}
+
+impl Letter {
+    /// The client's own bytes.
+    const fn whole(body: Bytes) -> Self {
+        Self { body, dropped: Vec::new() }
+    }
+}
+
 impl Errand<'_> {
     /// Asks, and waits for the answer to begin. `text` is given every piece of a stream's text that arrives meanwhile.
-    pub async fn run(&self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Opening, AttemptFailure> {
+    pub async fn run(&self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Begun, AttemptFailure> {
         let limit = if self.request.stream { self.patience.first_frame } else { self.patience.whole };
         match tokio::time::timeout(limit, self.exchange(text)).await {
             Ok(outcome) => outcome,
@@ -68,7 +90,7 @@ impl Errand<'_> {
         }
     }
 
-    async fn exchange(&self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Opening, AttemptFailure> {
+    async fn exchange(&self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Begun, AttemptFailure> {
         let outgoing = Outgoing {
             upstream_model: &self.offer.backend.upstream_model,
             quirks: self.offer.provider.quirks,
@@ -76,7 +98,7 @@ impl Errand<'_> {
             max_output: self.max_output.min(self.offer.backend.limits.max_output),
             reasoning: self.offer.backend.reasoning,
         };
-        let body = self.body(&outgoing).map_err(|e| self.failed(Cause::Untranslatable, &e.to_string()))?;
+        let Letter { body, dropped } = self.letter(&outgoing).map_err(|e| self.failed(Cause::Untranslatable, &e.to_string()))?;
         let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
         let passing = if self.speaks_alike() { self.passing } else { self.common };
         let sent = self.upstream.send(self.offer.endpoint, uri, passing, body);
@@ -86,23 +108,37 @@ impl Errand<'_> {
             return Err(self.refused(answer).await);
         }
         if self.request.stream && is_event_stream(answer.headers()) {
-            return self.open_stream(answer, text).await.map(Opening::Stream);
+            let opening = self.open_stream(answer, text).await.map(Opening::Stream)?;
+            return Ok(Begun { opening, dropped });
         }
-        self.read_whole(answer).await
+        Ok(Begun { opening: self.read_whole(answer).await?, dropped })
     }
 
     /// What goes out: the client's bytes, or the same said in the words of the endpoint.
-    fn body(&self, outgoing: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
+    fn letter(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Untranslatable> {
         if self.speaks_alike() && self.seals == Seals::AsTheyAre {
-            return Ok(self.dialect().encode(self.request, outgoing));
+            return Ok(Letter::whole(self.dialect().encode(self.request, outgoing)));
         }
         let conversation = self.translation.conversation(self.seals != Seals::None);
-        let written = conversation.and_then(|conversation| self.dialect().write(conversation, outgoing));
+        let written = conversation.and_then(|conversation| {
+            let dropped = self.dropped(conversation, outgoing);
+            if self.strict && !dropped.is_empty() {
+                return Err(Untranslatable::strictly(&dropped, self.offer.shape.word(), self.request.shape));
+            }
+            Ok(Letter { body: self.dialect().write(conversation, outgoing)?, dropped })
+        });
         // Of its own shape it may well understand what another has no words for; but not the seals of another.
         if written.is_err() && self.speaks_alike() && !self.offer.shape.checks_seals() {
-            return Ok(self.dialect().encode(self.request, outgoing));
+            return Ok(Letter::whole(self.dialect().encode(self.request, outgoing)));
         }
         written
+    }
+
+    /// Parameters that are left out of what is written, by the client's names.
+    fn dropped(&self, conversation: &Conversation, outgoing: &Outgoing<'_>) -> Vec<String> {
+        let by_dialect = self.dialect().leaves_out(conversation, outgoing);
+        let words = by_dialect.iter().map(|parameter| parameter.word(self.request.shape).to_owned());
+        conversation.unsaid.iter().cloned().chain(words).collect()
     }
 
     async fn read_whole(&self, answer: UpstreamAnswer) -> Result<Opening, AttemptFailure> {

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use http::HeaderMap;
 
-use super::attempt::{Errand, Patience};
+use super::attempt::{Begun, Errand, Patience};
 use super::failure::{AttemptFailure, Cause, RunFailure, Stopped};
 use super::health::{Answers, BackendAttempt, Refused};
 use super::opening::Opening;
@@ -43,6 +43,8 @@ pub struct Answered<P> {
     pub planned: PlannedAttempt,
     pub page: P,
     pub opening: Opening,
+    /// Parameters that could not be said to the backend, by the client's names.
+    pub dropped: Vec<String>,
     /// What has been counted of a stream so far.
     pub running: RunningCount,
     /// The turn at the backend, to report how the answer ended.
@@ -70,6 +72,8 @@ pub struct Journey<'a, B> {
     pub translation: &'a dyn Translation,
     /// Who can read what is sealed in the conversation.
     pub makers: &'a Makers,
+    /// What would be left out in other words is refused instead.
+    pub strict: bool,
     pub book: &'a B,
     /// Headers that pass through to the provider.
     pub passing: &'a HeaderMap,
@@ -223,6 +227,7 @@ impl Dispatcher {
             request: journey.request,
             translation: journey.translation,
             seals,
+            strict: journey.strict,
             common: journey.common,
             max_output: planned.quote.output_bound,
             passing: journey.passing,
@@ -236,12 +241,13 @@ impl Dispatcher {
         let answers = if journey.request.stream { Answers::Streamed } else { Answers::Whole };
         let Some(page) = asked.ended() else { return Err(Stopped::Exhausted) };
         match outcome {
-            Ok(opening) => {
+            Ok(Begun { opening, dropped }) => {
                 turn.answered(answers);
                 Ok(Answered {
                     planned: *planned,
                     page,
                     opening,
+                    dropped,
                     running,
                     turn,
                     sent: sent_at,

@@ -1,8 +1,8 @@
 //! Reading a chat request into a conversation in nobody's words: its top level. The turns are `chat_turns.rs`'s.
 //!
 //! Asked only for a backend of another shape, and of a request that was read once already: what that reading settled (bound,
-//! choices, thinking) is taken from it. A member that nobody else has a word for and that the answer depends on is refused;
-//! one that only hints (`seed`, `verbosity`, `store`, `metadata`, cache keys) is left out.
+//! choices, thinking) is taken from it. A member that nobody else has a word for is refused where the answer would be of another
+//! kind without it, else told by its name ([`unsaid`]).
 
 use std::borrow::Cow;
 
@@ -13,9 +13,47 @@ use super::chat_turns::{Message, Turns};
 use super::content::{Content, cannot, unreadable};
 use super::lifetime::Mark;
 use super::top_level::string;
+use super::unsaid::unsaid;
 use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Sampling, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::{Conversation, Feature, ReasoningWish, Request, Untranslatable};
 use crate::units::Tokens;
+
+/// Members that are read or refused, here or when the request was first read.
+const KNOWN: &[&str] = &[
+    "model",
+    "messages",
+    "stream",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "tools",
+    "functions",
+    "tool_choice",
+    "function_call",
+    "parallel_tool_calls",
+    "response_format",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "modalities",
+    "audio",
+    "prediction",
+    "web_search_options",
+    "reasoning_effort",
+    "reasoning",
+    "thinking",
+    "thinking_budget",
+    "enable_thinking",
+    "chat_template_kwargs",
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "stop",
+    "tokenbroker",
+];
 
 #[derive(Deserialize)]
 struct Body<'b> {
@@ -143,6 +181,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         output_bound: request.output_bound,
         stream: request.stream,
         user: body.safety_identifier.or(body.user),
+        unsaid: unsaid(&request.body, KNOWN),
     })
 }
 

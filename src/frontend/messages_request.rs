@@ -11,8 +11,33 @@ use serde_json::value::RawValue;
 use super::content::{Content, cannot, unreadable};
 use super::lifetime::Mark;
 use super::messages_turns::{Block, Message, read_message, read_system};
+use super::unsaid::unsaid;
 use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Sampling, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::{Conversation, ReasoningWish, Request, Untranslatable};
+
+/// Members that are read or refused, here or when the request was first read.
+const KNOWN: &[&str] = &[
+    "model",
+    "messages",
+    "system",
+    "max_tokens",
+    "stream",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "output_format",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop_sequences",
+    "container",
+    "mcp_servers",
+    "fallbacks",
+    "inference_geo",
+    "context_management",
+    "tokenbroker",
+];
 
 #[derive(Deserialize)]
 struct Body<'b> {
@@ -125,6 +150,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         output_bound: request.output_bound,
         stream: request.stream,
         user: body.metadata.and_then(|metadata| metadata.user_id),
+        unsaid: unsaid(&request.body, KNOWN),
     })
 }
 

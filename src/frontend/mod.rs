@@ -41,6 +41,7 @@ mod seals;
 #[cfg(test)]
 mod testing;
 mod top_level;
+mod unsaid;
 pub mod wishes;
 
 use std::borrow::Cow;
@@ -61,6 +62,7 @@ pub use openai_chat::{OpenAiChat, parse};
 pub use openai_responses::OpenAiResponses;
 pub use prompt_text::prompt_text;
 pub use sealed::{holds_thoughts, holds_told_thoughts, holds_unsigned_thoughts, is_sealed};
+pub use unsaid::HARMLESS;
 
 /// One client-side API shape: how its requests are read, and how the gateway's own answers are written in it.
 pub trait Frontend: Debug + Send + Sync {

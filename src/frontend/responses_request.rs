@@ -1,7 +1,7 @@
 //! Reading a request of Responses into a conversation in nobody's words: its top level. The items are `responses_items.rs`'s.
 //!
-//! A member that nobody else has a word for and that the answer depends on is refused; one that only hints (`text.verbosity`,
-//! `metadata`, `include`, cache keys, summaries of thoughts) or that concerns what would be stored is left out.
+//! A member that nobody else has a word for is refused where the answer would be of another kind without it, else told by its
+//! name ([`unsaid`]). Which summaries of thoughts are wanted is neither: thoughts come as summaries in any case.
 
 use std::borrow::Cow;
 
@@ -11,8 +11,35 @@ use serde_json::value::RawValue;
 use super::content::{Content, cannot, unreadable};
 use super::responses_items::{Item, Turns};
 use super::top_level::string;
+use super::unsaid::unsaid;
 use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Role, Sampling, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::{Conversation, Feature, Part, ReasoningWish, Request, Untranslatable};
+
+/// Members that are read or refused, here or when the request was first read.
+const KNOWN: &[&str] = &[
+    "model",
+    "input",
+    "instructions",
+    "max_output_tokens",
+    "stream",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "reasoning",
+    "text",
+    "temperature",
+    "top_p",
+    "top_logprobs",
+    "previous_response_id",
+    "background",
+    "truncation",
+    "conversation",
+    "prompt",
+    "max_tool_calls",
+    "context_management",
+    "moderation",
+    "tokenbroker",
+];
 
 #[derive(Deserialize)]
 struct Body<'b> {
@@ -67,6 +94,8 @@ struct Reasoning<'b> {
 struct TextConfig<'b> {
     #[serde(borrow)]
     format: Option<WireFormat<'b>>,
+    #[serde(borrow)]
+    verbosity: Option<&'b RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +133,9 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
             }
         }
     }
+    let mut unsaid = unsaid(&request.body, KNOWN);
+    let verbosity = body.text.as_ref().and_then(|text| text.verbosity);
+    unsaid.extend(verbosity.filter(|word| word.get() != "null").map(|_| "text.verbosity".to_owned()));
     let tools = body.tools.into_iter().flatten().enumerate();
     let mut tools: Vec<Tool> = tools.map(|(at, tool)| read_tool(at, tool)).collect::<Result<_, _>>()?;
     let tool_choice = body.tool_choice.map_or(Ok(ToolChoice::Auto), |choice| read_choice(choice, &mut tools))?;
@@ -119,6 +151,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         output_bound: request.output_bound,
         stream: request.stream,
         user: body.safety_identifier.or(body.user),
+        unsaid,
     })
 }
 

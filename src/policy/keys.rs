@@ -39,6 +39,8 @@ pub struct KeyLimits {
     pub registered: bool,
     /// What matters among adequate backends, where a request does not say.
     pub prefer: Option<Preference>,
+    /// A parameter that a backend's API has no word for is refused, not left out.
+    pub strict: bool,
 }
 
 impl KeyLimits {

@@ -44,6 +44,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-tokenbroker-request-id
 const BACKEND: HeaderName = HeaderName::from_static("x-tokenbroker-backend");
 const COST: HeaderName = HeaderName::from_static("x-tokenbroker-cost-usd");
 const DECISION: HeaderName = HeaderName::from_static("x-tokenbroker-decision");
+const DROPPED: HeaderName = HeaderName::from_static("x-tokenbroker-dropped");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -542,7 +543,9 @@ impl<'f> Marks<'f> {
 
 fn mark_receipt(response: &mut Response, receipt: &Receipt) {
     let cost = receipt.cost.map(crate::units::Usd::to_exact);
-    let marks = [(BACKEND, Some(receipt.backend.to_string())), (DECISION, Some(receipt.decision.clone())), (COST, cost)];
+    let dropped = (!receipt.dropped.is_empty()).then(|| receipt.dropped.join(", "));
+    let backend = Some(receipt.backend.to_string());
+    let marks = [(BACKEND, backend), (DECISION, Some(receipt.decision.clone())), (COST, cost), (DROPPED, dropped)];
     for (name, value) in marks {
         insert(response, name, value);
     }

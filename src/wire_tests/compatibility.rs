@@ -54,10 +54,12 @@ const CHAT: &[Row] = &[
     ("`thinking`", "", r#""thinking":{"type":"enabled","budget_tokens":2000}"#),
     ("`enable_thinking`", "", r#""enable_thinking":true"#),
     ("`verbosity`", "", r#""verbosity":"low""#),
+    ("`top_k`", "", r#""top_k":5"#),
+    ("`min_p` and other members of single sites", "", r#""min_p":0.1"#),
     ("`modalities`, `audio`", "", r#""modalities":["text","audio"],"audio":{"voice":"alloy","format":"wav"}"#),
     ("`prediction`", "", r#""prediction":{"type":"content","content":"x"}"#),
     ("`web_search_options`", "", r#""web_search_options":{}"#),
-    ("`service_tier`", "", r#""service_tier":"auto""#),
+    ("`service_tier`", "", r#""service_tier":"flex""#),
     ("`store`, `metadata`", "", r#""store":true,"metadata":{"a":"b"}"#),
     ("`prompt_cache_key`", "", r#""prompt_cache_key":"k""#),
     ("`safety_identifier`, `user`", "", r#""safety_identifier":"u""#),
@@ -102,6 +104,7 @@ const MESSAGES: &[Row] = &[
     ("`thinking`: disabled", "", r#""thinking":{"type":"disabled"}"#),
     ("`output_config.effort`", "", r#""output_config":{"effort":"high"}"#),
     ("`output_config.format`", "", r#""output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}}"#),
+    ("`service_tier`", "", r#""service_tier":"flex""#),
     ("`metadata.user_id`", "", r#""metadata":{"user_id":"u"}"#),
     ("`container`", "", r#""container":"c""#),
     ("`mcp_servers`", "", r#""mcp_servers":[{"type":"url","url":"https://example.com","name":"m"}]"#),
@@ -159,6 +162,8 @@ const RESPONSES: &[Row] = &[
     ("`tool_choice`: a function", FLAT_TOOLS, r#""tool_choice":{"type":"function","name":"f"}"#),
     ("`parallel_tool_calls`: false", FLAT_TOOLS, r#""parallel_tool_calls":false"#),
     ("`reasoning.effort`", "", r#""reasoning":{"effort":"high"}"#),
+    ("`text.verbosity`", "", r#""text":{"verbosity":"low"}"#),
+    ("`service_tier`", "", r#""service_tier":"flex""#),
     ("`text.format`: json_schema", "", r#""text":{"format":{"type":"json_schema","name":"a","schema":{"type":"object"}}}"#),
     ("`previous_response_id`", "", r#""previous_response_id":"resp_1""#),
     ("`background`", "", r#""background":true"#),
@@ -203,8 +208,15 @@ fn read(frontend: FrontendRef, body: String) -> Option<Request> {
     frontend.parse(Bytes::from(body), &HeaderMap::new()).ok()
 }
 
-/// What goes out to an endpoint of another shape, and where to.
-fn written(frontend: FrontendRef, body: String, endpoint: Shape) -> Option<(String, Bytes)> {
+/// What goes out to an endpoint of another shape, where to, and what is dropped on the way.
+#[derive(PartialEq, Eq)]
+struct Written {
+    path: String,
+    body: Bytes,
+    dropped: Vec<String>,
+}
+
+fn written(frontend: FrontendRef, body: String, endpoint: Shape) -> Option<Written> {
     let conversation = frontend.conversation(&read(frontend, body)?).ok()?;
     let out = Outgoing { reasoning: Reasoning::Switchable, ..Outgoing::to("up", Quirks::default()) };
     let dialect = dialect::of(endpoint)?;
@@ -212,7 +224,9 @@ fn written(frontend: FrontendRef, body: String, endpoint: Shape) -> Option<(Stri
         Path::Fixed(path) => path.to_owned(),
         Path::OfModel(path) => path("up", conversation.stream),
     };
-    Some((path, dialect.write(&conversation, &out).ok()?))
+    let words = dialect.leaves_out(&conversation, &out).iter().map(|parameter| parameter.word(frontend.shape()).to_owned());
+    let dropped = conversation.unsaid.iter().cloned().chain(words).collect();
+    Some(Written { path, body: dialect.write(&conversation, &out).ok()?, dropped })
 }
 
 fn becomes(shape: Shape, (_, before, member): &Row, endpoint: Shape) -> &'static str {
@@ -229,7 +243,11 @@ fn becomes(shape: Shape, (_, before, member): &Row, endpoint: Shape) -> &'static
     }
     match (written(frontend, without, endpoint), written(frontend, with, endpoint)) {
         (_, None) => "refused",
-        (before, after) if before == after => "left out",
+        (Some(before), Some(after)) if after.dropped != before.dropped => {
+            assert_eq!(before.body, after.body, "{member}: what is said is not dropped");
+            "dropped"
+        }
+        (Some(before), Some(after)) if before == after => "left out",
         _ => "translated",
     }
 }
@@ -240,7 +258,8 @@ fn page() -> String {
          Made from the code by its tests (`src/wire_tests/compatibility.rs`), which fail where it is no longer true.\n\n\
          - **passed**: the provider speaks the client's API, and gets its bytes.\n\
          - **translated**: it is said in the provider's words.\n\
-         - **left out**: there is no word for it there, and the answer is the same kind of answer without it.\n\
+         - **dropped**: there is no word for it there. It is left out and named in `x-tokenbroker-dropped`; for a strict key, refused.\n\
+         - **left out**: there is no word for it there, and the answer is the same without it.\n\
          - **refused**: the provider is not asked; where nobody else is adequate the client gets 400 `untranslatable`.\n",
     );
     let clients = [
@@ -266,4 +285,20 @@ fn the_page_of_compatibility_is_what_the_codecs_do() {
     }
     let there = std::fs::read_to_string(PAGE).unwrap_or_default();
     assert_eq!(there, page, "write it anew: TOKENBROKER_WRITE_DOCS=1 cargo test --lib compatibility");
+}
+
+/// What is left out without a word is what is said to be harmless, and nothing else.
+#[test]
+fn only_harmless_members_are_left_out_in_silence() {
+    let clients = [(Shape::OpenAiChat, CHAT), (Shape::AnthropicMessages, MESSAGES), (Shape::OpenAiResponses, RESPONSES)];
+    let mut silent = 0;
+    for (shape, rows) in clients {
+        for row in rows {
+            let left = Shape::ENDPOINTS.into_iter().any(|endpoint| becomes(shape, row, endpoint) == "left out");
+            let named = |name: &&&str| row.0.split('`').any(|word| word.split('.').next() == Some(name));
+            assert!(!left || frontend::HARMLESS.iter().any(|name| named(&name)), "{shape:?} {}", row.0);
+            silent += u32::from(left);
+        }
+    }
+    assert!(silent > 5);
 }

@@ -45,6 +45,7 @@ mod secrets;
 mod served_model;
 mod simulate;
 mod stream;
+mod strict;
 mod top;
 mod translated;
 mod unwritable;

@@ -1,0 +1,96 @@
+//! What becomes of parameters that the backend's API has no word for: named in the answer's header, or, for a strict key, refused
+//! before anything is sent, once nobody is left who could express them.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Call, Gateway, Provider, Setup, Site, Whole, chat, messages};
+
+const DROPPED: &str = "x-tokenbroker-dropped";
+const SEED: &str = r#""seed":7,"verbosity":"low","user":"u","store":false,"temperature":0.5"#;
+
+fn backend(answer: &Whole) -> &str {
+    answer.header("x-tokenbroker-backend")
+}
+
+/// A cheap provider that speaks Messages, a dearer one that speaks chat; the key `web` is strict, `loose` is not.
+async fn two() -> (Provider, Provider, Gateway) {
+    let (speaks, chats) = (Provider::start("speaks").await, Provider::start("chats").await);
+    let sites = [Site::of(&speaks).price("0.1", "0.1").only_messages(), Site::of(&chats)];
+    let setup = Setup::of(sites).key("web", "tb-web").set("keys.web.strict", "true").key("loose", "tb-loose");
+    (speaks, chats, setup.start())
+}
+
+async fn ask(gateway: &Gateway, key: &str, body: String) -> Whole {
+    gateway.ask(&Call::chat(body).key(key)).await
+}
+
+#[tokio::test]
+async fn what_is_dropped_is_named_in_the_header() {
+    let (speaks, chats, gateway) = two().await;
+    for body in [chat::ask_with("auto", SEED), chat::ask_with("auto", &format!(r#"{SEED},"stream":true"#))] {
+        let answer = ask(&gateway, "tb-loose", body).await;
+        assert_eq!((answer.status, backend(&answer)), (200, "speaks/jade-v3"), "{}", answer.text());
+        assert_eq!(answer.header(DROPPED), "verbosity, seed");
+    }
+    let sent: Value = serde_json::from_str(speaks.call(0).await.text()).unwrap();
+    assert_eq!((sent.get("seed"), sent.get("verbosity"), &sent["temperature"]), (None, None, &json!(0.5)));
+    // Its own shape gets all of it.
+    let answer = ask(&gateway, "tb-loose", chat::ask_with("chats/jade-v3", SEED)).await;
+    assert_eq!((answer.status, answer.header(DROPPED)), (200, ""));
+    assert!(chats.call(0).await.text().contains(r#""seed":7,"verbosity":"low""#));
+}
+
+#[tokio::test]
+async fn a_client_of_messages_is_told_by_its_own_names() {
+    let (_speaks, _chats, gateway) = two().await;
+    let body = messages::ask_with("chats/jade-v3", r#""top_k":5,"service_tier":"priority","metadata":{"user_id":"u"}"#);
+    let answer = gateway.ask(&Call::messages(body).key("tb-loose")).await;
+    assert_eq!((answer.status, answer.header(DROPPED)), (200, "service_tier, top_k"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn what_is_harmless_or_says_nothing_is_neither_named_nor_refused() {
+    let (_speaks, _chats, gateway) = two().await;
+    let body = chat::ask_with("auto", r#""user":"u","metadata":{"a":"b"},"store":true,"temperature":1,"presence_penalty":0"#);
+    for key in ["tb-web", "tb-loose"] {
+        let answer = ask(&gateway, key, body.clone()).await;
+        assert_eq!((answer.status, backend(&answer), answer.header(DROPPED)), (200, "speaks/jade-v3", ""), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_strict_key_goes_to_who_can_express_it_though_that_is_dearer() {
+    let (speaks, chats, gateway) = two().await;
+    for members in [r#""seed":7"#, r#""verbosity":"low""#] {
+        let answer = ask(&gateway, "tb-web", chat::ask_with("auto", members)).await;
+        assert_eq!((answer.status, backend(&answer), answer.header(DROPPED)), (200, "chats/jade-v3", ""), "{}", answer.text());
+        let dry = chat::ask_with("auto", &format!(r#"{members},"tokenbroker":{{"dry_run":true}}"#));
+        assert_eq!(ask(&gateway, "tb-web", dry).await.json()["chosen"]["backend"], "chats/jade-v3");
+    }
+    assert_eq!((speaks.calls().len(), chats.calls().len()), (0, 2));
+    // Without such a parameter the cheaper one is asked, also for what it can express.
+    let answer = ask(&gateway, "tb-web", chat::ask("auto")).await;
+    assert_eq!(backend(&answer), "speaks/jade-v3");
+}
+
+#[tokio::test]
+async fn a_strict_key_is_refused_before_anything_is_sent_where_nobody_can_express_it() {
+    let (speaks, _chats, gateway) = two().await;
+    for (members, named) in [(r#""seed":7"#, "`seed`"), (r#""verbosity":"low""#, "`verbosity`")] {
+        let answer = ask(&gateway, "tb-web", chat::ask_with("speaks/jade-v3", members)).await;
+        let error = answer.json();
+        assert_eq!((answer.status, &error["error"]["code"]), (400, &json!("untranslatable")), "{error}");
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains(named) && message.contains("strict") && message.contains("openai-chat"), "{message}");
+    }
+    let answer = ask(&gateway, "tb-web", chat::ask_with("speaks/jade-v3", r#""seed":7"#)).await;
+    assert!(answer.text().contains("anthropic-messages"), "it says which API: {}", answer.text());
+    assert!(speaks.calls().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_strict_key_asks_is_sent_where_the_other_shape_has_a_word_for_it() {
+    let (_speaks, _chats, gateway) = two().await;
+    let answer = ask(&gateway, "tb-web", chat::ask_with("speaks/jade-v3", r#""temperature":0.5,"stop":["END"]"#)).await;
+    assert_eq!((answer.status, backend(&answer), answer.header(DROPPED)), (200, "speaks/jade-v3", ""), "{}", answer.text());
+}
