@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::schema::Mismatch;
 use crate::units::Usage;
 
 /// What one frame of a stream is for.
@@ -18,6 +19,8 @@ pub enum FrameKind {
     UsageOnly,
     /// The provider reports an error inside the stream.
     Error(ProviderError),
+    /// The answer ends and does not keep to the schema that it was asked by.
+    OffSchema(Mismatch),
     /// The mark after which nothing comes (`[DONE]`).
     Done,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::allowance::{Prepaid, QuotaIndex};
 use super::price::PriceSchedule;
 use super::snapshot::{BackendIndex, ProviderIndex};
-use crate::canonical::{Features, QualityTier, Shape, Shapes};
+use crate::canonical::{Features, QualityTier, SchemaBy, Shape, Shapes};
 use crate::units::{BackendId, Currency, Tokens};
 
 /// A site that sells tokens. A company with a China site and a world site is two providers: other keys, other
@@ -383,6 +383,8 @@ pub struct Backend {
     pub limits: Limits,
     /// What it can do.
     pub features: Features,
+    /// How it is made to answer by a schema, where it can.
+    pub schema_by: SchemaBy,
     pub reasoning: Reasoning,
     /// Languages it is good at (ISO 639-1); `*` for any.
     pub languages: BTreeSet<String>,

@@ -9,8 +9,9 @@ use http::{HeaderMap, StatusCode};
 use super::failure::{AttemptFailure, Cause};
 use super::opening::{Frame, FrameSource, OpenStream, Opening, SourceError};
 use super::retelling::Retelling;
+use super::structured::{Structured, Unfolding};
 use crate::canonical::event::{FrameKind, ProviderError};
-use crate::canonical::{Answer, Conversation, Request, Translation, Untranslatable};
+use crate::canonical::{Answer, Conversation, Delta, Feature, Mismatch, Request, SchemaBy, Translation, Untranslatable};
 use crate::dialect::{BodyProblem, Dialect, Outgoing, limits};
 use crate::market::{Offer, Seals};
 use crate::units::Tokens;
@@ -71,12 +72,14 @@ pub struct Begun {
 struct Letter {
     body: Bytes,
     dropped: Vec<String>,
+    /// How the answer is to be read, where a schema is asked for by hand.
+    unfolding: Option<Unfolding>,
 }
 
 impl Letter {
     /// The client's own bytes.
     const fn whole(body: Bytes) -> Self {
-        Self { body, dropped: Vec::new() }
+        Self { body, dropped: Vec::new(), unfolding: None }
     }
 }
 
@@ -98,7 +101,8 @@ impl Errand<'_> {
             max_output: self.max_output.min(self.offer.backend.limits.max_output),
             reasoning: self.offer.backend.reasoning,
         };
-        let Letter { body, dropped } = self.letter(&outgoing).map_err(|e| self.failed(Cause::Untranslatable, &e.to_string()))?;
+        let Letter { body, dropped, unfolding } =
+            self.letter(&outgoing).map_err(|e| self.failed(Cause::Untranslatable, &e.to_string()))?;
         let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
         let passing = if self.speaks_alike() { self.passing } else { self.common };
         let sent = self.upstream.send(self.offer.endpoint, uri, passing, body);
@@ -108,27 +112,30 @@ impl Errand<'_> {
             return Err(self.refused(answer).await);
         }
         if self.request.stream && is_event_stream(answer.headers()) {
-            let opening = self.open_stream(answer, text).await.map(Opening::Stream)?;
+            let opening = self.open_stream(answer, unfolding, text).await.map(Opening::Stream)?;
             return Ok(Begun { opening, dropped });
         }
-        Ok(Begun { opening: self.read_whole(answer).await?, dropped })
+        Ok(Begun { opening: self.read_whole(answer, unfolding).await?, dropped })
     }
 
     /// What goes out: the client's bytes, or the same said in the words of the endpoint.
     fn letter(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Untranslatable> {
-        if self.speaks_alike() && self.seals == Seals::AsTheyAre {
+        if self.in_clients_words() {
             return Ok(Letter::whole(self.dialect().encode(self.request, outgoing)));
         }
         let conversation = self.translation.conversation(self.seals != Seals::None);
         let written = conversation.and_then(|conversation| {
-            let dropped = self.dropped(conversation, outgoing);
+            let by_hand = if self.by_hand() { Structured::ask(conversation, self.offer.backend.schema_by)? } else { None };
+            let asked = by_hand.as_ref().map_or(conversation, |(_, asked)| asked);
+            let dropped = self.dropped(asked, outgoing);
             if self.strict && !dropped.is_empty() {
                 return Err(Untranslatable::strictly(&dropped, self.offer.shape.word(), self.request.shape));
             }
-            Ok(Letter { body: self.dialect().write(conversation, outgoing)?, dropped })
+            let body = self.dialect().write(asked, outgoing)?;
+            Ok(Letter { body, dropped, unfolding: by_hand.and_then(|(structured, _)| structured).map(Structured::reader) })
         });
         // Of its own shape it may well understand what another has no words for; but not the seals of another.
-        if written.is_err() && self.speaks_alike() && !self.offer.shape.checks_seals() {
+        if written.is_err() && self.speaks_alike() && !self.by_hand() && !self.offer.shape.checks_seals() {
             return Ok(Letter::whole(self.dialect().encode(self.request, outgoing)));
         }
         written
@@ -141,7 +148,7 @@ impl Errand<'_> {
         conversation.unsaid.iter().cloned().chain(words).collect()
     }
 
-    async fn read_whole(&self, answer: UpstreamAnswer) -> Result<Opening, AttemptFailure> {
+    async fn read_whole(&self, answer: UpstreamAnswer, unfolding: Option<Unfolding>) -> Result<Opening, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.whole(ANSWER_CAP).await.map_err(|e| self.broke(&e))?;
         let facts = match self.dialect().read_answer(&body, self.offer.provider.quirks) {
@@ -161,10 +168,14 @@ impl Errand<'_> {
         if self.offer.endpoint.quotes_key(&body) {
             return Err(self.failed(Cause::Malformed, QUOTES_KEY));
         }
-        if self.speaks_alike() {
+        if self.speaks_alike() && unfolding.is_none() {
             return Ok(Opening::Whole { body, facts });
         }
-        let deltas = self.dialect().read_deltas(&body).map_err(|e| self.failed(Cause::Malformed, &e.to_string()))?;
+        let mut deltas = self.dialect().read_deltas(&body).map_err(|e| self.failed(Cause::Malformed, &e.to_string()))?;
+        if let Some(unfolding) = unfolding {
+            let off = |off: Mismatch| AttemptFailure { reported: facts.usage, ..self.off_schema(&off) };
+            deltas = unfolded(unfolding, deltas).map_err(off)?;
+        }
         let told = Answer::of(deltas);
         // Usage as it is booked.
         let told = Answer { usage: facts.usage.or(told.usage), ..told };
@@ -175,12 +186,14 @@ impl Errand<'_> {
     async fn open_stream(
         &self,
         answer: UpstreamAnswer,
+        unfolding: Option<Unfolding>,
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<OpenStream, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let reader = self.dialect().frame_reader(self.offer.provider.quirks);
-        let retelling = (!self.speaks_alike()).then(|| {
-            Box::new(Retelling::new(self.dialect().delta_reader(), self.translation.stream(&self.offer.backend.upstream_model)))
+        let retelling = (!self.speaks_alike() || unfolding.is_some()).then(|| {
+            let writer = self.translation.stream(&self.offer.backend.upstream_model);
+            Box::new(Retelling::new(self.dialect().delta_reader(), writer, unfolding))
         });
         let mut source = FrameSource::new(answer, reader, retelling, self.patience.idle);
         let (mut held, mut held_bytes) = (Vec::new(), 0);
@@ -192,6 +205,10 @@ impl Errand<'_> {
             if let Some(error) = frames.iter().find_map(|f| first_error(&f.facts.kind)) {
                 let reported = held.iter().chain(&frames).filter_map(|f: &Frame| f.facts.usage).next_back();
                 return Err(AttemptFailure { reported, ..self.said_no(error, status, &headers, None) });
+            }
+            if let Some(off) = frames.iter().find_map(|f| off_schema(&f.facts.kind)) {
+                let reported = held.iter().chain(&frames).filter_map(|f: &Frame| f.facts.usage).next_back();
+                return Err(AttemptFailure { reported, ..self.off_schema(off) });
             }
             if frames.iter().any(|f| self.offer.endpoint.quotes_key(&f.bytes)) {
                 return Err(self.failed(Cause::Malformed, QUOTES_KEY));
@@ -249,7 +266,21 @@ impl Errand<'_> {
         AttemptFailure { backend, cause, status: None, message, retry_after: None, reported: None, body: None }
     }
 
-    /// Whether the client's bytes pass as they are.
+    fn off_schema(&self, off: &Mismatch) -> AttemptFailure {
+        self.failed(Cause::OffSchema, &format!("the answer does not keep to its schema: {off}"))
+    }
+
+    /// Whether the client's bytes go out as they are, but for what must differ.
+    pub fn in_clients_words(&self) -> bool {
+        self.speaks_alike() && self.seals == Seals::AsTheyAre && !self.by_hand()
+    }
+
+    /// Whether a schema is asked for that the backend does not take.
+    fn by_hand(&self) -> bool {
+        self.offer.backend.schema_by != SchemaBy::Native && self.request.features.contains(Feature::JsonSchema)
+    }
+
+    /// Whether the endpoint's shape is the client's.
     fn speaks_alike(&self) -> bool {
         self.offer.shape == self.request.shape
     }
@@ -263,6 +294,23 @@ impl Errand<'_> {
 fn first_error(kind: &FrameKind) -> Option<&ProviderError> {
     match kind {
         FrameKind::Error(error) => Some(error),
+        _ => None,
+    }
+}
+
+/// What a client is told of a whole answer that is structured by hand.
+fn unfolded(mut unfolding: Unfolding, deltas: Vec<Delta>) -> Result<Vec<Delta>, Mismatch> {
+    let mut told = Vec::with_capacity(deltas.len());
+    for delta in deltas {
+        unfolding.take(delta, &mut told)?;
+    }
+    unfolding.end(&mut told)?;
+    Ok(told)
+}
+
+fn off_schema(kind: &FrameKind) -> Option<&Mismatch> {
+    match kind {
+        FrameKind::OffSchema(off) => Some(off),
         _ => None,
     }
 }

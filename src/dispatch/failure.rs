@@ -26,13 +26,15 @@ pub enum Cause {
     Broken,
     /// It answered something that is no answer.
     Malformed,
+    /// It answered, and not by the schema that it was asked by.
+    OffSchema,
     /// The provider said no.
     Provider(ErrorClass),
 }
 
 impl Cause {
     /// Every cause, for metrics that must not grow.
-    pub const ALL: [Cause; 15] = [
+    pub const ALL: [Cause; 16] = [
         Cause::Cooling,
         Cause::Saturated,
         Cause::Untranslatable,
@@ -40,6 +42,7 @@ impl Cause {
         Cause::Timeout,
         Cause::Broken,
         Cause::Malformed,
+        Cause::OffSchema,
         Cause::Provider(ErrorClass::BadRequest),
         Cause::Provider(ErrorClass::Context),
         Cause::Provider(ErrorClass::Moderation),
@@ -60,6 +63,7 @@ impl Cause {
             Cause::Timeout => "timeout",
             Cause::Broken => "broken",
             Cause::Malformed => "malformed",
+            Cause::OffSchema => "schema_mismatch",
             Cause::Provider(class) => class.word(),
         }
     }
@@ -74,13 +78,14 @@ impl Cause {
 
     /// Whether the provider may bill it although no answer came: it had the request and may have worked on it.
     const fn may_be_billed(self) -> bool {
-        matches!(self, Cause::Timeout | Cause::Broken | Cause::Malformed)
+        matches!(self, Cause::Timeout | Cause::Broken | Cause::Malformed | Cause::OffSchema)
     }
 
     /// What the backend's health learns from it; nothing where nothing was tried.
     pub const fn lesson(self) -> Option<Failure> {
         match self {
-            Cause::Cooling | Cause::Saturated | Cause::Untranslatable => None,
+            // A model that errs is no site that fails.
+            Cause::Cooling | Cause::Saturated | Cause::Untranslatable | Cause::OffSchema => None,
             Cause::Connect => Some(Failure::Connect),
             Cause::Timeout => Some(Failure::Timeout),
             Cause::Broken => Some(Failure::Cut),

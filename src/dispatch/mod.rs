@@ -4,7 +4,7 @@
 //! file each, and none knows the others: [`retry_budget`] caps the extra requests of the whole gateway, [`breaker`]
 //! leaves a failing backend alone for a while, [`concurrency`] caps how many requests wait on one backend, [`headroom`]
 //! knows what is left of rate limits, [`waits`] how long answers take to begin; [`health`] remembers how each fared and is the
-//! one door to all of these but the first.
+//! one door to all of these but the first. [`retelling`] tells a stream in other words, [`structured`] asks for a schema by hand.
 
 pub mod attempt;
 pub mod breaker;
@@ -16,6 +16,7 @@ pub mod opening;
 pub mod retelling;
 mod retry_budget;
 pub mod run;
+pub mod structured;
 pub mod waits;
 
 pub use attempt::Patience;

@@ -4,8 +4,9 @@
 use bytes::BytesMut;
 
 use super::opening::Frame;
+use super::structured::Unfolding;
 use crate::canonical::event::{FrameFacts, FrameKind};
-use crate::canonical::{Delta, StreamWriter};
+use crate::canonical::{Delta, Mismatch, StreamWriter};
 use crate::dialect::DeltaReader;
 
 /// What keeps a connection open.
@@ -15,6 +16,10 @@ const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 pub struct Retelling {
     reader: Box<dyn DeltaReader>,
     writer: Box<dyn StreamWriter>,
+    /// Present where the answer is structured by hand.
+    unfolding: Option<Unfolding>,
+    /// The answer does not keep to its schema: nothing more of it is told, and its end is none.
+    failed: Option<Mismatch>,
     /// Empty between two frames.
     deltas: Vec<Delta>,
     /// The provider said why the model stopped.
@@ -24,8 +29,8 @@ pub struct Retelling {
 }
 
 impl Retelling {
-    pub fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn StreamWriter>) -> Self {
-        Self { reader, writer, deltas: Vec::new(), finished: false, ended: false }
+    pub fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn StreamWriter>, unfolding: Option<Unfolding>) -> Self {
+        Self { reader, writer, unfolding, failed: None, deltas: Vec::new(), finished: false, ended: false }
     }
 
     /// Tells a frame. An error gets no bytes: how it is told is not the writer's to know.
@@ -33,10 +38,11 @@ impl Retelling {
         let Frame { bytes, facts } = frame;
         self.finished |= facts.finished;
         let mut out = BytesMut::new();
+        let mut off = None;
         if !self.ended {
             match facts.kind {
-                FrameKind::Error(_) => self.ended = true,
-                FrameKind::Done => self.end(&mut out),
+                FrameKind::Error(_) | FrameKind::OffSchema(_) => self.ended = true,
+                FrameKind::Done => off = self.end(&mut out),
                 FrameKind::KeepAlive | FrameKind::Preamble | FrameKind::Content | FrameKind::UsageOnly => {
                     // As it is booked, and first: what a stream begins with may tell it.
                     self.deltas.extend(facts.usage.map(Delta::Usage));
@@ -52,6 +58,7 @@ impl Retelling {
         }
         // Whether the client sees of usage what it asked for is the writer's to know.
         let kind = if facts.kind == FrameKind::UsageOnly { FrameKind::Content } else { facts.kind };
+        let kind = off.map_or(kind, FrameKind::OffSchema);
         Frame { bytes: out.freeze(), facts: FrameFacts { kind, ..facts } }
     }
 
@@ -61,22 +68,41 @@ impl Retelling {
             return None;
         }
         let mut out = BytesMut::new();
-        self.end(&mut out);
-        Some(Frame { bytes: out.freeze(), facts: FrameFacts::only(FrameKind::Done) })
+        let kind = self.end(&mut out).map_or(FrameKind::Done, FrameKind::OffSchema);
+        Some(Frame { bytes: out.freeze(), facts: FrameFacts::only(kind) })
     }
 
-    fn end(&mut self, out: &mut BytesMut) {
+    /// Ends the client's stream, if the answer is one: answers what is wrong with it otherwise, and writes nothing.
+    fn end(&mut self, out: &mut BytesMut) -> Option<Mismatch> {
         self.ended = true;
         self.reader.end(&mut self.deltas);
         self.write(0, out);
+        if let (Some(unfolding), None) = (&mut self.unfolding, &self.failed) {
+            let mut rest = Vec::new();
+            self.failed = unfolding.end(&mut rest).err();
+            rest.into_iter().for_each(|delta| self.writer.write(delta, out));
+        }
+        if self.failed.is_some() {
+            out.clear();
+            return self.failed.take();
+        }
         self.writer.end(out);
+        None
     }
 
     /// Writes what was read; of usage only what stands among the first so many, which are ours.
     fn write(&mut self, ours: usize, out: &mut BytesMut) {
+        let mut told = Vec::new();
         for (place, delta) in self.deltas.drain(..).enumerate() {
-            if place < ours || !matches!(delta, Delta::Usage(_)) {
-                self.writer.write(delta, out);
+            if self.failed.is_some() || (place >= ours && matches!(delta, Delta::Usage(_))) {
+                continue;
+            }
+            match &mut self.unfolding {
+                None => self.writer.write(delta, out),
+                Some(unfolding) => {
+                    self.failed = unfolding.take(delta, &mut told).err();
+                    told.drain(..).for_each(|delta| self.writer.write(delta, out));
+                }
             }
         }
     }

@@ -17,7 +17,7 @@ use super::retry_budget::RetryBudget;
 use crate::canonical::event::ErrorClass;
 use crate::canonical::{Request, Translation};
 use crate::clock::SharedClock;
-use crate::market::{Makers, Market, Offer, Seals};
+use crate::market::{Makers, Market, Offer};
 use crate::meter::RunningCount;
 use crate::route::{Node, PlannedAttempt};
 use crate::upstream::Upstream;
@@ -267,7 +267,7 @@ impl Dispatcher {
                 }
                 journey.book.fail(page, &failure, took).await;
                 // What a provider refuses of our words it may take, or another, in the client's own.
-                let ours = offer.shape != journey.request.shape || seals != Seals::AsTheyAre;
+                let ours = !errand.in_clients_words();
                 let other_words = ours && failure.cause == Cause::Provider(ErrorClass::BadRequest);
                 let moves_on = failure.cause.another_may_help() || other_words;
                 let stopped = if moves_on { Stopped::Exhausted } else { Stopped::Refused };

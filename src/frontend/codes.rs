@@ -65,6 +65,7 @@ pub const CODES: &[Known] = &[
     known("upstream_truncated", &[]),
     known("upstream_broken", &[]),
     known("timeout", &[]),
+    known("schema_mismatch", &[]),
 ];
 
 /// Whether a code is on the list.

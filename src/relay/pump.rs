@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
 use super::settlement::Settlement;
+use crate::canonical::Mismatch;
 use crate::canonical::event::{FrameKind, ProviderError};
 use crate::dispatch::Failure;
 use crate::dispatch::opening::{Frame, FrameSource, OpenStream, SourceError};
@@ -35,6 +36,8 @@ pub enum StreamEnd<'a> {
     Withheld,
     /// The provider told an error, in other words than the client's.
     Told(&'a ProviderError),
+    /// The answer ended and does not keep to the schema that it was asked by.
+    OffSchema(&'a Mismatch),
 }
 
 impl StreamEnd<'_> {
@@ -44,7 +47,7 @@ impl StreamEnd<'_> {
             StreamEnd::Truncated => Some(Failure::Cut),
             StreamEnd::Broken(error) => error.cause().lesson(),
             StreamEnd::Told(error) => Some(Failure::Told(error.class)),
-            StreamEnd::OutOfTime | StreamEnd::Books(_) | StreamEnd::Withheld => None,
+            StreamEnd::OutOfTime | StreamEnd::Books(_) | StreamEnd::Withheld | StreamEnd::OffSchema(_) => None,
         }
     }
 }
@@ -130,7 +133,9 @@ impl Pump {
                 settlement.served_model(frame.facts.served_model.take().map(String::from));
             }
         }
-        let ends = |f: &Frame| matches!(f.facts.kind, FrameKind::Done | FrameKind::Error(_)) || (self.quotes_key)(&f.bytes);
+        let ends = |f: &Frame| {
+            matches!(f.facts.kind, FrameKind::Done | FrameKind::Error(_) | FrameKind::OffSchema(_)) || (self.quotes_key)(&f.bytes)
+        };
         let end = frames.iter().position(ends);
         let Some(end) = end else {
             let booked = match &mut self.settlement {
@@ -153,12 +158,17 @@ impl Pump {
                 self.teaches(None);
                 Ending::Cut
             }
+            FrameKind::OffSchema(_) => {
+                self.teaches(None);
+                Ending::Cut
+            }
             _ => Ending::Complete,
         };
         let settled = self.settle(ending).await;
         let last = match &last.facts.kind {
             _ if withheld => (self.end_event)(&StreamEnd::Withheld),
             FrameKind::Error(error) if last.bytes.is_empty() => (self.end_event)(&StreamEnd::Told(error)),
+            FrameKind::OffSchema(off) => (self.end_event)(&StreamEnd::OffSchema(off)),
             _ => last.bytes.clone(),
         };
         match settled {
@@ -170,7 +180,11 @@ impl Pump {
 
     /// Whether our key stands in a frame, or in the error that it tells.
     fn must_not_pass(&self, frame: &Frame) -> bool {
-        let told = if let FrameKind::Error(error) = &frame.facts.kind { error.message.as_bytes() } else { &[] };
+        let told = match &frame.facts.kind {
+            FrameKind::Error(error) => error.message.as_bytes(),
+            FrameKind::OffSchema(off) => off.what.as_bytes(),
+            _ => &[],
+        };
         (self.quotes_key)(&frame.bytes) || (self.quotes_key)(told)
     }
 

@@ -23,7 +23,7 @@ use super::plan::{Node, Plan, PlanError, Whole, explained};
 use super::quote::{Quote, Quoter};
 use super::target::resolve;
 use super::usable::Usable;
-use crate::canonical::{Features, Request};
+use crate::canonical::{Features, Request, SchemaBy};
 use crate::catalog::capability::{KeyHeader, Quirks};
 use crate::catalog::fx::DatedRate;
 use crate::catalog::{
@@ -130,6 +130,7 @@ impl Spec {
                 priced_input: self.priced_input.map(Tokens::new),
             },
             features: self.features,
+            schema_by: SchemaBy::Native,
             reasoning: self.reasoning,
             languages: self.languages.iter().map(ToString::to_string).collect(),
             tokenizer: TokenizerFamily::O200k,

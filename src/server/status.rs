@@ -224,6 +224,7 @@ pub fn stream_error(end: &StreamEnd<'_>) -> ClientError {
         StreamEnd::OutOfTime => ("timeout", "the request has taken as long as one may (timeouts.total_ms)".to_owned()),
         StreamEnd::Books(error) => ("books_unwritable", format!("the answer cannot be booked, so it ends here: {error}")),
         StreamEnd::Withheld => ("upstream_error", "the provider sent something that cannot be passed on".to_owned()),
+        StreamEnd::OffSchema(off) => ("schema_mismatch", format!("the answer does not keep to its schema: {off}")),
         StreamEnd::Told(error) => ("upstream_error", format!("the provider broke the answer off: {}", error.message)),
     };
     ClientError::new(502, ErrorKind::Server, code, message)

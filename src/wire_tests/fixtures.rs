@@ -46,6 +46,7 @@ fn frame_line(facts: &FrameFacts) -> String {
         FrameKind::Content => "content".to_owned(),
         FrameKind::UsageOnly => "usage-only".to_owned(),
         FrameKind::Done => "done".to_owned(),
+        FrameKind::OffSchema(off) => format!("off schema: {off}"),
         FrameKind::Error(error) => error_line(error),
     };
     let (finished, cut) = (if facts.finished { " finished" } else { "" }, if facts.too_long { " too-long" } else { "" });

@@ -46,6 +46,7 @@ mod served_model;
 mod simulate;
 mod stream;
 mod strict;
+mod structured;
 mod top;
 mod translated;
 mod unwritable;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::allowance::Quotas;
 use super::price::{self, Setting};
 use super::{date, required, words};
-use crate::canonical::{Feature, Features};
+use crate::canonical::{Feature, Features, SchemaBy};
 use crate::catalog::allowance::Quota;
 use crate::catalog::calendar::Calendar;
 use crate::catalog::capability::{Backend, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
@@ -114,6 +114,7 @@ impl<'a> Reader<'a> {
         let id = BackendId::new(provider_id, &upstream_model);
         let prices = self.prices(&section, provider, &id, free);
         let quotas = self.quotas.of(&section, provider_id, id.as_str());
+        let (features, schema_by) = abilities(&section);
         let backend = Backend {
             index: BackendIndex(0),
             id,
@@ -122,7 +123,8 @@ impl<'a> Reader<'a> {
             upstream_model,
             aliases: section.texts("aliases"),
             limits: limits(&section),
-            features: features(&section),
+            features,
+            schema_by,
             reasoning: required(&section, "reasoning", "how it thinks", |s, name| s.word(name, &REASONING))
                 .unwrap_or(Reasoning::Never),
             languages: languages(&section),
@@ -225,6 +227,22 @@ fn features(section: &Section<'_, '_>) -> Features {
     let inputs = words(section, "input", &INPUTS).into_iter().flatten();
     let outputs = words(section, "output", &OUTPUTS).into_iter().flatten();
     abilities.chain(inputs).chain(outputs).collect()
+}
+
+/// What it can do, with what is done for it: a schema that is asked for by hand can be asked for.
+fn abilities(section: &Section<'_, '_>) -> (Features, SchemaBy) {
+    let features = features(section);
+    let by = section.word("schema_by", &SchemaBy::BY_HAND).unwrap_or_default();
+    let needs = match by {
+        SchemaBy::Native => return (features, by),
+        SchemaBy::Tool => Feature::ForcedTool,
+        SchemaBy::JsonObject => Feature::JsonObject,
+    };
+    if !features.contains(needs) {
+        let accepted = format!("`{}` among `features`, or another way", needs.word());
+        section.problem("schema_by", format!("{:?} needs what the backend does not have", by.word()), accepted);
+    }
+    (features.with(Feature::JsonSchema), by)
 }
 
 fn languages(section: &Section<'_, '_>) -> BTreeSet<String> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::canonical::{Feature, Shape};
+use crate::canonical::{Feature, SchemaBy, Shape};
 use crate::catalog::{Backend, KeyHeader, PriceChanges, Reasoning, Retention};
 use crate::units::TokenPrice;
 
@@ -65,6 +65,22 @@ fn prices_follow_their_dates_and_default_to_the_input_price() {
     assert_eq!(price("west/summit-preview", "2026-11-22T00:00:00Z"), None);
     let rate = table.fx.at(Currency::Cny, "2026-11-19T12:00:00Z".parse().unwrap());
     assert_eq!(rate.unwrap().per_usd(), "7");
+}
+
+#[test]
+fn a_schema_by_hand_needs_what_it_is_asked_for_by() {
+    let jade = "features = [\"tools\", \"json_object\"]";
+    let with = |more: &str| SMALL.replacen(jade, &format!("{jade}\n{more}"), 1);
+    let read = |text: &str| {
+        let table = Snapshot::parse("t", text).unwrap();
+        let jade = table.backend_named("east/jade").unwrap();
+        (jade.schema_by, jade.features.contains(Feature::JsonSchema))
+    };
+    assert_eq!(read(SMALL), (SchemaBy::Native, false));
+    assert_eq!(read(&with("schema_by = \"json_object\"")), (SchemaBy::JsonObject, true));
+    let lacks = &["backends[0].schema_by: \"tool\" needs what the backend does not have"];
+    check(jade, &format!("{jade}\nschema_by = \"tool\""), lacks);
+    check(jade, &format!("{jade}\nschema_by = \"toll\""), &["backends[0].schema_by: \"toll\" is not known"]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What a scrape shows of what was told.
 
 use super::*;
-use crate::canonical::Features;
 use crate::canonical::event::ErrorClass;
+use crate::canonical::{Features, SchemaBy};
 use crate::catalog::capability::{KeyHeader, Quirks};
 use crate::catalog::{
     Backend as TableBackend, BackendIndex, CacheRules, FxTable, Limits, PriceSchedule, Provider, ProviderIndex, Quality,
@@ -46,6 +46,7 @@ fn table(version: &str) -> Snapshot {
         aliases: Vec::new(),
         limits,
         features: Features::NONE,
+        schema_by: SchemaBy::Native,
         reasoning: Reasoning::Never,
         languages: ["*".to_owned()].into(),
         tokenizer: TokenizerFamily::Unknown,

@@ -20,6 +20,7 @@ pub(crate) struct Site {
     context: u64,
     minimum: u64,
     more: String,
+    structured: String,
 }
 
 impl Site {
@@ -41,7 +42,14 @@ impl Site {
             context: 131_072,
             minimum: 1_024,
             more: String::new(),
+            structured: String::new(),
         }
+    }
+
+    /// A schema is asked for by hand: `tool`, `json_object`.
+    pub(crate) fn schema_by(mut self, way: &str) -> Self {
+        self.structured = format!("schema_by = \"{way}\"");
+        self
     }
 
     /// Reached under another address: `https://east.test`.
@@ -169,6 +177,7 @@ impl Site {
             context,
             minimum,
             more,
+            structured,
             ..
         } = self;
         let (variable, (input, output)) = (self.variable(), prices);
@@ -201,6 +210,7 @@ upstream_model = "{model}-v3"
 context_tokens = {context}
 max_output_tokens = 8_192
 features = ["tools", "forced_tool", "json_schema", "json_object", "logprobs", "many_choices"]
+{structured}
 reasoning = "{reasoning}"
 languages = ["*"]
 tokenizer = "o200k"

@@ -1,0 +1,184 @@
+//! A schema asked for by hand, where the provider does not hold its model to it: what is sent instead, how the answer comes back,
+//! and what becomes of one that does not keep to the schema.
+
+use serde_json::{Value, json};
+
+use crate::harness::provider::{stream, whole};
+use crate::harness::{Call, Gateway, Provider, Site, Whole, chat, messages};
+
+const FORMAT: &str = r#""response_format":{"type":"json_schema","json_schema":{"name":"place","schema":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"],"additionalProperties":false}}}"#;
+
+fn backend(answer: &Whole) -> &str {
+    answer.header("x-tokenbroker-backend")
+}
+
+async fn one(way: &str) -> (Provider, Gateway) {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).schema_by(way)]);
+    (east, gateway)
+}
+
+/// The cheaper one, which is asked first, and another.
+async fn two(way: &str) -> (Provider, Provider, Gateway) {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let gateway = Gateway::of([Site::of(&east).schema_by(way), Site::of(&west).price("3", "6").schema_by(way)]);
+    (east, west, gateway)
+}
+
+/// A whole answer that calls a tool.
+fn calls(name: &str, arguments: &str) -> String {
+    let message = json!({"role": "assistant", "content": null, "tool_calls": [
+        {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}]});
+    json!({"id": "c-1", "object": "chat.completion", "created": 1, "model": "served",
+        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}})
+    .to_string()
+}
+
+fn chunk(delta: &Value, finish: &Value) -> String {
+    let chunk = json!({"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "served",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+    chat::frame(&chunk.to_string())
+}
+
+/// A stream in which the tool is called with these pieces.
+fn calls_in_pieces(pieces: &[&str]) -> Vec<String> {
+    let call = json!({"role": "assistant", "tool_calls": [
+        {"index": 0, "id": "call_1", "type": "function", "function": {"name": "place", "arguments": ""}}]});
+    let piece = |piece: &&str| chunk(&json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}), &Value::Null);
+    let mut frames = vec![chunk(&call, &Value::Null)];
+    frames.extend(pieces.iter().map(piece));
+    frames.extend([chunk(&json!({}), &json!("tool_calls")), chat::usage(9, 40), chat::DONE.to_owned()]);
+    frames
+}
+
+#[tokio::test]
+async fn a_forced_tools_arguments_come_back_as_the_text_that_was_asked_for() {
+    let (east, gateway) = one("tool").await;
+    east.next(whole(&calls("place", r#"{"city":"Oslo"}"#)));
+
+    let answer = gateway.chat(&chat::ask_with("auto", FORMAT)).await;
+
+    let told = answer.json();
+    let choice = &told["choices"][0];
+    assert_eq!((answer.status, &choice["message"]["content"]), (200, &json!(r#"{"city":"Oslo"}"#)), "{told}");
+    assert_eq!((&choice["finish_reason"], choice["message"].get("tool_calls")), (&json!("stop"), None));
+    let sent: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
+    assert_eq!(sent["tool_choice"], json!({"type": "function", "function": {"name": "place"}}), "{sent}");
+    assert_eq!(sent["tools"][0]["function"]["parameters"]["required"], json!(["city"]));
+    assert_eq!(sent.get("response_format"), None);
+    let row = gateway.row_of(&answer).await;
+    assert_eq!((row.outcome.as_str(), row.cost.to_exact().as_str()), ("answered", "0.000017"));
+}
+
+#[tokio::test]
+async fn a_stream_of_a_tools_arguments_is_one_of_text() {
+    let (east, gateway) = one("tool").await;
+    east.next(stream(&calls_in_pieces(&["{\"city\":", "\"Oslo\"}"])));
+    let answer = gateway.chat(&chat::ask_with("auto", &format!(r#"{FORMAT},"stream":true"#))).await;
+    assert!(answer.text().ends_with(chat::DONE), "{}", answer.text());
+    let frames = answer
+        .text()
+        .split_terminator("\n\n")
+        .filter_map(|frame| serde_json::from_str::<Value>(frame.strip_prefix("data: ")?).ok());
+    let said: String = frames.filter_map(|frame| frame["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect();
+    assert_eq!(said, r#"{"city":"Oslo"}"#);
+    assert!(!answer.text().contains("tool_calls"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn the_mode_for_json_is_asked_with_the_schema_in_words() {
+    let (east, gateway) = one("json_object").await;
+    east.next(whole(&chat::answer(r#"{\"city\":\"Oslo\"}"#, 9, 4)));
+    let answer = gateway.chat(&chat::ask_with("auto", FORMAT)).await;
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], r#"{"city":"Oslo"}"#, "{}", answer.text());
+    let sent: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
+    assert_eq!(sent["response_format"], json!({"type": "json_object"}));
+    assert!(sent["messages"][0]["content"].as_str().unwrap().contains(r#""required":["city"]"#), "{sent}");
+}
+
+#[tokio::test]
+async fn an_answer_off_its_schema_is_the_backends_failure_and_the_next_one_is_asked() {
+    let (east, west, gateway) = two("tool").await;
+    east.next(whole(&calls("place", r#"{"town":"Oslo"}"#)));
+    west.next(whole(&calls("place", r#"{"city":"Oslo"}"#)));
+
+    let answer = gateway.chat(&chat::ask_with("auto", FORMAT)).await;
+
+    assert_eq!((answer.status, backend(&answer)), (200, "west/jade-v3"), "{}", answer.text());
+    let row = gateway.row_of(&answer).await;
+    let failed = &row.attempts[0];
+    assert_eq!((failed.ending.as_str(), failed.provenance.as_str()), ("failed", "reported"));
+    assert_eq!(failed.cost.to_exact(), "0.000017", "it is booked as it is billed");
+    assert!(failed.cause.as_deref().unwrap().starts_with("schema_mismatch: the answer does not keep to its schema"), "{row:?}");
+    // A model that errs is no site that fails: it is asked again.
+    east.always(whole(&calls("place", r#"{"city":"Oslo"}"#)));
+    assert_eq!(backend(&gateway.chat(&chat::ask_with("auto", FORMAT)).await), "east/jade-v3");
+}
+
+#[tokio::test]
+async fn where_nobody_keeps_to_the_schema_the_client_is_told_what_is_wrong() {
+    let (east, gateway) = one("json_object").await;
+    east.next(whole(&chat::answer("Oslo, of course.", 9, 4)));
+    let answer = gateway.chat(&chat::ask_with("auto", FORMAT)).await;
+    let error = answer.json();
+    assert_eq!((answer.status, &error["error"]["code"]), (502, &json!("upstream_error")), "{error}");
+    assert!(error["error"]["message"].as_str().unwrap().contains("does not keep to its schema: it is no JSON"), "{error}");
+    assert_eq!(error["error"]["tokenbroker"]["attempts"][0]["cause"], "schema_mismatch");
+}
+
+#[tokio::test]
+async fn a_stream_off_its_schema_ends_with_an_error_in_the_place_of_its_finish() {
+    let (east, gateway) = one("tool").await;
+    // The first piece is taken before the rest is sent, so that the client has seen it.
+    let frames = calls_in_pieces(&["{\"town\":", "\"Oslo\"}"]);
+    let gate = crate::harness::Gate::shut();
+    let begun = crate::harness::provider::begun(&frames[..2]);
+    let rest = stream(&frames[2..]).into_iter().skip(1);
+    east.next(crate::harness::provider::then(begun, [crate::harness::Step::Wait(gate.clone())].into_iter().chain(rest)));
+    let mut open = gateway.call(&Call::chat(chat::ask_with("auto", &format!(r#"{FORMAT},"stream":true"#)))).await;
+    open.read_past("town").await;
+    gate.open();
+
+    let answer = open.whole().await;
+
+    let text = answer.text();
+    assert!(text.contains(r#""code":"schema_mismatch""#) && text.contains("`city` is missing"), "{text}");
+    assert!(!text.contains(chat::DONE) && !text.contains(r#""finish_reason":"stop""#), "{text}");
+    let row = gateway.row_of(&answer).await;
+    let attempt = &row.attempts[0];
+    assert_eq!((row.outcome.as_str(), attempt.ending.as_str(), attempt.provenance.as_str()), ("cut", "cut", "reported"));
+    assert_eq!(row.cost.to_exact(), "0.000089");
+}
+
+#[tokio::test]
+async fn a_client_of_messages_gets_the_same_in_its_own_words() {
+    let (east, gateway) = one("tool").await;
+    let format = r#""output_config":{"format":{"type":"json_schema","schema":{"type":"object","required":["city"]}}}"#;
+    east.next(whole(&calls("answer", r#"{"city":"Oslo"}"#)));
+    let answer = gateway.ask(&Call::messages(messages::ask_with("auto", format))).await;
+    let told = answer.json();
+    assert_eq!(told["content"], json!([{"type": "text", "text": r#"{"city":"Oslo"}"#}]), "{told}");
+    assert_eq!(told["stop_reason"], "end_turn");
+}
+
+#[tokio::test]
+async fn where_the_provider_holds_its_model_to_the_schema_nothing_is_done() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east)]);
+    let told = chat::answer("Oslo, of course.", 9, 4);
+    east.next(whole(&told));
+    let answer = gateway.chat(&chat::ask_with("auto", FORMAT)).await;
+    assert_eq!((answer.status, answer.text()), (200, told.as_str()), "its bytes come back as they are");
+    assert!(east.call(0).await.text().contains("json_schema"));
+}
+
+#[tokio::test]
+async fn a_request_without_a_schema_is_sent_as_it_is() {
+    let (east, gateway) = one("tool").await;
+    let told = chat::answer("Hello.", 9, 4);
+    east.next(whole(&told));
+    let answer = gateway.chat(&chat::ask_with("auto", r#""seed":7,"verbosity":"low""#)).await;
+    assert_eq!((answer.text(), answer.header("x-tokenbroker-dropped")), (told.as_str(), ""));
+    assert!(east.call(0).await.text().contains(r#""verbosity":"low""#));
+}
