@@ -452,10 +452,11 @@ impl Pipeline {
             decision: plan.reason(&market.snapshot),
             dropped: answered.dropped,
         };
+        let offer = market.offer(answered.planned.backend, request.manner());
         let basis = AnswerBasis {
             backend: backend.id.clone(),
             endpoint: market.snapshot.endpoint_for(backend, request.manner()).unwrap_or(request.shape),
-            asked_model: backend.upstream_model.clone(),
+            asked_model: offer.as_ref().map_or(&*backend.upstream_model, |offer| offer.model).to_owned(),
             family: backend.tokenizer,
             input_estimate: quote.usage.input(),
             prompt: if request.token_input == Tokens::ZERO { request.body.clone() } else { Bytes::new() },

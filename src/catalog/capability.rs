@@ -117,6 +117,11 @@ pub enum KeyHeader {
 }
 
 impl KeyHeader {
+    /// Whether a token is had with the key, which is then sent to nobody.
+    pub const fn is_grant(self) -> bool {
+        matches!(self, KeyHeader::SignedJwt | KeyHeader::ServiceAccount)
+    }
+
     /// The header's name, and what stands in it before the key.
     pub const fn parts(self) -> (&'static str, &'static str) {
         match self {

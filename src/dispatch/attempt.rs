@@ -233,7 +233,8 @@ impl Errand<'_> {
             if meaningful {
                 return Ok(OpenStream { held, source });
             }
-            if held_bytes > PREAMBLE_CAP {
+            // What begins a stream of Responses says the request again, in each of its events.
+            if held_bytes > PREAMBLE_CAP + 4 * self.request.body.len() {
                 return Err(self.failed(Cause::Malformed, "the stream goes on and on without saying anything"));
             }
         }

@@ -175,6 +175,10 @@ impl Unfolding {
         if cut || self.refused || (self.ours.is_empty() && !self.others.is_empty()) {
             return Ok(());
         }
+        // Arguments that hold nothing are often not written at all.
+        if !self.ours.is_empty() && self.text.trim().is_empty() {
+            self.say("{}".to_owned(), out);
+        }
         self.structured.schema.check_text(self.text.trim())
     }
 }
@@ -229,6 +233,19 @@ mod tests {
         }
         reader.end(&mut out).map_err(|wrong| wrong.to_string())?;
         Ok(out)
+    }
+
+    /// Found by a reader: arguments that hold nothing were no answer.
+    #[test]
+    fn a_call_without_arguments_is_an_empty_object() {
+        let (asked, finish) = (asking(r#"{"type":"object","properties":{}}"#, |_| {}), Delta::Finish(Finish::Calls));
+        let (structured, sent) = Structured::ask(&asked, SchemaBy::Tool).unwrap().unwrap();
+        let name = sent.tools.last().unwrap().name.clone();
+        let (mut reader, mut out) = (structured.unwrap().reader(), Vec::new());
+        for delta in [call(0, &name), finish] {
+            reader.take(delta, &mut out).unwrap();
+        }
+        assert_eq!(out, [text("{}"), Delta::Finish(Finish::Stop)]);
     }
 
     #[test]

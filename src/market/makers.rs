@@ -35,7 +35,11 @@ impl Makers {
             // A signature holds for the model that made it, wherever its provider serves it.
             maker.provider != offer.backend.provider || maker.model != offer.backend.model
         });
-        let of_its_kind = |maker| snapshot.provider_of(maker).serving(asked) == Some(offer.shape);
+        // Whatever form the answers had that it gave before.
+        let of_its_kind = |maker| {
+            let asked = |formatted| Manner { formatted, ..asked };
+            [false, true].into_iter().any(|formatted| snapshot.provider_of(maker).serving(asked(formatted)) == Some(offer.shape))
+        };
         match others.next() {
             None if self.told => Seals::OfItsKind,
             None => Seals::AsTheyAre,

@@ -118,7 +118,7 @@ impl AttemptBook for Pages<'_> {
             served_model: None,
             served_before: None,
             http_status: failure.status,
-            cause: Some(format!("{}: {}", failure.cause.word(), failure.message)),
+            cause: Some(booked(failure)),
             first_byte_ms: None,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             free: None,
@@ -145,4 +145,10 @@ impl AttemptBook for Pages<'_> {
             free: None,
         });
     }
+}
+
+/// Why an attempt failed, as the books say it. What is wrong with an answer is told in its own words, and no text goes into the books.
+fn booked(failure: &AttemptFailure) -> String {
+    let message = if failure.cause == Cause::OffSchema { "the answer does not keep to its schema" } else { &failure.message };
+    format!("{}: {message}", failure.cause.word())
 }

@@ -80,7 +80,8 @@ impl ServedNames {
     pub fn restore(&self, kept: &[KeptName]) -> bool {
         let read = |(backend, endpoint, asked, name): &KeptName| {
             let (provider, model) = backend.split_once('/')?;
-            let key = (BackendId::new(provider, model), Shape::of_endpoint(endpoint)?);
+            let endpoint = Shape::ALL.into_iter().find(|shape| shape.word() == endpoint)?;
+            let key = (BackendId::new(provider, model), endpoint);
             let name = Some(cut(name)).filter(|name| !name.is_empty())?.to_owned();
             Some((key, Named { asked: asked.clone(), names: vec![name] }))
         };

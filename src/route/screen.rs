@@ -49,7 +49,7 @@ impl Small {
 
     fn fits(rates: &Rates) -> bool {
         let most = rates.input.max(rates.cached).max(rates.output);
-        u32::try_from(most).is_ok() && rates.request <= Self::MOST_FEE
+        most <= u64::from(MOST) && rates.request <= Self::MOST_FEE
     }
 
     /// Rounds down what does not fit.

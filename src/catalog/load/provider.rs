@@ -143,9 +143,22 @@ fn dialect(section: &Section<'_, '_>, disabled: bool) -> String {
 /// The endpoints for other dialects, each a table by the dialect's word.
 fn more_endpoints(section: &Section<'_, '_>, provider: &Section<'_, '_>) -> Vec<MoreEndpoint> {
     let main = provider.text("dialect");
+    let word = provider.text("auth");
+    let of_main =
+        KEY_HEADERS.iter().find(|(_, known)| word.as_deref() == Some(known)).map_or(KeyHeader::Bearer, |(auth, _)| *auth);
     let endpoint = |name: &str| {
         let fields = section.named_section(name)?;
-        let made = (base_url(&fields), fields.word("auth", &KEY_HEADERS).unwrap_or_default());
+        // What a token is had with must not go out as a key, so nothing else stands in its place unsaid.
+        let unsaid = if of_main.is_grant() { of_main } else { KeyHeader::Bearer };
+        let auth = fields.word("auth", &KEY_HEADERS).unwrap_or(unsaid);
+        if auth.is_grant() != of_main.is_grant() || auth.is_grant() && auth != of_main {
+            fields.problem(
+                "auth",
+                "one key cannot be sent here and have a token fetched there",
+                "what the provider's own endpoint has",
+            );
+        }
+        let made = (base_url(&fields), auth);
         fields.finish();
         let accepted = format!("one of {}, other than the provider's own dialect", DIALECTS.join(", "));
         let Some(shape) = Shape::of_endpoint(name) else {
