@@ -5,8 +5,8 @@
 //! What is not known constrains nothing, as that draft says of unknown keywords: of these clients use `pattern`, `format`,
 //! `patternProperties` and `dependentSchemas`. A schema that is not one (a `type` that names none) constrains nothing there.
 //!
-//! Work is bounded: schema and answer are both foreign, and a small schema of references can ask for endless work. What is not
-//! decided within the bound counts as not kept to.
+//! Steps are bounded: schema and answer are both foreign, and a small schema of references can ask for endless work. What is not
+//! decided within the bound counts as not kept to. A step looks at a whole enumeration or text, whose lengths are not counted yet.
 
 use std::fmt;
 
