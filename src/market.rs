@@ -107,8 +107,10 @@ impl Market {
         let sites = snapshot.providers().iter().map(|provider| sites(provider, keys, tokens)).collect::<Result<Vec<_>, _>>()?;
         let availability =
             sites.iter().map(|sites| if sites.is_empty() { Availability::NoKey } else { Availability::Ready }).collect();
-        let health = health.rosters(&snapshot.backends().iter().map(|backend| (&backend.id, snapshot.shapes_of(backend))));
         let usable = Usable::of(&snapshot, availability);
+        let asked: Vec<usize> = usable.ready().iter().map(|index| index.0 as usize).collect();
+        let backends = snapshot.backends().iter().map(|backend| (&backend.id, snapshot.shapes_of(backend)));
+        let health = health.rosters(&backends, &asked);
         let named = |(id, name): (&String, &String)| Some((snapshot.backend_named(id)?.index, name.clone()));
         let deployments = deployments.iter().filter_map(named).collect();
         Ok(Self { snapshot, sites, deployments, usable, board: BoardInForce::default(), health })
@@ -134,9 +136,8 @@ impl Market {
             cooling: risk.cooling,
             waiting_full: risk.waiting_full,
         };
-        let ready = self.usable.ready();
         let mut health = Vec::new();
-        for (place, risk) in self.health[shape as usize].risks(ready.iter().map(|index| index.0 as usize), waits) {
+        for (place, risk) in self.health[shape as usize].risks(waits) {
             health.resize(place, route::BackendHealth::default());
             health.push(plain(risk));
         }

@@ -46,15 +46,15 @@ struct Kept {
 }
 
 impl Headroom {
-    /// Takes what an answer tells.
-    pub fn told(&self, limits: &RateLimits, now: Duration) {
+    /// Takes what an answer tells. Returns whether nothing was known before and something is now.
+    pub fn told(&self, limits: &RateLimits, now: Duration) -> bool {
         if limits.requests.is_none() && limits.tokens.is_none() {
-            return;
+            return false;
         }
         let mut state = self.state();
         state.requests = kept(limits.requests, state.requests, now);
         state.tokens = kept(limits.tokens, state.tokens, now);
-        self.known.store(true, Ordering::Release);
+        !self.known.swap(true, Ordering::AcqRel)
     }
 
     /// The provider refused for its rate limit.

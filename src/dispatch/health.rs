@@ -11,6 +11,7 @@
 //! Kept by the backend's id, so a reload of the table forgets nothing about backends that stay. Lives in this process only.
 
 mod by_shape;
+mod marks;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 pub use self::by_shape::HealthByShape;
+use self::marks::{Marked, Marks};
 use super::breaker::{Breaker, BreakerSettings, Cooling, Failure, Permit};
 use super::concurrency::{MostWaiting, Saturated, Waiting, WaitingGuard};
 use super::headroom::Headroom;
@@ -97,6 +99,8 @@ impl Health {
     /// From now on so many may wait on each backend. Who waits already stays.
     pub fn let_wait(&self, most: u32) {
         self.most_waiting.store(most, Ordering::Relaxed);
+        // With fewer places more of them may be full.
+        self.backends.read().unwrap_or_else(PoisonError::into_inner).values().for_each(|backend| backend.marked.set());
     }
 
     /// One backend's health, made when it is first asked for. Callers that ask often keep it: it stays the same for the
@@ -119,9 +123,13 @@ impl Health {
         self.of(id).view_at(self.clock.monotonic())
     }
 
-    /// The backends of one table, in its order. Made once per table, so that a request looks nothing up by name.
-    fn roster(&self, backends: impl Iterator<Item = Arc<BackendHealth>>) -> Roster {
-        Roster { clock: Arc::clone(&self.clock), backends: backends.collect() }
+    /// The backends of one table, in its order, and the places of those that can be asked. Made once per table, so that a
+    /// request looks nothing up by name.
+    fn roster(&self, backends: impl Iterator<Item = Arc<BackendHealth>>, asked: &[usize]) -> Roster {
+        let backends: Vec<_> = backends.collect();
+        let marks = Marks::new(backends.len());
+        asked.iter().for_each(|place| backends[*place].marked.by(&marks, *place));
+        Roster { clock: Arc::clone(&self.clock), backends, asked: asked.to_vec(), marks }
     }
 
     /// Forgets what counts against a backend: it is reached by another address or key now, of which nothing is known yet.
@@ -146,21 +154,40 @@ pub enum Answers {
 pub struct Roster {
     clock: SharedClock,
     backends: Vec<Arc<BackendHealth>>,
+    /// The places of those that can be asked.
+    asked: Vec<usize>,
+    /// Which of them may not be well.
+    marks: Arc<Marks>,
 }
 
 impl Roster {
-    /// What counts against those at these places in the table's order, at one moment; with their places, and only where
-    /// anything does. `waits` asks how long they take to begin as well.
-    pub fn risks(
-        &self,
-        places: impl Iterator<Item = usize>,
-        waits: Option<Answers>,
-    ) -> impl Iterator<Item = (usize, HealthRisk)> {
+    /// What counts against those that can be asked, at one moment; with their places in the table's order, and only where
+    /// anything does. `waits` asks how long they take to begin as well, which is told of each.
+    pub fn risks(&self, waits: Option<Answers>) -> Vec<(usize, HealthRisk)> {
+        if waits.is_some() {
+            return self.risks_of(self.asked.iter().copied(), waits);
+        }
+        let mut unwell = self.marks.places().filter(|place| !self.is_well(*place)).peekable();
+        if unwell.peek().is_none() { Vec::new() } else { self.risks_of(unwell, None) }
+    }
+
+    fn risks_of(&self, places: impl Iterator<Item = usize>, waits: Option<Answers>) -> Vec<(usize, HealthRisk)> {
         let now = self.clock.monotonic();
-        places.filter_map(move |place| {
-            let backend = self.backends.get(place).filter(|backend| waits.is_some() || !backend.is_well())?;
-            Some((place, backend.risk_at(now, waits)))
-        })
+        places.map(|place| (place, self.backends[place].risk_at(now, waits))).collect()
+    }
+
+    /// Whether nothing counts against a marked one any more; its mark is taken then.
+    fn is_well(&self, place: usize) -> bool {
+        let backend = &self.backends[place];
+        if !backend.is_well() {
+            return false;
+        }
+        self.marks.clear(place);
+        let still = backend.is_well();
+        if !still {
+            self.marks.set(place);
+        }
+        still
     }
 
     /// The backend at a place in the table's order.
@@ -179,6 +206,7 @@ pub struct BackendHealth {
     headroom: Headroom,
     streamed: Waits,
     whole: Waits,
+    marked: Marked,
     /// Failures reported so far, and up to which of them nothing is left to tell. While the two are equal, a request that
     /// looks at all backends need not ask this one's record and breaker.
     failures: AtomicU64,
@@ -196,6 +224,7 @@ impl BackendHealth {
             headroom: Headroom::default(),
             streamed: Waits::default(),
             whole: Waits::default(),
+            marked: Marked::default(),
             failures: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
         })
@@ -204,6 +233,9 @@ impl BackendHealth {
     /// Asks to send a request.
     pub fn enter(self: &Arc<Self>) -> Result<BackendAttempt, Refused> {
         let place = self.waiting.enter()?;
+        if self.waiting.is_full() {
+            self.marked.set();
+        }
         let permit = self.breaker.admit()?;
         self.headroom.sent();
         Ok(BackendAttempt { health: Arc::clone(self), began: self.clock.monotonic(), place: Some(place), permit })
@@ -215,8 +247,7 @@ impl BackendHealth {
         self.with_record(self.clock.monotonic(), |record| (record.attempts, record.failed) = (0, 0));
     }
 
-    /// Whether nothing is known that may count against it. Next to nothing to ask, since every request asks all of them.
-    #[inline]
+    /// Whether nothing is known that may count against it.
     fn is_well(&self) -> bool {
         let blameless = self.failures.load(Ordering::Acquire) == self.forgotten.load(Ordering::Relaxed);
         blameless && !self.headroom.is_known() && !self.waiting.is_full()
@@ -246,7 +277,9 @@ impl BackendHealth {
 
     /// Takes what an answer tells of its provider's rate limits.
     pub fn told(&self, limits: &RateLimits) {
-        self.headroom.told(limits, self.clock.monotonic());
+        if self.headroom.told(limits, self.clock.monotonic()) {
+            self.marked.set();
+        }
     }
 
     fn waits(&self, answers: Answers) -> &Waits {
@@ -309,6 +342,7 @@ impl BackendAttempt {
         }
         // Last: whoever sees the count sees what it counts.
         self.health.failures.fetch_add(1, Ordering::Release);
+        self.health.marked.set();
     }
 }
 

@@ -20,11 +20,16 @@ impl HealthByShape {
     }
 
     /// The backends of one table, in its order, by the shape of requests: with each the health of the endpoint that such requests
-    /// are sent to. The backends come with the shapes that they can be asked in.
-    pub fn rosters<'a>(&self, backends: &(impl Iterator<Item = (&'a BackendId, Shapes)> + Clone)) -> [Roster; Shape::ALL.len()] {
+    /// are sent to. The backends come with the shapes that they can be asked in; `places` are those that can be asked at
+    /// all.
+    pub fn rosters<'a>(
+        &self,
+        backends: &(impl Iterator<Item = (&'a BackendId, Shapes)> + Clone),
+        places: &[usize],
+    ) -> [Roster; Shape::ALL.len()] {
         Shape::ALL.map(|shape| {
             let asked = |(id, shapes): (&BackendId, Shapes)| self.of(shapes.serving(shape).unwrap_or(shape)).of(id);
-            self.of(shape).roster(backends.clone().map(asked))
+            self.of(shape).roster(backends.clone().map(asked), places)
         })
     }
 
@@ -62,8 +67,8 @@ mod tests {
         messages.enter(&id).unwrap().failed(Failure::Connect, None);
         assert!(messages.view(&id).failure_share > 0 && chat.view(&id).failure_share == 0);
         let risks = |shapes: &[Shape], asked: Shape| {
-            let roster = &health.rosters(&[(&id, shapes.iter().copied().collect())].into_iter())[asked as usize];
-            roster.risks(0..1, None).count()
+            let roster = &health.rosters(&[(&id, shapes.iter().copied().collect())].into_iter(), &[0])[asked as usize];
+            roster.risks(None).len()
         };
         let [speaks_chat, speaks_both] = [&[Shape::OpenAiChat][..], &[Shape::OpenAiChat, Shape::AnthropicMessages]];
         assert_eq!(Shape::CLIENTS.map(|asked| risks(speaks_both, asked)), [0, 1, 1], "Responses are told as Messages");

@@ -17,7 +17,7 @@ fn health(most_waiting: u32) -> (Arc<ManualClock>, Health, BackendId) {
 
 fn risks(roster: &Roster) -> impl Iterator<Item = HealthRisk> {
     let mut all = vec![HealthRisk::default(); roster.backends.len()];
-    roster.risks(0..roster.backends.len(), None).for_each(|(place, risk)| all[place] = risk);
+    roster.risks(None).into_iter().for_each(|(place, risk)| all[place] = risk);
     all.into_iter()
 }
 
@@ -130,11 +130,11 @@ fn a_backend_that_is_reached_otherwise_begins_anew() {
 #[test]
 fn streams_and_whole_answers_wait_apart_and_only_where_asked_for() {
     let (clock, health, id) = health(4);
-    let roster = health.roster([health.of(&id)].into_iter());
+    let roster = health.roster([health.of(&id)].into_iter(), &[0]);
     let mut attempt = health.enter(&id).unwrap();
     clock.advance(Duration::from_millis(3500));
     attempt.answered(Answers::Whole);
-    let mean = |waits| roster.risks(0..1, waits).next().and_then(|(_, risk)| risk.wait).map(|wait| wait.mean_ms);
+    let mean = |waits| roster.risks(waits).first().and_then(|(_, risk)| risk.wait).map(|wait| wait.mean_ms);
     assert_eq!([None, Some(Answers::Streamed), Some(Answers::Whole)].map(mean), [None, None, Some(2500)]);
     health.enter(&id).unwrap().waited(Answers::Streamed);
     assert_eq!(mean(Some(Answers::Streamed)), Some(750), "one that was waited for in vain teaches too");
@@ -143,7 +143,7 @@ fn streams_and_whole_answers_wait_apart_and_only_where_asked_for() {
 #[test]
 fn limits_that_are_told_and_refusals_are_headroom() {
     let (clock, health, id) = health(4);
-    let roster = health.roster([health.of(&id)].into_iter());
+    let roster = health.roster([health.of(&id)].into_iter(), &[0]);
     let left = || risks(&roster).next().unwrap().headroom.left;
     let requests = Some(crate::dialect::limits::Left { left: 11, limit: Some(100), resets: None });
     health.of(&id).told(&RateLimits { requests, tokens: None });
@@ -162,7 +162,7 @@ fn limits_that_are_told_and_refusals_are_headroom() {
 fn a_roster_sees_what_happens_after_it_was_made() {
     let (_, health, id) = health(4);
     let other = BackendId::new("south", "small");
-    let roster = health.roster([&other, &id].map(|id| health.of(id)).into_iter());
+    let roster = health.roster([&other, &id].map(|id| health.of(id)).into_iter(), &[0, 1]);
     health.enter(&id).unwrap().failed(Failure::Timeout, None);
     let shares = || risks(&roster).map(|risk| risk.failure_share).collect::<Vec<_>>();
     assert_eq!(shares(), [0, health.view(&id).failure_share]);
@@ -175,7 +175,7 @@ fn a_roster_sees_what_happens_after_it_was_made() {
 #[test]
 fn the_short_way_says_what_the_long_one_says() {
     let (clock, health, id) = health(1);
-    let roster = health.roster([health.of(&id)].into_iter());
+    let roster = health.roster([health.of(&id)].into_iter(), &[0]);
     let check = |what: &str| {
         let HealthView { failure_share, wait: _, cooling, waiting_full } = health.view(&id);
         let headroom = health.of(&id).headroom.at(clock.monotonic());
@@ -199,6 +199,35 @@ fn the_short_way_says_what_the_long_one_says() {
     health.enter(&id).unwrap().failed(Failure::Timeout, None);
     check("and failed again");
     assert!(risks(&roster).all(|risk| risk.failure_share > 0));
+}
+
+/// The marks that spare a look never hide what counts: whatever happens, in any order, the roster says what the backends say.
+#[test]
+fn marks_hide_nothing() {
+    for seed in 0..300_u64 {
+        let (clock, health, id) = health(2);
+        let other = BackendId::new("south", "small");
+        let roster = health.roster([&other, &id].map(|id| health.of(id)).into_iter(), &[0, 1]);
+        let (mut state, mut under_way) = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, Vec::new());
+        for step in 0..60 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let id = if state >> 60 & 1 == 0 { &id } else { &other };
+            let limits = RateLimits { requests: Some(crate::dialect::limits::Left { left: 3, limit: Some(9), resets: None }), tokens: None };
+            match state >> 40 & 7 {
+                0 | 1 => under_way.extend(health.enter(id).ok()),
+                2 => drop(under_way.pop()),
+                3 => under_way.pop().into_iter().for_each(|attempt| attempt.failed(Failure::Timeout, None)),
+                4 => under_way.pop().into_iter().for_each(BackendAttempt::succeeded),
+                5 => health.of(id).told(&limits),
+                6 => clock.advance(Duration::from_secs(state >> 50 & 127)),
+                _ => health.let_wait((state >> 45 & 3).try_into().unwrap()),
+            }
+            let now = clock.monotonic();
+            let short: Vec<_> = risks(&roster).collect();
+            let long: Vec<_> = roster.backends.iter().map(|backend| backend.risk_at(now, None)).collect();
+            assert_eq!(short, long, "seed {seed}, step {step}");
+        }
+    }
 }
 
 #[test]
