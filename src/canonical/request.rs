@@ -150,6 +150,9 @@ pub struct Members {
     pub thoughtless: Vec<usize>,
     /// The array `messages`.
     pub messages: Range<usize>,
+    /// Every message's content is one text, and no member of it is unknown: nothing in it is marked to be cached. `false` where
+    /// nobody looked.
+    pub plain: bool,
     /// Where each message begins; empty where that was not seen as they were read.
     pub begins: Vec<usize>,
     /// The system prompt where it stands outside of `messages`; empty without one.

@@ -33,6 +33,8 @@ pub(super) struct Conversation<'b> {
     pub(super) developer_roles: Vec<Range<usize>>,
     /// A message of chat has a member that thoughts stand in.
     pub(super) thoughts: bool,
+    /// A message has parts or members of which nobody here knows what is in them.
+    pub(super) with_parts: bool,
     /// Where messages begin whose role is their first member; of the first ones without a gap.
     begins: Vec<usize>,
     /// Behind the role of each message of the assistant that says nothing of its thoughts.
@@ -266,6 +268,7 @@ enum MessageKey {
     Content,
     Name,
     ToolCalls,
+    ToolCallId,
     FunctionCall,
     ReasoningContent,
     Reasoning,
@@ -302,7 +305,11 @@ impl Turn for ChatTurn {
                     raw_value(&mut members)?;
                     conversation.thoughts = true;
                 }
-                MessageKey::Other => drop(raw_value(&mut members)?),
+                MessageKey::ToolCallId => drop(raw_value(&mut members)?),
+                MessageKey::Other => {
+                    conversation.with_parts = true;
+                    raw_value(&mut members)?;
+                }
             }
             conversation.reading_message("");
         }
@@ -361,6 +368,7 @@ impl<'de> Visitor<'de> for Content<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<(), A::Error> {
+        self.0.with_parts = true;
         while parts.next_element_seed(Part(self.0))?.is_some() {}
         Ok(())
     }

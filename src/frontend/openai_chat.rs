@@ -199,11 +199,11 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
     };
     let mut conversation = top.layout.conversation;
     let begins = conversation.begins();
-    let Conversation { developer_roles, has_calls, mut thoughtless, .. } = conversation;
+    let Conversation { developer_roles, has_calls, with_parts, mut thoughtless, .. } = conversation;
     if !has_calls {
         thoughtless.clear();
     }
-    Ok((request, Members { developer_roles, thoughtless, begins, ..members }))
+    Ok((request, Members { developer_roles, thoughtless, begins, plain: !with_parts, ..members }))
 }
 
 impl<'b> TopLevel<'b, Chat<'b>> {

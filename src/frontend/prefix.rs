@@ -34,7 +34,7 @@ pub fn chain(request: &Request, seed: u64) -> Chain {
         so_far = SoFar { hash: absorb(so_far.hash, system), weight: so_far.weight + system.len() as u64 };
         marked = if is_marked(system) { so_far.weight } else { marked };
     }
-    let any_mark = body.get(members.messages.clone()).is_some_and(is_marked);
+    let any_mark = !members.plain && body.get(members.messages.clone()).is_some_and(is_marked);
     let mut ends = Vec::with_capacity(MOST_LINKS.min(request.messages as usize + 1));
     for message in elements(body, members) {
         let bytes = &body[message.span.clone()];
@@ -67,9 +67,9 @@ fn is_marked(bytes: &[u8]) -> bool {
 
 /// The messages, without what stands between them.
 fn elements<'b>(body: &'b [u8], members: &'b Members) -> impl Iterator<Item = Element> + 'b {
-    let Members { begins, messages, .. } = members;
+    let Members { begins, messages, plain, .. } = members;
     let ends = begins.iter().skip(1).copied().chain([messages.end]);
-    let seen = begins.iter().zip(ends).filter_map(|(begin, before)| Element::within(body, *begin, before));
+    let seen = begins.iter().zip(ends).filter_map(|(begin, before)| Element::within(body, *begin, before, *plain));
     let at = if begins.is_empty() { messages.start + 1 } else { messages.end };
     seen.chain(Elements { body, at, end: messages.end })
 }
@@ -87,10 +87,10 @@ struct Element {
 }
 
 impl Element {
-    /// A message that begins at a place and is followed by nothing else before another.
-    fn within(body: &[u8], begin: usize, before: usize) -> Option<Self> {
+    /// A message that begins at a place and is followed by nothing else before another; a `plain` one holds no file.
+    fn within(body: &[u8], begin: usize, before: usize, plain: bool) -> Option<Self> {
         let end = begin + body.get(begin..before)?.iter().rposition(|byte| *byte == b'}')? + 1;
-        if end - begin > LONG {
+        if end - begin > LONG && !plain {
             return Elements { body, at: begin, end }.next();
         }
         Some(Self { span: begin..end, weight: (end - begin) as u64 })
