@@ -97,8 +97,15 @@ static TOKENS: [Names; 5] = [
     ],
 ];
 
+/// What each of the names begins with or has behind its vendor's.
+const RATE_LIMIT: &str = "ratelimit";
+
 /// Reads what the headers tell.
 pub fn in_headers(headers: &HeaderMap) -> RateLimits {
+    // Most answers tell nothing, and looking for each name in vain takes longer than to look at the few that are there.
+    if !headers.keys().any(|name| name.as_str().contains(RATE_LIMIT)) {
+        return RateLimits::default();
+    }
     let scarcest = |names: &[Names]| names.iter().filter_map(|names| left(headers, names)).reduce(Left::scarcer);
     RateLimits { requests: scarcest(&REQUESTS), tokens: scarcest(&TOKENS) }
 }

@@ -51,19 +51,24 @@ pub fn holds_unsigned_thoughts(request: &Request) -> bool {
 
 /// How many thoughts are told as items of Responses, each of which has a summary, if an empty one.
 fn summaries(request: &Request) -> usize {
-    if request.shape == Shape::OpenAiResponses { behind(messages_of(request), "\"summary\"").count() } else { 0 }
+    if request.shape == Shape::OpenAiResponses && request.may_hold_thoughts {
+        behind(messages_of(request), "\"summary\"").count()
+    } else {
+        0
+    }
 }
 
 /// What follows each key that a seal has in the request's shape.
 fn values(request: &Request) -> impl Iterator<Item = &[u8]> {
     let keys: &[&str] = match request.shape {
+        _ if !request.may_hold_thoughts => &[],
         Shape::OpenAiChat => &["\"reasoning_details\""],
         Shape::OpenAiResponses => &["\"encrypted_content\""],
         Shape::AnthropicMessages => &["\"signature\"", "\"redacted_thinking\""],
         Shape::GeminiGenerate => &["\"thoughtSignature\""],
         Shape::OpenAiEmbeddings => &[],
     };
-    let messages = if request.may_hold_thoughts { messages_of(request) } else { &[] };
+    let messages = messages_of(request);
     keys.iter().flat_map(move |key| behind(messages, key))
 }
 
