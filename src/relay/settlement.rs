@@ -220,7 +220,8 @@ pub struct AnswerBasis {
 
 /// The end of one answer, still to come.
 pub struct Settlement {
-    open: Option<OpenAnswer>,
+    /// In a box, since it is handed on at every step of its end.
+    open: Option<Box<OpenAnswer>>,
 }
 
 struct OpenAnswer {
@@ -243,7 +244,7 @@ impl Settlement {
     pub fn new(page: OpenAttempt, account: Account, running: RunningCount, turn: BackendAttempt, basis: AnswerBasis) -> Self {
         let lesson = Some(Failure::Cut);
         Self {
-            open: Some(OpenAnswer {
+            open: Some(Box::new(OpenAnswer {
                 page,
                 account,
                 running,
@@ -255,7 +256,7 @@ impl Settlement {
                 too_long: false,
                 lesson,
                 basis,
-            }),
+            })),
         }
     }
 
@@ -335,10 +336,10 @@ impl Drop for Settlement {
 }
 
 impl OpenAnswer {
-    async fn end(self, ending: Ending) -> Result<Usd, LedgerError> {
+    async fn end(self: Box<Self>, ending: Ending) -> Result<Usd, LedgerError> {
         // The page after the account, so that it goes first should this be dropped midway: the account closes what ended.
         let heard = self.heard();
-        let Self { account, mut page, running, turn, reported, served_model, too_long, lesson, basis, .. } = self;
+        let Self { account, mut page, running, turn, reported, served_model, too_long, lesson, basis, .. } = *self;
         report(turn, ending, lesson);
         let desk = Arc::clone(&account.desk);
         // Before anything is counted: some vendors price by the instant at which an answer was complete.

@@ -175,7 +175,8 @@ async fn answered(front: &Front, route: Route, request: Request<Body>) -> Respon
         Ok(call) => call,
         Err(refusal) => return marks.refuse(&refusal),
     };
-    match front.pipeline.answer(call).await {
+    // In a box of its own: the router moves what it gets from layer to layer.
+    match Box::pin(front.pipeline.answer(call)).await {
         Ok(Reply::Whole { receipt, body }) => marks.whole(&receipt, body),
         Ok(Reply::Stream { receipt, pump }) => marks.stream(&receipt, pump),
         Ok(Reply::Decision(decision)) => marks.decision(&decision),
