@@ -41,6 +41,9 @@ pub struct LearnedOutput {
     places: Vec<u16>,
 }
 
+/// Backends that are looked at together.
+const PIECE: usize = 32;
+
 /// A stretch of the spread of the figures at a place.
 type Stretch = (usize, OutputStretch);
 
@@ -82,7 +85,12 @@ impl LearnedOutput {
 
     /// Each set of figures that is somebody's, with its spread and the backends it is of.
     pub fn all(&self) -> Vec<(OutputFigures, Vec<OutputStretch>, Vec<BackendIndex>)> {
-        let learned = (0_u32..).zip(&self.places).filter(|(_, place)| **place > 0);
+        // Mostly few of a table are learned of at once, so that what is empty is passed over in pieces.
+        let pieces = (0_u32..)
+            .step_by(PIECE)
+            .zip(self.places.chunks(PIECE))
+            .filter(|(_, piece)| piece.iter().fold(0, |any, place| any | place) > 0);
+        let learned = pieces.flat_map(|(first, piece)| (first..).zip(piece).filter(|(_, place)| **place > 0));
         let mut by_place: Vec<(u16, BackendIndex)> = learned.map(|(n, place)| (*place, BackendIndex(n))).collect();
         by_place.sort_unstable();
         let one = |theirs: &[(u16, BackendIndex)]| {
