@@ -1,8 +1,8 @@
 //! One immutable view of the whole table. A request takes one snapshot and never sees two mixed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -63,7 +63,7 @@ impl Snapshot {
             backend.index = BackendIndex(n);
         }
         let by_id = backends.iter().map(|b| (b.id.as_str().to_owned(), b.index)).collect();
-        let mut by_model: HashMap<String, Vec<BackendIndex>> = HashMap::new();
+        let mut by_model: HashMap<String, Vec<BackendIndex>> = HashMap::default();
         for backend in &backends {
             by_model.entry(backend.model.clone()).or_default().push(backend.index);
         }

@@ -11,9 +11,9 @@
 
 mod kept;
 
-use std::collections::HashMap;
-
 pub use self::kept::KeptLengths;
+use foldhash::HashMap;
+
 use super::forecast::priors;
 use super::shape::Class;
 use super::sketch::{Expected, Prior, Sketch, Stretch};
@@ -98,7 +98,7 @@ impl Lengths {
     }
 
     pub fn new(class: Class) -> Self {
-        Self { class, kinds: Default::default(), models: HashMap::new() }
+        Self { class, kinds: Default::default(), models: HashMap::default() }
     }
 
     /// What to expect of a model that nothing is known of, all choices together: one that does not think on the request,

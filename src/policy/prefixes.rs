@@ -12,10 +12,11 @@
 //! Bounded by turning generations: what was not used during a whole generation is forgotten, whatever clients invent.
 //! Sixteen shards by hash, each behind its own lock for the nanoseconds of one link.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use super::ratio::{ONE, Ratio, Supposed};
 use crate::canonical::prefix::{WHOLE, absorb};
@@ -49,7 +50,7 @@ struct Seen {
 }
 
 type Readers = [Option<Seen>; READERS];
-type Links = HashMap<u64, Readers, BuildHasherDefault<AsIs>>;
+type Links = std::collections::HashMap<u64, Readers, BuildHasherDefault<AsIs>>;
 
 #[derive(Debug, Default)]
 struct Generations {

@@ -4,8 +4,9 @@
 //! what is expected, and only an answer that names another model than the one before it is a change. A row of the table that
 //! asks for another model begins anew.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use foldhash::HashMap;
 
 use crate::canonical::Shape;
 use crate::units::BackendId;

@@ -6,11 +6,11 @@
 //! at hand from then on: recording one request costs well under two microseconds. A backend that leaves the table
 //! keeps its series until restart, since a counter that vanishes would look like a reset.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use foldhash::{HashMap, HashSet};
 use jiff::Timestamp;
 use prometheus::core::{MetricVec, MetricVecBuilder};
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};

@@ -212,7 +212,10 @@ fn marks_hide_nothing() {
         for step in 0..60 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let id = if state >> 60 & 1 == 0 { &id } else { &other };
-            let limits = RateLimits { requests: Some(crate::dialect::limits::Left { left: 3, limit: Some(9), resets: None }), tokens: None };
+            let limits = RateLimits {
+                requests: Some(crate::dialect::limits::Left { left: 3, limit: Some(9), resets: None }),
+                tokens: None,
+            };
             match state >> 40 & 7 {
                 0 | 1 => under_way.extend(health.enter(id).ok()),
                 2 => drop(under_way.pop()),
