@@ -12,6 +12,7 @@ pub mod prefix;
 pub mod request;
 pub mod schema;
 pub mod shape;
+pub mod shared;
 pub mod text;
 pub mod wishes;
 
@@ -23,5 +24,6 @@ pub use prefix::{Chain, Link};
 pub use request::{Feature, Features, Members, ReasoningWish, Request};
 pub use schema::{Mismatch, Schema, SchemaBy};
 pub use shape::{Direct, Manner, Shape, Shapes};
+pub use shared::Shared;
 pub use text::TextProfile;
 pub use wishes::{DataRules, Preference, QualityTier, Wishes};

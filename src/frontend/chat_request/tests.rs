@@ -20,7 +20,7 @@ fn beside(members: &str) -> Conversation {
 }
 
 fn check_turns(messages: &str, expected: &[(Role, Vec<Part>)]) {
-    let turns = asked(&format!(r#""messages":[{messages}]"#)).turns;
+    let turns = asked(&format!(r#""messages":[{messages}]"#)).turns.to_vec();
     let expected: Vec<Turn> = expected.iter().cloned().map(|(role, parts)| Turn { role, parts }).collect();
     assert_eq!(turns, expected, "{messages}");
 }
