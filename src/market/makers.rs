@@ -5,7 +5,7 @@
 //! was asked in the API of a backend, all of that kind are the backend's own.
 
 use super::{Market, Offer};
-use crate::canonical::Manner;
+use crate::canonical::{Form, Manner};
 use crate::catalog::BackendIndex;
 
 /// Who answered the turns of a conversation that holds thoughts.
@@ -36,10 +36,8 @@ impl Makers {
             maker.provider != offer.backend.provider || maker.model != offer.backend.model
         });
         // Whatever form the answers had that it gave before.
-        let of_its_kind = |maker| {
-            let asked = |formatted| Manner { formatted, ..asked };
-            [false, true].into_iter().any(|formatted| snapshot.provider_of(maker).serving(asked(formatted)) == Some(offer.shape))
-        };
+        let of_its_kind =
+            |maker| Form::ALL.into_iter().any(|form| snapshot.endpoint_for(maker, Manner { form, ..asked }) == Some(offer.shape));
         match others.next() {
             None if self.told => Seals::OfItsKind,
             None => Seals::AsTheyAre,
@@ -111,7 +109,7 @@ mod tests {
         let market = market();
         let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
         let makers = Makers { known: known.iter().map(|id| named(id)).collect(), told };
-        let asked = Manner { shape: asked, formatted: false };
+        let asked = Manner::plain(asked);
         let offer = market.offer(named(backend), asked).unwrap();
         assert_eq!(makers.seals_for(&offer, asked, &market), expected, "{backend} after {known:?}, told: {told}");
     }

@@ -302,3 +302,20 @@ async fn who_wants_a_form_is_asked_in_chat_where_messages_knows_none() {
     let told: Value = serde_json::from_slice(&calls[0].body).unwrap();
     assert_eq!(told["response_format"]["type"], "json_schema", "{told}");
 }
+
+/// A known defect: only what cannot be read was asked without its form, and what cannot be written was refused.
+#[tokio::test]
+async fn what_chat_cannot_be_told_is_asked_in_messages_without_its_form() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).and_messages().quirk("messages_formats = false")]);
+    east.next(whole(&messages::answer("Hello.", 5, 2)));
+    let body = r#"{"model":"auto","max_tokens":64,"output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}},"messages":[{"role":"user","content":"What does it say?"},{"role":"assistant","content":"It says:"}]}"#;
+    let answer = gateway.ask(&Call::messages(body.to_owned())).await;
+    assert_eq!((answer.status, &answer.json()["content"][0]["text"]), (200, &json!("Hello.")), "{}", answer.text());
+    let sent = east.call(0).await;
+    assert_eq!(sent.path, "/anthropic/v1/messages");
+    assert!(sent.text().contains("It says:"), "{}", sent.text());
+    // It is booked as what it was: read by the endpoint that was asked.
+    let attempt = &gateway.row_of(&answer).await.attempts[0];
+    assert_eq!((attempt.provenance.as_str(), attempt.usage.output.get()), ("reported", 2));
+}
