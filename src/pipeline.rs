@@ -32,7 +32,7 @@ pub use self::weighed::ExploreRule;
 use crate::canonical::{Request, Untranslatable};
 use crate::catalog::TokenizerFamily;
 use crate::clock::SharedClock;
-use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure, Wording, Written};
+use crate::dispatch::{Answered, AttemptFailure, Cause, Dispatcher, Journey, Opening, RunFailure, Wording, Written};
 use crate::frontend::models::ListedModel;
 use crate::frontend::{self, BadRequest, FrontendRef, anthropic_messages};
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
@@ -324,6 +324,27 @@ impl Pipeline {
         })
     }
 
+    /// What keeps a run that nobody could be told from being for good: that somebody who is left alone only for now, and was not
+    /// planned for that, could be.
+    fn left_alone(&self, call: &InboundCall, admitted: &Admitted, told: &Told<'_>) -> Option<AttemptFailure> {
+        self.with_facts(call, admitted, |facts, trace| {
+            let makers = makers(&admitted.request, &trace);
+            let wording = admitted.wording(told, &makers);
+            let rejected = match route::explained(&facts) {
+                Ok(whole) => whole.plan.rejected.all(),
+                Err(error) => error.rejected().to_vec(),
+            };
+            let passing = rejected.into_iter().filter(|(_, unfit)| unfit.is_passing());
+            let told = passing.filter(|(backend, _)| wording.can_tell(*backend));
+            told.map(|(backend, unfit)| {
+                let retry_after = unfit.remaining();
+                let cause = if retry_after.is_some() { Cause::Cooling } else { Cause::Saturated };
+                AttemptFailure::idle(&facts.snapshot.backend(backend).id, cause, unfit.to_string(), retry_after)
+            })
+            .min_by_key(|failure| failure.retry_after.unwrap_or(Duration::MAX))
+        })
+    }
+
     /// Gathers everything that the decision depends on.
     fn with_facts<T>(&self, call: &InboundCall, admitted: &Admitted, decide: impl FnOnce(Facts<'_>, Trace) -> T) -> T {
         let Admitted { admission, request, in_force, target } = admitted;
@@ -404,7 +425,12 @@ impl Pipeline {
         let moved_on = failures.len() - usize::from(ran.is_err() && !failures.is_empty());
         failures[..moved_on].iter().for_each(|failure: &AttemptFailure| self.desk.metrics.failover(failure.cause));
         account.shown().failed(failures, moved_on);
-        ran
+        ran.map_err(|mut failure| {
+            if failure.told_nobody() {
+                failure.failures.extend(self.left_alone(call, admitted, told));
+            }
+            failure
+        })
     }
 
     /// What an attempt's answer will teach, should it come whole.
