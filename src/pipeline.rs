@@ -532,7 +532,8 @@ fn makers(request: &Request, trace: &Trace) -> Makers {
     let known = trace.answered().to_vec();
     // An answer without a signature may be the provider's own; only where nobody remembers it is taken for ours.
     let told = frontend::holds_told_thoughts(request) || known.is_empty() && frontend::holds_unsigned_thoughts(request);
-    Makers { known, told }
+    let google = frontend::holds_google_seals(request);
+    Makers { known, told, google }
 }
 
 /// Seconds of wall time.
