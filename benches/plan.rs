@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
-use tokenbroker::canonical::Shape;
+use tokenbroker::canonical::{Manner, Shape};
 use tokenbroker::catalog::{Backend, Provider, ProviderIndex, Purchase, Snapshot};
 use tokenbroker::clock::SystemClock;
 use tokenbroker::config::{ProviderKeys, Secret};
@@ -100,7 +100,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     let appraisal = Appraisal::of(&request);
     let (limits, settings) = (Limits::default(), Settings::default());
     let (ask, allowances) = (Ask::of(&request), Allowances::default());
-    let (health_now, at) = (market.health(Shape::OpenAiChat, None), Timestamp::now());
+    let (health_now, at) = (market.health(Manner::plain(Shape::OpenAiChat), None), Timestamp::now());
     let facts = Facts {
         ask: &ask,
         snapshot,
@@ -121,7 +121,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
     };
     let decide = || planned(&market, &facts);
     let explain = || route::explained(&facts).map(|whole| whole.plan.candidates.len()).unwrap_or_default();
-    let (ask_health, keep) = (|| market.health(Shape::OpenAiChat, None).len(), || facts.keep().len());
+    let (ask_health, keep) = (|| market.health(Manner::plain(Shape::OpenAiChat), None).len(), || facts.keep().len());
     let [plan, health, explained, kept] = [best(&decide), best(&ask_health), best(&explain), best(&keep)];
     format!(
         "{:>3} keys, {:>4} adequate: {plan:.2} us, {health:.2} of them for health; explained {explained:.1} us; \
@@ -135,7 +135,7 @@ fn measured(snapshot: &Arc<Snapshot>, model: &str, most_keys: usize) -> String {
 /// Health and plan. By itself, so that its instructions can be counted.
 #[inline(never)]
 fn planned(market: &Market, facts: &Facts<'_>) -> usize {
-    let health = market.health(Shape::OpenAiChat, None);
+    let health = market.health(Manner::plain(Shape::OpenAiChat), None);
     route::plan(&Facts { health: &health, ..facts.clone() }).map(|plan| plan.adequate).unwrap_or_default()
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::Uri;
 use jiff::Timestamp;
 
-use crate::canonical::{Conversation, Direct, Manner, Shape, Untranslatable};
+use crate::canonical::{Direct, Form, Manner, Shape};
 use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot, address};
 use crate::config::secret::grant_of;
 use crate::config::{Deployments, ProviderKeys, Secret};
@@ -44,14 +44,6 @@ impl Offer<'_> {
         }
     }
 
-    /// Whether it can be told a request of another shape.
-    ///
-    /// # Errors
-    /// What cannot be said in the endpoint's words.
-    pub fn can_be_told(&self, conversation: &Conversation) -> Result<(), Untranslatable> {
-        self.dialect.write(conversation, &self.outgoing()).map(drop)
-    }
-
     /// What differs between a client's request and the one that it is sent, without a bound of ours.
     pub fn outgoing(&self) -> Outgoing<'_> {
         let Backend { limits, reasoning, steering, .. } = self.backend;
@@ -68,7 +60,6 @@ impl Offer<'_> {
 struct Site {
     shape: Shape,
     endpoint: Endpoint,
-    dialect: &'static dyn Dialect,
 }
 
 /// The table in force and this process's means to use it.
@@ -81,8 +72,8 @@ pub struct Market {
     usable: Usable,
     /// The table as decisions look at it, until the next step of its prices.
     board: BoardInForce,
-    /// By the shape of requests; each by backend index.
-    health: [Roster; Shape::ALL.len()],
+    /// By what decides where requests are sent ([`Manner::place`]); each by backend index.
+    health: [Roster; Manner::ALL.len()],
 }
 
 /// A provider that could be used but for its address or its key.
@@ -109,8 +100,9 @@ impl Market {
             sites.iter().map(|sites| if sites.is_empty() { Availability::NoKey } else { Availability::Ready }).collect();
         let usable = Usable::of(&snapshot, availability);
         let asked: Vec<usize> = usable.ready().iter().map(|index| index.0 as usize).collect();
-        let backends = snapshot.backends().iter().map(|backend| (&backend.id, snapshot.shapes_of(backend)));
-        let health = health.rosters(&backends, &asked);
+        let table = &snapshot;
+        let endpoint = |backend| move |manner| table.endpoint_for(backend, manner);
+        let health = health.rosters(&table.backends().iter().map(|backend| (&backend.id, endpoint(backend))), &asked);
         let named = |(id, name): (&String, &String)| Some((snapshot.backend_named(id)?.index, name.clone()));
         let deployments = deployments.iter().filter_map(named).collect();
         Ok(Self { snapshot, sites, deployments, usable, board: BoardInForce::default(), health })
@@ -126,9 +118,9 @@ impl Market {
         self.board.at(&self.snapshot, at)
     }
 
-    /// How each backend fares right now with requests of a shape, by its index; a backend beyond the end is well, and of those that cannot be asked
-    /// nothing is told. `waits` asks how long they take to begin as well.
-    pub fn health(&self, shape: Shape, waits: Option<Answers>) -> Vec<route::BackendHealth> {
+    /// How each backend fares right now with requests that ask so, by its index; a backend beyond the end is well, and of those
+    /// that cannot be asked nothing is told. `waits` asks how long they take to begin as well.
+    pub fn health(&self, manner: Manner, waits: Option<Answers>) -> Vec<route::BackendHealth> {
         let plain = |risk: HealthRisk| route::BackendHealth {
             failure_share: risk.failure_share,
             headroom: risk.headroom,
@@ -137,7 +129,7 @@ impl Market {
             waiting_full: risk.waiting_full,
         };
         let mut health = Vec::new();
-        for (place, risk) in self.health[shape as usize].risks(waits) {
+        for (place, risk) in self.health[manner.place()].risks(waits) {
             health.resize(place, route::BackendHealth::default());
             health.push(plain(risk));
         }
@@ -147,19 +139,39 @@ impl Market {
     /// What is needed to ask a backend for a request that asks so; `None` when its provider cannot be reached, which no plan
     /// names.
     pub fn offer(&self, index: BackendIndex, manner: Manner) -> Option<Offer<'_>> {
+        self.offer_at(index, self.snapshot.endpoint_for(self.snapshot.backend(index), manner)?)
+    }
+
+    /// The same where the request cannot be said in the words of the endpoint that knows its form: of the one that speaks its own
+    /// shape, and knows none.
+    pub fn formless_offer(&self, index: BackendIndex, manner: Manner) -> Option<Offer<'_>> {
+        let serving = self.snapshot.endpoint_for(self.snapshot.backend(index), manner);
+        let elsewhere = manner.form != Form::Text && serving != Some(manner.shape);
+        elsewhere.then(|| self.offer_at(index, manner.shape)).flatten()
+    }
+
+    /// What is needed to ask a backend at its endpoint of a shape.
+    fn offer_at(&self, index: BackendIndex, shape: Shape) -> Option<Offer<'_>> {
         let backend = self.snapshot.backend(index);
         let provider = self.snapshot.provider_of(backend);
-        let serving = self.snapshot.endpoint_for(backend, manner)?;
-        let site = self.sites.get(backend.provider.0 as usize)?.iter().find(|site| site.shape == serving)?;
         Some(Offer {
             backend,
             provider,
-            shape: serving,
-            endpoint: &site.endpoint,
-            dialect: site.dialect,
-            health: self.health[serving as usize].get(index.0 as usize)?,
+            shape,
+            endpoint: &self.site(backend, shape)?.endpoint,
+            dialect: dialect::of(shape),
+            health: self.health[Manner::plain(shape).place()].get(index.0 as usize)?,
             model: self.deployments.get(&index).unwrap_or(&backend.upstream_model),
         })
+    }
+
+    /// A backend's endpoint of a shape.
+    pub fn endpoint(&self, index: BackendIndex, shape: Shape) -> Option<&Endpoint> {
+        self.site(self.snapshot.backend(index), shape).map(|site| &site.endpoint)
+    }
+
+    fn site(&self, backend: &Backend, shape: Shape) -> Option<&Site> {
+        self.sites.get(backend.provider.0 as usize)?.iter().find(|site| site.shape == shape)
     }
 
     /// The models that can be asked for by name right now: those that a reachable provider serves, sorted.
@@ -206,7 +218,7 @@ fn sites<'a>(provider: &'a Provider, keys: &ProviderKeys, tokens: &Tokens) -> Re
         let base_url = address::filled(base_url, placed);
         let endpoint = Endpoint::new(&base_url, path, headers, key).and_then(|endpoint| endpoint.with_query(query()));
         let endpoint = endpoint.map_err(|error| unreachable(error.to_string()))?.with_token(token);
-        Ok(Site { shape, endpoint, dialect })
+        Ok(Site { shape, endpoint })
     };
     // What is no conversation is asked at the same address, under its own path.
     let direct = |(shape, base_url, auth): (Shape, &'a str, KeyHeader)| {

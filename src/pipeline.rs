@@ -9,6 +9,7 @@ mod entry;
 mod in_force;
 pub mod learning;
 mod pages;
+mod said;
 mod shown;
 mod told;
 mod weighed;
@@ -25,12 +26,13 @@ use self::appraise::{Appraisal, allowances_at, limits_of, thinks_on};
 pub use self::in_force::{AliasWishes, InForce, PipelineSettings, asked};
 use self::learning::Learning;
 use self::pages::Pages;
+use self::said::Said;
 use self::told::Told;
 pub use self::weighed::ExploreRule;
-use crate::canonical::{Request, Translation, Untranslatable};
+use crate::canonical::{Request, Untranslatable};
 use crate::catalog::TokenizerFamily;
 use crate::clock::SharedClock;
-use crate::dispatch::{Answered, AttemptFailure, Dispatcher, Journey, Opening, RunFailure};
+use crate::dispatch::{Answered, AttemptFailure, Cause, Dispatcher, Journey, Opening, RunFailure, Wording, Written};
 use crate::frontend::models::ListedModel;
 use crate::frontend::{self, BadRequest, FrontendRef, anthropic_messages};
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
@@ -38,7 +40,7 @@ use crate::market::{Makers, Market};
 use crate::meter::Class;
 use crate::policy::{Admission, Exploring, Full, Hold, NotAdmitted, OverBudget, Places, Portfolio};
 use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Pump, Settlement, StreamEnd, WholeAnswer};
-use crate::route::{self, Ask, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
+use crate::route::{self, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
 use crate::telemetry::Route;
 use crate::units::{BackendId, RequestId, Tokens, Usd};
 
@@ -136,11 +138,25 @@ struct Decided {
     facts: Vec<u8>,
     /// The prompt among those that are remembered.
     trace: Trace,
+    /// What is sent first, where that is known already.
+    written: Option<Written>,
 }
 
 impl Admitted {
     fn market(&self) -> &Market {
         &self.in_force.market
+    }
+
+    /// How the request is said to whom a plan asks.
+    fn wording<'a>(&'a self, told: &'a Told<'_>, makers: &'a Makers) -> Wording<'a> {
+        Wording {
+            market: self.market(),
+            request: &self.request,
+            translation: told,
+            makers,
+            strict: self.admission.limits.strict,
+            bounded: self.is_bounded(),
+        }
     }
 
     fn settings(&self) -> &PipelineSettings {
@@ -168,7 +184,7 @@ impl Pipeline {
             return Ok(Reply::Decision(Box::new(self.explain(call, admitted))));
         }
         let told = Told::of(call, &admitted.request, second(self.clock.wall()));
-        let Decided { plan, facts, trace } = self.plan(call, admitted, &told)?;
+        let Decided { plan, facts, trace, written } = self.plan(call, admitted, &told)?;
         let plan = Arc::new(plan);
         let place = self.places.take(admitted.settings().most_under_way)?;
         let hold = self.hold(&admitted.admission, &plan)?;
@@ -191,7 +207,7 @@ impl Pipeline {
             shown,
         };
         let account = Account::open(Arc::clone(&self.desk), opening);
-        match self.dispatch(call, (admitted, &told), (&plan, &trace), &tab, &account).await {
+        match self.dispatch(call, (admitted, &told), (&plan, &trace, written), &tab, &account).await {
             Ok(answered) => self.relay(answered, account, &tab, (call, admitted, &told), (&plan, &trace)).await,
             Err(failure) => {
                 account.close(Outcome::Failed, (admitted.settings().failure_status)(&failure), None).await?;
@@ -261,7 +277,6 @@ impl Pipeline {
 
     fn plan(&self, call: &InboundCall, admitted: &Admitted, told: &Told<'_>) -> Result<Decided, GatewayError> {
         self.with_facts(call, admitted, |facts, trace| {
-            let as_asked;
             let mut facts = facts;
             let mut planned = route::plan(&facts);
             if let Ok(plan) = &planned
@@ -270,27 +285,21 @@ impl Pipeline {
                 facts.explore = None;
                 planned = route::plan(&facts);
             }
-            // Only now, since reading a whole conversation takes as long as all the rest.
-            let strict = admitted.admission.limits.strict;
-            let (unsaid, prefers) = match &planned {
-                Ok(plan) if is_translated(plan, &facts) => (unsaid(plan, admitted, told), strict && told.may_be_cut()),
-                Ok(_) | Err(_) => (None, false),
-            };
-            if unsaid.is_some() || prefers {
-                as_asked = Ask { translated: false, ..facts.ask.clone() };
-                let of_own = route::plan(&Facts { ask: &as_asked, ..facts.clone() });
-                // What only some shapes have no word for may yet be said in another: whoever is asked looks.
-                if unsaid.is_some() || of_own.is_ok() {
-                    facts.ask = &as_asked;
-                    planned = of_own;
+            let makers = || makers(&admitted.request, &trace);
+            let said = match planned {
+                Ok(plan) if said::rewords(&plan, &facts) => {
+                    said::settled(plan, &facts, &admitted.wording(told, &makers()), |plan| plan, route::plan)
                 }
-            }
-            match (planned, unsaid) {
+                planned => Said::as_planned(planned),
+            };
+            let Said { planned, ask, why, written } = said;
+            match (planned, why) {
                 (Err(error), Some(unsaid)) if !error.is_passing() => Err(GatewayError::Untranslatable(unsaid)),
                 (Ok(plan), _) => {
                     let remembered = self.ledger.keeps_facts_of(call.id) || self.desk.feed.is_on();
+                    let facts = Facts { ask: ask.as_ref().unwrap_or(facts.ask), ..facts };
                     let facts = if remembered { facts.keep() } else { Vec::new() };
-                    Ok(Decided { plan, facts, trace })
+                    Ok(Decided { plan, facts, trace, written })
                 }
                 (Err(error), _) => {
                     let decision = Box::new(Decision::of(Err(&error), facts.snapshot));
@@ -302,19 +311,37 @@ impl Pipeline {
 
     fn explain(&self, call: &InboundCall, admitted: &Admitted) -> Decision {
         let told = Told::of(call, &admitted.request, 0);
-        let strict = admitted.admission.limits.strict;
-        self.with_facts(call, admitted, |facts, _| {
-            let explained = route::explained(&facts);
-            let of_own = Ask { translated: false, ..facts.ask.clone() };
-            let prefers = || strict && told.may_be_cut() && route::plan(&Facts { ask: &of_own, ..facts.clone() }).is_ok();
-            let as_planned = !explained.as_ref().is_ok_and(|whole| {
-                is_translated(&whole.plan, &facts) && (unsaid(&whole.plan, admitted, &told).is_some() || prefers())
-            });
-            if as_planned {
-                return Decision::of(explained.as_ref(), facts.snapshot);
-            }
-            let ask = &of_own;
-            Decision::of(route::explained(&Facts { ask, ..facts.clone() }).as_ref(), facts.snapshot)
+        self.with_facts(call, admitted, |facts, trace| {
+            let planned = route::explained(&facts);
+            let said = match planned {
+                Ok(whole) if said::rewords(&whole.plan, &facts) => {
+                    let makers = makers(&admitted.request, &trace);
+                    said::settled(whole, &facts, &admitted.wording(&told, &makers), |whole| &whole.plan, route::explained)
+                }
+                planned => Said::as_planned(planned),
+            };
+            Decision::of(said.planned.as_ref(), facts.snapshot)
+        })
+    }
+
+    /// What keeps a run that nobody could be told from being for good: that somebody who is left alone only for now, and was not
+    /// planned for that, could be.
+    fn left_alone(&self, call: &InboundCall, admitted: &Admitted, told: &Told<'_>) -> Option<AttemptFailure> {
+        self.with_facts(call, admitted, |facts, trace| {
+            let makers = makers(&admitted.request, &trace);
+            let wording = admitted.wording(told, &makers);
+            let rejected = match route::explained(&facts) {
+                Ok(whole) => whole.plan.rejected.all(),
+                Err(error) => error.rejected().to_vec(),
+            };
+            let passing = rejected.into_iter().filter(|(_, unfit)| unfit.is_passing());
+            let told = passing.filter(|(backend, _)| wording.can_tell(*backend));
+            told.map(|(backend, unfit)| {
+                let retry_after = unfit.remaining();
+                let cause = if retry_after.is_some() { Cause::Cooling } else { Cause::Saturated };
+                AttemptFailure::idle(&facts.snapshot.backend(backend).id, cause, unfit.to_string(), retry_after)
+            })
+            .min_by_key(|failure| failure.retry_after.unwrap_or(Duration::MAX))
         })
     }
 
@@ -358,7 +385,7 @@ impl Pipeline {
         &self,
         call: &InboundCall,
         (admitted, told): (&Admitted, &Told<'_>),
-        (plan, trace): (&Plan, &Trace),
+        (plan, trace, written): (&Plan, &Trace, Option<Written>),
         tab: &Tab,
         account: &Account,
     ) -> Result<Answered<OpenAttempt>, RunFailure> {
@@ -378,19 +405,16 @@ impl Pipeline {
             most: plan.needs.max_cost,
             committed: Mutex::default(),
         };
+        let makers = makers(request, trace);
         let journey = Journey {
-            market,
-            request,
-            translation: told,
-            makers: &makers(request, trace),
-            strict: admitted.admission.limits.strict,
+            wording: admitted.wording(told, &makers),
+            written: Mutex::new(written),
             book: &book,
             passing: &passing(call),
             common: &headers(call, &PASSING),
             patience: admitted.settings().patience,
             ends: ends(call, admitted.settings()),
             deadline: request.wishes.deadline_ms.map(|wait| call.arrived.saturating_add(Duration::from_millis(wait))),
-            bounded: admitted.is_bounded(),
         };
         let ran = self.dispatcher.run(&plan.root, &journey).await;
         let failures = match &ran {
@@ -401,7 +425,12 @@ impl Pipeline {
         let moved_on = failures.len() - usize::from(ran.is_err() && !failures.is_empty());
         failures[..moved_on].iter().for_each(|failure: &AttemptFailure| self.desk.metrics.failover(failure.cause));
         account.shown().failed(failures, moved_on);
-        ran
+        ran.map_err(|mut failure| {
+            if failure.told_nobody() {
+                failure.failures.extend(self.left_alone(call, admitted, told));
+            }
+            failure
+        })
     }
 
     /// What an attempt's answer will teach, should it come whole.
@@ -452,11 +481,10 @@ impl Pipeline {
             decision: plan.reason(&market.snapshot),
             dropped: answered.dropped,
         };
-        let offer = market.offer(answered.planned.backend, request.manner());
         let basis = AnswerBasis {
             backend: backend.id.clone(),
-            endpoint: market.snapshot.endpoint_for(backend, request.manner()).unwrap_or(request.shape),
-            asked_model: offer.as_ref().map_or(&*backend.upstream_model, |offer| offer.model).to_owned(),
+            endpoint: answered.shape,
+            asked_model: answered.model,
             family: backend.tokenizer,
             input_estimate: quote.usage.input(),
             prompt: if request.token_input == Tokens::ZERO { request.body.clone() } else { Bytes::new() },
@@ -481,9 +509,9 @@ impl Pipeline {
                 settlement.checkpoint().await?;
                 tab.journaled().await?;
                 let in_force = Arc::clone(in_force);
-                let (index, manner) = (answered.planned.backend, request.manner());
+                let (index, shape) = (answered.planned.backend, answered.shape);
                 let quotes_key = Box::new(move |bytes: &[u8]| {
-                    in_force.market.offer(index, manner).is_some_and(|offer| offer.endpoint.quotes_key(bytes))
+                    in_force.market.endpoint(index, shape).is_some_and(|endpoint| endpoint.quotes_key(bytes))
                 });
                 let left = ends(call, admitted.settings()).saturating_sub(self.clock.monotonic());
                 let (frontend, stream_error) = (call.frontend, admitted.settings().stream_error);
@@ -504,32 +532,8 @@ fn makers(request: &Request, trace: &Trace) -> Makers {
     let known = trace.answered().to_vec();
     // An answer without a signature may be the provider's own; only where nobody remembers it is taken for ours.
     let told = frontend::holds_told_thoughts(request) || known.is_empty() && frontend::holds_unsigned_thoughts(request);
-    Makers { known, told }
-}
-
-/// Whether the first attempt is asked in other words than the client's: of a later one it is soon enough to know when it is made.
-fn is_translated(plan: &Plan, facts: &Facts<'_>) -> bool {
-    facts.ask.translated
-        && plan.root.attempts().next().is_some_and(|attempt| !facts.board.row(attempt.backend).shapes.contains(facts.ask.shape))
-}
-
-/// What keeps a request whose plan begins with a translation from being told to all whom the plan asks; nothing where one of them
-/// can be told.
-fn unsaid(plan: &Plan, admitted: &Admitted, told: &Told<'_>) -> Option<Untranslatable> {
-    if let Some(unsaid) = told.unsayable(admitted.admission.limits.strict) {
-        return Some(unsaid);
-    }
-    let conversation = told.conversation(true).ok()?;
-    let (market, manner) = (admitted.market(), admitted.request.manner());
-    let offers = || plan.root.attempts().filter_map(|attempt| market.offer(attempt.backend, manner));
-    if offers().any(|offer| offer.shape == manner.shape) {
-        return None;
-    }
-    let mut refusals = Vec::new();
-    for offer in offers() {
-        refusals.push(offer.can_be_told(conversation).err()?);
-    }
-    refusals.into_iter().next()
+    let google = frontend::holds_google_seals(request);
+    Makers { known, told, google }
 }
 
 /// Seconds of wall time.

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::request::ReasoningWish;
 use super::shape::Shape;
+use super::shared::Shared;
 use crate::units::Tokens;
 
 /// What is to be answered, and how.
@@ -20,7 +21,7 @@ pub struct Conversation {
     /// What stands before the first turn: texts.
     pub system: Vec<Part>,
     /// In their order. Neighbours of one role are as the client sent them: some shapes merge them, others must not see them.
-    pub turns: Vec<Turn>,
+    pub turns: Shared<Turn>,
     pub tools: Vec<Tool>,
     pub tool_choice: ToolChoice,
     /// Whether several tools may be called at once; `None` where the client did not say.
@@ -456,7 +457,7 @@ mod tests {
             Part::text("yes"),
             call(seal(SealKind::GeminiSignature)),
         ];
-        let said = Conversation { turns: vec![Turn { role: Role::Assistant, parts }], ..Conversation::default() };
+        let said = Conversation { turns: vec![Turn { role: Role::Assistant, parts }].into(), ..Conversation::default() };
         let left = &said.without_seals().turns[0].parts;
         assert_eq!(left, &[Part::Thought(Thought { text: "hm".into(), seal: None }), Part::text("yes"), call(None)]);
     }

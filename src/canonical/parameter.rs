@@ -79,6 +79,16 @@ impl Parameters {
         self.0 == 0
     }
 
+    /// The set as a number: bit `n` for the `n`th of [`Parameter::ALL`].
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// The set of a number; `None` where it has a bit of no parameter.
+    pub const fn from_bits(bits: u16) -> Option<Self> {
+        if bits >> Parameter::ALL.len() == 0 { Some(Self(bits)) } else { None }
+    }
+
     /// Those that are in both.
     #[must_use]
     pub const fn and(self, other: Parameters) -> Self {

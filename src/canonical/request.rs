@@ -189,6 +189,8 @@ pub struct Request {
     pub choices: u32,
     /// What the request needs of a backend.
     pub features: Features,
+    /// Its answer is to keep to a schema that no object can keep to, or that is none.
+    pub no_object: bool,
     /// What the client says about thinking.
     pub reasoning: ReasoningWish,
     /// How much it may think at most, where the client says so; within the bound on the output.
@@ -216,8 +218,7 @@ pub struct Request {
 impl Request {
     /// What decides to which endpoint of a provider it is sent.
     pub fn manner(&self) -> Manner {
-        let formatted = [Feature::JsonSchema, Feature::JsonObject].into_iter().any(|form| self.features.contains(form));
-        Manner { shape: self.shape, formatted }
+        Manner::of(self.shape, self.features)
     }
 }
 
@@ -235,6 +236,7 @@ impl Request {
             output_bound: None,
             choices: 1,
             features: Features::NONE,
+            no_object: false,
             reasoning: ReasoningWish::Unsaid,
             thinking_budget: None,
             may_hold_thoughts: false,

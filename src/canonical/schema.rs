@@ -10,6 +10,7 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Steps that one check may take: far more than any answer of a model needs.
@@ -45,6 +46,23 @@ impl SchemaBy {
     }
 }
 
+/// Whether what keeps to a schema may be an object, by what the schema says at its root. Read without all the rest: each request
+/// for a schema is asked this.
+pub fn may_be_an_object(schema: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Root {
+        #[serde(rename = "type")]
+        kind: Option<Value>,
+    }
+    let root = schema.trim_ascii_start().starts_with('{').then(|| serde_json::from_str::<Root>(schema).ok()).flatten();
+    match root.map(|root| root.kind) {
+        None => false,
+        Some(Some(Value::String(one))) => one == "object",
+        Some(Some(Value::Array(some))) => some.iter().any(|kind| kind == "object"),
+        Some(_) => true,
+    }
+}
+
 /// A schema, read once.
 #[derive(Debug, Clone)]
 pub struct Schema {
@@ -70,15 +88,6 @@ impl Schema {
     /// Reads a schema; `None` where the text is no JSON.
     pub fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok().map(|root| Self { root })
-    }
-
-    /// Whether what keeps to it may be an object, by what it says at its root.
-    pub fn may_be_an_object(&self) -> bool {
-        match self.root.get("type") {
-            Some(Value::String(one)) => one == "object",
-            Some(Value::Array(some)) => some.iter().any(|kind| kind == "object"),
-            _ => self.root.is_object(),
-        }
     }
 
     /// Checks a text that should be JSON and keep to the schema.
@@ -369,6 +378,17 @@ mod tests {
     use super::*;
 
     #[expect(clippy::needless_pass_by_value, reason = "a literal reads better")]
+    #[test]
+    fn the_root_says_whether_it_may_be_an_object() {
+        for may in ["{}", r#"{"type":"object"}"#, r#" {"type":["null","object"]}"#, r##"{"$ref":"#/$defs/a"}"##, r#"{"type":7}"#]
+        {
+            assert!(may_be_an_object(may), "{may}");
+        }
+        for may_not in ["true", "", "7", r#"{"type":"array"}"#, r#"{"type":["null","string"]}"#, r#"["object"]"#, r#"{"type":"#] {
+            assert!(!may_be_an_object(may_not), "{may_not}");
+        }
+    }
+
     fn check(schema: Value, fits: &[Value], not: &[(Value, &str)]) {
         let rules = Schema::parse(&schema.to_string()).unwrap();
         for value in fits {

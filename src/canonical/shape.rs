@@ -4,6 +4,8 @@
 //! Conversations are told in each other's shapes. What is none (vectors of texts) has one shape for everybody, and what there
 //! is to know of it is a row: [`Direct`].
 
+use super::request::{Feature, Features};
+
 /// The shape of an API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(u8)]
@@ -100,13 +102,62 @@ impl Shape {
     }
 }
 
+/// The form that an answer is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum Form {
+    #[default]
+    Text,
+    /// Some JSON object.
+    Object,
+    /// JSON by a schema.
+    Schema,
+}
+
+impl Form {
+    pub const ALL: [Form; 3] = [Form::Text, Form::Object, Form::Schema];
+}
+
 /// What decides to which endpoint of a provider a request is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Manner {
     /// The shape that it is in.
     pub shape: Shape,
-    /// Its answer is to have a form other than text.
-    pub formatted: bool,
+    pub form: Form,
+}
+
+impl Manner {
+    /// Every one, each at its [`place`](Self::place).
+    pub const ALL: [Manner; Shape::ALL.len() * Form::ALL.len()] = {
+        let mut all = [Manner { shape: Shape::OpenAiChat, form: Form::Text }; Shape::ALL.len() * Form::ALL.len()];
+        let mut place = 0;
+        while place < all.len() {
+            all[place] = Manner { shape: Shape::ALL[place % Shape::ALL.len()], form: Form::ALL[place / Shape::ALL.len()] };
+            place += 1;
+        }
+        all
+    };
+
+    /// Of a request in a shape that needs these of a backend.
+    pub const fn of(shape: Shape, features: Features) -> Self {
+        let form = if features.contains(Feature::JsonSchema) {
+            Form::Schema
+        } else if features.contains(Feature::JsonObject) {
+            Form::Object
+        } else {
+            Form::Text
+        };
+        Self { shape, form }
+    }
+
+    /// Of a request for a text.
+    pub const fn plain(shape: Shape) -> Self {
+        Self { shape, form: Form::Text }
+    }
+
+    pub const fn place(self) -> usize {
+        self.form as usize * Shape::ALL.len() + self.shape as usize
+    }
 }
 
 /// A set of shapes.
@@ -173,6 +224,16 @@ mod tests {
         assert_eq!(Shapes::default().serving(Shape::OpenAiChat), None);
         assert!(all.converses() && !Shapes::default().converses());
         assert_eq!(Shape::of_endpoint("openai_chat"), None);
+    }
+
+    #[test]
+    fn every_manner_stands_at_its_place() {
+        for (place, manner) in Manner::ALL.into_iter().enumerate() {
+            assert_eq!(manner.place(), place, "{manner:?}");
+        }
+        let of = |features: &[Feature]| Manner::of(Shape::AnthropicMessages, features.iter().copied().collect()).form;
+        assert_eq!([of(&[Feature::Tools]), of(&[Feature::JsonObject])], [Form::Text, Form::Object]);
+        assert_eq!(of(&[Feature::Tools, Feature::JsonSchema]), Form::Schema);
     }
 
     #[test]

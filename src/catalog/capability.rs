@@ -7,7 +7,7 @@ use super::allowance::{Prepaid, QuotaIndex};
 use super::price::PriceSchedule;
 use super::snapshot::{BackendIndex, ProviderIndex};
 use super::steering::Steering;
-use crate::canonical::{Direct, Features, Manner, QualityTier, SchemaBy, Shape, Shapes};
+use crate::canonical::{Direct, Features, Form, Manner, QualityTier, SchemaBy, Shape, Shapes};
 use crate::units::{BackendId, Currency, Tokens};
 
 /// A site that sells tokens. A company with a China site and a world site is two providers: other keys, other
@@ -78,9 +78,13 @@ impl Provider {
     /// The shape of the endpoint that a request is sent to. Where the endpoint for Messages knows no forms of answers, one that
     /// wants a form goes to the chat beside it: as asked it would come back as text.
     pub fn serving(&self, manner: Manner) -> Option<Shape> {
-        let shapes = self.shapes();
-        let formless = manner.formatted && !self.quirks.messages_formats && shapes.contains(Shape::OpenAiChat);
+        let (shapes, formless) = (self.shapes(), manner.form != Form::Text && self.is_formless());
         (if formless { shapes.without(Shape::AnthropicMessages) } else { shapes }).serving(manner.shape)
+    }
+
+    /// Whether its endpoint for Messages knows no forms of answers, and there is a chat beside it that does.
+    pub fn is_formless(&self) -> bool {
+        !self.quirks.messages_formats && self.shapes().contains(Shape::OpenAiChat)
     }
 
     /// The dialects it speaks in conversations that there is a codec for.
@@ -474,4 +478,21 @@ pub struct Backend {
     pub free: bool,
     /// Why it is off, when the table switches it off.
     pub disabled: Option<String>,
+}
+
+impl Backend {
+    /// Whether an answer of this form is asked for by hand, and what goes out is therefore written anew.
+    pub fn by_hand(&self, form: Form) -> bool {
+        form == Form::Schema && self.schema_by != SchemaBy::Native
+    }
+
+    /// The form that the provider is asked for where the client wants this one.
+    pub const fn form_asked(&self, form: Form) -> Form {
+        match (form, self.schema_by) {
+            // A tool is no form: it is called in any shape.
+            (Form::Schema, SchemaBy::Tool) => Form::Text,
+            (Form::Schema, SchemaBy::JsonObject) => Form::Object,
+            (form, _) => form,
+        }
+    }
 }

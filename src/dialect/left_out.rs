@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn asked() -> Conversation {
-        Conversation { turns: vec![Turn { role: Role::User, parts: vec![Part::text("Hi.")] }], ..Conversation::default() }
+        Conversation { turns: vec![Turn { role: Role::User, parts: vec![Part::text("Hi.")] }].into(), ..Conversation::default() }
     }
 
     fn everything_drawn() -> Sampling {

@@ -9,13 +9,13 @@ use http::{HeaderMap, StatusCode};
 use super::failure::{AttemptFailure, Cause};
 use super::opening::{Frame, FrameSource, OpenStream, Opening, SourceError};
 use super::retelling::Retelling;
-use super::structured::{Structured, Unfolding};
+use super::structured::Unfolding;
+use super::wording::Letter;
 use crate::canonical::event::{FrameKind, ProviderError};
-use crate::canonical::{Answer, Conversation, Delta, Feature, Mismatch, Request, SchemaBy, Translation, Untranslatable};
-use crate::dialect::{BodyProblem, Dialect, Outgoing, limits};
-use crate::market::{Offer, Seals};
+use crate::canonical::{Answer, Delta, Mismatch, Request, Translation};
+use crate::dialect::{BodyProblem, Dialect, limits};
+use crate::market::Offer;
 use crate::meter::OwnCount;
-use crate::units::Tokens;
 use crate::upstream::{Upstream, UpstreamAnswer, UpstreamError};
 
 /// An error body larger than this is not read on: its beginning says what is wrong.
@@ -47,19 +47,11 @@ pub struct Errand<'a> {
     pub request: &'a Request,
     /// Of the request and its answer, where the backend is asked in another shape.
     pub translation: &'a dyn Translation,
-    /// What it is sent of what is sealed in the conversation, if anything is.
-    pub seals: Seals,
-    /// What would be left out in other words is refused instead.
-    pub strict: bool,
     /// Headers that pass through.
     pub passing: &'a HeaderMap,
     /// Those of them that any provider is sent, whatever shape it is asked in.
     pub common: &'a HeaderMap,
     pub patience: Patience,
-    /// The output bound to send where money is bounded; `None` leaves the client's alone.
-    pub output_bound: Option<Tokens>,
-    /// What fits into an answer beside the prompt.
-    pub max_output: Tokens,
     /// Counts an answer that is told in other words.
     pub count: OwnCount,
 }
@@ -71,36 +63,8 @@ pub struct Begun {
     pub dropped: Vec<String>,
 }
 
-/// What goes out.
-pub(super) struct Letter {
-    body: Bytes,
-    dropped: Vec<String>,
-    /// How the answer is to be read, where a schema is asked for by hand.
-    unfolding: Option<Unfolding>,
-}
-
-impl Letter {
-    /// The client's own bytes.
-    const fn whole(body: Bytes) -> Self {
-        Self { body, dropped: Vec::new(), unfolding: None }
-    }
-}
-
 impl Errand<'_> {
-    /// What goes out, if it can be said in the endpoint's words: known before anything is sent, booked or paid with a retry.
-    pub(super) fn letter(&self) -> Result<Letter, Untranslatable> {
-        let outgoing = self.offer.outgoing();
-        let max_output = self.max_output.min(outgoing.max_output);
-        let outgoing = Outgoing { output_bound: self.output_bound, max_output, ..outgoing };
-        self.written(&outgoing)
-    }
-
-    /// What came of it where it cannot be said.
-    pub(super) fn unsaid(&self, what: &Untranslatable) -> AttemptFailure {
-        self.failed(Cause::Untranslatable, &what.to_string())
-    }
-
-    /// Sends a [`letter`](Self::letter), and waits for the answer to begin. `text` is given every piece of a stream's text that
+    /// Sends a letter, and waits for the answer to begin. `text` is given every piece of a stream's text that
     /// arrives meanwhile.
     pub(super) async fn run(&self, letter: Letter, text: &mut (dyn FnMut(&str) + Send)) -> Result<Begun, AttemptFailure> {
         let Letter { body, dropped, unfolding } = letter;
@@ -129,36 +93,6 @@ impl Errand<'_> {
             return self.open_stream(answer, unfolding, text).await.map(Opening::Stream);
         }
         self.read_whole(answer, unfolding).await
-    }
-
-    /// The client's bytes, or the same said in the words of the endpoint.
-    fn written(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Untranslatable> {
-        if self.in_clients_words() {
-            return Ok(Letter::whole(self.dialect().encode(self.request, outgoing)));
-        }
-        let conversation = self.translation.conversation(self.seals != Seals::None);
-        let written = conversation.and_then(|conversation| {
-            let by_hand = if self.by_hand() { Structured::ask(conversation, self.offer.backend.schema_by)? } else { None };
-            let asked = by_hand.as_ref().map_or(conversation, |(_, asked)| asked);
-            let dropped = self.dropped(asked, outgoing);
-            if self.strict && !dropped.is_empty() {
-                return Err(Untranslatable::strictly(&dropped, self.offer.shape.word(), self.request.shape));
-            }
-            let body = self.dialect().write(asked, outgoing)?;
-            Ok(Letter { body, dropped, unfolding: by_hand.and_then(|(structured, _)| structured).map(Structured::reader) })
-        });
-        // Of its own shape it may well understand what another has no words for; but not the seals of another.
-        if written.is_err() && self.speaks_alike() && !self.by_hand() && !self.offer.shape.checks_seals() {
-            return Ok(Letter::whole(self.dialect().encode(self.request, outgoing)));
-        }
-        written
-    }
-
-    /// Parameters that are left out of what is written, by the client's names.
-    fn dropped(&self, conversation: &Conversation, outgoing: &Outgoing<'_>) -> Vec<String> {
-        let by_dialect = self.dialect().leaves_out(conversation, outgoing);
-        let words = by_dialect.iter().map(|parameter| parameter.word(self.request.shape).to_owned());
-        conversation.unsaid.iter().cloned().chain(words).collect()
     }
 
     async fn read_whole(&self, answer: UpstreamAnswer, unfolding: Option<Unfolding>) -> Result<Opening, AttemptFailure> {
@@ -284,16 +218,6 @@ impl Errand<'_> {
 
     fn off_schema(&self, off: &Mismatch) -> AttemptFailure {
         self.failed(Cause::OffSchema, &format!("the answer does not keep to its schema: {off}"))
-    }
-
-    /// Whether the client's bytes go out as they are, but for what must differ.
-    pub fn in_clients_words(&self) -> bool {
-        self.speaks_alike() && self.seals == Seals::AsTheyAre && !self.by_hand()
-    }
-
-    /// Whether a schema is asked for that the backend does not take.
-    fn by_hand(&self) -> bool {
-        self.offer.backend.schema_by != SchemaBy::Native && self.request.features.contains(Feature::JsonSchema)
     }
 
     /// Whether the endpoint's shape is the client's.

@@ -125,6 +125,11 @@ pub enum Stopped {
 }
 
 impl AttemptFailure {
+    /// An attempt of which nothing was sent.
+    pub fn idle(backend: &BackendId, cause: Cause, message: String, retry_after: Option<Duration>) -> Self {
+        Self { backend: backend.clone(), cause, status: None, message, retry_after, reported: None, body: None }
+    }
+
     /// Whether the provider may bill the attempt although no answer came: it had the request and may have worked on it.
     /// 504 and 524 are a proxy's word that it gave up waiting for a model that goes on.
     pub const fn may_be_billed(&self) -> bool {
@@ -140,6 +145,11 @@ pub struct RunFailure {
 }
 
 impl RunFailure {
+    /// Whether everybody who was to be asked could not be told the request.
+    pub fn told_nobody(&self) -> bool {
+        !self.failures.is_empty() && self.failures.iter().all(|failure| failure.cause == Cause::Untranslatable)
+    }
+
     /// The failures of those who could be told the request; all where nobody could.
     pub fn telling(&self) -> impl Iterator<Item = &AttemptFailure> {
         let could = |failure: &&AttemptFailure| failure.cause != Cause::Untranslatable;

@@ -4,7 +4,7 @@
 //! file each, and none knows the others: [`retry_budget`] caps the extra requests of the whole gateway, [`breaker`]
 //! leaves a failing backend alone for a while, [`concurrency`] caps how many requests wait on one backend, [`headroom`]
 //! knows what is left of rate limits, [`waits`] how long answers take to begin; [`health`] remembers how each fared and is the
-//! one door to all of these but the first. [`retelling`] tells a stream in other words, [`structured`] asks for a schema by hand.
+//! one door to all of these but the first. [`wording`] says the request in each backend's words, [`retelling`] tells a stream in other words, [`structured`] asks for a schema by hand.
 
 pub mod attempt;
 pub mod breaker;
@@ -18,6 +18,7 @@ mod retry_budget;
 pub mod run;
 pub mod structured;
 pub mod waits;
+pub mod wording;
 
 pub use attempt::Patience;
 pub use breaker::{BreakerSettings, Cooling, Failure};
@@ -27,3 +28,4 @@ pub use health::{Answers, BackendAttempt, Health, HealthByShape, HealthSettings,
 pub use opening::Opening;
 pub use retry_budget::RetryBudget;
 pub use run::{Answered, AttemptBook, Dispatcher, Journey};
+pub use wording::{Wording, Written};

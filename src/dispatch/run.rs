@@ -2,6 +2,7 @@
 //! there; an extra attempt is paid from the retry budget, so that retries cannot make an outage worse.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -14,10 +15,11 @@ use super::failure::{AttemptFailure, Cause, RunFailure, Stopped};
 use super::health::{Answers, BackendAttempt, Refused};
 use super::opening::Opening;
 use super::retry_budget::RetryBudget;
+use super::wording::{self, Letter, Wording, Written};
 use crate::canonical::event::ErrorClass;
-use crate::canonical::{Manner, Request, Translation};
+use crate::canonical::{Request, Shape};
 use crate::clock::SharedClock;
-use crate::market::{Makers, Market, Offer};
+use crate::market::Offer;
 use crate::meter::{OwnCount, RunningCount};
 use crate::route::{Node, PlannedAttempt};
 use crate::upstream::Upstream;
@@ -41,6 +43,10 @@ pub trait AttemptBook: Sync {
 /// An attempt that answers, with its page still open.
 pub struct Answered<P> {
     pub planned: PlannedAttempt,
+    /// The shape of the endpoint that was asked.
+    pub shape: Shape,
+    /// What it was asked for: the model's name at its provider.
+    pub model: String,
     pub page: P,
     pub opening: Opening,
     /// Parameters that could not be said to the backend, by the client's names.
@@ -66,14 +72,10 @@ pub struct Dispatcher {
 
 /// One request on its way.
 pub struct Journey<'a, B> {
-    pub market: &'a Market,
-    pub request: &'a Request,
-    /// Of the request and its answer, for backends that are asked in another shape.
-    pub translation: &'a dyn Translation,
-    /// Who can read what is sealed in the conversation.
-    pub makers: &'a Makers,
-    /// What would be left out in other words is refused instead.
-    pub strict: bool,
+    /// How it is said to each backend.
+    pub wording: Wording<'a>,
+    /// What was already written to one of them.
+    pub written: Mutex<Option<Written>>,
     pub book: &'a B,
     /// Headers that pass through to the provider.
     pub passing: &'a HeaderMap,
@@ -85,20 +87,38 @@ pub struct Journey<'a, B> {
     pub ends: Duration,
     /// When the client wants its answer to have begun, on the monotonic clock.
     pub deadline: Option<Duration>,
-    /// Money is bounded: the output bound that the quote counts with must reach the provider.
-    pub bounded: bool,
 }
 
-impl<B> Journey<'_, B> {
-    /// How a backend is asked. What cannot be said in the words of an endpoint that knows the form of answers is better asked of the
-    /// one that speaks the client's shape, and knows none.
-    fn offer(&self, planned: &PlannedAttempt) -> Option<Offer<'_>> {
-        let manner = self.request.manner();
-        let offer = self.market.offer(planned.backend, manner)?;
-        if manner.formatted && offer.shape != manner.shape && self.translation.conversation(true).is_err() {
-            return self.market.offer(planned.backend, Manner { formatted: false, ..manner });
+/// An attempt that may be made: how, by whose leave, and with what.
+type Way<'a> = (wording::Way<'a>, BackendAttempt, Letter);
+
+impl<'a, B> Journey<'a, B> {
+    const fn request(&self) -> &'a Request {
+        self.wording.request
+    }
+
+    /// How a backend is asked, and its leave to. What cannot be said in one way may be in another, and what was written to find that
+    /// out goes out.
+    fn way(&self, planned: &PlannedAttempt) -> Result<Way<'a>, Option<AttemptFailure>> {
+        let (mut refused, mut asked) = (None, None);
+        let found = self.wording.tell(planned, |way| {
+            // Who is left alone is left alone, however it could be asked.
+            let Some(turn) = way.offer.health.enter().map_err(|refusal| refused = Some(not_tried(&way.offer, &refusal))).ok()
+            else {
+                return Ok(None);
+            };
+            asked = asked.or(Some(way.offer));
+            let kept = self.written.lock().unwrap_or_else(PoisonError::into_inner).take_if(|written| written.is_to(planned, way));
+            let letter = kept.map_or_else(|| way.letter(planned), |written| Ok(written.letter()))?;
+            Ok(Some((turn, letter)))
+        });
+        match found {
+            Ok((way, Some((turn, letter)))) => Ok((way, turn, letter)),
+            Ok((_, None)) => Err(refused),
+            Err(why) => Err(asked
+                .zip(why)
+                .map(|(offer, why)| AttemptFailure::idle(&offer.backend.id, Cause::Untranslatable, why.to_string(), None))),
         }
-        Some(offer)
     }
 }
 
@@ -215,37 +235,24 @@ impl Dispatcher {
         time: Time,
         race: Option<&Race>,
     ) -> Result<Answered<B::Page>, Stopped> {
-        // A plan names reachable backends only.
-        let Some(offer) = journey.offer(planned) else { return Err(Stopped::Exhausted) };
-        let mut turn = match offer.health.enter() {
-            Ok(turn) => turn,
-            Err(refusal) => {
-                failures.push(not_tried(&offer, &refusal));
+        let (way, mut turn, letter) = match journey.way(planned) {
+            Ok(way) => way,
+            // A plan names reachable backends only.
+            Err(why) => {
+                failures.extend(why);
                 return Err(Stopped::Exhausted);
             }
         };
-        let output_bound = journey.bounded.then_some(planned.quote.output_bound);
-        let seals = journey.makers.seals_for(&offer, journey.request.manner(), journey.market);
+        let offer = way.offer;
         let errand = Errand {
             upstream: &self.upstream,
             offer,
-            request: journey.request,
-            translation: journey.translation,
-            seals,
-            strict: journey.strict,
+            request: journey.request(),
+            translation: journey.wording.translation,
             common: journey.common,
-            max_output: planned.quote.output_bound,
             passing: journey.passing,
             patience: time.patience,
-            output_bound,
             count: OwnCount::new(planned.quote.usage.input(), offer.backend.tokenizer),
-        };
-        let letter = match errand.letter() {
-            Ok(letter) => letter,
-            Err(unsaid) => {
-                failures.push(errand.unsaid(&unsaid));
-                return Err(Stopped::Exhausted);
-            }
         };
         // Only what is sent is paid for: a backend that is left alone costs no retry.
         if *sent && race.is_none() && !self.retries.try_spend() {
@@ -259,13 +266,15 @@ impl Dispatcher {
         let asked = Asked { book: journey.book, page: Some(page), offer, race, clock: &self.clock, sent: sent_at };
         let outcome = errand.run(letter, &mut |piece| running.add(piece)).await;
         let took = self.clock.monotonic().saturating_sub(sent_at);
-        let answers = if journey.request.stream { Answers::Streamed } else { Answers::Whole };
+        let answers = if journey.request().stream { Answers::Streamed } else { Answers::Whole };
         let Some(page) = asked.ended() else { return Err(Stopped::Exhausted) };
         match outcome {
             Ok(Begun { opening, dropped }) => {
                 turn.answered(answers);
                 Ok(Answered {
                     planned: *planned,
+                    shape: offer.shape,
+                    model: offer.model.to_owned(),
                     page,
                     opening,
                     dropped,
@@ -288,7 +297,7 @@ impl Dispatcher {
                 }
                 journey.book.fail(page, &failure, took).await;
                 // What a provider refuses of our words it may take, or another, in the client's own.
-                let ours = !errand.in_clients_words();
+                let ours = !way.in_clients_words();
                 let other_words = ours && failure.cause == Cause::Provider(ErrorClass::BadRequest);
                 let moves_on = failure.cause.another_may_help() || other_words;
                 let stopped = if moves_on { Stopped::Exhausted } else { Stopped::Refused };
@@ -309,7 +318,7 @@ impl Dispatcher {
         let most = journey.patience;
         let whole = until(journey.ends)?.min(most.whole);
         let first_frame = most.first_frame.min(whole);
-        let longest = if journey.request.stream { first_frame } else { whole };
+        let longest = if journey.request().stream { first_frame } else { whole };
         let wanted = match journey.deadline {
             Some(deadline) => until(deadline)?,
             None => Duration::MAX,
@@ -376,13 +385,5 @@ fn not_tried(offer: &Offer<'_>, refused: &Refused) -> AttemptFailure {
         Refused::Cooling(cooling) => (Cause::Cooling, Some(cooling.remaining)),
         Refused::Saturated(_) => (Cause::Saturated, None),
     };
-    AttemptFailure {
-        backend: offer.backend.id.clone(),
-        cause,
-        status: None,
-        message: refused.to_string(),
-        retry_after,
-        reported: None,
-        body: None,
-    }
+    AttemptFailure::idle(&offer.backend.id, cause, refused.to_string(), retry_after)
 }

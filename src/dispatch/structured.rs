@@ -5,6 +5,7 @@
 //! client's own tools is none to check: its finish says so.
 
 use crate::canonical::conversation::{AnswerSchema, Conversation, Format, Part, Tool, ToolChoice};
+use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{Delta, Finish, Mismatch, Schema, SchemaBy, Untranslatable};
 
 /// What the tool is called whose arguments are the answer, where the client's schema has no name that a tool may have.
@@ -26,11 +27,13 @@ impl Structured {
     /// What is asked instead of a schema, and how its answer is to be read: as it is where the client makes the model call a tool
     /// of its own. `None` where the conversation asks for no schema.
     ///
+    /// The turns are shared with the client's conversation, not copied.
+    ///
     /// # Errors
     /// When the schema is no object's: neither way has words for others.
     pub fn ask(conversation: &Conversation, by: SchemaBy) -> Result<Option<(Option<Self>, Conversation)>, Untranslatable> {
         let Format::JsonSchema(wanted) = &conversation.format else { return Ok(None) };
-        let schema = Schema::parse(wanted.schema.get()).filter(Schema::may_be_an_object);
+        let schema = Some(wanted.schema.get()).filter(|schema| may_be_an_object(schema)).and_then(Schema::parse);
         let no_object = || Untranslatable { what: "a schema of something that is no object".to_owned(), shape: by_what(by) };
         let schema = schema.ok_or_else(no_object)?;
         let mut asked = Conversation { format: Format::Text, ..conversation.clone() };
@@ -65,7 +68,7 @@ impl Structured {
     pub fn reader(self) -> Unfolding {
         Unfolding {
             structured: self,
-            ours: Vec::new(),
+            ours: None,
             others: Vec::new(),
             withheld: String::new(),
             text: String::new(),
@@ -99,8 +102,8 @@ fn name_for(wanted: &AnswerSchema, tools: &[Tool]) -> String {
 #[derive(Debug)]
 pub struct Unfolding {
     structured: Structured,
-    /// Slots of calls that are the answer.
-    ours: Vec<u32>,
+    /// The slot of the call that is the answer.
+    ours: Option<u32>,
     /// Slots of the client's own calls, which are counted anew.
     others: Vec<u32>,
     /// What was said beside the tool: the answer only if the tool is not called.
@@ -115,18 +118,22 @@ impl Unfolding {
     /// Takes the next piece of the answer, and appends what the client is to be told of it.
     ///
     /// # Errors
-    /// When the answer finishes and does not keep to its schema.
+    /// When the answer finishes and does not keep to its schema, or begins anew: two answers are none.
     pub fn take(&mut self, delta: Delta, out: &mut Vec<Delta>) -> Result<(), Mismatch> {
         match delta {
             Delta::Text(piece) if self.structured.tool.is_some() => self.withheld.push_str(&piece),
             Delta::Text(piece) => self.say(piece, out),
-            Delta::Call { slot, ref name, .. } if self.structured.tool.as_ref() == Some(name) => self.ours.push(slot),
+            Delta::Call { slot, ref name, .. } if self.structured.tool.as_ref() == Some(name) => {
+                if self.ours.replace(slot).is_some() {
+                    return Err(Mismatch { at: String::new(), what: "it is given twice".to_owned() });
+                }
+            }
             Delta::Call { slot, id, name, seal } => {
                 let anew = u32::try_from(self.others.len()).unwrap_or(u32::MAX);
                 self.others.push(slot);
                 out.push(Delta::Call { slot: anew, id, name, seal });
             }
-            Delta::Arguments { slot, piece } if self.ours.contains(&slot) => self.say(piece, out),
+            Delta::Arguments { slot, piece } if self.ours == Some(slot) => self.say(piece, out),
             Delta::Arguments { slot, piece } => {
                 let anew = self.others.iter().position(|other| *other == slot).and_then(|at| u32::try_from(at).ok());
                 out.extend(anew.map(|slot| Delta::Arguments { slot, piece }));
@@ -168,15 +175,15 @@ impl Unfolding {
             return Ok(());
         }
         let withheld = std::mem::take(&mut self.withheld);
-        if self.ours.is_empty() && !withheld.is_empty() {
+        if self.ours.is_none() && !withheld.is_empty() {
             self.say(withheld, out);
         }
         let cut = matches!(finish, Finish::Length | Finish::Filtered);
-        if cut || self.refused || (self.ours.is_empty() && !self.others.is_empty()) {
+        if cut || self.refused || (self.ours.is_none() && !self.others.is_empty()) {
             return Ok(());
         }
         // Arguments that hold nothing are often not written at all.
-        if !self.ours.is_empty() && self.text.trim().is_empty() {
+        if self.ours.is_some() && self.text.trim().is_empty() {
             self.say("{}".to_owned(), out);
         }
         self.structured.schema.check_text(self.text.trim())
@@ -199,7 +206,8 @@ mod tests {
             strict: Some(true),
         };
         let turns = vec![Turn { role: Role::User, parts: vec![Part::text("Where?")] }];
-        let mut conversation = Conversation { turns, format: Format::JsonSchema(wanted), ..Conversation::default() };
+        let mut conversation =
+            Conversation { turns: turns.into(), format: Format::JsonSchema(wanted), ..Conversation::default() };
         change(&mut conversation);
         conversation
     }
@@ -270,6 +278,16 @@ mod tests {
         assert_eq!(asked.tools[0].name, SOME_NAME);
     }
 
+    /// A known defect: the whole conversation was copied for it.
+    #[test]
+    fn the_turns_are_not_copied() {
+        let asking = asking(SCHEMA, |_| {});
+        for by in [SchemaBy::Tool, SchemaBy::JsonObject] {
+            let (_, asked) = Structured::ask(&asking, by).unwrap().unwrap();
+            assert!(std::ptr::eq(asked.turns.as_ptr(), asking.turns.as_ptr()), "{by:?}");
+        }
+    }
+
     #[test]
     fn a_schema_is_asked_for_in_words_where_some_json_is_promised() {
         let (_, asked) = Structured::ask(&asking(SCHEMA, |_| {}), SchemaBy::JsonObject).unwrap().unwrap();
@@ -326,11 +344,15 @@ mod tests {
 
     #[test]
     fn an_answer_that_does_not_keep_to_its_schema_never_finishes() {
+        // A known defect: their arguments were joined.
+        let twice = [call(0, "place"), arguments(0, r#"{"city":"Oslo"}"#), call(1, "place"), arguments(1, r#"{"city":"Rome"}"#)];
+        let twice: Vec<Delta> = twice.into_iter().chain([Delta::Finish(Finish::Calls)]).collect();
         for (by, deltas, why) in [
             (SchemaBy::JsonObject, vec![text(r#"{"town":"Oslo"}"#), Delta::Finish(Finish::Stop)], "`city` is missing"),
             (SchemaBy::JsonObject, vec![text("Oslo"), Delta::Finish(Finish::Stop)], "no JSON"),
             (SchemaBy::JsonObject, vec![text("{}")], "missing"),
             (SchemaBy::Tool, vec![Delta::Finish(Finish::Stop)], "no JSON"),
+            (SchemaBy::Tool, twice.clone(), "twice"),
             (SchemaBy::Tool, vec![call(0, "place"), arguments(0, r#"{"city":4}"#), Delta::Finish(Finish::Calls)], "/city"),
         ] {
             let wrong = told(by, |_| {}, deltas).unwrap_err();

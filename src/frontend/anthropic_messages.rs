@@ -19,6 +19,7 @@ use super::messages_stream::MessagesStream;
 use super::models::ListedModel;
 use super::top_level::{Layout, TopLevel, keeping, string, utf8};
 use super::{About, Frontend, anthropic_errors, messages_answer, messages_request};
+use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
     self, Answer, Feature, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
 };
@@ -219,6 +220,7 @@ fn read(
         token_input: Tokens::ZERO,
         dimensions: None,
         thinking_budget: thinking.and_then(|thinking| thinking.budget_tokens).map(Tokens::new),
+        no_object: schema.is_some_and(|schema| !may_be_an_object(schema.get())),
         may_hold_thoughts: true,
         unpriced: top.unpriced(),
         text: conversation.profile_with(schema),

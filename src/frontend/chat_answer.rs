@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::about::About;
+use super::extra_content::Extra;
 use super::reasoning_details::Detail;
 use crate::canonical::conversation::Call;
 use crate::canonical::{Answer, Finish, Part};
@@ -39,6 +40,8 @@ struct Message<'a> {
     reasoning_details: Vec<Detail<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<WireCall<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<Extra<'a>>,
 }
 
 #[derive(Serialize)]
@@ -47,6 +50,8 @@ struct WireCall<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     function: Function<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<Extra<'a>>,
 }
 
 #[derive(Serialize)]
@@ -139,7 +144,7 @@ pub(super) fn body(answer: &Answer, about: &About) -> Bytes {
 /// `content` is null where there is something else instead.
 fn message<'a>(answer: &'a Answer, tool_calls: Vec<WireCall<'a>>, about: &About) -> Message<'a> {
     let (mut content, mut refusal, mut reasoning_content) = (String::new(), String::new(), String::new());
-    let (mut reasoning_details, mut index, mut nth) = (Vec::new(), 0, 0);
+    let (mut reasoning_details, mut index, mut nth, mut extra_content) = (Vec::new(), 0, 0, None);
     for part in &answer.parts {
         match part {
             Part::Text(text) => content.push_str(&text.text),
@@ -149,6 +154,7 @@ fn message<'a>(answer: &'a Answer, tool_calls: Vec<WireCall<'a>>, about: &About)
                 if let Some(seal) = &thought.seal {
                     reasoning_details.extend(Detail::of_thought(&thought.text, seal, index));
                     index += 1;
+                    extra_content = Extra::of(Some(seal)).or(extra_content);
                 }
             }
             Part::Call(call) => {
@@ -170,12 +176,18 @@ fn message<'a>(answer: &'a Answer, tool_calls: Vec<WireCall<'a>>, about: &About)
         reasoning_content,
         reasoning_details,
         tool_calls,
+        extra_content,
     }
 }
 
 fn write_call<'a>(call: &'a Call, about: &About, nth: usize) -> WireCall<'a> {
     let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
-    WireCall { id: call_id(&call.id, about, nth), kind: "function", function: Function { name: &call.name, arguments } }
+    WireCall {
+        id: call_id(&call.id, about, nth),
+        kind: "function",
+        function: Function { name: &call.name, arguments },
+        extra_content: Extra::of(call.seal.as_ref()),
+    }
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     };
     Ok(Conversation {
         system: turns.system,
-        turns: turns.said,
+        turns: turns.said.into(),
         tools: read_tools(body.tools, body.functions)?,
         tool_choice,
         parallel_calls: body.parallel_tool_calls,

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::about::About;
 use super::chat_answer::{WireUsage, call_id, finish_reason};
+use super::extra_content::Extra;
 use super::reasoning_details::Detail;
-use crate::canonical::conversation::Seal;
+use crate::canonical::conversation::{Seal, SealKind};
 use crate::canonical::{Delta, Finish, StreamWriter};
 use crate::units::Usage;
 
@@ -53,6 +54,8 @@ struct Piece<'a> {
     reasoning_details: Vec<Detail<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_calls: Option<[CallPiece<'a>; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<Extra<'a>>,
 }
 
 #[derive(Serialize)]
@@ -63,6 +66,8 @@ struct CallPiece<'a> {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
     function: FunctionPiece<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<Extra<'a>>,
 }
 
 #[derive(Serialize)]
@@ -82,6 +87,8 @@ pub(super) struct ChatStream {
     /// Entries of `reasoning_details` so far.
     details: u32,
     calls: Vec<Begun>,
+    /// The last seal of a thought: told again at the end, since clients join what comes in pieces.
+    seal: Option<Seal>,
     finish: Finish,
     usage: Option<Usage>,
 }
@@ -101,6 +108,7 @@ impl ChatStream {
             thought: String::new(),
             details: 0,
             calls: Vec::new(),
+            seal: None,
             finish: Finish::default(),
             usage: None,
         }
@@ -149,7 +157,7 @@ impl ChatStream {
         let id = call_id(id, &self.about, index);
         self.calls.push(Begun { slot, has_arguments: false });
         let function = FunctionPiece { name: Some(name), arguments: "" };
-        let call = CallPiece { index, id: Some(&id), kind: Some("function"), function };
+        let call = CallPiece { index, id: Some(&id), kind: Some("function"), function, extra_content: Extra::of(seal) };
         let details: Vec<Detail<'_>> = seal.map(|seal| Detail::of_call(id.clone(), seal, self.details)).into_iter().collect();
         self.details += u32::from(!details.is_empty());
         self.piece(Piece { tool_calls: Some([call]), reasoning_details: details, ..Piece::default() }, out);
@@ -162,16 +170,20 @@ impl ChatStream {
     }
 
     fn more_of(&self, index: usize, arguments: &str, out: &mut BytesMut) {
-        let call = CallPiece { index, id: None, kind: None, function: FunctionPiece { name: None, arguments } };
+        let function = FunctionPiece { name: None, arguments };
+        let call = CallPiece { index, id: None, kind: None, function, extra_content: None };
         self.piece(Piece { tool_calls: Some([call]), ..Piece::default() }, out);
     }
 
-    fn sealed(&mut self, seal: &Seal, out: &mut BytesMut) {
+    fn sealed(&mut self, seal: Seal, out: &mut BytesMut) {
         self.begin(out);
         let thought = std::mem::take(&mut self.thought);
-        let reasoning_details = Detail::of_thought(&thought, seal, self.details);
-        self.details += 1;
+        let reasoning_details = Detail::of_thought(&thought, &seal, self.details);
         self.piece(Piece { reasoning_details, ..Piece::default() }, out);
+        self.details += 1;
+        if seal.kind == SealKind::GeminiSignature {
+            self.seal = Some(seal);
+        }
     }
 }
 
@@ -195,7 +207,7 @@ impl StreamWriter for ChatStream {
                 self.thought.push_str(&piece);
                 self.tell(Piece { reasoning_content: Some(&piece), ..Piece::default() }, out);
             }
-            Delta::Sealed(seal) => self.sealed(&seal, out),
+            Delta::Sealed(seal) => self.sealed(seal, out),
             Delta::Call { slot, id, name, seal } => self.call(slot, &id.unwrap_or_default(), &name, seal.as_ref(), out),
             Delta::Arguments { slot, piece } => self.arguments(slot, &piece, out),
         }
@@ -209,7 +221,8 @@ impl StreamWriter for ChatStream {
             }
         }
         let finish_reason = Some(finish_reason(&self.finish, !self.calls.is_empty()));
-        self.chunk(&[Choice { index: 0, delta: Piece::default(), logprobs: None, finish_reason }], None, out);
+        let delta = Piece { extra_content: Extra::of(self.seal.as_ref()), ..Piece::default() };
+        self.chunk(&[Choice { index: 0, delta, logprobs: None, finish_reason }], None, out);
         if let Some(usage) = self.usage.as_ref().filter(|_| self.about.wants_usage) {
             self.chunk(&[], Some(WireUsage::of(usage)), out);
         }
@@ -217,7 +230,7 @@ impl StreamWriter for ChatStream {
     }
 
     fn held(&self) -> usize {
-        self.thought.len() + self.calls.len() * size_of::<Begun>()
+        self.thought.len() + self.calls.len() * size_of::<Begun>() + self.seal.as_ref().map_or(0, |seal| seal.value.len())
     }
 }
 

@@ -8,11 +8,9 @@ use serde_json::value::RawValue;
 
 use super::content::{Content, cannot, link};
 use super::lifetime::Mark;
-use super::reasoning_details;
 use super::top_level::string;
-use crate::canonical::conversation::{
-    CacheLifetime, Call, Medium, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
-};
+use super::{extra_content, reasoning_details};
+use crate::canonical::conversation::{CacheLifetime, Call, Medium, Role, Source, Text, Thought, ToolResult, Turn};
 use crate::canonical::{Part, Untranslatable};
 
 #[derive(Deserialize)]
@@ -39,6 +37,8 @@ pub(super) struct Message<'b> {
     reasoning_details: Option<&'b RawValue>,
     #[serde(borrow)]
     audio: Option<&'b RawValue>,
+    #[serde(borrow)]
+    extra_content: Option<&'b RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -165,7 +165,8 @@ impl Turns {
             });
         }
         let told = text_of(message.reasoning_content).or_else(|| text_of(message.reasoning));
-        let thoughts = reasoning_details::read(message.reasoning_details.map(RawValue::get), told, &mut calls);
+        let mut thoughts = reasoning_details::read(message.reasoning_details.map(RawValue::get), told, &mut calls);
+        extra_content::seal(&mut thoughts, extra_content::read(message.extra_content));
         let mut parts: Vec<Part> = thoughts.into_iter().map(Part::Thought).collect();
         parts.extend(read_parts(at, message.content)?);
         parts.extend(text_of(message.refusal).map(Part::Refusal));
@@ -218,26 +219,12 @@ fn read_call(at: usize, nth: usize, call: WireCall<'_>) -> Result<Call, Untransl
         return Err(cannot(format!("{} without a function", what())));
     };
     let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| made_up(at, nth));
-    Ok(Call { id, name, arguments: read_arguments(arguments), seal: read_extra(call.extra_content), cached: None })
+    Ok(Call { id, name, arguments: read_arguments(arguments), seal: extra_content::read(call.extra_content), cached: None })
 }
 
 /// Some clients send the arguments as the object that they are.
 fn read_arguments(raw: Option<&RawValue>) -> String {
     raw.map(|raw| string(raw.get()).map_or_else(|| raw.get().to_owned(), Cow::into_owned)).unwrap_or_default()
-}
-
-/// Where Gemini's own chat endpoint puts a call's seal (providers.md, section 3).
-fn read_extra(raw: Option<&RawValue>) -> Option<Seal> {
-    #[derive(Deserialize)]
-    struct Extra {
-        google: Option<Google>,
-    }
-    #[derive(Deserialize)]
-    struct Google {
-        thought_signature: Option<String>,
-    }
-    let extra: Extra = serde_json::from_str(raw?.get()).ok()?;
-    Some(Seal { kind: SealKind::GeminiSignature, value: extra.google?.thought_signature? })
 }
 
 /// Empty texts say nothing and are left out.

@@ -266,6 +266,7 @@ fn read(direct: &Direct, body: &[u8], mut wishes: Wishes) -> Result<(Request, Me
         features: Features::NONE,
         reasoning: ReasoningWish::Unsaid,
         thinking_budget: None,
+        no_object: false,
         may_hold_thoughts: false,
         unpriced: None,
         text: texts.profile,

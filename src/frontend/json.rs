@@ -74,12 +74,14 @@ pub(super) use by_visiting;
 /// Profiles every text in a value of any shape, except under the keys that name rather than say something.
 pub(super) struct EveryText<'p> {
     pub(super) profile: &'p mut TextProfile,
+    /// A member was there that seals stand in, which is no text.
+    pub(super) sealed: &'p mut bool,
     pub(super) depth: usize,
 }
 
 impl EveryText<'_> {
     fn inner(&mut self) -> EveryText<'_> {
-        EveryText { profile: self.profile, depth: self.depth + 1 }
+        EveryText { profile: self.profile, sealed: self.sealed, depth: self.depth + 1 }
     }
 }
 
@@ -133,37 +135,52 @@ impl<'de> Visitor<'de> for EveryText<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
-        while let Some(names) = members.next_key_seed(IsName)? {
-            if names {
-                raw_value(&mut members)?;
-            } else {
-                members.next_value_seed(self.inner())?;
+        while let Some(kind) = members.next_key_seed(KindOfMember)? {
+            match kind {
+                Member::Text => members.next_value_seed(self.inner())?,
+                Member::Name => drop(raw_value(&mut members)?),
+                Member::Seal => {
+                    raw_value(&mut members)?;
+                    *self.sealed = true;
+                }
             }
         }
         Ok(())
     }
 }
 
-/// Reads a key: true for those whose value is an identifier, not text that a model reads at length.
-struct IsName;
+/// What a member's value is.
+enum Member {
+    Text,
+    /// An identifier, not text that a model reads at length.
+    Name,
+    Seal,
+}
 
-impl<'de> DeserializeSeed<'de> for IsName {
-    type Value = bool;
+/// Reads a key.
+struct KindOfMember;
 
-    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<bool, D::Error> {
+impl<'de> DeserializeSeed<'de> for KindOfMember {
+    type Value = Member;
+
+    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Member, D::Error> {
         key.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for IsName {
-    type Value = bool;
+impl Visitor<'_> for KindOfMember {
+    type Value = Member;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(matches!(key, "id" | "type" | "index"))
+    fn visit_str<E>(self, key: &str) -> Result<Member, E> {
+        Ok(match key {
+            "id" | "type" | "index" => Member::Name,
+            "extra_content" => Member::Seal,
+            _ => Member::Text,
+        })
     }
 }
 
@@ -184,9 +201,11 @@ mod tests {
     #[test]
     fn every_text_but_names_is_profiled() {
         let mut profile = TextProfile::default();
-        let json = r#"[{"id":"call_1","function":{"name":"look","arguments":"{\"a\":1}"}},[null,1,-1,0.5,true]]"#;
+        let json = r#"[{"id":"call_1","extra_content":{"google":{"thought_signature":"c2ln"}},"function":{"name":"look","arguments":"{\"a\":1}"}},[null,1,-1,0.5,true]]"#;
         let mut reader = serde_json::Deserializer::from_str(json);
-        EveryText { profile: &mut profile, depth: 0 }.deserialize(&mut reader).unwrap();
+        let mut sealed = false;
+        EveryText { profile: &mut profile, sealed: &mut sealed, depth: 0 }.deserialize(&mut reader).unwrap();
+        assert!(sealed);
         assert_eq!(profile.bytes(), ("look".len() + r#"{"a":1}"#.len()) as u64);
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Conversation<'b> {
     pub(super) remote: bool,
     /// Each value `"developer"` of a role, quotes included.
     pub(super) developer_roles: Vec<Range<usize>>,
-    /// A message of chat has a member that thoughts stand in.
+    /// A message of chat has a member that thoughts or their seals stand in, or one of its calls has.
     pub(super) thoughts: bool,
     /// A message has parts or members of which nobody here knows what is in them.
     pub(super) with_parts: bool,
@@ -102,7 +102,7 @@ impl<'b> Conversation<'b> {
     }
 
     pub(super) fn texts(&mut self) -> EveryText<'_> {
-        EveryText { profile: &mut self.profile, depth: 0 }
+        EveryText { profile: &mut self.profile, sealed: &mut self.thoughts, depth: 0 }
     }
 
     /// Reads the role of a message, quotes included.
@@ -273,6 +273,7 @@ enum MessageKey {
     ReasoningContent,
     Reasoning,
     ReasoningDetails,
+    ExtraContent,
     Refusal,
     #[serde(other)]
     Other,
@@ -301,7 +302,7 @@ impl Turn for ChatTurn {
                     thought |= matches!(key, MessageKey::ReasoningContent);
                     members.next_value_seed(conversation.texts())?;
                 }
-                MessageKey::ReasoningDetails => {
+                MessageKey::ReasoningDetails | MessageKey::ExtraContent => {
                     raw_value(&mut members)?;
                     conversation.thoughts = true;
                 }

@@ -134,7 +134,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     let parallel_calls = body.tool_choice.as_ref().and_then(|choice| choice.disable_parallel_tool_use).map(|disabled| !disabled);
     Ok(Conversation {
         system,
-        turns,
+        turns: turns.into(),
         tools: read_tools(body.tools)?,
         tool_choice: body.tool_choice.map_or(Ok(ToolChoice::Auto), read_choice)?,
         parallel_calls,

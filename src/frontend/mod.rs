@@ -18,6 +18,7 @@ mod content;
 mod direct;
 pub mod errors;
 mod extent;
+mod extra_content;
 mod in_turn;
 mod items;
 mod json;
@@ -64,7 +65,7 @@ pub use lifetime::asks_long_cache;
 pub use openai_chat::{OpenAiChat, parse};
 pub use openai_responses::OpenAiResponses;
 pub use prompt_text::prompt_text;
-pub use sealed::{holds_thoughts, holds_told_thoughts, holds_unsigned_thoughts, is_sealed};
+pub use sealed::{holds_google_seals, holds_thoughts, holds_told_thoughts, holds_unsigned_thoughts, is_sealed};
 pub use unsaid::HARMLESS;
 
 /// One client-side API shape: how its requests are read, and how the gateway's own answers are written in it.

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::errors::BadRequest;
 use super::openai_chat::{Chat, Name};
 use super::top_level::{TopLevel, string};
+use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{Feature, Features, ReasoningWish};
 
 impl<'b> TopLevel<'b, Chat<'b>> {
@@ -105,6 +106,21 @@ pub(super) struct ResponseFormat<'b> {
     kind: Cow<'b, str>,
     #[serde(borrow)]
     pub(super) json_schema: Option<&'b RawValue>,
+}
+
+impl ResponseFormat<'_> {
+    pub(super) fn is_of_no_object(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Named<'b> {
+            #[serde(borrow)]
+            schema: Option<&'b RawValue>,
+        }
+        if self.kind != "json_schema" {
+            return false;
+        }
+        let named = self.json_schema.and_then(|named| serde_json::from_str::<Named<'_>>(named.get()).ok());
+        !named.and_then(|named| named.schema).is_some_and(|schema| may_be_an_object(schema.get()))
+    }
 }
 
 #[derive(Deserialize)]

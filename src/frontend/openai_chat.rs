@@ -187,6 +187,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         features: top.features(choices, format.as_ref())?,
         reasoning: top.reasoning()?,
         text: conversation.profile_with(format.as_ref().and_then(|format| format.json_schema)),
+        no_object: format.as_ref().is_some_and(|format| format.is_of_no_object()),
         may_hold_thoughts: conversation.thoughts,
         unpriced: top.unpriced(),
         token_input: Tokens::ZERO,

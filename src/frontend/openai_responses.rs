@@ -18,6 +18,7 @@ use super::models::{self, ListedModel};
 use super::responses_stream::{ResponsesStream, failed};
 use super::top_level::{Layout, TopLevel, keeping, string, utf8};
 use super::{About, Frontend, responses_answer, responses_request};
+use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
     self, Answer, Feature, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
 };
@@ -186,6 +187,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         token_input: Tokens::ZERO,
         dimensions: None,
         thinking_budget: None,
+        no_object: format.as_ref().is_some_and(Format::is_of_no_object),
         may_hold_thoughts: true,
         unpriced: top.unpriced(),
         text: conversation.profile_with(format.and_then(|format| format.schema)),
@@ -204,6 +206,12 @@ struct Format<'b> {
     kind: Cow<'b, str>,
     #[serde(borrow)]
     schema: Option<&'b RawValue>,
+}
+
+impl Format<'_> {
+    fn is_of_no_object(&self) -> bool {
+        self.kind == "json_schema" && !self.schema.is_some_and(|schema| may_be_an_object(schema.get()))
+    }
 }
 
 impl<'b> TopLevel<'b, Responses<'b>> {

@@ -138,7 +138,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     let tool_choice = body.tool_choice.map_or(Ok(ToolChoice::Auto), |choice| read_choice(choice, &mut tools))?;
     Ok(Conversation {
         system: turns.system,
-        turns: turns.said,
+        turns: turns.said.into(),
         tools,
         tool_choice,
         parallel_calls: body.parallel_tool_calls,

@@ -2,7 +2,7 @@
 
 use memchr::memmem;
 
-use super::{reasoning_details, seals};
+use super::{extra_content, reasoning_details, seals};
 use crate::canonical::{Request, Shape};
 
 /// Whether any is there that says something. Keys are looked for, not read: inside a text their quotes would be escaped, and a tool
@@ -41,6 +41,13 @@ pub fn holds_told_thoughts(request: &Request) -> bool {
     }
 }
 
+/// Whether seals stand in it where Google's endpoint for chat tells them, and we do, who are not to be told apart by that.
+pub fn holds_google_seals(request: &Request) -> bool {
+    request.shape == Shape::OpenAiChat
+        && request.may_hold_thoughts
+        && behind(messages_of(request), extra_content::SIGNATURE_KEY).next().is_some()
+}
+
 /// Whether thoughts stand in it without a signature.
 pub fn holds_unsigned_thoughts(request: &Request) -> bool {
     let signed = || values(request).filter(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\"")).count();
@@ -62,7 +69,7 @@ fn summaries(request: &Request) -> usize {
 fn values(request: &Request) -> impl Iterator<Item = &[u8]> {
     let keys: &[&str] = match request.shape {
         _ if !request.may_hold_thoughts => &[],
-        Shape::OpenAiChat => &["\"reasoning_details\""],
+        Shape::OpenAiChat => &["\"reasoning_details\"", extra_content::SIGNATURE_KEY],
         Shape::OpenAiResponses => &["\"encrypted_content\""],
         Shape::AnthropicMessages => &["\"signature\"", "\"redacted_thinking\""],
         Shape::GeminiGenerate => &["\"thoughtSignature\""],
@@ -98,6 +105,26 @@ mod tests {
         let body = format!(r#"{{"model":"m","max_tokens":9,"tools":[{{"name":"signature"}}],"messages":[{message}]}}"#);
         let request = frontend.parse(Bytes::from(body), &HeaderMap::new()).unwrap();
         assert_eq!(is_sealed(&request), expected, "{message}");
+    }
+
+    #[test]
+    fn what_googles_chat_tells_is_a_seal_wherever_it_stands() {
+        let extra = |value: &str| format!(r#""extra_content":{{"google":{{"thought_signature":"{value}"}}}}"#);
+        let message = |value: &str| format!(r#"{{"role":"assistant","content":"x",{}}}"#, extra(value));
+        let call = |value: &str| {
+            format!(
+                r#"{{"role":"assistant","tool_calls":[{{"id":"c","function":{{"name":"f","arguments":"{{}}"}},{}}}]}}"#,
+                extra(value)
+            )
+        };
+        for told in [&message as &dyn Fn(&str) -> String, &call] {
+            check(&OpenAiChat, &told("c2ln"), true);
+            check(&OpenAiChat, &told(""), false);
+        }
+        let body = format!(r#"{{"model":"m","messages":[{}]}}"#, call("c2ln"));
+        assert!(holds_google_seals(&OpenAiChat.parse(Bytes::from(body), &HeaderMap::new()).unwrap()));
+        let said = r#"{"model":"m","messages":[{"role":"user","content":"the \"thought_signature\""}]}"#;
+        assert!(!holds_google_seals(&OpenAiChat.parse(Bytes::from(said), &HeaderMap::new()).unwrap()));
     }
 
     #[test]

@@ -192,6 +192,7 @@ fn add_to_message(message: &mut Map<String, Value>, member: &str, value: &Value)
             let so_far = calls[index]["function"]["arguments"].as_str().unwrap();
             calls[index]["function"]["arguments"] = json!(so_far.to_owned() + entry["function"]["arguments"].as_str().unwrap());
         }
+        Value::Object(_) if member == "extra_content" => *slot = value.clone(),
         other => panic!("{member}: {other}"),
     }
 }

@@ -5,7 +5,7 @@
 //! was asked in the API of a backend, all of that kind are the backend's own.
 
 use super::{Market, Offer};
-use crate::canonical::Manner;
+use crate::canonical::{Form, Manner, Shape};
 use crate::catalog::BackendIndex;
 
 /// Who answered the turns of a conversation that holds thoughts.
@@ -15,6 +15,9 @@ pub struct Makers {
     pub known: Vec<BackendIndex>,
     /// Some of it was told in words of ours, which no provider has made.
     pub told: bool,
+    /// Some of it stands where Google's endpoint for chat tells its seals. Where nobody is remembered they are Google's or ours, and
+    /// nobody else's chat is sent them.
+    pub google: bool,
 }
 
 /// What of the seals a backend is sent.
@@ -36,22 +39,26 @@ impl Makers {
             maker.provider != offer.backend.provider || maker.model != offer.backend.model
         });
         // Whatever form the answers had that it gave before.
-        let of_its_kind = |maker| {
-            let asked = |formatted| Manner { formatted, ..asked };
-            [false, true].into_iter().any(|formatted| snapshot.provider_of(maker).serving(asked(formatted)) == Some(offer.shape))
-        };
+        let of_its_kind =
+            |maker| Form::ALL.into_iter().any(|form| snapshot.endpoint_for(maker, Manner { form, ..asked }) == Some(offer.shape));
         match others.next() {
-            None if self.told => Seals::OfItsKind,
+            None if self.told || self.is_anothers_chat(offer) => Seals::OfItsKind,
             None => Seals::AsTheyAre,
             Some(first) if of_its_kind(first) || others.any(of_its_kind) => Seals::None,
             Some(_) => Seals::OfItsKind,
         }
     }
+
+    /// Whether a conversation with Google's seals, whose makers nobody remembers, is to go to a chat that is not Google's: one
+    /// without Gemini's own API beside it.
+    fn is_anothers_chat(&self, offer: &Offer<'_>) -> bool {
+        let anothers = || offer.shape == Shape::OpenAiChat && !offer.provider.shapes().contains(Shape::GeminiGenerate);
+        self.google && self.known.is_empty() && anothers()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::canonical::Shape;
     use crate::config::Deployments;
     use crate::upstream::Tokens;
     use std::sync::Arc;
@@ -68,12 +75,14 @@ mod tests {
     type Listed = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
 
     const MESSAGES: &str = "[providers.ID.endpoints.anthropic-messages]\nbase_url = \"https://ID.test/anthropic\"";
+    const GEMINI: &str = "[providers.ID.endpoints.gemini-generate-content]\nbase_url = \"https://ID.test/v1beta\"";
     /// Providers by their API, with another endpoint where they have one, and their backends: upstream names of a model each.
-    const TABLE: [Listed; 5] = [
+    const TABLE: [Listed; 6] = [
         ("sealer", "anthropic-messages", "", &[("large", "large-1"), ("large", "large-fast"), ("small", "small-1")]),
         ("other", "anthropic-messages", "", &[("large", "large-1")]),
         ("signer", "gemini-generate-content", "", &[("ruby", "ruby-1")]),
         ("plain", "openai-chat", "", &[("jade", "jade-1")]),
+        ("google", "openai-chat", GEMINI, &[("topaz", "topaz-1")]),
         ("both", "openai-chat", MESSAGES, &[("opal", "opal-1")]),
     ];
 
@@ -110,8 +119,8 @@ mod tests {
     fn check_asked(asked: Shape, backend: &str, known: &[&str], told: bool, expected: Seals) {
         let market = market();
         let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
-        let makers = Makers { known: known.iter().map(|id| named(id)).collect(), told };
-        let asked = Manner { shape: asked, formatted: false };
+        let makers = Makers { known: known.iter().map(|id| named(id)).collect(), told, google: false };
+        let asked = Manner::plain(asked);
         let offer = market.offer(named(backend), asked).unwrap();
         assert_eq!(makers.seals_for(&offer, asked, &market), expected, "{backend} after {known:?}, told: {told}");
     }
@@ -147,6 +156,23 @@ mod tests {
         // Whoever of them answered first.
         check("sealer/large-1", &["signer/ruby-1", "sealer/large-1", "other/large-1"], false, Seals::None);
         check("sealer/large-1", &["other/large-1", "signer/ruby-1"], false, Seals::None);
+    }
+
+    /// A known defect: after a restart, seals that a client had from Gemini went to whoever speaks chat.
+    #[test]
+    fn seals_that_nobody_remembers_reach_no_chat_but_googles() {
+        let market = market();
+        let sent = |backend: &str, known: &[&str]| {
+            let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
+            let known = known.iter().map(|id| named(id)).collect();
+            let (makers, asked) = (Makers { known, told: false, google: true }, Manner::plain(Shape::OpenAiChat));
+            makers.seals_for(&market.offer(named(backend), asked).unwrap(), asked, &market)
+        };
+        assert_eq!(sent("plain/jade-1", &[]), Seals::OfItsKind);
+        assert_eq!(sent("google/topaz-1", &[]), Seals::AsTheyAre);
+        assert_eq!(sent("signer/ruby-1", &[]), Seals::AsTheyAre);
+        assert_eq!(sent("plain/jade-1", &["plain/jade-1"]), Seals::AsTheyAre);
+        assert_eq!(sent("plain/jade-1", &["google/topaz-1"]), Seals::None);
     }
 
     /// A provider with endpoints of two APIs made its seals in that which the client's requests go to.

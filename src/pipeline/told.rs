@@ -31,22 +31,6 @@ impl<'c> Told<'c> {
         }
     }
 
-    /// Why no other shape can say the request, if none can; to a strict client parameters that none has a word for are such.
-    pub(super) fn unsayable(&self, strict: bool) -> Option<Untranslatable> {
-        match self.conversation(true) {
-            Err(unsaid) => Some(unsaid),
-            Ok(conversation) if strict && !conversation.unsaid.is_empty() => {
-                Some(Untranslatable::strictly(&conversation.unsaid, "another shape", self.request.shape))
-            }
-            Ok(_) => None,
-        }
-    }
-
-    /// Whether it has a parameter that some shape may have no word for.
-    pub(super) fn may_be_cut(&self) -> bool {
-        self.conversation(true).is_ok_and(|conversation| !conversation.parameters().is_empty())
-    }
-
     /// What our own hand has to say of the answer.
     pub(super) fn about(&self, model: &str) -> About {
         let (id, model) = (self.id.clone(), model.to_owned());

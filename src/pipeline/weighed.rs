@@ -60,5 +60,5 @@ fn cap((rule, standing): (ShareCap, ShareStanding)) -> Cap {
 pub(super) fn health(market: &Market, ask: &Ask, limits: &Limits) -> Vec<BackendHealth> {
     let prefer = ask.prefer.or(limits.prefer).unwrap_or_default();
     let timed = ask.deadline_ms.is_some() || prefer != Preference::Cheapest;
-    market.health(ask.shape, timed.then_some(if ask.stream { Answers::Streamed } else { Answers::Whole }))
+    market.health(ask.manner(), timed.then_some(if ask.stream { Answers::Streamed } else { Answers::Whole }))
 }

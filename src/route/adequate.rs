@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::board::{Price, PriceBounds, Row};
 use super::facts::{Availability, BackendHealth, Facts};
-use super::needs::Needs;
+use super::needs::{Needs, NotByHand};
 use super::rule::{Rule, Tally};
-use crate::canonical::{DataRules, Features, ReasoningWish, Shape};
+use crate::canonical::{DataRules, Features, Parameters, ReasoningWish, SchemaBy, Shape};
 use crate::catalog::{Backend, BackendIndex, Dimensions, Limits, Provider, Quality, Reasoning, Retention};
 use crate::units::{Currency, ShareBy, Tokens, Usd};
 
@@ -43,6 +43,8 @@ pub enum Unfit {
     DimensionsUnsupported(Option<Dimensions>, u32),
     /// It cannot do this.
     MissingFeatures(Features),
+    /// It is made to answer by a schema by hand, which cannot be done here.
+    SchemaByHand(SchemaBy, NotByHand),
     /// Thinking was refused, and it always thinks.
     ReasoningAlwaysOn,
     /// Thinking was asked for, and it never thinks.
@@ -61,6 +63,9 @@ pub enum Unfit {
     Unpriced,
     /// There is no exchange rate for its currency.
     NoExchangeRate(Currency),
+    /// In its words something would be left out that must not be: these parameters of a client of this shape, or, without any, what
+    /// has no place in other words at all.
+    LeavesOut(Parameters, Shape),
     /// Even the least that could be held for it is above what the request may cost.
     TooDear { worst: Usd, max: Usd },
     /// A million tokens in the request's mix are expected to cost more than they may.
@@ -89,6 +94,7 @@ impl Unfit {
             Unfit::DialectUnsupported(_) => Rule::DialectUnsupported,
             Unfit::DimensionsUnsupported(..) => Rule::DimensionsUnsupported,
             Unfit::MissingFeatures(_) => Rule::MissingFeatures,
+            Unfit::SchemaByHand(..) => Rule::SchemaByHand,
             Unfit::ReasoningAlwaysOn => Rule::ReasoningAlwaysOn,
             Unfit::ReasoningMissing => Rule::ReasoningMissing,
             Unfit::LanguageUnsupported => Rule::LanguageUnsupported,
@@ -98,6 +104,7 @@ impl Unfit {
             Unfit::InputUnpriced { .. } => Rule::InputUnpriced,
             Unfit::Unpriced => Rule::Unpriced,
             Unfit::NoExchangeRate(_) => Rule::NoExchangeRate,
+            Unfit::LeavesOut(..) => Rule::LeavesOut,
             Unfit::TooDear { .. } => Rule::TooDear,
             Unfit::PriceAboveMax { .. } => Rule::PriceAboveMax,
             Unfit::OverShare { .. } => Rule::OverShare,
@@ -114,6 +121,13 @@ impl Unfit {
     /// The backend was fit in every other way, and may be so again without anybody changing anything.
     pub const fn is_passing(self) -> bool {
         matches!(self, Unfit::CoolingDown { .. } | Unfit::Saturated | Unfit::OverShare { .. })
+    }
+}
+
+impl Unfit {
+    /// How long a backend is left alone for, where that is the rule and known.
+    pub const fn remaining(self) -> Option<Duration> {
+        if let Unfit::CoolingDown { remaining } = self { Some(remaining) } else { None }
     }
 }
 
@@ -144,6 +158,9 @@ impl fmt::Display for Unfit {
                 f.write_str("cannot do")?;
                 missing.iter().try_for_each(|feature| write!(f, " {}", feature.word()))
             }
+            Unfit::SchemaByHand(by, why) => {
+                write!(f, "made to answer by a schema by {}, which leaves no room for {}", by.word(), why.word())
+            }
             Unfit::ReasoningAlwaysOn => f.write_str("always thinks, and thinking was refused"),
             Unfit::ReasoningMissing => f.write_str("never thinks, and thinking was asked for"),
             Unfit::LanguageUnsupported => f.write_str("not good at Chinese"),
@@ -156,6 +173,13 @@ impl fmt::Display for Unfit {
             }
             Unfit::Unpriced => f.write_str("no price in force"),
             Unfit::NoExchangeRate(currency) => write!(f, "no exchange rate for {currency}"),
+            Unfit::LeavesOut(lost, _) if lost.is_empty() => {
+                f.write_str("asked in other words, which leave out what must not be left out")
+            }
+            Unfit::LeavesOut(lost, client) => {
+                f.write_str("asked in other words, which leave out")?;
+                lost.iter().try_for_each(|parameter| write!(f, " {}", parameter.word(*client)))
+            }
             Unfit::TooDear { worst, max } => write!(f, "could cost ${}, at most ${} allowed", worst.to_exact(), max.to_exact()),
             Unfit::PriceAboveMax { price, max } => {
                 write!(f, "${} per million tokens of this request, at most ${} allowed", price.to_exact(), max.to_exact())
@@ -219,6 +243,11 @@ impl<'n> Rules<'n> {
         if !missing.is_empty() {
             return Err(Unfit::MissingFeatures(missing));
         }
+        if let Err(why) = self.needs.by_hand
+            && row.schema_by != SchemaBy::Native
+        {
+            return Err(Unfit::SchemaByHand(row.schema_by, why));
+        }
         match self.forbidden {
             Some(Reasoning::Always) if row.reasoning == Reasoning::Always => return Err(Unfit::ReasoningAlwaysOn),
             Some(Reasoning::Never) if row.reasoning == Reasoning::Never => return Err(Unfit::ReasoningMissing),
@@ -254,7 +283,7 @@ pub fn permitted(provider: &Provider, needs: &Needs, facts: &Facts<'_>) -> Resul
     compliant(provider, needs.data)
 }
 
-/// Whether nothing is said of whom to ask: then everybody is [`permitted`].
+/// Whether nothing is said of whom to ask: then everybody is [`permitted`], and nobody leaves out what must not be.
 pub fn anybody(needs: &Needs, facts: &Facts<'_>) -> bool {
     let (limits, wishes) = (facts.limits, facts.ask);
     let lists = [
@@ -267,7 +296,16 @@ pub fn anybody(needs: &Needs, facts: &Facts<'_>) -> bool {
         &wishes.regions,
         &wishes.jurisdictions,
     ];
-    needs.data == DataRules::default() && lists.iter().all(|list| list.is_empty())
+    needs.data == DataRules::default() && wishes.unsaid.is_empty() && lists.iter().all(|list| list.is_empty())
+}
+
+/// What a backend would leave out, where that must not be.
+pub(super) fn says_all(index: BackendIndex, facts: &Facts<'_>) -> Result<(), Unfit> {
+    let ask = facts.ask;
+    match ask.unsaid.iter().find(|(mute, _)| *mute == index) {
+        Some((_, lost)) => Err(Unfit::LeavesOut(*lost, ask.shape)),
+        None => Ok(()),
+    }
 }
 
 /// Whether no request at all may have it: first, so that it need not be asked for each of them.
@@ -336,7 +374,7 @@ mod vectors;
 mod tests {
     use super::super::testing::{Case, Spec};
     use super::*;
-    use crate::canonical::{Feature, QualityTier, TextProfile};
+    use crate::canonical::{Feature, Parameter, QualityTier, TextProfile};
     use crate::catalog::{KeyHeader, MoreEndpoint};
 
     /// One backend, `north/mist`, that is adequate until `change` makes it unfit.
@@ -492,6 +530,50 @@ mod tests {
             Unfit::LanguageUnsupported,
             "not good at Chinese",
         );
+    }
+
+    /// A known defect: such rows were asked in vain.
+    #[test]
+    fn a_schema_by_hand_is_screened_out_where_it_cannot_be_asked_for() {
+        let by_hand = |change: fn(&mut Case)| {
+            move |c: &mut Case| {
+                let schema = Features::NONE.with(Feature::JsonSchema);
+                c.specs[0].features = schema.with(Feature::ManyChoices).with(Feature::Logprobs);
+                (c.specs[0].schema_by, c.request.features) = (SchemaBy::Tool, schema);
+                c.translated = true;
+                change(c);
+            }
+        };
+        let mut case = Case::of(vec![Spec::named("north/mist")]);
+        by_hand(|_| {})(&mut case);
+        assert_eq!(case.unfit("north/mist"), None);
+        let unfit = |why| Unfit::SchemaByHand(SchemaBy::Tool, why);
+        let said = |what: &str| format!("made to answer by a schema by tool, which leaves no room for {what}");
+        check(by_hand(|c| c.request.no_object = true), unfit(NotByHand::NoObject), &said("a schema of no object"));
+        let many = |c: &mut Case| c.request.features = c.request.features.with(Feature::ManyChoices);
+        check(by_hand(many), unfit(NotByHand::ManyChoices), &said("many_choices"));
+        let probable = |c: &mut Case| c.request.features = c.request.features.with(Feature::Logprobs);
+        check(by_hand(probable), unfit(NotByHand::Logprobs), &said("logprobs"));
+        let text = said("a request that cannot be said in other words");
+        check(by_hand(|c| c.translated = false), unfit(NotByHand::OwnWords), &text);
+        // A backend that takes the schema itself is asked for all of it.
+        by_hand(|c| (c.specs[0].schema_by, c.request.no_object) = (SchemaBy::Native, true))(&mut case);
+        assert_eq!(case.unfit("north/mist"), None);
+    }
+
+    #[test]
+    fn who_would_leave_out_what_must_not_be_is_told_after_the_rules_of_the_table() {
+        let lost: Parameters = [Parameter::Seed].into_iter().collect();
+        let mute = |lost| move |c: &mut Case| c.unsaid = vec![(BackendIndex(0), lost)];
+        let chat = Shape::OpenAiChat;
+        check(mute(lost), Unfit::LeavesOut(lost, chat), "asked in other words, which leave out seed");
+        let none = Parameters::NONE;
+        check(mute(none), Unfit::LeavesOut(none, chat), "asked in other words, which leave out what must not be left out");
+        let unpriced = |c: &mut Case| {
+            mute(lost)(c);
+            c.specs[0].price = None;
+        };
+        check(unpriced, Unfit::Unpriced, "no price in force");
     }
 
     #[test]

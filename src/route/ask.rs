@@ -1,7 +1,8 @@
 //! What routing asks of a request: its needs and its wishes without its bytes. A small value of its own, so that a
 //! decision can be made again when the request itself, which is kept nowhere, is long gone.
 
-use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish, Request, Shape};
+use crate::canonical::{DataRules, Features, Manner, Parameters, Preference, QualityTier, ReasoningWish, Request, Shape};
+use crate::catalog::BackendIndex;
 use crate::units::{Tokens, Usd};
 
 /// A request as far as a decision depends on it.
@@ -16,6 +17,11 @@ pub struct Ask {
     pub dimensions: Option<u32>,
     /// Everything a backend must be able to do.
     pub features: Features,
+    /// Its answer is to keep to a schema that no object can keep to: then it cannot be asked for by hand.
+    pub no_object: bool,
+    /// Backends that would be asked in other words than the client's, and without something that must not be left out: by their
+    /// indexes, each with its parameters that these words lack, none where it is something else.
+    pub unsaid: Vec<(BackendIndex, Parameters)>,
     /// What the client says about thinking.
     pub reasoning: ReasoningWish,
     /// The client's bound on each choice, after the key's own.
@@ -53,6 +59,11 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// What decides to which endpoint of a provider it is sent.
+    pub const fn manner(&self) -> Manner {
+        Manner::of(self.shape, self.features)
+    }
+
     /// Takes from a request what a decision depends on.
     pub fn of(request: &Request) -> Self {
         let wishes = &request.wishes;
@@ -61,6 +72,8 @@ impl Ask {
             translated: false,
             dimensions: request.dimensions,
             features: request.features,
+            no_object: request.no_object,
+            unsaid: Vec::new(),
             reasoning: request.reasoning,
             output_bound: request.output_bound,
             choices: request.choices.max(1),

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use super::screen::Screen;
-use crate::canonical::{Features, Shapes};
+use crate::canonical::{Features, Form, Manner, SchemaBy, Shape, Shapes};
 use crate::catalog::{Backend, BackendIndex, Dimensions, Limits, PriceRow, ProviderIndex, Reasoning, Snapshot, TokenizerFamily};
 use crate::units::{Amount, Bounds, Cell, Currency, ExchangeRate, Sheet, Tariff, TokenPrice, Tokens, Usd};
 
@@ -41,6 +41,10 @@ pub struct Row {
     pub by_id: u32,
     /// What it can be asked in.
     pub shapes: Shapes,
+    /// One of these is Messages, and knows no forms of answers beside a chat that does.
+    pub formless: bool,
+    /// How it is made to answer by a schema.
+    pub schema_by: SchemaBy,
     /// Of its vectors.
     pub dimensions: Option<Dimensions>,
     pub features: Features,
@@ -196,6 +200,15 @@ fn next_step(snapshot: &Snapshot, at: Timestamp) -> Timestamp {
 }
 
 impl Row {
+    /// Whether a request that asks so goes out in other words than the client's: its provider has no endpoint for its shape, or one
+    /// that does not know its form, or the form is asked for by hand.
+    pub fn rewords(&self, manner: Manner) -> bool {
+        let Manner { shape, form } = manner;
+        let by_hand = || form == Form::Schema && self.schema_by != SchemaBy::Native;
+        let formless = || self.formless && shape == Shape::AnthropicMessages;
+        !self.shapes.contains(shape) || form != Form::Text && (by_hand() || formless())
+    }
+
     fn of(backend: &Backend, snapshot: &Snapshot, at: Timestamp, rates: &[Option<ExchangeRate>]) -> Self {
         let languages = &backend.languages;
         Self {
@@ -203,6 +216,8 @@ impl Row {
             provider: backend.provider,
             by_id: 0,
             shapes: snapshot.shapes_of(backend),
+            formless: snapshot.provider_of(backend).is_formless(),
+            schema_by: backend.schema_by,
             dimensions: backend.dimensions,
             features: backend.features,
             reasoning: backend.reasoning,

@@ -101,7 +101,7 @@ impl Kept {
             kept.allowances = allowances::read(from)?;
         }
         if format >= WITH_SHAPE {
-            shape::read(from, &mut kept)?;
+            shape::read(from, &mut kept, snapshot)?;
         }
         kept.board = Board::of(snapshot, kept.at);
         if from.0.is_empty() { Ok(kept) } else { Err(Unreadable) }

@@ -2,9 +2,10 @@
 //! key's limits and the operator's settings. Of two rules for one thing the stricter wins. Lists of providers and
 //! regions stay where they are: two lists cannot be merged into one without losing which of them was empty.
 
+use super::ask::Ask;
 use super::facts::Facts;
 use super::target::Target;
-use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish, Shape};
+use crate::canonical::{DataRules, Feature, Features, Preference, QualityTier, ReasoningWish, Shape};
 use crate::units::{Tokens, Usd};
 
 /// What a backend must offer.
@@ -14,6 +15,8 @@ pub struct Needs {
     pub shape: Shape,
     /// An endpoint for any other shape of conversations will do too.
     pub translated: bool,
+    /// A schema may be asked for by hand; otherwise why not.
+    pub by_hand: Result<(), NotByHand>,
     /// Each input is read by itself, so that no window bounds all of them: whether each fits is the provider's to say.
     pub apart: bool,
     /// How long vectors it must be able to make.
@@ -49,6 +52,7 @@ impl Needs {
         Self {
             shape: ask.shape,
             translated: ask.translated,
+            by_hand: NotByHand::of(ask),
             apart: ask.shape.direct().is_some(),
             dimensions: ask.dimensions,
             features: ask.features,
@@ -62,6 +66,43 @@ impl Needs {
             max_price: [ask.max_price, facts.limits.max_price].into_iter().flatten().min(),
             data: ask.data.and(facts.limits.data_rules()),
             prefer: ask.prefer.or(facts.limits.prefer).unwrap_or_default(),
+        }
+    }
+}
+
+/// Why a request for a schema cannot be made by hand (`schema_by` in the table).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotByHand {
+    /// More than one choice is wanted: each would have to be read, and one cannot be asked for again.
+    ManyChoices,
+    /// Probabilities are of the tokens of the answer, and by hand these are not what the client is told.
+    Logprobs,
+    /// The schema is of something that is no object: neither a tool's arguments nor the mode for JSON are anything else.
+    NoObject,
+    /// The request can be said in the client's own words alone, and by hand it is written in ours.
+    OwnWords,
+}
+
+impl NotByHand {
+    /// What keeps a request from it, where it wants a schema at all.
+    fn of(ask: &Ask) -> Result<(), Self> {
+        let wants = |feature| ask.features.contains(feature);
+        match () {
+            () if !wants(Feature::JsonSchema) => Ok(()),
+            () if wants(Feature::ManyChoices) => Err(Self::ManyChoices),
+            () if wants(Feature::Logprobs) => Err(Self::Logprobs),
+            () if ask.no_object => Err(Self::NoObject),
+            () if !ask.translated => Err(Self::OwnWords),
+            () => Ok(()),
+        }
+    }
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            NotByHand::ManyChoices => "many_choices",
+            NotByHand::Logprobs => "logprobs",
+            NotByHand::NoObject => "a schema of no object",
+            NotByHand::OwnWords => "a request that cannot be said in other words",
         }
     }
 }

@@ -175,11 +175,7 @@ impl PlanError {
 
     /// When the first backend that is left out for its health alone may be asked again, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
-        let remaining = |unfit: &Unfit| match unfit {
-            Unfit::CoolingDown { remaining } => Some(*remaining),
-            _ => None,
-        };
-        self.rejected().iter().filter_map(|(_, unfit)| remaining(unfit)).min()
+        self.rejected().iter().filter_map(|(_, unfit)| unfit.remaining()).min()
     }
 }
 

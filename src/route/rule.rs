@@ -16,6 +16,7 @@ pub enum Rule {
     DialectUnsupported,
     DimensionsUnsupported,
     MissingFeatures,
+    SchemaByHand,
     ReasoningAlwaysOn,
     ReasoningMissing,
     LanguageUnsupported,
@@ -25,6 +26,7 @@ pub enum Rule {
     InputUnpriced,
     Unpriced,
     NoExchangeRate,
+    LeavesOut,
     TooDear,
     PriceAboveMax,
     OverShare,
@@ -34,7 +36,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every word there is, by the rule's discriminant: the closed set of a metric's label.
-    pub const WORDS: [&'static str; 26] = [
+    pub const WORDS: [&'static str; 28] = [
         "disabled",
         "no_key",
         "provider_not_allowed",
@@ -47,6 +49,7 @@ impl Rule {
         "dialect_unsupported",
         "dimensions_unsupported",
         "missing_features",
+        "schema_by_hand",
         "reasoning_always_on",
         "reasoning_missing",
         "language_unsupported",
@@ -56,6 +59,7 @@ impl Rule {
         "input_unpriced",
         "unpriced",
         "no_exchange_rate",
+        "leaves_out",
         "too_dear",
         "price_above_max",
         "over_share",

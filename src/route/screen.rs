@@ -6,7 +6,7 @@ use super::board::{Price, PriceBounds, Rates, Row};
 use super::needs::Needs;
 use super::rule::Rule;
 use super::sizes::{MOST, small};
-use crate::canonical::{Features, ReasoningWish};
+use crate::canonical::{Features, ReasoningWish, SchemaBy};
 use crate::catalog::{Dimensions, ProviderIndex, Quality, Reasoning, TokenizerFamily};
 
 /// One backend.
@@ -83,17 +83,20 @@ impl Abilities {
     const CONVERTED: u32 = 1 << 28;
     /// It has an endpoint for some shape of conversations.
     const CONVERSES: u32 = 1 << 29;
+    /// Where it answers by a schema, it does without our help.
+    const UNAIDED: u32 = 1 << 30;
 
     /// What is told by them before anything else is looked at, in the order of [`Rules`](super::adequate::Rules).
-    const FIRST: [(u32, Rule); 5] = [
+    const FIRST: [(u32, Rule); 6] = [
         (Self::SHAPES | Self::CONVERSES, Rule::DialectUnsupported),
         (Self::FEATURES, Rule::MissingFeatures),
+        (Self::UNAIDED, Rule::SchemaByHand),
         (Self::ANSWERS_AT_ONCE, Rule::ReasoningAlwaysOn),
         (Self::THINKS, Rule::ReasoningMissing),
         (Self::CHINESE, Rule::LanguageUnsupported),
     ];
 
-    fn of(features: Features, shapes: u8, others: [(bool, u32); 6]) -> Self {
+    fn of(features: Features, shapes: u8, others: [(bool, u32); 7]) -> Self {
         let others = others.into_iter().filter(|(has, _)| *has).fold(0, |all, (_, bit)| all | bit);
         Self(u32::from(features.bits()) | u32::from(shapes) << 16 | others)
     }
@@ -132,6 +135,7 @@ impl Screen {
                 (row.price != Price::Unlisted, Abilities::LISTED),
                 (priced.is_some(), Abilities::CONVERTED),
                 (row.shapes.converses(), Abilities::CONVERSES),
+                (row.schema_by == SchemaBy::Native, Abilities::UNAIDED),
             ],
         );
         let most_input = [priced, row.limits.priced_input].into_iter().flatten().min().map_or(u32::MAX, |most| small(most.get()));
@@ -183,6 +187,7 @@ impl Wanted {
                 (true, Abilities::LISTED),
                 (true, Abilities::CONVERTED),
                 (needs.translated, Abilities::CONVERSES),
+                (needs.by_hand.is_err(), Abilities::UNAIDED),
             ],
         );
         let bound = needs.output_bound.map(|bound| small(bound.get()));

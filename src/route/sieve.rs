@@ -7,7 +7,7 @@
 //! cost, a preference for speed), the backend is quoted in any case; and where all of them are to be explained, all are.
 //! What is found is the same either way.
 
-use super::adequate::{Rules, Unfit, anybody, available, barred, permitted};
+use super::adequate::{Rules, Unfit, anybody, available, barred, permitted, says_all};
 use super::ahead::{Ahead, Queue};
 use super::board::{Price, Rates, Row};
 use super::caps::Ruling;
@@ -115,7 +115,7 @@ impl<'a> Sieve<'a> {
         let marked = facts.affinity.marked > 0;
         let mut ahead = Vec::with_capacity(considered.len());
         for index in considered {
-            if !anybody && let Err(unfit) = asked.permits(facts.board.row(*index)) {
+            if !anybody && let Err(unfit) = asked.permits(facts.board.row(*index)).and_then(|()| asked.says_all(*index, &rules)) {
                 self.rejected.push(*index, unfit);
                 continue;
             }
@@ -340,6 +340,17 @@ impl<'a> Asked<'a> {
             barred(self.facts.snapshot.backend(row.index), provider, self.facts.usable.availability_of(provider))?;
         }
         self.verdicts.as_ref().map_or(Ok(()), |verdicts| verdicts[row.provider.0 as usize])
+    }
+}
+
+impl Asked<'_> {
+    /// Refuses who leaves out what must not be, unless a rule of the table refuses it anyway.
+    fn says_all(&self, index: BackendIndex, rules: &Rules<'_>) -> Result<(), Unfit> {
+        let row = self.facts.board.row(index);
+        says_all(index, self.facts).or_else(|unfit| {
+            let able = rules.judge(row, self.facts.input.of(row.tokenizer).upper()).is_ok();
+            if able { Err(unfit) } else { Ok(()) }
+        })
     }
 }
 

@@ -23,7 +23,7 @@ use super::plan::{Node, Plan, PlanError, Whole, explained};
 use super::quote::{Quote, Quoter};
 use super::target::resolve;
 use super::usable::Usable;
-use crate::canonical::{Direct, Features, Request, SchemaBy};
+use crate::canonical::{Direct, Features, Parameters, Request, SchemaBy};
 use crate::catalog::capability::{KeyHeader, Quirks};
 use crate::catalog::fx::DatedRate;
 use crate::catalog::{
@@ -55,6 +55,7 @@ pub(crate) struct Spec {
     pub(crate) max_output: u64,
     pub(crate) priced_input: Option<u64>,
     pub(crate) features: Features,
+    pub(crate) schema_by: SchemaBy,
     pub(crate) reasoning: Reasoning,
     pub(crate) languages: Vec<&'static str>,
     pub(crate) quality: Option<u8>,
@@ -82,6 +83,7 @@ impl Spec {
             max_output: 10_000,
             priced_input: None,
             features: Features::NONE,
+            schema_by: SchemaBy::Native,
             reasoning: Reasoning::Never,
             languages: Vec::new(),
             quality: Some(50),
@@ -134,7 +136,7 @@ impl Spec {
                 priced_input: self.priced_input.map(Tokens::new),
             },
             features: self.features,
-            schema_by: SchemaBy::Native,
+            schema_by: self.schema_by,
             reasoning: self.reasoning,
             serves: self.serves,
             dimensions: self.dimensions,
@@ -205,6 +207,9 @@ pub(crate) struct Case {
     /// Providers without their key.
     pub(crate) keyless: Vec<String>,
     pub(crate) request: Request,
+    /// What [`Ask`] has of these, which no request says.
+    pub(crate) translated: bool,
+    pub(crate) unsaid: Vec<(BackendIndex, Parameters)>,
     pub(crate) target: String,
     /// Expected and upper bound, the same for every tokenizer.
     pub(crate) input: (u64, u64),
@@ -234,6 +239,8 @@ impl Case {
             providers: BTreeMap::new(),
             keyless: Vec::new(),
             request: Request::saying("Say hello."),
+            translated: false,
+            unsaid: Vec::new(),
             target: "auto".into(),
             input: (1000, 1100),
             forecast: OutputForecast { plain: Tokens::new(200), thinking: Tokens::new(800) },
@@ -295,7 +302,7 @@ impl Case {
         let health: Vec<BackendHealth> = self.specs.iter().map(|spec| spec.health).collect();
         let (expected, upper) = (Tokens::new(self.input.0), Tokens::new(self.input.1));
         decide(&Facts {
-            ask: &Ask::of(&self.request),
+            ask: &Ask { translated: self.translated, unsaid: self.unsaid.clone(), ..Ask::of(&self.request) },
             snapshot,
             board: &Board::of(snapshot, now()),
             target: &resolve(&self.target, snapshot, &BTreeMap::new()).unwrap(),

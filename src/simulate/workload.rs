@@ -289,6 +289,7 @@ fn request(prompt: &Prompt, floor: QualityTier, session: String) -> Request {
         token_input: Tokens::ZERO,
         dimensions: None,
         thinking_budget: None,
+        no_object: false,
         may_hold_thoughts: false,
         unpriced: None,
         reasoning: ReasoningWish::Unsaid,

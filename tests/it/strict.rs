@@ -94,3 +94,45 @@ async fn what_a_strict_key_asks_is_sent_where_the_other_shape_has_a_word_for_it(
     let answer = ask(&gateway, "tb-web", chat::ask_with("speaks/jade-v3", r#""temperature":0.5,"stop":["END"]"#)).await;
     assert_eq!((answer.status, backend(&answer), answer.header(DROPPED)), (200, "speaks/jade-v3", ""), "{}", answer.text());
 }
+
+/// A schema, and one chance: who is asked first has to be right.
+const ONE_CHANCE: (&str, &str) = ("routing.max_attempts", "1");
+
+/// A known defect: the plan did not know that a schema by hand is written in our words, and its parameters were refused.
+#[tokio::test]
+async fn a_strict_key_goes_past_a_schema_by_hand_that_leaves_something_out() {
+    let (hand, native) = (Provider::start("hand").await, Provider::start("native").await);
+    let sites = [Site::of(&hand).price("0.1", "0.1").schema_by("json_object"), Site::of(&native)];
+    let setup = Setup::of(sites).set(ONE_CHANCE.0, ONE_CHANCE.1).key("web", "tb-web").set("keys.web.strict", "true");
+    let gateway = setup.start();
+    let schema = r#""response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"}}}"#;
+    for members in [r#""verbosity":"low""#, r#""top_k":5"#] {
+        let body = chat::ask_with("auto", &format!("{schema},{members}"));
+        let answer = ask(&gateway, "tb-web", body).await;
+        assert_eq!((answer.status, backend(&answer)), (200, "native/jade-v3"), "{}", answer.text());
+        let dry = chat::ask_with("auto", &format!(r#"{schema},{members},"tokenbroker":{{"dry_run":true}}"#));
+        let dry = ask(&gateway, "tb-web", dry).await.json();
+        assert_eq!(dry["chosen"]["backend"], "native/jade-v3", "{dry}");
+        assert!(dry.to_string().contains("leaves_out"), "{dry}");
+    }
+    hand.next(crate::harness::provider::whole(&chat::answer("{}", 9, 4)));
+    let answer = ask(&gateway, "tb-web", chat::ask_with("auto", schema)).await;
+    assert_eq!((answer.status, backend(&answer)), (200, "hand/jade-v3"), "{}", answer.text());
+}
+
+/// A known defect: nor that a form that Messages does not know is asked for in chat.
+#[tokio::test]
+async fn a_strict_key_goes_past_a_chat_that_a_form_is_asked_for_in_and_that_leaves_something_out() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let formless = Site::of(&east).price("0.1", "0.1").and_messages().quirk("messages_formats = false");
+    let setup = Setup::of([formless, Site::of(&west).only_messages()]).set(ONE_CHANCE.0, ONE_CHANCE.1);
+    let gateway = setup.key("web", "tb-web").set("keys.web.strict", "true").start();
+    let format = r#""output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}}"#;
+    let asked = |members: &str| messages::ask_with("auto", &format!("{format}{members}"));
+    west.next(crate::harness::provider::whole(&messages::answer("{}", 9, 4)));
+    let answer = gateway.ask(&Call::messages(asked(r#","top_k":5"#)).key("tb-web")).await;
+    assert_eq!((answer.status, backend(&answer)), (200, "west/jade-v3"), "{}", answer.text());
+    east.next(crate::harness::provider::whole(&chat::answer("{}", 9, 4)));
+    let answer = gateway.ask(&Call::messages(asked("")).key("tb-web")).await;
+    assert_eq!((answer.status, backend(&answer)), (200, "east/jade-v3"), "{}", answer.text());
+}

@@ -185,3 +185,48 @@ async fn a_request_without_a_schema_is_sent_as_it_is() {
     assert_eq!((answer.text(), answer.header("x-tokenbroker-dropped")), (told.as_str(), ""));
     assert!(east.call(0).await.text().contains(r#""verbosity":"low""#));
 }
+
+/// A known defect: rows that do schemas by hand were asked in vain with more than one choice, probabilities, or another schema.
+#[tokio::test]
+async fn who_cannot_do_a_schema_by_hand_is_not_planned_and_the_rule_is_told() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let gateway = Gateway::of([Site::of(&east).schema_by("tool"), Site::of(&west).price("3", "6")]);
+    let array = r#""response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"array"}}}"#;
+    for members in [format!(r#"{FORMAT},"n":2"#), format!(r#"{FORMAT},"logprobs":true"#), array.to_owned()] {
+        let dry = gateway.chat(&chat::ask_with("auto", &format!(r#"{members},"tokenbroker":{{"dry_run":true}}"#))).await.json();
+        assert_eq!(dry["chosen"]["backend"], "west/jade-v3", "{dry}");
+        assert!(dry.to_string().contains("schema_by_hand"), "{dry}");
+        let answer = gateway.chat(&chat::ask_with("auto", &members)).await;
+        assert_eq!((answer.status, backend(&answer)), (200, "west/jade-v3"), "{}", answer.text());
+        assert!(gateway.row_of(&answer).await.attempts.len() == 1, "{members}");
+        let alone = gateway.chat(&chat::ask_with("east/jade-v3", &members)).await;
+        assert_eq!((alone.status, &alone.json()["error"]["code"]), (400, &json!("no_adequate_backend")), "{}", alone.text());
+    }
+}
+
+/// A known defect: their arguments were joined, and no JSON came of it.
+#[tokio::test]
+async fn two_calls_of_the_tool_are_no_answer_and_the_next_one_is_asked() {
+    let (east, west, gateway) = two("tool").await;
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "place", "arguments": r#"{"city":"Oslo"}"#}});
+    let twice = json!({"role": "assistant", "content": null, "tool_calls": [call("a"), call("b")]}).to_string();
+    east.next(whole(&chat::answer_with(&twice, "tool_calls", &chat::usage_object(9, 4))));
+    west.next(whole(&calls("place", r#"{"city":"Oslo"}"#)));
+    let answer = gateway.chat(&chat::ask_with("auto", FORMAT)).await;
+    assert_eq!((answer.status, backend(&answer)), (200, "west/jade-v3"), "{}", answer.text());
+    let failed = &gateway.row_of(&answer).await.attempts[0];
+    assert_eq!((failed.backend.as_str(), failed.ending.as_str()), ("east/jade-v3", "failed"));
+}
+
+/// A known defect: such a request was moved to chat, although a tool can be said in Messages as well.
+#[tokio::test]
+async fn a_schema_by_a_tool_is_asked_for_in_the_clients_own_shape() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).and_messages().quirk("messages_formats = false").schema_by("tool")]);
+    let call = json!([{"type": "tool_use", "id": "toolu_1", "name": "answer", "input": {"city": "Oslo"}}]);
+    east.next(whole(&messages::answer_with(&call.to_string(), r#"{"input_tokens":9,"output_tokens":4}"#)));
+    let format = r#""output_config":{"format":{"type":"json_schema","schema":{"type":"object","required":["city"]}}}"#;
+    let answer = gateway.ask(&Call::messages(messages::ask_with("auto", format))).await;
+    assert_eq!(answer.json()["content"], json!([{"type": "text", "text": r#"{"city":"Oslo"}"#}]), "{}", answer.text());
+    assert_eq!(east.call(0).await.path, "/anthropic/v1/messages");
+}

@@ -302,3 +302,43 @@ async fn who_wants_a_form_is_asked_in_chat_where_messages_knows_none() {
     let told: Value = serde_json::from_slice(&calls[0].body).unwrap();
     assert_eq!(told["response_format"]["type"], "json_schema", "{told}");
 }
+
+/// A known defect: only what cannot be read was asked without its form, and what cannot be written was refused.
+#[tokio::test]
+async fn what_chat_cannot_be_told_is_asked_in_messages_without_its_form() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).and_messages().quirk("messages_formats = false")]);
+    east.next(whole(&messages::answer("Hello.", 5, 2)));
+    let body = r#"{"model":"auto","max_tokens":64,"output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}},"messages":[{"role":"user","content":"What does it say?"},{"role":"assistant","content":"It says:"}]}"#;
+    let answer = gateway.ask(&Call::messages(body.to_owned())).await;
+    assert_eq!((answer.status, &answer.json()["content"][0]["text"]), (200, &json!("Hello.")), "{}", answer.text());
+    let sent = east.call(0).await;
+    assert_eq!(sent.path, "/anthropic/v1/messages");
+    assert!(sent.text().contains("It says:"), "{}", sent.text());
+    // It is booked as what it was: read by the endpoint that was asked.
+    let attempt = &gateway.row_of(&answer).await.attempts[0];
+    assert_eq!((attempt.provenance.as_str(), attempt.usage.output.get()), ("reported", 2));
+}
+
+/// A known defect: a seal's maker was down for a moment, and the client was told 400.
+#[tokio::test]
+async fn where_only_the_maker_of_a_seal_could_be_told_and_is_down_the_client_is_to_come_again() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let gateway =
+        Gateway::of([Site::of(&east).only_messages().thinks(), Site::of(&west).only_messages().thinks().price("3", "6")]);
+    let blocks = r#"[{"type":"thinking","thinking":"Use it.","signature":"c2ln"},{"type":"text","text":"Four."}]"#;
+    let first = r#"{"model":"auto","max_tokens":64,"messages":[{"role":"user","content":"Say hello."}]}"#;
+    east.next(whole(&messages::answer_with(blocks, r#"{"input_tokens":9,"output_tokens":4}"#)));
+    assert_eq!(gateway.ask(&Call::messages(first.to_owned())).await.header("x-tokenbroker-backend"), "east/jade-v3");
+    east.next(crate::harness::provider::status(429, &[("retry-after", "30")], &messages::error("rate_limit_error", "later")));
+    gateway.ask(&Call::messages(first.replace("auto", "east/jade-v3"))).await;
+    // The container is the maker's own, so that nothing but its bytes can be sent, which hold its seal.
+    let turns = format!(
+        r#"{{"role":"user","content":"Say hello."}},{{"role":"assistant","content":{blocks}}},{{"role":"user","content":"Go on."}}"#
+    );
+    let body = format!(r#"{{"model":"auto","max_tokens":64,"container":"c","messages":[{turns}]}}"#);
+    let answer = gateway.ask(&Call::messages(body)).await;
+    let wait: u64 = answer.header("retry-after").parse().unwrap_or(0);
+    assert_eq!((answer.status, (1..=30).contains(&wait)), (503, true), "{wait}: {}", answer.text());
+    assert!(west.calls().is_empty());
+}

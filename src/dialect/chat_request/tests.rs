@@ -14,7 +14,7 @@ fn turn(role: Role, parts: Vec<Part>) -> Turn {
 }
 
 fn asked() -> Conversation {
-    Conversation { turns: vec![turn(Role::User, vec![Part::text("Hi.")])], ..Conversation::default() }
+    Conversation { turns: vec![turn(Role::User, vec![Part::text("Hi.")])].into(), ..Conversation::default() }
 }
 
 fn out(quirks: Quirks) -> Outgoing<'static> {
@@ -147,7 +147,8 @@ fn what_tools_answered_follows_the_calls_and_what_stands_beside_it_follows_that(
                 vec![Part::text("Go on."), result("a", vec![Part::text("4"), image, Part::text("5")]), result("b", vec![])],
             ),
             turn(Role::Assistant, vec![call("c", "{}")]),
-        ],
+        ]
+        .into(),
         ..Conversation::default()
     };
     let called = |id: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": "weather", "arguments": arguments}});
@@ -329,7 +330,7 @@ fn ids_of_calls_are_short_where_the_site_wants_them_so() {
         turn(Role::Assistant, vec![call("toolu_01AbCdEf", "{}"), call("aB3dE6gH9", "{}"), call("toolu_02AbCdEf", "{}")]),
         turn(Role::User, ["toolu_01AbCdEf", "aB3dE6gH9", "toolu_02AbCdEf"].map(|id| result(id, vec![Part::text("4")])).to_vec()),
     ];
-    let conversation = Conversation { turns, ..asked() };
+    let conversation = Conversation { turns: turns.into(), ..asked() };
     let ids = |short_call_ids| {
         let told = written(&conversation, Quirks { short_call_ids, ..Quirks::default() });
         let text = |value: &Value| value.as_str().unwrap().to_owned();

@@ -23,7 +23,7 @@ fn turn(role: Role, parts: Vec<Part>) -> Turn {
 }
 
 fn asked() -> Conversation {
-    Conversation { turns: vec![turn(Role::User, vec![Part::text("Hi.")])], ..Conversation::default() }
+    Conversation { turns: vec![turn(Role::User, vec![Part::text("Hi.")])].into(), ..Conversation::default() }
 }
 
 /// The members that a change adds to a plain request.
@@ -199,7 +199,8 @@ fn results_stand_first_in_one_message_and_neighbours_are_one() {
         ),
         turn(Role::User, vec![Part::text("Here."), result("functions.f:0", "4")]),
         turn(Role::User, vec![result("b", "")]),
-    ];
+    ]
+    .into();
     let told = written(&conversation);
     let messages = told["messages"].as_array().unwrap();
     let kinds = |message: &Value| -> Vec<String> {
@@ -220,7 +221,8 @@ fn results_stand_first_in_one_message_and_neighbours_are_one() {
 
 #[test]
 fn a_conversation_begins_with_the_user() {
-    let conversation = Conversation { turns: vec![turn(Role::Assistant, vec![Part::text("Hm")])], ..Conversation::default() };
+    let conversation =
+        Conversation { turns: vec![turn(Role::Assistant, vec![Part::text("Hm")])].into(), ..Conversation::default() };
     let roles: Vec<Value> = written(&conversation)["messages"].as_array().unwrap().iter().map(|m| m["role"].clone()).collect();
     assert_eq!(roles, ["user", "assistant"]);
     assert_eq!(written(&Conversation::default())["messages"].as_array().unwrap().len(), 1);

@@ -2,7 +2,7 @@
 //! them may fail while the other answers, and take its own time.
 
 use super::{Health, HealthSettings, Roster};
-use crate::canonical::{Shape, Shapes};
+use crate::canonical::{Manner, Shape};
 use crate::clock::SharedClock;
 use crate::units::BackendId;
 
@@ -19,17 +19,17 @@ impl HealthByShape {
         &self.0[shape as usize]
     }
 
-    /// The backends of one table, in its order, by the shape of requests: with each the health of the endpoint that such requests
-    /// are sent to. The backends come with the shapes that they can be asked in; `places` are those that can be asked at
-    /// all.
-    pub fn rosters<'a>(
+    /// The backends of one table, in its order, by what decides where requests are sent ([`Manner::place`]): with each the health
+    /// of the endpoint that such requests are sent to. The backends come with what says which that is; `places` are those
+    /// that can be asked at all.
+    pub fn rosters<'a, E: Fn(Manner) -> Option<Shape>>(
         &self,
-        backends: &(impl Iterator<Item = (&'a BackendId, Shapes)> + Clone),
+        backends: &(impl Iterator<Item = (&'a BackendId, E)> + Clone),
         places: &[usize],
-    ) -> [Roster; Shape::ALL.len()] {
-        Shape::ALL.map(|shape| {
-            let asked = |(id, shapes): (&BackendId, Shapes)| self.of(shapes.serving(shape).unwrap_or(shape)).of(id);
-            self.of(shape).roster(backends.clone().map(asked), places)
+    ) -> [Roster; Manner::ALL.len()] {
+        Manner::ALL.map(|manner| {
+            let asked = |(id, endpoint): (&BackendId, E)| self.of(endpoint(manner).unwrap_or(manner.shape)).of(id);
+            self.of(manner.shape).roster(backends.clone().map(asked), places)
         })
     }
 
@@ -55,7 +55,22 @@ mod tests {
 
     use super::super::Failure;
     use super::*;
+    use crate::canonical::{Form, Shapes};
     use crate::clock::ManualClock;
+
+    /// A known defect: a request that wants a form was judged by the endpoint that others of its shape go to.
+    #[test]
+    fn what_a_form_is_sent_to_decides_whose_health_is_looked_at() {
+        let clock: SharedClock = ManualClock::starting_at(Timestamp::UNIX_EPOCH);
+        let health = HealthByShape::new(&clock, HealthSettings::default());
+        let id = BackendId::new("north", "small");
+        // Its Messages know no forms.
+        let endpoint = |manner: Manner| Some(if manner.form == Form::Text { manner.shape } else { Shape::OpenAiChat });
+        health.of(Shape::OpenAiChat).enter(&id).unwrap().failed(Failure::Connect, None);
+        let rosters = health.rosters(&[(&id, endpoint)].into_iter());
+        let risks = |form| rosters[Manner { shape: Shape::AnthropicMessages, form }.place()].risks(0..1, None).count();
+        assert_eq!(Form::ALL.map(risks), [0, 1, 1]);
+    }
 
     /// Found by a reader: a broken Messages endpoint stopped its provider's chat.
     #[test]
@@ -67,7 +82,9 @@ mod tests {
         messages.enter(&id).unwrap().failed(Failure::Connect, None);
         assert!(messages.view(&id).failure_share > 0 && chat.view(&id).failure_share == 0);
         let risks = |shapes: &[Shape], asked: Shape| {
-            let roster = &health.rosters(&[(&id, shapes.iter().copied().collect())].into_iter(), &[0])[asked as usize];
+            let shapes: Shapes = shapes.iter().copied().collect();
+            let endpoint = |manner: Manner| shapes.serving(manner.shape);
+            let roster = &health.rosters(&[(&id, endpoint)].into_iter(), &[0])[Manner::plain(asked).place()];
             roster.risks(None).len()
         };
         let [speaks_chat, speaks_both] = [&[Shape::OpenAiChat][..], &[Shape::OpenAiChat, Shape::AnthropicMessages]];

@@ -20,7 +20,7 @@ fn beside(members: &str) -> Conversation {
 }
 
 fn check_turns(messages: &str, expected: &[(Role, Vec<Part>)]) {
-    let turns = asked(&format!(r#""messages":[{messages}]"#)).turns;
+    let turns = asked(&format!(r#""messages":[{messages}]"#)).turns.to_vec();
     let expected: Vec<Turn> = expected.iter().cloned().map(|(role, parts)| Turn { role, parts }).collect();
     assert_eq!(turns, expected, "{messages}");
 }
@@ -159,6 +159,17 @@ fn seals_come_back_with_what_they_seal() {
     ] {
         check_turns(&message, &[(Role::Assistant, vec![sealed.clone()])]);
     }
+    let extra = r#""extra_content":{"google":{"thought_signature":"s"}}"#;
+    let said = |seal: Option<Seal>, text: &str| Part::Thought(Thought { text: text.into(), seal });
+    let seal = || Some(Seal { kind: SealKind::GeminiSignature, value: "s".into() });
+    let check = |members: &str, thoughts: Vec<Part>| {
+        let message = format!(r#"{{"role":"assistant","content":"a"{members},{extra}}}"#);
+        check_turns(&message, &[(Role::Assistant, thoughts.into_iter().chain([Part::text("a")]).collect())]);
+    };
+    check("", vec![said(seal(), "")]);
+    check(r#","reasoning_content":"hm""#, vec![said(seal(), "hm")]);
+    let details = r#","reasoning_details":[{"type":"reasoning.encrypted","data":"s","format":"google-gemini-v1"}]"#;
+    check(details, vec![said(seal(), "")]);
 }
 
 #[test]

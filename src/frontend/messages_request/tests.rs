@@ -29,7 +29,7 @@ fn cannot_say(members: &str, what: &str) {
 fn check(blocks: &str, expected: &[Part]) {
     for (word, role) in [("user", Role::User), ("assistant", Role::Assistant)] {
         let read = asked(&format!(r#""messages":[{{"role":"{word}","content":[{blocks}]}}]"#));
-        assert_eq!(read.turns, [Turn { role, parts: expected.to_vec() }], "{blocks}");
+        assert_eq!(*read.turns, [Turn { role, parts: expected.to_vec() }], "{blocks}");
     }
 }
 
@@ -60,7 +60,7 @@ fn the_system_is_a_text_or_blocks_and_takes_what_comes_later() {
     );
     assert_eq!(read.system, [marked("a", CacheLifetime::Minutes), marked("b", CacheLifetime::Hour), Part::text("c")]);
     let said = |role, text: &str| Turn { role, parts: vec![Part::text(text)] };
-    assert_eq!(read.turns, [said(Role::User, "hi"), said(Role::Assistant, "ho")]);
+    assert_eq!(*read.turns, [said(Role::User, "hi"), said(Role::Assistant, "ho")]);
     cannot_say(r#""system":[{"type":"image","source":{"type":"url","url":"https://a"}}]"#, "`system` that is not text");
 }
 

@@ -17,7 +17,7 @@ fn of(members: &str) -> Conversation {
 
 /// The turns that items become.
 fn check(items: &str, expected: &[Turn]) {
-    assert_eq!(of(&format!(r#""input":[{items}]"#)).turns, expected, "{items}");
+    assert_eq!(*of(&format!(r#""input":[{items}]"#)).turns, expected, "{items}");
 }
 
 fn user(parts: Vec<Part>) -> Turn {
@@ -40,13 +40,13 @@ fn result(id: &str, parts: Vec<Part>) -> Part {
 fn a_text_is_one_turn_and_instructions_stand_before_it() {
     let said =
         of(r#""input":"hi","instructions":"Be brief.","max_output_tokens":64,"stream":true,"user":"u","safety_identifier":"s""#);
-    assert_eq!((said.system, said.turns), (vec![Part::text("Be brief.")], vec![user(vec![Part::text("hi")])]));
+    assert_eq!((said.system, said.turns.to_vec()), (vec![Part::text("Be brief.")], vec![user(vec![Part::text("hi")])]));
     assert_eq!((said.output_bound, said.stream, said.user.as_deref()), (Some(Tokens::new(64)), true, Some("s")));
     let all = of(
         r#""instructions":"a","input":[{"role":"developer","content":"b"},{"type":"message","role":"user","content":[{"type":"input_text","text":"hi"}]},{"role":"system","content":[{"type":"input_text","text":"c"}]}]"#,
     );
     assert_eq!(all.system, ["a", "b", "c"].map(Part::text));
-    assert_eq!(all.turns, [user(vec![Part::text("hi")])]);
+    assert_eq!(*all.turns, [user(vec![Part::text("hi")])]);
 }
 
 #[test]

@@ -1,13 +1,18 @@
 //! The shape of the request among the facts, whether it may be told in other shapes and whether its conversation is sealed, as
-//! one byte behind all others; facts without it are of a chat request, and until the first translation none was either. Behind
+//! one byte behind all others, with what says whether its schema is an object's and who would leave out too much of it; facts without it are of a chat request, and until the first translation none was either. Behind
 //! that of a request which is no conversation stands how long the vectors are to be.
 
 use super::super::facts::Facts;
 use super::{Kept, Reader, Unreadable, Writer};
-use crate::canonical::Shape;
+use crate::canonical::{Parameters, Shape};
+use crate::catalog::{BackendIndex, Snapshot};
 
 /// Added where it may be told in other shapes.
 const TRANSLATED: u8 = 0x80;
+/// Added where its answer is to keep to a schema of something that is no object.
+const NO_OBJECT: u8 = 0x20;
+/// Added where somebody would leave out what must not be: a list of them stands behind all else.
+const UNSAID: u8 = 0x10;
 /// Added where its conversation's home alone can read what it holds.
 const SEALED: u8 = 0x40;
 
@@ -20,16 +25,25 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
         Shape::OpenAiEmbeddings => 4,
     };
     let sealed = facts.affinity.session.as_ref().is_some_and(|session| session.sealed);
-    let flags = [(facts.ask.translated, TRANSLATED), (sealed, SEALED)];
+    let unsaid = &facts.ask.unsaid;
+    let own = [(facts.ask.no_object, NO_OBJECT), (!unsaid.is_empty(), UNSAID)];
+    let flags = [[(facts.ask.translated, TRANSLATED), (sealed, SEALED)], own].concat();
     out.byte(flags.into_iter().filter(|(set, _)| *set).fold(shape, |byte, (_, flag)| byte | flag));
     if facts.ask.shape.direct().is_some() {
         out.option(facts.ask.dimensions, |out, dimensions| out.number(dimensions.into()));
     }
+    if !unsaid.is_empty() {
+        out.number(unsaid.len() as u64);
+        for (BackendIndex(index), lost) in unsaid {
+            out.number((*index).into());
+            out.number(lost.bits().into());
+        }
+    }
 }
 
-pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept) -> Result<(), Unreadable> {
+pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept, snapshot: &Snapshot) -> Result<(), Unreadable> {
     let byte = from.byte()?;
-    kept.ask.shape = match byte & !(TRANSLATED | SEALED) {
+    kept.ask.shape = match byte & !(TRANSLATED | SEALED | NO_OBJECT | UNSAID) {
         0 => Shape::OpenAiChat,
         1 => Shape::AnthropicMessages,
         2 => Shape::GeminiGenerate,
@@ -40,9 +54,27 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept) -> Result<(), Unreada
     if kept.ask.shape.direct().is_some() {
         kept.ask.dimensions = from.option(Reader::small)?;
     }
+    if byte & UNSAID != 0 {
+        kept.ask.unsaid = read_unsaid(from, snapshot)?;
+    }
+    kept.ask.no_object = byte & NO_OBJECT != 0;
     kept.ask.translated = byte & TRANSLATED != 0;
     if let Some(session) = &mut kept.affinity.session {
         session.sealed = byte & SEALED != 0;
     }
     Ok(())
+}
+
+fn read_unsaid(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Vec<(BackendIndex, Parameters)>, Unreadable> {
+    let mut unsaid = Vec::new();
+    for _ in 0..from.number()? {
+        let index: u32 = from.small()?;
+        let lost = Parameters::from_bits(from.small()?).ok_or(Unreadable)?;
+        if index as usize >= snapshot.backends().len() {
+            return Err(Unreadable);
+        }
+        unsaid.push((BackendIndex(index), lost));
+    }
+    // None at all is said by the flag alone.
+    if unsaid.is_empty() { Err(Unreadable) } else { Ok(unsaid) }
 }

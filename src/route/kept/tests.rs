@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::canonical::{DataRules, Direct, Feature, Preference, QualityTier, Shape};
+use crate::canonical::{DataRules, Direct, Feature, Parameter, Parameters, Preference, QualityTier, Shape};
 use crate::catalog::{Dimensions, QuotaIndex};
 use crate::route::affinity::{Session, Warm};
 use crate::route::caps::Cap;
@@ -138,6 +138,9 @@ fn every_fact_reads_back_and_no_part_of_them_does() {
     check(|case| *case = self::case());
     check(|case| *case = unusual());
     check(|case| case.target = "auto:standard".into());
+    check(|case| (case.request.no_object, case.translated) = (true, true));
+    let lost = Parameters::NONE.with_if(true, Parameter::Seed);
+    check(|case| case.unsaid = vec![(BackendIndex(1), Parameters::NONE), (BackendIndex(3), lost)]);
     check(|case| case.target = "dew".into());
     check(|case| case.target = "east/rime".into());
 }

@@ -167,11 +167,18 @@ fn joined_chunks(stream: &str) -> Value {
             append(&mut message[name], &delta[name]);
         }
         details.extend_from_slice(list(&delta["reasoning_details"]));
+        if let Some(extra) = delta.get("extra_content") {
+            message["extra_content"] = extra.clone();
+        }
         for piece in list(&delta["tool_calls"]) {
             let index = usize::try_from(piece["index"].as_u64().expect("an index")).unwrap();
             match calls.get_mut(index) {
                 Some(call) => append(&mut call["function"]["arguments"], &piece["function"]["arguments"]),
-                None => calls.push(json!({"id": piece["id"], "type": piece["type"], "function": piece["function"]})),
+                None => {
+                    let mut call = piece.clone();
+                    call.as_object_mut().unwrap().remove("index");
+                    calls.push(call);
+                }
             }
         }
     }

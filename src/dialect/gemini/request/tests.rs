@@ -31,6 +31,7 @@ fn model(parts: impl Into<Vec<Part>>) -> Turn {
 }
 
 fn of(turns: impl Into<Vec<Turn>>) -> Conversation {
+    let turns: Vec<Turn> = turns.into();
     Conversation { turns: turns.into(), ..Conversation::default() }
 }
 

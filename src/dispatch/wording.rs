@@ -1,0 +1,217 @@
+//! How a request is said to the backends of a plan: in the client's own bytes, or written anew in the words of an endpoint. Known
+//! before anything is sent, booked or paid with a retry; what is written to see whether it can be said is what goes out.
+
+use bytes::Bytes;
+
+use super::structured::{Structured, Unfolding};
+use crate::canonical::{Conversation, Parameters, Request, Shape, Translation, Untranslatable};
+use crate::catalog::BackendIndex;
+use crate::dialect::Outgoing;
+use crate::market::{Makers, Market, Offer, Seals};
+use crate::route::PlannedAttempt;
+use crate::units::Tokens;
+
+/// One request, to be said to whom a plan asks.
+#[derive(Clone, Copy)]
+pub struct Wording<'a> {
+    pub market: &'a Market,
+    pub request: &'a Request,
+    /// Of the request and its answer, for backends that are asked in another shape.
+    pub translation: &'a dyn Translation,
+    /// Who can read what is sealed in the conversation.
+    pub makers: &'a Makers,
+    /// What would be left out in other words is refused instead.
+    pub strict: bool,
+    /// Money is bounded: the output bound that the quote counts with must reach the provider.
+    pub bounded: bool,
+}
+
+/// What goes out.
+pub struct Letter {
+    pub(super) body: Bytes,
+    /// Parameters that could not be said, by the client's names.
+    pub(super) dropped: Vec<String>,
+    /// How the answer is to be read, where a schema is asked for by hand.
+    pub(super) unfolding: Option<Unfolding>,
+}
+
+/// A letter that was written before its turn, to see whether it can be.
+pub struct Written {
+    planned: PlannedAttempt,
+    /// The endpoint's.
+    shape: Shape,
+    letter: Letter,
+}
+
+/// Why a backend cannot be told a request.
+#[derive(Debug, Clone)]
+pub struct Unsaid {
+    pub what: Untranslatable,
+    /// It could, but for something that a strict client wants said as well.
+    strictly: bool,
+}
+
+impl From<Untranslatable> for Unsaid {
+    fn from(what: Untranslatable) -> Self {
+        Self { what, strictly: false }
+    }
+}
+
+/// A way to say it to one backend.
+#[derive(Clone, Copy)]
+pub struct Way<'a> {
+    pub offer: Offer<'a>,
+    /// What the backend is sent of what is sealed in the conversation, if anything is.
+    seals: Seals,
+    wording: Wording<'a>,
+}
+
+impl<'a> Wording<'a> {
+    /// The ways in which a backend may be asked, the best first: at the endpoint that knows the form of the answer, and, where that
+    /// cannot be told the request, at the one that speaks the client's shape and knows no form.
+    pub fn ways(&self, index: BackendIndex) -> impl Iterator<Item = Way<'a>> + use<'a> {
+        let (wording, manner) = (*self, self.request.manner());
+        let first = self.market.offer(index, manner);
+        let second = move || wording.market.formless_offer(index, manner);
+        let offers = first.into_iter().chain(std::iter::once_with(second).flatten());
+        offers.map(move |offer| Way { offer, seals: wording.makers.seals_for(&offer, manner, wording.market), wording })
+    }
+
+    /// Looks for the first way to tell a backend of a plan, of all that are tried in its turn, and keeps what was written. `None`
+    /// where nothing has to be written.
+    ///
+    /// # Errors
+    /// Why the first of them cannot be told, where nobody can.
+    pub fn first_of<'p>(
+        &self,
+        plan: impl Iterator<Item = &'p PlannedAttempt>,
+    ) -> Result<Option<Written>, Option<Untranslatable>> {
+        let mut why = None;
+        for planned in plan {
+            match self.tell(planned, |way| if way.in_clients_words() { Ok(None) } else { way.letter(planned).map(Some) }) {
+                Ok((way, letter)) => {
+                    let shape = way.offer.shape;
+                    return Ok(letter.map(|letter| Written { planned: *planned, shape, letter }));
+                }
+                Err(unsaid) => why = why.or(unsaid),
+            }
+        }
+        Err(why)
+    }
+
+    /// Asks each way to a backend until one serves. A strict client's wish is not met by leaving out the form instead.
+    pub(super) fn tell<T>(
+        &self,
+        planned: &PlannedAttempt,
+        mut say: impl FnMut(&Way<'a>) -> Result<T, Unsaid>,
+    ) -> Result<(Way<'a>, T), Option<Untranslatable>> {
+        let mut why = None;
+        for way in self.ways(planned.backend) {
+            match say(&way) {
+                Ok(said) => return Ok((way, said)),
+                Err(Unsaid { what, strictly: true }) => return Err(Some(why.unwrap_or(what))),
+                Err(Unsaid { what, strictly: false }) => why = why.or(Some(what)),
+            }
+        }
+        Err(why)
+    }
+
+    /// Whether a backend could be told the request, were it asked.
+    pub fn can_tell(&self, index: BackendIndex) -> bool {
+        self.ways(index).any(|way| way.in_clients_words() || way.write(&way.offer.outgoing()).is_ok())
+    }
+
+    /// What a backend would not be told: parameters that its words lack, none of them where the request as a whole has something
+    /// that no other words have. `None` where it is told all.
+    pub fn leaves_out(&self, index: BackendIndex) -> Option<Parameters> {
+        let way = self.ways(index).next().filter(|way| !way.in_clients_words())?;
+        let conversation = match self.translation.conversation(true) {
+            Ok(conversation) if conversation.unsaid.is_empty() => conversation,
+            Ok(_) | Err(_) => return Some(Parameters::NONE),
+        };
+        let lost = match way.by_hand().then(|| Structured::ask(conversation, way.offer.backend.schema_by)) {
+            Some(Ok(Some((_, asked)))) => way.lost(&asked, &way.offer.outgoing()),
+            Some(Ok(None)) | None => way.lost(conversation, &way.offer.outgoing()),
+            Some(Err(_)) => return Some(Parameters::NONE),
+        };
+        (!lost.is_empty()).then_some(lost)
+    }
+}
+
+impl Written {
+    /// Whether it is what this attempt sends in this way.
+    pub(super) fn is_to(&self, planned: &PlannedAttempt, way: &Way<'_>) -> bool {
+        self.planned == *planned && self.shape == way.offer.shape
+    }
+
+    pub(super) fn letter(self) -> Letter {
+        self.letter
+    }
+}
+
+impl Way<'_> {
+    /// What goes out, if it can be said in the endpoint's words.
+    pub(super) fn letter(&self, planned: &PlannedAttempt) -> Result<Letter, Unsaid> {
+        let outgoing = self.offer.outgoing();
+        let bound = planned.quote.output_bound;
+        let max_output: Tokens = bound.min(outgoing.max_output);
+        self.write(&Outgoing { output_bound: self.wording.bounded.then_some(bound), max_output, ..outgoing })
+    }
+
+    /// The client's bytes, or the same said in the words of the endpoint.
+    fn write(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Unsaid> {
+        if self.in_clients_words() {
+            return Ok(self.own_words(outgoing));
+        }
+        let written = self.reworded(outgoing);
+        // Of its own shape it may well understand what another has no words for; but not the seals of another.
+        if written.is_err() && self.speaks_alike() && !self.by_hand() && !self.offer.shape.checks_seals() {
+            return Ok(self.own_words(outgoing));
+        }
+        written
+    }
+
+    fn own_words(&self, outgoing: &Outgoing<'_>) -> Letter {
+        let body = self.offer.dialect.encode(self.wording.request, outgoing);
+        Letter { body, dropped: Vec::new(), unfolding: None }
+    }
+
+    fn reworded(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Unsaid> {
+        let conversation = self.wording.translation.conversation(self.seals != Seals::None)?;
+        let by_hand = if self.by_hand() { Structured::ask(conversation, self.offer.backend.schema_by)? } else { None };
+        let asked = by_hand.as_ref().map_or(conversation, |(_, asked)| asked);
+        let dropped = self.dropped(asked, outgoing);
+        if self.wording.strict && !dropped.is_empty() {
+            let what = Untranslatable::strictly(&dropped, self.offer.shape.word(), self.wording.request.shape);
+            return Err(Unsaid { what, strictly: true });
+        }
+        let body = self.offer.dialect.write(asked, outgoing)?;
+        Ok(Letter { body, dropped, unfolding: by_hand.and_then(|(structured, _)| structured).map(Structured::reader) })
+    }
+
+    /// Parameters that are left out of what is written, by the client's names.
+    fn dropped(&self, conversation: &Conversation, outgoing: &Outgoing<'_>) -> Vec<String> {
+        let lost = self.lost(conversation, outgoing);
+        let words = lost.iter().map(|parameter| parameter.word(self.wording.request.shape).to_owned());
+        conversation.unsaid.iter().cloned().chain(words).collect()
+    }
+
+    fn lost(&self, conversation: &Conversation, outgoing: &Outgoing<'_>) -> Parameters {
+        self.offer.dialect.leaves_out(conversation, outgoing)
+    }
+
+    /// Whether the client's bytes go out as they are, but for what must differ.
+    pub fn in_clients_words(&self) -> bool {
+        self.speaks_alike() && self.seals == Seals::AsTheyAre && !self.by_hand()
+    }
+
+    /// Whether a schema is asked for that the backend does not take.
+    fn by_hand(&self) -> bool {
+        self.offer.backend.by_hand(self.wording.request.manner().form)
+    }
+
+    /// Whether the endpoint's shape is the client's.
+    fn speaks_alike(&self) -> bool {
+        self.offer.shape == self.wording.request.shape
+    }
+}

@@ -1,0 +1,78 @@
+//! Whether a plan that begins with somebody who is asked in other words than the client's can be said to whom it asks, and what is
+//! planned instead where it cannot. Only then, since reading a whole conversation takes as long as all the rest.
+
+use crate::canonical::{Parameters, Untranslatable};
+use crate::catalog::BackendIndex;
+use crate::dispatch::{Wording, Written};
+use crate::route::{Ask, Facts, Plan, PlanError};
+
+/// A decision that can be said.
+pub(super) struct Said<P> {
+    pub(super) planned: Result<P, PlanError>,
+    /// What it was made for, where that is less than was first asked.
+    pub(super) ask: Option<Ask>,
+    /// Why another one was not kept.
+    pub(super) why: Option<Untranslatable>,
+    /// What the first one who can be told is sent, where it had to be written to know that.
+    pub(super) written: Option<Written>,
+}
+
+impl<P> Said<P> {
+    pub(super) const fn as_planned(planned: Result<P, PlanError>) -> Self {
+        Self { planned, ask: None, why: None, written: None }
+    }
+}
+
+/// Whether the first attempt is asked in other words than the client's: of a later one it is soon enough to know when it is made.
+pub(super) fn rewords(plan: &Plan, facts: &Facts<'_>) -> bool {
+    let reworded = |backend: BackendIndex| facts.board.row(backend).rewords(facts.ask.manner());
+    facts.ask.translated && plan.root.attempts().next().is_some_and(|attempt| reworded(attempt.backend))
+}
+
+/// Decides anew, for less, until what is decided can be said. Each time fewer may be asked, so it ends.
+pub(super) fn settled<P>(
+    planned: P,
+    facts: &Facts<'_>,
+    wording: &Wording<'_>,
+    plan_of: fn(&P) -> &Plan,
+    decide: impl Fn(&Facts<'_>) -> Result<P, PlanError>,
+) -> Said<P> {
+    let mut said = Said::as_planned(Ok(planned));
+    loop {
+        let now = Facts { ask: said.ask.as_ref().unwrap_or(facts.ask), ..facts.clone() };
+        let Some(plan) = said.planned.as_ref().ok().map(plan_of).filter(|plan| rewords(plan, &now)) else { return said };
+        let (ask, why) = match look(plan, &now, wording) {
+            Ok(written) => {
+                said.written = written;
+                return said;
+            }
+            Err(less) => less,
+        };
+        said.planned = decide(&Facts { ask: &ask, ..now });
+        said.ask = Some(ask);
+        said.why = said.why.or(why);
+    }
+}
+
+/// What the first one who can be told is sent; or what is to be asked instead, and why.
+fn look(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> Result<Option<Written>, (Ask, Option<Untranslatable>)> {
+    let ask = facts.ask;
+    let own_words = |why| (Ask { translated: false, ..ask.clone() }, why);
+    if wording.strict && ask.unsaid.is_empty() {
+        let unsaid = unsaid(facts, wording);
+        let mute = |backend| unsaid.binary_search_by_key(&backend, |(index, _)| *index).is_ok();
+        if let Some(first) = plan.root.attempts().find(|attempt| mute(attempt.backend)) {
+            let why = wording.first_of(std::iter::once(first)).err().flatten();
+            return Err((Ask { unsaid, ..ask.clone() }, why));
+        }
+    } else if let Err(why) = wording.translation.conversation(true) {
+        return Err(own_words(Some(why)));
+    }
+    wording.first_of(plan.root.attempts()).map_err(own_words)
+}
+
+/// Whoever can be asked and would not be told all, by the index.
+fn unsaid(facts: &Facts<'_>, wording: &Wording<'_>) -> Vec<(BackendIndex, Parameters)> {
+    let ready = facts.usable.ready().iter();
+    ready.filter_map(|index| wording.leaves_out(*index).map(|lost| (*index, lost))).collect()
+}
