@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
 
 use super::failure::{AttemptFailure, Cause};
 use super::opening::{Frame, FrameSource, OpenStream, Opening, SourceError};
@@ -100,12 +101,24 @@ impl Errand<'_> {
         self.failed(Cause::Untranslatable, &what.to_string())
     }
 
-    /// Sends a [`letter`](Self::letter), and waits for the answer to begin. `text` is given every piece of a stream's text that
-    /// arrives meanwhile.
-    pub(super) async fn run(&self, letter: Letter, text: &mut (dyn FnMut(&str) + Send)) -> Result<Begun, AttemptFailure> {
+    /// Sends a [`letter`](Self::letter), and waits for the answer to begin. `leaves` is told just before anything is sent, and `text`
+    /// is given every piece of a stream's text that arrives meanwhile.
+    pub(super) async fn run(
+        &self,
+        letter: Letter,
+        leaves: impl FnOnce() + Send,
+        text: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Begun, AttemptFailure> {
         let Letter { body, dropped, unfolding } = letter;
         let limit = if self.request.stream { self.patience.first_frame } else { self.patience.whole };
-        match tokio::time::timeout(limit, self.exchange(body, unfolding, text)).await {
+        let end = Instant::now() + limit;
+        // Whoever waits for a provider's first token has sent nothing that could be billed.
+        match tokio::time::timeout_at(end, self.offer.endpoint.ready()).await {
+            Ok(ready) => ready.map_err(|error| self.broke(&error))?,
+            Err(_) => return Err(self.failed(Cause::Connect, &format!("no token was had within {} ms", limit.as_millis()))),
+        }
+        leaves();
+        match tokio::time::timeout_at(end, self.exchange(body, unfolding, text)).await {
             Ok(opening) => Ok(Begun { opening: opening?, dropped }),
             Err(_) => Err(self.failed(Cause::Timeout, &format!("no answer began within {} ms", limit.as_millis()))),
         }

@@ -100,15 +100,18 @@ impl AttemptBook for Pages<'_> {
         if let Some(claim) = self.allowances.claim(quotas, *provider, &quote.usage, now) {
             page.borne_by(Box::new(Claimed(claim)));
         }
-        page.sent();
         Some(page)
+    }
+
+    fn sent(&self, page: &mut OpenAttempt) {
+        page.sent();
     }
 
     async fn fail(&self, page: OpenAttempt, failure: &AttemptFailure, took: Duration) {
         self.metrics.attempt(&failure.backend, failure.cause);
         let (usage, provenance) = match failure.reported {
             Some(usage) => (usage, Provenance::Reported),
-            None if failure.may_be_billed() => (page.unanswered(), Provenance::Estimated),
+            None if failure.may_be_billed() => page.unanswered(),
             None => (Usage::default(), Provenance::Counted),
         };
         let settled = page.settle(AttemptEnd {
@@ -131,11 +134,11 @@ impl AttemptBook for Pages<'_> {
 
     fn supersede(&self, page: OpenAttempt, offer: &Offer<'_>, took: Duration) {
         self.metrics.attempt(&offer.backend.id, Ending::Superseded);
-        let usage = page.unanswered();
+        let (usage, provenance) = page.unanswered();
         page.settle(AttemptEnd {
             ending: Ending::Superseded,
             usage,
-            provenance: Provenance::Estimated,
+            provenance,
             served_model: None,
             served_before: None,
             http_status: None,

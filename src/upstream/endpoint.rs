@@ -182,6 +182,17 @@ impl Endpoint {
         Uri::try_from(&joined).map_err(|_| EndpointError::Url(joined))
     }
 
+    /// Waits until a call has everything that it carries: for a provider's very first token.
+    ///
+    /// # Errors
+    /// Where there is no token. Nothing was sent then.
+    pub async fn ready(&self) -> Result<(), UpstreamError> {
+        match &self.token {
+            Some(token) => token.header().await.map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Those of a call from now on; where a token belongs to them and there is none, why.
     pub(super) async fn headers(&self) -> Result<HeaderMap, UpstreamError> {
         let mut headers = self.headers.clone();
