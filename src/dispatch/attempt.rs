@@ -16,7 +16,8 @@ use crate::canonical::{Answer, Conversation, Delta, Feature, Mismatch, Request, 
 use crate::dialect::{BodyProblem, Dialect, Outgoing, limits};
 use crate::market::{Offer, Seals};
 use crate::meter::OwnCount;
-use crate::units::Tokens;
+use crate::meter::usage::Metered;
+use crate::units::{Tokens, Usage};
 use crate::upstream::{Upstream, UpstreamAnswer, UpstreamError};
 
 /// An error body larger than this is not read on: its beginning says what is wrong.
@@ -181,7 +182,7 @@ impl Errand<'_> {
             Ok(facts) => facts,
             Err(BodyProblem::Provider { error, usage }) => {
                 return Err(AttemptFailure {
-                    reported: usage.map(|usage| *usage),
+                    used: usage.map(|usage| Metered::reported(*usage)),
                     ..self.said_no(&error, status, &headers, None)
                 });
             }
@@ -189,7 +190,7 @@ impl Errand<'_> {
         };
         if self.request.stream {
             let failure = self.failed(Cause::Malformed, "answered a stream request with a whole body");
-            return Err(AttemptFailure { reported: facts.usage, ..failure });
+            return Err(AttemptFailure { used: facts.usage.map(Metered::reported), ..failure });
         }
         if self.offer.endpoint.quotes_key(&body) {
             return Err(self.failed(Cause::Malformed, QUOTES_KEY));
@@ -198,13 +199,12 @@ impl Errand<'_> {
             return Ok(Opening::Whole { body, facts });
         }
         let mut deltas = self.dialect().read_deltas(&body).map_err(|e| self.failed(Cause::Malformed, &e.to_string()))?;
-        if let Some(unfolding) = unfolding {
-            let off = |off: Mismatch| AttemptFailure { reported: facts.usage, ..self.off_schema(&off) };
-            deltas = unfolded(unfolding, deltas).map_err(off)?;
-        }
-        let told = Answer::of(deltas);
         let mut count = self.count.clone();
         count.add(&facts.text);
+        if let Some(unfolding) = unfolding {
+            deltas = unfolded(unfolding, deltas).map_err(|off| self.off_schema(&off, count.metered(facts.usage)))?;
+        }
+        let told = Answer::of(deltas);
         // Usage as it is booked, or by our count.
         let told = Answer { usage: Some(count.or_ours(facts.usage.or(told.usage))), ..told };
         let body = self.translation.whole(&told, &self.offer.backend.upstream_model);
@@ -225,18 +225,22 @@ impl Errand<'_> {
         });
         let mut source = FrameSource::new(answer, reader, retelling, self.patience.idle);
         let (mut held, mut held_bytes) = (Vec::new(), 0);
+        let mut count = self.count.clone();
+        let mut text = |piece: &str| {
+            count.add(piece);
+            text(piece);
+        };
         loop {
-            let Some(frames) = source.next(text).await.map_err(|e| self.stopped(&e))? else {
+            let Some(frames) = source.next(&mut text).await.map_err(|e| self.stopped(&e))? else {
                 return Err(self.failed(Cause::Broken, "the stream ended before it said anything"));
             };
             let meaningful = frames.iter().any(|f| !matches!(f.facts.kind, FrameKind::KeepAlive | FrameKind::Preamble));
             if let Some(error) = frames.iter().find_map(|f| first_error(&f.facts.kind)) {
-                let reported = held.iter().chain(&frames).filter_map(|f: &Frame| f.facts.usage).next_back();
-                return Err(AttemptFailure { reported, ..self.said_no(error, status, &headers, None) });
+                let used = reported(&held, &frames).map(Metered::reported);
+                return Err(AttemptFailure { used, ..self.said_no(error, status, &headers, None) });
             }
             if let Some(off) = frames.iter().find_map(|f| off_schema(&f.facts.kind)) {
-                let reported = held.iter().chain(&frames).filter_map(|f: &Frame| f.facts.usage).next_back();
-                return Err(AttemptFailure { reported, ..self.off_schema(off) });
+                return Err(self.off_schema(off, count.metered(reported(&held, &frames))));
             }
             if frames.iter().any(|f| self.offer.endpoint.quotes_key(&f.bytes)) {
                 return Err(self.failed(Cause::Malformed, QUOTES_KEY));
@@ -271,7 +275,7 @@ impl Errand<'_> {
             status: Some(status.as_u16()),
             message: self.offer.endpoint.scrub(&error.message),
             retry_after: error.retry_after,
-            reported: None,
+            used: None,
             body: body.filter(fit),
         }
     }
@@ -292,11 +296,13 @@ impl Errand<'_> {
     fn failed(&self, cause: Cause, message: &str) -> AttemptFailure {
         let message = self.offer.endpoint.scrub(message);
         let backend = self.offer.backend.id.clone();
-        AttemptFailure { backend, cause, status: None, message, retry_after: None, reported: None, body: None }
+        AttemptFailure { backend, cause, status: None, message, retry_after: None, used: None, body: None }
     }
 
-    fn off_schema(&self, off: &Mismatch) -> AttemptFailure {
-        self.failed(Cause::OffSchema, &format!("the answer does not keep to its schema: {off}"))
+    /// It came as a whole, so it is billed, whatever the provider says of that.
+    fn off_schema(&self, off: &Mismatch, used: Metered) -> AttemptFailure {
+        let failure = self.failed(Cause::OffSchema, &format!("the answer does not keep to its schema: {off}"));
+        AttemptFailure { used: Some(used), ..failure }
     }
 
     /// Whether the client's bytes go out as they are, but for what must differ.
@@ -335,6 +341,11 @@ fn unfolded(mut unfolding: Unfolding, deltas: Vec<Delta>) -> Result<Vec<Delta>, 
     }
     unfolding.end(&mut told)?;
     Ok(told)
+}
+
+/// The last report among frames.
+fn reported(held: &[Frame], frames: &[Frame]) -> Option<Usage> {
+    held.iter().chain(frames).filter_map(|frame| frame.facts.usage).next_back()
 }
 
 fn off_schema(kind: &FrameKind) -> Option<&Mismatch> {

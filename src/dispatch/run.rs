@@ -397,7 +397,7 @@ fn not_tried(offer: &Offer<'_>, refused: &Refused) -> AttemptFailure {
         status: None,
         message: refused.to_string(),
         retry_after,
-        reported: None,
+        used: None,
         body: None,
     }
 }

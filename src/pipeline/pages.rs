@@ -10,6 +10,7 @@ use crate::clock::SharedClock;
 use crate::dispatch::{AttemptBook, AttemptFailure, Cause};
 use crate::ledger::{AttemptEnd, AttemptOpened, Ending, OpenAttempt, Purse, Tab, Terms};
 use crate::market::Offer;
+use crate::meter::usage::Metered;
 use crate::policy::{Allowances, Claim, Portfolio};
 use crate::relay::Account;
 use crate::route::PlannedAttempt;
@@ -109,8 +110,8 @@ impl AttemptBook for Pages<'_> {
 
     async fn fail(&self, page: OpenAttempt, failure: &AttemptFailure, took: Duration) {
         self.metrics.attempt(&failure.backend, failure.cause);
-        let (usage, provenance) = match failure.reported {
-            Some(usage) => (usage, Provenance::Reported),
+        let (usage, provenance) = match failure.used {
+            Some(Metered { usage, provenance }) => (usage, provenance),
             None if failure.may_be_billed() => page.unanswered(),
             None => (Usage::default(), Provenance::Counted),
         };
