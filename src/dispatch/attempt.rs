@@ -22,8 +22,8 @@ use crate::upstream::{Upstream, UpstreamAnswer, UpstreamError};
 
 /// An error body larger than this is not read on: its beginning says what is wrong.
 const ERROR_BODY_CAP: usize = 64 * 1024;
-/// A whole answer larger than this is refused (base64 audio and long choices stay far below).
-const ANSWER_CAP: usize = 64 * 1024 * 1024;
+/// A whole answer larger than this is refused (base64 audio and long choices stay far below). In bytes.
+pub const ANSWER_CAP: usize = 64 * 1024 * 1024;
 /// Frames that say nothing are held back until one says something, but not without end.
 const PREAMBLE_CAP: usize = 1024 * 1024;
 /// Why an answer that says our key back is none: it must not reach a client.

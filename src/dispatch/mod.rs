@@ -19,7 +19,7 @@ pub mod run;
 pub mod structured;
 pub mod waits;
 
-pub use attempt::Patience;
+pub use attempt::{ANSWER_CAP, Patience};
 pub use breaker::{BreakerSettings, Cooling, Failure};
 pub use concurrency::Saturated;
 pub use failure::{AttemptFailure, Cause, RunFailure, Stopped};
