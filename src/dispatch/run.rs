@@ -22,6 +22,9 @@ use crate::meter::{OwnCount, RunningCount};
 use crate::route::{Node, PlannedAttempt};
 use crate::upstream::Upstream;
 
+/// What a site says of a key, or of a token in its place, that it does not take (any more).
+const UNAUTHORIZED: u16 = 401;
+
 /// Where attempts are written down. The dispatcher knows that there are books, not which.
 pub trait AttemptBook: Sync {
     /// One attempt's page. Dropping it ends the attempt as abandoned.
@@ -291,7 +294,9 @@ impl Dispatcher {
                 if failure.cause == Cause::Timeout {
                     turn.waited(answers);
                 }
-                if let Some(lesson) = failure.cause.lesson().filter(|_| !hurried) {
+                // A token that was taken back is no key that somebody has to mend.
+                let mends = failure.status == Some(UNAUTHORIZED) && offer.endpoint.refused(self.clock.wall());
+                if let Some(lesson) = failure.cause.lesson().filter(|_| !hurried && !mends) {
                     turn.failed(lesson, failure.retry_after);
                 }
                 journey.book.fail(page, &failure, took).await;

@@ -99,6 +99,47 @@ async fn where_no_token_is_had_another_provider_is_asked_and_it_is_tried_again()
     check_nothing_leaked(&gateway, &["ya29.at-last"]).await;
 }
 
+/// Found by a reader: a token that its provider had taken back was sent until its end.
+#[tokio::test]
+async fn a_token_that_its_provider_refuses_is_had_anew_once_and_not_again_at_once() {
+    let (east, west, bank) = (Provider::start("east").await, Provider::start("west").await, Provider::start("bank").await);
+    bank.next(granted("ya29.taken-back", 3_600)).always(granted("ya29.the-next-token", 3_600));
+    let gateway = Gateway::of([account(&east, &bank), Site::of(&west).price("9", "9")]);
+    let no = || status(401, &[], &chat::error("token revoked"));
+    east.next(no());
+    assert_eq!(gateway.chat(&chat::ask("auto")).await.header("x-tokenbroker-backend"), "west/jade-v3");
+    until("the next token", async || (renewals(&gateway, "renewed").await? >= 2.0).then_some(())).await;
+
+    // Nobody has to mend a key: the backend is asked again.
+    let answer = gateway.chat(&chat::ask("auto")).await;
+
+    assert_eq!(answer.header("x-tokenbroker-backend"), "east/jade-v3");
+    assert_eq!(east.call(1).await.header("authorization"), "Bearer ya29.the-next-token");
+    east.always(no());
+    for _ in 0..3 {
+        assert_eq!(gateway.chat(&chat::ask("auto")).await.header("x-tokenbroker-backend"), "west/jade-v3");
+    }
+    assert_eq!(east.calls().len(), 3, "the second refusal is one that lasts");
+    assert_eq!(bank.calls().len(), 2);
+    check_nothing_leaked(&gateway, &["ya29.taken-back", "ya29.the-next"]).await;
+}
+
+/// Found by a reader: all tokens were waited for together.
+#[tokio::test]
+async fn a_token_endpoint_that_hangs_holds_up_no_other() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let (slow, bank) = (Provider::start("slow").await, Provider::start("bank").await);
+    slow.always(vec![Step::Stall]);
+    bank.next(granted("ya29.the-first-token", 1)).always(granted("ya29.the-second-token", 3_600));
+    let gateway = Gateway::of([account(&east, &bank), account(&west, &slow).price("9", "9")]);
+    slow.call(0).await;
+
+    until("the second token", async || (renewals(&gateway, "renewed").await? >= 2.0).then_some(())).await;
+
+    assert_eq!(gateway.chat(&chat::ask("auto")).await.header("x-tokenbroker-backend"), "east/jade-v3");
+    assert_eq!(slow.calls().len(), 1, "it is still waited for");
+}
+
 /// Found by a reader: the page was marked as sent before the token was waited for, and the wait was booked as if it were billed.
 #[tokio::test]
 async fn waiting_for_the_first_token_is_no_connection_and_costs_nothing() {
