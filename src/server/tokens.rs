@@ -40,13 +40,12 @@ impl TokenKeeper {
                 if under_way.iter().any(|other| Arc::ptr_eq(other, &token)) {
                     continue;
                 }
-                match token.due().and_then(|due| Duration::try_from(due.duration_since(now)).ok()).filter(|left| !left.is_zero())
-                {
-                    Some(left) => sleep = sleep.min(left),
-                    None => {
-                        under_way.push(Arc::clone(&token));
-                        renewals.push(self.renewed(token));
-                    }
+                let left = token.due().and_then(|due| Duration::try_from(due.duration_since(now)).ok());
+                if let Some(left) = left.filter(|left| !left.is_zero()) {
+                    sleep = sleep.min(left);
+                } else {
+                    under_way.push(Arc::clone(&token));
+                    renewals.push(self.renewed(token));
                 }
             }
             tokio::select! {
