@@ -119,8 +119,7 @@ async fn a_token_that_its_provider_refuses_is_had_anew_once_and_not_again_at_onc
     for _ in 0..3 {
         assert_eq!(gateway.chat(&chat::ask("auto")).await.header("x-tokenbroker-backend"), "west/jade-v3");
     }
-    assert_eq!(east.calls().len(), 3, "the second refusal is one that lasts");
-    assert_eq!(bank.calls().len(), 2);
+    assert_eq!((east.calls().len(), bank.calls().len()), (5, 2), "no token for each refusal");
     check_nothing_leaked(&gateway, &["ya29.taken-back", "ya29.the-next"]).await;
 }
 
@@ -154,7 +153,7 @@ async fn waiting_for_the_first_token_is_no_connection_and_costs_nothing() {
         let [waited, answered] = row.attempts.as_slice() else { panic!("{row:?}") };
         assert_eq!((waited.backend.as_str(), answered.backend.as_str()), ("east/jade-v3", "west/jade-v3"));
         let cause = waited.cause.as_deref().unwrap();
-        assert!(cause.starts_with("connect: no token was had within 300 ms"), "{cause}");
+        assert!(cause.starts_with("connect: no token was had within "), "{cause}");
         assert_eq!((waited.ending.as_str(), waited.provenance.as_str()), ("failed", "counted"));
         assert_eq!((waited.usage, waited.cost), (Usage::default(), Usd::ZERO));
         assert_eq!((row.outcome.as_str(), row.cost), ("answered", answered.cost));
