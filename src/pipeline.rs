@@ -268,6 +268,7 @@ impl Pipeline {
         bounds::output(&mut request, admission.limits.max_output, budgeted)?;
         let target = route::resolve(&request.model, &in_force.market.snapshot, &in_force.settings.aliases)?;
         bounds::named(&request, &target)?;
+        bounds::vectors(&request, &target, &in_force.market.snapshot)?;
         let admitted = Admitted { admission, request, in_force, target };
         if admitted.is_bounded() {
             bounds::priced(call.frontend, &admitted.request)?;

@@ -12,13 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 pub use self::looks::{Looks, Watch};
 use crate::catalog::{Provider, Snapshot};
 use crate::config::files;
 use crate::config::keys::hash_files;
 use crate::config::names::{Known, unknown_names};
 use crate::config::restart::needing_restart;
-use crate::config::secret::{key_file, purposes};
+use crate::config::secret::{is_set, key_file, purposes};
 use crate::config::{Config, ProviderKeys, Purpose, provider_keys};
 use crate::document::{Place, Problem, in_order};
 use crate::telemetry::logs;
@@ -52,6 +54,8 @@ pub struct Setup {
     pub snapshot: Snapshot,
     /// By the name of the variable that the table gives (`api_key_env`, `placeholders`).
     pub provider_keys: ProviderKeys,
+    /// What is wrong with variables of providers that are off for want of a key: worth knowing, and nothing depends on it.
+    pub unused: Vec<Problem>,
 }
 
 /// Whether a provider can be called.
@@ -87,6 +91,12 @@ impl Setup {
             (None, Some(_), None) => Standing::Keyed,
             (None, None, None) => Standing::Keyless,
         }
+    }
+
+    /// What is worth knowing at an instant, though nothing is wrong.
+    pub fn warnings(&self, at: Timestamp) -> Vec<String> {
+        let idle = |problem: &Problem| format!("{problem} (nothing depends on it: the provider has no key)");
+        self.snapshot.warnings(at).into_iter().chain(self.unused.iter().map(idle)).collect()
     }
 
     /// Why no gateway can run on this, though nothing is wrong in the files: no provider is on.
@@ -162,23 +172,31 @@ impl Sources {
         if let Some(snapshot) = &snapshot {
             problems.extend(unknown_names(file, variables, &known(snapshot)));
         }
-        let (provider_keys, found) = self.keys_for(snapshot.as_ref(), looks);
+        let (provider_keys, found, unused) = self.keys_for(snapshot.as_ref(), looks);
         problems.extend(found);
         match snapshot {
             Some(snapshot) if problems.is_empty() => {
-                Ok(Setup { config_file: self.config.clone(), config, snapshot, provider_keys })
+                Ok(Setup { config_file: self.config.clone(), config, snapshot, provider_keys, unused })
             }
             _ => Err(self.told(problems)),
         }
     }
 
-    fn keys_for(&self, snapshot: Option<&Snapshot>, looks: &mut Looks) -> (ProviderKeys, Vec<Problem>) {
+    /// What was found; what is wrong; and what is wrong where nothing depends on it.
+    fn keys_for(&self, snapshot: Option<&Snapshot>, looks: &mut Looks) -> (ProviderKeys, Vec<Problem>, Vec<Problem>) {
         let on = snapshot.into_iter().flat_map(Snapshot::providers).filter(|provider| provider.disabled.is_none());
-        let names: BTreeSet<(&str, Purpose)> = on.flat_map(purposes).collect();
-        for path in names.iter().filter_map(|(name, _)| key_file(name, &self.variables)) {
+        let has_key = |provider: &&Provider| provider.api_key_env.as_deref().is_none_or(|key| is_set(key, &self.variables));
+        let (keyed, keyless): (Vec<&Provider>, Vec<&Provider>) = on.partition(has_key);
+        let names: BTreeSet<(&str, Purpose)> = keyed.into_iter().flat_map(purposes).collect();
+        let idle: BTreeSet<(&str, Purpose)> =
+            keyless.into_iter().flat_map(purposes).filter(|name| !names.contains(name)).collect();
+        for path in names.iter().chain(&idle).filter_map(|(name, _)| key_file(name, &self.variables)) {
             looks.note(Path::new(path));
         }
-        provider_keys(names, &self.variables)
+        let (mut keys, problems) = provider_keys(names, &self.variables);
+        let (more, warnings) = provider_keys(idle, &self.variables);
+        keys.extend(more);
+        (keys, problems, warnings)
     }
 
     /// The problems in the order of the files, those of an option by the option.

@@ -143,7 +143,7 @@ impl<'s> Summary<'s> {
             listen: config.server.listen.to_string(),
             operations_listen: config.server.operations_listen.to_string(),
             data_directory: config.books.directory.display().to_string(),
-            warnings: snapshot.warnings(now),
+            warnings: setup.warnings(now),
             refusal: setup.idle().map(|idle| format!("{idle}.\n{}", setup::REMEDY)),
         };
         for provider in snapshot.providers() {

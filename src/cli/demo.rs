@@ -108,7 +108,7 @@ async fn start_gateway(
     config.routing.default_quality = QualityTier::Standard;
     config.routing.baseline = Some(BASELINE.to_owned());
     let keys: ProviderKeys = sandbox.provider_keys().iter().map(|(name, key)| (name.clone(), Secret::new(key.clone()))).collect();
-    let setup = Setup { config_file: None, config, snapshot: parsed_table(sandbox)?, provider_keys: keys };
+    let setup = Setup { config_file: None, config, snapshot: parsed_table(sandbox)?, provider_keys: keys, unused: Vec::new() };
     Ok(Gateway::start(setup, None, clock).await?)
 }
 

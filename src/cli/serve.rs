@@ -69,7 +69,7 @@ async fn serve(args: &ServeArgs, setup: Setup, reloading: Reloading, output: &mu
     let mut signals = Signals::listen()?;
     let summary = summary(&setup);
     let grace = setup.config.server.drain;
-    let warnings = setup.snapshot.warnings(SystemClock::shared().wall());
+    let warnings = setup.warnings(SystemClock::shared().wall());
     let gateway = Gateway::start(setup, Some(reloading), SystemClock::shared()).await?;
     let ready =
         Ready { api: format!("http://{}", gateway.api_addr()), operations: format!("http://{}", gateway.operations_addr()) };

@@ -100,6 +100,12 @@ pub fn provider_keys<'n>(
     (keys, problems)
 }
 
+/// Whether anything is said of a name, be it right or wrong.
+pub fn is_set(name: &str, environment: &BTreeMap<String, String>) -> bool {
+    let set = |variable: &str| environment.get(variable).is_some_and(|value| !value.trim().is_empty());
+    set(name) || set(&format!("{name}_FILE"))
+}
+
 /// Whether two sets of keys are the same.
 pub fn same_keys(one: &ProviderKeys, other: &ProviderKeys) -> bool {
     one.len() == other.len() && one.iter().all(|(name, key)| other.get(name).is_some_and(|there| there.is_same(key)))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
 
 use super::failure::{AttemptFailure, Cause};
 use super::opening::{Frame, FrameSource, OpenStream, Opening, SourceError};
@@ -16,12 +17,14 @@ use crate::canonical::{Answer, Delta, Mismatch, Request, Translation};
 use crate::dialect::{BodyProblem, Dialect, limits};
 use crate::market::Offer;
 use crate::meter::OwnCount;
+use crate::meter::usage::Metered;
+use crate::units::{Tokens, Usage};
 use crate::upstream::{Upstream, UpstreamAnswer, UpstreamError};
 
 /// An error body larger than this is not read on: its beginning says what is wrong.
 const ERROR_BODY_CAP: usize = 64 * 1024;
-/// A whole answer larger than this is refused (base64 audio and long choices stay far below).
-const ANSWER_CAP: usize = 64 * 1024 * 1024;
+/// A whole answer larger than this is refused (base64 audio and long choices stay far below). In bytes.
+pub const ANSWER_CAP: usize = 64 * 1024 * 1024;
 /// Frames that say nothing are held back until one says something, but not without end.
 const PREAMBLE_CAP: usize = 1024 * 1024;
 /// Why an answer that says our key back is none: it must not reach a client.
@@ -64,12 +67,24 @@ pub struct Begun {
 }
 
 impl Errand<'_> {
-    /// Sends a letter, and waits for the answer to begin. `text` is given every piece of a stream's text that
-    /// arrives meanwhile.
-    pub(super) async fn run(&self, letter: Letter, text: &mut (dyn FnMut(&str) + Send)) -> Result<Begun, AttemptFailure> {
+    /// Sends a letter, and waits for the answer to begin. `leaves` is told just before anything is sent, and `text` is given every
+    /// piece of a stream's text that arrives meanwhile.
+    pub(super) async fn run(
+        &self,
+        letter: Letter,
+        leaves: impl FnOnce() + Send,
+        text: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Begun, AttemptFailure> {
         let Letter { body, dropped, unfolding } = letter;
         let limit = if self.request.stream { self.patience.first_frame } else { self.patience.whole };
-        match tokio::time::timeout(limit, self.exchange(body, unfolding, text)).await {
+        let end = Instant::now() + limit;
+        // Whoever waits for a provider's first token has sent nothing that could be billed.
+        match tokio::time::timeout_at(end, self.offer.endpoint.ready()).await {
+            Ok(ready) => ready.map_err(|error| self.broke(&error))?,
+            Err(_) => return Err(self.failed(Cause::Connect, &format!("no token was had within {} ms", limit.as_millis()))),
+        }
+        leaves();
+        match tokio::time::timeout_at(end, self.exchange(body, unfolding, text)).await {
             Ok(opening) => Ok(Begun { opening: opening?, dropped }),
             Err(_) => Err(self.failed(Cause::Timeout, &format!("no answer began within {} ms", limit.as_millis()))),
         }
@@ -102,7 +117,7 @@ impl Errand<'_> {
             Ok(facts) => facts,
             Err(BodyProblem::Provider { error, usage }) => {
                 return Err(AttemptFailure {
-                    reported: usage.map(|usage| *usage),
+                    used: usage.map(|usage| Metered::reported(*usage)),
                     ..self.said_no(&error, status, &headers, None)
                 });
             }
@@ -110,7 +125,7 @@ impl Errand<'_> {
         };
         if self.request.stream {
             let failure = self.failed(Cause::Malformed, "answered a stream request with a whole body");
-            return Err(AttemptFailure { reported: facts.usage, ..failure });
+            return Err(AttemptFailure { used: facts.usage.map(Metered::reported), ..failure });
         }
         if self.offer.endpoint.quotes_key(&body) {
             return Err(self.failed(Cause::Malformed, QUOTES_KEY));
@@ -119,13 +134,12 @@ impl Errand<'_> {
             return Ok(Opening::Whole { body, facts });
         }
         let mut deltas = self.dialect().read_deltas(&body).map_err(|e| self.failed(Cause::Malformed, &e.to_string()))?;
-        if let Some(unfolding) = unfolding {
-            let off = |off: Mismatch| AttemptFailure { reported: facts.usage, ..self.off_schema(&off) };
-            deltas = unfolded(unfolding, deltas).map_err(off)?;
-        }
-        let told = Answer::of(deltas);
         let mut count = self.count.clone();
         count.add(&facts.text);
+        if let Some(unfolding) = unfolding {
+            deltas = unfolded(unfolding, deltas).map_err(|off| self.off_schema(&off, count.metered(facts.usage)))?;
+        }
+        let told = Answer::of(deltas);
         // Usage as it is booked, or by our count.
         let told = Answer { usage: Some(count.or_ours(facts.usage.or(told.usage))), ..told };
         let body = self.translation.whole(&told, &self.offer.backend.upstream_model);
@@ -146,18 +160,22 @@ impl Errand<'_> {
         });
         let mut source = FrameSource::new(answer, reader, retelling, self.patience.idle);
         let (mut held, mut held_bytes) = (Vec::new(), 0);
+        let mut count = self.count.clone();
+        let mut text = |piece: &str| {
+            count.add(piece);
+            text(piece);
+        };
         loop {
-            let Some(frames) = source.next(text).await.map_err(|e| self.stopped(&e))? else {
+            let Some(frames) = source.next(&mut text).await.map_err(|e| self.stopped(&e))? else {
                 return Err(self.failed(Cause::Broken, "the stream ended before it said anything"));
             };
             let meaningful = frames.iter().any(|f| !matches!(f.facts.kind, FrameKind::KeepAlive | FrameKind::Preamble));
             if let Some(error) = frames.iter().find_map(|f| first_error(&f.facts.kind)) {
-                let reported = held.iter().chain(&frames).filter_map(|f: &Frame| f.facts.usage).next_back();
-                return Err(AttemptFailure { reported, ..self.said_no(error, status, &headers, None) });
+                let used = reported(&held, &frames).map(Metered::reported);
+                return Err(AttemptFailure { used, ..self.said_no(error, status, &headers, None) });
             }
             if let Some(off) = frames.iter().find_map(|f| off_schema(&f.facts.kind)) {
-                let reported = held.iter().chain(&frames).filter_map(|f: &Frame| f.facts.usage).next_back();
-                return Err(AttemptFailure { reported, ..self.off_schema(off) });
+                return Err(self.off_schema(off, count.metered(reported(&held, &frames))));
             }
             if frames.iter().any(|f| self.offer.endpoint.quotes_key(&f.bytes)) {
                 return Err(self.failed(Cause::Malformed, QUOTES_KEY));
@@ -192,7 +210,7 @@ impl Errand<'_> {
             status: Some(status.as_u16()),
             message: self.offer.endpoint.scrub(&error.message),
             retry_after: error.retry_after,
-            reported: None,
+            used: None,
             body: body.filter(fit),
         }
     }
@@ -213,11 +231,13 @@ impl Errand<'_> {
     fn failed(&self, cause: Cause, message: &str) -> AttemptFailure {
         let message = self.offer.endpoint.scrub(message);
         let backend = self.offer.backend.id.clone();
-        AttemptFailure { backend, cause, status: None, message, retry_after: None, reported: None, body: None }
+        AttemptFailure { backend, cause, status: None, message, retry_after: None, used: None, body: None }
     }
 
-    fn off_schema(&self, off: &Mismatch) -> AttemptFailure {
-        self.failed(Cause::OffSchema, &format!("the answer does not keep to its schema: {off}"))
+    /// It came as a whole, so it is billed, whatever the provider says of that.
+    fn off_schema(&self, off: &Mismatch, used: Metered) -> AttemptFailure {
+        let failure = self.failed(Cause::OffSchema, &format!("the answer does not keep to its schema: {off}"));
+        AttemptFailure { used: Some(used), ..failure }
     }
 
     /// Whether the endpoint's shape is the client's.
@@ -246,6 +266,11 @@ fn unfolded(mut unfolding: Unfolding, deltas: Vec<Delta>) -> Result<Vec<Delta>, 
     }
     unfolding.end(&mut told)?;
     Ok(told)
+}
+
+/// The last report among frames.
+fn reported(held: &[Frame], frames: &[Frame]) -> Option<Usage> {
+    held.iter().chain(frames).filter_map(|frame| frame.facts.usage).next_back()
 }
 
 fn off_schema(kind: &FrameKind) -> Option<&Mismatch> {

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::breaker::Failure;
 use crate::canonical::event::ErrorClass;
-use crate::units::{BackendId, Usage};
+use crate::meter::usage::Metered;
+use crate::units::BackendId;
 
 /// What ended an attempt before it answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,8 +106,8 @@ pub struct AttemptFailure {
     /// What happened, in words; without our key.
     pub message: String,
     pub retry_after: Option<Duration>,
-    /// What the provider reports to have used all the same: it bills that.
-    pub reported: Option<Usage>,
+    /// What was used all the same and is billed, where that is known: by the provider's report, or by our count of what came.
+    pub used: Option<Metered>,
     /// The provider's own error body, where it is fit to be passed on.
     pub body: Option<Bytes>,
 }

@@ -20,7 +20,7 @@ pub mod structured;
 pub mod waits;
 pub mod wording;
 
-pub use attempt::Patience;
+pub use attempt::{ANSWER_CAP, Patience};
 pub use breaker::{BreakerSettings, Cooling, Failure};
 pub use concurrency::Saturated;
 pub use failure::{AttemptFailure, Cause, RunFailure, Stopped};

@@ -24,14 +24,20 @@ use crate::meter::{OwnCount, RunningCount};
 use crate::route::{Node, PlannedAttempt};
 use crate::upstream::Upstream;
 
+/// What a site says of a key, or of a token in its place, that it does not take (any more).
+const UNAUTHORIZED: u16 = 401;
+
 /// Where attempts are written down. The dispatcher knows that there are books, not which.
 pub trait AttemptBook: Sync {
     /// One attempt's page. Dropping it ends the attempt as abandoned.
     type Page: Send;
 
-    /// Writes an attempt down before anything of it is sent. `None`: it cannot be booked, or the request cannot bear its
+    /// Writes an attempt down before anything of it is [`sent`](Self::sent). `None`: it cannot be booked, or the request cannot bear its
     /// cost beside what it has cost already, so it must not be sent.
     fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<Self::Page>;
+
+    /// The attempt is on its way: from here on its provider may bill it.
+    fn sent(&self, page: &mut Self::Page);
 
     /// Ends the page of an attempt that did not answer.
     fn fail(&self, page: Self::Page, failure: &AttemptFailure, took: Duration) -> impl Future<Output = ()> + Send;
@@ -263,8 +269,13 @@ impl Dispatcher {
         *sent = true;
         let mut running = RunningCount::new();
         let sent_at = self.clock.monotonic();
-        let asked = Asked { book: journey.book, page: Some(page), offer, race, clock: &self.clock, sent: sent_at };
-        let outcome = errand.run(letter, &mut |piece| running.add(piece)).await;
+        let mut asked = Asked { book: journey.book, page: Some(page), offer, race, clock: &self.clock, sent: sent_at };
+        let mut left = false;
+        let leaves = || {
+            left = true;
+            asked.leaves();
+        };
+        let outcome = errand.run(letter, leaves, &mut |piece| running.add(piece)).await;
         let took = self.clock.monotonic().saturating_sub(sent_at);
         let answers = if journey.request().stream { Answers::Streamed } else { Answers::Whole };
         let Some(page) = asked.ended() else { return Err(Stopped::Exhausted) };
@@ -288,11 +299,13 @@ impl Dispatcher {
             Err(failure) => {
                 // Too little time of the client's own making is no fault of the backend: one client in a hurry must not
                 // close it to everybody.
-                let hurried = time.clients && failure.cause == Cause::Timeout;
+                let hurried = time.clients && (failure.cause == Cause::Timeout || !left);
                 if failure.cause == Cause::Timeout {
                     turn.waited(answers);
                 }
-                if let Some(lesson) = failure.cause.lesson().filter(|_| !hurried) {
+                // A token that was taken back is no key that somebody has to mend.
+                let mends = failure.status == Some(UNAUTHORIZED) && offer.endpoint.refused(self.clock.wall());
+                if let Some(lesson) = failure.cause.lesson().filter(|_| !hurried && !mends) {
                     turn.failed(lesson, failure.retry_after);
                 }
                 journey.book.fail(page, &failure, took).await;
@@ -364,6 +377,13 @@ struct Asked<'a, B: AttemptBook> {
 }
 
 impl<B: AttemptBook> Asked<'_, B> {
+    /// The request is on its way.
+    fn leaves(&mut self) {
+        if let Some(page) = &mut self.page {
+            self.book.sent(page);
+        }
+    }
+
     /// The wait is over: hands the page back.
     fn ended(mut self) -> Option<B::Page> {
         self.page.take()

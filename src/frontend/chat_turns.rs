@@ -168,7 +168,11 @@ impl Turns {
         let mut thoughts = reasoning_details::read(message.reasoning_details.map(RawValue::get), told, &mut calls);
         extra_content::seal(&mut thoughts, extra_content::read(message.extra_content));
         let mut parts: Vec<Part> = thoughts.into_iter().map(Part::Thought).collect();
-        parts.extend(read_parts(at, message.content)?);
+        let mut said = read_parts(at, message.content)?;
+        if let Some(Part::Text(first)) = said.first_mut() {
+            without_folded_thought(&mut first.text);
+        }
+        parts.extend(said);
         parts.extend(text_of(message.refusal).map(Part::Refusal));
         self.unanswered = calls.iter().map(|call| (call.id.clone(), call.name.clone())).collect();
         parts.extend(calls.into_iter().map(Part::Call));
@@ -199,6 +203,15 @@ impl Turns {
         };
         let call = place.map(|place| self.unanswered.remove(place).0);
         id.or(call)
+    }
+}
+
+/// Takes away a thought that some provider told at the beginning of the text, in tags, and that the client says again: it would be
+/// billed each turn, and read by the next model as something that was said (dialects.md 6, item 24).
+fn without_folded_thought(text: &mut String) {
+    let behind = text.trim_start().strip_prefix("<think>").and_then(|thought| thought.split_once("</think>"));
+    if let Some((_, said)) = behind {
+        *text = said.trim_start().to_owned();
     }
 }
 

@@ -59,7 +59,7 @@ use crate::canonical::{Answer, Conversation, Request, Shape, StreamWriter, Untra
 
 pub use about::About;
 pub use anthropic_messages::AnthropicMessages;
-pub use direct::OpenAiDirect;
+pub use direct::{OpenAiDirect, wants_base64};
 pub use errors::{BadRequest, ClientError, ErrorKind, Position};
 pub use lifetime::asks_long_cache;
 pub use openai_chat::{OpenAiChat, parse};

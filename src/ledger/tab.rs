@@ -311,9 +311,13 @@ impl OpenAttempt {
         Some(self.page.settle(self.number, opened, self.purse.take(), end).0)
     }
 
-    /// What the attempt is to be booked at when it may have been billed although nothing of an answer was seen.
-    pub fn unanswered(&self) -> Usage {
-        self.opened.as_ref().map(unanswered).unwrap_or_default()
+    /// What the attempt is to be booked at when nothing of an answer was seen: what was to be expected of one that was sent, since
+    /// it may be billed, else nothing.
+    pub fn unanswered(&self) -> (Usage, Provenance) {
+        match self.opened.as_ref().filter(|_| self.sent) {
+            Some(opened) => (unanswered(opened), Provenance::Estimated),
+            None => (Usage::default(), Provenance::Counted),
+        }
     }
 
     fn checkpoint(&mut self, now: Duration) {

@@ -4,7 +4,7 @@
 
 use super::estimate;
 use super::tokenizer::Count;
-use super::usage::metered;
+use super::usage::{Metered, metered};
 use crate::canonical::{Delta, TextProfile};
 use crate::catalog::TokenizerFamily;
 use crate::units::{Provenance, Tokens, Usage};
@@ -41,8 +41,13 @@ impl OwnCount {
 
     /// What the provider reports, or, where that says nothing, what was counted.
     pub fn or_ours(&self, reported: Option<Usage>) -> Usage {
+        self.metered(reported).usage
+    }
+
+    /// The same, with where it comes from.
+    pub fn metered(&self, reported: Option<Usage>) -> Metered {
         let count = |tokens| Count { tokens, provenance: Provenance::Estimated };
-        metered(reported, count(self.input), count(estimate::expected(&self.written, self.family))).usage
+        metered(reported, count(self.input), count(estimate::expected(&self.written, self.family)))
     }
 }
 

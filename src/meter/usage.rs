@@ -15,10 +15,17 @@ pub struct Metered {
     pub provenance: Provenance,
 }
 
+impl Metered {
+    /// As the provider says it.
+    pub const fn reported(usage: Usage) -> Self {
+        Self { usage, provenance: Provenance::Reported }
+    }
+}
+
 /// What the attempt is booked at. `input` and `output` are our own figures, used where nothing was reported.
 pub fn metered(reported: Option<Usage>, input: Count, output: Count) -> Metered {
     if let Some(usage) = reported.filter(|usage| says_something(usage, output)) {
-        return Metered { usage, provenance: Provenance::Reported };
+        return Metered::reported(usage);
     }
     let usage = Usage::fresh(input.tokens, output.tokens);
     Metered { usage, provenance: input.provenance.max(output.provenance) }

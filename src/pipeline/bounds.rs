@@ -1,6 +1,9 @@
-//! What a key bounds of a request before anything is decided: the length of its answer, and that a bound on money is one.
+//! What bounds a request before anything is decided: the length of its answer, what a whole answer may hold, and that a bound on
+//! money is one.
 
-use crate::canonical::Request;
+use crate::canonical::{Request, Shape};
+use crate::catalog::{BackendIndex, Snapshot};
+use crate::dispatch::ANSWER_CAP;
 use crate::frontend::{self, BadRequest, FrontendRef};
 use crate::route::Target;
 use crate::units::Tokens;
@@ -43,6 +46,53 @@ pub(super) fn named(request: &Request, target: &Target) -> Result<(), BadRequest
         }
         (None, _) | (_, Target::Model(_) | Target::Backend(_)) => Ok(()),
     }
+}
+
+/// Bytes of an answer that hold one number of a vector, by its encoding: written out, some nine digits with sign, point, comma and
+/// the indent that some write before it, or all digits of a double with neither; in base64 the four bytes of it and a third.
+const WRITTEN_OUT: u64 = 22;
+const IN_BASE64: (u64, u64) = (16, 3);
+/// Bytes of an answer around one vector: its place and its type.
+const AROUND_A_VECTOR: u64 = 64;
+
+/// Refuses vectors that no answer can hold: their provider would bill them, and then they would be lost. Where nobody says how
+/// long they are, nothing is refused.
+///
+/// # Errors
+/// When they are more than [`ANSWER_CAP`] bytes.
+pub(super) fn vectors(request: &Request, target: &Target, snapshot: &Snapshot) -> Result<(), BadRequest> {
+    if request.shape != Shape::OpenAiEmbeddings {
+        return Ok(());
+    }
+    let made = |index: &BackendIndex| snapshot.backend(*index).dimensions.map(|made| made.most);
+    let unasked = match target {
+        Target::Backend(index) => made(index),
+        // Hosts of one model make the same vectors; what the table says of the shortest is refused of all.
+        Target::Model(name) => snapshot.serving(name).iter().filter_map(made).min(),
+        Target::Auto(_) => None,
+    };
+    let Some(length) = request.dimensions.or(unasked).map(u64::from) else { return Ok(()) };
+    let (cap, inputs) = (ANSWER_CAP as u64, u64::from(request.messages));
+    let written_out = AROUND_A_VECTOR + length * WRITTEN_OUT;
+    let in_base64 = AROUND_A_VECTOR + (length * IN_BASE64.0).div_ceil(IN_BASE64.1);
+    if inputs.saturating_mul(written_out) <= cap {
+        return Ok(());
+    }
+    let asked = frontend::wants_base64(request);
+    let (each, encoding) = if asked { (in_base64, "base64") } else { (written_out, "float") };
+    if inputs.saturating_mul(each) <= cap {
+        return Ok(());
+    }
+    let fit = |each: u64| cap / each;
+    let instead = if asked { String::new() } else { format!(", or {} with `encoding_format` \"base64\"", fit(in_base64)) };
+    let message = format!(
+        "`input` has {inputs} inputs, whose vectors of {length} numbers are about {} MiB as \"{encoding}\", and an answer may have {} \
+         MiB: send at most {} at once{instead}",
+        inputs.saturating_mul(each) >> 20,
+        cap >> 20,
+        fit(each),
+    );
+    Err(BadRequest::new("invalid_value", "input", message))
 }
 
 /// Refuses what changes the cost of a request in a way that nobody here can tell beforehand: neither a budget nor a maximum

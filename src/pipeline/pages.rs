@@ -10,6 +10,7 @@ use crate::clock::SharedClock;
 use crate::dispatch::{AttemptBook, AttemptFailure, Cause};
 use crate::ledger::{AttemptEnd, AttemptOpened, Ending, OpenAttempt, Purse, Tab, Terms};
 use crate::market::Offer;
+use crate::meter::usage::Metered;
 use crate::policy::{Allowances, Claim, Portfolio};
 use crate::relay::Account;
 use crate::route::PlannedAttempt;
@@ -100,15 +101,18 @@ impl AttemptBook for Pages<'_> {
         if let Some(claim) = self.allowances.claim(quotas, *provider, &quote.usage, now) {
             page.borne_by(Box::new(Claimed(claim)));
         }
-        page.sent();
         Some(page)
+    }
+
+    fn sent(&self, page: &mut OpenAttempt) {
+        page.sent();
     }
 
     async fn fail(&self, page: OpenAttempt, failure: &AttemptFailure, took: Duration) {
         self.metrics.attempt(&failure.backend, failure.cause);
-        let (usage, provenance) = match failure.reported {
-            Some(usage) => (usage, Provenance::Reported),
-            None if failure.may_be_billed() => (page.unanswered(), Provenance::Estimated),
+        let (usage, provenance) = match failure.used {
+            Some(Metered { usage, provenance }) => (usage, provenance),
+            None if failure.may_be_billed() => page.unanswered(),
             None => (Usage::default(), Provenance::Counted),
         };
         let settled = page.settle(AttemptEnd {
@@ -131,11 +135,11 @@ impl AttemptBook for Pages<'_> {
 
     fn supersede(&self, page: OpenAttempt, offer: &Offer<'_>, took: Duration) {
         self.metrics.attempt(&offer.backend.id, Ending::Superseded);
-        let usage = page.unanswered();
+        let (usage, provenance) = page.unanswered();
         page.settle(AttemptEnd {
             ending: Ending::Superseded,
             usage,
-            provenance: Provenance::Estimated,
+            provenance,
             served_model: None,
             served_before: None,
             http_status: None,

@@ -1,9 +1,12 @@
 //! Keeps the tokens that providers want in the place of a key: has each anew before it ends, and tells of it.
+//!
+//! Each is had on its own, so that a token endpoint that hangs holds up nobody else's.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
@@ -24,24 +27,38 @@ pub(super) struct TokenKeeper {
 impl TokenKeeper {
     /// Goes on until the gateway stops.
     pub(super) async fn keep(self, stopping: CancellationToken) {
-        while stopping.run_until_cancelled(self.once()).await.is_some() {}
+        stopping.run_until_cancelled(self.forever()).await;
     }
 
-    /// Renews what is due, and sleeps until something may be.
-    async fn once(&self) {
-        let now = self.clock.wall();
-        let all = self.tokens.all();
-        let due = all.iter().filter(|token| token.due().is_none_or(|due| due <= now));
-        let renewals: Vec<_> = due.map(|token| self.renew(token)).collect();
-        join_all(renewals).await;
-        let now = self.clock.wall();
-        let until_due = |token: &Arc<Token>| match token.due() {
-            Some(due) => Duration::try_from(due.duration_since(now)).unwrap_or_default(),
-            None => Duration::ZERO,
-        };
-        let sleep = all.iter().map(until_due).min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
-        drop(all);
-        let _ = tokio::time::timeout(sleep, self.tokens.added()).await;
+    /// Begins what is due, and sleeps until something may be. No token is under way twice.
+    async fn forever(&self) {
+        let (mut renewals, mut under_way) = (FuturesUnordered::new(), Vec::<Arc<Token>>::new());
+        loop {
+            let now = self.clock.wall();
+            let mut sleep = LONGEST_SLEEP;
+            for token in self.tokens.all() {
+                if under_way.iter().any(|other| Arc::ptr_eq(other, &token)) {
+                    continue;
+                }
+                let left = token.due().and_then(|due| Duration::try_from(due.duration_since(now)).ok());
+                if let Some(left) = left.filter(|left| !left.is_zero()) {
+                    sleep = sleep.min(left);
+                } else {
+                    under_way.push(Arc::clone(&token));
+                    renewals.push(self.renewed(token));
+                }
+            }
+            tokio::select! {
+                Some(token) = renewals.next() => under_way.retain(|other| !Arc::ptr_eq(other, &token)),
+                () = self.tokens.wanted() => {}
+                () = tokio::time::sleep(sleep) => {}
+            }
+        }
+    }
+
+    async fn renewed(&self, token: Arc<Token>) -> Arc<Token> {
+        self.renew(&token).await;
+        token
     }
 
     async fn renew(&self, token: &Token) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use jiff::Timestamp;
 use memchr::memmem::Finder;
 
 use super::client::UpstreamError;
@@ -180,6 +181,23 @@ impl Endpoint {
             joined.push_str(&self.query);
         }
         Uri::try_from(&joined).map_err(|_| EndpointError::Url(joined))
+    }
+
+    /// Waits until a call has everything that it carries: for a provider's very first token.
+    ///
+    /// # Errors
+    /// Where there is no token. Nothing was sent then.
+    pub async fn ready(&self) -> Result<(), UpstreamError> {
+        match &self.token {
+            Some(token) => token.header().await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The site refused what it was sent in the place of a key. Answers whether that is had anew, so that the next call may fare
+    /// otherwise.
+    pub fn refused(&self, now: Timestamp) -> bool {
+        self.token.as_ref().is_some_and(|token| token.refuse(now))
     }
 
     /// Those of a call from now on; where a token belongs to them and there is none, why.

@@ -4,6 +4,9 @@
 //! A call takes the token that is there: one look at an immutable state, no lock. Whoever keeps the tokens ([`Tokens::all`],
 //! [`Token::renew`]) has the next one before the last one ends; where that fails, the last one is sent until it ends. He alone
 //! renews, so that no two exchanges of a token are ever under way.
+//!
+//! A provider that refuses a token before its end has taken it back: the next one is then had at once, but not more often than
+//! once in [`EARLY`], so that a provider that refuses all of them is not met with a storm.
 
 mod jwt;
 mod pair;
@@ -11,6 +14,7 @@ mod service_account;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -29,6 +33,8 @@ use super::endpoint::Secret;
 const LEAD: Duration = Duration::from_mins(5);
 /// The longest wait after a failure; the first is a second, and each further one twice the last.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// The shortest time between two tokens that are had because their provider refused the last one.
+const EARLY: Duration = Duration::from_mins(1);
 /// How long an exchange may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -96,6 +102,12 @@ pub struct Token {
     state: ArcSwap<State>,
     /// Told whenever the state became another.
     changed: Notify,
+    /// When a refusal last made the next one due.
+    refused: Mutex<Option<Timestamp>>,
+    /// A refusal made the next one due, and it was not begun yet.
+    wanted: AtomicBool,
+    /// Told of that.
+    wake: Arc<Notify>,
 }
 
 /// What is sent, and when the next one is due.
@@ -144,8 +156,29 @@ fn after(now: Timestamp, span: Duration) -> Timestamp {
 }
 
 impl Token {
-    fn of(provider: &str, key: Key) -> Self {
-        Self { provider: provider.to_owned(), key, state: ArcSwap::default(), changed: Notify::new() }
+    fn of(provider: &str, key: Key, wake: Arc<Notify>) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            key,
+            state: ArcSwap::default(),
+            changed: Notify::new(),
+            refused: Mutex::default(),
+            wanted: AtomicBool::new(false),
+            wake,
+        }
+    }
+
+    /// The provider refused the token that it was sent. Answers whether the next one is had for that, which a minute must lie
+    /// between.
+    pub(super) fn refuse(&self, now: Timestamp) -> bool {
+        let mut last = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last <= now && now < after(last, EARLY)) {
+            return false;
+        }
+        *last = Some(now);
+        self.wanted.store(true, Ordering::Release);
+        self.wake.notify_one();
+        true
     }
 
     /// The header's value. Waits for the very first token only; where there is none, says why.
@@ -176,7 +209,7 @@ impl Token {
 
     /// When the next one is to be had; `None` for at once.
     pub fn due(&self) -> Option<Timestamp> {
-        self.state.load().due
+        if self.wanted.load(Ordering::Acquire) { None } else { self.state.load().due }
     }
 
     /// When the one that is sent ends; `None` where there is none.
@@ -189,6 +222,7 @@ impl Token {
     /// # Errors
     /// Where none was had; the last one is sent until it ends.
     pub async fn renew(&self, upstream: &Upstream, now: Timestamp) -> Result<(), TokenError> {
+        self.wanted.store(false, Ordering::Release);
         let fresh = match &self.key {
             Key::Pair(pair) => Ok(pair.token(now)),
             Key::ServiceAccount(account) => match tokio::time::timeout(PATIENCE, account.exchange(upstream, now)).await {
@@ -221,7 +255,8 @@ type Name = (String, Grant, [u8; 32]);
 #[derive(Debug, Default)]
 pub struct Tokens {
     known: Mutex<BTreeMap<Name, Weak<Token>>>,
-    added: Notify,
+    /// Told when there is one more, and when one is due before its time.
+    wake: Arc<Notify>,
 }
 
 impl Tokens {
@@ -233,9 +268,9 @@ impl Tokens {
         if let Some(token) = known.get(&name).and_then(Weak::upgrade) {
             return Ok(token);
         }
-        let token = Arc::new(Token::of(provider, grant.read(key)?));
+        let token = Arc::new(Token::of(provider, grant.read(key)?, Arc::clone(&self.wake)));
         known.insert(name, Arc::downgrade(&token));
-        self.added.notify_one();
+        self.wake.notify_one();
         Ok(token)
     }
 
@@ -245,9 +280,9 @@ impl Tokens {
         known.values().filter_map(Weak::upgrade).collect()
     }
 
-    /// Waits until there is one that `all` did not have.
-    pub async fn added(&self) {
-        self.added.notified().await;
+    /// Waits until there is one that `all` did not have, or one is due before its time.
+    pub async fn wanted(&self) {
+        self.wake.notified().await;
     }
 }
 
@@ -322,6 +357,23 @@ mod tests {
         drop((one, same, other));
         assert_eq!(tokens.all().len(), 1, "nobody sends the others any more");
         assert_eq!(tokens.of("p", Grant::Pair, "no pair").unwrap_err(), TokenError::Pair);
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_is_had_anew_at_once_and_not_again_within_a_minute() {
+        let tokens = Tokens::default();
+        let token = tokens.of("p", Grant::Pair, "id.s3cret-of-the-pair").unwrap();
+        tokens.wanted().await;
+        let upstream = Upstream::for_tests();
+        token.renew(&upstream, at(0)).await.unwrap();
+        assert_eq!(token.due(), Some(at(1_500)));
+        assert!(token.refuse(at(10)) && token.due().is_none());
+        tokens.wanted().await;
+        assert!(!token.refuse(at(11)), "one is on its way");
+        token.renew(&upstream, at(12)).await.unwrap();
+        assert_eq!(token.due(), Some(at(1_512)));
+        assert!(!token.refuse(at(69)) && token.due() == Some(at(1_512)), "no storm");
+        assert!(token.refuse(at(70)) && token.due().is_none());
     }
 
     proptest! {

@@ -59,6 +59,20 @@ async fn nothing_but_a_label_gets_into_an_address() {
     }
 }
 
+/// Found by a reader: a variable of a provider that nobody uses, for want of a key, stopped the start of all.
+#[tokio::test]
+async fn a_bad_part_of_an_address_that_nobody_uses_is_a_warning() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let keyless = deployments_of(&east).without_key();
+    let setup = Setup::of([keyless, Site::of(&west)]).variable("EAST_RESOURCE", "s3cret.example.com");
+    let gateway = setup.start();
+
+    assert_eq!(gateway.chat(&chat::ask("auto")).await.header("x-tokenbroker-backend"), "west/jade-v3");
+    let log = gateway.setup.log();
+    assert!(log.contains("EAST_RESOURCE: this cannot be a part of a provider's address") && log.contains("has no key"), "{log}");
+    assert!(!log.contains("s3cret"), "{log}");
+}
+
 /// What Azure says of a prompt that its filter refuses, of a deployment that is not there, and of a key it does not know
 /// (providers.md 4, row `azure`, 2026-11-22).
 #[tokio::test]

@@ -128,6 +128,45 @@ async fn vectors_of_a_length_are_asked_where_they_are_made() {
     assert_eq!((east.calls().len(), south.calls().len()), (before, 0));
 }
 
+/// Found by a reader: the answer was larger than what is read of one, so they were billed and lost.
+#[tokio::test]
+async fn vectors_that_no_answer_can_hold_are_refused_before_they_are_billed() {
+    let (east, west) = (provider("east", 8).await, provider("west", 8).await);
+    let gateway = Gateway::of([
+        Site::of(&east).embeds("vec", "0.5", "dimensions = 3_072\ndimensions_from = 256"),
+        Site::of(&west).embeds("unsaid", "0.5", ""),
+    ]);
+    let call = |model: &str, inputs: usize, more: &Value| {
+        let mut body = json!({"model": model, "input": vec!["a"; inputs]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Call::embeddings(body.to_string())
+    };
+    let (base64, short) = (json!({"encoding_format": "base64"}), json!({"dimensions": 256, "encoding_format": "float"}));
+    for (model, inputs, more) in [
+        ("vec", 992, &json!({})),
+        ("vec", 4_080, &base64),
+        ("vec", 11_000, &short),
+        ("east/vec-v1", 992, &json!({})),
+        ("unsaid", 9_000, &json!({})),
+    ] {
+        let answered = gateway.ask(&call(model, inputs, more)).await;
+        assert_eq!(answered.status, 200, "{model} {inputs} {more}: {}", answered.text());
+    }
+    let before = east.calls().len();
+    for (model, inputs, more, told) in [
+        ("vec", 1_000, &json!({}), "send at most 992 at once, or 4080 with `encoding_format` \"base64\""),
+        ("east/vec-v1", 1_000, &json!({}), "1000 inputs, whose vectors of 3072 numbers are about 64 MiB as \"float\""),
+        ("vec", 4_200, &base64, "send at most 4080 at once"),
+        ("vec", 12_000, &short, "vectors of 256 numbers"),
+    ] {
+        let answered = gateway.ask(&call(model, inputs, more)).await;
+        refused(&answered, 400, "invalid_value", &json!("input"));
+        let message = answered.error("message");
+        assert!(message.as_str().unwrap().contains(told), "{message}");
+    }
+    assert_eq!(east.calls().len(), before);
+}
+
 #[tokio::test]
 async fn wrong_requests_are_refused_before_anything_is_sent() {
     let east = provider("east", 8).await;

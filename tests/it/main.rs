@@ -10,6 +10,7 @@ mod allowances;
 mod books;
 mod budget;
 mod conversations;
+mod corner_cases;
 mod decisions;
 mod disconnect;
 mod documents;

@@ -119,6 +119,39 @@ async fn an_answer_off_its_schema_is_the_backends_failure_and_the_next_one_is_as
     assert_eq!(backend(&gateway.chat(&chat::ask_with("auto", FORMAT)).await), "east/jade-v3");
 }
 
+/// Found by a reader: they were booked at what was expected, or at zero where zeros were reported.
+#[tokio::test]
+async fn an_answer_off_its_schema_whose_usage_is_not_told_is_booked_by_our_count() {
+    let said = "The city that you ask for is the capital of Norway, and it lies at the end of a fjord.";
+    let without = |answer: String, usage: &str| answer.replace(&format!(r#","usage":{}"#, chat::usage_object(9, 4)), usage);
+    let zeros = format!(r#","usage":{}"#, chat::usage_object(0, 0));
+    let chunks = |usage: &[String]| {
+        let frames = [chat::role(), chat::text(said)].into_iter().chain([chat::finish()]).chain(usage.iter().cloned());
+        frames.chain([chat::DONE.to_owned()]).collect::<Vec<_>>().concat()
+    };
+    let whole_of = |usage: &str| whole(&without(chat::answer(said, 9, 4), usage));
+    // In one piece, so that the end is there before the client is told anything.
+    let streamed = |usage: &[String]| stream(&[chunks(usage)]);
+    for (members, script) in [
+        ("", whole_of("")),
+        ("", whole_of(&zeros)),
+        (r#","stream":true"#, streamed(&[])),
+        (r#","stream":true"#, streamed(&[chat::usage(0, 0)])),
+    ] {
+        let (east, west, gateway) = two("json_object").await;
+        east.next(script);
+        west.always(whole(&chat::answer(r#"{\"city\":\"Oslo\"}"#, 9, 4)));
+        let answer = gateway.chat(&chat::ask_with("auto", &format!("{FORMAT}{members}"))).await;
+
+        let row = gateway.row_of(&answer).await;
+        let failed = &row.attempts[0];
+        assert_eq!((failed.backend.as_str(), failed.provenance.as_str()), ("east/jade-v3", "estimated"), "{row:?}");
+        let (input, output) = (failed.usage.input().get(), failed.usage.output.get());
+        // Twenty words; what was expected of the answer is far more.
+        assert!(input > 0 && (15..=30).contains(&output), "{members}: {failed:?}");
+    }
+}
+
 #[tokio::test]
 async fn where_nobody_keeps_to_the_schema_the_client_is_told_what_is_wrong() {
     let (east, gateway) = one("json_object").await;

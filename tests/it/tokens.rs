@@ -1,9 +1,10 @@
 //! Providers that want a token in the place of the key: signed here, or fetched from a token endpoint and had anew in time.
 
 use serde_json::{Value, json};
+use tokenbroker::units::{Usage, Usd};
 
 use crate::harness::provider::{Script, status};
-use crate::harness::{Gateway, Provider, Setup, Site, chat, until};
+use crate::harness::{Call, Gateway, Provider, Setup, Site, Step, chat, until};
 
 const FILE: &str = include_str!("../fixtures/keys/service-account.json");
 
@@ -96,6 +97,86 @@ async fn where_no_token_is_had_another_provider_is_asked_and_it_is_tried_again()
     let log = gateway.setup.log();
     assert!(log.contains("the token endpoint answered 400: invalid_grant"), "{log}");
     check_nothing_leaked(&gateway, &["ya29.at-last"]).await;
+}
+
+/// Found by a reader: a token that its provider had taken back was sent until its end.
+#[tokio::test]
+async fn a_token_that_its_provider_refuses_is_had_anew_once_and_not_again_at_once() {
+    let (east, west, bank) = (Provider::start("east").await, Provider::start("west").await, Provider::start("bank").await);
+    bank.next(granted("ya29.taken-back", 3_600)).always(granted("ya29.the-next-token", 3_600));
+    let gateway = Gateway::of([account(&east, &bank), Site::of(&west).price("9", "9")]);
+    let no = || status(401, &[], &chat::error("token revoked"));
+    east.next(no());
+    assert_eq!(gateway.chat(&chat::ask("auto")).await.header("x-tokenbroker-backend"), "west/jade-v3");
+    until("the next token", async || (renewals(&gateway, "renewed").await? >= 2.0).then_some(())).await;
+
+    // Nobody has to mend a key: the backend is asked again.
+    let answer = gateway.chat(&chat::ask("auto")).await;
+
+    assert_eq!(answer.header("x-tokenbroker-backend"), "east/jade-v3");
+    assert_eq!(east.call(1).await.header("authorization"), "Bearer ya29.the-next-token");
+    east.always(no());
+    for _ in 0..3 {
+        assert_eq!(gateway.chat(&chat::ask("auto")).await.header("x-tokenbroker-backend"), "west/jade-v3");
+    }
+    assert_eq!((east.calls().len(), bank.calls().len()), (5, 2), "no token for each refusal");
+    check_nothing_leaked(&gateway, &["ya29.taken-back", "ya29.the-next"]).await;
+}
+
+/// Found by a reader: all tokens were waited for together.
+#[tokio::test]
+async fn a_token_endpoint_that_hangs_holds_up_no_other() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let (slow, bank) = (Provider::start("slow").await, Provider::start("bank").await);
+    slow.always(vec![Step::Stall]);
+    bank.next(granted("ya29.the-first-token", 1)).always(granted("ya29.the-second-token", 3_600));
+    let gateway = Gateway::of([account(&east, &bank), account(&west, &slow).price("9", "9")]);
+    slow.call(0).await;
+
+    until("the second token", async || (renewals(&gateway, "renewed").await? >= 2.0).then_some(())).await;
+
+    assert_eq!(gateway.chat(&chat::ask("auto")).await.header("x-tokenbroker-backend"), "east/jade-v3");
+    assert_eq!(slow.calls().len(), 1, "it is still waited for");
+}
+
+/// Found by a reader: the page was marked as sent before the token was waited for, and the wait was booked as if it were billed.
+#[tokio::test]
+async fn waiting_for_the_first_token_is_no_connection_and_costs_nothing() {
+    let (east, west, bank) = (Provider::start("east").await, Provider::start("west").await, Provider::start("bank").await);
+    bank.always(vec![Step::Stall]);
+    let sites = [account(&east, &bank), Site::of(&west).price("9", "9")];
+    let gateway = Setup::of(sites).set("timeouts.total_ms", "600").set("timeouts.first_byte_ms", "300").start();
+    for ask in [chat::ask("auto"), chat::ask_stream("auto")] {
+        let answer = gateway.chat(&ask).await;
+
+        let row = gateway.row_of(&answer).await;
+        let [waited, answered] = row.attempts.as_slice() else { panic!("{row:?}") };
+        assert_eq!((waited.backend.as_str(), answered.backend.as_str()), ("east/jade-v3", "west/jade-v3"));
+        let cause = waited.cause.as_deref().unwrap();
+        assert!(cause.starts_with("connect: no token was had within "), "{cause}");
+        assert_eq!((waited.ending.as_str(), waited.provenance.as_str()), ("failed", "counted"));
+        assert_eq!((waited.usage, waited.cost), (Usage::default(), Usd::ZERO));
+        assert_eq!((row.outcome.as_str(), row.cost), ("answered", answered.cost));
+    }
+    assert_eq!(east.calls().len(), 0);
+}
+
+/// The same where it is the client who does not wait.
+#[tokio::test]
+async fn a_client_that_leaves_while_a_first_token_is_waited_for_costs_nothing() {
+    let (east, bank) = (Provider::start("east").await, Provider::start("bank").await);
+    bank.always(vec![Step::Stall]);
+    let gateway = Gateway::of([account(&east, &bank)]);
+    let client = gateway.sent(&Call::chat(chat::ask("auto"))).await;
+    let open = async || (gateway.sample("open_requests").await? >= 1.0).then_some(());
+    until("the request to be under way", open).await;
+    drop(client);
+
+    let row = &gateway.all_booked(1).await[0];
+
+    let attempt = &row.attempts[0];
+    assert_eq!((attempt.ending.as_str(), attempt.cause.as_deref()), ("abandoned", Some("not sent")));
+    assert_eq!((attempt.usage, row.cost), (Usage::default(), Usd::ZERO));
 }
 
 #[tokio::test]

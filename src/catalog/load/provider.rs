@@ -89,17 +89,25 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
     let more_endpoints = section.section("endpoints").map(|endpoints| more_endpoints(&endpoints, &section)).unwrap_or_default();
     let addresses = || [base_url.as_str()].into_iter().chain(more_endpoints.iter().map(|more| more.base_url.as_str()));
     let placeholders = placeholders(&section, &addresses().filter_map(address::places).flatten().collect());
+    let (auth, api_key_env) = (section.word("auth", &KEY_HEADERS).unwrap_or_default(), api_key_env(&section));
+    if api_key_env.is_none()
+        && !section.has("api_key_env")
+        && (auth.is_grant() || more_endpoints.iter().any(|more| more.auth.is_grant()))
+    {
+        let accepted = "the name (never the value) of a variable: EXAMPLE_API_KEY; or another `auth`";
+        section.problem("api_key_env", "missing: `auth` says that a token is had with a key", accepted);
+    }
     let provider = Provider {
         index: ProviderIndex(0),
         id: id.to_owned(),
         name: section.required_text("name", "what a person reads").unwrap_or_default(),
         base_url,
         dialect: dialect(&section, disabled.is_some()),
-        auth: section.word("auth", &KEY_HEADERS).unwrap_or_default(),
+        auth,
         more_endpoints,
         placeholders,
         query: section.section("query").map(|query| self::query(&query)).unwrap_or_default(),
-        api_key_env: api_key_env(&section),
+        api_key_env,
         owner: section.required_text("owner", "who controls the site").unwrap_or_default(),
         jurisdiction: place(&section, "jurisdiction", COUNTRY, &["local"]),
         region: place(&section, "region", REGION, &["local", "global"]),

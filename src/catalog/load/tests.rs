@@ -30,6 +30,17 @@ fn check(old: &str, new: &str, expected: &[&str]) {
     assert!(fits, "{new:?}: expected {expected:#?}, found {tails:#?}");
 }
 
+/// Found by a reader: such a provider was asked without any key.
+#[test]
+fn a_token_that_is_had_with_a_key_wants_the_keys_variable() {
+    let told = "providers.home.api_key_env: missing: `auth` says that a token is had with a key";
+    for auth in ["signed-jwt", "service-account"] {
+        check("[providers.home]\n", &format!("[providers.home]\nauth = \"{auth}\"\n"), &[told]);
+        let keyed = format!("[providers.home]\nauth = \"{auth}\"\napi_key_env = \"HOME_KEY\"\n");
+        check("[providers.home]\n", &keyed, &[]);
+    }
+}
+
 #[test]
 fn the_small_table_means_what_it_says() {
     let table = small();

@@ -1,0 +1,78 @@
+//! What goes back: thoughts, what was folded into a text, and what a provider still has of a conversation.
+
+use serde_json::{Value, json};
+
+use crate::harness::talk::{Api, Talk};
+use crate::harness::thinker::{Thinker, Thought};
+use crate::harness::{Gateway, Provider, Site, chat, provider, speaks};
+
+#[tokio::test]
+async fn corner_23_thoughts_go_back_to_whoever_thought_them() {
+    const EAST: Thought = Thought { of: "east", tools: ["weather", "tide"] };
+    for (thinker, text, seals) in [
+        (Thinker::Chat, Some(EAST.text()), Vec::new()),
+        (Thinker::Messages, Some(EAST.text()), vec![EAST.seal()]),
+        (Thinker::Gemini, None, vec![EAST.seal()]),
+    ] {
+        for streamed in [false, true] {
+            let east = Provider::start("east").await;
+            let gateway = Gateway::of([thinker.site(&east)]);
+            east.next(thinker.calls(streamed, &EAST)).next(thinker.says(streamed, "Go now."));
+            // A client of chat, which has no word for any of this.
+            let mut talk = Talk::begin(Api::Chat, streamed, &EAST.tools, "May I sail?");
+            let said = talk.ask(&gateway).await;
+            talk.answer(said.calls.iter().map(|call| (call, "2 metres")));
+            talk.ask(&gateway).await;
+
+            let steps = thinker.heard(&east.calls()[1]).steps();
+            assert_eq!((&steps[0].thought, &steps[0].seals), (&text, &seals), "{thinker:?}, streamed: {streamed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn corner_24_a_thought_that_was_folded_into_the_text_is_not_told_to_the_next_model() {
+    let (east, gateway) = speaks().await;
+    let said = |text: &str| json!({"role": "assistant", "content": text});
+    let user = json!({"role": "user", "content": "Hello?"});
+    let cases = [
+        ("<think>A greeting, so I greet.</think>\n\nHello.", "Hello."),
+        ("\n<think>\nA greeting.\n</think>Hello.", "Hello."),
+        ("Tags are written <think> and </think>.", "Tags are written <think> and </think>."),
+        ("<think>It was cut", "<think>It was cut"),
+    ];
+    for (number, (content, expected)) in cases.into_iter().enumerate() {
+        let body = json!({"model": "auto", "messages": [user, said(content), user]}).to_string();
+        assert_eq!(gateway.chat(&body).await.status, 200);
+        let sent: Value = serde_json::from_str(east.call(number).await.text()).unwrap();
+        assert_eq!(sent["messages"][1]["content"], json!([{"type": "text", "text": expected}]), "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn corner_25_a_switch_costs_the_warm_prefix_and_the_choice_counts_it() {
+    let beginning = "You repair the build. Follow the house rules. ".repeat(600);
+    let turn = |number: usize, members: &str| {
+        let user = json!({"role": "user", "content": format!("It is red, for the time {number}.")});
+        let said = json!({"role": "assistant", "content": "I look."});
+        let turns = (0..number).flat_map(|_| [user.clone(), said.clone()]);
+        let messages: Vec<Value> =
+            [json!({"role": "system", "content": beginning})].into_iter().chain(turns).chain([user.clone()]).collect();
+        format!(r#"{{"model":"auto","messages":{}{members}}}"#, Value::from(messages))
+    };
+    let usage = r#"{"prompt_tokens":6000,"completion_tokens":40,"prompt_tokens_details":{"cached_tokens":5500}}"#;
+    let answer = chat::answer_with(r#"{"role":"assistant","content":"I look."}"#, "stop", usage);
+    // By list prices west is cheaper both times; a tenth of east's is what a warm prefix costs there.
+    for (west_price, stays) in [(["0.95", "0.095", "1.9"], true), (["0.05", "0.005", "0.1"], false)] {
+        let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+        let [input, read, output] = west_price;
+        let gateway = Gateway::of([Site::of(&east).cached("0.1"), Site::of(&west).price(input, output).cached(read)]);
+        for provider in [&east, &west] {
+            provider.always(provider::whole(&answer));
+        }
+        gateway.chat(&turn(0, r#","tokenbroker":{"providers":["east"]}"#)).await;
+        let second = gateway.chat(&turn(0, "")).await;
+        let expected = if stays { "east/jade-v3" } else { "west/jade-v3" };
+        assert_eq!(second.header("x-tokenbroker-backend"), expected, "{west_price:?}");
+    }
+}
