@@ -12,6 +12,7 @@ pub mod history;
 pub mod load;
 pub mod price;
 pub mod snapshot;
+mod signing;
 pub mod steering;
 
 pub use allowance::{Prepaid, Quota, QuotaIndex};
@@ -25,4 +26,5 @@ pub use fx::{DatedRate, FxTable};
 pub use history::{Annotation, Past};
 pub use price::{PriceRow, PriceSchedule, Purchase};
 pub use snapshot::{BackendIndex, ProviderIndex, Snapshot};
-pub use steering::{BudgetBounds, Steering};
+pub use signing::{REGION, Signing};
+pub use steering::{BudgetBounds, ConverseFields, Steering};

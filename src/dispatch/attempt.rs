@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 
 use super::failure::{AttemptFailure, Cause};
 use super::opening::{Frame, FrameSource, OpenStream, Opening, SourceError};
@@ -12,7 +13,7 @@ use super::retelling::Retelling;
 use super::structured::{Structured, Unfolding};
 use crate::canonical::event::{FrameKind, ProviderError};
 use crate::canonical::{Answer, Conversation, Delta, Feature, Mismatch, Request, SchemaBy, Translation, Untranslatable};
-use crate::dialect::{BodyProblem, Dialect, Outgoing, limits};
+use crate::dialect::{BodyProblem, Dialect, Framing, Outgoing, limits};
 use crate::market::{Offer, Seals};
 use crate::meter::OwnCount;
 use crate::units::Tokens;
@@ -62,6 +63,8 @@ pub struct Errand<'a> {
     pub max_output: Tokens,
     /// Counts an answer that is told in other words.
     pub count: OwnCount,
+    /// When it is sent, for a provider whose requests are signed.
+    pub at: Timestamp,
 }
 
 /// An answer that has begun, and how it was asked for.
@@ -119,13 +122,13 @@ impl Errand<'_> {
     ) -> Result<Opening, AttemptFailure> {
         let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
         let passing = if self.speaks_alike() { self.passing } else { self.common };
-        let sent = self.upstream.send(self.offer.endpoint, uri, passing, body);
+        let sent = self.upstream.send(self.offer.endpoint, uri, passing, body, self.at);
         let answer = sent.await.map_err(|e| self.broke(&e))?;
         self.offer.health.told(&limits::in_headers(answer.headers()));
         if !answer.status().is_success() {
             return Err(self.refused(answer).await);
         }
-        if self.request.stream && is_event_stream(answer.headers()) {
+        if self.request.stream && is_stream(answer.headers(), self.dialect().framing()) {
             return self.open_stream(answer, unfolding, text).await.map(Opening::Stream);
         }
         self.read_whole(answer, unfolding).await
@@ -210,7 +213,8 @@ impl Errand<'_> {
             let writer = self.translation.stream(&self.offer.backend.upstream_model);
             Box::new(Retelling::new(self.dialect().delta_reader(), writer, self.count.clone(), unfolding))
         });
-        let mut source = FrameSource::new(answer, reader, retelling, self.patience.idle);
+        let cutter = self.dialect().framing().cutter();
+        let mut source = FrameSource::new(answer, cutter, reader, retelling, self.patience.idle);
         let (mut held, mut held_bytes) = (Vec::new(), 0);
         loop {
             let Some(frames) = source.next(text).await.map_err(|e| self.stopped(&e))? else {
@@ -331,6 +335,7 @@ fn off_schema(kind: &FrameKind) -> Option<&Mismatch> {
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
+fn is_stream(headers: &HeaderMap, framing: Framing) -> bool {
+    let wanted = framing.media_type().as_bytes();
+    headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().to_ascii_lowercase().starts_with(wanted))
 }

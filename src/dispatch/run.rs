@@ -239,6 +239,7 @@ impl Dispatcher {
             patience: time.patience,
             output_bound,
             count: OwnCount::new(planned.quote.usage.input(), offer.backend.tokenizer),
+            at: self.clock.wall(),
         };
         let letter = match errand.letter() {
             Ok(letter) => letter,

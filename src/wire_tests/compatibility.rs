@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::canonical::{Request, Shape};
-use crate::catalog::Reasoning;
+use crate::catalog::{ConverseFields, Reasoning, Steering};
 use crate::catalog::capability::Quirks;
 use crate::dialect::{self, Outgoing, Path};
 use crate::frontend::{self, FrontendRef};
@@ -18,8 +18,13 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/compatibility.md")
 type Row = (&'static str, &'static str, &'static str);
 
 /// In the order of the page's columns.
-const ENDPOINTS: [Shape; Shape::ENDPOINTS.len()] =
-    [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate];
+const ENDPOINTS: [Shape; Shape::ENDPOINTS.len()] = [
+    Shape::OpenAiChat,
+    Shape::AnthropicMessages,
+    Shape::OpenAiResponses,
+    Shape::GeminiGenerate,
+    Shape::BedrockConverse,
+];
 
 /// A place for turns, in a request that is written out as a whole.
 const SAYS: &str = "MESSAGES";
@@ -204,7 +209,7 @@ fn body(shape: Shape, members: &str, turns: &str) -> String {
     match shape {
         Shape::AnthropicMessages => format!(r#"{{"model":"m","max_tokens":9000,"messages":{turns}{before}{members}}}"#),
         Shape::OpenAiResponses => format!(r#"{{"model":"m","input":{turns}{before}{members}}}"#),
-        Shape::OpenAiChat | Shape::GeminiGenerate | Shape::OpenAiEmbeddings => {
+        Shape::OpenAiChat | Shape::GeminiGenerate | Shape::OpenAiEmbeddings | Shape::BedrockConverse => {
             format!(r#"{{"model":"m","messages":{turns}{before}{members}}}"#)
         }
     }
@@ -224,7 +229,9 @@ struct Written {
 
 fn written(frontend: FrontendRef, body: String, endpoint: Shape) -> Option<Written> {
     let conversation = frontend.conversation(&read(frontend, body)?).ok()?;
-    let out = Outgoing { reasoning: Reasoning::Switchable, ..Outgoing::to("up", Quirks::default()) };
+    // At Bedrock, one of the models that take the words of Messages.
+    let steering = Steering { converse: ConverseFields::Messages, ..Steering::UNKNOWN };
+    let out = Outgoing { reasoning: Reasoning::Switchable, steering, ..Outgoing::to("up", Quirks::default()) };
     let dialect = dialect::of(endpoint);
     let path = match dialect.path() {
         Path::Fixed(path) => path.to_owned(),
@@ -278,7 +285,7 @@ fn page() -> String {
     for (shape, title, rows) in clients {
         let _ = write!(
             page,
-            "\n## {title}\n| | chat completions | Messages | Responses | Gemini |\n| --- | --- | --- | --- | --- |\n"
+            "\n## {title}\n| | chat completions | Messages | Responses | Gemini | Bedrock |\n| --- | --- | --- | --- | --- | --- |\n"
         );
         for row in rows {
             let cells = ENDPOINTS.map(|to| becomes(shape, row, to));
