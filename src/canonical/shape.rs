@@ -74,23 +74,13 @@ impl Shape {
     pub const CLIENTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses];
 
     /// Those that a provider may have an endpoint for conversations in.
-    pub const ENDPOINTS: [Shape; 5] = [
-        Shape::OpenAiChat,
-        Shape::AnthropicMessages,
-        Shape::OpenAiResponses,
-        Shape::GeminiGenerate,
-        Shape::BedrockConverse,
-    ];
+    pub const ENDPOINTS: [Shape; 5] =
+        [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate, Shape::BedrockConverse];
 
     /// Those that say most first: thinking, its seals and marks of the cache have words of their own in the first two, and none in
     /// the last two. Responses stand behind chat although they have seals: they have no word for what ends an answer.
-    const BY_WORDS: [Shape; 5] = [
-        Shape::AnthropicMessages,
-        Shape::BedrockConverse,
-        Shape::GeminiGenerate,
-        Shape::OpenAiChat,
-        Shape::OpenAiResponses,
-    ];
+    const BY_WORDS: [Shape; 5] =
+        [Shape::AnthropicMessages, Shape::BedrockConverse, Shape::GeminiGenerate, Shape::OpenAiChat, Shape::OpenAiResponses];
 
     /// The row of one that is no conversation.
     pub fn direct(self) -> Option<&'static Direct> {

@@ -11,8 +11,8 @@ pub mod fx;
 pub mod history;
 pub mod load;
 pub mod price;
-pub mod snapshot;
 mod signing;
+pub mod snapshot;
 pub mod steering;
 
 pub use allowance::{Prepaid, Quota, QuotaIndex};
@@ -25,6 +25,6 @@ pub use change::{Layer, PriceChange};
 pub use fx::{DatedRate, FxTable};
 pub use history::{Annotation, Past};
 pub use price::{PriceRow, PriceSchedule, Purchase};
-pub use snapshot::{BackendIndex, ProviderIndex, Snapshot};
 pub use signing::{REGION, Signing};
+pub use snapshot::{BackendIndex, ProviderIndex, Snapshot};
 pub use steering::{BudgetBounds, ConverseFields, Steering};

@@ -37,11 +37,7 @@ impl Signing {
 
 /// The variable that keeps a provider from being asked: its key's, or, where its requests can be signed, one of that. A key that is
 /// there is sent, whatever could be signed.
-pub(super) fn key_missing<'p>(
-    key: Option<&'p str>,
-    signing: Option<&'p Signing>,
-    has: impl Fn(&str) -> bool,
-) -> Option<&'p str> {
+pub(super) fn key_missing<'p>(key: Option<&'p str>, signing: Option<&'p Signing>, has: impl Fn(&str) -> bool) -> Option<&'p str> {
     let missing_key = key.filter(|key| !has(key));
     match signing {
         _ if key.is_some() && missing_key.is_none() => None,

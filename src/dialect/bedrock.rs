@@ -24,7 +24,7 @@ use crate::canonical::event::AnswerFacts;
 use crate::canonical::{Conversation, Delta, Parameters, ProviderError, Request, Untranslatable};
 use crate::catalog::capability::Quirks;
 
-pub(super) use self::request::{thinks, tells_off};
+pub(super) use self::request::{tells_off, thinks};
 
 /// Bedrock's `Converse` and `ConverseStream`.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,13 +1,13 @@
 //! What each dialect leaves out of a conversation that it writes: parameters that its shape has no word for, or not beside what
 //! else was asked. Kept beside the writers' rules, and held to them by the page of compatibility and the tests here.
 
-use super::{Outgoing, bedrock};
 use super::messages_request::thinks;
+use super::{Outgoing, bedrock};
 use crate::canonical::conversation::{Conversation, Json};
 use crate::canonical::parameter::{Parameter, Parameters};
 use crate::canonical::request::ReasoningWish;
-use crate::catalog::{ConverseFields, Reasoning};
 use crate::catalog::capability::ThinkingSwitch;
+use crate::catalog::{ConverseFields, Reasoning};
 
 /// Of chat completions.
 pub(super) fn by_chat(conversation: &Conversation, out: &Outgoing<'_>) -> Parameters {

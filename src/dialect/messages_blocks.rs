@@ -256,10 +256,7 @@ fn thought_of(thought: &Thought) -> Option<Block<'_>> {
     match seal.kind {
         SealKind::AnthropicSignature => Some(Block::Thinking { thinking: &thought.text, signature: &seal.value }),
         SealKind::AnthropicRedacted => Some(Block::RedactedThinking { data: &seal.value }),
-        SealKind::GeminiSignature
-        | SealKind::OpenAiEncrypted
-        | SealKind::BedrockSignature
-        | SealKind::BedrockRedacted => None,
+        SealKind::GeminiSignature | SealKind::OpenAiEncrypted | SealKind::BedrockSignature | SealKind::BedrockRedacted => None,
     }
 }
 

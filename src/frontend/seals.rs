@@ -66,10 +66,9 @@ pub(super) fn of_encrypted(format: Option<&str>) -> Option<SealKind> {
 pub(super) fn in_block(seal: &Seal) -> String {
     match seal.kind {
         SealKind::AnthropicSignature | SealKind::AnthropicRedacted => seal.value.clone(),
-        SealKind::GeminiSignature
-        | SealKind::OpenAiEncrypted
-        | SealKind::BedrockSignature
-        | SealKind::BedrockRedacted => format!("{}:{}", format(seal.kind), seal.value),
+        SealKind::GeminiSignature | SealKind::OpenAiEncrypted | SealKind::BedrockSignature | SealKind::BedrockRedacted => {
+            format!("{}:{}", format(seal.kind), seal.value)
+        }
     }
 }
 
@@ -90,10 +89,9 @@ pub(super) fn in_item(seal: &Seal) -> String {
     match seal.kind {
         SealKind::OpenAiEncrypted => seal.value.clone(),
         SealKind::AnthropicRedacted => format!("{REDACTED}:{}", seal.value),
-        SealKind::AnthropicSignature
-        | SealKind::GeminiSignature
-        | SealKind::BedrockSignature
-        | SealKind::BedrockRedacted => format!("{}:{}", format(seal.kind), seal.value),
+        SealKind::AnthropicSignature | SealKind::GeminiSignature | SealKind::BedrockSignature | SealKind::BedrockRedacted => {
+            format!("{}:{}", format(seal.kind), seal.value)
+        }
     }
 }
 

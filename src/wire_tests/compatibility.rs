@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::canonical::{Request, Shape};
-use crate::catalog::{ConverseFields, Reasoning, Steering};
 use crate::catalog::capability::Quirks;
+use crate::catalog::{ConverseFields, Reasoning, Steering};
 use crate::dialect::{self, Outgoing, Path};
 use crate::frontend::{self, FrontendRef};
 
@@ -18,13 +18,8 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/compatibility.md")
 type Row = (&'static str, &'static str, &'static str);
 
 /// In the order of the page's columns.
-const ENDPOINTS: [Shape; Shape::ENDPOINTS.len()] = [
-    Shape::OpenAiChat,
-    Shape::AnthropicMessages,
-    Shape::OpenAiResponses,
-    Shape::GeminiGenerate,
-    Shape::BedrockConverse,
-];
+const ENDPOINTS: [Shape; Shape::ENDPOINTS.len()] =
+    [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate, Shape::BedrockConverse];
 
 /// A place for turns, in a request that is written out as a whole.
 const SAYS: &str = "MESSAGES";

@@ -16,7 +16,9 @@ pub(super) fn read(section: Section<'_, '_>, places: &[String]) -> Signing {
     };
     let required = |name| named(name, section.required_text(name, VARIABLE)).unwrap_or_default();
     let signing = Signing {
-        service: section.required_text("service", "what the service is called in signatures, such as \"bedrock\"").unwrap_or_default(),
+        service: section
+            .required_text("service", "what the service is called in signatures, such as \"bedrock\"")
+            .unwrap_or_default(),
         region: section.text("region"),
         access_key_env: required("access_key_env"),
         secret_key_env: required("secret_key_env"),

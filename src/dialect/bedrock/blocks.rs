@@ -7,9 +7,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::request::untranslatable;
-use crate::canonical::conversation::{
-    CacheLifetime, Call, Medium, Part, Role, SealKind, Source, Text, Thought, ToolResult,
-};
+use crate::canonical::conversation::{CacheLifetime, Call, Medium, Part, Role, SealKind, Source, Text, Thought, ToolResult};
 use crate::canonical::{Conversation, Untranslatable};
 use crate::catalog::ConverseFields;
 use crate::dialect::messages_blocks::{GO_ON, Input, Marks, fit_id};
@@ -233,7 +231,8 @@ impl Writer<'_> {
     /// A name that is taken, and that no other document has.
     fn name(&mut self, told: Option<&str>) -> String {
         let fits = |c: char| c.is_ascii_alphanumeric() || "-()[]".contains(c);
-        let plain: String = told.unwrap_or_default().chars().map(|c| if fits(c) { c } else { ' ' }).take(NAME_CHARS - 9).collect();
+        let plain: String =
+            told.unwrap_or_default().chars().map(|c| if fits(c) { c } else { ' ' }).take(NAME_CHARS - 9).collect();
         let words = plain.split_whitespace().collect::<Vec<_>>().join(" ");
         let name = if words.is_empty() { UNNAMED.to_owned() } else { words };
         let numbered = (1_u32..).map(|nth| if nth == 1 { name.clone() } else { format!("{name} ({nth})") });
@@ -293,9 +292,8 @@ fn reasoning(thought: &Thought) -> Option<Reasoning<'_>> {
     match seal.kind {
         SealKind::BedrockSignature => Some(Reasoning::ReasoningText { text: &thought.text, signature: &seal.value }),
         SealKind::BedrockRedacted => Some(Reasoning::RedactedContent(&seal.value)),
-        SealKind::AnthropicSignature
-        | SealKind::AnthropicRedacted
-        | SealKind::GeminiSignature
-        | SealKind::OpenAiEncrypted => None,
+        SealKind::AnthropicSignature | SealKind::AnthropicRedacted | SealKind::GeminiSignature | SealKind::OpenAiEncrypted => {
+            None
+        }
     }
 }

@@ -35,7 +35,10 @@ pub(super) fn named(name: &str, message: Option<&str>) -> ProviderError {
 
 /// What people are told: some of it is written with a capital.
 fn message(told: &Value) -> Option<&str> {
-    ["message", "Message", "originalMessage"].into_iter().find_map(|name| told.get(name)?.as_str()).filter(|text| !text.is_empty())
+    ["message", "Message", "originalMessage"]
+        .into_iter()
+        .find_map(|name| told.get(name)?.as_str())
+        .filter(|text| !text.is_empty())
 }
 
 /// A name without the space that it is of (`ns#Name`) and where it is explained (`Name:http://...`).

@@ -232,9 +232,7 @@ impl<'c> Fields<'c> {
         let top_k = number(conversation.sampling.top_k.as_ref()).filter(|_| is_drawn(conversation, out));
         match out.steering.converse {
             ConverseFields::None => Self::default(),
-            ConverseFields::Messages => {
-                Self { thinking: Thinking::told(conversation, out, is_own), top_k, ..Self::default() }
-            }
+            ConverseFields::Messages => Self { thinking: Thinking::told(conversation, out, is_own), top_k, ..Self::default() },
             ConverseFields::Nova => Self {
                 reasoning_config: ReasoningConfig::of(conversation.thinking, out),
                 inference_config: top_k.map(|top_k| NovaConfig { top_k }),

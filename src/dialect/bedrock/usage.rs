@@ -111,7 +111,11 @@ mod tests {
         check(&format!(r#"{{"cacheDetails":{details}}}"#), Some([0, 0, 8, 5, 0]), true);
         // Nonsense is clamped, and what is no count is none.
         check(&format!(r#"{{"cacheWriteInputTokens":2,"cacheDetails":{details}}}"#), Some([0, 0, 2, 2, 0]), true);
-        check(r#"{"inputTokens":"3","outputTokens":-1,"cacheReadInputTokens":null,"cacheDetails":[]}"#, Some([3, 0, 0, 0, 0]), false);
+        check(
+            r#"{"inputTokens":"3","outputTokens":-1,"cacheReadInputTokens":null,"cacheDetails":[]}"#,
+            Some([3, 0, 0, 0, 0]),
+            false,
+        );
         check(r#"{"inputTokens":0,"outputTokens":0}"#, None, false);
         check("{}", None, false);
     }
