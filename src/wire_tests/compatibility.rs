@@ -270,7 +270,9 @@ fn page() -> String {
          - **translated**: it is said in the provider's words.\n\
          - **dropped**: there is no word for it there. It is left out and named in `x-tokenbroker-dropped`; for a strict key, refused.\n\
          - **left out**: there is no word for it there, and the answer is the same without it.\n\
-         - **refused**: the provider is not asked; where nobody else is adequate the client gets 400 `untranslatable`.\n",
+         - **refused**: the provider is not asked; where nobody else is adequate the client gets 400 `untranslatable`.\n\n\
+         Bedrock is told in the words of a model with `converse_fields = \"messages\"`; where none are known, `top_k` and thinking are\n\
+         dropped there, and marks of a cache left out.\n",
     );
     let clients = [
         (Shape::OpenAiChat, "Chat completions", CHAT),

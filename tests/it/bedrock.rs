@@ -158,12 +158,15 @@ async fn a_throttled_request_moves_on_and_so_does_an_exception_at_the_beginning_
 }
 
 #[tokio::test]
-async fn a_prompt_that_is_too_long_is_told_as_such() {
-    let (east, gateway) = alone(Site::only_bedrock).await;
+async fn a_prompt_that_is_too_long_for_one_model_goes_to_another() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let gateway = Gateway::of([Site::of(&east).only_bedrock(), Site::of(&west).price("3", "6")]);
     let headers = [("x-amzn-errortype", "ValidationException")];
     east.next(status(400, &headers, r#"{"message":"Input is too long for requested model."}"#));
     let answer = gateway.chat(&chat::ask("auto")).await;
-    assert_eq!((answer.status, &answer.json()["error"]["code"]), (400, &json!("context_length_exceeded")), "{}", answer.text());
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-v3"), "{}", answer.text());
+    let row = gateway.row_of(&answer).await;
+    assert!(row.attempts[0].cause.as_deref().is_some_and(|cause| cause.starts_with("context_too_long")), "{row:?}");
 }
 
 #[tokio::test]
