@@ -57,15 +57,15 @@ impl Cutter {
     /// When a frame is too large or damaged. What was appended before is good; nothing more can be read.
     pub fn push(&mut self, chunk: &Bytes, frames: &mut Vec<Bytes>) -> Result<(), FramingError> {
         match self {
-            Cutter::Events(framer) => Ok(framer.push(chunk, frames)?),
-            Cutter::EventStream(decoder) => Ok(decoder.push(chunk, frames)?),
+            Cutter::Events(events) => Ok(events.push(chunk, frames)?),
+            Cutter::EventStream(messages) => Ok(messages.push(chunk, frames)?),
         }
     }
 
     /// The stream has ended: a last frame that lacks only its blank line. Of a message that was cut nothing is left.
     pub fn finish(&mut self) -> Option<Bytes> {
         match self {
-            Cutter::Events(framer) => framer.finish(),
+            Cutter::Events(events) => events.finish(),
             Cutter::EventStream(_) => None,
         }
     }

@@ -212,8 +212,8 @@ impl Endpoint {
     pub(super) fn sign(&self, request: &mut Request<Full<Bytes>>, body: &[u8], at: Timestamp) -> Result<(), UpstreamError> {
         let Some(signer) = &self.signer else { return Ok(()) };
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let signed = signer.sign((&method, &uri), request.headers_mut(), body, at);
-        signed.map_err(|_| UpstreamError::NoToken("the credentials have characters that no header can carry".to_owned()))
+        let outcome = signer.sign((&method, &uri), request.headers_mut(), body, at);
+        outcome.map_err(|_| UpstreamError::NoToken("the credentials have characters that no header can carry".to_owned()))
     }
 
     fn secrets(&self) -> impl Iterator<Item = &Secret> {

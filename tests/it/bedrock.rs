@@ -221,13 +221,14 @@ fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 /// The signature that a request should have, by what arrived and AWS's description.
 fn signature_of(arrived: &Arrived, signed: &str, region: &str) -> String {
     let date = arrived.header("x-amz-date");
-    let headers: String = signed.split(';').map(|name| format!("{name}:{}\n", arrived.header(name))).collect();
+    let headers: Vec<String> = signed.split(';').map(|name| format!("{name}:{}\n", arrived.header(name))).collect();
+    let headers = headers.concat();
     let path = arrived.path.replace('%', "%25");
     let canonical = format!("POST\n{path}\n\n{headers}\n{signed}\n{}", hex(&Sha256::digest(&arrived.body)));
     let (day, _) = date.split_once('T').unwrap();

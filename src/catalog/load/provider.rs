@@ -93,7 +93,7 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
     let base_url = base_url(&section);
     let more_endpoints = section.section("endpoints").map(|endpoints| more_endpoints(&endpoints, &section)).unwrap_or_default();
     let addresses = || [base_url.as_str()].into_iter().chain(more_endpoints.iter().map(|more| more.base_url.as_str()));
-    let addressed: Vec<String> = addresses().filter_map(address::places).flatten().map(str::to_owned).collect();
+    let places: Vec<String> = addresses().filter_map(address::places).flatten().map(str::to_owned).collect();
     let placeholders = placeholders(&section, &addresses().filter_map(address::places).flatten().collect());
     let provider = Provider {
         index: ProviderIndex(0),
@@ -106,7 +106,7 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
         placeholders,
         query: section.section("query").map(|query| self::query(&query)).unwrap_or_default(),
         api_key_env: api_key_env(&section),
-        signing: section.section("sigv4").map(|sigv4| signing::read(sigv4, &addressed)),
+        signing: section.section("sigv4").map(|sigv4| signing::read(sigv4, &places)),
         owner: section.required_text("owner", "who controls the site").unwrap_or_default(),
         jurisdiction: place(&section, "jurisdiction", COUNTRY, &["local"]),
         region: place(&section, "region", REGION, &["local", "global"]),

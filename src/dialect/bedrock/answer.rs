@@ -66,8 +66,8 @@ pub(super) struct Block<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ToolUse<'a> {
-    #[serde(borrow)]
-    pub(super) tool_use_id: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "toolUseId")]
+    pub(super) id: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(super) name: Option<Cow<'a, str>>,
     #[serde(borrow)]

@@ -67,7 +67,8 @@ enum MediaSource<'c> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ToolUse<'c> {
-    tool_use_id: Cow<'c, str>,
+    #[serde(rename = "toolUseId")]
+    id: Cow<'c, str>,
     name: &'c str,
     input: Input<'c>,
 }
@@ -194,7 +195,7 @@ impl Writer<'_> {
             Part::Audio(medium) => out.push(Block::Audio(attached("a sound", medium, &SOUNDS)?)),
             Part::Document(medium) => out.extend(self.document(medium)?),
             Part::Call(Call { id, name, arguments, .. }) => {
-                out.push(Block::ToolUse(ToolUse { tool_use_id: fit_id(id), name, input: Input::of(arguments) }));
+                out.push(Block::ToolUse(ToolUse { id: fit_id(id), name, input: Input::of(arguments) }));
             }
             Part::Result(result) => return self.result(result, out),
             Part::Thought(thought) => out.extend(reasoning(thought).map(Block::ReasoningContent)),

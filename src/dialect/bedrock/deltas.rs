@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::answer::{Block, End, Reasoning, ToolUse, Whole, end_of};
 use super::event::{CallStart, Event, Part, Piece};
+use super::usage::Counts;
 use crate::canonical::Delta;
 use crate::canonical::conversation::{Seal, SealKind};
 use crate::dialect::DeltaReader;
@@ -24,7 +25,7 @@ pub(super) struct Deltas {
 impl Deltas {
     /// Reads a whole answer.
     pub(super) fn whole(&mut self, whole: Whole<'_>, out: &mut Vec<Delta>) {
-        out.extend(whole.usage.as_ref().and_then(|told| told.usage()).map(Delta::Usage));
+        out.extend(whole.usage.as_ref().and_then(Counts::usage).map(Delta::Usage));
         let finish = end_of(whole.stop_reason.as_deref().unwrap_or_default());
         for block in whole.into_blocks() {
             self.block(block, out);
@@ -44,12 +45,12 @@ impl Deltas {
             self.seal(out);
         }
         if let Some(call) = block.tool_use.filter(|call| call.kind.is_none()) {
-            self.call(call, out);
+            self.call(&call, out);
         }
     }
 
-    fn call(&mut self, call: ToolUse<'_>, out: &mut Vec<Delta>) {
-        let slot = self.begin(call.tool_use_id.as_deref(), call.name.as_deref(), out);
+    fn call(&mut self, call: &ToolUse<'_>, out: &mut Vec<Delta>) {
+        let slot = self.begin(call.id.as_deref(), call.name.as_deref(), out);
         out.extend(call.arguments().map(|arguments| Delta::Arguments { slot, piece: arguments.to_owned() }));
     }
 
@@ -118,7 +119,7 @@ impl DeltaReader for Deltas {
                 self.seal(out);
                 finished(end_of(part.stop_reason.as_deref().unwrap_or_default()), out);
             }
-            Event::Metadata(part) => out.extend(part.usage.and_then(|told| told.usage()).map(Delta::Usage)),
+            Event::Metadata(part) => out.extend(part.usage.as_ref().and_then(Counts::usage).map(Delta::Usage)),
             Event::MessageStart | Event::Failed(_) | Event::Unknown => {}
         }
     }

@@ -20,7 +20,9 @@ fn deltas(events: &str, piece: usize) -> Vec<Delta> {
         cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
     }
     let (mut reader, mut out) = (BedrockConverse.delta_reader(), Vec::new());
-    frames.iter().for_each(|frame| reader.read(frame, &mut out));
+    for frame in &frames {
+        reader.read(frame, &mut out);
+    }
     assert_eq!(cutter.finish(), None);
     reader.end(&mut out);
     assert_eq!(reader.held(), 0);

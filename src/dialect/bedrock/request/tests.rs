@@ -268,7 +268,7 @@ fn own_thoughts_go_back_with_their_seals_and_those_of_others_do_not() {
     // And Bedrock's are told to no other.
     for shape in [Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate, Shape::OpenAiChat] {
         let told = crate::dialect::of(shape).write(&conversation, &out(ConverseFields::None)).unwrap();
-        let own = if shape == Shape::OpenAiChat { 0 } else { 1 };
+        let own = usize::from(shape != Shape::OpenAiChat);
         assert!(String::from_utf8_lossy(&told).matches("c2ln").count() <= own * 2, "{shape:?}");
         assert!(!String::from_utf8_lossy(&told).contains("bedrock"), "{shape:?}");
     }
