@@ -11,13 +11,13 @@ use http::Uri;
 use jiff::Timestamp;
 
 use crate::canonical::{Direct, Form, Manner, Shape};
-use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, Snapshot, address};
+use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, REGION, Signing, Snapshot, address};
 use crate::config::secret::grant_of;
 use crate::config::{Deployments, ProviderKeys, Secret};
 use crate::dialect::{self, Dialect, Outgoing, Path};
 use crate::dispatch::health::{Answers, BackendHealth, HealthByShape, HealthRisk, Roster};
 use crate::route::{self, Availability, Board, BoardInForce, Usable};
-use crate::upstream::{Endpoint, EndpointError, Key, Tokens};
+use crate::upstream::{Credentials, Endpoint, EndpointError, Key, Signer, Tokens};
 
 pub use self::makers::{Makers, Seals};
 
@@ -189,10 +189,26 @@ impl Market {
     }
 }
 
+/// What signs a provider's requests, with the values of its variables and of the places of its address.
+fn signer<'v>(
+    signing: &'v Signing,
+    value: impl Fn(&str) -> Option<&'v str>,
+    placed: impl Fn(&str) -> Option<&'v str>,
+) -> Option<Signer> {
+    let credentials = Credentials {
+        access_key: value(&signing.access_key_env)?,
+        secret_key: value(&signing.secret_key_env)?,
+        session_token: signing.session_token_env.as_deref().and_then(&value),
+    };
+    let region = signing.region.as_deref().or_else(|| placed(REGION))?;
+    Some(Signer::new(credentials, region, &signing.service))
+}
+
 /// Every way to reach a provider.
 fn sites<'a>(provider: &'a Provider, keys: &ProviderKeys, tokens: &Tokens) -> Result<Vec<Site>, Unreachable> {
     let value = |variable: &str| keys.get(variable).map(Secret::expose);
-    if provider.disabled.is_some() || provider.variables().any(|variable| value(variable).is_none()) {
+    let has = |variable: &str| value(variable).is_some();
+    if provider.disabled.is_some() || provider.key_missing(has).or(provider.place_missing(has)).is_some() {
         return Ok(Vec::new());
     }
     let key = provider.api_key_env.as_deref().and_then(value);
@@ -215,9 +231,10 @@ fn sites<'a>(provider: &'a Provider, keys: &ProviderKeys, tokens: &Tokens) -> Re
             Path::Fixed(path) => path,
             Path::OfModel(_) => "",
         };
+        let signer = provider.signing.as_ref().filter(|_| key.is_none()).and_then(|signing| signer(signing, value, placed));
         let base_url = address::filled(base_url, placed);
         let endpoint = Endpoint::new(&base_url, path, headers, key).and_then(|endpoint| endpoint.with_query(query()));
-        let endpoint = endpoint.map_err(|error| unreachable(error.to_string()))?.with_token(token);
+        let endpoint = endpoint.map_err(|error| unreachable(error.to_string()))?.with_token(token).with_signer(signer);
         Ok(Site { shape, endpoint })
     };
     // What is no conversation is asked at the same address, under its own path.

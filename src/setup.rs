@@ -52,7 +52,7 @@ pub struct Setup {
     pub config_file: Option<PathBuf>,
     pub config: Config,
     pub snapshot: Snapshot,
-    /// By the name of the variable that the table gives (`api_key_env`, `placeholders`).
+    /// By the name of the variable that the table gives (`api_key_env`, `sigv4`, `placeholders`).
     pub provider_keys: ProviderKeys,
     /// What is wrong with variables of providers that are off for want of a key: worth knowing, and nothing depends on it.
     pub unused: Vec<Problem>,
@@ -83,13 +83,12 @@ impl Setup {
     /// Whether a provider of the table can be called.
     pub fn standing<'s>(&self, provider: &'s Provider) -> Standing<'s> {
         let has = |variable: &str| self.provider_keys.contains_key(variable);
-        let missing = provider.placeholders.iter().map(|(_, variable)| variable).find(|variable| !has(variable));
-        match (&provider.disabled, &provider.api_key_env, missing) {
+        match (&provider.disabled, provider.key_missing(has), provider.place_missing(has)) {
             (Some(reason), ..) => Standing::Disabled(reason),
-            (None, Some(variable), _) if !has(variable) => Standing::KeyMissing(variable),
-            (None, _, Some(variable)) => Standing::PlaceMissing(variable),
-            (None, Some(_), None) => Standing::Keyed,
-            (None, None, None) => Standing::Keyless,
+            (None, Some(variable), _) => Standing::KeyMissing(variable),
+            (None, None, Some(variable)) => Standing::PlaceMissing(variable),
+            (None, None, None) if provider.api_key_env.is_none() && provider.signing.is_none() => Standing::Keyless,
+            (None, None, None) => Standing::Keyed,
         }
     }
 

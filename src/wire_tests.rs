@@ -3,6 +3,8 @@
 
 mod compatibility;
 mod direct;
+#[path = "../tests/it/harness/eventstream.rs"]
+pub(crate) mod eventstream;
 mod fixtures;
 mod messages;
 mod requests;

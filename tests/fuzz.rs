@@ -4,7 +4,7 @@
 //! its macro makes a function of each target, so that a target that no longer compiles or holds fails with all the other tests.
 //! What is drawn is the same in every run; a failure tells its input, made as small as proptest can.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "what cannot be read is a failed test")]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "what cannot be read is a failed test")]
 
 // The targets import their macro from the crate of this name.
 extern crate self as libfuzzer_sys;
@@ -184,6 +184,16 @@ const WIRE: &str = "tests/fixtures/openai-chat";
 const MESSAGES: &str = "tests/fixtures/anthropic-messages";
 const RESPONSES: &str = "tests/fixtures/openai-responses";
 const GEMINI: &str = "tests/fixtures/gemini-generate-content";
+const BEDROCK: &str = "tests/fixtures/bedrock-converse";
+
+#[path = "it/harness/eventstream.rs"]
+mod eventstream;
+
+/// Streams of Bedrock's, each in its own framing and behind these bytes.
+fn bedrock_streams(before: &[u8]) -> Vec<Vec<u8>> {
+    let written = |text: Vec<u8>| [before, &eventstream::written(&String::from_utf8(text).expect("a text")).concat()].concat();
+    files(BEDROCK, ".events", b"").into_iter().map(written).collect()
+}
 
 fn requests() -> Vec<Vec<u8>> {
     let all = [
@@ -216,8 +226,10 @@ fn conversations() -> Vec<Vec<u8>> {
 
 /// A provider's streams of each shape, in the order of `Shape::ENDPOINTS`, for a client of each.
 fn streams() -> Vec<Vec<u8>> {
-    let of = |provider: u8, folder| [0, 4, 8, 0x84].map(|client| files(folder, ".sse", &[client + provider])).concat();
-    [of(0, WIRE), of(1, MESSAGES), of(2, RESPONSES), of(3, GEMINI)].concat()
+    const CLIENTS: [u8; 4] = [0, 5, 10, 0x82];
+    let of = |provider: u8, folder| CLIENTS.map(|client| files(folder, ".sse", &[client + provider])).concat();
+    let bedrock = CLIENTS.map(|client| bedrock_streams(&[client + 4])).concat();
+    [of(0, WIRE), of(1, MESSAGES), of(2, RESPONSES), of(3, GEMINI), bedrock].concat()
 }
 
 fn errors() -> Vec<Vec<u8>> {
@@ -247,6 +259,8 @@ fn kept_facts() -> Vec<Vec<u8>> {
 
 targets! {
     answer "../fuzz/fuzz_targets/answer.rs" files(WIRE, ".json", b"");
+    bedrock_answer "../fuzz/fuzz_targets/bedrock_answer.rs" files(BEDROCK, ".json", b"");
+    bedrock_stream "../fuzz/fuzz_targets/bedrock_stream.rs" bedrock_streams(b"");
     classify "../fuzz/fuzz_targets/classify.rs" errors();
     coding "../fuzz/fuzz_targets/coding.rs" coded();
     conversation "../fuzz/fuzz_targets/conversation.rs" conversations();

@@ -198,6 +198,17 @@ pub enum SealKind {
     GeminiSignature,
     /// `encrypted_content` of an `OpenAI` reasoning item.
     OpenAiEncrypted,
+    /// `signature` of a `reasoningText` of Bedrock's Converse.
+    BedrockSignature,
+    /// `redactedContent` of Bedrock's Converse: the thought itself, encrypted.
+    BedrockRedacted,
+}
+
+impl SealKind {
+    /// Whether it is the thought itself, so that no text belongs to it.
+    pub const fn is_redacted(self) -> bool {
+        matches!(self, SealKind::AnthropicRedacted | SealKind::BedrockRedacted)
+    }
 }
 
 /// Something that the assistant may call.

@@ -51,7 +51,7 @@ impl Parameter {
             Parameter::Thinking => match client {
                 Shape::OpenAiChat | Shape::OpenAiEmbeddings => "reasoning_effort",
                 Shape::OpenAiResponses => "reasoning",
-                Shape::AnthropicMessages | Shape::GeminiGenerate => "thinking",
+                Shape::AnthropicMessages | Shape::GeminiGenerate | Shape::BedrockConverse => "thinking",
             },
             Parameter::StrictTools => "tools.strict",
         }

@@ -21,6 +21,8 @@ pub enum Shape {
     GeminiGenerate,
     /// OpenAI's Embeddings.
     OpenAiEmbeddings,
+    /// Converse of Amazon's Bedrock: only providers speak it.
+    BedrockConverse,
 }
 
 /// An API that is no conversation: client and provider speak it alike, so bytes pass as they are but for the model, and nothing
@@ -61,19 +63,26 @@ impl Direct {
 }
 
 impl Shape {
-    pub const ALL: [Shape; 5] =
-        [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate, Shape::OpenAiEmbeddings];
+    pub const ALL: [Shape; 6] = [
+        Shape::OpenAiChat,
+        Shape::AnthropicMessages,
+        Shape::OpenAiResponses,
+        Shape::GeminiGenerate,
+        Shape::OpenAiEmbeddings,
+        Shape::BedrockConverse,
+    ];
 
     /// Those that clients hold conversations in.
     pub const CLIENTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses];
 
     /// Those that a provider may have an endpoint for conversations in.
-    pub const ENDPOINTS: [Shape; 4] =
-        [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate];
+    pub const ENDPOINTS: [Shape; 5] =
+        [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate, Shape::BedrockConverse];
 
-    /// Those that say most first: thinking, its seals and marks of the cache have words of their own in the first, and none in
+    /// Those that say most first: thinking, its seals and marks of the cache have words of their own in the first two, and none in
     /// the last two. Responses stand behind chat although they have seals: they have no word for what ends an answer.
-    const BY_WORDS: [Shape; 4] = [Shape::AnthropicMessages, Shape::GeminiGenerate, Shape::OpenAiChat, Shape::OpenAiResponses];
+    const BY_WORDS: [Shape; 5] =
+        [Shape::AnthropicMessages, Shape::BedrockConverse, Shape::GeminiGenerate, Shape::OpenAiChat, Shape::OpenAiResponses];
 
     /// The row of one that is no conversation.
     pub fn direct(self) -> Option<&'static Direct> {
@@ -82,7 +91,7 @@ impl Shape {
 
     /// Whether an endpoint of it refuses a seal that another made.
     pub const fn checks_seals(self) -> bool {
-        matches!(self, Shape::AnthropicMessages | Shape::OpenAiResponses | Shape::GeminiGenerate)
+        matches!(self, Shape::AnthropicMessages | Shape::OpenAiResponses | Shape::GeminiGenerate | Shape::BedrockConverse)
     }
 
     /// The word in the table (`dialect = "openai-chat"`) and in reasons.
@@ -93,6 +102,7 @@ impl Shape {
             Shape::OpenAiResponses => "openai-responses",
             Shape::GeminiGenerate => "gemini-generate-content",
             Shape::OpenAiEmbeddings => "openai-embeddings",
+            Shape::BedrockConverse => "bedrock-converse",
         }
     }
 
@@ -162,7 +172,7 @@ impl Manner {
 
 /// A set of shapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Shapes(u8);
+pub struct Shapes(u16);
 
 impl Shapes {
     #[must_use]
@@ -171,7 +181,7 @@ impl Shapes {
     }
 
     /// A bit for each, by the discriminant.
-    pub const fn bits(self) -> u8 {
+    pub const fn bits(self) -> u16 {
         self.0
     }
 

@@ -40,9 +40,9 @@ pub fn is_label(text: &str) -> bool {
 }
 
 /// Whether a text can be what a provider calls a model of ours, alone between two slashes of a path: 1 to 128 letters, digits,
-/// dashes, underscores and dots, and not dots alone.
+/// dashes, underscores, colons and dots, and not dots alone.
 pub fn is_deployment(text: &str) -> bool {
-    let fit = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let fit = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
     (1..=128).contains(&text.len()) && text.bytes().all(fit) && !text.bytes().all(|b| b == b'.')
 }
 
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_deployment_is_one_segment_of_a_path() {
-        for fit in ["gpt-5.4", "my_chat", "ep-20260101-x", "a..b"] {
+        for fit in ["gpt-5.4", "my_chat", "ep-20260101-x", "a..b", "us.x-v1:0"] {
             assert!(is_deployment(fit), "{fit}");
         }
         for wrong in ["", ".", "..", "a/b", "a b", "a?b", "a#b", "a%2fb", &"a".repeat(129)] {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::allowance::{Prepaid, QuotaIndex};
 use super::price::PriceSchedule;
+use super::signing::{Signing, key_missing};
 use super::snapshot::{BackendIndex, ProviderIndex};
 use super::steering::Steering;
 use crate::canonical::{Direct, Features, Form, Manner, QualityTier, SchemaBy, Shape, Shapes};
@@ -33,6 +34,8 @@ pub struct Provider {
     pub query: Vec<(String, String)>,
     /// Name of the environment variable that holds its key; `None` for one that needs no key.
     pub api_key_env: Option<String>,
+    /// How its requests are signed where its key is not there.
+    pub signing: Option<Signing>,
     /// Who controls it.
     pub owner: String,
     /// Whose law its data falls under (country code, or `local`).
@@ -70,9 +73,21 @@ impl Provider {
         main.into_iter().chain(self.more_endpoints.iter().map(|more| (more.shape, more.base_url.as_str(), more.auth)))
     }
 
-    /// The variables that its addresses and its key are taken from: without one of them it cannot be asked.
+    /// The variables that its addresses are taken from, and its key or what its requests are signed with.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
-        self.api_key_env.as_deref().into_iter().chain(self.placeholders.iter().map(|(_, variable)| variable.as_str()))
+        let signing = self.signing.iter().flat_map(Signing::variables);
+        let places = self.placeholders.iter().map(|(_, variable)| variable.as_str());
+        self.api_key_env.as_deref().into_iter().chain(signing).chain(places)
+    }
+
+    /// The variable for lack of which it has no key, nor anything to sign with.
+    pub fn key_missing(&self, has: impl Fn(&str) -> bool) -> Option<&str> {
+        key_missing(self.api_key_env.as_deref(), self.signing.as_ref(), has)
+    }
+
+    /// The variable for lack of which one of its addresses is not known.
+    pub fn place_missing(&self, has: impl Fn(&str) -> bool) -> Option<&str> {
+        self.placeholders.iter().map(|(_, variable)| variable.as_str()).find(|variable| !has(variable))
     }
 
     /// The shape of the endpoint that a request is sent to. Where the endpoint for Messages knows no forms of answers, one that

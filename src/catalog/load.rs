@@ -15,6 +15,7 @@ mod calendar;
 mod change;
 mod price;
 mod provider;
+mod signing;
 
 use std::collections::HashSet;
 use std::fmt::Write as _;

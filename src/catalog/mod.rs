@@ -11,6 +11,7 @@ pub mod fx;
 pub mod history;
 pub mod load;
 pub mod price;
+mod signing;
 pub mod snapshot;
 pub mod steering;
 
@@ -24,5 +25,6 @@ pub use change::{Layer, PriceChange};
 pub use fx::{DatedRate, FxTable};
 pub use history::{Annotation, Past};
 pub use price::{PriceRow, PriceSchedule, Purchase};
+pub use signing::{REGION, Signing};
 pub use snapshot::{BackendIndex, ProviderIndex, Snapshot};
-pub use steering::{BudgetBounds, Steering};
+pub use steering::{BudgetBounds, ConverseFields, Steering};

@@ -13,11 +13,33 @@ pub struct Steering {
     pub budget: Option<BudgetBounds>,
     /// It takes `temperature`, `top_p` and the penalties.
     pub sampling: bool,
+    /// Whose words it takes beyond those that Bedrock's Converse has for every model.
+    pub converse: ConverseFields,
+}
+
+/// What Converse passes to a model as it is (`additionalModelRequestFields`), and whether marks of a cache are taken: each maker's
+/// models have their own words there, and one that is told another's refuses the request (AWS, "Inference parameters for foundation
+/// models" and "Prompt caching", Bedrock's user guide, 2026-11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConverseFields {
+    /// It takes none, or nobody knows which.
+    #[default]
+    None,
+    /// Those of Messages: `thinking`, `top_k`.
+    Messages,
+    /// Those of Nova: `reasoningConfig`, `inferenceConfig.topK`.
+    Nova,
+}
+
+impl ConverseFields {
+    /// The words in the table.
+    pub const WORDS: [(ConverseFields, &'static str); 3] =
+        [(ConverseFields::None, "none"), (ConverseFields::Messages, "messages"), (ConverseFields::Nova, "nova")];
 }
 
 impl Steering {
     /// Nothing is known of it.
-    pub const UNKNOWN: Self = Self { efforts: Efforts::NONE, budget: None, sampling: true };
+    pub const UNKNOWN: Self = Self { efforts: Efforts::NONE, budget: None, sampling: true, converse: ConverseFields::None };
 
     /// Whether it is told in words alone how hard to think.
     pub const fn by_words(&self) -> bool {

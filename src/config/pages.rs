@@ -51,7 +51,8 @@ tokenbroker check --config config/tokenbroker.toml
 - Keys of providers are no settings. Each comes from the variable that the table names in `api_key_env`, such as `DEEPSEEK_API_KEY`, or from
   the file that the same name with `_FILE` points to. So does what belongs into an address that is not the same for everybody
   (`https://{resource}.example.com`): the table names its variable in `placeholders`. A provider that lacks either is off, and `check`
-  says what it lacks. `HTTPS_PROXY` and its like are not read.
+  says what it lacks. A provider whose requests can be signed (`sigv4` in the table: AWS Bedrock) does without a key where the variables
+  named there are set; a key that is there is sent, and nothing signed. Temporary credentials belong in files, which are read anew. `HTTPS_PROXY` and its like are not read.
 - `tokenbroker settings` prints the example file of the very version that you run.
 
 ## When a change counts

@@ -26,7 +26,7 @@ use crate::units::{ShareBy, ShareKind, ShareOf};
 pub(super) const ALIAS_TARGET: &str = "`auto`, `auto:QUALITY`, a model or provider/model of the table: aliases do not chain";
 
 /// What a provider may call a model.
-pub(super) const DEPLOYMENT_NAME: &str = "1 to 128 letters, digits, dashes, underscores and dots";
+pub(super) const DEPLOYMENT_NAME: &str = "1 to 128 letters, digits, dashes, underscores, colons and dots";
 
 /// A section of the file and its settings.
 pub(super) struct Group<S> {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::files;
 use crate::catalog::address::is_label;
-use crate::catalog::{KeyHeader, Provider};
+use crate::catalog::{KeyHeader, Provider, Signing};
 use crate::document::{Place, Problem};
 use crate::upstream::{Grant, TokenError};
 
@@ -53,7 +53,7 @@ pub type ProviderKeys = BTreeMap<String, Secret>;
 /// What a variable is looked up for, and so what it may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
-    /// A header carries it.
+    /// A header carries it, or it signs what is sent.
     Key,
     /// A token is had with it.
     Grant(Grant),
@@ -74,8 +74,9 @@ pub const fn grant_of(auth: KeyHeader) -> Option<Grant> {
 pub fn purposes(provider: &Provider) -> impl Iterator<Item = (&str, Purpose)> {
     let grant = provider.endpoints().find_map(|(_, _, auth)| grant_of(auth));
     let key = provider.api_key_env.as_deref().map(|variable| (variable, grant.map_or(Purpose::Key, Purpose::Grant)));
+    let signing = provider.signing.iter().flat_map(Signing::variables).map(|variable| (variable, Purpose::Key));
     let places = provider.placeholders.iter().map(|(_, variable)| (variable.as_str(), Purpose::Place));
-    key.into_iter().chain(places)
+    key.into_iter().chain(signing).chain(places)
 }
 
 /// Looks under each name: the variable itself, else the file that `NAME_FILE` points to. A name that is not set, or set to

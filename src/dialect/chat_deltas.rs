@@ -223,6 +223,8 @@ fn seal_kind(format: &str, signed: bool) -> Option<SealKind> {
         "anthropic-claude-v1" => Some(SealKind::AnthropicRedacted),
         "google-gemini-v1" => Some(SealKind::GeminiSignature),
         "openai-responses-v1" => Some(SealKind::OpenAiEncrypted),
+        "bedrock-converse-v1" => Some(SealKind::BedrockSignature),
+        "bedrock-redacted-v1" => Some(SealKind::BedrockRedacted),
         _ => None,
     }
 }

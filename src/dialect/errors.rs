@@ -35,6 +35,14 @@ pub(super) fn in_good_status(body: &[u8]) -> Option<ProviderError> {
     Some(words.into_error(200, meant.unwrap_or(200)))
 }
 
+/// The error of a shape that names it beside the body: its name, its message, the status it came with and the one that the name
+/// stands for.
+pub(super) fn named(name: Option<&str>, message: Option<&str>, status: u16, meant: u16) -> ProviderError {
+    let message = message.map(str::to_owned);
+    let used_up = message.as_deref().is_some_and(|message| message.contains(" per day"));
+    Words { code: name.map(str::to_owned), message, used_up, ..Words::default() }.into_error(status, meant)
+}
+
 /// What an error body says, whatever its shape.
 #[derive(Debug, Default)]
 struct Words {

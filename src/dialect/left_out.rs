@@ -1,13 +1,13 @@
 //! What each dialect leaves out of a conversation that it writes: parameters that its shape has no word for, or not beside what
 //! else was asked. Kept beside the writers' rules, and held to them by the page of compatibility and the tests here.
 
-use super::Outgoing;
 use super::messages_request::thinks;
+use super::{Outgoing, bedrock};
 use crate::canonical::conversation::{Conversation, Json};
 use crate::canonical::parameter::{Parameter, Parameters};
 use crate::canonical::request::ReasoningWish;
-use crate::catalog::Reasoning;
 use crate::catalog::capability::ThinkingSwitch;
+use crate::catalog::{ConverseFields, Reasoning};
 
 /// Of chat completions.
 pub(super) fn by_chat(conversation: &Conversation, out: &Outgoing<'_>) -> Parameters {
@@ -66,6 +66,28 @@ pub(super) fn by_gemini(conversation: &Conversation, out: &Outgoing<'_>) -> Para
         .with_if(silent, Parameter::Thinking)
         .with_if(true, Parameter::StrictTools);
     conversation.parameters().and(lost)
+}
+
+/// Of Converse. What it has no word for is told in those of the model's maker, where it is known who that is.
+pub(super) fn by_converse(conversation: &Conversation, out: &Outgoing<'_>) -> Parameters {
+    let (sampling, fields) = (&conversation.sampling, out.steering.converse);
+    let thinks = bedrock::thinks(conversation, out);
+    let of_messages = fields == ConverseFields::Messages;
+    let (undrawable, hot) = (of_messages && thinks, sampling.temperature.as_ref().and_then(degrees).is_some_and(|d| d > 1.0));
+    let blank = sampling.stop.iter().any(|text| text.trim().is_empty());
+    let off = conversation.thinking.wish == ReasoningWish::Off;
+    let kept_on = off && out.reasoning != Reasoning::Never && !bedrock::tells_off(out);
+    let lost = Parameters::NONE
+        .with_if(undrawable || hot, Parameter::Temperature)
+        .with_if(undrawable || (of_messages && sampling.temperature.is_some()), Parameter::TopP)
+        .with_if(undrawable || fields == ConverseFields::None || !out.steering.sampling, Parameter::TopK)
+        .with_if(true, Parameter::Seed)
+        .with_if(true, Parameter::PresencePenalty)
+        .with_if(true, Parameter::FrequencyPenalty)
+        .with_if(blank, Parameter::Stop)
+        .with_if(kept_on || (wants_thoughts(conversation) && !thinks), Parameter::Thinking)
+        .with_if(true, Parameter::StrictTools);
+    conversation.parameters().and(undrawn(lost, out))
 }
 
 /// A model that never thinks need not be told not to.

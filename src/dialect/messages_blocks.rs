@@ -16,7 +16,7 @@ use crate::canonical::{Conversation, Untranslatable};
 /// More of a request cannot be marked.
 const MOST_MARKS: usize = 4;
 /// The user speaks first, also where a client cut its history so that nobody does.
-const GO_ON: &str = "Go on.";
+pub(super) const GO_ON: &str = "Go on.";
 /// Ids of calls are no longer than this.
 const ID_CHARS: usize = 64;
 
@@ -111,7 +111,7 @@ impl PartialEq for Input<'_> {
 impl Eq for Input<'_> {}
 
 impl<'c> Input<'c> {
-    fn of(arguments: &'c str) -> Self {
+    pub(super) fn of(arguments: &'c str) -> Self {
         let arguments = arguments.trim();
         match serde_json::from_str::<&RawValue>(arguments) {
             _ if arguments.is_empty() => Input::Nothing {},
@@ -150,14 +150,19 @@ impl Marks {
         Self { left_out: (parts + tools.count()).saturating_sub(MOST_MARKS) }
     }
 
-    /// The next mark in the order tools, system, messages.
-    pub(super) fn next(&mut self, cached: Option<CacheLifetime>) -> Option<CacheControl> {
+    /// Whether the next mark, in the order tools, system, messages, is kept, and for how long.
+    pub(super) fn kept(&mut self, cached: Option<CacheLifetime>) -> Option<CacheLifetime> {
         let lifetime = cached?;
         if let Some(left) = self.left_out.checked_sub(1) {
             self.left_out = left;
             return None;
         }
-        let ttl = match lifetime {
+        Some(lifetime)
+    }
+
+    /// The next mark.
+    pub(super) fn next(&mut self, cached: Option<CacheLifetime>) -> Option<CacheControl> {
+        let ttl = match self.kept(cached)? {
             CacheLifetime::Minutes => None,
             CacheLifetime::Hour => Some("1h"),
         };
@@ -204,17 +209,17 @@ pub(super) fn messages<'c>(conversation: &'c Conversation, marks: &mut Marks) ->
 }
 
 /// Whether thinking may be on: the last turn that called tools begins with a thought that its maker sealed, or none did.
-pub(super) fn may_think(conversation: &Conversation) -> bool {
+pub(super) fn may_think(conversation: &Conversation, is_own: impl Fn(&Seal) -> bool) -> bool {
     let is_call = |part: &Part| matches!(part, Part::Call(_));
     let last = conversation.turns.iter().rev().find(|turn| turn.role == Role::Assistant);
     let calls = last.filter(|turn| turn.parts.iter().any(is_call));
     calls.is_none_or(|turn| {
-        let sealed = |thought: &Thought| thought.seal.as_ref().is_some_and(is_ours);
+        let sealed = |thought: &Thought| thought.seal.as_ref().is_some_and(&is_own);
         turn.parts.iter().any(|part| matches!(part, Part::Thought(thought) if sealed(thought)))
     })
 }
 
-fn is_ours(seal: &Seal) -> bool {
+pub(super) fn is_ours(seal: &Seal) -> bool {
     matches!(seal.kind, SealKind::AnthropicSignature | SealKind::AnthropicRedacted)
 }
 
@@ -251,7 +256,7 @@ fn thought_of(thought: &Thought) -> Option<Block<'_>> {
     match seal.kind {
         SealKind::AnthropicSignature => Some(Block::Thinking { thinking: &thought.text, signature: &seal.value }),
         SealKind::AnthropicRedacted => Some(Block::RedactedThinking { data: &seal.value }),
-        SealKind::GeminiSignature | SealKind::OpenAiEncrypted => None,
+        SealKind::GeminiSignature | SealKind::OpenAiEncrypted | SealKind::BedrockSignature | SealKind::BedrockRedacted => None,
     }
 }
 
@@ -265,7 +270,7 @@ fn source<'c>(medium: &'c Medium, usual: &'static str, what: &str) -> Result<Med
 }
 
 /// An id that is taken, `^[a-zA-Z0-9_-]+$`: as it is where it fits, else the same one for the same id, and another for another.
-fn fit_id(id: &str) -> Cow<'_, str> {
+pub(super) fn fit_id(id: &str) -> Cow<'_, str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if !id.is_empty() && id.len() <= ID_CHARS && id.chars().all(fits) {
         return Cow::Borrowed(id);

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Outgoing;
 use super::messages_blocks::{self, Block, CacheControl, Marks, Message};
-use crate::canonical::conversation::{Effort, Format, Json, Part, ThinkingWish, Tool, ToolChoice};
+use crate::canonical::conversation::{Effort, Format, Json, Part, Seal, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::request::ReasoningWish;
 use crate::canonical::{Conversation, Shape, Untranslatable};
 use crate::catalog::Reasoning;
@@ -21,14 +21,14 @@ const ROOM_TO_ANSWER: u64 = 1_024;
 /// Where nobody said how much to think.
 const USUAL_BUDGET: Tokens = Tokens::new(8_192);
 /// There is no member for it, so it is said.
-const JSON_ONLY: &str = "Answer with one JSON object and nothing else.";
+pub(super) const JSON_ONLY: &str = "Answer with one JSON object and nothing else.";
 /// A schema for a tool that takes nothing.
 const NO_PARAMETERS: &str = r#"{"type":"object","properties":{}}"#;
 
 /// The body that goes out.
 pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
     let max_tokens = max_tokens(conversation, out);
-    let thinking = Thinking::told(conversation, out);
+    let thinking = Thinking::told(conversation, out, messages_blocks::is_ours);
     let thinks = thinks(conversation, out);
     let mut marks = Marks::of(conversation);
     let tools = tools(conversation, &mut marks);
@@ -59,14 +59,14 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
 }
 
-fn max_tokens(conversation: &Conversation, out: &Outgoing<'_>) -> u64 {
+pub(super) fn max_tokens(conversation: &Conversation, out: &Outgoing<'_>) -> u64 {
     let bounds = [conversation.output_bound, out.output_bound];
     bounds.into_iter().flatten().min().unwrap_or(out.max_output).get().max(1)
 }
 
 /// Whether thinking is asked for in what goes out.
 pub(super) fn thinks(conversation: &Conversation, out: &Outgoing<'_>) -> bool {
-    Thinking::told(conversation, out).as_ref().is_some_and(Thinking::is_on)
+    Thinking::told(conversation, out, messages_blocks::is_ours).as_ref().is_some_and(Thinking::is_on)
 }
 
 pub(super) fn untranslatable(what: impl Into<String>) -> Untranslatable {
@@ -134,14 +134,14 @@ struct Declared<'c> {
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Schema<'c> {
+pub(super) enum Schema<'c> {
     AsItIs(&'c RawValue),
     Completed(serde_json::Value),
 }
 
 impl<'c> Schema<'c> {
     /// An object at the top, as is demanded.
-    fn of(parameters: Option<&'c Json>) -> Self {
+    pub(super) fn of(parameters: Option<&'c Json>) -> Self {
         let nothing = || Self::Completed(serde_json::from_str(NO_PARAMETERS).unwrap_or_default());
         let Some(parameters) = parameters else { return nothing() };
         match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(parameters.get()) {
@@ -171,7 +171,7 @@ fn tools<'c>(conversation: &'c Conversation, marks: &mut Marks) -> Option<Vec<De
     Some(conversation.tools.iter().map(declared).collect())
 }
 
-fn calls(conversation: &Conversation) -> impl Iterator<Item = &str> {
+pub(super) fn calls(conversation: &Conversation) -> impl Iterator<Item = &str> {
     let parts = conversation.turns.iter().flat_map(|turn| &turn.parts);
     parts.filter_map(|part| if let Part::Call(call) = part { Some(call.name.as_str()) } else { None })
 }
@@ -212,7 +212,7 @@ impl<'c> Choice<'c> {
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Thinking {
+pub(super) enum Thinking {
     Enabled {
         budget_tokens: u64,
     },
@@ -222,9 +222,9 @@ enum Thinking {
 }
 
 impl Thinking {
-    /// What this model is told.
-    fn told(conversation: &Conversation, out: &Outgoing<'_>) -> Option<Self> {
-        Self::of(conversation, max_tokens(conversation, out), out).filter(|thinking| match out.reasoning {
+    /// What this model is told, by whose seals it knows its own thoughts.
+    pub(super) fn told(conversation: &Conversation, out: &Outgoing<'_>, is_own: fn(&Seal) -> bool) -> Option<Self> {
+        Self::of(conversation, out, is_own).filter(|thinking| match out.reasoning {
             Reasoning::Never => false,
             Reasoning::Switchable => true,
             // It refuses to be switched off.
@@ -234,7 +234,7 @@ impl Thinking {
 
     /// Nothing where nothing was said. Thinking is switched off where it would be refused: with a forced tool, and where the turn
     /// whose calls are being answered does not begin with its own sealed thought (providers.md 3).
-    fn of(conversation: &Conversation, max_tokens: u64, out: &Outgoing<'_>) -> Option<Self> {
+    fn of(conversation: &Conversation, out: &Outgoing<'_>, is_own: fn(&Seal) -> bool) -> Option<Self> {
         let ThinkingWish { wish, effort, budget, off_by_default: _ } = conversation.thinking;
         let wanted = match wish {
             ReasoningWish::Off => return Some(Self::Disabled),
@@ -245,7 +245,7 @@ impl Thinking {
             return None;
         }
         let forced = matches!(conversation.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
-        if forced || !messages_blocks::may_think(conversation) {
+        if forced || !messages_blocks::may_think(conversation, is_own) {
             return Some(Self::Disabled);
         }
         // Of the two ways that some models know, the one that the client chose.
@@ -254,18 +254,18 @@ impl Thinking {
             return Some(Self::Adaptive);
         }
         let asked = out.steering.tokens(budget.or(effort.map(Effort::budget)).unwrap_or(USUAL_BUDGET)).get();
-        let budget_tokens = asked.max(LEAST_BUDGET).min(max_tokens.saturating_sub(ROOM_TO_ANSWER));
+        let budget_tokens = asked.max(LEAST_BUDGET).min(max_tokens(conversation, out).saturating_sub(ROOM_TO_ANSWER));
         (budget_tokens >= LEAST_BUDGET).then_some(Self::Enabled { budget_tokens })
     }
 
-    const fn is_on(&self) -> bool {
+    pub(super) const fn is_on(&self) -> bool {
         matches!(self, Self::Enabled { .. } | Self::Adaptive)
     }
 }
 
 /// The word for how hard to think, of a model that takes words; what was said as a number is put in words only where there is no
 /// number to tell.
-fn effort(thinking: ThinkingWish, out: &Outgoing<'_>) -> Option<&'static str> {
+pub(super) fn effort(thinking: ThinkingWish, out: &Outgoing<'_>) -> Option<&'static str> {
     let ThinkingWish { effort, budget, .. } = thinking;
     let said = effort.or_else(|| budget.filter(|_| out.steering.by_words()).map(Effort::of_budget))?;
     out.steering.word(said).map(Effort::word)
@@ -303,12 +303,12 @@ fn may_be_named(user: &str) -> bool {
     user.len() <= 256 && !user.contains('@')
 }
 
-fn number(json: Option<&Json>) -> Option<&RawValue> {
+pub(super) fn number(json: Option<&Json>) -> Option<&RawValue> {
     json.map(Json::raw).filter(|raw| raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()))
 }
 
 /// Here temperatures end at 1.
-fn within_one(temperature: &RawValue) -> &RawValue {
+pub(super) fn within_one(temperature: &RawValue) -> &RawValue {
     let above = temperature.get().parse::<f64>().is_ok_and(|degrees| degrees > 1.0);
     let one = if above { serde_json::from_str(ONE).ok() } else { None };
     one.unwrap_or(temperature)

@@ -5,6 +5,7 @@
 //! bytes pass unchanged both ways, so reading means looking, not rebuilding.
 
 mod anthropic;
+mod bedrock;
 mod blocks;
 mod chat_calls;
 mod chat_deltas;
@@ -12,7 +13,9 @@ mod chat_messages;
 mod chat_request;
 mod direct;
 mod errors;
+pub mod eventstream;
 mod frame;
+mod framing;
 mod gemini;
 mod left_out;
 pub mod limits;
@@ -40,7 +43,9 @@ use crate::catalog::capability::{Quirks, Reasoning};
 use crate::units::{Tokens, Usage};
 
 pub use anthropic::AnthropicMessages;
+pub use bedrock::BedrockConverse;
 pub use direct::OpenAiDirect;
+pub use framing::{Cutter, Framing, FramingError};
 pub use gemini::GeminiGenerate;
 pub use openai::OpenAiChat;
 pub use responses::OpenAiResponses;
@@ -105,6 +110,11 @@ pub trait Dialect: Send + Sync {
         &[]
     }
 
+    /// What its streams are made of.
+    fn framing(&self) -> Framing {
+        Framing::Events
+    }
+
     /// The bytes that go out for a request of this dialect's shape.
     fn encode(&self, request: &Request, out: &Outgoing<'_>) -> Bytes;
 
@@ -154,7 +164,7 @@ pub trait Dialect: Send + Sync {
 
 /// Reads the frames of one stream.
 pub trait FrameReader: Send {
-    /// Says what one whole frame (an SSE event block, as [`sse::Framer`] cuts them) is for. All text in it that the
+    /// Says what one whole frame (an event block or a message, as the dialect's [`Cutter`] cuts them) is for. All text in it that the
     /// model generated (content, reasoning, tool names and arguments) goes to `text`, piece by piece. What is no JSON is
     /// told as a keep-alive: it may be a ping of a shape of its own, and its bytes pass anyway.
     fn read(&mut self, frame: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts;
@@ -162,8 +172,8 @@ pub trait FrameReader: Send {
 
 /// Reads the content of one stream, for a client of another shape.
 pub trait DeltaReader: Send {
-    /// Reads one whole frame (an SSE event block, as [`sse::Framer`] cuts them) and appends what it adds to the answer. A frame
-    /// that cannot be read adds nothing; errors are told by the [`FrameReader`].
+    /// Reads one whole frame (an event block or a message, as the dialect's [`Cutter`] cuts them) and appends what it adds to the
+    /// answer. A frame that cannot be read adds nothing; errors are told by the [`FrameReader`].
     fn read(&mut self, frame: &[u8], out: &mut Vec<Delta>);
 
     /// The stream has ended as it should: appends what was held back.
@@ -196,5 +206,6 @@ pub fn of(shape: Shape) -> &'static dyn Dialect {
         Shape::OpenAiResponses => &OpenAiResponses,
         Shape::GeminiGenerate => &GeminiGenerate,
         Shape::OpenAiEmbeddings => &DIRECT[0],
+        Shape::BedrockConverse => &BedrockConverse,
     }
 }

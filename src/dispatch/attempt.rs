@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::failure::{AttemptFailure, Cause};
@@ -14,11 +15,11 @@ use super::structured::Unfolding;
 use super::wording::Letter;
 use crate::canonical::event::{FrameKind, ProviderError};
 use crate::canonical::{Answer, Delta, Mismatch, Request, Translation};
-use crate::dialect::{BodyProblem, Dialect, limits};
+use crate::dialect::{BodyProblem, Dialect, Framing, limits};
 use crate::market::Offer;
 use crate::meter::OwnCount;
 use crate::meter::usage::Metered;
-use crate::units::{Tokens, Usage};
+use crate::units::Usage;
 use crate::upstream::{Upstream, UpstreamAnswer, UpstreamError};
 
 /// An error body larger than this is not read on: its beginning says what is wrong.
@@ -57,6 +58,8 @@ pub struct Errand<'a> {
     pub patience: Patience,
     /// Counts an answer that is told in other words.
     pub count: OwnCount,
+    /// When it is sent, for a provider whose requests are signed.
+    pub at: Timestamp,
 }
 
 /// An answer that has begun, and how it was asked for.
@@ -98,13 +101,13 @@ impl Errand<'_> {
     ) -> Result<Opening, AttemptFailure> {
         let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
         let passing = if self.speaks_alike() { self.passing } else { self.common };
-        let sent = self.upstream.send(self.offer.endpoint, uri, passing, body);
+        let sent = self.upstream.send(self.offer.endpoint, uri, passing, body, self.at);
         let answer = sent.await.map_err(|e| self.broke(&e))?;
         self.offer.health.told(&limits::in_headers(answer.headers()));
         if !answer.status().is_success() {
             return Err(self.refused(answer).await);
         }
-        if self.request.stream && is_event_stream(answer.headers()) {
+        if self.request.stream && is_stream(answer.headers(), self.dialect().framing()) {
             return self.open_stream(answer, unfolding, text).await.map(Opening::Stream);
         }
         self.read_whole(answer, unfolding).await
@@ -158,7 +161,8 @@ impl Errand<'_> {
             let writer = self.translation.stream(&self.offer.backend.upstream_model);
             Box::new(Retelling::new(self.dialect().delta_reader(), writer, self.count.clone(), unfolding))
         });
-        let mut source = FrameSource::new(answer, reader, retelling, self.patience.idle);
+        let cutter = self.dialect().framing().cutter();
+        let mut source = FrameSource::new(answer, cutter, reader, retelling, self.patience.idle);
         let (mut held, mut held_bytes) = (Vec::new(), 0);
         let mut count = self.count.clone();
         let mut text = |piece: &str| {
@@ -280,6 +284,7 @@ fn off_schema(kind: &FrameKind) -> Option<&Mismatch> {
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
+fn is_stream(headers: &HeaderMap, framing: Framing) -> bool {
+    let wanted = framing.media_type().as_bytes();
+    headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().to_ascii_lowercase().starts_with(wanted))
 }

@@ -128,7 +128,7 @@ pub enum Stopped {
 impl AttemptFailure {
     /// An attempt of which nothing was sent.
     pub fn idle(backend: &BackendId, cause: Cause, message: String, retry_after: Option<Duration>) -> Self {
-        Self { backend: backend.clone(), cause, status: None, message, retry_after, reported: None, body: None }
+        Self { backend: backend.clone(), cause, status: None, message, retry_after, used: None, body: None }
     }
 
     /// Whether the provider may bill the attempt although no answer came: it had the request and may have worked on it.

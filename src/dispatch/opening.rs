@@ -10,8 +10,7 @@ use tokio::time::{Instant, Sleep};
 use super::failure::Cause;
 use super::retelling::{HeldTooMuch, Retelling};
 use crate::canonical::event::{AnswerFacts, FrameFacts};
-use crate::dialect::FrameReader;
-use crate::dialect::sse::{FrameTooLarge, Framer};
+use crate::dialect::{Cutter, FrameReader, FramingError};
 use crate::upstream::{UpstreamAnswer, UpstreamError};
 
 /// An answer that has begun.
@@ -43,7 +42,7 @@ pub enum SourceError {
     /// Nothing came for this long.
     Idle(Duration),
     Upstream(UpstreamError),
-    Framing(FrameTooLarge),
+    Framing(FramingError),
     /// It cannot be told in the client's words any further.
     Retelling(HeldTooMuch),
 }
@@ -75,22 +74,28 @@ impl std::fmt::Display for SourceError {
 /// The frames of one upstream answer.
 pub struct FrameSource {
     answer: UpstreamAnswer,
-    framer: Framer,
+    cutter: Cutter,
     reader: Box<dyn FrameReader>,
     /// Present where the client speaks otherwise.
     retelling: Option<Box<Retelling>>,
     idle: Duration,
     /// One timer for the whole stream: setting it off again costs a store, a new one two locks.
     silence: Pin<Box<Sleep>>,
-    /// Where the framer puts its frames; empty between two calls.
+    /// Where the cutter puts its frames; empty between two calls.
     blocks: Vec<Bytes>,
     ended: bool,
 }
 
 impl FrameSource {
-    pub fn new(answer: UpstreamAnswer, reader: Box<dyn FrameReader>, retelling: Option<Box<Retelling>>, idle: Duration) -> Self {
+    pub fn new(
+        answer: UpstreamAnswer,
+        cutter: Cutter,
+        reader: Box<dyn FrameReader>,
+        retelling: Option<Box<Retelling>>,
+        idle: Duration,
+    ) -> Self {
         let silence = Box::pin(tokio::time::sleep(idle));
-        Self { answer, framer: Framer::default(), reader, retelling, idle, silence, blocks: Vec::new(), ended: false }
+        Self { answer, cutter, reader, retelling, idle, silence, blocks: Vec::new(), ended: false }
     }
 
     /// The frames that arrived next, at least one; `None` once the upstream has closed. `text` is given every piece of
@@ -104,10 +109,10 @@ impl FrameSource {
                 () = &mut self.silence => return Err(SourceError::Idle(self.idle)),
             };
             if let Some(chunk) = chunk {
-                self.framer.push(&chunk, &mut self.blocks).map_err(SourceError::Framing)?;
+                self.cutter.push(&chunk, &mut self.blocks).map_err(SourceError::Framing)?;
             } else {
                 self.ended = true;
-                self.blocks.extend(self.framer.finish());
+                self.blocks.extend(self.cutter.finish());
             }
             let frames = self.frames(text).map_err(SourceError::Retelling)?;
             if !frames.is_empty() {
@@ -117,7 +122,7 @@ impl FrameSource {
         Ok(None)
     }
 
-    /// What the framer has put aside, read and told.
+    /// What the cutter has put aside, read and told.
     fn frames(&mut self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Vec<Frame>, HeldTooMuch> {
         let reader = &mut self.reader;
         let read = self.blocks.drain(..).map(|bytes| Frame { facts: reader.read(&bytes, text), bytes });

@@ -259,6 +259,7 @@ impl Dispatcher {
             passing: journey.passing,
             patience: time.patience,
             count: OwnCount::new(planned.quote.usage.input(), offer.backend.tokenizer),
+            at: self.clock.wall(),
         };
         // Only what is sent is paid for: a backend that is left alone costs no retry.
         if *sent && race.is_none() && !self.retries.try_spend() {

@@ -7,7 +7,7 @@ use super::about::About;
 use super::chat_answer::call_id;
 use super::messages_turns::UNPARSED;
 use super::seals;
-use crate::canonical::conversation::{Call, Json, Seal, SealKind, Thought};
+use crate::canonical::conversation::{Call, Json, Seal, Thought};
 use crate::canonical::{Answer, Finish, Part};
 use crate::units::Usage;
 
@@ -145,7 +145,7 @@ fn push_text(text: &str, content: &mut Vec<Block>) {
 
 fn push_thought(thought: &Thought, content: &mut Vec<Block>) {
     let (text, seal) = (thought.text.clone(), thought.seal.as_ref());
-    match seal.filter(|seal| seal.kind == SealKind::AnthropicRedacted) {
+    match seal.filter(|seal| seal.kind.is_redacted()) {
         Some(redacted) => {
             content.extend((!text.is_empty()).then(|| Block::Thinking { thinking: text, signature: seals::NONE.to_owned() }));
             content.push(encrypted(redacted));

@@ -14,7 +14,7 @@ use super::chat_answer::call_id;
 use super::extent::Extent;
 use super::messages_answer::{Block, Input, Message, WireUsage, encrypted, stop};
 use super::seals;
-use crate::canonical::conversation::{Seal, SealKind};
+use crate::canonical::conversation::Seal;
 use crate::canonical::{Delta, Finish, StreamWriter};
 use crate::units::{Tokens, Usage};
 
@@ -181,7 +181,7 @@ impl MessagesStream {
 
     fn push_seal(&mut self, seal: Seal) {
         match self.queue.back_mut() {
-            _ if seal.kind == SealKind::AnthropicRedacted => self.queue.push_back(Pending::sealed(&seal)),
+            _ if seal.kind.is_redacted() => self.queue.push_back(Pending::sealed(&seal)),
             Some(Pending { kind: Kind::Thought { seal: open @ None }, .. }) => *open = Some(seal),
             _ => self.queue.push_back(Pending::thought(String::new(), Some(seal))),
         }

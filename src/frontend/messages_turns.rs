@@ -106,7 +106,7 @@ fn read_content(place: &str, content: Option<Content<Block<'_>>>) -> Result<Vec<
             (_, seal) => parts.extend(seal.map(alone)),
         }
         match read.pop() {
-            Some(Part::Thought(Thought { seal: Some(seal), .. })) if encrypted && seal.kind != SealKind::AnthropicRedacted => {
+            Some(Part::Thought(Thought { seal: Some(seal), .. })) if encrypted && !seal.kind.is_redacted() => {
                 before = Some(seal);
             }
             last => parts.extend(read.into_iter().chain(last)),

@@ -49,14 +49,14 @@ impl<'a> Detail<'a> {
         let told = (!text.is_empty()).then_some(text);
         let encrypted = Detail { data: Some(&seal.value), ..Self::new(ENCRYPTED, seal, index) };
         match seal.kind {
-            SealKind::AnthropicSignature => {
+            SealKind::AnthropicSignature | SealKind::BedrockSignature => {
                 vec![Detail { text: Some(text), signature: Some(&seal.value), ..Self::new(TEXT, seal, index) }]
             }
             SealKind::OpenAiEncrypted => {
                 let summary = told.map(|_| Detail { summary: told, ..Self::new(SUMMARY, seal, index) });
                 summary.into_iter().chain([encrypted]).collect()
             }
-            SealKind::AnthropicRedacted | SealKind::GeminiSignature => {
+            SealKind::AnthropicRedacted | SealKind::GeminiSignature | SealKind::BedrockRedacted => {
                 let text = told.map(|_| Detail { text: told, ..Self::new(TEXT, seal, index) });
                 text.into_iter().chain([encrypted]).collect()
             }
@@ -97,7 +97,7 @@ pub(super) fn read(details: Option<&str>, told: Option<String>, calls: &mut [Cal
     let mut thoughts: Vec<Thought> = thoughts.into_iter().map(|(_, thought)| thought).collect();
     let silent = thoughts.iter().all(|thought| thought.text.is_empty());
     if let Some(told) = told.filter(|told| silent && !told.is_empty()) {
-        let takes = |seal: &Seal| seal.kind != SealKind::AnthropicRedacted;
+        let takes = |seal: &Seal| !seal.kind.is_redacted();
         match thoughts.iter_mut().find(|thought| thought.seal.as_ref().is_some_and(takes)) {
             Some(thought) => thought.text = told,
             None => thoughts.insert(0, Thought { text: told, seal: None }),
@@ -157,6 +157,8 @@ mod tests {
             sealed(SealKind::GeminiSignature, ""),
             sealed(SealKind::OpenAiEncrypted, "three"),
             sealed(SealKind::OpenAiEncrypted, ""),
+            sealed(SealKind::BedrockSignature, "four"),
+            sealed(SealKind::BedrockRedacted, ""),
         ];
         let mut call = Call { id: "c".into(), name: "f".into(), arguments: String::new(), seal: None, cached: None };
         let seal = Seal { kind: SealKind::GeminiSignature, value: "s2".into() };

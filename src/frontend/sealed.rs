@@ -37,7 +37,7 @@ pub fn holds_told_thoughts(request: &Request) -> bool {
         Shape::AnthropicMessages => seals::FOREIGN_IN_BLOCK.iter().any(|text| begins(text)),
         Shape::OpenAiResponses => seals::FOREIGN_IN_ITEM.iter().any(|text| begins(text)),
         // No client asks in it, and vectors have no thoughts.
-        Shape::GeminiGenerate | Shape::OpenAiEmbeddings => false,
+        Shape::GeminiGenerate | Shape::OpenAiEmbeddings | Shape::BedrockConverse => false,
     }
 }
 
@@ -73,6 +73,7 @@ fn values(request: &Request) -> impl Iterator<Item = &[u8]> {
         Shape::OpenAiResponses => &["\"encrypted_content\""],
         Shape::AnthropicMessages => &["\"signature\"", "\"redacted_thinking\""],
         Shape::GeminiGenerate => &["\"thoughtSignature\""],
+        Shape::BedrockConverse => &["\"reasoningContent\""],
         Shape::OpenAiEmbeddings => &[],
     };
     let messages = messages_of(request);

@@ -10,16 +10,26 @@ use crate::canonical::conversation::{Seal, SealKind};
 const ANTHROPIC: &str = "anthropic-claude-v1";
 const GEMINI: &str = "google-gemini-v1";
 const OPENAI: &str = "openai-responses-v1";
+const BEDROCK: &str = "bedrock-converse-v1";
 /// How the value of a member of Messages begins that holds a foreign seal ([`in_block`]).
-pub(super) const FOREIGN_IN_BLOCK: [&str; 2] = ["\"google-gemini-v1:", "\"openai-responses-v1:"];
+pub(super) const FOREIGN_IN_BLOCK: [&str; 4] =
+    ["\"google-gemini-v1:", "\"openai-responses-v1:", "\"bedrock-converse-v1:", "\"bedrock-redacted-v1:"];
 /// What stands for the seal of a thought that nobody sealed, in blocks and in items: many clients (pydantic-ai 2.68, the AI SDK's
 /// providers for Anthropic and `OpenAI`) send back those thoughts alone that have one. A foreign seal, so that it is known to be none
 /// of the shape's maker, and an empty one.
 pub(super) const NONE: &str = "google-gemini-v1:";
 /// How the value of `encrypted_content` begins that holds one ([`in_item`]).
-pub(super) const FOREIGN_IN_ITEM: [&str; 3] = ["\"anthropic-claude-v1:", "\"google-gemini-v1:", "\"anthropic-redacted-v1:"];
+pub(super) const FOREIGN_IN_ITEM: [&str; 5] = [
+    "\"anthropic-claude-v1:",
+    "\"google-gemini-v1:",
+    "\"anthropic-redacted-v1:",
+    "\"bedrock-converse-v1:",
+    "\"bedrock-redacted-v1:",
+];
 /// Of a whole thought, where nothing beside it tells it from a signature.
 const REDACTED: &str = "anthropic-redacted-v1";
+/// The same of Bedrock, also in blocks: there is no other sign of it.
+const BEDROCK_REDACTED: &str = "bedrock-redacted-v1";
 
 /// The name of its format.
 pub(super) const fn format(kind: SealKind) -> &'static str {
@@ -27,6 +37,8 @@ pub(super) const fn format(kind: SealKind) -> &'static str {
         SealKind::AnthropicSignature | SealKind::AnthropicRedacted => ANTHROPIC,
         SealKind::GeminiSignature => GEMINI,
         SealKind::OpenAiEncrypted => OPENAI,
+        SealKind::BedrockSignature => BEDROCK,
+        SealKind::BedrockRedacted => BEDROCK_REDACTED,
     }
 }
 
@@ -36,6 +48,8 @@ pub(super) fn of_signature(format: Option<&str>) -> Option<SealKind> {
         ANTHROPIC => Some(SealKind::AnthropicSignature),
         GEMINI => Some(SealKind::GeminiSignature),
         OPENAI => Some(SealKind::OpenAiEncrypted),
+        BEDROCK => Some(SealKind::BedrockSignature),
+        BEDROCK_REDACTED => Some(SealKind::BedrockRedacted),
         _ => None,
     }
 }
@@ -52,7 +66,9 @@ pub(super) fn of_encrypted(format: Option<&str>) -> Option<SealKind> {
 pub(super) fn in_block(seal: &Seal) -> String {
     match seal.kind {
         SealKind::AnthropicSignature | SealKind::AnthropicRedacted => seal.value.clone(),
-        SealKind::GeminiSignature | SealKind::OpenAiEncrypted => format!("{}:{}", format(seal.kind), seal.value),
+        SealKind::GeminiSignature | SealKind::OpenAiEncrypted | SealKind::BedrockSignature | SealKind::BedrockRedacted => {
+            format!("{}:{}", format(seal.kind), seal.value)
+        }
     }
 }
 
@@ -73,7 +89,9 @@ pub(super) fn in_item(seal: &Seal) -> String {
     match seal.kind {
         SealKind::OpenAiEncrypted => seal.value.clone(),
         SealKind::AnthropicRedacted => format!("{REDACTED}:{}", seal.value),
-        SealKind::AnthropicSignature | SealKind::GeminiSignature => format!("{}:{}", format(seal.kind), seal.value),
+        SealKind::AnthropicSignature | SealKind::GeminiSignature | SealKind::BedrockSignature | SealKind::BedrockRedacted => {
+            format!("{}:{}", format(seal.kind), seal.value)
+        }
     }
 }
 
@@ -95,9 +113,7 @@ mod tests {
 
     #[test]
     fn a_seal_comes_back_from_a_block_as_it_went() {
-        let kinds =
-            [SealKind::AnthropicSignature, SealKind::AnthropicRedacted, SealKind::GeminiSignature, SealKind::OpenAiEncrypted];
-        for kind in kinds {
+        for kind in crate::frontend::testing::KINDS {
             let seal = Seal { kind, value: "b64+/=:".into() };
             assert_eq!(from_block(in_block(&seal), kind), Some(seal.clone()));
             let without_colon = Seal { kind, value: "gAAAb64+/=".into() };
@@ -117,7 +133,13 @@ mod tests {
 
     #[test]
     fn formats_lead_back_to_their_kinds() {
-        for kind in [SealKind::AnthropicSignature, SealKind::GeminiSignature, SealKind::OpenAiEncrypted] {
+        for kind in [
+            SealKind::AnthropicSignature,
+            SealKind::GeminiSignature,
+            SealKind::OpenAiEncrypted,
+            SealKind::BedrockSignature,
+            SealKind::BedrockRedacted,
+        ] {
             assert_eq!(of_signature(Some(format(kind))), Some(kind));
         }
         assert_eq!(of_encrypted(Some(ANTHROPIC)), Some(SealKind::AnthropicRedacted));

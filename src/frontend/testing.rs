@@ -13,8 +13,14 @@ use crate::canonical::conversation::{Seal, SealKind};
 use crate::canonical::{Answer, Conversation, Delta, Finish, Request, Untranslatable};
 use crate::units::{Tokens, Usage};
 
-pub(super) const KINDS: [SealKind; 4] =
-    [SealKind::AnthropicSignature, SealKind::AnthropicRedacted, SealKind::GeminiSignature, SealKind::OpenAiEncrypted];
+pub(super) const KINDS: [SealKind; 6] = [
+    SealKind::AnthropicSignature,
+    SealKind::AnthropicRedacted,
+    SealKind::GeminiSignature,
+    SealKind::OpenAiEncrypted,
+    SealKind::BedrockSignature,
+    SealKind::BedrockRedacted,
+];
 
 /// Reads a request as the path does.
 pub(super) fn conversation(frontend: FrontendRef, body: &str) -> Result<Conversation, Untranslatable> {

@@ -176,6 +176,7 @@ fn provider(id: &str) -> Provider {
         placeholders: Vec::new(),
         query: Vec::new(),
         api_key_env: None,
+        signing: None,
         owner: id.to_owned(),
         jurisdiction: "US".into(),
         region: "US".into(),

@@ -23,6 +23,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tower::{BoxError, Service};
 
@@ -96,15 +97,16 @@ impl Upstream {
     }
 
     /// Sends a request to an address of an endpoint and waits for the status line. `passing` are headers that the client sent and
-    /// that pass through; they stand for those that would be sent by themselves.
+    /// that pass through; they stand for those that would be sent by themselves. `at` is when, for a provider whose requests are signed.
     pub async fn send(
         &self,
         endpoint: &Endpoint,
         uri: Uri,
         passing: &HeaderMap,
         body: Bytes,
+        at: Timestamp,
     ) -> Result<UpstreamAnswer, UpstreamError> {
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         *request.headers_mut() = endpoint.headers().await?;
@@ -115,6 +117,7 @@ impl Upstream {
                 headers.append(name, value.clone());
             }
         }
+        endpoint.sign(&mut request, &body, at)?;
         self.ask(request).await
     }
 

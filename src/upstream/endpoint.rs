@@ -5,12 +5,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http_body_util::Full;
 use jiff::Timestamp;
 use memchr::memmem::Finder;
 
 use super::client::UpstreamError;
+use super::sigv4::Signer;
 use super::token::Token;
 
 /// What stands where a key stood.
@@ -32,6 +35,8 @@ pub struct Endpoint {
     secret: Option<Secret>,
     /// Sent in the place of a key.
     token: Option<Arc<Token>>,
+    /// Signs what is sent in the place of a key.
+    signer: Option<Arc<Signer>>,
 }
 
 /// A provider's key and how it is sent.
@@ -66,6 +71,11 @@ pub(super) struct Secret {
 impl Secret {
     pub(super) fn new(text: &str) -> Self {
         Self { text: text.to_owned(), finder: Finder::new(text).into_owned() }
+    }
+
+    /// The secret itself, for whoever sends it or signs with it.
+    pub(super) fn expose(&self) -> &str {
+        &self.text
     }
 
     /// Whether it stands in these bytes, written plainly or in JSON's escapes.
@@ -149,13 +159,19 @@ impl Endpoint {
             value.set_sensitive(true);
             headers.insert(header, value);
         }
-        Ok(Self { uri, query: String::new(), headers, secret: key.map(|key| Secret::new(key.text)), token: None })
+        Ok(Self { uri, query: String::new(), headers, secret: key.map(|key| Secret::new(key.text)), token: None, signer: None })
     }
 
     /// The same with a token in the place of a key.
     #[must_use]
     pub fn with_token(self, token: Option<Arc<Token>>) -> Self {
         Self { token, ..self }
+    }
+
+    /// The same with requests that are signed in the place of a key.
+    #[must_use]
+    pub fn with_signer(self, signer: Option<Signer>) -> Self {
+        Self { signer: signer.map(Arc::new), ..self }
     }
 
     /// The same with these in the query of every call, behind what a call's own path has there.
@@ -209,10 +225,22 @@ impl Endpoint {
         Ok(headers)
     }
 
+    /// Signs a request that is sent at an instant, where that belongs to it.
+    pub(super) fn sign(&self, request: &mut Request<Full<Bytes>>, body: &[u8], at: Timestamp) -> Result<(), UpstreamError> {
+        let Some(signer) = &self.signer else { return Ok(()) };
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let outcome = signer.sign((&method, &uri), request.headers_mut(), body, at);
+        outcome.map_err(|_| UpstreamError::NoToken("the credentials have characters that no header can carry".to_owned()))
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.secret.iter().chain(self.signer.iter().flat_map(|signer| signer.secrets()))
+    }
+
     /// Takes our key out of something the provider said, its beginning too where the text was cut within it.
     pub fn scrub(&self, said: &str) -> String {
         let of_token = self.token.as_ref().map(|token| token.secrets()).unwrap_or_default();
-        let secrets = self.secret.iter().chain(of_token.iter().flatten());
+        let secrets = self.secrets().chain(of_token.iter().flatten());
         secrets.fold(said.to_owned(), |said, secret| secret.taken_out_of(&said))
     }
 
@@ -221,7 +249,7 @@ impl Endpoint {
     pub fn quotes_key(&self, bytes: &[u8]) -> bool {
         let quoted = |secret: &Secret| secret.text.len() >= SHORTEST_SECRET && secret.is_in(bytes);
         let of_token = || self.token.as_ref().is_some_and(|token| token.secrets().iter().flatten().any(quoted));
-        self.secret.as_ref().is_some_and(quoted) || of_token()
+        self.secrets().any(quoted) || of_token()
     }
 }
 

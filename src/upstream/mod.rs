@@ -2,12 +2,15 @@
 
 pub mod client;
 pub mod endpoint;
+mod mac;
 pub mod proxy;
+pub mod sigv4;
 pub mod token;
 pub mod trust;
 
 pub use client::{Upstream, UpstreamAnswer, UpstreamError, UpstreamSettings};
 pub use endpoint::{Endpoint, EndpointError, Key};
 pub use proxy::{Direct, Proxy};
+pub use sigv4::{Credentials, Signer};
 pub use token::{Grant, Token, TokenError, Tokens};
 pub use trust::Trust;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::canonical::{Request, Shape};
-use crate::catalog::Reasoning;
 use crate::catalog::capability::Quirks;
+use crate::catalog::{ConverseFields, Reasoning, Steering};
 use crate::dialect::{self, Outgoing, Path};
 use crate::frontend::{self, FrontendRef};
 
@@ -19,7 +19,7 @@ type Row = (&'static str, &'static str, &'static str);
 
 /// In the order of the page's columns.
 const ENDPOINTS: [Shape; Shape::ENDPOINTS.len()] =
-    [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate];
+    [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate, Shape::BedrockConverse];
 
 /// A place for turns, in a request that is written out as a whole.
 const SAYS: &str = "MESSAGES";
@@ -204,7 +204,7 @@ fn body(shape: Shape, members: &str, turns: &str) -> String {
     match shape {
         Shape::AnthropicMessages => format!(r#"{{"model":"m","max_tokens":9000,"messages":{turns}{before}{members}}}"#),
         Shape::OpenAiResponses => format!(r#"{{"model":"m","input":{turns}{before}{members}}}"#),
-        Shape::OpenAiChat | Shape::GeminiGenerate | Shape::OpenAiEmbeddings => {
+        Shape::OpenAiChat | Shape::GeminiGenerate | Shape::OpenAiEmbeddings | Shape::BedrockConverse => {
             format!(r#"{{"model":"m","messages":{turns}{before}{members}}}"#)
         }
     }
@@ -224,7 +224,9 @@ struct Written {
 
 fn written(frontend: FrontendRef, body: String, endpoint: Shape) -> Option<Written> {
     let conversation = frontend.conversation(&read(frontend, body)?).ok()?;
-    let out = Outgoing { reasoning: Reasoning::Switchable, ..Outgoing::to("up", Quirks::default()) };
+    // At Bedrock, one of the models that take the words of Messages.
+    let steering = Steering { converse: ConverseFields::Messages, ..Steering::UNKNOWN };
+    let out = Outgoing { reasoning: Reasoning::Switchable, steering, ..Outgoing::to("up", Quirks::default()) };
     let dialect = dialect::of(endpoint);
     let path = match dialect.path() {
         Path::Fixed(path) => path.to_owned(),
@@ -268,7 +270,9 @@ fn page() -> String {
          - **translated**: it is said in the provider's words.\n\
          - **dropped**: there is no word for it there. It is left out and named in `x-tokenbroker-dropped`; for a strict key, refused.\n\
          - **left out**: there is no word for it there, and the answer is the same without it.\n\
-         - **refused**: the provider is not asked; where nobody else is adequate the client gets 400 `untranslatable`.\n",
+         - **refused**: the provider is not asked; where nobody else is adequate the client gets 400 `untranslatable`.\n\n\
+         Bedrock is told in the words of a model with `converse_fields = \"messages\"`; where none are known, `top_k` and thinking are\n\
+         dropped there, and marks of a cache left out.\n",
     );
     let clients = [
         (Shape::OpenAiChat, "Chat completions", CHAT),
@@ -278,7 +282,7 @@ fn page() -> String {
     for (shape, title, rows) in clients {
         let _ = write!(
             page,
-            "\n## {title}\n| | chat completions | Messages | Responses | Gemini |\n| --- | --- | --- | --- | --- |\n"
+            "\n## {title}\n| | chat completions | Messages | Responses | Gemini | Bedrock |\n| --- | --- | --- | --- | --- | --- |\n"
         );
         for row in rows {
             let cells = ENDPOINTS.map(|to| becomes(shape, row, to));

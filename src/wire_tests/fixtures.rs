@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use proptest::prelude::*;
 
+use super::eventstream;
 use crate::canonical::{FrameFacts, FrameKind, ProviderError, Shape};
 use crate::catalog::capability::Quirks;
-use crate::dialect::sse::Framer;
-use crate::dialect::{self, BodyProblem};
+use crate::dialect::{self, BodyProblem, Framing};
 use crate::units::Usage;
 
 fn fixtures(shape: Shape, extension: &str) -> Vec<(String, Vec<u8>, String)> {
@@ -25,6 +25,17 @@ fn fixtures(shape: Shape, extension: &str) -> Vec<(String, Vec<u8>, String)> {
         (name, std::fs::read(path).unwrap(), expected)
     };
     paths.iter().map(read).collect()
+}
+
+/// Every stream of a shape, in the bytes of its framing.
+fn streams(shape: Shape) -> Vec<(String, Vec<u8>, String)> {
+    match dialect::of(shape).framing() {
+        Framing::Events => fixtures(shape, "sse"),
+        Framing::EventStream => {
+            let written = |text: Vec<u8>| eventstream::written(std::str::from_utf8(&text).unwrap()).concat();
+            fixtures(shape, "events").into_iter().map(|(name, text, expected)| (name, written(text), expected)).collect()
+        }
+    }
 }
 
 fn usage_line(usage: Option<Usage>) -> String {
@@ -55,7 +66,7 @@ fn frame_line(facts: &FrameFacts) -> String {
 
 /// What is read of a stream that comes in pieces of this many bytes.
 fn read_stream(shape: Shape, stream: &[u8], piece: usize) -> String {
-    let mut cutter = Framer::default();
+    let mut cutter = dialect::of(shape).framing().cutter();
     let mut frames = Vec::new();
     for piece in stream.chunks(piece) {
         cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
@@ -87,12 +98,13 @@ const COUNTS: [(Shape, usize, usize); Shape::ENDPOINTS.len()] = [
     (Shape::AnthropicMessages, 14, 8),
     (Shape::OpenAiResponses, 20, 14),
     (Shape::GeminiGenerate, 16, 12),
+    (Shape::BedrockConverse, 16, 11),
 ];
 
 #[test]
 fn streams_are_read_as_expected_however_they_are_cut() {
     for (shape, least, _) in COUNTS {
-        let fixtures = fixtures(shape, "sse");
+        let fixtures = streams(shape);
         assert!(fixtures.len() >= least, "{} fixtures", fixtures.len());
         for (name, stream, expected) in fixtures {
             for piece in [usize::MAX, 1, 2, 3, 7, 64] {
@@ -116,7 +128,7 @@ fn answers_are_read_as_expected() {
 
 /// A fixture with some bytes overwritten, dropped or doubled: the damage that a fuzzer would begin with.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    let of = |shape| fixtures(shape, "sse").into_iter().chain(fixtures(shape, "json"));
+    let of = |shape| streams(shape).into_iter().chain(fixtures(shape, "json"));
     let all: Vec<Vec<u8>> = Shape::ENDPOINTS.into_iter().flat_map(of).map(|(_, bytes, _)| bytes).collect();
     let harm = (any::<prop::sample::Index>(), any::<u8>(), 0_u8..3);
     (prop::sample::select(all), prop::collection::vec(harm, 1..6)).prop_map(|(mut bytes, harms)| {
@@ -138,11 +150,12 @@ proptest! {
         let quirks = Quirks { reasoning_outside_output: outside, messages_input_includes_cache: outside, ..Quirks::default() };
         let dialect = dialect::of(shape);
         let mut frames = Vec::new();
-        let mut cutter = Framer::default();
-        for piece in bytes.chunks(piece) {
-            cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
-        }
+        let mut cutter = dialect.framing().cutter();
+        let cut = bytes.chunks(piece).try_for_each(|piece| cutter.push(&Bytes::copy_from_slice(piece), &mut frames));
+        prop_assert!(cut.is_ok() || dialect.framing() == Framing::EventStream, "checksums alone tell damage");
         frames.extend(cutter.finish());
+        // Behind the sums: whatever they let through.
+        frames.push(Bytes::from(bytes.clone()));
         let mut reader = dialect.frame_reader(quirks);
         for frame in &frames {
             let mut heard = 0;

@@ -3,9 +3,11 @@
 //! Nothing waits for a time to pass: a test waits for what it wants to see, up to [`PATIENCE`].
 
 pub(crate) mod alone;
+pub(crate) mod bedrock;
 pub(crate) mod chat;
 pub(crate) mod client;
 pub(crate) mod desk;
+pub(crate) mod eventstream;
 pub(crate) mod gateway;
 pub(crate) mod gemini;
 pub(crate) mod h2;

@@ -7,6 +7,7 @@
 mod addresses;
 mod affinity;
 mod allowances;
+mod bedrock;
 mod books;
 mod budget;
 mod conversations;

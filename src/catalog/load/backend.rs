@@ -16,7 +16,7 @@ use crate::catalog::fx::FxTable;
 use crate::catalog::history::Past;
 use crate::catalog::price::{PriceRow, PriceSchedule};
 use crate::catalog::snapshot::{BackendIndex, ProviderIndex};
-use crate::catalog::steering::{BudgetBounds, Steering};
+use crate::catalog::steering::{BudgetBounds, ConverseFields, Steering};
 use crate::document::{Section, nearest};
 use crate::units::{BackendId, Currency, Tokens};
 
@@ -294,6 +294,7 @@ fn steering(section: &Section<'_, '_>) -> Steering {
         efforts: words(section, "thinking_efforts", &Effort::ALL.map(|effort| (effort, effort.word()))).into_iter().collect(),
         budget: Some(bounds).filter(|_| ordered && (least.is_some() || most.is_some())),
         sampling: section.truth("sampling").unwrap_or(true),
+        converse: section.word("converse_fields", &ConverseFields::WORDS).unwrap_or_default(),
     }
 }
 

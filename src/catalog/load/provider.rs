@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::{CURRENCIES, allowance, required};
+use super::{CURRENCIES, allowance, required, signing};
 use crate::canonical::Shape;
 use crate::catalog::address::{self, DEPLOYMENT};
 use crate::catalog::capability::{
@@ -17,8 +17,13 @@ use crate::document::{Section, nearest};
 use crate::units::{Currency, Tokens};
 
 /// The dialects there is a codec for.
-const DIALECTS: [&str; Shape::ENDPOINTS.len()] =
-    [Shape::OpenAiChat.word(), Shape::AnthropicMessages.word(), Shape::OpenAiResponses.word(), Shape::GeminiGenerate.word()];
+const DIALECTS: [&str; Shape::ENDPOINTS.len()] = [
+    Shape::OpenAiChat.word(),
+    Shape::AnthropicMessages.word(),
+    Shape::OpenAiResponses.word(),
+    Shape::GeminiGenerate.word(),
+    Shape::BedrockConverse.word(),
+];
 
 const KEY_HEADERS: [(KeyHeader, &str); 6] = [
     (KeyHeader::Bearer, "bearer"),
@@ -88,6 +93,7 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
     let base_url = base_url(&section);
     let more_endpoints = section.section("endpoints").map(|endpoints| more_endpoints(&endpoints, &section)).unwrap_or_default();
     let addresses = || [base_url.as_str()].into_iter().chain(more_endpoints.iter().map(|more| more.base_url.as_str()));
+    let places: Vec<String> = addresses().filter_map(address::places).flatten().map(str::to_owned).collect();
     let placeholders = placeholders(&section, &addresses().filter_map(address::places).flatten().collect());
     let (auth, api_key_env) = (section.word("auth", &KEY_HEADERS).unwrap_or_default(), api_key_env(&section));
     if api_key_env.is_none()
@@ -108,6 +114,7 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
         placeholders,
         query: section.section("query").map(|query| self::query(&query)).unwrap_or_default(),
         api_key_env,
+        signing: section.section("sigv4").map(|sigv4| signing::read(sigv4, &places)),
         owner: section.required_text("owner", "who controls the site").unwrap_or_default(),
         jurisdiction: place(&section, "jurisdiction", COUNTRY, &["local"]),
         region: place(&section, "region", REGION, &["local", "global"]),
@@ -194,7 +201,7 @@ fn api_key_env(section: &Section<'_, '_>) -> Option<String> {
     Some(name)
 }
 
-fn is_variable(name: &str) -> bool {
+pub(super) fn is_variable(name: &str) -> bool {
     let fit = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
     name.starts_with(|c: char| c.is_ascii_uppercase()) && name.bytes().all(fit)
 }

@@ -7,6 +7,7 @@ use super::super::AnthropicMessages;
 use super::super::testing::{arguments, begin, call, conversation, deltas, sealed, text, thought, used, whole};
 use super::*;
 use crate::canonical::Delta;
+use crate::canonical::conversation::SealKind;
 
 fn check(deltas: &[Delta], content: &Value, stop: &Value) {
     let body = whole(&AnthropicMessages, deltas);
@@ -76,7 +77,7 @@ fn back(part: Part) -> Vec<Part> {
     match part {
         Part::Refusal(text) => vec![Part::text(text)],
         Part::Call(call) if call.arguments.is_empty() => vec![Part::Call(Call { arguments: "{}".into(), ..call })],
-        Part::Thought(Thought { text, seal: Some(seal) }) if seal.kind == SealKind::AnthropicRedacted => {
+        Part::Thought(Thought { text, seal: Some(seal) }) if seal.kind.is_redacted() => {
             let told = (!text.is_empty()).then_some(Part::Thought(Thought { text, seal: None }));
             let redacted = Part::Thought(Thought { text: String::new(), seal: Some(seal) });
             told.into_iter().chain([redacted]).collect()

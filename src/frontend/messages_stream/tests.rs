@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::super::AnthropicMessages;
 use super::super::testing::{arguments, begin, call, deltas, messages_client, sealed, stream, text, thought, used, whole};
 use super::*;
+use crate::canonical::conversation::SealKind;
 
 const ZERO: &str = concat!(
     r#"{"input_tokens":0,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"#,

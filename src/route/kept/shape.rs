@@ -23,6 +23,7 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
         Shape::GeminiGenerate => 2,
         Shape::OpenAiResponses => 3,
         Shape::OpenAiEmbeddings => 4,
+        Shape::BedrockConverse => 5,
     };
     let sealed = facts.affinity.session.as_ref().is_some_and(|session| session.sealed);
     let unsaid = &facts.ask.unsaid;
@@ -49,6 +50,7 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept, snapshot: &Snapshot) 
         2 => Shape::GeminiGenerate,
         3 => Shape::OpenAiResponses,
         4 => Shape::OpenAiEmbeddings,
+        5 => Shape::BedrockConverse,
         _ => return Err(Unreadable),
     };
     if kept.ask.shape.direct().is_some() {

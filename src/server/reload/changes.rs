@@ -62,6 +62,7 @@ pub(super) fn reached_otherwise(before: &Reached<'_>, after: &Reached<'_>) -> Ve
             && was.query == is.query
             && was.base_url == is.base_url
             && was.auth == is.auth
+            && was.signing == is.signing
             && was.more_endpoints == is.more_endpoints
             && was.extra_headers == is.extra_headers
             && was.dialect == is.dialect

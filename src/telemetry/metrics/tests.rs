@@ -24,6 +24,7 @@ fn table(version: &str) -> Snapshot {
         placeholders: Vec::new(),
         query: Vec::new(),
         api_key_env: None,
+        signing: None,
         owner: "P".into(),
         jurisdiction: "EU".into(),
         region: "EU".into(),

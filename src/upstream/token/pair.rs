@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Fresh, TokenError, jwt};
+use crate::upstream::mac::hmac_sha256;
 
 /// How long a token holds.
 const LIFETIME: Duration = Duration::from_mins(30);
@@ -32,7 +33,7 @@ impl Pair {
         let (from, lifetime) = (now.as_millisecond(), i64::try_from(LIFETIME.as_millis()).unwrap_or(i64::MAX));
         let header = json!({"alg": "HS256", "sign_type": "SIGN"});
         let claims = json!({"api_key": self.id, "exp": from.saturating_add(lifetime), "timestamp": from});
-        let sign = |said: &[u8]| Ok::<_, Infallible>(jwt::hmac_sha256(self.secret.as_bytes(), said).to_vec());
+        let sign = |said: &[u8]| Ok::<_, Infallible>(hmac_sha256(self.secret.as_bytes(), said).to_vec());
         let Ok(text) = jwt::signed(&header, &claims, sign);
         Fresh { text, lifetime: LIFETIME }
     }

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::client::parse_header;
-use super::{chat, gemini, messages, within};
+use super::{bedrock, chat, gemini, messages, within};
 
 /// Something the test opens for a provider that waits.
 #[derive(Clone)]
@@ -66,15 +66,24 @@ pub(crate) fn status(code: u16, headers: &[(&str, &str)], body: &str) -> Script 
 
 /// Answers with a stream of these pieces, each in a transfer chunk of its own.
 pub(crate) fn stream<P: AsRef<[u8]>>(pieces: &[P]) -> Script {
-    let mut script = begun(pieces);
+    stream_as("text/event-stream", pieces)
+}
+
+/// The same, of any type.
+pub(crate) fn stream_as<P: AsRef<[u8]>>(media_type: &str, pieces: &[P]) -> Script {
+    let mut script = begun_as(media_type, pieces);
     script.push(Step::Send(Bytes::from_static(b"0\r\n\r\n")));
     script
 }
 
 /// Begins a stream that is not ended.
 pub(crate) fn begun<P: AsRef<[u8]>>(pieces: &[P]) -> Script {
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
-    let mut script = raw(head);
+    begun_as("text/event-stream", pieces)
+}
+
+/// The same, of any type.
+pub(crate) fn begun_as<P: AsRef<[u8]>>(media_type: &str, pieces: &[P]) -> Script {
+    let mut script = raw(&format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ntransfer-encoding: chunked\r\n\r\n"));
     script.extend(pieces.iter().map(|piece| Step::Send(transfer_chunk(piece.as_ref()))));
     script
 }
@@ -222,6 +231,10 @@ impl Stage {
                 Some("messages") => whole(&messages::answer(&said, 9, 4)),
                 Some("streamGenerateContent?alt=sse") => stream(&gemini::hello()),
                 Some("generateContent") => whole(&gemini::answer(&gemini::text(&said), "STOP", &gemini::usage(9, 4))),
+                Some("converse-stream") => stream_as("application/vnd.amazon.eventstream", &bedrock::hello()),
+                Some("converse") => {
+                    whole(&bedrock::answer(&format!(r#"{{"text":"{said}"}}"#), "end_turn", &bedrock::usage(9, 4)))
+                }
                 _ if streams => stream(&chat::hello()),
                 _ => whole(&chat::answer(&said, 9, 4)),
             }

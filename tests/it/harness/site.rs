@@ -23,6 +23,7 @@ pub(crate) struct Site {
     minimum: u64,
     more: String,
     structured: String,
+    upstream_model: Option<String>,
 }
 
 impl Site {
@@ -46,6 +47,7 @@ impl Site {
             minimum: 1_024,
             more: String::new(),
             structured: String::new(),
+            upstream_model: None,
         }
     }
 
@@ -100,6 +102,19 @@ impl Site {
     /// Speaks nothing but Gemini's `generateContent`, under its own path and with its own header for the key.
     pub(crate) fn only_gemini(mut self) -> Self {
         (self.dialect, self.reached) = ("gemini-generate-content", ("v1beta", "auth = \"x-goog-api-key\""));
+        self
+    }
+
+    /// Speaks nothing but Bedrock's Converse, under its own path; its model takes the words of Messages beside it.
+    pub(crate) fn only_bedrock(mut self) -> Self {
+        (self.dialect, self.reached) = ("bedrock-converse", ("bedrock", ""));
+        self.structured += "converse_fields = \"messages\"\n";
+        self
+    }
+
+    /// What it calls its model.
+    pub(crate) fn upstream_model(mut self, name: &str) -> Self {
+        self.upstream_model = Some(name.to_owned());
         self
     }
 
@@ -226,8 +241,10 @@ source = "invented for tests"
             minimum,
             more,
             structured,
+            upstream_model,
             ..
         } = self;
+        let upstream_model = upstream_model.clone().unwrap_or_else(|| format!("{model}-v3"));
         let (variable, (input, output)) = (self.variable(), prices);
         format!(
             r#"
@@ -255,7 +272,7 @@ source = "invented for tests"
 [[backends]]
 provider = "{id}"
 model = "{model}"
-upstream_model = "{model}-v3"
+upstream_model = "{upstream_model}"
 context_tokens = {context}
 max_output_tokens = 8_192
 features = ["tools", "forced_tool", "json_schema", "json_object", "logprobs", "many_choices"]
