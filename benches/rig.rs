@@ -1,7 +1,7 @@
 //! The bench rig: what `scripts/bench` measures the gateway against and with. Three parts in one binary, so that they
 //! are built by the same compiler with the same settings as the gateway:
 //!
-//! - `upstream`: a provider that answers at once with a fixed body, or streams paced chunks;
+//! - `upstream`: a provider that answers at once with a fixed body, or streams paced chunks, in chat or by its path in Messages;
 //! - `pass-through`: a bare hyper reverse proxy that parses nothing: the yardstick;
 //! - `load`: a closed-loop load generator that prints one JSON line.
 
@@ -86,49 +86,107 @@ async fn upstream(options: &BTreeMap<String, String>) {
 }
 
 async fn answer(request: Request<Incoming>, pace: Pace) -> Result<Response<AnyBody>, Infallible> {
+    let words = if request.uri().path().ends_with("/messages") { &MESSAGES } else { &CHAT };
     let Ok(body) = request.into_body().collect().await else { return Ok(Response::default()) };
     let body = body.to_bytes();
     let head = &body[..body.len().min(256)];
     let streamed = memchr::memmem::find(head, b"\"stream\":true").is_some();
-    let (kind, body) = if streamed { ("text/event-stream", paced(pace)) } else { ("application/json", whole()) };
+    let (kind, body) = if streamed { ("text/event-stream", paced(pace, words)) } else { ("application/json", whole(words)) };
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     Ok(response)
 }
 
-fn whole() -> AnyBody {
-    const ANSWER: &str = concat!(
-        r#"{"id":"chatcmpl-bench","object":"chat.completion","created":1790000000,"model":"bench","choices":[{"index":0,"#,
-        r#""message":{"role":"assistant","content":"The quick brown fox jumps over the lazy dog, and then it does so again, because "#,
-        r#"a bench needs an answer of ordinary length that is neither empty nor long."},"logprobs":null,"finish_reason":"stop"}],"#,
-        r#""usage":{"prompt_tokens":250,"completion_tokens":34,"total_tokens":284,"prompt_tokens_details":{"cached_tokens":0}}}"#
-    );
-    Full::new(Bytes::from_static(ANSWER.as_bytes())).map_err(|never| match never {}).boxed()
+/// The same answer in the words of one API.
+struct Words {
+    whole: &'static str,
+    /// What a stream begins with.
+    first: &'static str,
+    chunk: &'static str,
+    last: &'static str,
 }
 
-const CHUNK: &str = concat!(
-    r#"data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1790000000,"model":"bench","#,
-    r#""choices":[{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}],"usage":null}"#,
-    "\n\n"
-);
-const LAST: &str = concat!(
-    r#"data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1790000000,"model":"bench","#,
-    r#""choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}"#,
-    "\n\n",
-    r#"data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1790000000,"model":"bench","choices":[],"#,
-    r#""usage":{"prompt_tokens":250,"completion_tokens":100,"total_tokens":350}}"#,
-    "\n\ndata: [DONE]\n\n"
-);
+macro_rules! said {
+    () => {
+        "The quick brown fox jumps over the lazy dog, and then it does so again, because a bench needs an answer of ordinary \
+         length that is neither empty nor long."
+    };
+}
 
-fn paced(pace: Pace) -> AnyBody {
+const CHAT: Words = Words {
+    whole: concat!(
+        r#"{"id":"chatcmpl-bench","object":"chat.completion","created":1790000000,"model":"bench","choices":[{"index":0,"#,
+        r#""message":{"role":"assistant","content":""#,
+        said!(),
+        r#""},"logprobs":null,"finish_reason":"stop"}],"#,
+        r#""usage":{"prompt_tokens":250,"completion_tokens":34,"total_tokens":284,"prompt_tokens_details":{"cached_tokens":0}}}"#
+    ),
+    first: "",
+    chunk: concat!(
+        r#"data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1790000000,"model":"bench","#,
+        r#""choices":[{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}],"usage":null}"#,
+        "\n\n"
+    ),
+    last: concat!(
+        r#"data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1790000000,"model":"bench","#,
+        r#""choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}"#,
+        "\n\n",
+        r#"data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1790000000,"model":"bench","choices":[],"#,
+        r#""usage":{"prompt_tokens":250,"completion_tokens":100,"total_tokens":350}}"#,
+        "\n\ndata: [DONE]\n\n"
+    ),
+};
+
+const MESSAGES: Words = Words {
+    whole: concat!(
+        r#"{"id":"msg_bench","type":"message","role":"assistant","model":"bench","content":[{"type":"text","text":""#,
+        said!(),
+        r#""}],"stop_reason":"end_turn","stop_sequence":null,"#,
+        r#""usage":{"input_tokens":250,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":34}}"#
+    ),
+    first: concat!(
+        "event: message_start\n",
+        r#"data: {"type":"message_start","message":{"id":"msg_bench","type":"message","role":"assistant","model":"bench","#,
+        r#""content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":250,"cache_creation_input_tokens":0,"#,
+        r#""cache_read_input_tokens":0,"output_tokens":1}}}"#,
+        "\n\nevent: content_block_start\n",
+        r#"data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+        "\n\n"
+    ),
+    chunk: concat!(
+        "event: content_block_delta\n",
+        r#"data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" token"}}"#,
+        "\n\n"
+    ),
+    last: concat!(
+        "event: content_block_stop\n",
+        r#"data: {"type":"content_block_stop","index":0}"#,
+        "\n\nevent: message_delta\n",
+        r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":100}}"#,
+        "\n\nevent: message_stop\n",
+        r#"data: {"type":"message_stop"}"#,
+        "\n\n"
+    ),
+};
+
+fn whole(words: &Words) -> AnyBody {
+    Full::new(Bytes::from_static(words.whole.as_bytes())).map_err(|never| match never {}).boxed()
+}
+
+fn paced(pace: Pace, words: &'static Words) -> AnyBody {
+    let begins = u64::from(!words.first.is_empty());
     let frames = unfold(0, move |sent| async move {
-        if sent > pace.chunks {
+        if sent > pace.chunks + begins {
             return None;
         }
         if !pace.every.is_zero() {
             tokio::time::sleep(pace.every).await;
         }
-        let bytes = if sent == pace.chunks { LAST } else { CHUNK };
+        let bytes = match sent {
+            0 if begins > 0 => words.first,
+            _ if sent == pace.chunks + begins => words.last,
+            _ => words.chunk,
+        };
         Some((Ok(Frame::data(Bytes::from_static(bytes.as_bytes()))), sent + 1))
     });
     BodyExt::boxed(StreamBody::new(SyncStream(Box::pin(frames))))
