@@ -29,6 +29,8 @@ mod responses;
 mod retry_after;
 mod splice;
 pub mod sse;
+#[cfg(test)]
+mod testing;
 mod think_tags;
 mod usage;
 mod walk;

@@ -2,12 +2,10 @@
 //! row of its shape ([`Direct`]). The member that is billed is walked, to profile its texts and count its tokens;
 //! `top_level.rs` says what becomes of the other members.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::errors::{BadRequest, ClientError};
@@ -22,10 +20,8 @@ use crate::units::Tokens;
 
 /// Above the length of any vectors that are sold or announced.
 const MOST_DIMENSIONS: u64 = 1 << 20;
-/// The encoding in which a number of a vector takes four bytes, little-endian, and those a third more as text.
-const BASE64: &str = "base64";
 /// How numbers of a vector may be written (`dialects.md` section 1.5, 2026-11-22).
-const ENCODINGS: [&str; 2] = ["float", BASE64];
+const ENCODINGS: [&str; 2] = ["float", "base64"];
 
 /// The top-level members that the gateway acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,17 +237,6 @@ impl StreamWriter for Silent {
     fn held(&self) -> usize {
         0
     }
-}
-
-/// Whether a request wants the numbers of its vectors in base64, and not written out. To be asked where it matters: it reads the
-/// request again.
-pub fn wants_base64(request: &Request) -> bool {
-    #[derive(Deserialize)]
-    struct Wanted<'b> {
-        #[serde(borrow)]
-        encoding_format: Option<Cow<'b, str>>,
-    }
-    serde_json::from_slice::<Wanted<'_>>(&request.body).is_ok_and(|wanted| wanted.encoding_format.as_deref() == Some(BASE64))
 }
 
 /// Everything but the bytes themselves.

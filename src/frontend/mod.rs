@@ -45,6 +45,7 @@ mod seals;
 mod testing;
 mod top_level;
 mod unsaid;
+pub mod vectors;
 pub mod wishes;
 
 use std::borrow::Cow;
@@ -59,7 +60,7 @@ use crate::canonical::{Answer, Conversation, Request, Shape, StreamWriter, Untra
 
 pub use about::About;
 pub use anthropic_messages::AnthropicMessages;
-pub use direct::{OpenAiDirect, wants_base64};
+pub use direct::OpenAiDirect;
 pub use errors::{BadRequest, ClientError, ErrorKind, Position};
 pub use lifetime::asks_long_cache;
 pub use openai_chat::{OpenAiChat, parse};

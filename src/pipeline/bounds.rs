@@ -78,7 +78,7 @@ pub(super) fn vectors(request: &Request, target: &Target, snapshot: &Snapshot) -
     if inputs.saturating_mul(written_out) <= cap {
         return Ok(());
     }
-    let asked = frontend::wants_base64(request);
+    let asked = frontend::vectors::wants_base64(request);
     let (each, encoding) = if asked { (in_base64, "base64") } else { (written_out, "float") };
     if inputs.saturating_mul(each) <= cap {
         return Ok(());

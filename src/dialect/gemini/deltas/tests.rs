@@ -1,71 +1,24 @@
 //! Answers as deltas. What the gateway acts on in an answer is told by the fixtures of the wire tests.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::canonical::{Answer, FrameKind};
+use crate::canonical::{Answer, FrameKind, Shape};
 use crate::catalog::capability::Quirks;
-use crate::dialect::sse::Framer;
+use crate::dialect::testing::{self, check_deltas, fixture, told};
 use crate::dialect::{Dialect, GeminiGenerate};
 
-fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gemini-generate-content").join(name)).unwrap()
-}
+const SHAPE: Shape = Shape::GeminiGenerate;
 
-/// The deltas of a stream that comes in pieces of so many bytes.
 fn streamed(stream: &[u8], piece: usize) -> Vec<Delta> {
-    let (mut cutter, mut frames, mut out) = (Framer::default(), Vec::new(), Vec::new());
-    for piece in stream.chunks(piece) {
-        cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
-    }
-    frames.extend(cutter.finish());
-    let mut reader = GeminiGenerate.delta_reader();
-    for frame in &frames {
-        reader.read(frame, &mut out);
-    }
-    reader.end(&mut out);
-    out
-}
-
-/// One delta a line.
-fn told(deltas: &[Delta]) -> String {
-    let mut lines = String::new();
-    for delta in deltas {
-        match delta {
-            Delta::Begin { id, model } => {
-                writeln!(lines, "begin {} {}", id.as_deref().unwrap_or("-"), model.as_deref().unwrap_or("-"))
-            }
-            Delta::Text(text) => writeln!(lines, "text {text}"),
-            Delta::Thought(text) => writeln!(lines, "thought {text}"),
-            Delta::Sealed(seal) => writeln!(lines, "sealed {:?} {}", seal.kind, seal.value),
-            Delta::Refusal(text) => writeln!(lines, "refusal {text}"),
-            Delta::Call { slot, id, name, seal } => {
-                let seal = seal.as_ref().map_or("-", |seal| seal.value.as_str());
-                writeln!(lines, "call {slot} {} {name} {seal}", id.as_deref().unwrap_or("-"))
-            }
-            Delta::Arguments { slot, piece } => writeln!(lines, "arguments {slot} {piece}"),
-            Delta::Finish(finish) => writeln!(lines, "finish {finish:?}"),
-            Delta::Usage(u) => writeln!(lines, "usage {}+{}/{}({})", u.fresh_input, u.cache_read, u.output, u.reasoning),
-        }
-        .unwrap();
-    }
-    lines
+    testing::streamed(&GeminiGenerate, stream, piece)
 }
 
 fn check(name: &str, expected: &[&str]) {
-    let expected: String = expected.iter().flat_map(|line| [line, "\n"]).collect();
-    let bytes = fixture(name);
-    if !name.ends_with("sse") {
-        return assert_eq!(told(&GeminiGenerate.read_deltas(&bytes).unwrap()), expected, "{name}");
-    }
-    for piece in [1, 2, 3, 7, bytes.len()] {
-        assert_eq!(told(&streamed(&bytes, piece)), expected, "{name} in pieces of {piece}");
-    }
+    check_deltas(&GeminiGenerate, SHAPE, name, expected);
 }
 
 const BEGIN: &str = "begin resp-1_a gemini-3-flash";
@@ -103,7 +56,7 @@ fn calls_come_whole_and_have_an_id() {
             "usage 40+0/27(7)",
             "call 0 call_resp-1_a_0 weather c2ln",
             "arguments 0 {\"city\":\"Oslo\"}",
-            "call 1 call_resp-1_a_1 time -",
+            "call 1 call_resp-1_a_1 time",
             "arguments 1 {}",
             "finish Stop",
         ],
@@ -115,10 +68,10 @@ fn calls_come_whole_and_have_an_id() {
             "usage 40+0/2(0)",
             "text Both. ",
             "usage 40+0/12(0)",
-            "call 0 fc_9 weather -",
+            "call 0 fc_9 weather",
             "arguments 0 {\"city\":\"Oslo\"}",
             "usage 40+0/20(0)",
-            "call 1 call_resp-1_a_1 time -",
+            "call 1 call_resp-1_a_1 time",
             "finish Stop",
         ],
     );
@@ -224,7 +177,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..80), name in prop::sample::select(vec!["two-calls.sse", "thinking-with-signature.sse", "answer-thinking-and-call.json"]), at in any::<prop::sample::Index>(), piece in 1_usize..40) {
-        let mut damaged = fixture(name);
+        let mut damaged = fixture(SHAPE, name);
         let at = at.index(damaged.len());
         let end = (at + bytes.len() / 2).min(damaged.len());
         damaged.splice(at..end, bytes.iter().copied());

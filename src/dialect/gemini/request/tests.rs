@@ -9,6 +9,7 @@ use crate::canonical::conversation::{
 };
 use crate::catalog::BudgetBounds;
 use crate::catalog::capability::Quirks;
+use crate::dialect::testing::{call, model, of, raw, user};
 use crate::dialect::{Dialect, GeminiGenerate, Path};
 
 fn sent_with(conversation: &Conversation, quirks: Quirks, bound: Option<u64>) -> Result<Value, String> {
@@ -20,27 +21,6 @@ fn sent_with(conversation: &Conversation, quirks: Quirks, bound: Option<u64>) ->
 
 fn sent(conversation: &Conversation) -> Value {
     sent_with(conversation, Quirks::default(), None).unwrap()
-}
-
-fn user(parts: impl Into<Vec<Part>>) -> Turn {
-    Turn { role: Role::User, parts: parts.into() }
-}
-
-fn model(parts: impl Into<Vec<Part>>) -> Turn {
-    Turn { role: Role::Assistant, parts: parts.into() }
-}
-
-fn of(turns: impl Into<Vec<Turn>>) -> Conversation {
-    let turns: Vec<Turn> = turns.into();
-    Conversation { turns: turns.into(), ..Conversation::default() }
-}
-
-fn raw(json: &str) -> Json {
-    Json::parse(json.to_owned()).unwrap()
-}
-
-fn call(id: &str, name: &str, arguments: &str) -> Part {
-    Part::Call(Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None, cached: None })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as a part has it")]

@@ -1,73 +1,24 @@
 //! Answers as deltas. What the gateway acts on in an answer is told by the fixtures of the wire tests.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::canonical::{Answer, FrameKind};
+use crate::canonical::{Answer, FrameKind, Shape};
 use crate::catalog::capability::Quirks;
-use crate::dialect::sse::Framer;
+use crate::dialect::testing::{self, check_deltas, fixture, frames, told};
 use crate::dialect::{Dialect, OpenAiResponses};
 
-fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/openai-responses").join(name)).unwrap()
-}
+const SHAPE: Shape = Shape::OpenAiResponses;
 
-/// The frames of a stream that comes in pieces of so many bytes.
-fn frames(stream: &[u8], piece: usize) -> Vec<Bytes> {
-    let (mut cutter, mut frames) = (Framer::default(), Vec::new());
-    for piece in stream.chunks(piece) {
-        cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
-    }
-    frames.extend(cutter.finish());
-    frames
-}
-
-/// The deltas of a stream that comes in pieces of so many bytes.
 fn streamed(stream: &[u8], piece: usize) -> Vec<Delta> {
-    let (mut reader, mut out) = (OpenAiResponses.delta_reader(), Vec::new());
-    for frame in frames(stream, piece) {
-        reader.read(&frame, &mut out);
-    }
-    reader.end(&mut out);
-    out
-}
-
-/// One delta a line.
-fn told(deltas: &[Delta]) -> String {
-    let mut lines = String::new();
-    for delta in deltas {
-        match delta {
-            Delta::Begin { id, model } => {
-                writeln!(lines, "begin {} {}", id.as_deref().unwrap_or("-"), model.as_deref().unwrap_or("-"))
-            }
-            Delta::Text(text) => writeln!(lines, "text {text}"),
-            Delta::Thought(text) => writeln!(lines, "thought {}", text.escape_debug()),
-            Delta::Sealed(seal) => writeln!(lines, "sealed {:?} {}", seal.kind, seal.value),
-            Delta::Refusal(text) => writeln!(lines, "refusal {text}"),
-            Delta::Call { slot, id, name, seal: _ } => writeln!(lines, "call {slot} {} {name}", id.as_deref().unwrap_or("-")),
-            Delta::Arguments { slot, piece } => writeln!(lines, "arguments {slot} {piece}"),
-            Delta::Finish(finish) => writeln!(lines, "finish {finish:?}"),
-            Delta::Usage(u) => writeln!(lines, "usage {}+{}/{}({})", u.fresh_input, u.cache_read, u.output, u.reasoning),
-        }
-        .unwrap();
-    }
-    lines
+    testing::streamed(&OpenAiResponses, stream, piece)
 }
 
 fn check(name: &str, expected: &[&str]) {
-    let expected: String = expected.iter().flat_map(|line| [line, "\n"]).collect();
-    let bytes = fixture(name);
-    if !name.ends_with("sse") {
-        return assert_eq!(told(&OpenAiResponses.read_deltas(&bytes).unwrap()), expected, "{name}");
-    }
-    for piece in [1, 2, 3, 7, bytes.len()] {
-        assert_eq!(told(&streamed(&bytes, piece)), expected, "{name} in pieces of {piece}");
-    }
+    check_deltas(&OpenAiResponses, SHAPE, name, expected);
 }
 
 const BEGIN: &str = "begin resp_1 gpt-6-luna";
@@ -286,7 +237,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..80), name in prop::sample::select(vec!["sealed-thought-and-two-calls.sse", "thinking-with-a-seal.sse", "answer-thinking-and-call.json"]), at in any::<prop::sample::Index>(), piece in 1_usize..40) {
-        let mut damaged = fixture(name);
+        let mut damaged = fixture(SHAPE, name);
         let at = at.index(damaged.len());
         let end = (at + bytes.len() / 2).min(damaged.len());
         damaged.splice(at..end, bytes.iter().copied());

@@ -4,10 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::canonical::conversation::{
-    CacheLifetime, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
-};
+use crate::canonical::conversation::{CacheLifetime, Medium, Part, Seal, SealKind, Source, Text, Thought, ToolResult, Turn};
 use crate::catalog::capability::Quirks;
+use crate::dialect::testing::{call, model, of, raw, user};
 use crate::dialect::{Dialect, OpenAiResponses};
 
 /// A site that tells thoughts encrypted.
@@ -23,27 +22,6 @@ fn write(conversation: &Conversation, quirks: Quirks, reasoning: Reasoning, boun
 
 fn sent(conversation: &Conversation) -> Value {
     write(conversation, seals(), Reasoning::Switchable, None).unwrap()
-}
-
-fn user(parts: impl Into<Vec<Part>>) -> Turn {
-    Turn { role: Role::User, parts: parts.into() }
-}
-
-fn model(parts: impl Into<Vec<Part>>) -> Turn {
-    Turn { role: Role::Assistant, parts: parts.into() }
-}
-
-fn of(turns: impl Into<Vec<Turn>>) -> Conversation {
-    let turns: Vec<Turn> = turns.into();
-    Conversation { turns: turns.into(), ..Conversation::default() }
-}
-
-fn raw(json: &str) -> Json {
-    Json::parse(json.to_owned()).unwrap()
-}
-
-fn call(id: &str, name: &str, arguments: &str) -> Part {
-    Part::Call(Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None, cached: None })
 }
 
 fn thought(text: &str, kind: Option<SealKind>) -> Part {
