@@ -184,7 +184,7 @@ mod tests {
     fn a_whole_table_of_providers_fits_a_terminal() {
         let shipped = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/providers.toml")).unwrap();
         let told = shown(&shipped, &[("DEEPSEEK_API_KEY", "k")]);
-        assert!(told.contains("\non          1 provider: deepseek\noff         35 without a key"), "{told}");
+        assert!(told.contains("\non          1 provider: deepseek\noff         36 without a key"), "{told}");
         assert!(told.lines().count() < 20 && told.lines().skip(2).all(|line| line.len() <= 80), "{told}");
     }
 }

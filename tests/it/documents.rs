@@ -61,6 +61,8 @@ impl<'p> Reader<'p> {
             Some(_) => format!("base_url = \"http://{}/v1\"\n", provider.address),
             // The address here has no place to fill.
             None if line.starts_with("placeholders = ") => String::new(),
+            // Nor does it say where it is.
+            None if line.ends_with(".sigv4]") => format!("{line}\nregion = \"here\"\n"),
             None => format!("{line}\n"),
         };
         let file = desk.path("scripted.toml");
