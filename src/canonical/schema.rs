@@ -377,7 +377,6 @@ mod tests {
 
     use super::*;
 
-    #[expect(clippy::needless_pass_by_value, reason = "a literal reads better")]
     #[test]
     fn the_root_says_whether_it_may_be_an_object() {
         for may in ["{}", r#"{"type":"object"}"#, r#" {"type":["null","object"]}"#, r##"{"$ref":"#/$defs/a"}"##, r#"{"type":7}"#]
@@ -389,6 +388,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "a literal reads better")]
     fn check(schema: Value, fits: &[Value], not: &[(Value, &str)]) {
         let rules = Schema::parse(&schema.to_string()).unwrap();
         for value in fits {
