@@ -170,6 +170,7 @@ pub struct Member {
 
 /// One request in canonical form.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Request {
     /// The shape that it is in, and that its answer has to have.
     pub shape: Shape,

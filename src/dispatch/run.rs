@@ -105,7 +105,7 @@ impl<'a, B> Journey<'a, B> {
 
     /// How a backend is asked, and its leave to. What cannot be said in one way may be in another, and what was written to find that
     /// out goes out.
-    fn way(&self, planned: &PlannedAttempt) -> Result<Way<'a>, Option<AttemptFailure>> {
+    fn way(&self, planned: &PlannedAttempt) -> Result<Way<'a>, Option<Box<AttemptFailure>>> {
         let (mut refused, mut asked) = (None, None);
         let found = self.wording.tell(planned, |way| {
             // Who is left alone is left alone, however it could be asked.
@@ -120,10 +120,10 @@ impl<'a, B> Journey<'a, B> {
         });
         match found {
             Ok((way, Some((turn, letter)))) => Ok((way, turn, letter)),
-            Ok((_, None)) => Err(refused),
-            Err(why) => Err(asked
-                .zip(why)
-                .map(|(offer, why)| AttemptFailure::idle(&offer.backend.id, Cause::Untranslatable, why.to_string(), None))),
+            Ok((_, None)) => Err(refused.map(Box::new)),
+            Err(why) => Err(asked.zip(why).map(|(offer, why)| {
+                Box::new(AttemptFailure::idle(&offer.backend.id, Cause::Untranslatable, why.to_string(), None))
+            })),
         }
     }
 }
@@ -245,7 +245,7 @@ impl Dispatcher {
             Ok(way) => way,
             // A plan names reachable backends only.
             Err(why) => {
-                failures.extend(why);
+                failures.extend(why.map(|failure| *failure));
                 return Err(Stopped::Exhausted);
             }
         };

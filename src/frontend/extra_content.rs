@@ -1,6 +1,6 @@
 //! `extra_content` of a chat message and of its calls: where Google's own endpoint for chat tells the signatures of Gemini's thoughts,
 //! and looks for them in the next request (`extra_content.google.thought_signature`; discuss.ai.google.dev, "OpenAI API compatibility
-//! broken due to thought_signature", 2025-11; providers.md 3, 2026-11-22). Clients made for it send this back and drop what they do
+//! broken due to `thought_signature`", 2025-11; providers.md 3, 2026-11-22). Clients made for it send this back and drop what they do
 //! not know, so it is told beside `reasoning_details`.
 //!
 //! A message has one place for it: of several seals it tells the last, and all of them stand in `reasoning_details`.

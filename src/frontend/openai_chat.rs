@@ -12,6 +12,7 @@ use super::chat_stream::ChatStream;
 use super::errors::{BadRequest, ClientError};
 use super::messages::{ChatTurn, Conversation, Messages, Tools};
 use super::models::{self, ListedModel};
+use super::needs::ResponseFormat;
 use super::top_level::{Layout, TopLevel, keeping, string, utf8};
 use super::{About, Frontend, chat_answer, chat_request};
 use crate::canonical::{self, Answer, Members, Request, Shape, StreamWriter, Untranslatable, Wishes};
@@ -187,7 +188,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         features: top.features(choices, format.as_ref())?,
         reasoning: top.reasoning()?,
         text: conversation.profile_with(format.as_ref().and_then(|format| format.json_schema)),
-        no_object: format.as_ref().is_some_and(|format| format.is_of_no_object()),
+        no_object: format.as_ref().is_some_and(ResponseFormat::is_of_no_object),
         may_hold_thoughts: conversation.thoughts,
         unpriced: top.unpriced(),
         token_input: Tokens::ZERO,

@@ -46,7 +46,7 @@ pub(super) fn settled<P>(
                 said.written = written;
                 return said;
             }
-            Err(less) => less,
+            Err(less) => *less,
         };
         said.planned = decide(&Facts { ask: &ask, ..now });
         said.ask = Some(ask);
@@ -54,16 +54,19 @@ pub(super) fn settled<P>(
     }
 }
 
+/// What is asked instead, and why.
+type Less = (Ask, Option<Untranslatable>);
+
 /// What the first one who can be told is sent; or what is to be asked instead, and why.
-fn look(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> Result<Option<Written>, (Ask, Option<Untranslatable>)> {
+fn look(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> Result<Option<Written>, Box<Less>> {
     let ask = facts.ask;
-    let own_words = |why| (Ask { translated: false, ..ask.clone() }, why);
+    let own_words = |why| Box::new((Ask { translated: false, ..ask.clone() }, why));
     if wording.strict && ask.unsaid.is_empty() {
         let unsaid = unsaid(facts, wording);
         let mute = |backend| unsaid.binary_search_by_key(&backend, |(index, _)| *index).is_ok();
         if let Some(first) = plan.root.attempts().find(|attempt| mute(attempt.backend)) {
             let why = wording.first_of(std::iter::once(first)).err().flatten();
-            return Err((Ask { unsaid, ..ask.clone() }, why));
+            return Err(Box::new((Ask { unsaid, ..ask.clone() }, why)));
         }
     } else if let Err(why) = wording.translation.conversation(true) {
         return Err(own_words(Some(why)));

@@ -368,13 +368,15 @@ fn compliant(provider: &Provider, rules: DataRules) -> Result<(), Unfit> {
 }
 
 #[cfg(test)]
+mod reworded;
+#[cfg(test)]
 mod vectors;
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Case, Spec};
     use super::*;
-    use crate::canonical::{Feature, Parameter, QualityTier, TextProfile};
+    use crate::canonical::{Feature, QualityTier, TextProfile};
     use crate::catalog::{KeyHeader, MoreEndpoint};
 
     /// One backend, `north/mist`, that is adequate until `change` makes it unfit.
@@ -530,50 +532,6 @@ mod tests {
             Unfit::LanguageUnsupported,
             "not good at Chinese",
         );
-    }
-
-    /// A known defect: such rows were asked in vain.
-    #[test]
-    fn a_schema_by_hand_is_screened_out_where_it_cannot_be_asked_for() {
-        let by_hand = |change: fn(&mut Case)| {
-            move |c: &mut Case| {
-                let schema = Features::NONE.with(Feature::JsonSchema);
-                c.specs[0].features = schema.with(Feature::ManyChoices).with(Feature::Logprobs);
-                (c.specs[0].schema_by, c.request.features) = (SchemaBy::Tool, schema);
-                c.translated = true;
-                change(c);
-            }
-        };
-        let mut case = Case::of(vec![Spec::named("north/mist")]);
-        by_hand(|_| {})(&mut case);
-        assert_eq!(case.unfit("north/mist"), None);
-        let unfit = |why| Unfit::SchemaByHand(SchemaBy::Tool, why);
-        let said = |what: &str| format!("made to answer by a schema by tool, which leaves no room for {what}");
-        check(by_hand(|c| c.request.no_object = true), unfit(NotByHand::NoObject), &said("a schema of no object"));
-        let many = |c: &mut Case| c.request.features = c.request.features.with(Feature::ManyChoices);
-        check(by_hand(many), unfit(NotByHand::ManyChoices), &said("many_choices"));
-        let probable = |c: &mut Case| c.request.features = c.request.features.with(Feature::Logprobs);
-        check(by_hand(probable), unfit(NotByHand::Logprobs), &said("logprobs"));
-        let text = said("a request that cannot be said in other words");
-        check(by_hand(|c| c.translated = false), unfit(NotByHand::OwnWords), &text);
-        // A backend that takes the schema itself is asked for all of it.
-        by_hand(|c| (c.specs[0].schema_by, c.request.no_object) = (SchemaBy::Native, true))(&mut case);
-        assert_eq!(case.unfit("north/mist"), None);
-    }
-
-    #[test]
-    fn who_would_leave_out_what_must_not_be_is_told_after_the_rules_of_the_table() {
-        let lost: Parameters = [Parameter::Seed].into_iter().collect();
-        let mute = |lost| move |c: &mut Case| c.unsaid = vec![(BackendIndex(0), lost)];
-        let chat = Shape::OpenAiChat;
-        check(mute(lost), Unfit::LeavesOut(lost, chat), "asked in other words, which leave out seed");
-        let none = Parameters::NONE;
-        check(mute(none), Unfit::LeavesOut(none, chat), "asked in other words, which leave out what must not be left out");
-        let unpriced = |c: &mut Case| {
-            mute(lost)(c);
-            c.specs[0].price = None;
-        };
-        check(unpriced, Unfit::Unpriced, "no price in force");
     }
 
     #[test]

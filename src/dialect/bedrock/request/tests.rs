@@ -3,11 +3,10 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::canonical::conversation::{
-    CacheLifetime, Call, Efforts, Medium, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
-};
+use crate::canonical::conversation::{CacheLifetime, Efforts, Medium, Seal, SealKind, Source, Text, Thought, ToolResult, Turn};
 use crate::catalog::capability::Quirks;
 use crate::catalog::{BudgetBounds, Steering};
+use crate::dialect::testing::{call, model, of, raw, user};
 use crate::dialect::{BedrockConverse, Dialect};
 use crate::units::Tokens;
 
@@ -30,29 +29,8 @@ fn refused(parts: Vec<Part>, what: &str) {
     assert_eq!(refusal.to_string(), format!("{what} cannot be said in bedrock-converse"));
 }
 
-fn user(parts: impl Into<Vec<Part>>) -> Turn {
-    Turn { role: Role::User, parts: parts.into() }
-}
-
-fn model(parts: impl Into<Vec<Part>>) -> Turn {
-    Turn { role: Role::Assistant, parts: parts.into() }
-}
-
-fn of(turns: impl Into<Vec<Turn>>) -> Conversation {
-    let turns: Vec<Turn> = turns.into();
-    Conversation { turns: turns.into(), ..Conversation::default() }
-}
-
 fn asked() -> Conversation {
     of([user([Part::text("Hi.")])])
-}
-
-fn raw(json: &str) -> Json {
-    Json::parse(json.to_owned()).unwrap()
-}
-
-fn call(id: &str, name: &str, arguments: &str) -> Part {
-    Part::Call(Call { id: id.into(), name: name.into(), arguments: arguments.into(), seal: None, cached: None })
 }
 
 fn answered(id: &str, parts: impl Into<Vec<Part>>, is_error: bool) -> Part {

@@ -1,0 +1,55 @@
+//! Who would be asked in other words than the client's, where that cannot be done.
+
+use super::super::testing::{Case, Spec};
+use super::*;
+use crate::canonical::{Feature, Parameter};
+
+/// `north/mist`, after a change.
+fn check(change: impl FnOnce(&mut Case), expected: Option<(Unfit, &str)>) {
+    let mut case = Case::of(vec![Spec::named("north/mist")]);
+    change(&mut case);
+    let unfit = case.unfit("north/mist");
+    assert_eq!(unfit, expected.map(|(unfit, _)| unfit));
+    assert_eq!(unfit.map(|unfit| unfit.to_string()), expected.map(|(_, text)| text.to_owned()));
+}
+
+/// A known defect: such rows were asked in vain.
+#[test]
+fn a_schema_by_hand_is_screened_out_where_it_cannot_be_asked_for() {
+    let by_hand = |change: fn(&mut Case)| {
+        move |c: &mut Case| {
+            let schema = Features::NONE.with(Feature::JsonSchema);
+            c.specs[0].features = schema.with(Feature::ManyChoices).with(Feature::Logprobs);
+            (c.specs[0].schema_by, c.request.features, c.translated) = (SchemaBy::Tool, schema, true);
+            change(c);
+        }
+    };
+    let unfit = |change, why, what: &str| {
+        let text = format!("made to answer by a schema by tool, which leaves no room for {what}");
+        check(by_hand(change), Some((Unfit::SchemaByHand(SchemaBy::Tool, why), &text)));
+    };
+    check(by_hand(|_| {}), None);
+    unfit(|c| c.request.no_object = true, NotByHand::NoObject, "a schema of no object");
+    unfit(|c| c.request.features = c.specs[0].features, NotByHand::ManyChoices, "many_choices");
+    let probable = |c: &mut Case| c.request.features = c.request.features.with(Feature::Logprobs);
+    unfit(probable, NotByHand::Logprobs, "logprobs");
+    unfit(|c| c.translated = false, NotByHand::OwnWords, "a request that cannot be said in other words");
+    // A backend that takes the schema itself is asked for all of it.
+    check(by_hand(|c| (c.specs[0].schema_by, c.request.no_object) = (SchemaBy::Native, true)), None);
+    check(by_hand(|c| (c.request.features, c.request.no_object) = (Features::NONE, true)), None);
+}
+
+#[test]
+fn who_would_leave_out_what_must_not_be_is_told_after_the_rules_of_the_table() {
+    let lost: Parameters = [Parameter::Seed].into_iter().collect();
+    let mute = |lost| move |c: &mut Case| c.unsaid = vec![(BackendIndex(0), lost)];
+    let told = |lost| Unfit::LeavesOut(lost, Shape::OpenAiChat);
+    check(mute(lost), Some((told(lost), "asked in other words, which leave out seed")));
+    let none = Parameters::NONE;
+    check(mute(none), Some((told(none), "asked in other words, which leave out what must not be left out")));
+    let unpriced = |c: &mut Case| {
+        mute(lost)(c);
+        c.specs[0].price = None;
+    };
+    check(unpriced, Some((Unfit::Unpriced, "no price in force")));
+}
