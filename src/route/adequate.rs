@@ -377,7 +377,6 @@ mod tests {
     use super::super::testing::{Case, Spec};
     use super::*;
     use crate::canonical::{Feature, QualityTier, TextProfile};
-    use crate::catalog::{KeyHeader, MoreEndpoint};
 
     /// One backend, `north/mist`, that is adequate until `change` makes it unfit.
     fn check(change: impl FnOnce(&mut Case), expected: Unfit, text: &str) {
@@ -480,27 +479,6 @@ mod tests {
             Unfit::OutsideRegions,
             "served outside the allowed regions",
         );
-    }
-
-    #[test]
-    fn a_provider_without_an_endpoint_for_the_shape_is_left_out() {
-        let messages = |c: &mut Case| c.request.shape = Shape::AnthropicMessages;
-        let unfit = Unfit::DialectUnsupported(Shape::AnthropicMessages);
-        check(messages, unfit, "it has no endpoint for anthropic-messages");
-        let only_messages = |c: &mut Case| c.provider("north").dialect = "anthropic-messages".into();
-        let unfit = Unfit::DialectUnsupported(Shape::OpenAiChat);
-        check(only_messages, unfit, "it has no endpoint for openai-chat");
-        for shape in [Shape::OpenAiChat, Shape::AnthropicMessages] {
-            let mut case = Case::of(vec![Spec::named("north/mist")]);
-            case.request.shape = shape;
-            let endpoint = MoreEndpoint {
-                shape: Shape::AnthropicMessages,
-                base_url: "https://north.example/anthropic/v1".into(),
-                auth: KeyHeader::XApiKey,
-            };
-            case.provider("north").more_endpoints = vec![endpoint];
-            assert_eq!(case.unfit("north/mist"), None, "{shape:?}");
-        }
     }
 
     #[test]

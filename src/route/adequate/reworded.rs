@@ -1,8 +1,9 @@
-//! Who would be asked in other words than the client's, where that cannot be done.
+//! Who has no endpoint for the client's words, or would be asked in others where that cannot be done.
 
 use super::super::testing::{Case, Spec};
 use super::*;
 use crate::canonical::{Feature, Parameter};
+use crate::catalog::{KeyHeader, MoreEndpoint};
 
 /// `north/mist`, after a change.
 fn check(change: impl FnOnce(&mut Case), expected: Option<(Unfit, &str)>) {
@@ -52,4 +53,25 @@ fn who_would_leave_out_what_must_not_be_is_told_after_the_rules_of_the_table() {
         c.specs[0].price = None;
     };
     check(unpriced, Some((Unfit::Unpriced, "no price in force")));
+}
+
+#[test]
+fn a_provider_without_an_endpoint_for_the_shape_is_left_out() {
+    let messages = |c: &mut Case| c.request.shape = Shape::AnthropicMessages;
+    let unfit = Unfit::DialectUnsupported(Shape::AnthropicMessages);
+    check(messages, Some((unfit, "it has no endpoint for anthropic-messages")));
+    let only_messages = |c: &mut Case| c.provider("north").dialect = "anthropic-messages".into();
+    let unfit = Unfit::DialectUnsupported(Shape::OpenAiChat);
+    check(only_messages, Some((unfit, "it has no endpoint for openai-chat")));
+    for shape in [Shape::OpenAiChat, Shape::AnthropicMessages] {
+        let mut case = Case::of(vec![Spec::named("north/mist")]);
+        case.request.shape = shape;
+        let endpoint = MoreEndpoint {
+            shape: Shape::AnthropicMessages,
+            base_url: "https://north.example/anthropic/v1".into(),
+            auth: KeyHeader::XApiKey,
+        };
+        case.provider("north").more_endpoints = vec![endpoint];
+        assert_eq!(case.unfit("north/mist"), None, "{shape:?}");
+    }
 }

@@ -172,13 +172,12 @@ fn joined_chunks(stream: &str) -> Value {
         }
         for piece in list(&delta["tool_calls"]) {
             let index = usize::try_from(piece["index"].as_u64().expect("an index")).unwrap();
-            match calls.get_mut(index) {
-                Some(call) => append(&mut call["function"]["arguments"], &piece["function"]["arguments"]),
-                None => {
-                    let mut call = piece.clone();
-                    call.as_object_mut().unwrap().remove("index");
-                    calls.push(call);
-                }
+            if let Some(call) = calls.get_mut(index) {
+                append(&mut call["function"]["arguments"], &piece["function"]["arguments"]);
+            } else {
+                let mut call = piece.clone();
+                call.as_object_mut().unwrap().remove("index");
+                calls.push(call);
             }
         }
     }
