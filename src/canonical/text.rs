@@ -257,7 +257,7 @@ impl TextProfile {
 /// breaks, upper-case letters, digits, punctuation and spaces each with their runs, newlines. Each class is a row of ones and
 /// zeros; the shape of the loops is what the compiler turns into vector instructions.
 #[inline]
-#[expect(clippy::needless_range_loop, reason = "several rows are walked at once")]
+#[expect(clippy::needless_bitwise_bool, reason = "a lazy operator is a branch, and a branch cannot be vectorised")]
 fn count(block: &[u8; BLOCK], last: u8, lanes: &mut [[u8; LANES]; 11]) {
     let one = |bit: u8| u8::from(last & bit != 0);
     let mut letter = [one(LETTER); BLOCK + 1];

@@ -128,7 +128,9 @@ impl Health {
     fn roster(&self, backends: impl Iterator<Item = Arc<BackendHealth>>, asked: &[usize]) -> Roster {
         let backends: Vec<_> = backends.collect();
         let marks = Marks::new(backends.len());
-        asked.iter().for_each(|place| backends[*place].marked.by(&marks, *place));
+        for place in asked {
+            backends[*place].marked.by(&marks, *place);
+        }
         Roster { clock: Arc::clone(&self.clock), backends, asked: asked.to_vec(), marks }
     }
 

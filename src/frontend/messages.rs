@@ -17,6 +17,7 @@ use crate::canonical::TextProfile;
 
 /// What was found in the conversation so far.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is seen by itself")]
 pub(super) struct Conversation<'b> {
     body: &'b str,
     /// The member in which the messages stand.

@@ -73,7 +73,9 @@ mod tests {
         fn places_come_back_in_order(count in 1_usize..300, seeds in prop::collection::vec(any::<usize>(), 0..40), taken in any::<usize>()) {
             let marks = Marks::new(count);
             let mut places: Vec<usize> = seeds.iter().map(|seed| seed % count).collect();
-            places.iter().for_each(|place| marks.set(*place));
+            for place in &places {
+                marks.set(*place);
+            }
             marks.clear(taken % count);
             places.retain(|place| *place != taken % count);
             places.sort_unstable();
