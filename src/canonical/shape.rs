@@ -111,7 +111,7 @@ pub struct Manner {
 
 /// A set of shapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Shapes(u8);
+pub struct Shapes(u16);
 
 impl Shapes {
     #[must_use]
@@ -120,7 +120,7 @@ impl Shapes {
     }
 
     /// A bit for each, by the discriminant.
-    pub const fn bits(self) -> u8 {
+    pub const fn bits(self) -> u16 {
         self.0
     }
 

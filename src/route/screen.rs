@@ -69,23 +69,23 @@ impl Small {
 
 /// What a backend can, and that it has a price: a bit each, so that all that a request needs is one comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Abilities(u32);
+struct Abilities(u64);
 
 impl Abilities {
-    const FEATURES: u32 = 0xffff;
-    const SHAPES: u32 = 0xff << 16;
-    const ANSWERS_AT_ONCE: u32 = 1 << 24;
-    const THINKS: u32 = 1 << 25;
-    const CHINESE: u32 = 1 << 26;
+    const FEATURES: u64 = 0xffff;
+    const SHAPES: u64 = 0xffff << 16;
+    const ANSWERS_AT_ONCE: u64 = 1 << 32;
+    const THINKS: u64 = 1 << 33;
+    const CHINESE: u64 = 1 << 34;
     /// A price is in force.
-    const LISTED: u32 = 1 << 27;
+    const LISTED: u64 = 1 << 35;
     /// There is an exchange rate for it.
-    const CONVERTED: u32 = 1 << 28;
+    const CONVERTED: u64 = 1 << 36;
     /// It has an endpoint for some shape of conversations.
-    const CONVERSES: u32 = 1 << 29;
+    const CONVERSES: u64 = 1 << 37;
 
     /// What is told by them before anything else is looked at, in the order of [`Rules`](super::adequate::Rules).
-    const FIRST: [(u32, Rule); 5] = [
+    const FIRST: [(u64, Rule); 5] = [
         (Self::SHAPES | Self::CONVERSES, Rule::DialectUnsupported),
         (Self::FEATURES, Rule::MissingFeatures),
         (Self::ANSWERS_AT_ONCE, Rule::ReasoningAlwaysOn),
@@ -93,14 +93,14 @@ impl Abilities {
         (Self::CHINESE, Rule::LanguageUnsupported),
     ];
 
-    fn of(features: Features, shapes: u8, others: [(bool, u32); 6]) -> Self {
+    fn of(features: Features, shapes: u16, others: [(bool, u64); 6]) -> Self {
         let others = others.into_iter().filter(|(has, _)| *has).fold(0, |all, (_, bit)| all | bit);
-        Self(u32::from(features.bits()) | u32::from(shapes) << 16 | others)
+        Self(u64::from(features.bits()) | u64::from(shapes) << 16 | others)
     }
 
     /// What of `wanted` it has not.
     #[inline]
-    const fn lacks(self, wanted: Abilities) -> u32 {
+    const fn lacks(self, wanted: Abilities) -> u64 {
         wanted.0 & !self.0
     }
 }
@@ -213,7 +213,7 @@ impl Wanted {
         self.dimensions == 0 || (least <= self.dimensions && self.dimensions <= most)
     }
 
-    fn first_broken(&self, screen: &Screen, lacks: u32, input: u32) -> Rule {
+    fn first_broken(&self, screen: &Screen, lacks: u64, input: u32) -> Rule {
         let [(shapes, speaks), others @ ..] = Abilities::FIRST;
         if lacks & shapes != 0 {
             return speaks;
