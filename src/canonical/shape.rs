@@ -1,7 +1,7 @@
 //! The shapes of API that both sides know: a client asks in one of them, and a provider has an endpoint for it or has none.
 //! What stands on the wire is the frontends' and the dialects' to know; here a shape is a name.
 //!
-//! Conversations are told in each other's shapes. What is none (vectors of texts) has one shape for everybody, and what there
+//! Conversations are told in each other's shapes. What is none (vectors of texts, a text written on) has one shape for everybody, and what there
 //! is to know of it is a row: [`Direct`].
 
 /// The shape of an API.
@@ -19,6 +19,8 @@ pub enum Shape {
     GeminiGenerate,
     /// OpenAI's Embeddings.
     OpenAiEmbeddings,
+    /// OpenAI's Completions: a text that is written on.
+    OpenAiCompletions,
 }
 
 /// An API that is no conversation: client and provider speak it alike, so bytes pass as they are but for the model, and nothing
@@ -34,23 +36,43 @@ pub struct Direct {
     pub path: &'static str,
     /// The member whose texts are billed.
     pub input: &'static str,
+    /// Every member that is acted on, beside the model and the wishes. Of others only the bytes pass.
+    pub members: &'static [&'static str],
     /// The member that every answer has: a list.
     pub answer: &'static str,
+    /// Its answers are written by a model: they have tokens, which are bounded and billed, and may come as a stream.
+    pub writes: bool,
     /// Why no model stands for another there.
     pub own_model: &'static str,
 }
 
 impl Direct {
-    /// `dialects.md` section 1.5, 2026-11-22.
-    pub const ALL: &[Direct] = &[Direct {
-        shape: Shape::OpenAiEmbeddings,
-        word: "embeddings",
-        booked: "openai_embeddings",
-        path: "/embeddings",
-        input: "input",
-        answer: "data",
-        own_model: "vectors of two models cannot be compared",
-    }];
+    /// Embeddings: `dialects.md` section 1.5, 2026-11-22. Completions: the reference of OpenAI's API, `POST /completions` (openapi.yaml
+    /// of openai/openai-openapi, stored copy).
+    pub const ALL: &[Direct] = &[
+        Direct {
+            shape: Shape::OpenAiEmbeddings,
+            word: "embeddings",
+            booked: "openai_embeddings",
+            path: "/embeddings",
+            input: "input",
+            members: &["input", "dimensions", "encoding_format"],
+            answer: "data",
+            writes: false,
+            own_model: "vectors of two models cannot be compared",
+        },
+        Direct {
+            shape: Shape::OpenAiCompletions,
+            word: "completions",
+            booked: "openai_completions",
+            path: "/completions",
+            input: "prompt",
+            members: &["prompt", "suffix", "max_tokens", "n", "best_of", "stream", "stream_options"],
+            answer: "choices",
+            writes: true,
+            own_model: "a model that writes a text on is no other's equal",
+        },
+    ];
 
     /// The one with this word.
     pub fn named(word: &str) -> Option<&'static Self> {
@@ -59,8 +81,14 @@ impl Direct {
 }
 
 impl Shape {
-    pub const ALL: [Shape; 5] =
-        [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate, Shape::OpenAiEmbeddings];
+    pub const ALL: [Shape; 6] = [
+        Shape::OpenAiChat,
+        Shape::AnthropicMessages,
+        Shape::OpenAiResponses,
+        Shape::GeminiGenerate,
+        Shape::OpenAiEmbeddings,
+        Shape::OpenAiCompletions,
+    ];
 
     /// Those that clients hold conversations in.
     pub const CLIENTS: [Shape; 3] = [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses];
@@ -72,6 +100,11 @@ impl Shape {
     /// Those that say most first: thinking, its seals and marks of the cache have words of their own in the first, and none in
     /// the last two. Responses stand behind chat although they have seals: they have no word for what ends an answer.
     const BY_WORDS: [Shape; 4] = [Shape::AnthropicMessages, Shape::GeminiGenerate, Shape::OpenAiChat, Shape::OpenAiResponses];
+
+    /// Whether its answers are written by a model, in tokens.
+    pub fn writes(self) -> bool {
+        self.direct().is_none_or(|direct| direct.writes)
+    }
 
     /// The row of one that is no conversation.
     pub fn direct(self) -> Option<&'static Direct> {
@@ -91,6 +124,7 @@ impl Shape {
             Shape::OpenAiResponses => "openai-responses",
             Shape::GeminiGenerate => "gemini-generate-content",
             Shape::OpenAiEmbeddings => "openai-embeddings",
+            Shape::OpenAiCompletions => "openai-completions",
         }
     }
 

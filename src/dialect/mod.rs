@@ -196,5 +196,6 @@ pub fn of(shape: Shape) -> &'static dyn Dialect {
         Shape::OpenAiResponses => &OpenAiResponses,
         Shape::GeminiGenerate => &GeminiGenerate,
         Shape::OpenAiEmbeddings => &DIRECT[0],
+        Shape::OpenAiCompletions => &DIRECT[1],
     }
 }

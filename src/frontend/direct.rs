@@ -14,7 +14,8 @@ use super::models::{self, ListedModel};
 use super::top_level::{Layout, TopLevel, keeping, string, utf8};
 use super::{About, Frontend, wishes};
 use crate::canonical::{
-    self, Answer, Delta, Direct, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
+    self, Answer, Delta, Direct, Features, Members, ReasoningWish, Request, Shape, StreamWriter, TextProfile, Untranslatable,
+    Wishes,
 };
 use crate::units::Tokens;
 
@@ -23,29 +24,49 @@ const MOST_DIMENSIONS: u64 = 1 << 20;
 /// How numbers of a vector may be written (`dialects.md` section 1.5, 2026-11-22).
 const ENCODINGS: [&str; 2] = ["float", "base64"];
 
+/// Choices of one prompt that are believed; providers allow 128 at most, and 20 to choose from.
+const MOST_CHOICES: u64 = 128;
+/// Tokens of an answer whose request does not say how many (OpenAI's reference of `POST /completions`, stored copy).
+const DEFAULT_MAX_TOKENS: u64 = 16;
+
 /// The top-level members that the gateway acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 enum Name {
     Model,
     Input,
+    Prompt,
+    Suffix,
     Dimensions,
     EncodingFormat,
+    MaxTokens,
+    N,
+    BestOf,
+    Stream,
+    StreamOptions,
     Tokenbroker,
 }
 
 /// Each name as a key of the body, in the order of [`Name`].
-const NAMES: [(Name, &str); 5] = [
+const NAMES: [(Name, &str); 12] = [
     (Name::Model, "model"),
     (Name::Input, "input"),
+    (Name::Prompt, "prompt"),
+    (Name::Suffix, "suffix"),
     (Name::Dimensions, "dimensions"),
     (Name::EncodingFormat, "encoding_format"),
+    (Name::MaxTokens, "max_tokens"),
+    (Name::N, "n"),
+    (Name::BestOf, "best_of"),
+    (Name::Stream, "stream"),
+    (Name::StreamOptions, "stream_options"),
     (Name::Tokenbroker, "tokenbroker"),
 ];
 
 /// What is read of a request beside the members that are kept.
 #[derive(Debug)]
 struct Billed<'b> {
+    direct: &'static Direct,
     texts: Conversation<'b>,
     /// Tokens that came as numbers.
     tokens: u64,
@@ -60,12 +81,16 @@ impl<'b> Layout<'b> for Billed<'b> {
         name as usize
     }
 
+    fn acts_on(&self, name: Name) -> bool {
+        matches!(name, Name::Model | Name::Tokenbroker) || self.direct.members.contains(&NAMES[name as usize].1)
+    }
+
     fn is_walked(name: Name) -> bool {
-        name == Name::Input
+        matches!(name, Name::Input | Name::Prompt)
     }
 
     fn walk<A: MapAccess<'b>>(&mut self, _: Name, members: &mut A) -> Result<(), A::Error> {
-        self.texts.reading_member("input");
+        self.texts.reading_member(self.direct.input);
         members.next_value_seed(Inputs(self))?;
         self.texts.done();
         Ok(())
@@ -93,7 +118,7 @@ impl<'de> Visitor<'de> for Inputs<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`input` to be {ACCEPTED}")
+        write!(f, "`{}` to be {ACCEPTED}", self.0.direct.input)
     }
 
     /// Null counts as absent.
@@ -114,7 +139,8 @@ impl<'de> Visitor<'de> for Inputs<'_, '_> {
             self.0.texts.reading_message("");
             let Some(kind) = inputs.next_element_seed(Input(self.0))? else { break };
             if *all.get_or_insert(kind) != kind {
-                return Err(A::Error::custom(format!("all of `input` must be alike: it must be {ACCEPTED}")));
+                let input = self.0.direct.input;
+                return Err(A::Error::custom(format!("all of `{input}` must be alike: it must be {ACCEPTED}")));
             }
             self.0.texts.messages += 1;
         }
@@ -148,7 +174,7 @@ impl<'de> Visitor<'de> for Input<'_, '_> {
     type Value = Kind;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`input` to be {ACCEPTED}")
+        write!(f, "`{}` to be {ACCEPTED}", self.0.direct.input)
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Kind, E> {
@@ -175,7 +201,7 @@ pub struct OpenAiDirect(&'static Direct);
 
 impl OpenAiDirect {
     /// One for each row.
-    pub const ALL: [OpenAiDirect; Direct::ALL.len()] = [OpenAiDirect(&Direct::ALL[0])];
+    pub const ALL: [OpenAiDirect; Direct::ALL.len()] = [OpenAiDirect(&Direct::ALL[0]), OpenAiDirect(&Direct::ALL[1])];
 }
 
 impl Frontend for OpenAiDirect {
@@ -240,29 +266,34 @@ impl StreamWriter for Silent {
 }
 
 /// Everything but the bytes themselves.
-fn read(direct: &Direct, body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
+fn read(direct: &'static Direct, body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
     let text = utf8(body)?;
-    let top = TopLevel::read(text, Billed { texts: Conversation::within(text, direct.input), tokens: 0 })?;
+    let billed = Billed { direct, texts: Conversation::within(text, direct.input), tokens: 0 };
+    let mut top = TopLevel::read(text, billed)?;
     if let Some(value) = top.value(Name::Tokenbroker) {
         wishes::from_body(value, &mut wishes).map_err(|bad| top.place(bad, value))?;
     }
     let members = Members {
         model: top.member(Name::Model).map(|m| m.value).unwrap_or_default(),
         wishes: top.member(Name::Tokenbroker),
+        stream_options: top.member(Name::StreamOptions),
+        max_tokens: top.member(Name::MaxTokens),
         ..Members::default()
     };
     top.check_input()?;
     top.check_encoding()?;
-    let Billed { texts, tokens } = &top.layout;
+    top.add_suffix()?;
+    let stream = top.flag(Name::Stream)?.unwrap_or(false);
+    let Billed { texts, tokens, .. } = &top.layout;
     let request = Request {
         shape: direct.shape,
         body: Bytes::new(),
         members: Members::default(),
         model: top.model()?.into_owned(),
-        stream: false,
-        wants_usage_frame: false,
-        output_bound: None,
-        choices: 1,
+        stream,
+        wants_usage_frame: top.include_usage(Name::StreamOptions)? && stream,
+        output_bound: top.output_bound()?,
+        choices: top.choices()?,
         features: Features::NONE,
         reasoning: ReasoningWish::Unsaid,
         thinking_budget: None,
@@ -284,10 +315,36 @@ impl<'b> TopLevel<'b, Billed<'b>> {
         if self.layout.texts.messages > 0 {
             return Ok(());
         }
-        let given = self.has(Name::Input);
+        let input = self.layout.direct.input;
+        let given = self.has(Name::Input) || self.has(Name::Prompt);
         let code = if given { "invalid_value" } else { "missing_required_parameter" };
         let what = if given { "must not be empty" } else { "must be given" };
-        Err(BadRequest::new(code, "input", format!("`input` {what}: it must be {ACCEPTED}")))
+        Err(BadRequest::new(code, input, format!("`{input}` {what}: it must be {ACCEPTED}")))
+    }
+
+    /// What is to stand behind the text is read by the model as well, once for each prompt.
+    fn add_suffix(&mut self) -> Result<(), BadRequest> {
+        let Some(raw) = self.value(Name::Suffix) else { return Ok(()) };
+        let suffix = string(raw).ok_or_else(|| self.wrong_type(Name::Suffix, raw, "a string"))?;
+        let read = TextProfile::of(&suffix).times(self.layout.texts.messages);
+        self.layout.texts.profile.merge(&read);
+        Ok(())
+    }
+
+    /// The bound on each choice: there is always one, the API's own where the request says nothing.
+    fn output_bound(&self) -> Result<Option<Tokens>, BadRequest> {
+        let bound = self.whole(Name::MaxTokens, 0, u64::from(u32::MAX))?;
+        Ok(self.layout.direct.writes.then(|| Tokens::new(bound.unwrap_or(DEFAULT_MAX_TOKENS))))
+    }
+
+    /// How many are written, all prompts together; those that the best are chosen from are billed too.
+    fn choices(&self) -> Result<u32, BadRequest> {
+        if !self.layout.direct.writes {
+            return Ok(1);
+        }
+        let [n, best_of] = [Name::N, Name::BestOf].map(|name| self.whole(name, 1, MOST_CHOICES));
+        let each = n?.unwrap_or(1).max(best_of?.unwrap_or(1));
+        Ok(u32::try_from(each).unwrap_or(u32::MAX).saturating_mul(self.layout.texts.messages))
     }
 
     fn check_encoding(&self) -> Result<(), BadRequest> {
@@ -309,6 +366,49 @@ mod tests {
 
     fn parsed(body: &str) -> Result<Request, BadRequest> {
         OpenAiDirect::ALL[0].parse(Bytes::copy_from_slice(body.as_bytes()), &HeaderMap::new())
+    }
+
+    fn completion(members: &str) -> Result<Request, BadRequest> {
+        OpenAiDirect::ALL[1].parse(format!(r#"{{"model":"m",{members}}}"#).into(), &HeaderMap::new())
+    }
+
+    #[test]
+    fn a_completion_is_bounded_and_every_choice_of_every_prompt_counts() {
+        let check = |members: &str, (bound, choices, inputs): (u64, u32, u32)| {
+            let request = completion(members).unwrap();
+            let found = (request.output_bound.unwrap().get(), request.choices, request.messages);
+            assert_eq!(found, (bound, choices, inputs), "{members}");
+        };
+        check(r#""prompt":"hello""#, (16, 1, 1));
+        check(r#""prompt":"hello","max_tokens":null,"n":null"#, (16, 1, 1));
+        check(r#""prompt":"hello","max_tokens":0"#, (0, 1, 1));
+        check(r#""prompt":["a","b","c"],"max_tokens":9,"n":2"#, (9, 6, 3));
+        check(r#""prompt":[1,2,3],"n":2,"best_of":5"#, (16, 5, 1));
+        check(r#""prompt":[[1],[2,3]],"best_of":3,"n":1"#, (16, 6, 2));
+        let filled = completion(r#""prompt":["ab","c"],"suffix":"xy z","input":7,"dimensions":"x""#).unwrap();
+        assert_eq!((filled.text.bytes(), filled.dimensions), (3 + 2 * 4, None), "read with each prompt");
+        let streamed = completion(r#""prompt":"a","stream":true,"stream_options":{"include_usage":true}"#).unwrap();
+        assert!(streamed.stream && streamed.wants_usage_frame && streamed.members.stream_options.is_some());
+        let bad = |members: &str, code: &str, param: &str| {
+            let found = completion(members).unwrap_err();
+            assert_eq!((found.code, found.param.as_deref()), (code, Some(param)), "{members}: {}", found.message);
+        };
+        bad(r#""stream":true"#, "missing_required_parameter", "prompt");
+        bad(r#""prompt":null"#, "invalid_value", "prompt");
+        bad(r#""prompt":["a",1]"#, "invalid_type", "prompt[1]");
+        bad(r#""prompt":"a","max_tokens":-1"#, "invalid_type", "max_tokens");
+        bad(r#""prompt":"a","n":0"#, "invalid_type", "n");
+        bad(r#""prompt":"a","best_of":129"#, "invalid_type", "best_of");
+        bad(r#""prompt":"a","suffix":1"#, "invalid_type", "suffix");
+        bad(r#""prompt":"a","stream":1"#, "invalid_type", "stream");
+        bad(r#""prompt":"a","Max_Tokens":1"#, "unknown_parameter", "Max_Tokens");
+        bad(r#""prompt":"a","max_tokens":1,"max_tokens":900"#, "duplicate_parameter", "max_tokens");
+    }
+
+    #[test]
+    fn members_of_other_apis_only_pass() {
+        let request = parsed(r#"{"model":"m","input":"a","prompt":7,"prompt":[],"n":"x","stream":"y","MAX_TOKENS":1}"#).unwrap();
+        assert_eq!((request.messages, request.choices, request.stream, request.output_bound), (1, 1, false, None));
     }
 
     fn check(input: &str, inputs: u32, text: &str, tokens: u64) {

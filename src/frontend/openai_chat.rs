@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use serde::Deserialize;
 use serde::de::MapAccess;
 
 use super::chat_stream::ChatStream;
@@ -181,7 +180,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         members: Members::default(),
         model: top.model()?.into_owned(),
         stream,
-        wants_usage_frame: top.include_usage()? && stream,
+        wants_usage_frame: top.include_usage(Name::StreamOptions)? && stream,
         output_bound: top.output_bound()?,
         choices: u32::try_from(choices).unwrap_or(u32::MAX),
         features: top.features(choices, format.as_ref())?,
@@ -212,15 +211,6 @@ impl<'b> TopLevel<'b, Chat<'b>> {
         let most = u64::from(u32::MAX);
         let bounds = [self.whole(Name::MaxTokens, 1, most)?, self.whole(Name::MaxCompletionTokens, 1, most)?];
         Ok(bounds.into_iter().flatten().min().map(Tokens::new))
-    }
-
-    fn include_usage(&self) -> Result<bool, BadRequest> {
-        #[derive(Deserialize)]
-        struct StreamOptions {
-            include_usage: Option<bool>,
-        }
-        let options: Option<StreamOptions> = self.object(Name::StreamOptions, "an object with `include_usage` true or false")?;
-        Ok(options.and_then(|o| o.include_usage).unwrap_or(false))
     }
 
     /// What changes the price in a way that nobody here knows: another tier than the usual, unless it is the cheaper one.

@@ -44,6 +44,7 @@ pub enum Route {
     Messages,
     CountTokens,
     Embeddings,
+    Completions,
     Models,
     Model,
     Route,
@@ -69,6 +70,7 @@ impl Route {
             Route::Responses | Route::Response => Some(Shape::OpenAiResponses),
             Route::Messages | Route::CountTokens => Some(Shape::AnthropicMessages),
             Route::Embeddings => Some(Shape::OpenAiEmbeddings),
+            Route::Completions => Some(Shape::OpenAiCompletions),
             _ => None,
         }
     }
@@ -81,6 +83,7 @@ impl Route {
             "/v1/messages" => Route::Messages,
             "/v1/messages/count_tokens" => Route::CountTokens,
             "/v1/embeddings" => Route::Embeddings,
+            "/v1/completions" => Route::Completions,
             "/v1/models" => Route::Models,
             "/v1/route" => Route::Route,
             "/v1/usage" => Route::Usage,
@@ -107,6 +110,7 @@ impl Label for Route {
             Route::Messages => "/v1/messages",
             Route::CountTokens => "/v1/messages/count_tokens",
             Route::Embeddings => "/v1/embeddings",
+            Route::Completions => "/v1/completions",
             Route::Models => "/v1/models",
             Route::Model => "/v1/models/{id}",
             Route::Route => "/v1/route",

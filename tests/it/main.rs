@@ -9,6 +9,7 @@ mod affinity;
 mod allowances;
 mod books;
 mod budget;
+mod completions;
 mod conversations;
 mod decisions;
 mod disconnect;

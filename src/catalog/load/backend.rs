@@ -43,7 +43,7 @@ const REASONING: [(Reasoning, &str); 3] =
     [(Reasoning::Never, "never"), (Reasoning::Switchable, "switchable"), (Reasoning::Always, "always")];
 
 /// What a backend may be asked for beside conversations.
-const SERVES: [&str; Direct::ALL.len()] = [Direct::ALL[0].word];
+const SERVES: [&str; Direct::ALL.len()] = [Direct::ALL[0].word, Direct::ALL[1].word];
 
 /// Above the length of any vectors that are sold or announced.
 const MOST_DIMENSIONS: u64 = 1 << 20;
@@ -121,7 +121,8 @@ impl<'a> Reader<'a> {
         let free = section.truth("free").unwrap_or(false);
         let id = BackendId::new(provider_id, &upstream_model);
         let serves = self.serves(&section, provider);
-        let prices = self.prices(&section, provider, &id, Terms { free, writes: serves.is_none() });
+        let writes = serves.is_none_or(|direct| direct.writes);
+        let prices = self.prices(&section, provider, &id, Terms { free, writes });
         let quotas = self.quotas.of(&section, provider_id, id.as_str());
         let (features, schema_by) = if serves.is_none() { abilities(&section) } else { (Features::NONE, SchemaBy::Native) };
         let backend = Backend {
@@ -131,13 +132,13 @@ impl<'a> Reader<'a> {
             model,
             upstream_model,
             aliases: section.texts("aliases"),
-            limits: limits(&section, serves.is_none()),
+            limits: limits(&section, writes),
             features,
             schema_by,
             reasoning: if serves.is_none() { reasoning(&section) } else { Reasoning::Never },
             steering: if serves.is_none() { steering(&section) } else { Steering::UNKNOWN },
             serves,
-            dimensions: serves.and_then(|_| dimensions(&section)),
+            dimensions: serves.filter(|direct| direct.shape == Shape::OpenAiEmbeddings).and_then(|_| dimensions(&section)),
             languages: if serves.is_none() { languages(&section) } else { BTreeSet::new() },
             tokenizer: tokenizer(&section),
             quality: section.section("quality").map(quality).unwrap_or_default(),

@@ -18,6 +18,7 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
         Shape::GeminiGenerate => 2,
         Shape::OpenAiResponses => 3,
         Shape::OpenAiEmbeddings => 4,
+        Shape::OpenAiCompletions => 16,
     };
     let sealed = facts.affinity.session.as_ref().is_some_and(|session| session.sealed);
     let flags = [(facts.ask.translated, TRANSLATED), (sealed, SEALED)];
@@ -35,6 +36,7 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept) -> Result<(), Unreada
         2 => Shape::GeminiGenerate,
         3 => Shape::OpenAiResponses,
         4 => Shape::OpenAiEmbeddings,
+        16 => Shape::OpenAiCompletions,
         _ => return Err(Unreadable),
     };
     if kept.ask.shape.direct().is_some() {
