@@ -22,6 +22,6 @@ pub use parameter::{Parameter, Parameters};
 pub use prefix::{Chain, Link};
 pub use request::{Feature, Features, Members, ReasoningWish, Request};
 pub use schema::{Mismatch, Schema, SchemaBy};
-pub use shape::{Direct, Manner, Shape, Shapes};
+pub use shape::{Direct, Manner, Shape, Shapes, Takes};
 pub use text::TextProfile;
 pub use wishes::{DataRules, Preference, QualityTier, Wishes};

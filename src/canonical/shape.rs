@@ -4,6 +4,8 @@
 //! Conversations are told in each other's shapes. What is none (vectors of texts, a text written on) has one shape for everybody, and what there
 //! is to know of it is a row: [`Direct`].
 
+use crate::units::Piece;
+
 /// The shape of an API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(u8)]
@@ -21,6 +23,8 @@ pub enum Shape {
     OpenAiEmbeddings,
     /// OpenAI's Completions: a text that is written on.
     OpenAiCompletions,
+    /// Documents in the order in which they fit a query, in the words that Cohere, Jina and SiliconFlow share.
+    Rerank,
 }
 
 /// An API that is no conversation: client and provider speak it alike, so bytes pass as they are but for the model, and nothing
@@ -34,8 +38,12 @@ pub struct Direct {
     pub booked: &'static str,
     /// What is appended to a provider's address of OpenAI's shape.
     pub path: &'static str,
-    /// The member whose texts are billed.
+    /// The member whose texts are billed,
     pub input: &'static str,
+    /// and what it may hold.
+    pub takes: Takes,
+    /// What may be billed by the piece.
+    pub piece: Option<Piece>,
     /// Every member that is acted on, beside the model and the wishes. Of others only the bytes pass.
     pub members: &'static [&'static str],
     /// The member that every answer has: a list.
@@ -46,9 +54,19 @@ pub struct Direct {
     pub own_model: &'static str,
 }
 
+/// What a member may hold whose texts are billed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Texts or tokens, one or many.
+    TextsOrTokens,
+    /// A list of texts, or of objects with texts in them.
+    Documents,
+}
+
 impl Direct {
     /// Embeddings: `dialects.md` section 1.5, 2026-11-22. Completions: the reference of OpenAI's API, `POST /completions` (openapi.yaml
-    /// of openai/openai-openapi, stored copy).
+    /// of openai/openai-openapi, stored copy). Rerank: docs.cohere.com/reference/rerank, jina.ai/reranker, api-docs.siliconflow.cn
+    /// (stored copies).
     pub const ALL: &[Direct] = &[
         Direct {
             shape: Shape::OpenAiEmbeddings,
@@ -56,6 +74,8 @@ impl Direct {
             booked: "openai_embeddings",
             path: "/embeddings",
             input: "input",
+            takes: Takes::TextsOrTokens,
+            piece: None,
             members: &["input", "dimensions", "encoding_format"],
             answer: "data",
             writes: false,
@@ -67,10 +87,25 @@ impl Direct {
             booked: "openai_completions",
             path: "/completions",
             input: "prompt",
+            takes: Takes::TextsOrTokens,
+            piece: None,
             members: &["prompt", "suffix", "max_tokens", "n", "best_of", "stream", "stream_options"],
             answer: "choices",
             writes: true,
             own_model: "a model that writes a text on is no other's equal",
+        },
+        Direct {
+            shape: Shape::Rerank,
+            word: "rerank",
+            booked: "rerank",
+            path: "/rerank",
+            input: "documents",
+            takes: Takes::Documents,
+            piece: Some(Piece::Search),
+            members: &["query", "documents"],
+            answer: "results",
+            writes: false,
+            own_model: "the scores of two models cannot be compared",
         },
     ];
 
@@ -81,13 +116,14 @@ impl Direct {
 }
 
 impl Shape {
-    pub const ALL: [Shape; 6] = [
+    pub const ALL: [Shape; 7] = [
         Shape::OpenAiChat,
         Shape::AnthropicMessages,
         Shape::OpenAiResponses,
         Shape::GeminiGenerate,
         Shape::OpenAiEmbeddings,
         Shape::OpenAiCompletions,
+        Shape::Rerank,
     ];
 
     /// Those that clients hold conversations in.
@@ -125,6 +161,7 @@ impl Shape {
             Shape::GeminiGenerate => "gemini-generate-content",
             Shape::OpenAiEmbeddings => "openai-embeddings",
             Shape::OpenAiCompletions => "openai-completions",
+            Shape::Rerank => "rerank",
         }
     }
 

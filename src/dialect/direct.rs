@@ -18,7 +18,8 @@ pub struct OpenAiDirect(&'static Direct);
 
 impl OpenAiDirect {
     /// One for each row.
-    pub const ALL: [OpenAiDirect; Direct::ALL.len()] = [OpenAiDirect(&Direct::ALL[0]), OpenAiDirect(&Direct::ALL[1])];
+    pub const ALL: [OpenAiDirect; Direct::ALL.len()] =
+        [OpenAiDirect(&Direct::ALL[0]), OpenAiDirect(&Direct::ALL[1]), OpenAiDirect(&Direct::ALL[2])];
 
     pub fn shape(self) -> Shape {
         self.0.shape
@@ -45,7 +46,7 @@ impl Dialect for OpenAiDirect {
         if let Some(error) = reading.suspect.then(|| errors::in_good_status(body)).flatten() {
             return Err(BodyProblem::Provider { error, usage: usage.map(Box::new) });
         }
-        if reading.lists == 0 {
+        if !reading.has_list(self.0.answer) {
             return Err(BodyProblem::Malformed(format!("it has no list `{}`", self.0.answer)));
         }
         Ok(AnswerFacts { usage, served_model: reading.model, ..AnswerFacts::default() })
@@ -97,6 +98,28 @@ mod tests {
         check(r#","usage":{"prompt_tokens":8,"total_tokens":10}"#, Some(8));
         check(r#","usage":{"prompt_tokens":0,"total_tokens":0}"#, None);
         check(r#","usage":null"#, None);
+        check("", None);
+    }
+
+    #[test]
+    fn searches_and_tokens_of_a_ranking_are_read_wherever_they_stand() {
+        let check = |members: &str, expected: Option<(u64, u64)>| {
+            let body = format!(r#"{{"results":[{{"index":0,"relevance_score":0.9}}]{members}}}"#);
+            let facts = super::super::of(Shape::Rerank).read_answer(body.as_bytes(), Quirks::default()).unwrap();
+            let found = facts.usage.map(|usage| (usage.input().get(), usage.pieces));
+            assert_eq!(found, expected, "{members}");
+            assert!(facts.usage.is_none_or(|usage| usage.output.get() == 0), "{members}");
+        };
+        check(r#","meta":{"api_version":{"version":"2"},"billed_units":{"search_units":2}}"#, Some((0, 2)));
+        check(r#","meta":{"billed_units":{"search_units":1.0},"tokens":{"input_tokens":70}}"#, Some((70, 1)));
+        check(
+            r#","meta":{"billed_units":{"input_tokens":9,"output_tokens":0,"search_units":0},"tokens":{"input_tokens":70}}"#,
+            Some((9, 0)),
+        );
+        check(r#","usage":{"total_tokens":815}"#, Some((815, 0)));
+        check(r#","usage":{"prompt_tokens":815,"completion_tokens":0,"total_tokens":815}"#, Some((815, 0)));
+        check(r#","meta":{"tokens":{"input_tokens":7,"output_tokens":1}},"usage":null"#, Some((7, 0)));
+        check(r#","meta":null"#, None);
         check("", None);
     }
 

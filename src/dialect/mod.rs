@@ -197,5 +197,6 @@ pub fn of(shape: Shape) -> &'static dyn Dialect {
         Shape::GeminiGenerate => &GeminiGenerate,
         Shape::OpenAiEmbeddings => &DIRECT[0],
         Shape::OpenAiCompletions => &DIRECT[1],
+        Shape::Rerank => &DIRECT[2],
     }
 }

@@ -22,7 +22,7 @@ use super::{About, Frontend, anthropic_errors, messages_answer, messages_request
 use crate::canonical::{
     self, Answer, Feature, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
 };
-use crate::units::Tokens;
+use crate::units::{Pieces, Tokens};
 
 /// The header that names the version of the API, which every client of it sends.
 pub static VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -218,6 +218,7 @@ fn read(
         reasoning: reasoning(thinking.as_ref()),
         token_input: Tokens::ZERO,
         dimensions: None,
+        pieces: Pieces::default(),
         thinking_budget: thinking.and_then(|thinking| thinking.budget_tokens).map(Tokens::new),
         may_hold_thoughts: true,
         unpriced: top.unpriced(),

@@ -2,22 +2,25 @@
 //! row of its shape ([`Direct`]). The member that is billed is walked, to profile its texts and count its tokens;
 //! `top_level.rs` says what becomes of the other members.
 
-use std::fmt;
+mod documents;
+mod inputs;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::MapAccess;
 
+use self::documents::Documents;
+use self::inputs::Inputs;
 use super::errors::{BadRequest, ClientError};
 use super::messages::Conversation;
 use super::models::{self, ListedModel};
 use super::top_level::{Layout, TopLevel, keeping, string, utf8};
 use super::{About, Frontend, wishes};
 use crate::canonical::{
-    self, Answer, Delta, Direct, Features, Members, ReasoningWish, Request, Shape, StreamWriter, TextProfile, Untranslatable,
-    Wishes,
+    self, Answer, Delta, Direct, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Takes, TextProfile,
+    Untranslatable, Wishes,
 };
-use crate::units::Tokens;
+use crate::units::{Pieces, Tokens};
 
 /// Above the length of any vectors that are sold or announced.
 const MOST_DIMENSIONS: u64 = 1 << 20;
@@ -36,6 +39,8 @@ enum Name {
     Model,
     Input,
     Prompt,
+    Documents,
+    Query,
     Suffix,
     Dimensions,
     EncodingFormat,
@@ -48,10 +53,12 @@ enum Name {
 }
 
 /// Each name as a key of the body, in the order of [`Name`].
-const NAMES: [(Name, &str); 12] = [
+const NAMES: [(Name, &str); 14] = [
     (Name::Model, "model"),
     (Name::Input, "input"),
     (Name::Prompt, "prompt"),
+    (Name::Documents, "documents"),
+    (Name::Query, "query"),
     (Name::Suffix, "suffix"),
     (Name::Dimensions, "dimensions"),
     (Name::EncodingFormat, "encoding_format"),
@@ -70,6 +77,8 @@ struct Billed<'b> {
     texts: Conversation<'b>,
     /// Tokens that came as numbers.
     tokens: u64,
+    /// How long each document is, in bytes.
+    documents: Vec<u32>,
 }
 
 impl<'b> Layout<'b> for Billed<'b> {
@@ -86,12 +95,15 @@ impl<'b> Layout<'b> for Billed<'b> {
     }
 
     fn is_walked(name: Name) -> bool {
-        matches!(name, Name::Input | Name::Prompt)
+        matches!(name, Name::Input | Name::Prompt | Name::Documents)
     }
 
     fn walk<A: MapAccess<'b>>(&mut self, _: Name, members: &mut A) -> Result<(), A::Error> {
         self.texts.reading_member(self.direct.input);
-        members.next_value_seed(Inputs(self))?;
+        match self.direct.takes {
+            Takes::TextsOrTokens => members.next_value_seed(Inputs(self))?,
+            Takes::Documents => members.next_value_seed(Documents(self))?,
+        }
         self.texts.done();
         Ok(())
     }
@@ -101,107 +113,14 @@ impl<'b> Layout<'b> for Billed<'b> {
     }
 }
 
-const ACCEPTED: &str = "a string, an array of strings, an array of tokens (whole numbers), or an array of such arrays";
-
-/// Reads the value of `input`.
-struct Inputs<'c, 'b>(&'c mut Billed<'b>);
-
-impl<'de> DeserializeSeed<'de> for Inputs<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
-        value.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Inputs<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` to be {ACCEPTED}", self.0.direct.input)
-    }
-
-    /// Null counts as absent.
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.0.texts.add_text(text);
-        self.0.texts.messages = 1;
-        Ok(())
-    }
-
-    /// The first element says what all of them are.
-    fn visit_seq<A: SeqAccess<'de>>(self, mut inputs: A) -> Result<(), A::Error> {
-        let mut all = None;
-        loop {
-            self.0.texts.reading_message("");
-            let Some(kind) = inputs.next_element_seed(Input(self.0))? else { break };
-            if *all.get_or_insert(kind) != kind {
-                let input = self.0.direct.input;
-                return Err(A::Error::custom(format!("all of `{input}` must be alike: it must be {ACCEPTED}")));
-            }
-            self.0.texts.messages += 1;
-        }
-        if all == Some(Kind::Token) {
-            self.0.texts.messages = 1;
-        }
-        Ok(())
-    }
-}
-
-/// What an element of `input` is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Token,
-    Tokens,
-}
-
-/// Reads one element of `input`.
-struct Input<'c, 'b>(&'c mut Billed<'b>);
-
-impl<'de> DeserializeSeed<'de> for Input<'_, '_> {
-    type Value = Kind;
-
-    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<Kind, D::Error> {
-        value.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Input<'_, '_> {
-    type Value = Kind;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` to be {ACCEPTED}", self.0.direct.input)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Kind, E> {
-        self.0.texts.add_text(text);
-        Ok(Kind::Text)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Kind, E> {
-        self.0.tokens += 1;
-        Ok(Kind::Token)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut tokens: A) -> Result<Kind, A::Error> {
-        while tokens.next_element::<u64>()?.is_some() {
-            self.0.tokens += 1;
-        }
-        Ok(Kind::Tokens)
-    }
-}
-
 /// The frontend of a path whose requests are no conversation.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenAiDirect(&'static Direct);
 
 impl OpenAiDirect {
     /// One for each row.
-    pub const ALL: [OpenAiDirect; Direct::ALL.len()] = [OpenAiDirect(&Direct::ALL[0]), OpenAiDirect(&Direct::ALL[1])];
+    pub const ALL: [OpenAiDirect; Direct::ALL.len()] =
+        [OpenAiDirect(&Direct::ALL[0]), OpenAiDirect(&Direct::ALL[1]), OpenAiDirect(&Direct::ALL[2])];
 }
 
 impl Frontend for OpenAiDirect {
@@ -268,7 +187,7 @@ impl StreamWriter for Silent {
 /// Everything but the bytes themselves.
 fn read(direct: &'static Direct, body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
     let text = utf8(body)?;
-    let billed = Billed { direct, texts: Conversation::within(text, direct.input), tokens: 0 };
+    let billed = Billed { direct, texts: Conversation::within(text, direct.input), tokens: 0, documents: Vec::new() };
     let mut top = TopLevel::read(text, billed)?;
     if let Some(value) = top.value(Name::Tokenbroker) {
         wishes::from_body(value, &mut wishes).map_err(|bad| top.place(bad, value))?;
@@ -283,6 +202,7 @@ fn read(direct: &'static Direct, body: &[u8], mut wishes: Wishes) -> Result<(Req
     top.check_input()?;
     top.check_encoding()?;
     top.add_suffix()?;
+    let pieces = top.add_query()?;
     let stream = top.flag(Name::Stream)?.unwrap_or(false);
     let Billed { texts, tokens, .. } = &top.layout;
     let request = Request {
@@ -302,6 +222,7 @@ fn read(direct: &'static Direct, body: &[u8], mut wishes: Wishes) -> Result<(Req
         text: texts.profile,
         token_input: Tokens::new(*tokens),
         dimensions: top.whole(Name::Dimensions, 1, MOST_DIMENSIONS)?.and_then(|length| u32::try_from(length).ok()),
+        pieces,
         messages: texts.messages,
         tools: 0,
         images: 0,
@@ -316,10 +237,14 @@ impl<'b> TopLevel<'b, Billed<'b>> {
             return Ok(());
         }
         let input = self.layout.direct.input;
-        let given = self.has(Name::Input) || self.has(Name::Prompt);
+        let given = [Name::Input, Name::Prompt, Name::Documents].into_iter().any(|name| self.has(name));
+        let accepted = match self.layout.direct.takes {
+            Takes::TextsOrTokens => inputs::ACCEPTED,
+            Takes::Documents => documents::ACCEPTED,
+        };
         let code = if given { "invalid_value" } else { "missing_required_parameter" };
         let what = if given { "must not be empty" } else { "must be given" };
-        Err(BadRequest::new(code, input, format!("`{input}` {what}: it must be {ACCEPTED}")))
+        Err(BadRequest::new(code, input, format!("`{input}` {what}: it must be {accepted}")))
     }
 
     /// What is to stand behind the text is read by the model as well, once for each prompt.
@@ -329,6 +254,19 @@ impl<'b> TopLevel<'b, Billed<'b>> {
         let read = TextProfile::of(&suffix).times(self.layout.texts.messages);
         self.layout.texts.profile.merge(&read);
         Ok(())
+    }
+
+    /// The query of documents, which vendors that bill tokens count with each of them; and the searches that they come to.
+    fn add_query(&mut self) -> Result<Pieces, BadRequest> {
+        if self.layout.direct.takes != Takes::Documents {
+            return Ok(Pieces::default());
+        }
+        let missing = || BadRequest::new("missing_required_parameter", "query", "`query` must be given: a string");
+        let raw = self.value(Name::Query).ok_or_else(missing)?;
+        let query = string(raw).ok_or_else(|| self.wrong_type(Name::Query, raw, "a string"))?;
+        let read = TextProfile::of(&query).times(self.layout.texts.messages);
+        self.layout.texts.profile.merge(&read);
+        Ok(documents::searches(query.len() as u64, &self.layout.documents))
     }
 
     /// The bound on each choice: there is always one, the API's own where the request says nothing.
@@ -360,133 +298,4 @@ impl<'b> TopLevel<'b, Billed<'b>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn parsed(body: &str) -> Result<Request, BadRequest> {
-        OpenAiDirect::ALL[0].parse(Bytes::copy_from_slice(body.as_bytes()), &HeaderMap::new())
-    }
-
-    fn completion(members: &str) -> Result<Request, BadRequest> {
-        OpenAiDirect::ALL[1].parse(format!(r#"{{"model":"m",{members}}}"#).into(), &HeaderMap::new())
-    }
-
-    #[test]
-    fn a_completion_is_bounded_and_every_choice_of_every_prompt_counts() {
-        let check = |members: &str, (bound, choices, inputs): (u64, u32, u32)| {
-            let request = completion(members).unwrap();
-            let found = (request.output_bound.unwrap().get(), request.choices, request.messages);
-            assert_eq!(found, (bound, choices, inputs), "{members}");
-        };
-        check(r#""prompt":"hello""#, (16, 1, 1));
-        check(r#""prompt":"hello","max_tokens":null,"n":null"#, (16, 1, 1));
-        check(r#""prompt":"hello","max_tokens":0"#, (0, 1, 1));
-        check(r#""prompt":["a","b","c"],"max_tokens":9,"n":2"#, (9, 6, 3));
-        check(r#""prompt":[1,2,3],"n":2,"best_of":5"#, (16, 5, 1));
-        check(r#""prompt":[[1],[2,3]],"best_of":3,"n":1"#, (16, 6, 2));
-        let filled = completion(r#""prompt":["ab","c"],"suffix":"xy z","input":7,"dimensions":"x""#).unwrap();
-        assert_eq!((filled.text.bytes(), filled.dimensions), (3 + 2 * 4, None), "read with each prompt");
-        let streamed = completion(r#""prompt":"a","stream":true,"stream_options":{"include_usage":true}"#).unwrap();
-        assert!(streamed.stream && streamed.wants_usage_frame && streamed.members.stream_options.is_some());
-        let bad = |members: &str, code: &str, param: &str| {
-            let found = completion(members).unwrap_err();
-            assert_eq!((found.code, found.param.as_deref()), (code, Some(param)), "{members}: {}", found.message);
-        };
-        bad(r#""stream":true"#, "missing_required_parameter", "prompt");
-        bad(r#""prompt":null"#, "invalid_value", "prompt");
-        bad(r#""prompt":["a",1]"#, "invalid_type", "prompt[1]");
-        bad(r#""prompt":"a","max_tokens":-1"#, "invalid_type", "max_tokens");
-        bad(r#""prompt":"a","n":0"#, "invalid_type", "n");
-        bad(r#""prompt":"a","best_of":129"#, "invalid_type", "best_of");
-        bad(r#""prompt":"a","suffix":1"#, "invalid_type", "suffix");
-        bad(r#""prompt":"a","stream":1"#, "invalid_type", "stream");
-        bad(r#""prompt":"a","Max_Tokens":1"#, "unknown_parameter", "Max_Tokens");
-        bad(r#""prompt":"a","max_tokens":1,"max_tokens":900"#, "duplicate_parameter", "max_tokens");
-    }
-
-    #[test]
-    fn members_of_other_apis_only_pass() {
-        let request = parsed(r#"{"model":"m","input":"a","prompt":7,"prompt":[],"n":"x","stream":"y","MAX_TOKENS":1}"#).unwrap();
-        assert_eq!((request.messages, request.choices, request.stream, request.output_bound), (1, 1, false, None));
-    }
-
-    fn check(input: &str, inputs: u32, text: &str, tokens: u64) {
-        let request = parsed(&format!(r#"{{"model":"m","input":{input}}}"#)).unwrap();
-        let mut profile = canonical::TextProfile::default();
-        for piece in text.split('|').filter(|piece| !piece.is_empty()) {
-            profile.add(piece);
-            profile.end_text();
-        }
-        assert_eq!((request.messages, request.token_input.get()), (inputs, tokens), "{input}");
-        assert_eq!(request.text, profile, "{input}");
-    }
-
-    #[test]
-    fn there_is_a_frontend_for_each_row() {
-        for (frontend, direct) in OpenAiDirect::ALL.iter().zip(Direct::ALL) {
-            assert_eq!((frontend.shape(), frontend.word()), (direct.shape, direct.booked));
-        }
-    }
-
-    #[test]
-    fn input_is_text_or_tokens_one_or_many() {
-        check(r#""hello you""#, 1, "hello you", 0);
-        check(r#"["hello","y\u006fu"]"#, 2, "hello|you", 0);
-        check("[1,2,3]", 1, "", 3);
-        check("[[1,2],[3],[]]", 3, "", 3);
-        check(r#""""#, 1, "", 0);
-    }
-
-    #[test]
-    fn wrong_input_is_told_with_its_place() {
-        let check = |members: &str, code: &str, param: &str, says: &str| {
-            let bad = parsed(&format!(r#"{{"model":"m",{members}}}"#)).unwrap_err();
-            assert_eq!((bad.code, bad.param.as_deref()), (code, Some(param)), "{members}: {}", bad.message);
-            assert!(bad.message.contains(says), "{members}: {}", bad.message);
-        };
-        check(r#""user":"u""#, "missing_required_parameter", "input", "must be given");
-        check(r#""input":null"#, "invalid_value", "input", "an array of strings");
-        check(r#""input":[]"#, "invalid_value", "input", "must not be empty");
-        check(r#""input":7"#, "invalid_type", "input", "`input` to be a string");
-        check(r#""input":{"text":"a"}"#, "invalid_type", "input", "`input` to be a string");
-        check(r#""input":["a",1]"#, "invalid_type", "input[1]", "alike");
-        check(r#""input":[1,[2]]"#, "invalid_type", "input[1]", "alike");
-        check(r#""input":["a",null]"#, "invalid_type", "input[1]", "`input` to be a string");
-        check(r#""input":[-1]"#, "invalid_type", "input[0]", "`input` to be a string");
-        check(r#""input":[[1.5]]"#, "invalid_type", "input[0]", "u64");
-        check(r#""input":"a","dimensions":0"#, "invalid_type", "dimensions", "a whole number from 1");
-        check(r#""input":"a","dimensions":"9""#, "invalid_type", "dimensions", "a whole number from 1");
-        check(r#""input":"a","encoding_format":"int8""#, "invalid_value", "encoding_format", "\"float\", \"base64\"");
-        check(r#""input":"a","encoding_format":3"#, "invalid_type", "encoding_format", "\"float\", \"base64\"");
-        check(r#""input":"a","input":"b""#, "duplicate_parameter", "input", "twice");
-        check(r#""input":"a","Model":"b""#, "unknown_parameter", "Model", "lower case");
-        check(r#""input":"a","tokenbroker":{"max_cost":1}"#, "unknown_parameter", "tokenbroker.max_cost", "max_cost");
-    }
-
-    #[test]
-    fn what_decides_is_read_and_the_rest_passes() {
-        let body = r#"{"input":"a","user":"u","dimensions":256,"encoding_format":"base64","model":"m","tokenbroker":{"max_cost_usd":1}}"#;
-        let request = parsed(body).unwrap();
-        assert_eq!((request.model.as_str(), request.dimensions), ("m", Some(256)));
-        assert_eq!(&body[request.members.model.clone()], "\"m\"");
-        assert!(request.wishes.max_cost.is_some() && request.members.wishes.is_some());
-        assert_eq!(request.body, body);
-        assert!(!request.stream && request.output_bound.is_none());
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..80), input in "[\\[\\]\\{\\}0-9a-z\",: .-]{0,40}") {
-            let _ = OpenAiDirect::ALL[0].parse(body.into(), &HeaderMap::new());
-            let _ = parsed(&format!(r#"{{"model":"m","input":{input}}}"#));
-        }
-
-        #[test]
-        fn every_token_is_counted_once(lists in prop::collection::vec(prop::collection::vec(any::<u32>(), 0..9), 1..9)) {
-            let request = parsed(&serde_json::json!({"model": "m", "input": lists}).to_string()).unwrap();
-            prop_assert_eq!(request.token_input.get(), lists.iter().map(Vec::len).sum::<usize>() as u64);
-            prop_assert_eq!(request.messages as usize, lists.len());
-        }
-    }
-}
+mod tests;

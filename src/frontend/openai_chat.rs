@@ -14,7 +14,7 @@ use super::models::{self, ListedModel};
 use super::top_level::{Layout, TopLevel, keeping, string, utf8};
 use super::{About, Frontend, chat_answer, chat_request};
 use crate::canonical::{self, Answer, Members, Request, Shape, StreamWriter, Untranslatable, Wishes};
-use crate::units::Tokens;
+use crate::units::{Pieces, Tokens};
 
 const MAX_CHOICES: u64 = 128;
 
@@ -190,6 +190,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         unpriced: top.unpriced(),
         token_input: Tokens::ZERO,
         dimensions: None,
+        pieces: Pieces::default(),
         thinking_budget: None,
         messages: conversation.messages,
         tools: conversation.tools,

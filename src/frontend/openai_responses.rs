@@ -21,7 +21,7 @@ use super::{About, Frontend, responses_answer, responses_request};
 use crate::canonical::{
     self, Answer, Feature, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
 };
-use crate::units::Tokens;
+use crate::units::{Pieces, Tokens};
 
 /// The top-level members that the gateway acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +185,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         reasoning: top.reasoning()?,
         token_input: Tokens::ZERO,
         dimensions: None,
+        pieces: Pieces::default(),
         thinking_budget: None,
         may_hold_thoughts: true,
         unpriced: top.unpriced(),

@@ -18,7 +18,7 @@ pub fn prompt_text(body: &[u8]) -> String {
         }
     }
     add_content(&mut text, request.get("instructions"));
-    for member in ["input", "prompt", "suffix"] {
+    for member in ["input", "prompt", "suffix", "query", "documents"] {
         match request.get(member) {
             Some(Value::Array(items)) => items.iter().for_each(|item| add_item(&mut text, item)),
             input => add(&mut text, input),

@@ -37,7 +37,7 @@ pub fn holds_told_thoughts(request: &Request) -> bool {
         Shape::AnthropicMessages => seals::FOREIGN_IN_BLOCK.iter().any(|text| begins(text)),
         Shape::OpenAiResponses => seals::FOREIGN_IN_ITEM.iter().any(|text| begins(text)),
         // No client asks in it, and what is no conversation has no thoughts.
-        Shape::GeminiGenerate | Shape::OpenAiEmbeddings | Shape::OpenAiCompletions => false,
+        Shape::GeminiGenerate | Shape::OpenAiEmbeddings | Shape::OpenAiCompletions | Shape::Rerank => false,
     }
 }
 
@@ -61,7 +61,7 @@ fn values(request: &Request) -> impl Iterator<Item = &[u8]> {
         Shape::OpenAiResponses => &["\"encrypted_content\""],
         Shape::AnthropicMessages => &["\"signature\"", "\"redacted_thinking\""],
         Shape::GeminiGenerate => &["\"thoughtSignature\""],
-        Shape::OpenAiEmbeddings | Shape::OpenAiCompletions => &[],
+        Shape::OpenAiEmbeddings | Shape::OpenAiCompletions | Shape::Rerank => &[],
     };
     let messages = if request.may_hold_thoughts { messages_of(request) } else { &[] };
     keys.iter().flat_map(move |key| behind(messages, key))

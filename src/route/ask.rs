@@ -2,7 +2,7 @@
 //! decision can be made again when the request itself, which is kept nowhere, is long gone.
 
 use crate::canonical::{DataRules, Features, Preference, QualityTier, ReasoningWish, Request, Shape};
-use crate::units::{Tokens, Usd};
+use crate::units::{Pieces, Tokens, Usd};
 
 /// A request as far as a decision depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,6 +14,8 @@ pub struct Ask {
     pub translated: bool,
     /// How long the vectors of the answer are to be.
     pub dimensions: Option<u32>,
+    /// What is billed by the piece where a price goes by it.
+    pub pieces: Pieces,
     /// Everything a backend must be able to do.
     pub features: Features,
     /// What the client says about thinking.
@@ -60,6 +62,7 @@ impl Ask {
             shape: request.shape,
             translated: false,
             dimensions: request.dimensions,
+            pieces: request.pieces,
             features: request.features,
             reasoning: request.reasoning,
             output_bound: request.output_bound,

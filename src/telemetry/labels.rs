@@ -45,6 +45,7 @@ pub enum Route {
     CountTokens,
     Embeddings,
     Completions,
+    Rerank,
     Models,
     Model,
     Route,
@@ -71,6 +72,7 @@ impl Route {
             Route::Messages | Route::CountTokens => Some(Shape::AnthropicMessages),
             Route::Embeddings => Some(Shape::OpenAiEmbeddings),
             Route::Completions => Some(Shape::OpenAiCompletions),
+            Route::Rerank => Some(Shape::Rerank),
             _ => None,
         }
     }
@@ -84,6 +86,7 @@ impl Route {
             "/v1/messages/count_tokens" => Route::CountTokens,
             "/v1/embeddings" => Route::Embeddings,
             "/v1/completions" => Route::Completions,
+            "/v1/rerank" => Route::Rerank,
             "/v1/models" => Route::Models,
             "/v1/route" => Route::Route,
             "/v1/usage" => Route::Usage,
@@ -111,6 +114,7 @@ impl Label for Route {
             Route::CountTokens => "/v1/messages/count_tokens",
             Route::Embeddings => "/v1/embeddings",
             Route::Completions => "/v1/completions",
+            Route::Rerank => "/v1/rerank",
             Route::Models => "/v1/models",
             Route::Model => "/v1/models/{id}",
             Route::Route => "/v1/route",

@@ -44,6 +44,7 @@ mod reload;
 mod reload_budget;
 mod reload_load;
 mod reload_odd;
+mod rerank;
 mod resilience;
 mod responses;
 mod responses_upstream;
