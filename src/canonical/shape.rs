@@ -23,7 +23,7 @@ pub enum Shape {
     OpenAiEmbeddings,
     /// OpenAI's Completions: a text that is written on.
     OpenAiCompletions,
-    /// Documents in the order in which they fit a query, in the words that Cohere, Jina and SiliconFlow share.
+    /// Documents in the order in which they fit a query, in the words that Cohere, Jina and `SiliconFlow` share.
     Rerank,
 }
 

@@ -69,6 +69,17 @@ written at all, [CONTRIBUTING.md](../CONTRIBUTING.md#adding-a-provider) shows. S
 shape, by its model's name only. The shipped table has models of embeddings; the others are for your own table, at your own prices:
 
 ```toml
+[providers.example]
+name = \"Example AI\"
+base_url = \"https://api.example.com/v1\"
+dialect = \"openai-chat\"
+api_key_env = \"EXAMPLE_API_KEY\"
+owner = \"Example Ltd\"
+jurisdiction = \"DE\"
+region = \"EU\"
+currency = \"EUR\"
+source = \"its documentation, 2026-11-22\"
+
 [[backends]]
 provider = \"example\"
 model = \"example-base\"
