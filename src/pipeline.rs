@@ -42,7 +42,7 @@ use crate::policy::{Admission, Exploring, Full, Hold, NotAdmitted, OverBudget, P
 use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Pump, Settlement, StreamEnd, WholeAnswer};
 use crate::route::{self, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
 use crate::telemetry::Route;
-use crate::units::{BackendId, RequestId, Tokens, Usd};
+use crate::units::{BackendId, Pieces, RequestId, Tokens, Usd};
 
 /// Headers that pass through to the provider as they are: a trace must not end at the gateway.
 static PASSING: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
@@ -492,6 +492,7 @@ impl Pipeline {
             first_byte: answered.first_byte,
             sent: answered.sent,
             thinking: quote.thinking,
+            pieces: Pieces { expected: quote.usage.pieces, most: quote.most_pieces },
             learn: self.learn(admitted, &answered.planned, trace),
         };
         let mut settlement = Settlement::new(answered.page, account, answered.running, answered.turn, basis);

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
+use tokenbroker::canonical::Request;
 use tokenbroker::catalog::capability::{OutputBoundField, Quirks, StreamUsage};
 use tokenbroker::dialect::{Dialect, OpenAiChat, OpenAiDirect as Direct, Outgoing};
 use tokenbroker::frontend::{self, Frontend, OpenAiDirect};
@@ -16,7 +17,7 @@ const USAGES: [StreamUsage; 3] = [StreamUsage::OnRequest, StreamUsage::Always, S
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (choice, body) = input;
-    vectors(body);
+    direct(body);
     let Ok(request) = frontend::parse(Bytes::copy_from_slice(body), &HeaderMap::new()) else {
         return;
     };
@@ -35,14 +36,16 @@ fuzz_target!(|input: (u8, &[u8])| {
     assert_eq!(OpenAiChat.encode(&again, &out), sent);
 });
 
-/// The same as a request that is no conversation.
-fn vectors(body: &[u8]) {
-    let (frontend, dialect) = (OpenAiDirect::ALL[0], Direct::ALL[0]);
-    let read = |body| frontend.parse(body, &HeaderMap::new());
-    let Ok(request) = read(Bytes::copy_from_slice(body)) else { return };
-    let out = Outgoing::to("up", Quirks::default());
-    let sent = dialect.encode(&request, &out);
-    let again = read(sent.clone()).expect("what goes out is a request");
-    assert_eq!((again.token_input, again.messages), (request.token_input, request.messages));
-    assert_eq!(dialect.encode(&again, &out), sent);
+/// The same as each kind of request that is no conversation.
+fn direct(body: &[u8]) {
+    for (frontend, dialect) in OpenAiDirect::ALL.iter().zip(Direct::ALL) {
+        let read = |body| frontend.parse(body, &HeaderMap::new());
+        let Ok(request) = read(Bytes::copy_from_slice(body)) else { continue };
+        let out = Outgoing::to("up", Quirks::default());
+        let sent = dialect.encode(&request, &out);
+        let again = read(sent.clone()).expect("what goes out is a request");
+        let billed = |request: &Request| (request.token_input, request.messages, request.choices, request.pieces);
+        assert_eq!(billed(&again), billed(&request));
+        assert_eq!(dialect.encode(&again, &out), sent);
+    }
 }

@@ -49,7 +49,7 @@ impl Parameter {
             Parameter::Stop if matches!(client, Shape::AnthropicMessages) => "stop_sequences",
             Parameter::Stop => "stop",
             Parameter::Thinking => match client {
-                Shape::OpenAiChat | Shape::OpenAiEmbeddings => "reasoning_effort",
+                Shape::OpenAiChat | Shape::OpenAiEmbeddings | Shape::OpenAiCompletions | Shape::Rerank => "reasoning_effort",
                 Shape::OpenAiResponses => "reasoning",
                 Shape::AnthropicMessages | Shape::GeminiGenerate | Shape::BedrockConverse => "thinking",
             },

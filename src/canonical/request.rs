@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::shape::{Manner, Shape};
 use super::text::TextProfile;
 use super::wishes::Wishes;
-use crate::units::Tokens;
+use crate::units::{Pieces, Tokens};
 
 /// Something a request needs of a backend. One bit each, so that adequacy is a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -206,6 +206,8 @@ pub struct Request {
     pub token_input: Tokens,
     /// How long the vectors of the answer are to be.
     pub dimensions: Option<u32>,
+    /// What is billed by the piece where a price goes by it.
+    pub pieces: Pieces,
     /// Number of messages; of what is no conversation, of its inputs.
     pub messages: u32,
     /// Number of tools offered.
@@ -245,6 +247,7 @@ impl Request {
             text: TextProfile::of(text),
             token_input: Tokens::ZERO,
             dimensions: None,
+            pieces: Pieces::default(),
             messages: 1,
             tools: 0,
             images: 0,

@@ -1,10 +1,11 @@
 //! The shapes of API that both sides know: a client asks in one of them, and a provider has an endpoint for it or has none.
 //! What stands on the wire is the frontends' and the dialects' to know; here a shape is a name.
 //!
-//! Conversations are told in each other's shapes. What is none (vectors of texts) has one shape for everybody, and what there
+//! Conversations are told in each other's shapes. What is none (vectors of texts, a text written on) has one shape for everybody, and what there
 //! is to know of it is a row: [`Direct`].
 
 use super::request::{Feature, Features};
+use crate::units::Piece;
 
 /// The shape of an API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -23,6 +24,10 @@ pub enum Shape {
     OpenAiEmbeddings,
     /// Converse of Amazon's Bedrock: only providers speak it.
     BedrockConverse,
+    /// OpenAI's Completions: a text that is written on.
+    OpenAiCompletions,
+    /// Documents in the order in which they fit a query, in the words that Cohere, Jina and `SiliconFlow` share.
+    Rerank,
 }
 
 /// An API that is no conversation: client and provider speak it alike, so bytes pass as they are but for the model, and nothing
@@ -36,25 +41,76 @@ pub struct Direct {
     pub booked: &'static str,
     /// What is appended to a provider's address of OpenAI's shape.
     pub path: &'static str,
-    /// The member whose texts are billed.
+    /// The member whose texts are billed,
     pub input: &'static str,
+    /// and what it may hold.
+    pub takes: Takes,
+    /// What may be billed by the piece.
+    pub piece: Option<Piece>,
+    /// Every member that is acted on, beside the model and the wishes. Of others only the bytes pass.
+    pub members: &'static [&'static str],
     /// The member that every answer has: a list.
     pub answer: &'static str,
+    /// Its answers are written by a model: they have tokens, which are bounded and billed, and may come as a stream.
+    pub writes: bool,
     /// Why no model stands for another there.
     pub own_model: &'static str,
 }
 
+/// What a member may hold whose texts are billed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Texts or tokens, one or many.
+    TextsOrTokens,
+    /// A list of texts, or of objects with texts in them.
+    Documents,
+}
+
 impl Direct {
-    /// `dialects.md` section 1.5, 2026-11-22.
-    pub const ALL: &[Direct] = &[Direct {
-        shape: Shape::OpenAiEmbeddings,
-        word: "embeddings",
-        booked: "openai_embeddings",
-        path: "/embeddings",
-        input: "input",
-        answer: "data",
-        own_model: "vectors of two models cannot be compared",
-    }];
+    /// Embeddings: `dialects.md` section 1.5, 2026-11-22. Completions: the reference of OpenAI's API, `POST /completions` (openapi.yaml
+    /// of openai/openai-openapi, stored copy). Rerank: docs.cohere.com/reference/rerank, jina.ai/reranker, api-docs.siliconflow.cn
+    /// (stored copies).
+    pub const ALL: &[Direct] = &[
+        Direct {
+            shape: Shape::OpenAiEmbeddings,
+            word: "embeddings",
+            booked: "openai_embeddings",
+            path: "/embeddings",
+            input: "input",
+            takes: Takes::TextsOrTokens,
+            piece: None,
+            members: &["input", "dimensions", "encoding_format"],
+            answer: "data",
+            writes: false,
+            own_model: "vectors of two models cannot be compared",
+        },
+        Direct {
+            shape: Shape::OpenAiCompletions,
+            word: "completions",
+            booked: "openai_completions",
+            path: "/completions",
+            input: "prompt",
+            takes: Takes::TextsOrTokens,
+            piece: None,
+            members: &["prompt", "suffix", "max_tokens", "n", "best_of", "stream", "stream_options"],
+            answer: "choices",
+            writes: true,
+            own_model: "a model that writes a text on is no other's equal",
+        },
+        Direct {
+            shape: Shape::Rerank,
+            word: "rerank",
+            booked: "rerank",
+            path: "/rerank",
+            input: "documents",
+            takes: Takes::Documents,
+            piece: Some(Piece::Search),
+            members: &["query", "documents"],
+            answer: "results",
+            writes: false,
+            own_model: "the scores of two models cannot be compared",
+        },
+    ];
 
     /// The one with this word.
     pub fn named(word: &str) -> Option<&'static Self> {
@@ -63,13 +119,15 @@ impl Direct {
 }
 
 impl Shape {
-    pub const ALL: [Shape; 6] = [
+    pub const ALL: [Shape; 8] = [
         Shape::OpenAiChat,
         Shape::AnthropicMessages,
         Shape::OpenAiResponses,
         Shape::GeminiGenerate,
         Shape::OpenAiEmbeddings,
         Shape::BedrockConverse,
+        Shape::OpenAiCompletions,
+        Shape::Rerank,
     ];
 
     /// Those that clients hold conversations in.
@@ -83,6 +141,11 @@ impl Shape {
     /// the last two. Responses stand behind chat although they have seals: they have no word for what ends an answer.
     const BY_WORDS: [Shape; 5] =
         [Shape::AnthropicMessages, Shape::BedrockConverse, Shape::GeminiGenerate, Shape::OpenAiChat, Shape::OpenAiResponses];
+
+    /// Whether its answers are written by a model, in tokens.
+    pub fn writes(self) -> bool {
+        self.direct().is_none_or(|direct| direct.writes)
+    }
 
     /// The row of one that is no conversation.
     pub fn direct(self) -> Option<&'static Direct> {
@@ -103,6 +166,8 @@ impl Shape {
             Shape::GeminiGenerate => "gemini-generate-content",
             Shape::OpenAiEmbeddings => "openai-embeddings",
             Shape::BedrockConverse => "bedrock-converse",
+            Shape::OpenAiCompletions => "openai-completions",
+            Shape::Rerank => "rerank",
         }
     }
 

@@ -83,6 +83,12 @@ impl TextProfile {
         ascii + 2 * u64::from(self.lead2) + 3 * u64::from(self.lead3) + 4 * u64::from(self.lead4)
     }
 
+    /// The profile of so many texts like this one.
+    #[must_use]
+    pub fn times(&self, texts: u32) -> Self {
+        Self::of_counts(self.counts().map(|count| count.saturating_mul(texts)))
+    }
+
     /// The counts in the order of the fields: what can be kept of a text where the text itself cannot.
     pub const fn counts(&self) -> [u32; 16] {
         [
@@ -138,22 +144,22 @@ impl TextProfile {
 
     /// Adds another profile's counts, as of a text of its own.
     pub fn merge(&mut self, other: &TextProfile) {
-        self.letters += other.letters;
-        self.letter_runs += other.letter_runs;
-        self.camel_breaks += other.camel_breaks;
-        self.upper += other.upper;
-        self.digits += other.digits;
-        self.digit_runs += other.digit_runs;
-        self.punct += other.punct;
-        self.punct_runs += other.punct_runs;
-        self.spaces += other.spaces;
-        self.space_runs += other.space_runs;
-        self.newlines += other.newlines;
-        self.lead2 += other.lead2;
-        self.lead3_han += other.lead3_han;
-        self.lead3 += other.lead3;
-        self.lead4 += other.lead4;
-        self.lead_e3_ef += other.lead_e3_ef;
+        self.letters = self.letters.saturating_add(other.letters);
+        self.letter_runs = self.letter_runs.saturating_add(other.letter_runs);
+        self.camel_breaks = self.camel_breaks.saturating_add(other.camel_breaks);
+        self.upper = self.upper.saturating_add(other.upper);
+        self.digits = self.digits.saturating_add(other.digits);
+        self.digit_runs = self.digit_runs.saturating_add(other.digit_runs);
+        self.punct = self.punct.saturating_add(other.punct);
+        self.punct_runs = self.punct_runs.saturating_add(other.punct_runs);
+        self.spaces = self.spaces.saturating_add(other.spaces);
+        self.space_runs = self.space_runs.saturating_add(other.space_runs);
+        self.newlines = self.newlines.saturating_add(other.newlines);
+        self.lead2 = self.lead2.saturating_add(other.lead2);
+        self.lead3_han = self.lead3_han.saturating_add(other.lead3_han);
+        self.lead3 = self.lead3.saturating_add(other.lead3);
+        self.lead4 = self.lead4.saturating_add(other.lead4);
+        self.lead_e3_ef = self.lead_e3_ef.saturating_add(other.lead_e3_ef);
         self.end_text();
     }
 

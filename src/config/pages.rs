@@ -62,6 +62,57 @@ any of them, what was in force stays in force, and the log, `/readyz` and the me
 and on `POST /reload` of the operations listener, and with them the table, the files that `sha256_file` names and those of the providers'
 keys. A setting marked *on restart* cannot change that way: while it differs, nothing else is applied either, and the problem names it.
 Variables and options are those of the process: they change with a restart only, and win over the file in a reload too.
+
+## What is no conversation, in the table
+
+Models that are asked for something else than conversations are rows of the table that say what they serve; how a row of a provider is
+written at all, [CONTRIBUTING.md](../CONTRIBUTING.md#adding-a-provider) shows. Such a row is asked under its provider's address of OpenAI's
+shape, by its model's name only. The shipped table has models of embeddings; the others are for your own table, at your own prices:
+
+```toml
+[providers.example]
+name = \"Example AI\"
+base_url = \"https://api.example.com/v1\"
+dialect = \"openai-chat\"
+api_key_env = \"EXAMPLE_API_KEY\"
+owner = \"Example Ltd\"
+jurisdiction = \"DE\"
+region = \"EU\"
+currency = \"EUR\"
+source = \"its documentation, 2026-11-22\"
+
+[[backends]]
+provider = \"example\"
+model = \"example-base\"
+serves = \"completions\"
+context_tokens = 16_384
+max_output_tokens = 4_096
+tokenizer = \"unknown\"
+
+[[backends.prices]]
+input = 1.50
+output = 2.00
+source = \"its price page, 2026-11-22\"
+
+[[backends]]
+provider = \"example\"
+model = \"example-rank\"
+serves = \"rerank\"
+context_tokens = 4_096
+tokenizer = \"unknown\"
+
+[[backends.prices]]
+per_thousand_searches = 2.00
+source = \"its price page, 2026-11-22\"
+```
+
+| `serves` | path | its price row |
+| --- | --- | --- |
+| `embeddings` | `/v1/embeddings` | `input`, per million tokens |
+| `completions` | `/v1/completions` | `input` and `output`; the row has `max_output_tokens` |
+| `rerank` | `/v1/rerank` | `input`, `per_thousand_searches` or `per_request`, or what of them is billed together |
+
+Any price row may have `per_request` and `minimum`, in whole units of the currency.
 ";
 
 /// `config/tokenbroker.toml`.

@@ -1,12 +1,13 @@
 //! The dialect of what is no conversation: one for all of them, by the row of its shape ([`Direct`]). Bytes pass as they are but
-//! for the model's name and our wishes; of an answer the usage is read, and that it is one.
+//! for the model's name and our wishes; of an answer the usage is read, and that it is one. What is written in tokens is answered as
+//! chat is, whole and streamed, and read as such; its bound goes out always, since without one each site has another default.
 
 use bytes::Bytes;
 use http::HeaderMap;
 
 use super::frame::ChatFrames;
 use super::reading::Reading;
-use super::{BodyProblem, Dialect, FrameReader, Outgoing, Path, errors, splice};
+use super::{BodyProblem, Dialect, FrameReader, OpenAiChat, Outgoing, Path, errors, splice};
 use crate::canonical::event::AnswerFacts;
 use crate::canonical::{Direct, ProviderError, Request, Shape};
 use crate::catalog::capability::Quirks;
@@ -17,7 +18,8 @@ pub struct OpenAiDirect(&'static Direct);
 
 impl OpenAiDirect {
     /// One for each row.
-    pub const ALL: [OpenAiDirect; Direct::ALL.len()] = [OpenAiDirect(&Direct::ALL[0])];
+    pub const ALL: [OpenAiDirect; Direct::ALL.len()] =
+        [OpenAiDirect(&Direct::ALL[0]), OpenAiDirect(&Direct::ALL[1]), OpenAiDirect(&Direct::ALL[2])];
 
     pub fn shape(self) -> Shape {
         self.0.shape
@@ -30,10 +32,13 @@ impl Dialect for OpenAiDirect {
     }
 
     fn encode(&self, request: &Request, out: &Outgoing<'_>) -> Bytes {
-        splice::direct(request, out)
+        if self.0.writes { splice::written(request, out) } else { splice::direct(request, out) }
     }
 
     fn read_answer(&self, body: &[u8], quirks: Quirks) -> Result<AnswerFacts, BodyProblem> {
+        if self.0.writes {
+            return OpenAiChat.read_answer(body, quirks);
+        }
         let mut no_text = |_: &str| {};
         let (reading, outcome) = Reading::of(body.trim_ascii(), true, &mut no_text);
         outcome.map_err(|e| BodyProblem::Malformed(e.to_string()))?;
@@ -41,7 +46,7 @@ impl Dialect for OpenAiDirect {
         if let Some(error) = reading.suspect.then(|| errors::in_good_status(body)).flatten() {
             return Err(BodyProblem::Provider { error, usage: usage.map(Box::new) });
         }
-        if reading.lists == 0 {
+        if !reading.has_list(self.0.answer) {
             return Err(BodyProblem::Malformed(format!("it has no list `{}`", self.0.answer)));
         }
         Ok(AnswerFacts { usage, served_model: reading.model, ..AnswerFacts::default() })
@@ -51,7 +56,7 @@ impl Dialect for OpenAiDirect {
         errors::classify(status, headers, body)
     }
 
-    /// Nothing of it is streamed; what comes as a stream all the same is refused before a frame is read.
+    /// What is not written is not streamed; what comes as a stream all the same is refused before a frame is read.
     fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader> {
         Box::new(ChatFrames::new(quirks))
     }
@@ -97,6 +102,28 @@ mod tests {
     }
 
     #[test]
+    fn searches_and_tokens_of_a_ranking_are_read_wherever_they_stand() {
+        let check = |members: &str, expected: Option<(u64, u64)>| {
+            let body = format!(r#"{{"results":[{{"index":0,"relevance_score":0.9}}]{members}}}"#);
+            let facts = super::super::of(Shape::Rerank).read_answer(body.as_bytes(), Quirks::default()).unwrap();
+            let found = facts.usage.map(|usage| (usage.input().get(), usage.pieces));
+            assert_eq!(found, expected, "{members}");
+            assert!(facts.usage.is_none_or(|usage| usage.output.get() == 0), "{members}");
+        };
+        check(r#","meta":{"api_version":{"version":"2"},"billed_units":{"search_units":2}}"#, Some((0, 2)));
+        check(r#","meta":{"billed_units":{"search_units":1.0},"tokens":{"input_tokens":70}}"#, Some((70, 1)));
+        check(
+            r#","meta":{"billed_units":{"input_tokens":9,"output_tokens":0,"search_units":0},"tokens":{"input_tokens":70}}"#,
+            Some((9, 0)),
+        );
+        check(r#","usage":{"total_tokens":815}"#, Some((815, 0)));
+        check(r#","usage":{"prompt_tokens":815,"completion_tokens":0,"total_tokens":815}"#, Some((815, 0)));
+        check(r#","meta":{"tokens":{"input_tokens":7,"output_tokens":1}},"usage":null"#, Some((7, 0)));
+        check(r#","meta":null"#, None);
+        check("", None);
+    }
+
+    #[test]
     fn what_is_no_answer_is_told_apart() {
         let read = |body: &str| embeddings().read_answer(body.as_bytes(), Quirks::default()).unwrap_err();
         for body in ["", "{}", r#"{"data":null}"#, r#"{"choices":[]}"#, "<html>", r#"{"data":"x"}"#] {
@@ -105,6 +132,21 @@ mod tests {
         let failed = read(r#"{"error":{"message":"no","code":"rate_limit_exceeded"},"usage":{"total_tokens":3}}"#);
         let BodyProblem::Provider { error, usage } = failed else { panic!("{failed:?}") };
         assert_eq!((error.message.as_str(), usage.unwrap().input().get()), ("no", 3));
+    }
+
+    #[test]
+    fn a_text_written_on_is_read_as_an_answer_with_tokens() {
+        let completions = super::super::of(Shape::OpenAiCompletions);
+        let body = r#"{"id":"cmpl-1","object":"text_completion","created":1,"model":"base-1","choices":[{"text":" there","index":0,"logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}"#;
+        let facts = completions.read_answer(body.as_bytes(), Quirks::default()).unwrap();
+        let usage = facts.usage.unwrap();
+        assert_eq!((usage.input().get(), usage.output.get(), facts.text.as_str(), facts.too_long), (5, 7, " there", true));
+        let frame =
+            "data: {\"object\":\"text_completion\",\"choices\":[{\"text\":\"hi\",\"index\":0,\"finish_reason\":null}]}\n\n";
+        let mut text = String::new();
+        let facts = completions.frame_reader(Quirks::default()).read(frame.as_bytes(), &mut |piece| text.push_str(piece));
+        assert_eq!((text.as_str(), facts.kind), ("hi", crate::canonical::FrameKind::Content));
+        assert!(matches!(completions.read_answer(br#"{"data":[]}"#, Quirks::default()), Err(BodyProblem::Malformed(_))));
     }
 
     proptest! {

@@ -209,5 +209,7 @@ pub fn of(shape: Shape) -> &'static dyn Dialect {
         Shape::GeminiGenerate => &GeminiGenerate,
         Shape::OpenAiEmbeddings => &DIRECT[0],
         Shape::BedrockConverse => &BedrockConverse,
+        Shape::OpenAiCompletions => &DIRECT[1],
+        Shape::Rerank => &DIRECT[2],
     }
 }

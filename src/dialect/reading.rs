@@ -25,8 +25,8 @@ pub(super) struct Reading<'t> {
     pub(super) suspect: bool,
     /// How many choices the array has; `None` without one.
     pub(super) choices: Option<u32>,
-    /// How many lists it has that an answer has which is no conversation's.
-    pub(super) lists: u32,
+    /// Lists it has that answers have which are no conversation's, as bits by the first row that has such a list.
+    lists: u32,
     /// Indexes of the choices that were here, as bits.
     pub(super) seen: u128,
     /// Indexes of the choices that ended here, as bits.
@@ -98,7 +98,14 @@ impl<'t> Reading<'t> {
     /// The usage of an answer that has no tokens of its own, wherever it stood.
     pub(super) fn usage_of_input(&self, quirks: Quirks) -> Option<Usage> {
         let all = [&self.usage, &self.usage_of_choice, &self.usage_of_vendor];
-        all.into_iter().find_map(|reported| reported.of_input().usage(quirks))
+        let tokens = all.into_iter().find_map(|reported| reported.of_input().usage(quirks));
+        let pieces = all.into_iter().filter_map(Reported::pieces).max().unwrap_or(0);
+        if pieces == 0 { tokens } else { Some(Usage { pieces, ..tokens.unwrap_or_default() }) }
+    }
+
+    /// Whether it has the list that an answer has to have.
+    pub(super) fn has_list(&self, name: &str) -> bool {
+        place_of(name).is_some_and(|place| self.lists & 1 << place != 0)
     }
 
     fn texts(&mut self) -> Texts<'_> {
@@ -144,7 +151,9 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
             match key {
                 TopMember::Choices => members.next_value_seed(Choices(reading))?,
                 TopMember::Usage => members.next_value_seed(ReadUsage(&mut reading.usage))?,
-                TopMember::List => reading.lists += u32::from(members.next_value::<&RawValue>()?.get().starts_with('[')),
+                TopMember::List(place) => {
+                    reading.lists |= u32::from(members.next_value::<&RawValue>()?.get().starts_with('[')) << place;
+                }
                 TopMember::Model if reading.wants_model => {
                     reading.model = serde_json::from_str(members.next_value::<&RawValue>()?.get()).ok();
                 }
@@ -161,6 +170,7 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
                     bare_error = true;
                 }
                 TopMember::Vendor => members.next_value_seed(Vendor(reading))?,
+                TopMember::Meta => members.next_value_seed(Meta(reading))?,
                 TopMember::Model | TopMember::Other => drop(members.next_value::<IgnoredAny>()?),
             }
         }
@@ -178,8 +188,8 @@ struct Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TopMember {
     Choices,
-    /// The list of an answer that is no conversation's.
-    List,
+    /// The list of an answer that is no conversation's, by the first row that has it.
+    List(u8),
     Usage,
     Model,
     Error,
@@ -188,21 +198,28 @@ enum TopMember {
     BareError,
     /// A vendor's own member, in which usage may stand.
     Vendor,
+    /// What was billed, and the tokens beside it.
+    Meta,
     Other,
+}
+
+/// The first row whose answers have this list.
+fn place_of(list: &str) -> Option<u8> {
+    (0_u8..).zip(Direct::ALL).find(|(_, direct)| direct.answer == list).map(|(place, _)| place)
 }
 
 impl TopMember {
     fn of(key: &str) -> Self {
         match key {
             "choices" => Self::Choices,
-            list if Direct::ALL.iter().any(|direct| direct.answer == list) => Self::List,
             "usage" => Self::Usage,
             "model" => Self::Model,
             "error" => Self::Error,
             "base_resp" => Self::Status,
+            "meta" => Self::Meta,
             "code" | "message" | "error_code" | "error_msg" | "Response" | "detail" => Self::BareError,
             vendor if vendor.starts_with("x_") => Self::Vendor,
-            _ => Self::Other,
+            other => place_of(other).map_or(Self::Other, Self::List),
         }
     }
 }
@@ -227,6 +244,38 @@ impl<'de> Visitor<'de> for Vendor<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// What ranking reports: what is billed goes before the tokens that were read.
+struct Meta<'r, 't>(&'r mut Reading<'t>);
+
+takes_anything!(Meta);
+
+impl<'de> Visitor<'de> for Meta<'_, '_> {
+    type Value = ();
+    says_nothing!();
+    says_nothing!(text);
+    says_nothing!(array);
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(key) = members.next_key::<MetaKey>()? {
+            match key {
+                MetaKey::BilledUnits => members.next_value_seed(ReadUsage(&mut self.0.usage_of_choice))?,
+                MetaKey::Tokens => members.next_value_seed(ReadUsage(&mut self.0.usage_of_vendor))?,
+                MetaKey::Other => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum MetaKey {
+    BilledUnits,
+    Tokens,
+    #[serde(other)]
+    Other,
 }
 
 struct Choices<'r, 't>(&'r mut Reading<'t>);

@@ -47,6 +47,14 @@ pub(super) fn direct(request: &Request, out: &Outgoing<'_>) -> Bytes {
     Edits::of(request, out).apply(&request.body)
 }
 
+/// The same to one whose model writes: with its bound, whoever set it, and a report at the end of a stream.
+pub(super) fn written(request: &Request, out: &Outgoing<'_>) -> Bytes {
+    let mut edits = Edits::of(request, out);
+    edits.ask_for_usage(request, out.quirks.stream_usage);
+    edits.bound_output(request, out, OutputBoundField::MaxTokens);
+    edits.apply(&request.body)
+}
+
 /// The body that goes out to Responses. Nothing is to be stored at the provider, for nobody could refer to it here; so what it
 /// thought is asked for as what can be sent back.
 pub(super) fn responses(request: &Request, out: &Outgoing<'_>) -> Bytes {

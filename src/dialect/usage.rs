@@ -26,6 +26,7 @@ pub(super) struct Reported {
     image_input: Option<u64>,
     audio_input: Option<u64>,
     audio_output: Option<u64>,
+    pieces: Option<u64>,
     /// Whose details are being read: sound is called the same on both sides.
     side: Side,
 }
@@ -64,12 +65,18 @@ impl Reported {
             image_input: part(self.image_input, fresh_input),
             audio_input: part(self.audio_input, fresh_input),
             audio_output: part(self.audio_output, output),
+            pieces: 0,
         })
     }
 
     /// Leaves out what it says of the answer.
     pub(super) fn without_output(self) -> Self {
         Self { output: None, reasoning: None, total: None, audio_output: None, ..self }
+    }
+
+    /// What is billed by the piece, where that is told.
+    pub(super) fn pieces(&self) -> Option<u64> {
+        self.pieces
     }
 
     /// Of an answer that has no tokens of its own: some sites tell the total alone.
@@ -125,6 +132,7 @@ impl Reported {
             (&mut self.image_input, other.image_input),
             (&mut self.audio_input, other.audio_input),
             (&mut self.audio_output, other.audio_output),
+            (&mut self.pieces, other.pieces),
         ];
         for (own, others) in pairs {
             *own = both(*own, others);
@@ -163,6 +171,7 @@ impl Reported {
             Key::Output => Some(&mut self.output),
             Key::Total => Some(&mut self.total),
             Key::CacheRead => Some(&mut self.cache_read),
+            Key::Pieces => Some(&mut self.pieces),
             Key::CacheWrite => Some(&mut self.cache_write),
             Key::Reasoning => Some(&mut self.reasoning),
             Key::CacheWriteShort => Some(&mut self.cache_write_short),
@@ -257,6 +266,7 @@ enum Key {
     Reasoning,
     CacheWriteShort,
     CacheWriteLong,
+    Pieces,
     Image,
     Audio,
     /// An object whose members are parts of one side, or of what was written to a cache.
@@ -279,6 +289,7 @@ impl Key {
             "reasoning_tokens" | "thinking_tokens" => Self::Reasoning,
             "ephemeral_5m_input_tokens" => Self::CacheWriteShort,
             "ephemeral_1h_input_tokens" => Self::CacheWriteLong,
+            "search_units" => Self::Pieces,
             "image_tokens" => Self::Image,
             "audio_tokens" => Self::Audio,
             "prompt_tokens_details" | "input_tokens_details" => Self::Details(Side::Input),

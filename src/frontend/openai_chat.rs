@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use serde::Deserialize;
 use serde::de::MapAccess;
 
 use super::chat_stream::ChatStream;
@@ -16,7 +15,7 @@ use super::needs::ResponseFormat;
 use super::top_level::{Layout, TopLevel, keeping, string, utf8};
 use super::{About, Frontend, chat_answer, chat_request};
 use crate::canonical::{self, Answer, Members, Request, Shape, StreamWriter, Untranslatable, Wishes};
-use crate::units::Tokens;
+use crate::units::{Pieces, Tokens};
 
 const MAX_CHOICES: u64 = 128;
 
@@ -182,7 +181,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         members: Members::default(),
         model: top.model()?.into_owned(),
         stream,
-        wants_usage_frame: top.include_usage()? && stream,
+        wants_usage_frame: top.include_usage(Name::StreamOptions)? && stream,
         output_bound: top.output_bound()?,
         choices: u32::try_from(choices).unwrap_or(u32::MAX),
         features: top.features(choices, format.as_ref())?,
@@ -193,6 +192,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         unpriced: top.unpriced(),
         token_input: Tokens::ZERO,
         dimensions: None,
+        pieces: Pieces::default(),
         thinking_budget: None,
         messages: conversation.messages,
         tools: conversation.tools,
@@ -214,15 +214,6 @@ impl<'b> TopLevel<'b, Chat<'b>> {
         let most = u64::from(u32::MAX);
         let bounds = [self.whole(Name::MaxTokens, 1, most)?, self.whole(Name::MaxCompletionTokens, 1, most)?];
         Ok(bounds.into_iter().flatten().min().map(Tokens::new))
-    }
-
-    fn include_usage(&self) -> Result<bool, BadRequest> {
-        #[derive(Deserialize)]
-        struct StreamOptions {
-            include_usage: Option<bool>,
-        }
-        let options: Option<StreamOptions> = self.object(Name::StreamOptions, "an object with `include_usage` true or false")?;
-        Ok(options.and_then(|o| o.include_usage).unwrap_or(false))
     }
 
     /// What changes the price in a way that nobody here knows: another tier than the usual, unless it is the cheaper one.

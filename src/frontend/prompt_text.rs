@@ -18,9 +18,11 @@ pub fn prompt_text(body: &[u8]) -> String {
         }
     }
     add_content(&mut text, request.get("instructions"));
-    match request.get("input") {
-        Some(Value::Array(items)) => items.iter().for_each(|item| add_item(&mut text, item)),
-        input => add(&mut text, input),
+    for member in ["input", "prompt", "suffix", "query", "documents"] {
+        match request.get(member) {
+            Some(Value::Array(items)) => items.iter().for_each(|item| add_item(&mut text, item)),
+            input => add(&mut text, input),
+        }
     }
     let schema = |member: &str, inner: &str| request.get(member).and_then(|value| value.get(inner));
     let schemas = [request.get("tools"), request.get("functions"), request.get("response_format")];
@@ -90,6 +92,7 @@ mod tests {
         assert_eq!(prompt_text(body.as_bytes()), "Be brief.\nhi\nhm\nf\n{\"a\":1}\n4\ngo on\n{\"type\":\"text\"}\n");
         assert_eq!(prompt_text(br#"{"input":"hi"}"#), "hi\n");
         assert_eq!(prompt_text(br#"{"input":["hi","you"]}"#), "hi\nyou\n");
+        assert_eq!(prompt_text(br#"{"prompt":["hi","you"],"suffix":"end"}"#), "hi\nyou\nend\n");
     }
 
     #[test]

@@ -36,8 +36,10 @@ pub fn holds_told_thoughts(request: &Request) -> bool {
         // Of whatever member it is the value; a text that begins so makes a conversation be rewritten, and nothing is lost.
         Shape::AnthropicMessages => seals::FOREIGN_IN_BLOCK.iter().any(|text| begins(text)),
         Shape::OpenAiResponses => seals::FOREIGN_IN_ITEM.iter().any(|text| begins(text)),
-        // No client asks in it, and vectors have no thoughts.
-        Shape::GeminiGenerate | Shape::OpenAiEmbeddings | Shape::BedrockConverse => false,
+        // No client asks in it, and what is no conversation has no thoughts.
+        Shape::GeminiGenerate | Shape::BedrockConverse | Shape::OpenAiEmbeddings | Shape::OpenAiCompletions | Shape::Rerank => {
+            false
+        }
     }
 }
 
@@ -74,7 +76,7 @@ fn values(request: &Request) -> impl Iterator<Item = &[u8]> {
         Shape::AnthropicMessages => &["\"signature\"", "\"redacted_thinking\""],
         Shape::GeminiGenerate => &["\"thoughtSignature\""],
         Shape::BedrockConverse => &["\"reasoningContent\""],
-        Shape::OpenAiEmbeddings => &[],
+        Shape::OpenAiEmbeddings | Shape::OpenAiCompletions | Shape::Rerank => &[],
     };
     let messages = messages_of(request);
     keys.iter().flat_map(move |key| behind(messages, key))

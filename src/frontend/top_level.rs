@@ -39,6 +39,11 @@ pub(super) trait Layout<'b> {
     /// The place of a name among all.
     fn place(name: Self::Name) -> usize;
 
+    /// Whether a member of this name is acted on in this very request; of one that is not, only the bytes pass.
+    fn acts_on(&self, _: Self::Name) -> bool {
+        true
+    }
+
     /// Whether a member is walked rather than kept.
     fn is_walked(name: Self::Name) -> bool;
 
@@ -179,6 +184,16 @@ impl<'b, L: Layout<'b>> TopLevel<'b, L> {
         serde_json::from_str(raw).map(Some).map_err(|_| self.wrong_type(name, raw, accepted))
     }
 
+    /// Whether the options of a stream, in a member of this name, ask for a report of its usage.
+    pub(super) fn include_usage(&self, name: L::Name) -> Result<bool, BadRequest> {
+        #[derive(Deserialize)]
+        struct StreamOptions {
+            include_usage: Option<bool>,
+        }
+        let options: Option<StreamOptions> = self.object(name, "an object with `include_usage` true or false")?;
+        Ok(options.and_then(|o| o.include_usage).unwrap_or(false))
+    }
+
     /// Refuses a request without messages.
     pub(super) fn needs_messages(&self, name: L::Name, count: u32) -> Result<(), BadRequest> {
         if !self.has(name) {
@@ -228,13 +243,14 @@ impl<'b, L: Layout<'b>> Walk<'_, 'b, L> {
     /// What a key stands for; `None` for a member that only passes.
     fn name(&mut self, key: &'b str) -> Result<Option<L::Name>, BadRequest> {
         let word = string(key).unwrap_or_default();
-        if let Some((name, _)) = L::NAMES.iter().find(|(_, known)| *known == word) {
+        let mut acted_on = L::NAMES.iter().filter(|(name, _)| self.0.layout.acts_on(*name));
+        if let Some((name, _)) = acted_on.clone().find(|(_, known)| *known == word) {
             return match self.0.slots[L::place(*name)] {
                 None => Ok(Some(*name)),
                 Some(_) => Err(self.refuse(key, "duplicate_parameter", &word, "stands twice")),
             };
         }
-        if L::NAMES.iter().any(|(_, known)| known.eq_ignore_ascii_case(&word)) {
+        if acted_on.any(|(_, known)| known.eq_ignore_ascii_case(&word)) {
             return Err(self.refuse(key, "unknown_parameter", &word, "must be written in lower case"));
         }
         Ok(None)

@@ -7,7 +7,7 @@ use super::entry::{ClosedAttempt, Ending};
 use super::query::{Books, usage, usd};
 use super::store::StoreError;
 use super::tab::OpenRequest;
-use crate::units::{KeyName, RequestId, Tariff, TokenPrice, Tokens, Usage, Usd};
+use crate::units::{KeyName, PiecePrice, RequestId, Tariff, TokenPrice, Tokens, Usage, Usd};
 
 /// One row of `attempts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub struct BookedPrices {
     pub image_input: Option<TokenPrice>,
     pub audio_input: Option<TokenPrice>,
     pub audio_output: Option<TokenPrice>,
+    /// What is billed by the piece, where anything is.
+    pub pieces: Option<PiecePrice>,
 }
 
 impl From<&Tariff> for BookedPrices {
@@ -79,6 +81,7 @@ impl From<&Tariff> for BookedPrices {
             image_input: apart(tariff.image_input, tariff.input),
             audio_input: apart(tariff.audio_input, tariff.input),
             audio_output: apart(tariff.audio_output, tariff.output),
+            pieces: Some(tariff.pieces).filter(|price| !price.is_free()),
         }
     }
 }
@@ -246,7 +249,7 @@ impl Books {
              rate_per_usd, rate_date, cost_pico_usd, input_price_pico, cache_read_price_pico, cache_write_price_pico, \
              output_price_pico, price, price_listed, cache_write_long, image_input, audio_input, audio_output, \
              cache_write_long_price_pico, reasoning_price_pico, image_input_price_pico, audio_input_price_pico, \
-             audio_output_price_pico, quota, spared_pico, served_before, quoted_pico_usd, held_pico_usd, http_status, cause, started_at_us, \
+             audio_output_price_pico, quota, spared_pico, served_before, pieces, piece_price_pico, piece_price_per, quoted_pico_usd, held_pico_usd, http_status, cause, started_at_us, \
              first_byte_ms, duration_ms \
              FROM attempts WHERE request = ?1 ORDER BY number"
         );
@@ -265,6 +268,7 @@ impl Books {
                     image_input: tokens(row, "image_input")?,
                     audio_input: tokens(row, "audio_input")?,
                     audio_output: tokens(row, "audio_output")?,
+                    pieces: whole(row, "pieces")?.unwrap_or(0),
                     ..usage(row, 0)?
                 },
                 currency: row.get("currency")?,
@@ -305,6 +309,8 @@ fn tokens(row: &Row<'_>, column: &str) -> rusqlite::Result<Tokens> {
 fn prices(row: &Row<'_>) -> rusqlite::Result<BookedPrices> {
     let apart = |column| whole(row, column).map(|price| price.map(TokenPrice::from_pico));
     let price = |column| apart(column).map(Option::unwrap_or_default);
+    let per = whole(row, "piece_price_per")?.and_then(|per| u32::try_from(per).ok());
+    let pieces = whole(row, "piece_price_pico")?.zip(per).and_then(|(pico, per)| PiecePrice::new(pico, per));
     Ok(BookedPrices {
         input: price("input_price_pico")?,
         cache_read: price("cache_read_price_pico")?,
@@ -315,5 +321,6 @@ fn prices(row: &Row<'_>) -> rusqlite::Result<BookedPrices> {
         image_input: apart("image_input_price_pico")?,
         audio_input: apart("audio_input_price_pico")?,
         audio_output: apart("audio_output_price_pico")?,
+        pieces,
     })
 }

@@ -14,16 +14,21 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::entry::{AttemptEnd, AttemptOpened, Baseline, Ending, Outcome, RequestEnd, RequestOpened, Terms};
-use crate::units::{BackendId, Currency, ExchangeRate, KeyName, Provenance, RequestId, Thinking, TokenPrice, Tokens, Usage, Usd};
+use crate::units::{
+    BackendId, Currency, ExchangeRate, KeyName, Pieces, Provenance, RequestId, Thinking, TokenPrice, Tokens, Usage, Usd,
+};
 
 /// The version of the record format that is written; stands in every segment's header. Since 2 the opening of a request
 /// ends with the facts of its decision; since 3 an attempt has all prices that it may be settled by, and more kinds of token,
-/// and its end says what of it was free; since 4 that end says which model was named before, where it changed.
-pub(super) const VERSION: u32 = 4;
+/// and its end says what of it was free; since 4 that end says which model was named before, where it changed; since 5 usage, prices
+/// and expectations tell what is billed by the piece.
+pub(super) const VERSION: u32 = 5;
 /// The first version in which a price is more than one tariff.
 const WITH_SHEETS: u32 = 3;
 /// The first version in which an end says that the model's name changed.
 const WITH_CHANGES: u32 = 4;
+/// The first version that knows what is billed by the piece.
+const WITH_PIECES: u32 = 5;
 
 /// Bytes before a payload: its length and its checksum.
 pub(super) const FRAME_HEADER: usize = 8;
@@ -280,6 +285,7 @@ impl Wire for Usage {
         let kinds = [self.fresh_input, self.cache_read, self.cache_write, self.output, self.reasoning];
         let parts = [self.cache_write_long, self.image_input, self.audio_input, self.audio_output];
         kinds.into_iter().chain(parts).for_each(|tokens| tokens.put(out));
+        self.pieces.put(out);
     }
 
     fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -291,7 +297,9 @@ impl Wire for Usage {
             return Ok(usage);
         }
         let mut tokens = || Tokens::take(from);
-        Ok(Self { cache_write_long: tokens()?, image_input: tokens()?, audio_input: tokens()?, audio_output: tokens()?, ..usage })
+        let (cache_write_long, image_input, audio_input, audio_output) = (tokens()?, tokens()?, tokens()?, tokens()?);
+        let pieces = if from.version < WITH_PIECES { 0 } else { u64::take(from)? };
+        Ok(Self { cache_write_long, image_input, audio_input, audio_output, pieces, ..usage })
     }
 }
 
@@ -314,6 +322,21 @@ impl Wire for Thinking {
             Some(false) => Thinking::Off,
             None => Thinking::Unsaid,
         })
+    }
+}
+
+/// Behind all that stood there before.
+impl Wire for Pieces {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.expected.put(out);
+        self.most.put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if from.version < WITH_PIECES {
+            return Ok(Self::default());
+        }
+        Ok(Self { expected: Wire::take(from)?, most: Wire::take(from)? })
     }
 }
 
@@ -352,6 +375,7 @@ wire_members! {
     }
     AttemptOpened {
         backend, provider, model, terms, quoted, held, input_estimate, input_upper, expected_output, output_bound, started_at, thinking,
+        pieces,
     }
     RequestEnd { outcome, status, first_byte_ms, duration_ms, overhead_us }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::units::{
-    Amount, BackendId, Course, ExchangeRate, Free, FreePart, KeyName, Pricing, Provenance, RequestId, Tariff, Thinking, Tokens,
-    Usage, Usd,
+    Amount, BackendId, Course, ExchangeRate, Free, FreePart, KeyName, Pieces, Pricing, Provenance, RequestId, Tariff, Thinking,
+    Tokens, Usage, Usd,
 };
 
 /// How many output tokens may have passed to a client beyond the last checkpoint that is in the journal. The stream
@@ -159,6 +159,8 @@ pub struct AttemptOpened {
     pub started_at: Timestamp,
     /// Whether it thinks, as far as that was known.
     pub thinking: Thinking,
+    /// What is billed by the piece.
+    pub pieces: Pieces,
 }
 
 impl AttemptOpened {

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use super::disk::{Disk, FileDisk, SegmentFile};
 use super::entry::{AttemptEnd, AttemptOpened, Baseline, Ending, Outcome, RequestEnd, RequestOpened, Terms};
 use crate::units::{
-    BackendId, Currency, ExchangeRate, KeyName, Pricing, Provenance, RequestId, Tariff, Thinking, TokenPrice, Tokens, Usage, Usd,
+    BackendId, Currency, ExchangeRate, KeyName, Pieces, Pricing, Provenance, RequestId, Tariff, Thinking, TokenPrice, Tokens,
+    Usage, Usd,
 };
 
 pub(super) fn request_id(number: u64) -> RequestId {
@@ -48,6 +49,7 @@ pub(crate) fn request_opened(number: u64) -> RequestOpened {
 
 pub(crate) fn attempt_opened() -> AttemptOpened {
     AttemptOpened {
+        pieces: Pieces::default(),
         backend: BackendId::new("acme", "fast"),
         provider: "acme".into(),
         model: "fast".into(),

@@ -164,7 +164,7 @@ impl Books {
         let [input, output] = ["fresh_input + cache_read + cache_write", "output"]
             .map(|tokens| format!("coalesce(sum(min({tokens}, {MOST_TOKENS})), 0)"));
         let sql = format!(
-            "SELECT backend, quota, sum(fresh_input + cache_read + cache_write + output > 0), {input}, {output} FROM attempts \
+            "SELECT backend, quota, sum(fresh_input + cache_read + cache_write + output + pieces > 0), {input}, {output} FROM attempts \
              WHERE request >= ?1 AND started_at_us >= ?2 GROUP BY backend, quota ORDER BY backend, quota"
         );
         let read = |row: &Row<'_>| {

@@ -25,8 +25,13 @@ use crate::units::{RequestId, TokenPrice, Tokens, Usage};
 pub(super) const FILE: &str = "ledger.sqlite3";
 
 /// One step per schema version: step `n` leads from version `n` to `n + 1`. Steps are never changed, only added.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql"), include_str!("schema_4.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
+];
 
 /// What a row says at most of one kind of token; far above what any model takes. Providers may report anything, and a few
 /// rows at the largest integer would have a sum that SQLite refuses (in a query) or turns into a float (in a row).
@@ -239,9 +244,9 @@ const INSERT_ATTEMPT: &str = "INSERT OR IGNORE INTO attempts (request, number, b
     input_price_pico, cache_read_price_pico, cache_write_price_pico, output_price_pico, quoted_pico_usd, held_pico_usd, \
     input_estimate, input_upper, expected_output, output_bound, price, price_listed, cache_write_long, image_input, \
     audio_input, audio_output, cache_write_long_price_pico, reasoning_price_pico, image_input_price_pico, \
-    audio_input_price_pico, audio_output_price_pico, quota, spared_pico, served_before) VALUES \
+    audio_input_price_pico, audio_output_price_pico, quota, spared_pico, served_before, pieces, piece_price_pico, piece_price_per) VALUES \
     (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,\
-    ?32,?33,?34,?35,?36,?37,?38,?39,?40,?41,?42,?43,?44,?45,?46,?47,?48)";
+    ?32,?33,?34,?35,?36,?37,?38,?39,?40,?41,?42,?43,?44,?45,?46,?47,?48,?49,?50,?51)";
 
 fn insert_attempt(row: &mut Statement<'_>, request: &ClosedRequest, attempt: &ClosedAttempt) -> rusqlite::Result<usize> {
     let (opened, end) = (&attempt.opened, &attempt.end);
@@ -298,6 +303,9 @@ fn insert_attempt(row: &mut Statement<'_>, request: &ClosedRequest, attempt: &Cl
         end.free.as_ref().map(|free| &*free.quota),
         pico(id, price.spared.pico()),
         end.served_before,
+        whole(usage.pieces).min(MOST_TOKENS),
+        (!tariff.pieces.is_free()).then(|| whole(tariff.pieces.pico())),
+        (!tariff.pieces.is_free()).then(|| tariff.pieces.per()),
     ])
 }
 
@@ -366,21 +374,25 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_the_third_version_stay_and_have_no_changed_name() {
+    fn rows_of_the_third_version_stay_and_have_no_changed_name_and_no_pieces() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(folder.path()).unwrap();
         store.insert(&mut [closed(1)].iter()).unwrap();
         let back = "ALTER TABLE attempts DROP COLUMN served_before; ALTER TABLE usage_daily DROP COLUMN model_changes; \
-            PRAGMA user_version = 3";
+            ALTER TABLE attempts DROP COLUMN pieces; ALTER TABLE attempts DROP COLUMN piece_price_pico; \
+            ALTER TABLE attempts DROP COLUMN piece_price_per; PRAGMA user_version = 3";
         store.connection().execute_batch(back).unwrap();
         drop(store);
         let mut again = SqliteStore::open(folder.path()).unwrap();
         let mut changed = closed(2);
-        let end = AttemptEnd { served_before: Some("fast-0".into()), ..attempt_end(10, 20) };
+        let end = attempt_end(10, 20);
+        let usage = Usage { pieces: 3, ..end.usage };
+        let end = AttemptEnd { served_before: Some("fast-0".into()), usage, ..end };
         changed.attempts = vec![Arc::new(ClosedAttempt::settle(0, attempt_opened(), end))];
         again.insert(&mut [changed].iter()).unwrap();
         let told = |sql| again.connection().query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
         assert_eq!(told("SELECT group_concat(coalesce(served_before, '-') ORDER BY request) FROM attempts"), "-,fast-0");
+        assert_eq!(told("SELECT group_concat(pieces || coalesce(piece_price_per, '-') ORDER BY request) FROM attempts"), "0-,3-");
         assert_eq!(told("SELECT sum(attempts) || ' ' || sum(model_changes) FROM usage_daily"), "2 1");
     }
 

@@ -379,7 +379,8 @@ impl Drop for OpenAttempt {
 
 /// What a request that was sent, and of whose answer nothing was seen, is expected to be billed.
 pub(super) fn unanswered(opened: &AttemptOpened) -> Usage {
-    Usage::fresh(opened.input_estimate, opened.expected_output.min(opened.output_bound))
+    let pieces = opened.pieces.expected;
+    Usage { pieces, ..Usage::fresh(opened.input_estimate, opened.expected_output.min(opened.output_bound)) }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -40,11 +40,14 @@ pub struct Heard {
     pub reasoning_bytes: u64,
     /// The request asked a cache to keep some of it for an hour or more, and the report does not say how long it does.
     pub long_writes: bool,
+    /// What was to be billed by the piece, where the price goes by it.
+    pub pieces: u64,
 }
 
 /// A report with what it leaves unsaid, at the dearer side. Where reasoning was heard and none is reported, the output is
 /// reasoning as far as the text was, and some of it at least: vendors bill thinking by whether there was any. What was
-/// written to a cache that was asked to keep some of it for an hour, was written for an hour.
+/// written to a cache that was asked to keep some of it for an hour, was written for an hour. Pieces that nobody counted are those
+/// that were expected.
 pub fn completed(mut usage: Usage, heard: &Heard) -> Usage {
     if usage.reasoning == Tokens::ZERO && heard.reasoning_bytes > 0 {
         let output = u128::from(usage.output.get());
@@ -53,6 +56,9 @@ pub fn completed(mut usage: Usage, heard: &Heard) -> Usage {
     }
     if heard.long_writes && usage.cache_write_long == Tokens::ZERO {
         usage.cache_write_long = usage.cache_write;
+    }
+    if usage.pieces == 0 {
+        usage.pieces = heard.pieces;
     }
     usage
 }
@@ -63,7 +69,7 @@ pub fn overage(usage: &Usage, most_input: Tokens, most_output: Tokens) -> Tokens
 }
 
 fn says_something(usage: &Usage, output: Count) -> bool {
-    usage.input() + usage.output > Tokens::ZERO || output.tokens == Tokens::ZERO
+    usage.input() + usage.output > Tokens::ZERO || usage.pieces > 0 || output.tokens == Tokens::ZERO
 }
 
 #[cfg(test)]
@@ -100,7 +106,7 @@ mod tests {
     fn a_report_without_reasoning_thought_as_far_as_it_was_heard() {
         let check = |output: u64, reported: u64, (reasoning_bytes, text_bytes): (u64, u64), expected: u64| {
             let usage = Usage { reasoning: Tokens::new(reported), ..Usage::fresh(Tokens::new(5), Tokens::new(output)) };
-            let heard = Heard { text_bytes, reasoning_bytes, long_writes: false };
+            let heard = Heard { text_bytes, reasoning_bytes, long_writes: false, pieces: 0 };
             let found = completed(usage, &heard);
             assert_eq!(found, Usage { reasoning: Tokens::new(expected), ..usage }, "{output} {reported} {heard:?}");
         };
@@ -122,6 +128,19 @@ mod tests {
         check(0, false, 0);
         check(0, true, 9);
         check(4, true, 4);
+    }
+
+    #[test]
+    fn pieces_that_nobody_counted_are_those_that_were_expected() {
+        let check = |told: u64, pieces, expected: u64| {
+            let usage = Usage { pieces: told, ..Usage::fresh(Tokens::new(5), Tokens::ZERO) };
+            assert_eq!(completed(usage, &Heard { pieces, ..Heard::default() }).pieces, expected);
+        };
+        check(0, 0, 0);
+        check(0, 3, 3);
+        check(2, 3, 2);
+        let searched = Usage { pieces: 1, ..Usage::default() };
+        assert_eq!(metered(Some(searched), INPUT, OUTPUT), Metered { usage: searched, provenance: Provenance::Reported });
     }
 
     #[test]

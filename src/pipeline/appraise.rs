@@ -22,7 +22,7 @@ pub struct Appraisal {
 impl Appraisal {
     /// Estimates a request's input in every tokenizer family, and forecasts its output where nothing was learned.
     pub fn of(request: &Request) -> Self {
-        if request.shape.direct().is_some() {
+        if !request.shape.writes() {
             return Self::without_output(request);
         }
         let asking = Asking { bound: request.output_bound, choices: request.choices, at: 0 };
@@ -31,8 +31,9 @@ impl Appraisal {
 
     /// The same with what was learned of answers of the request's class.
     pub fn by(request: &Request, lengths: &mut Lengths, snapshot: &Snapshot, at: u64) -> Self {
+        // What answers in conversations teach says nothing of others.
         if request.shape.direct().is_some() {
-            return Self::without_output(request);
+            return Self::of(request);
         }
         let asking = Asking { bound: request.output_bound, choices: request.choices, at };
         let mut learned = LearnedOutput::default();

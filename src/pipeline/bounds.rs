@@ -16,7 +16,7 @@ use crate::units::Tokens;
 /// the client never set.
 pub(super) fn output(request: &mut Request, key: Option<Tokens>, budgeted: Option<Tokens>) -> Result<(), BadRequest> {
     // There is nothing to bound: the answer is as long as what was asked.
-    if request.shape.direct().is_some() {
+    if !request.shape.writes() {
         return Ok(());
     }
     let thinking = request.thinking_budget.unwrap_or(Tokens::ZERO);

@@ -15,7 +15,7 @@ use crate::policy::{Allowances, Claim, Portfolio};
 use crate::relay::Account;
 use crate::route::PlannedAttempt;
 use crate::telemetry::Metrics;
-use crate::units::{Amount, Free, Provenance, Tokens, Usage, Usd};
+use crate::units::{Amount, Free, Pieces, Provenance, Tokens, Usage, Usd};
 
 /// One request's attempts in the books.
 pub(super) struct Pages<'a> {
@@ -96,6 +96,7 @@ impl AttemptBook for Pages<'_> {
             output_bound: Tokens::new(quote.output_bound.get().saturating_mul(u64::from(self.choices))),
             started_at: now,
             thinking: quote.thinking,
+            pieces: Pieces { expected: quote.usage.pieces, most: quote.most_pieces },
         });
         let Backend { quotas, provider, .. } = offer.backend;
         if let Some(claim) = self.allowances.claim(quotas, *provider, &quote.usage, now) {

@@ -22,7 +22,7 @@ use crate::meter::tokenizer::{BUDGET_BYTES, Count};
 use crate::meter::usage::{Heard, Metered, completed, metered};
 use crate::policy::{Hold, OverBudget, Place, ShareHold};
 use crate::telemetry::{OpenRequest, Route, Settled};
-use crate::units::{BackendId, KeyName, Provenance, Thinking, Tokens, Usage, Usd};
+use crate::units::{BackendId, KeyName, Pieces, Provenance, Thinking, Tokens, Usage, Usd};
 
 /// The status that stands in the books for a client that left: it got none.
 const CLIENT_LEFT: u16 = 499;
@@ -214,6 +214,8 @@ pub struct AnswerBasis {
     pub sent: Duration,
     /// Whether it thinks, as far as that was decided before.
     pub thinking: Thinking,
+    /// What is to be billed by the piece, where nobody tells it; nothing where the price does not go by it.
+    pub pieces: Pieces,
     /// Learns from it if it comes whole.
     pub learn: Learn,
 }
@@ -356,8 +358,9 @@ impl OpenAnswer {
         };
         let measured = match reported {
             Some(_) => Metered { usage: completed(measured.usage, &heard), ..measured },
-            None => measured,
+            None => Metered { usage: Usage { pieces: basis.pieces.expected, ..measured.usage }, ..measured },
         };
+        let measured = Metered { provenance: with_pieces(measured.provenance, reported, basis.pieces), ..measured };
         desk.metrics.upstream(&basis.backend, took);
         desk.metrics.attempt(&basis.backend, ending);
         let served_before = served_model.as_deref().and_then(|named| served_before(&desk, &basis, named));
@@ -395,6 +398,7 @@ impl OpenAnswer {
             reasoning_bytes: if undecided { *reasoning_bytes } else { 0 },
             // The request is looked through only where it matters.
             long_writes: written && !lifetimes_told && (self.account.desk.asks_long_cache)(&basis.prompt),
+            pieces: basis.pieces.expected,
         }
     }
 }
@@ -437,6 +441,15 @@ async fn count(desk: &Desk, running: RunningCount, reported: Option<Usage>, basi
         None
     };
     metered(None, counted.unwrap_or(estimated(basis.input_estimate)), output)
+}
+
+/// Where a usage comes from whose pieces may be ours: counted where they were known beforehand, else estimated.
+fn with_pieces(provenance: Provenance, reported: Option<Usage>, pieces: Pieces) -> Provenance {
+    if pieces.expected == 0 || reported.is_some_and(|usage| usage.pieces > 0) {
+        return provenance;
+    }
+    let ours = if pieces.expected == pieces.most { Provenance::Counted } else { Provenance::Estimated };
+    provenance.max(ours)
 }
 
 /// Tells the backend's health how its answer ended; a client that left teaches nothing about the backend.

@@ -3,7 +3,7 @@
 
 use crate::canonical::{DataRules, Features, Manner, Parameters, Preference, QualityTier, ReasoningWish, Request, Shape};
 use crate::catalog::BackendIndex;
-use crate::units::{Tokens, Usd};
+use crate::units::{Pieces, Tokens, Usd};
 
 /// A request as far as a decision depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,6 +15,8 @@ pub struct Ask {
     pub translated: bool,
     /// How long the vectors of the answer are to be.
     pub dimensions: Option<u32>,
+    /// What is billed by the piece where a price goes by it.
+    pub pieces: Pieces,
     /// Everything a backend must be able to do.
     pub features: Features,
     /// Its answer is to keep to a schema that no object can keep to: then it cannot be asked for by hand.
@@ -71,6 +73,7 @@ impl Ask {
             shape: request.shape,
             translated: false,
             dimensions: request.dimensions,
+            pieces: request.pieces,
             features: request.features,
             no_object: request.no_object,
             unsaid: Vec::new(),

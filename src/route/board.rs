@@ -279,7 +279,7 @@ fn in_dollars(price: TokenPrice, currency: Currency, rate: ExchangeRate) -> i128
     rate.convert(Amount::from_pico(price.pico().into(), currency)).unwrap_or(Usd::ZERO).pico()
 }
 
-/// Whether prices differ by the length of the answer, or some request within what is priced has no cell.
+/// Whether prices differ by the length of the answer or go by the piece, or some request within what is priced has no cell.
 fn is_loose(sheet: &Sheet) -> bool {
     let cells = sheet.cells();
     let lengths = |side: fn(&Cell) -> Bounds| {
@@ -295,7 +295,7 @@ fn is_loose(sheet: &Sheet) -> bool {
         [false, true].into_iter().all(|thinking| sheet.cell(Tokens::new(input), Tokens::new(output), thinking).is_some())
     };
     let holes = || inputs.iter().filter(within).any(|input| outputs.iter().any(|output| !listed(*input, *output)));
-    cells.iter().any(|cell| cell.output != Bounds::ALL) || holes()
+    cells.iter().any(|cell| cell.output != Bounds::ALL) || sheet.has_pieces() || holes()
 }
 
 #[cfg(test)]

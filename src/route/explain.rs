@@ -13,7 +13,7 @@ use serde::Serialize;
 
 pub use self::session::ExplainedSession;
 use self::weighed::tariff;
-pub use self::weighed::{ExplainedCap, ExplainedCapCost, ExplainedCost, ExplainedExploring, ExplainedPremiums};
+pub use self::weighed::{ExplainedCap, ExplainedCapCost, ExplainedCost, ExplainedExploring, ExplainedPieces, ExplainedPremiums};
 use super::adequate::Unfit;
 use super::plan::{Candidate, Node, Plan, PlanError, Whole};
 use super::quote::{FreeQuote, Quote};
@@ -126,6 +126,9 @@ pub struct ExplainedPrices {
     pub cache_read: String,
     pub cache_write: String,
     pub output: String,
+    /// What is billed by the piece; absent where nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pieces: Option<ExplainedPieces>,
     /// Units of the currency per dollar.
     pub per_usd: String,
     /// The identity of the row in the price book.
@@ -327,6 +330,7 @@ impl ExplainedPrices {
             cache_read: tariff.cache_read.to_per_million(),
             cache_write: tariff.cache_write.to_per_million(),
             output: tariff.output.to_per_million(),
+            pieces: ExplainedPieces::of(quote, &tariff),
             per_usd: quote.exchange_rate.per_usd(),
             price: row.map(|row| row.id.to_string()).unwrap_or_default(),
             billed_at: match row.map(|row| row.billed_at).unwrap_or_default() {

@@ -6,7 +6,7 @@ use super::ask::Ask;
 use super::facts::Facts;
 use super::target::Target;
 use crate::canonical::{DataRules, Feature, Features, Preference, QualityTier, ReasoningWish, Shape};
-use crate::units::{Tokens, Usd};
+use crate::units::{Pieces, Tokens, Usd};
 
 /// What a backend must offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Needs {
     pub apart: bool,
     /// How long vectors it must be able to make.
     pub dimensions: Option<u32>,
+    /// What is billed by the piece.
+    pub pieces: Pieces,
     /// Everything it must be able to do.
     pub features: Features,
     /// What it must do about thinking.
@@ -55,6 +57,7 @@ impl Needs {
             by_hand: NotByHand::of(ask),
             apart: ask.shape.direct().is_some(),
             dimensions: ask.dimensions,
+            pieces: ask.pieces,
             features: ask.features,
             reasoning: ask.reasoning,
             output_bound: ask.output_bound,

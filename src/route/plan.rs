@@ -91,6 +91,7 @@ pub struct Candidate {
 
 /// A part of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every plan is a few attempts: a box for each would cost more")]
 pub enum Node {
     /// Ask one backend.
     Attempt(PlannedAttempt),

@@ -28,7 +28,7 @@ use crate::canonical::ReasoningWish;
 use crate::catalog::calendar::{Calendar, Hour, Outlook};
 use crate::catalog::price::PricePoint;
 use crate::catalog::{Backend, Limits, PriceRow, QuotaIndex, Reasoning};
-use crate::units::{Amount, ExchangeRate, FreePart, Most, Sheet, Thinking, Tokens, Usage, Usd};
+use crate::units::{Amount, ExchangeRate, FreePart, Most, Pieces, Sheet, Thinking, Tokens, Usage, Usd};
 
 /// What one request costs at one backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Quote {
     pub input_upper: Tokens,
     /// The bound on each choice that the worst case counts with: to be sent to the provider.
     pub output_bound: Tokens,
+    /// What may be billed by the piece; nothing where the price does not go by it.
+    pub most_pieces: u64,
 }
 
 /// The part of a quote that a free quota bears.
@@ -99,15 +101,18 @@ impl<'a> Quoter<'a> {
         let range = output_range(&backend.limits, self.needs, figures.mean, input.upper());
         let thinking = thinking(backend.reasoning, self.needs.reasoning);
         let output = self.needs.all_choices(range.expected);
+        let later = self.later_sheets(backend, row, outlook);
+        let by_piece = sheet.has_pieces() || later.iter().any(|sheet| sheet.has_pieces());
+        let pieces = if by_piece { self.needs.pieces } else { Pieces::default() };
         let usage = self.expected_usage(backend, sheet, input.expected(), output, thinking);
+        let usage = Usage { pieces: pieces.expected, ..usage };
         // Where nobody decided, it is taken to think, as the forecast takes it.
         let priced = sheet.cost(&usage, thinking != Thinking::Off);
         if !priced.listed {
             return Err(Unfit::Unpriced);
         }
-        let later = self.later_sheets(backend, row, outlook);
         let worst_with = |bound| {
-            let most = Most { input: input.upper(), output: self.needs.all_choices(bound), thinking };
+            let most = Most { input: input.upper(), output: self.needs.all_choices(bound), thinking, pieces: pieces.most };
             let worst = |sheet: &Sheet| self.usd(sheet.worst_cost(&most)).unwrap_or(Usd::MAX);
             later.iter().map(|sheet| worst(sheet)).fold(worst(sheet), Usd::max)
         };
@@ -123,7 +128,20 @@ impl<'a> Quoter<'a> {
         let free = free.map(|(quota, _)| FreeQuote { quota, spared: listed - expected });
         let price = PricePoint { row: u32::try_from(place).unwrap_or(u32::MAX), factor };
         let (input_upper, prepaid) = (input.upper(), self.is_prepaid(backend, worst));
-        Ok(Quote { price, exchange_rate, usage, thinking, expected, free, prepaid, worst, input_upper, output_bound })
+        let most_pieces = pieces.most;
+        Ok(Quote {
+            price,
+            exchange_rate,
+            usage,
+            thinking,
+            expected,
+            free,
+            prepaid,
+            worst,
+            input_upper,
+            output_bound,
+            most_pieces,
+        })
     }
 
     /// What is free of a usage, by the first of the backend's quotas that bears any of it.

@@ -262,6 +262,9 @@ struct Tried<'e> {
     first_byte_ms: Option<u64>,
     duration_ms: Option<u64>,
     usage: Tokens,
+    /// What it was billed for by the piece, by what the backend serves; absent where that is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pieces: Option<u64>,
     /// Where the usage comes from: `reported`, `counted` or `estimated`.
     provenance: &'e str,
     cost: Paid<'e>,
@@ -314,6 +317,15 @@ struct Prices {
     audio_input: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     audio_output: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pieces: Option<PiecePrices>,
+}
+
+/// What is billed by the piece, as it is listed: so much for so many.
+#[derive(Debug, Serialize)]
+struct PiecePrices {
+    price: String,
+    per: u32,
 }
 
 impl<'e> Asked<'e> {
@@ -372,6 +384,7 @@ impl<'e> Tried<'e> {
             first_byte_ms: attempt.first_byte_ms,
             duration_ms: attempt.duration_ms,
             usage: Tokens::of(&attempt.usage),
+            pieces: Some(attempt.usage.pieces).filter(|pieces| *pieces > 0),
             provenance: &attempt.provenance,
             cost: Paid {
                 usd: attempt.cost.to_exact(),
@@ -392,6 +405,9 @@ impl<'e> Tried<'e> {
                 image_input: prices.image_input.map(TokenPrice::to_per_million),
                 audio_input: prices.audio_input.map(TokenPrice::to_per_million),
                 audio_output: prices.audio_output.map(TokenPrice::to_per_million),
+                pieces: prices
+                    .pieces
+                    .map(|price| PiecePrices { price: Usd::from_pico(price.pico().into()).to_exact(), per: price.per() }),
             },
             free_quota: attempt.quota.as_deref().map(|quota| Spared { quota, amount: digits(attempt.spared_pico) }),
             quoted_usd: attempt.quoted.to_exact(),

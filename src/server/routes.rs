@@ -53,8 +53,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const MOST_HEADERS: usize = 100;
 
 /// Paths of the OpenAI API that this gateway does not serve: a client is told so, rather than "not found".
-const NOT_SERVED: [&str; 12] = [
-    "/v1/completions",
+const NOT_SERVED: [&str; 11] = [
     "/v1/moderations",
     "/v1/images/generations",
     "/v1/images/edits",
@@ -96,6 +95,8 @@ pub fn api(front: Arc<Front>) -> Router {
         .route("/v1/messages", post(messages))
         .route("/v1/messages/count_tokens", post(count_tokens))
         .route("/v1/embeddings", post(embeddings))
+        .route("/v1/completions", post(completions))
+        .route("/v1/rerank", post(rerank))
         .route("/v1/route", post(decide))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
@@ -110,7 +111,7 @@ pub fn api(front: Arc<Front>) -> Router {
 }
 
 /// What the API listener answers to a path it does not have, after the path.
-const BASE_URL_HINT: &str = "an OpenAI SDK's base_url must end in /v1, an Anthropic SDK's must not; served are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/embeddings, GET /v1/models, \
+const BASE_URL_HINT: &str = "an OpenAI SDK's base_url must end in /v1, an Anthropic SDK's must not; served are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/embeddings, POST /v1/completions, POST /v1/rerank, GET /v1/models, \
     POST /v1/route, GET /v1/usage and GET /v1/decisions/{id}";
 /// The same for the operations listener.
 const OPERATIONS_HINT: &str = "here are the page at /, /feed, /usage, /decisions/{id}, /metrics, /healthz and /readyz, and POST /reload; \
@@ -154,6 +155,14 @@ async fn responses(State(front): Shared, request: Request<Body>) -> Response {
 
 async fn embeddings(State(front): Shared, request: Request<Body>) -> Response {
     answered(&front, Route::Embeddings, request).await
+}
+
+async fn completions(State(front): Shared, request: Request<Body>) -> Response {
+    answered(&front, Route::Completions, request).await
+}
+
+async fn rerank(State(front): Shared, request: Request<Body>) -> Response {
+    answered(&front, Route::Rerank, request).await
 }
 
 /// None is there to be found.
@@ -336,7 +345,7 @@ async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
         .any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/')))
     {
         let message = format!(
-            "{path} is not served by this gateway; served are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/embeddings, GET /v1/models, POST /v1/route, \
+            "{path} is not served by this gateway; served are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/embeddings, POST /v1/completions, POST /v1/rerank, GET /v1/models, POST /v1/route, \
                  GET /v1/usage and GET /v1/decisions/{{id}}"
         );
         ClientError::new(501, ErrorKind::InvalidRequest, "not_implemented", message)
@@ -369,6 +378,8 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
             | "/v1/messages"
             | "/v1/messages/count_tokens"
             | "/v1/embeddings"
+            | "/v1/completions"
+            | "/v1/rerank"
             | "/v1/route"
             | "/reload"
     ) || admin::WISHES.contains(&path);

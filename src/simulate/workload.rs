@@ -19,7 +19,7 @@ use super::texts::{ByFamily, FAMILIES, Kind, Text, Texts};
 use crate::canonical::{Feature, Features, Members, QualityTier, ReasoningWish, Request, Shape, TextProfile, Wishes};
 use crate::catalog::TokenizerFamily;
 use crate::meter::Estimate;
-use crate::units::Tokens;
+use crate::units::{Pieces, Tokens};
 
 /// What a session is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -288,6 +288,7 @@ fn request(prompt: &Prompt, floor: QualityTier, session: String) -> Request {
         features: Features::NONE,
         token_input: Tokens::ZERO,
         dimensions: None,
+        pieces: Pieces::default(),
         thinking_budget: None,
         no_object: false,
         may_hold_thoughts: false,

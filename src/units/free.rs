@@ -184,7 +184,7 @@ impl Sheet {
             (false, true) => kinds.iter().map(|kind| kind.count * kind.price).sum(),
             (true, _) => self.tokens_pico(tariff, usage) - spared,
         };
-        let charged = tokens + i128::from(self.per_request());
+        let charged = (tokens + i128::from(self.per_request())).saturating_add(tariff.pieces.cost(usage.pieces));
         if left(true) || left(false) || charged > 0 { charged.max(i128::from(self.minimum())) } else { 0 }
     }
 

@@ -4,6 +4,7 @@
 pub mod free;
 pub mod ids;
 pub mod money;
+pub mod pieces;
 pub mod pricing;
 pub mod share;
 pub mod sheet;
@@ -13,6 +14,7 @@ pub mod tokens;
 pub use free::{Counted, Draw, Free, FreePart, FreeTokens, Grant};
 pub use ids::{BackendId, KeyName, RequestId, spread};
 pub use money::{Amount, Currency, ExchangeRate, TokenPrice, Usd};
+pub use pieces::{Piece, PiecePrice, Pieces};
 pub use pricing::{Billed, BilledAt, Course, Pricing, Span};
 pub use share::{ShareBy, ShareKind, ShareOf};
 pub use sheet::{Bounds, Cell, Extent, Most, Priced, Sheet, Thinking};

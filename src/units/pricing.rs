@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_worst_case_covers_both_sides_of_a_boundary() {
-        let most = Most { input: Tokens::new(1), output: Tokens::new(1), thinking: Thinking::Unsaid };
+        let most = Most { input: Tokens::new(1), output: Tokens::new(1), thinking: Thinking::Unsaid, pieces: 0 };
         assert_eq!(pricing(BilledAt::Completion).worst_cost(&most).pico(), 9_000_000);
     }
 }

@@ -106,6 +106,8 @@ pub struct Most {
     pub input: Tokens,
     pub output: Tokens,
     pub thinking: Thinking,
+    /// What is billed by the piece.
+    pub pieces: u64,
 }
 
 /// All prices of one row in one window of the calendar.
@@ -172,6 +174,11 @@ impl Sheet {
         Some(Self { cells: self.cells.iter().map(cell).collect::<Option<_>>()?, ..self.clone() })
     }
 
+    /// Whether anything is billed by the piece.
+    pub fn has_pieces(&self) -> bool {
+        self.cells.iter().any(|cell| !cell.tariff.pieces.is_free())
+    }
+
     /// The longest input that any cell prices.
     pub fn priced_input(&self) -> Tokens {
         Tokens::new(self.cells.iter().map(|cell| cell.input.to).max().unwrap_or(u64::MAX))
@@ -216,7 +223,8 @@ impl Sheet {
         if *usage == Usage::default() {
             return 0;
         }
-        (self.tokens_pico(tariff, usage) + i128::from(self.per_request)).max(i128::from(self.minimum))
+        let sum = self.tokens_pico(tariff, usage).saturating_add(tariff.pieces.cost(usage.pieces));
+        sum.saturating_add(i128::from(self.per_request)).max(i128::from(self.minimum))
     }
 
     /// What the tokens cost, in 10⁻¹² units of the currency.
@@ -265,23 +273,24 @@ impl Sheet {
         let possible = |cell: &Cell| {
             let thinking = cell.thinking.is_none_or(|thinking| most.thinking.may_be(thinking));
             let (input, output) = (cell.input.longest(most.input)?, cell.output.longest(most.output)?);
-            thinking.then(|| self.at_most(&cell.tariff, input, output))
+            thinking.then(|| self.at_most(&cell.tariff, input, output, most.pieces))
         };
         let listed = self.cells.iter().filter_map(possible).max();
         // Where the vendor lists no price for the longest, or for thinking with it, the dearest may be charged.
         let holes = [false, true].into_iter().filter(|thinking| most.thinking.may_be(*thinking));
         let unlisted = holes.into_iter().any(|thinking| self.cell(most.input, most.output, thinking).is_none());
-        let dearest = || self.cells.iter().map(|cell| self.at_most(&cell.tariff, most.input, most.output)).max();
+        let dearest = || self.cells.iter().map(|cell| self.at_most(&cell.tariff, most.input, most.output, most.pieces)).max();
         let pico = if unlisted { listed.max(dearest()) } else { listed };
         Amount::from_pico(pico.unwrap_or_default(), self.currency)
     }
 
-    fn at_most(&self, tariff: &Tariff, input: Tokens, output: Tokens) -> i128 {
+    fn at_most(&self, tariff: &Tariff, input: Tokens, output: Tokens, pieces: u64) -> i128 {
         let dearest_input = match self.extent {
             Extent::Whole => tariff.dearest_input(),
             Extent::Part => self.cells.iter().map(|cell| cell.tariff.dearest_input()).max().unwrap_or(TokenPrice::FREE),
         };
-        let sum = input * dearest_input + output * tariff.dearest_output() + i128::from(self.per_request);
+        let tokens = input * dearest_input + output * tariff.dearest_output();
+        let sum = tokens.saturating_add(tariff.pieces.cost(pieces)).saturating_add(i128::from(self.per_request));
         sum.max(i128::from(self.minimum))
     }
 }
@@ -291,6 +300,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::units::PiecePrice;
 
     fn tariff(input: &str, output: &str) -> Tariff {
         let price = |text| TokenPrice::per_million(text).unwrap();
@@ -374,7 +384,7 @@ mod tests {
         // Thinking is sold for short prompts only.
         let cells = vec![cell(bounds(0, 100), true, ("1", "9")), cell(Bounds::ALL, false, ("2", "4"))];
         let sheet = Sheet::new(cells, Extent::Whole, 0, 0).unwrap();
-        let most = |input, thinking| Most { input: Tokens::new(input), output: Tokens::new(10), thinking };
+        let most = |input, thinking| Most { input: Tokens::new(input), output: Tokens::new(10), thinking, pieces: 0 };
         let worst = |input, thinking| sheet.worst_cost(&most(input, thinking)).pico() / 1_000_000;
         assert_eq!(worst(100, Thinking::On), 100 + 90);
         assert_eq!(worst(200, Thinking::Off), 400 + 40);
@@ -401,14 +411,18 @@ mod tests {
         fn nothing_within_the_bounds_costs_more_than_the_worst_case(
             input in 0_u64..140_000, output in 0_u64..1000, input_slack in 0_u64..50_000, output_slack in 0_u64..500,
             read in 0_u64..140_000, thought: bool, told: bool, by_parts: bool, fee in 0_u64..5_000_000,
+            pieces in (0_u64..1_000, 0_u64..1_000, any::<u64>(), 1_u32..5_000),
         ) {
             let extent = if by_parts { Extent::Part } else { Extent::Whole };
-            let sheet = Sheet::new(sheet().cells().to_vec(), extent, fee, fee * 3).unwrap();
+            let mut cells = sheet().cells().to_vec();
+            let (used, slack, pico, per) = pieces;
+            cells[1].tariff.pieces = PiecePrice::new(pico, per).unwrap();
+            let sheet = Sheet::new(cells, extent, fee, fee * 3).unwrap();
             let read = read.min(input);
             let t = Tokens::new;
-            let usage = Usage { fresh_input: t(input - read), cache_read: t(read), output: t(output), ..Usage::default() };
+            let usage = Usage { fresh_input: t(input - read), cache_read: t(read), output: t(output), pieces: used, ..Usage::default() };
             let thinking = match (told, thought) { (false, _) => Thinking::Unsaid, (true, true) => Thinking::On, (true, false) => Thinking::Off };
-            let most = Most { input: t(input + input_slack), output: t(output + output_slack), thinking };
+            let most = Most { input: t(input + input_slack), output: t(output + output_slack), thinking, pieces: used + slack };
             let priced = sheet.cost(&usage, thought);
             let covered = priced.listed || sheet.cell(most.input, most.output, thought).is_none();
             prop_assert!(!covered || priced.amount.pico() <= sheet.worst_cost(&most).pico());

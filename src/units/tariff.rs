@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use super::money::{Amount, Currency, TokenPrice};
+use super::pieces::PiecePrice;
 use super::tokens::Usage;
 
 /// Prices per token by kind, in one currency. A kind that a vendor does not name costs what the kind it belongs to costs.
@@ -28,6 +29,8 @@ pub struct Tariff {
     pub audio_input: TokenPrice,
     /// Output that was sound, where it is billed apart; else the output price.
     pub audio_output: TokenPrice,
+    /// What is billed by the piece.
+    pub pieces: PiecePrice,
 }
 
 impl Tariff {
@@ -49,12 +52,13 @@ impl Tariff {
             image_input: input,
             audio_input: input,
             audio_output: output,
+            pieces: PiecePrice::FREE,
         }
     }
 
     /// What this usage costs, exactly, in the vendor's currency.
     pub fn cost(&self, usage: &Usage) -> Amount {
-        Amount::from_pico(self.input_pico(usage) + self.output_pico(usage), self.currency)
+        Amount::from_pico(self.input_pico(usage) + self.output_pico(usage) + self.pieces.cost(usage.pieces), self.currency)
     }
 
     /// What the input costs, in 10⁻¹² units of the currency.
@@ -92,6 +96,7 @@ impl Tariff {
             image_input: times(self.image_input)?,
             audio_input: times(self.audio_input)?,
             audio_output: times(self.audio_output)?,
+            pieces: factor.of_pieces(self.pieces)?,
         })
     }
 
@@ -139,6 +144,11 @@ impl Factor {
             return None;
         }
         u64::try_from(product / 1_000_000).ok().map(TokenPrice::from_pico)
+    }
+
+    /// The same of a price by the piece.
+    pub fn of_pieces(self, price: PiecePrice) -> Option<PiecePrice> {
+        PiecePrice::new(self.of(TokenPrice::from_pico(price.pico()))?.pico(), price.per())
     }
 }
 
@@ -204,6 +214,7 @@ mod tests {
             image_input: price("5"),
             audio_input: price("7"),
             audio_output: price("9"),
+            pieces: PiecePrice::new(8_000_000, 2).unwrap(),
             ..Tariff::flat(Currency::Cny, price("1"), price("4"))
         };
         let t = Tokens::new;
@@ -217,8 +228,9 @@ mod tests {
             image_input: t(3),
             audio_input: t(1),
             audio_output: t(1),
+            pieces: 3,
         };
-        let micros = 6 + 15 + 7 + 2 + 5 + 4 + (3 * 4 + 2 * 3 + 9);
+        let micros = 6 + 15 + 7 + 2 + 5 + 4 + (3 * 4 + 2 * 3 + 9) + 12;
         assert_eq!(tariff.cost(&usage), Amount::from_pico(micros * 1_000_000, Currency::Cny));
         assert_eq!((tariff.dearest_input(), tariff.dearest_output()), (price("7"), price("9")));
     }

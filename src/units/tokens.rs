@@ -81,6 +81,8 @@ pub struct Usage {
     pub audio_input: Tokens,
     /// The part of `output` that was sound; not billed again.
     pub audio_output: Tokens,
+    /// What is billed by the piece, of the kind that the API has: searches, images, ...
+    pub pieces: u64,
 }
 
 impl Usage {
@@ -102,6 +104,7 @@ impl Usage {
             image_input: self.image_input + other.image_input,
             audio_input: self.audio_input + other.audio_input,
             audio_output: self.audio_output + other.audio_output,
+            pieces: self.pieces.saturating_add(other.pieces),
         }
     }
 
@@ -118,6 +121,7 @@ impl Usage {
             image_input: none,
             audio_input: none,
             audio_output: none,
+            pieces: 0,
         }
     }
 

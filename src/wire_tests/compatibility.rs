@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::canonical::{Request, Shape};
+use crate::canonical::{Direct, Request, Shape};
 use crate::catalog::capability::Quirks;
 use crate::catalog::{ConverseFields, Reasoning, Steering};
 use crate::dialect::{self, Outgoing, Path};
@@ -204,9 +204,7 @@ fn body(shape: Shape, members: &str, turns: &str) -> String {
     match shape {
         Shape::AnthropicMessages => format!(r#"{{"model":"m","max_tokens":9000,"messages":{turns}{before}{members}}}"#),
         Shape::OpenAiResponses => format!(r#"{{"model":"m","input":{turns}{before}{members}}}"#),
-        Shape::OpenAiChat | Shape::GeminiGenerate | Shape::OpenAiEmbeddings | Shape::BedrockConverse => {
-            format!(r#"{{"model":"m","messages":{turns}{before}{members}}}"#)
-        }
+        _ => format!(r#"{{"model":"m","messages":{turns}{before}{members}}}"#),
     }
 }
 
@@ -288,6 +286,13 @@ fn page() -> String {
             let cells = ENDPOINTS.map(|to| becomes(shape, row, to));
             let _ = writeln!(page, "| {} | {} |", row.0, cells.join(" | "));
         }
+    }
+    page += "\n## What is no conversation\n\
+        Passed as it is to backends that serve it, but for the model's name and the wishes; each API has its own part in [api.md](api.md). Beside the model these members are read:\n\n\
+        | path | `serves` | members |\n| --- | --- | --- |\n";
+    for direct in Direct::ALL {
+        let members: Vec<String> = direct.members.iter().map(|member| format!("`{member}`")).collect();
+        let _ = writeln!(page, "| `/v1{}` | `{}` | {} |", direct.path, direct.word, members.join(", "));
     }
     page
 }

@@ -27,6 +27,31 @@ fn only_the_model_and_the_wishes_differ_and_no_bound_is_sent() {
     check(r#"{"input":"a","model":"up","max_tokens":9}"#, r#"{"input":"a","model":"up","max_tokens":9}"#);
 }
 
+/// A request for a text to be written on, as it goes out with a bound of ours.
+fn written(body: &str, bound: Option<u64>) -> String {
+    let request = OpenAiDirect::ALL[1].parse(Bytes::copy_from_slice(body.as_bytes()), &HeaderMap::new()).unwrap();
+    let out = Outgoing { output_bound: bound.map(Tokens::new), ..Outgoing::to("up", Quirks::default()) };
+    String::from_utf8(dialect::of(Shape::OpenAiCompletions).encode(&request, &out).to_vec()).unwrap()
+}
+
+#[test]
+fn a_completion_goes_out_with_its_bound_and_a_stream_reports() {
+    let check = |body: &str, bound, expected: &str| assert_eq!(written(body, bound), expected);
+    check(
+        r#"{"model":"m","prompt":"a","max_tokens":9,"temperature" : 0}"#,
+        None,
+        r#"{"model":"up","prompt":"a","max_tokens":9,"temperature" : 0}"#,
+    );
+    check(r#"{"model":"up","prompt":"a"}"#, None, r#"{"model":"up","max_tokens":16,"prompt":"a"}"#);
+    check(r#"{"model":"up","prompt":"a","max_tokens":900}"#, Some(70), r#"{"model":"up","prompt":"a","max_tokens":70}"#);
+    check(r#"{"model":"up","prompt":"a","max_tokens":null}"#, Some(7), r#"{"model":"up","prompt":"a","max_tokens":7}"#);
+    check(
+        r#"{"model":"up","prompt":"a","max_tokens":5,"stream":true}"#,
+        None,
+        r#"{"model":"up","stream_options":{"include_usage":true},"prompt":"a","max_tokens":5,"stream":true}"#,
+    );
+}
+
 /// A member that passes, as its bytes.
 fn member() -> impl Strategy<Value = String> {
     let value = prop_oneof![

@@ -37,10 +37,10 @@ async fn a_newer_schema_is_refused_and_stays_as_it_is() {
     Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = fs::read(database(&setup)).unwrap();
 
-    check_refused(&setup, &["ledger.sqlite3 has schema version 99", "knows up to 4", "run the newer version"]);
+    check_refused(&setup, &["ledger.sqlite3 has schema version 99", "knows up to 5", "run the newer version"]);
     assert_eq!(fs::read(database(&setup)).unwrap(), before);
 
-    Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 4).unwrap();
+    Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 5).unwrap();
     let again = setup.start();
     assert_eq!(rows::requests(&again.setup.data()).len(), 1);
 }
@@ -124,7 +124,8 @@ async fn books_of_the_first_format_open_with_every_row_and_go_on() {
 async fn books_of_the_third_schema_open_with_every_row_and_go_on() {
     let (setup, east) = with_books().await;
     let back = "ALTER TABLE attempts DROP COLUMN served_before; ALTER TABLE usage_daily DROP COLUMN model_changes; \
-        PRAGMA user_version = 3";
+        ALTER TABLE attempts DROP COLUMN pieces; ALTER TABLE attempts DROP COLUMN piece_price_pico; \
+        ALTER TABLE attempts DROP COLUMN piece_price_per; PRAGMA user_version = 3";
     Connection::open(database(&setup)).unwrap().execute_batch(back).unwrap();
 
     let gateway = setup.start();

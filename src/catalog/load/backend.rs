@@ -18,7 +18,7 @@ use crate::catalog::price::{PriceRow, PriceSchedule};
 use crate::catalog::snapshot::{BackendIndex, ProviderIndex};
 use crate::catalog::steering::{BudgetBounds, ConverseFields, Steering};
 use crate::document::{Section, nearest};
-use crate::units::{BackendId, Currency, Tokens};
+use crate::units::{BackendId, Currency, Piece, Tokens};
 
 const ABILITIES: [(Feature, &str); 6] = [
     (Feature::Tools, Feature::Tools.word()),
@@ -43,7 +43,7 @@ const REASONING: [(Reasoning, &str); 3] =
     [(Reasoning::Never, "never"), (Reasoning::Switchable, "switchable"), (Reasoning::Always, "always")];
 
 /// What a backend may be asked for beside conversations.
-const SERVES: [&str; Direct::ALL.len()] = [Direct::ALL[0].word];
+const SERVES: [&str; Direct::ALL.len()] = [Direct::ALL[0].word, Direct::ALL[1].word, Direct::ALL[2].word];
 
 /// Above the length of any vectors that are sold or announced.
 const MOST_DIMENSIONS: u64 = 1 << 20;
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
         let provider = self.provider(&section);
         let model = section.required_text("model", NAME).unwrap_or_default();
         let id = BackendId::new(provider.map_or("", |p| self.providers[p.0 as usize].id.as_str()), &model);
-        let prices = self.prices(&section, provider, &id, Terms { free: false, writes: true });
+        let prices = self.prices(&section, provider, &id, Terms { free: false, writes: true, piece: None });
         if provider.is_some() && !self.ids.insert(id.clone()) {
             section.problem(
                 "model",
@@ -121,7 +121,8 @@ impl<'a> Reader<'a> {
         let free = section.truth("free").unwrap_or(false);
         let id = BackendId::new(provider_id, &upstream_model);
         let serves = self.serves(&section, provider);
-        let prices = self.prices(&section, provider, &id, Terms { free, writes: serves.is_none() });
+        let writes = serves.is_none_or(|direct| direct.writes);
+        let prices = self.prices(&section, provider, &id, Terms { free, writes, piece: serves.and_then(|direct| direct.piece) });
         let quotas = self.quotas.of(&section, provider_id, id.as_str());
         let (features, schema_by) = if serves.is_none() { abilities(&section) } else { (Features::NONE, SchemaBy::Native) };
         let backend = Backend {
@@ -131,13 +132,13 @@ impl<'a> Reader<'a> {
             model,
             upstream_model,
             aliases: section.texts("aliases"),
-            limits: limits(&section, serves.is_none()),
+            limits: limits(&section, writes),
             features,
             schema_by,
             reasoning: if serves.is_none() { reasoning(&section) } else { Reasoning::Never },
             steering: if serves.is_none() { steering(&section) } else { Steering::UNKNOWN },
             serves,
-            dimensions: serves.and_then(|_| dimensions(&section)),
+            dimensions: serves.filter(|direct| direct.shape == Shape::OpenAiEmbeddings).and_then(|_| dimensions(&section)),
             languages: if serves.is_none() { languages(&section) } else { BTreeSet::new() },
             tokenizer: tokenizer(&section),
             quality: section.section("quality").map(quality).unwrap_or_default(),
@@ -187,10 +188,10 @@ impl<'a> Reader<'a> {
         section: &Section<'_, '_>,
         provider: Option<ProviderIndex>,
         id: &BackendId,
-        Terms { free, writes }: Terms,
+        Terms { free, writes, piece }: Terms,
     ) -> PriceSchedule {
         let currency = provider.map_or(Currency::Usd, |p| self.providers[p.0 as usize].currency);
-        let setting = Setting { id: id.as_str(), currency, free, writes, calendars: self.calendars };
+        let setting = Setting { id: id.as_str(), currency, free, writes, piece, calendars: self.calendars };
         let schedule = price::schedule(section, &setting);
         for currency in schedule.rows().iter().map(PriceRow::currency) {
             let known = self.fx.rates().iter().any(|r| r.rate.currency() == currency);
@@ -230,6 +231,8 @@ struct Terms {
     free: bool,
     /// Its answers have tokens, which have a price.
     writes: bool,
+    /// What of it may be billed by the piece.
+    piece: Option<Piece>,
 }
 
 fn check_name(section: &Section<'_, '_>, member: &str, name: &str) {

@@ -9,13 +9,15 @@ use super::{CURRENCIES, required};
 use crate::catalog::calendar::Calendar;
 use crate::catalog::price::{PriceRow, PriceSchedule};
 use crate::document::{Section, nearest};
-use crate::units::{BilledAt, Bounds, Cell, Currency, Extent, Sheet, Tariff, TokenPrice, Tokens, Usd};
+use crate::units::{BilledAt, Bounds, Cell, Currency, Extent, Piece, PiecePrice, Sheet, Tariff, TokenPrice, Tokens, Usd};
 
 /// The dearest price per million tokens that is believed, in any currency. The dearest list price known (2026-11-22) is
 /// below a hundredth of it.
 pub(super) const DEAREST_PER_MILLION: u64 = 10_000;
 /// The highest fee or minimum for one request that is believed, in whole units of any currency.
 const DEAREST_REQUEST: u64 = 100;
+/// The highest price by the piece that is believed, in whole units of any currency, for as many as it is listed for.
+const DEAREST_PIECES: u64 = 10_000;
 
 const INSTANT: &str = "an instant with its offset, such as 2026-09-10T16:10:00Z";
 const PRICE: &str = "a price per million tokens";
@@ -46,6 +48,8 @@ pub(super) struct Setting<'a> {
     pub(super) free: bool,
     /// Its answers have tokens, which have a price.
     pub(super) writes: bool,
+    /// What of it may be billed by the piece.
+    pub(super) piece: Option<Piece>,
     pub(super) calendars: &'a [Arc<Calendar>],
 }
 
@@ -80,7 +84,7 @@ fn row(section: &Section<'_, '_>, from: Option<Timestamp>, setting: &Setting<'_>
     let calendar = calendar(section, setting.calendars);
     let free = section.truth("free").unwrap_or(false) || setting.free;
     let currency = section.word("currency", &CURRENCIES).unwrap_or(setting.currency);
-    let list = List { currency, free, writes: setting.writes, fees: fees(section) };
+    let list = List { currency, free, writes: setting.writes, piece: setting.piece, fees: fees(section) };
     let sheet = list.sheet(section)?;
     let batch = section.section("batch").map(|section| {
         let sheet = list.sheet(&section);
@@ -157,6 +161,7 @@ struct List {
     currency: Currency,
     free: bool,
     writes: bool,
+    piece: Option<Piece>,
     fees: Fees,
 }
 
@@ -164,17 +169,19 @@ impl List {
     /// Flat figures, or cells. `None` only after a problem was noted.
     fn sheet(&self, section: &Section<'_, '_>) -> Option<Sheet> {
         let extent = section.word("tiers", &EXTENTS).unwrap_or_default();
+        let pieces = self.pieces(section);
         if !section.has("cells") {
-            if self.free && !FIGURES.iter().any(|figure| section.has(figure)) {
+            if self.free && pieces.is_none() && !FIGURES.iter().any(|figure| section.has(figure)) {
                 return Some(Sheet::flat(Tariff::free(self.currency)));
             }
-            return Sheet::new(vec![Cell::any(self.tariff(section))], extent, self.fees.per_request, self.fees.minimum);
+            let cell = Cell::any(self.tariff(section, pieces));
+            return Sheet::new(vec![cell], extent, self.fees.per_request, self.fees.minimum);
         }
         for figure in FIGURES.into_iter().filter(|figure| section.decimal(figure).is_some()) {
             section.problem(figure, "a price stands beside cells", "either prices in the row, or cells");
         }
         let sections = section.sections("cells");
-        let cells: Vec<Cell> = sections.iter().map(|cell| self.cell(cell, extent)).collect();
+        let cells: Vec<Cell> = sections.iter().map(|cell| self.cell(cell, extent, pieces)).collect();
         if extent == Extent::Part {
             follow_each_other(&sections, &cells);
         }
@@ -186,12 +193,12 @@ impl List {
         sheet
     }
 
-    fn cell(&self, section: &Section<'_, '_>, extent: Extent) -> Cell {
+    fn cell(&self, section: &Section<'_, '_>, extent: Extent, pieces: Option<PiecePrice>) -> Cell {
         let cell = Cell {
             input: bounds(section, "input_above", "input_to"),
             output: bounds(section, "output_above", "output_to"),
             thinking: section.truth("thinking"),
-            tariff: self.tariff(section),
+            tariff: self.tariff(section, pieces),
         };
         if extent == Extent::Part && (cell.output != Bounds::ALL || cell.thinking.is_some()) {
             let member = if cell.thinking.is_some() { "thinking" } else { "output_to" };
@@ -200,10 +207,24 @@ impl List {
         cell
     }
 
-    fn tariff(&self, section: &Section<'_, '_>) -> Tariff {
+    /// What is billed by the piece, where anything is.
+    fn pieces(&self, section: &Section<'_, '_>) -> Option<PiecePrice> {
+        let members = self.piece?.prices().iter().filter(|(name, _)| section.has(name));
+        let mut prices = members.map(|(name, per)| (name, piece_price(section, name, *per, self.free)));
+        let (_, price) = prices.next()?;
+        for (name, _) in prices {
+            section.problem(name, "what is billed by the piece has two prices", "one of them");
+        }
+        Some(price.unwrap_or_default())
+    }
+
+    fn tariff(&self, section: &Section<'_, '_>, pieces: Option<PiecePrice>) -> Tariff {
         let figure = |name| figure(section, name, self.free);
-        let input = required(section, "input", PRICE, |_, name| figure(name)).unwrap_or_default();
-        let output = if self.writes { required(section, "output", PRICE, |_, name| figure(name)) } else { None };
+        // What is billed otherwise need not have a price of its tokens.
+        let otherwise = pieces.is_some() || self.piece.is_some() && self.fees.per_request > 0;
+        let tokens = |name| if otherwise { figure(name) } else { required(section, name, PRICE, |_, name| figure(name)) };
+        let input = tokens("input").unwrap_or_default();
+        let output = if self.writes { tokens("output") } else { None };
         let output = output.unwrap_or_default();
         let cache_write = figure("cache_write").unwrap_or(input);
         Tariff {
@@ -217,6 +238,7 @@ impl List {
             image_input: figure("image_input").unwrap_or(input),
             audio_input: figure("audio_input").unwrap_or(input),
             audio_output: figure("audio_output").unwrap_or(output),
+            pieces: pieces.unwrap_or_default(),
         }
     }
 }
@@ -285,6 +307,25 @@ fn figure(section: &Section<'_, '_>, name: &'static str, free: bool) -> Option<T
         section.problem(name, format!("{text} is beyond belief: is it for another unit?"), accepted);
     }
     Some(price)
+}
+
+/// So much for so many pieces, in whole units of the currency.
+fn piece_price(section: &Section<'_, '_>, name: &'static str, per: u32, free: bool) -> Option<PiecePrice> {
+    let text = section.decimal(name)?;
+    let most = u128::from(DEAREST_PIECES) * 1_000_000_000_000;
+    let pico = Usd::parse(&text).ok().and_then(|amount| u64::try_from(amount.pico()).ok());
+    let Some(pico) = pico.filter(|pico| u128::from(*pico) <= most) else {
+        let accepted = format!("whole units of the currency for {per}, from 0 to {DEAREST_PIECES}");
+        section.problem(name, format!("{text} is no such price"), accepted);
+        return None;
+    };
+    if pico == 0 && !free {
+        section.problem(name, "this costs nothing", "a price above zero; or free = true, if it is free");
+    }
+    if pico > 0 && free {
+        section.problem(name, "the backend or the row is marked free", "no price, or no free = true");
+    }
+    PiecePrice::new(pico, per)
 }
 
 pub(super) fn instant(section: &Section<'_, '_>, name: &'static str) -> Option<Timestamp> {

@@ -538,3 +538,40 @@ fn what_a_model_of_vectors_cannot_have_is_refused() {
     let told = problems(&format!("{before}{}", after.replacen("\"openai-chat\"", "\"anthropic-messages\"", 1)));
     assert!(told.iter().any(|problem| problem.contains("serves: its provider has no address of OpenAI's shape")), "{told:#?}");
 }
+
+/// The small table with a backend that ranks, of these prices.
+fn with_ranking(prices: &str) -> String {
+    with_vectors("serves = \"rerank\"", prices)
+}
+
+#[test]
+fn a_price_by_the_piece_stays_for_as_many_as_it_is_listed_for() {
+    let check = |prices: &str, input: &str, (pico, per): (u64, u32)| {
+        let table = Snapshot::parse("t.toml", &with_ranking(prices)).unwrap();
+        let tariff = table.backend_named("west/vectors").unwrap().prices.rows()[0].list().cells()[0].tariff;
+        let found = (tariff.input.to_per_million(), tariff.pieces.pico(), tariff.pieces.per());
+        assert_eq!(found, (input.to_owned(), pico, per), "{prices}");
+    };
+    check("per_thousand_searches = 2.5", "0", (2_500_000_000_000, 1_000));
+    check("input = 0.05\nper_thousand_searches = 1", "0.05", (1_000_000_000_000, 1_000));
+    check("input = 0.05\nper_request = 0.001", "0.05", (0, 1));
+    check("per_request = 0.001", "0", (0, 1));
+    check("free = true", "0", (0, 1));
+}
+
+#[test]
+fn a_price_by_the_piece_that_cannot_be_is_refused() {
+    let check = |table: &str, expected: &[&str]| {
+        let found = problems(table);
+        let fits = found.len() == expected.len() && found.iter().zip(expected).all(|(problem, part)| problem.contains(part));
+        assert!(fits, "{table}: expected {expected:#?}, found {found:#?}");
+    };
+    check(&with_ranking(""), &["input: missing"]);
+    check(&with_ranking("per_thousand_searches = 0"), &["per_thousand_searches: this costs nothing"]);
+    check(&with_ranking("per_thousand_searches = 10_001"), &["per_thousand_searches: 10001 is no such price"]);
+    check(
+        &with_ranking("per_thousand_searches = 1\nfree = true"),
+        &["per_thousand_searches: the backend or the row is marked free"],
+    );
+    check(&with_vectors("serves = \"embeddings\"", "input = 1\nper_thousand_searches = 1"), &["per_thousand_searches"]);
+}

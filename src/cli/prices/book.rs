@@ -306,7 +306,11 @@ pub(super) fn export(args: &ExportArgs, environment: &Environment, output: &mut 
         Err(exit) => return Ok(exit),
     };
     let (table, at) = (&setup.snapshot, args.at.unwrap_or_else(now));
-    let priced = table.backends().iter().filter_map(|backend| Some((backend, Offer::of(backend.prices.at(at)?))));
+    // What is billed by the piece has no words in such a list.
+    let by_token =
+        |backend: &&Backend| backend.prices.at(at).is_some_and(|row| !row.sheets.iter().any(|sheet| sheet.has_pieces()));
+    let priced =
+        table.backends().iter().filter(by_token).filter_map(|backend| Some((backend, Offer::of(backend.prices.at(at)?))));
     let offers: Vec<(&Backend, Offer)> = priced.collect();
     let row = |(backend, offer): &'_ (&Backend, Offer)| {
         (table.provider_of(backend).id.clone(), backend.upstream_model.clone(), offer.clone())

@@ -55,6 +55,8 @@ pub(super) struct Figures {
     pub(super) cache_write: Amount,
     pub(super) output: Amount,
     pub(super) blended: Amount,
+    /// What is billed by the piece: the price, and for how many.
+    pub(super) pieces: Option<(Amount, u32)>,
 }
 
 /// Why a backend is not used.
@@ -83,6 +85,8 @@ impl Figures {
             cache_write: million(tariff.cache_write),
             output: million(tariff.output),
             blended: tariff.blended(blend),
+            pieces: (!tariff.pieces.is_free())
+                .then(|| (Amount::from_pico(tariff.pieces.pico().into(), tariff.currency), tariff.pieces.per())),
         }
     }
 
@@ -98,6 +102,10 @@ impl Figures {
             cache_write: exchange(self.cache_write)?,
             output: exchange(self.output)?,
             blended: exchange(self.blended)?,
+            pieces: match self.pieces {
+                Some((price, per)) => Some((exchange(price)?, per)),
+                None => None,
+            },
         })
     }
 }

@@ -127,6 +127,7 @@ fn reasons(unused: &[&Row<'_>], columns: usize) -> Table {
 pub(super) fn provenance(listing: &Listing<'_>) -> Vec<String> {
     let mut lines =
         vec![format!("Per million tokens; blend: input and output as {}; q: quality, 0 to 100, ? is not known.", listing.blend)];
+    lines.extend(listing.rows.iter().filter_map(by_piece));
     lines.extend(rates(listing).map(|found| {
         let (currency, per_usd) = (found.rate.currency(), found.rate.per_usd());
         format!("1 USD = {per_usd} {currency} ({}, {})", found.source, found.date)
@@ -143,6 +144,13 @@ pub(super) fn provenance(listing: &Listing<'_>) -> Vec<String> {
         lines.push(format!("Not listed: {off} switched off, {unpriced} without a price (--all lists them and says why)."));
     }
     lines
+}
+
+/// What a backend is billed for by the piece, as it is listed.
+fn by_piece(row: &Row<'_>) -> Option<String> {
+    let figures = &row.price.as_ref()?.vendor;
+    let ((price, per), piece) = (figures.pieces?, row.backend.serves?.piece?);
+    Some(format!("{}: {} {} for {per} {}.", row.backend.id, price.to_exact(), figures.currency(), piece.word()))
 }
 
 /// Each rate that a row's conversion went through, once.
@@ -253,6 +261,15 @@ struct Sums {
     cache_write: String,
     output: String,
     blended: String,
+    /// What is billed by the piece, in the same currency; absent where nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pieces: Option<ByPiece>,
+}
+
+#[derive(Debug, Serialize)]
+struct ByPiece {
+    price: String,
+    per: u32,
 }
 
 impl From<&Figures> for Sums {
@@ -264,6 +281,7 @@ impl From<&Figures> for Sums {
             cache_write: figures.cache_write.to_exact(),
             output: figures.output.to_exact(),
             blended: figures.blended.to_exact(),
+            pieces: figures.pieces.map(|(price, per)| ByPiece { price: price.to_exact(), per }),
         }
     }
 }
@@ -316,7 +334,7 @@ pub(super) fn report<'l>(listing: &'l Listing<'_>) -> Report<'l> {
 
 const CSV_HEADING: &str = "backend,provider,model,upstream_model,jurisdiction,region,quality,context_tokens,max_output_tokens,\
 priced_input_tokens,free,currency,input,cache_read,cache_write,output,blended,converted_currency,converted_input,\
-converted_cache_read,converted_cache_write,converted_output,converted_blended,rates,from,until,source,key,why";
+converted_cache_read,converted_cache_write,converted_output,converted_blended,rates,from,until,source,key,why,piece_price,pieces_per";
 
 /// The list for `--format csv`: RFC 4180, a line per backend under a heading.
 pub(super) fn csv(listing: &Listing<'_>) -> String {
@@ -338,11 +356,13 @@ fn csv_line(row: &Row<'_>) -> String {
     cells.push(optional(row.price.as_ref().map(rates_of).filter(|rates| !rates.is_empty()).as_deref()));
     cells.extend([optional(line.from.as_deref()), optional(line.until.as_deref()), optional(line.source), quoted(line.key)]);
     cells.push(optional(line.why));
+    let pieces = line.price.as_ref().and_then(|sums| sums.pieces.as_ref());
+    cells.extend([pieces.map(|p| p.price.clone()).unwrap_or_default(), pieces.map(|p| p.per.to_string()).unwrap_or_default()]);
     cells.join(",")
 }
 
 fn csv_sums(sums: &Sums) -> [String; 6] {
-    let Sums { currency, input, cache_read, cache_write, output, blended } = sums;
+    let Sums { currency, input, cache_read, cache_write, output, blended, .. } = sums;
     [quoted(currency), input.clone(), cache_read.clone(), cache_write.clone(), output.clone(), blended.clone()]
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Malformed, Reader, WITH_CHANGES, WITH_SHEETS, Wire};
+use super::{Malformed, Reader, WITH_CHANGES, WITH_PIECES, WITH_SHEETS, Wire};
 use crate::ledger::entry::AttemptEnd;
 use crate::units::{
-    BilledAt, Bounds, Cell, Currency, Extent, Free, FreePart, FreeTokens, Pricing, Sheet, Span, Tariff, TokenPrice,
+    BilledAt, Bounds, Cell, Currency, Extent, Free, FreePart, FreeTokens, PiecePrice, Pricing, Sheet, Span, Tariff, TokenPrice,
 };
 
 impl Wire for Tariff {
@@ -17,6 +17,8 @@ impl Wire for Tariff {
         for price in [self.cache_write_long, self.reasoning, self.image_input, self.audio_input, self.audio_output] {
             price.put(out);
         }
+        self.pieces.pico().put(out);
+        self.pieces.per().put(out);
     }
 
     fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -28,14 +30,19 @@ impl Wire for Tariff {
             return Ok(flat);
         }
         let mut price = || TokenPrice::take(from);
-        Ok(Self {
+        let tokens = Self {
             cache_write_long: price()?,
             reasoning: price()?,
             image_input: price()?,
             audio_input: price()?,
             audio_output: price()?,
             ..flat
-        })
+        };
+        if from.version < WITH_PIECES {
+            return Ok(tokens);
+        }
+        let pieces = PiecePrice::new(Wire::take(from)?, Wire::take(from)?).ok_or(Malformed)?;
+        Ok(Self { pieces, ..tokens })
     }
 }
 
@@ -197,7 +204,7 @@ mod tests {
     use super::*;
     use crate::ledger::entry::{AttemptOpened, Terms};
     use crate::ledger::fixtures::{attempt_end, attempt_opened, request_id};
-    use crate::units::{ExchangeRate, Thinking, Tokens};
+    use crate::units::{ExchangeRate, Pieces, Thinking, Tokens};
 
     #[test]
     fn everything_that_an_attempt_may_be_billed_at_reads_back() {
@@ -206,15 +213,24 @@ mod tests {
             Tariff { reasoning: price("9"), image_input: price("0.5"), ..Tariff::flat(Currency::Cny, price("1"), price("8")) };
         let short = Cell { output: Bounds { above: 0, to: 200 }, thinking: Some(false), ..Cell::any(tariff) };
         let long = Cell { input: Bounds { above: 32_000, to: 128_000 }, ..Cell::any(tariff) };
+        let mut long = long;
+        long.tariff.pieces = PiecePrice::new(2_000_000_000_000, 1_000).unwrap();
         let sheet = Arc::new(Sheet::new(vec![short, long], Extent::Part, 7, 9).unwrap());
         let until = Some(attempt_opened().started_at);
         let span = |until, price: &str| Span { until, price: price.into(), sheet: Arc::clone(&sheet) };
         let pricing = Pricing::new(BilledAt::Completion, vec![span(until, "peak"), span(None, "list")]).unwrap();
         let rate = ExchangeRate::parse(Currency::Cny, "7.1").unwrap();
         let terms = Terms::new(pricing, rate, "2026-11-20").unwrap();
-        let attempt = AttemptOpened { terms, thinking: Thinking::Off, ..attempt_opened() };
+        let pieces = Pieces { expected: 2, most: 300 };
+        let attempt = AttemptOpened { terms, thinking: Thinking::Off, pieces, ..attempt_opened() };
         let expected = Record::AttemptOpened { number: 3, opened: Box::new(attempt.clone()) };
         check(|out| put_attempt_opened(out, request_id(7), 3, &attempt), expected);
+    }
+
+    /// Where the usage ends in an attempt's end that says nothing of what was free or changed its name.
+    fn usage_ends(payload: &[u8], end: &AttemptEnd) -> usize {
+        let behind = [end.provenance.word().len() + 1, 1 + 1 + 6, 1 + 2, 1, 1 + 1, 1];
+        payload.len() - 2 - behind.iter().sum::<usize>()
     }
 
     #[test]
@@ -226,9 +242,9 @@ mod tests {
         }
         let end = attempt_end(300, 70_000);
         let mut old = payload(|out| put_attempt_ended(out, request_id(7), 1, &end));
-        // The second version's tokens had no parts; those of this end are none, a byte each.
-        let parts_of_tokens = 4;
-        let usage = old.len() - 2 - [end.provenance.word().len() + 1, 1 + 1 + 6, 1 + 2, 1, 1 + 1, 1].iter().sum::<usize>();
+        // The second version's tokens had no parts, and there were no pieces; those of this end are none, a byte each.
+        let parts_of_tokens = 5;
+        let usage = usage_ends(&old, &end);
         old.drain(usage - parts_of_tokens..usage);
         old.truncate(old.len() - 2);
         assert_eq!(read_payload(&old, 2), Ok((request_id(7), Record::AttemptEnded { number: 1, end })));
@@ -240,9 +256,16 @@ mod tests {
         check(|out| put_attempt_ended(out, request_id(7), 1, &changed), Record::AttemptEnded { number: 1, end: changed.clone() });
         let end = attempt_end(300, 70_000);
         let mut old = payload(|out| put_attempt_ended(out, request_id(7), 1, &end));
+        old.remove(usage_ends(&old, &end) - 1);
+        let fourth = old.clone();
         old.pop();
         assert_eq!(read_payload(&old, 3), Ok((request_id(7), Record::AttemptEnded { number: 1, end })));
         assert_eq!(read_payload(&old, 4), Err(Malformed));
+        assert_eq!(
+            read_payload(&fourth, 4).map(|(_, record)| record),
+            Ok(Record::AttemptEnded { number: 1, end: attempt_end(300, 70_000) })
+        );
+        assert_eq!(read_payload(&fourth, 5), Err(Malformed), "before the fifth there were no pieces");
     }
 
     #[test]

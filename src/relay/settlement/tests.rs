@@ -10,7 +10,7 @@ use crate::meter::Tokenizer;
 use crate::policy::{Budget, BudgetWindow, Places};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
-use crate::units::{BilledAt, Cell, Currency, ExchangeRate, Extent, Pricing, Sheet, Span, Tariff, TokenPrice};
+use crate::units::{BilledAt, Cell, Currency, ExchangeRate, Extent, Pieces, Pricing, Sheet, Span, Tariff, TokenPrice};
 
 /// An account with a hold, whose request is on this page.
 fn opening(tab: &Arc<Tab>, budget: &Arc<Budget>, now: Timestamp) -> AccountOpening {
@@ -67,6 +67,7 @@ async fn settled(
     let budget = Budget::new(Usd::from_pico(1_000_000_000_000), BudgetWindow::Total, Usd::ZERO, now);
     let opening = opening(&tab, &budget, now);
     let basis = AnswerBasis {
+        pieces: Pieces::default(),
         backend: opened.backend.clone(),
         endpoint: Shape::OpenAiChat,
         asked_model: "fast".into(),

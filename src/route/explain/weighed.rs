@@ -101,6 +101,25 @@ impl ExplainedCost {
     }
 }
 
+/// What is billed by the piece: at what price for how many, and what a quote counts with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedPieces {
+    pub price: String,
+    pub per: u32,
+    pub expected: u64,
+    /// What the worst case counts with.
+    pub most: u64,
+}
+
+impl ExplainedPieces {
+    pub(super) fn of(quote: &Quote, tariff: &Tariff) -> Option<Self> {
+        let price = tariff.pieces;
+        let listed = Amount::from_pico(price.pico().into(), tariff.currency).to_exact();
+        let (expected, most) = (quote.usage.pieces, quote.most_pieces);
+        (!price.is_free()).then_some(Self { price: listed, per: price.per(), expected, most })
+    }
+}
+
 /// The prices of the cell that a quote falls into.
 pub(super) fn tariff(quote: &Quote, backend: &Backend) -> Tariff {
     let sheet = backend.prices.point(quote.price).map(|(_, sheet)| sheet);

@@ -1,11 +1,12 @@
 //! The shape of the request among the facts, whether it may be told in other shapes and whether its conversation is sealed, as
 //! one byte behind all others, with what says whether its schema is an object's and who would leave out too much of it; facts without it are of a chat request, and until the first translation none was either. Behind
-//! that of a request which is no conversation stands how long the vectors are to be.
+//! that of a request which is no conversation stands how long the vectors are to be, and how many pieces it may be billed for where it may.
 
 use super::super::facts::Facts;
 use super::{Kept, Reader, Unreadable, Writer};
 use crate::canonical::{Parameters, Shape};
 use crate::catalog::{BackendIndex, Snapshot};
+use crate::units::Pieces;
 
 /// Added where it may be told in other shapes.
 const TRANSLATED: u8 = 0x80;
@@ -16,6 +17,11 @@ const UNSAID: u8 = 0x10;
 /// Added where its conversation's home alone can read what it holds.
 const SEALED: u8 = 0x40;
 
+/// Whether what is asked so may be billed by the piece.
+fn by_piece(shape: Shape) -> bool {
+    shape.direct().is_some_and(|direct| direct.piece.is_some())
+}
+
 pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
     let shape = match facts.ask.shape {
         Shape::OpenAiChat => 0,
@@ -24,6 +30,8 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
         Shape::OpenAiResponses => 3,
         Shape::OpenAiEmbeddings => 4,
         Shape::BedrockConverse => 5,
+        Shape::OpenAiCompletions => 6,
+        Shape::Rerank => 7,
     };
     let sealed = facts.affinity.session.as_ref().is_some_and(|session| session.sealed);
     let unsaid = &facts.ask.unsaid;
@@ -32,6 +40,10 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
     out.byte(flags.into_iter().filter(|(set, _)| *set).fold(shape, |byte, (_, flag)| byte | flag));
     if facts.ask.shape.direct().is_some() {
         out.option(facts.ask.dimensions, |out, dimensions| out.number(dimensions.into()));
+    }
+    if by_piece(facts.ask.shape) {
+        out.number(facts.ask.pieces.expected);
+        out.number(facts.ask.pieces.most);
     }
     if !unsaid.is_empty() {
         out.number(unsaid.len() as u64);
@@ -51,10 +63,15 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept, snapshot: &Snapshot) 
         3 => Shape::OpenAiResponses,
         4 => Shape::OpenAiEmbeddings,
         5 => Shape::BedrockConverse,
+        6 => Shape::OpenAiCompletions,
+        7 => Shape::Rerank,
         _ => return Err(Unreadable),
     };
     if kept.ask.shape.direct().is_some() {
         kept.ask.dimensions = from.option(Reader::small)?;
+    }
+    if by_piece(kept.ask.shape) {
+        kept.ask.pieces = Pieces { expected: from.number()?, most: from.number()? };
     }
     if byte & UNSAID != 0 {
         kept.ask.unsaid = read_unsaid(from, snapshot)?;

@@ -12,7 +12,7 @@ use crate::route::caps::Cap;
 use crate::route::facts::{Headroom, Wait};
 use crate::route::learned::{OutputFigures, OutputStretch};
 use crate::route::testing::{Case, Spec};
-use crate::units::{ShareBy, ShareKind, ShareOf, Tokens, Usd};
+use crate::units::{Cell, Currency, PiecePrice, Pieces, ShareBy, ShareKind, ShareOf, Tariff, Tokens, Usd};
 
 fn figures(mean: u64, reasoning: u64, p50: u64, p90: u64) -> OutputFigures {
     let [mean, reasoning, p50, p90] = [mean, reasoning, p50, p90].map(Tokens::new);
@@ -203,6 +203,24 @@ fn what_is_no_conversation_is_decided_again_by_the_length_of_its_vectors() {
             let kept = Kept::read(&facts.keep(), &table).unwrap();
             assert_eq!((kept.facts(&table).ask.shape, kept.facts(&table).ask.dimensions), (embeddings.shape, dimensions));
             assert_eq!(kept.decision(&table), Decision::of(explained(facts).as_ref(), &table));
+        });
+    }
+}
+
+#[test]
+fn what_may_be_billed_by_the_piece_is_decided_again_by_as_many() {
+    for direct in Direct::ALL {
+        let mut case = case();
+        (case.request.shape, case.request.pieces) = (direct.shape, Pieces { expected: 3, most: 400 });
+        case.specs[0].serves = Some(direct);
+        let mut tariff = Tariff::free(Currency::Usd);
+        tariff.pieces = PiecePrice::new(2_000_000_000_000, 1_000).unwrap();
+        case.specs[0].cells = vec![Cell::any(tariff)];
+        let table = case.table();
+        case.with_facts_of(&table, |facts| {
+            let (kept, told) = (Kept::read(&facts.keep(), &table).unwrap(), Decision::of(explained(facts).as_ref(), &table));
+            assert_eq!(kept.facts(&table).ask.shape, direct.shape);
+            assert!(direct.piece.is_none() || kept.decision(&table) == told, "{direct:?}");
         });
     }
 }

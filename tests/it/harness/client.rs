@@ -44,6 +44,11 @@ impl Call {
         Self::post("/v1/embeddings", body)
     }
 
+    /// A request for a text to be written on.
+    pub(crate) fn completions(body: impl Into<Bytes>) -> Self {
+        Self::post("/v1/completions", body)
+    }
+
     /// A request of Anthropic's Messages.
     pub(crate) fn messages(body: impl Into<Bytes>) -> Self {
         Self::post("/v1/messages", body)

@@ -194,19 +194,24 @@ impl Site {
     /// Serves a model of embeddings too, as `MODEL-v1`, at so many dollars per million tokens; with further lines in TOML
     /// (`dimensions = 1_536`).
     pub(crate) fn embeds(self, model: &str, price: &str, lines: &str) -> Self {
+        self.serves("embeddings", model, lines, &format!("input = {price}"))
+    }
+
+    /// Serves a model that is no conversation's too, as `MODEL-v1`, with further lines in TOML of it and of its price row.
+    pub(crate) fn serves(self, what: &str, model: &str, lines: &str, prices: &str) -> Self {
         let row = format!(
             r#"
 [[backends]]
 provider = "{}"
 model = "{model}"
 upstream_model = "{model}-v1"
-serves = "embeddings"
+serves = "{what}"
 context_tokens = 8_191
 tokenizer = "cl100k"
 {lines}
 
 [[backends.prices]]
-input = {price}
+{prices}
 source = "invented for tests"
 "#,
             self.id

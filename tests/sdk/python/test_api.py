@@ -85,6 +85,7 @@ def test_the_document_is_valid(document):
 def requests():
     """Path as described, method, path as sent, body, headers, expected status."""
     chat, messages, route, vectors = "/v1/chat/completions", "/v1/messages", "/v1/route", "/v1/embeddings"
+    text, rank = "/v1/completions", "/v1/rerank"
     responses, said = "/v1/responses", {"model": "auto", "input": "hi", "max_output_tokens": 64}
     told = {**ASK, "tokenbroker": {"dry_run": True}}
     wished = {**ASK, "tokenbroker": {"quality": "economy", "max_cost_usd": 0.5, "regions": None, "session": "s", "deadline_ms": 20000, "race": 2}}
@@ -124,6 +125,12 @@ def requests():
         (vectors, "post", vectors, {"model": "pearl-chat", "input": "hi"}, {}, 400),
         (vectors, "post", vectors, {"model": "auto", "input": "hi"}, {}, 400),
         (vectors, "post", vectors, {"model": "gtp-nine", "input": [1, 2]}, {}, 404),
+        (text, "post", text, {"model": "pearl-chat", "prompt": "hi", "max_tokens": 4, "tokenbroker": {"dry_run": True}}, {}, 200),
+        (text, "post", text, {"model": "pearl-chat", "prompt": ["hi"], "stream": True}, {}, 400),
+        (text, "post", text, {"model": "gtp-nine", "prompt": [1, 2]}, {}, 404),
+        (rank, "post", rank, {"model": "pearl-chat", "query": "q", "documents": ["a", {"text": "b"}], "tokenbroker": {"dry_run": True}}, {}, 200),
+        (rank, "post", rank, {"model": "pearl-chat", "documents": ["a"]}, {}, 400),
+        (rank, "post", rank, {"model": "gtp-nine", "query": "q", "documents": ["a"]}, {}, 404),
         ("/v1/models", "get", "/v1/models", None, {"anthropic-version": "2023-06-01"}, 200),
         ("/v1/models/{id}", "get", "/v1/models/auto", None, {"x-api-key": "any"}, 200),
         ("/v1/models/{id}", "get", "/v1/models/gtp-nine", None, {"x-api-key": "any"}, 404),
