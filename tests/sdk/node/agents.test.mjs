@@ -26,7 +26,7 @@ const OPTIONS = {
 };
 /** What is proved of the thoughts of each round: as they were given, by a word for a lost proof, or not at all. */
 const PROOFS = {
-  chat: { chat: "none", interleaving: "none", reasoning: "given", messages: "none", gemini: "filled" },
+  chat: { chat: "none", interleaving: "none", reasoning: "given", messages: "none", gemini: "given" },
   responses: { chat: "none", interleaving: "none", reasoning: "given", messages: "given", gemini: "given" },
   messages: { chat: "none", interleaving: "none", reasoning: "given", messages: "given", gemini: "given" },
 };
