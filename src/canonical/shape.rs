@@ -92,7 +92,7 @@ impl Direct {
             input: "prompt",
             takes: Takes::TextsOrTokens,
             piece: None,
-            members: &["prompt", "suffix", "max_tokens", "n", "best_of", "stream", "stream_options"],
+            members: &["prompt", "suffix", "max_tokens", "n", "best_of", "stream", "stream_options", "service_tier"],
             answer: "choices",
             writes: true,
             own_model: "a model that writes a text on is no other's equal",

@@ -49,11 +49,12 @@ enum Name {
     BestOf,
     Stream,
     StreamOptions,
+    ServiceTier,
     Tokenbroker,
 }
 
 /// Each name as a key of the body, in the order of [`Name`].
-const NAMES: [(Name, &str); 14] = [
+const NAMES: [(Name, &str); 15] = [
     (Name::Model, "model"),
     (Name::Input, "input"),
     (Name::Prompt, "prompt"),
@@ -67,6 +68,7 @@ const NAMES: [(Name, &str); 14] = [
     (Name::BestOf, "best_of"),
     (Name::Stream, "stream"),
     (Name::StreamOptions, "stream_options"),
+    (Name::ServiceTier, "service_tier"),
     (Name::Tokenbroker, "tokenbroker"),
 ];
 
@@ -219,7 +221,7 @@ fn read(direct: &'static Direct, body: &[u8], mut wishes: Wishes) -> Result<(Req
         thinking_budget: None,
         no_object: false,
         may_hold_thoughts: false,
-        unpriced: None,
+        unpriced: top.unpriced(),
         text: texts.profile,
         token_input: Tokens::new(*tokens),
         dimensions: top.whole(Name::Dimensions, 1, MOST_DIMENSIONS)?.and_then(|length| u32::try_from(length).ok()),
@@ -246,6 +248,12 @@ impl<'b> TopLevel<'b, Billed<'b>> {
         let code = if given { "invalid_value" } else { "missing_required_parameter" };
         let what = if given { "must not be empty" } else { "must be given" };
         Err(BadRequest::new(code, input, format!("`{input}` {what}: it must be {accepted}")))
+    }
+
+    /// What changes the price in a way that nobody here knows, as in chat: another tier than the usual, unless it is the cheaper one.
+    fn unpriced(&self) -> Option<&'static str> {
+        let tier = self.value(Name::ServiceTier).filter(|_| self.layout.direct.writes)?;
+        (!matches!(string(tier).as_deref(), Some("auto" | "default" | "flex"))).then_some("service_tier")
     }
 
     /// What is to stand behind the text is read by the model as well, once for each prompt.

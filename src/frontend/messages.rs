@@ -305,7 +305,7 @@ impl Turn for ChatTurn {
                 }
                 MessageKey::ReasoningDetails | MessageKey::ExtraContent => {
                     raw_value(&mut members)?;
-                    conversation.thoughts = true;
+                    (conversation.thoughts, conversation.with_parts) = (true, true);
                 }
                 MessageKey::ToolCallId => drop(raw_value(&mut members)?),
                 MessageKey::Other => {

@@ -252,10 +252,11 @@ fn lost_usage(opened: &AttemptOpened, seen: Option<(Usage, Provenance)>) -> Usag
         let thought = Usage { reasoning: output, ..usage };
         dearer(dearer(usage, thought), Usage { audio_output: output, ..usage })
     };
-    let seen = Usage { pieces: seen.pieces.max(opened.pieces.expected), ..seen };
     if provenance == Provenance::Reported && seen.input() > Tokens::ZERO {
-        return with_output(Usage { output, ..seen });
+        let pieces = seen.pieces.max(opened.pieces.expected);
+        return with_output(Usage { output, pieces, ..seen });
     }
+    let seen = Usage { pieces: seen.pieces.max(opened.pieces.most), ..seen };
     let input = opened.input_upper.max(seen.input());
     let usage = with_output(Usage { reasoning: seen.reasoning, pieces: seen.pieces, ..Usage::fresh(input, output) });
     let written = Usage { fresh_input: Tokens::ZERO, cache_write: input, ..usage };

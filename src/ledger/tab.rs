@@ -345,8 +345,12 @@ impl OpenAttempt {
     /// nothing where nothing was sent.
     fn abandoned(&self, opened: &AttemptOpened) -> (Usage, Provenance) {
         match self.seen {
-            Some((seen, provenance)) if seen.input() > Tokens::ZERO => (seen, provenance),
-            Some((seen, provenance)) => (Usage { fresh_input: opened.input_estimate, ..seen }, provenance),
+            Some((seen, provenance)) => {
+                // What is counted by the piece is told by a report alone.
+                let seen = Usage { pieces: seen.pieces.max(opened.pieces.expected), ..seen };
+                let input = if seen.input() > Tokens::ZERO { seen.fresh_input } else { opened.input_estimate };
+                (Usage { fresh_input: input, ..seen }, provenance)
+            }
             None if self.sent => (unanswered(opened), Provenance::Estimated),
             None => (Usage::default(), Provenance::Counted),
         }

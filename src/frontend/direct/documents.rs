@@ -4,12 +4,14 @@
 //! each part that it is cut into (cohere.com/pricing and docs.cohere.com, stored copies). Nobody here has the vendor's tokenizer:
 //! what is expected takes four bytes for a token, and what a hold covers takes each byte for one, which no tokenizer exceeds.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
-use super::super::json::EveryText;
+use super::super::json::{TOO_DEEP, nests_deeper};
 use super::Billed;
 use crate::units::Pieces;
 
@@ -75,34 +77,22 @@ impl<'de> Visitor<'de> for Documents<'_, '_> {
     }
 }
 
-/// Reads one of them: a text, or an object whose texts are read.
+/// Reads one of them: a text, or an object, which counts as it is written: which of its members are read is the provider's to say.
 struct Document<'c, 'b>(&'c mut Billed<'b>);
 
 impl<'de> DeserializeSeed<'de> for Document<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
-        value.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Document<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` to be {ACCEPTED}", self.0.direct.input)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.0.texts.add_text(text);
+        let raw = <&RawValue>::deserialize(value)?.get();
+        let texts = &mut self.0.texts;
+        match raw.as_bytes().first() {
+            Some(b'"') => texts.add_text(&serde_json::from_str::<Cow<'_, str>>(raw).map_err(D::Error::custom)?),
+            Some(b'{') if nests_deeper(raw) => return Err(D::Error::custom(TOO_DEEP)),
+            Some(b'{') => texts.add_text(raw),
+            _ => return Err(D::Error::custom(format!("`{}` must be {ACCEPTED}", self.0.direct.input))),
+        }
         Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
-        // Documents are nobody's thoughts.
-        let mut sealed = false;
-        let texts = EveryText { profile: &mut self.0.texts.profile, sealed: &mut sealed, depth: 2 };
-        texts.deserialize(MapAccessDeserializer::new(members))
     }
 }
 

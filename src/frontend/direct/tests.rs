@@ -28,6 +28,9 @@ fn a_completion_is_bounded_and_every_choice_of_every_prompt_counts() {
     assert_eq!((filled.text.bytes(), filled.dimensions), (3 + 2 * 4, None), "read with each prompt");
     let streamed = completion(r#""prompt":"a","stream":true,"stream_options":{"include_usage":true}"#).unwrap();
     assert!(streamed.stream && streamed.wants_usage_frame && streamed.members.stream_options.is_some());
+    // Found by a reader: another tier has another price, and was held at the usual one.
+    let tier = |tier: &str| completion(&format!(r#""prompt":"a","service_tier":"{tier}""#)).unwrap().unpriced;
+    assert_eq!(["auto", "default", "flex", "priority"].map(tier), [None, None, None, Some("service_tier")]);
     let bad = |members: &str, code: &str, param: &str| {
         let found = completion(members).unwrap_err();
         assert_eq!((found.code, found.param.as_deref()), (code, Some(param)), "{members}: {}", found.message);
@@ -51,7 +54,11 @@ fn ranking(members: &str) -> Result<Request, BadRequest> {
 #[test]
 fn a_query_is_read_with_each_document_and_comes_to_searches() {
     let request = ranking(r#""query":"ab","documents":["xyz",{"text":"uvw","id":"7"},""],"top_n":2"#).unwrap();
-    assert_eq!((request.messages, request.text.bytes(), request.pieces), (3, 3 + 3 + 3 * 2, Pieces::exactly(1)));
+    // An object counts as it is written.
+    assert_eq!((request.messages, request.text.bytes(), request.pieces), (3, 3 + 23 + 3 * 2, Pieces::exactly(1)));
+    // Found by a reader: what stood under some names was not held for.
+    let long = ranking(&format!(r#""query":"ab","documents":[{{"id":"{}"}}]"#, "x".repeat(60_000))).unwrap();
+    assert!(long.pieces.most > 1, "{:?}", long.pieces);
     let many = vec!["word"; 101];
     let request = ranking(&format!(r#""documents":{},"query":"ab""#, serde_json::to_string(&many).unwrap())).unwrap();
     assert_eq!((request.messages, request.pieces), (101, Pieces::exactly(2)));

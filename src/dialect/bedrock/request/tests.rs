@@ -128,7 +128,6 @@ fn media_are_written_where_bedrock_knows_them_and_refused_elsewhere() {
     messages(
         [user([
             Part::Image(base64("image/png")),
-            Part::Image(medium(Source::Url("s3://bucket/a.jpg".into()), "image/jpeg", None)),
             Part::Audio(base64("audio/wav")),
             named(Some("a/b_ c.pdf")),
             named(None),
@@ -137,7 +136,6 @@ fn media_are_written_where_bedrock_knows_them_and_refused_elsewhere() {
         ])],
         &json!([{"role": "user", "content": [
             {"image": {"format": "png", "source": {"bytes": "AAAA"}}},
-            {"image": {"format": "jpeg", "source": {"s3Location": {"uri": "s3://bucket/a.jpg"}}}},
             {"audio": {"format": "wav", "source": {"bytes": "AAAA"}}},
             {"document": {"format": "pdf", "name": "a b c pdf", "source": {"bytes": "AAAA"}}},
             {"document": {"format": "pdf", "name": "document", "source": {"bytes": "AAAA"}}},
@@ -152,10 +150,10 @@ fn media_are_written_where_bedrock_knows_them_and_refused_elsewhere() {
             {"document": {"format": "csv", "name": "document", "source": {"bytes": "AAAA"}}}, {"text": "A document is attached."},
         ]}]),
     );
-    refused(
-        vec![Part::Image(medium(Source::Url("https://x.example/a.png".into()), "image/png", None))],
-        "an image behind a link",
-    );
+    // Found by a reader: a client could have pictures of the operator's S3 described to it.
+    for link in ["https://x.example/a.png", "s3://bucket/a.png"] {
+        refused(vec![Part::Image(medium(Source::Url(link.into()), "image/png", None))], "an image behind a link");
+    }
     refused(vec![Part::Image(base64("image/bmp"))], "an image of type `image/bmp`");
     refused(
         vec![Part::Document(medium(Source::FileId("f".into()), "application/pdf", None))],
