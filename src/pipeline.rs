@@ -488,7 +488,7 @@ impl Pipeline {
             asked_model: answered.model,
             family: backend.tokenizer,
             input_estimate: quote.usage.input(),
-            prompt: if request.token_input == Tokens::ZERO { request.body.clone() } else { Bytes::new() },
+            prompt: if request.reads_as_it_stands() { request.body.clone() } else { Bytes::new() },
             first_byte: answered.first_byte,
             sent: answered.sent,
             thinking: quote.thinking,

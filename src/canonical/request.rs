@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::shape::{Manner, Shape};
+use super::shape::{Direct, Manner, Shape, Takes};
 use super::text::TextProfile;
 use super::wishes::Wishes;
 use crate::units::{Pieces, Tokens};
@@ -222,6 +222,17 @@ impl Request {
     /// What decides to which endpoint of a provider it is sent.
     pub fn manner(&self) -> Manner {
         Manner::of(self.shape, self.features)
+    }
+
+    /// Whether its input is the text that stands in it, each piece once. It is not where it came as tokens, nor where something
+    /// is read anew with each of its inputs: a query with every document, a suffix behind every prompt.
+    pub fn reads_as_it_stands(&self) -> bool {
+        let once = match self.shape.direct() {
+            Some(Direct { takes: Takes::Documents, .. }) => false,
+            Some(direct) if direct.writes => self.messages == 1,
+            _ => true,
+        };
+        once && self.token_input == Tokens::ZERO
     }
 }
 

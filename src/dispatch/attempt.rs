@@ -156,7 +156,7 @@ impl Errand<'_> {
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<OpenStream, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let reader = self.dialect().frame_reader(self.offer.provider.quirks);
+        let reader = self.dialect().frame_reader(self.offer.provider.quirks, self.request.choices);
         let retelling = (!self.speaks_alike() || unfolding.is_some()).then(|| {
             let writer = self.translation.stream(&self.offer.backend.upstream_model);
             Box::new(Retelling::new(self.dialect().delta_reader(), writer, self.count.clone(), unfolding))

@@ -206,7 +206,7 @@ pub struct AnswerBasis {
     pub family: TokenizerFamily,
     /// The estimate of the input, where nothing better turns up.
     pub input_estimate: Tokens,
-    /// The client's bytes, for an exact count of the prompt; empty where the estimate is one, as it came in tokens.
+    /// The client's bytes, for an exact count of the prompt; empty where that does not read as it stands.
     pub prompt: Bytes,
     /// From sending to the first meaningful byte.
     pub first_byte: Duration,
@@ -218,6 +218,15 @@ pub struct AnswerBasis {
     pub pieces: Pieces,
     /// Learns from it if it comes whole.
     pub learn: Learn,
+}
+
+impl AnswerBasis {
+    /// Whether a report says what was used. Where no model writes, it has to name what the price goes by: tokens, unless that is
+    /// pieces.
+    fn is_report(&self, usage: &Usage) -> bool {
+        let by_piece = self.pieces.expected > 0;
+        self.endpoint.writes() || usage.input() > Tokens::ZERO || (by_piece && usage.pieces > 0)
+    }
 }
 
 /// The end of one answer, still to come.
@@ -272,7 +281,9 @@ impl Settlement {
     /// Takes what the provider reports, and whether that says for how long a cache keeps what was written to it; a later
     /// report replaces an earlier one.
     pub fn reported(&mut self, usage: Option<Usage>, lifetimes_told: bool) {
-        if let (Some(open), Some(usage)) = (&mut self.open, usage) {
+        if let (Some(open), Some(usage)) = (&mut self.open, usage)
+            && open.basis.is_report(&usage)
+        {
             (open.reported, open.lifetimes_told) = (Some(usage), lifetimes_told);
         }
     }

@@ -72,7 +72,7 @@ fn read_stream(shape: Shape, stream: &[u8], piece: usize) -> String {
         cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
     }
     frames.extend(cutter.finish());
-    let mut reader = dialect::of(shape).frame_reader(Quirks::default());
+    let mut reader = dialect::of(shape).frame_reader(Quirks::default(), 1);
     let (mut lines, mut text) = (String::new(), String::new());
     for frame in frames {
         let facts = reader.read(&frame, &mut |piece| text.push_str(piece));
@@ -156,7 +156,7 @@ proptest! {
         frames.extend(cutter.finish());
         // Behind the sums: whatever they let through.
         frames.push(Bytes::from(bytes.clone()));
-        let mut reader = dialect.frame_reader(quirks);
+        let mut reader = dialect.frame_reader(quirks, 1);
         for frame in &frames {
             let mut heard = 0;
             let facts = reader.read(frame, &mut |text| heard += text.len());

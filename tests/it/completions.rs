@@ -97,6 +97,25 @@ async fn a_stream_is_asked_for_its_usage_and_booked_by_it() {
 }
 
 #[tokio::test]
+async fn a_stream_of_several_prompts_is_whole_only_with_all_their_choices() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([site(&east, "2", "4")]);
+    let choice = |index: usize| {
+        let choice = format!(r#"{{"text":" upon","index":{index},"logprobs":null,"finish_reason":"stop"}}"#);
+        chat::frame(&format!(r#"{{"id":"cmpl-1","object":"text_completion","created":1,"model":"base-v1","choices":[{choice}]}}"#))
+    };
+    // From the 128th choice on they are counted and no longer told apart.
+    for (prompts, ended, ending) in [(2, 1, "cut"), (2, 2, "complete"), (200, 150, "cut"), (200, 200, "complete")] {
+        let frames: Vec<String> = (0..ended).map(choice).collect();
+        east.next(stream(&frames));
+        let prompts = vec!["Once"; prompts];
+        let answered = gateway.ask(&ask("base", &json!({"stream": true, "prompt": prompts}))).await;
+        assert_eq!(answered.text().contains("\"code\":\"upstream_"), ending == "cut", "{ended} of {}", prompts.len());
+        assert_eq!(gateway.row_of(&answered).await.attempts[0].ending.as_str(), ending, "{ended} of {}", prompts.len());
+    }
+}
+
+#[tokio::test]
 async fn without_a_bound_the_apis_own_goes_out_and_a_key_bounds_it_further() {
     let east = Provider::start("east").await;
     east.always(whole(&answer(3, 8)));
