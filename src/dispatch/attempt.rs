@@ -79,7 +79,7 @@ impl Errand<'_> {
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Begun, AttemptFailure> {
         let Letter { body, dropped, unfolding } = letter;
-        let limit = if self.request.stream { self.patience.first_frame } else { self.patience.whole };
+        let limit = self.limit();
         let end = Instant::now() + limit;
         // Whoever waits for a provider's first token has sent nothing that could be billed.
         match tokio::time::timeout_at(end, self.offer.endpoint.ready()).await {
@@ -91,6 +91,11 @@ impl Errand<'_> {
             Ok(opening) => Ok(Begun { opening: opening?, dropped }),
             Err(_) => Err(self.failed(Cause::Timeout, &format!("no answer began within {} ms", limit.as_millis()))),
         }
+    }
+
+    /// How long an answer may take to begin.
+    pub(super) fn limit(&self) -> Duration {
+        if self.request.stream { self.patience.first_frame } else { self.patience.whole }
     }
 
     async fn exchange(

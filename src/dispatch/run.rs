@@ -301,7 +301,8 @@ impl Dispatcher {
             Err(failure) => {
                 // Too little time of the client's own making is no fault of the backend: one client in a hurry must not
                 // close it to everybody.
-                let hurried = time.clients && (failure.cause == Cause::Timeout || !left);
+                let token_late = !left && took >= errand.limit();
+                let hurried = time.clients && (failure.cause == Cause::Timeout || token_late);
                 if failure.cause == Cause::Timeout {
                     turn.waited(answers);
                 }
