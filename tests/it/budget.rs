@@ -1,14 +1,11 @@
 //! Promise 2: a budget is a bound. Settled plus held never exceeds it, under any concurrency and across a kill, and the
 //! output bound that the hold counts with is what the provider is told.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use futures_util::future::join_all;
 use serde_json::Value;
 use tokenbroker::units::Usd;
 
 use crate::harness::rows;
-use crate::harness::{Call, Gate, Gateway, Provider, Setup, Site, Step, Whole, chat, provider, until};
+use crate::harness::{Call, Crowd, Gateway, Provider, Setup, Site, Step, Whole, chat, crowd, provider, until};
 
 const KEY: &str = "tb-budget";
 
@@ -52,30 +49,14 @@ fn check_refused(answer: &Whole, limit: &str) -> Usd {
 async fn requests_at_the_same_time_hold_no_more_than_the_budget_together() {
     const CLIENTS: usize = 12;
     let east = Provider::start("east").await;
-    let gate = Gate::shut();
-    east.always(provider::then(vec![Step::Wait(gate.clone())], provider::whole(&chat::answer("Hello.", 9, 4))));
     let gateway = with_key(&east, &[("budget_usd", "0.001"), ("budget_window", "\"day\"")]).start();
 
-    let refused = AtomicUsize::new(0);
-    let clients = join_all((0..CLIENTS).map(async |_| {
-        let answer = gateway.ask(&up_to(100)).await;
-        refused.fetch_add(usize::from(answer.status == 402), Ordering::Relaxed);
-        answer
-    }));
-    let director = async {
-        let all = async || (east.calls().len() + refused.load(Ordering::Relaxed) == CLIENTS).then_some(());
-        until("every request to be held or refused", all).await;
-        gate.open();
-    };
-    let (answers, ()) = tokio::join!(clients, director);
+    let hello = provider::whole(&chat::answer("Hello.", 9, 4));
+    let Crowd { answered, refused } = crowd(&gateway, &east, (&up_to(100), CLIENTS), hello).await;
 
-    let (held_back, answered): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 402);
-    for answer in &held_back {
+    for answer in &refused {
         check_refused(answer, "0.001");
         assert!(added(answer, "refills_at").as_str().unwrap().ends_with("T00:00:00Z"), "{}", answer.text());
-    }
-    for answer in &answered {
-        gateway.row_of(answer).await;
     }
     let held: Vec<i64> = rows::attempts(&gateway.setup.data()).iter().map(|row| row.held).collect();
     let (budget, together) = (1_000_000_000, held.iter().sum::<i64>());
