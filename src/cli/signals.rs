@@ -2,11 +2,18 @@
 //! files again (SIGHUP). Listened for before a command says that it is ready, so that no signal is lost or kills it.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Who signals a process and its group, as `timeout` does, says the same twice in an instant, and means it once. No finger is as
+/// fast.
+const ECHO: Duration = Duration::from_millis(100);
+
 /// The signals, listened for.
 pub(super) struct Signals {
+    /// When it was last told to stop, echoes aside.
+    stopped: Option<Instant>,
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -22,6 +29,7 @@ pub(super) enum Told {
 impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
+            stopped: None,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
@@ -30,10 +38,19 @@ impl Signals {
 
     /// Waits for any of them.
     pub(super) async fn next(&mut self) -> Told {
-        tokio::select! {
-            _got = self.interrupt.recv() => Told::Stop,
-            _got = self.terminate.recv() => Told::Stop,
-            _got = self.hangup.recv() => Told::Reload,
+        loop {
+            let told = tokio::select! {
+                _got = self.interrupt.recv() => Told::Stop,
+                _got = self.terminate.recv() => Told::Stop,
+                _got = self.hangup.recv() => Told::Reload,
+            };
+            if told == Told::Reload {
+                return told;
+            }
+            if self.stopped.is_none_or(|before| before.elapsed() >= ECHO) {
+                self.stopped = Some(Instant::now());
+                return told;
+            }
         }
     }
 
