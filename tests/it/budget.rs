@@ -1,7 +1,7 @@
 //! Promise 2: a budget is a bound. Settled plus held never exceeds it, under any concurrency and across a kill, and the
 //! output bound that the hold counts with is what the provider is told.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokenbroker::units::Usd;
 
 use crate::harness::rows;
@@ -62,6 +62,21 @@ async fn requests_at_the_same_time_hold_no_more_than_the_budget_together() {
     let (budget, together) = (1_000_000_000, held.iter().sum::<i64>());
     assert_eq!(held.len(), answered.len());
     assert!(together <= budget && together + held[0] > budget, "{held:?} of {budget}: as many as fit, and no more");
+}
+
+/// Issue 6: holds are tight. All hundred ask before the first is answered, and answers are as long as they may be.
+#[tokio::test]
+async fn a_hundred_at_once_on_a_budget_for_twenty_overspend_nothing_and_eighteen_are_served() {
+    let east = Provider::start("east").await;
+    // 9 tokens in at one millionth of a dollar each, 400 out at two.
+    let (one, budget) = (cost(809_000_000), usd(&json!("0.01618")));
+    let gateway = with_key(&east, &[("budget_usd", "0.01618"), ("budget_window", "\"total\"")]).start();
+    let longest = provider::whole(&chat::answer("Hello.", 9, 400));
+    let Crowd { answered, refused } = crowd(&gateway, &east, (&up_to(400), 100), longest).await;
+    assert!((18..=20).contains(&answered.len()) && answered.len() + refused.len() == 100, "{} served", answered.len());
+    let spent: i64 = rows::attempts(&gateway.setup.data()).iter().map(|row| row.cost).sum();
+    assert_eq!(cost(spent).pico(), one.pico() * i128::try_from(answered.len()).unwrap());
+    assert!(cost(spent) <= budget, "{spent}");
 }
 
 #[tokio::test]
