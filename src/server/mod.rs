@@ -45,6 +45,7 @@ pub use self::reload::allowances_of_books;
 use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares};
 use self::routes::Front;
 use self::tokens::TokenKeeper;
+pub use self::usage::body_of as usage_body;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::config::keys::ANONYMOUS;
