@@ -10,6 +10,7 @@ mod allowances;
 mod bedrock;
 mod books;
 mod budget;
+mod budget_levels;
 mod completions;
 mod conversations;
 mod corner_cases;
