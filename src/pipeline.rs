@@ -96,8 +96,14 @@ pub enum GatewayError {
     Untranslatable(Untranslatable),
     #[error("{error}")]
     NoPlan { error: PlanError, decision: Box<Decision> },
-    #[error(transparent)]
-    OverBudget(#[from] OverBudget),
+    #[error("{over}")]
+    OverBudget {
+        over: Box<OverBudget>,
+        /// How long it is until the budget refills, if it ever does.
+        refills_in: Option<Duration>,
+        /// The status that the operator wants told.
+        status: u16,
+    },
     #[error(transparent)]
     Full(#[from] Full),
     #[error(transparent)]
@@ -187,7 +193,7 @@ impl Pipeline {
         let Decided { plan, facts, trace, written } = self.plan(call, admitted, &told)?;
         let plan = Arc::new(plan);
         let place = self.places.take(admitted.settings().most_under_way)?;
-        let hold = self.hold(&admitted.admission, &plan)?;
+        let hold = self.hold(admitted, &plan)?;
         self.tell_cap_cost(&plan);
         // What the books do not keep is explained as long as the feed remembers it.
         let (booked, remembered) = if self.ledger.keeps_facts_of(call.id) { (facts, Vec::new()) } else { (Vec::new(), facts) };
@@ -378,8 +384,12 @@ impl Pipeline {
     }
 
     /// Sets aside what the plan can cost at most.
-    fn hold(&self, admission: &Admission, plan: &Plan) -> Result<Hold, OverBudget> {
-        admission.budget.hold(plan.worst_case(), self.clock.wall())
+    fn hold(&self, admitted: &Admitted, plan: &Plan) -> Result<Hold, GatewayError> {
+        let now = self.clock.wall();
+        admitted.admission.budgets.hold(plan.worst_case(), now).map_err(|over| {
+            let refills_in = over.refills_at.map(|at| at.duration_since(now).unsigned_abs());
+            GatewayError::OverBudget { over, refills_in, status: admitted.settings().over_budget_status }
+        })
     }
 
     async fn dispatch(

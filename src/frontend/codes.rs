@@ -36,7 +36,7 @@ pub const CODES: &[Known] = &[
     known("bad_request", &[400]),
     known("moderation", &[400]),
     known("invalid_api_key", &[401]),
-    known("insufficient_quota", &[402]),
+    known("insufficient_quota", &[402, 429]),
     known("browser_refused", &[403]),
     known("model_not_found", &[404]),
     known("path_not_found", &[404]),

@@ -49,7 +49,7 @@ fn reason(error: &GatewayError) -> Option<Rejection> {
         GatewayError::BadRequest(_) => Some(Rejection::BadRequest),
         GatewayError::UnknownModel(_) => Some(Rejection::UnknownModel),
         GatewayError::Untranslatable(_) | GatewayError::NoPlan { .. } => Some(Rejection::NoneAdequate),
-        GatewayError::OverBudget(_) => Some(Rejection::OverBudget),
+        GatewayError::OverBudget { .. } => Some(Rejection::OverBudget),
         GatewayError::Full(_) => Some(Rejection::Overloaded),
         GatewayError::Unwritable(_) => Some(Rejection::BooksUnwritable),
         GatewayError::NotAdmitted(_) | GatewayError::Failed(_) | GatewayError::Books(_) => None,

@@ -12,9 +12,10 @@ pub mod prefixes;
 pub mod ratio;
 pub mod rolling;
 pub mod turns;
+pub mod window;
 
 pub use allowances::{Allowances, Balance, BalanceReport, Claim, FreeQuota};
-pub use budget::{Bound, Budget, BudgetReport, BudgetWindow, Hold, OverBudget, Spent};
+pub use budget::{Bound, Budget, BudgetReport, Budgets, Hold, OverBudget, Payer, Spent};
 pub use exploring::Exploring;
 pub use keys::{Admission, KeyLimits, KeyRing, NotAdmitted};
 pub use places::{Full, Place, Places};
@@ -22,3 +23,4 @@ pub use portfolio::{OverShare, Portfolio, ShareCap, ShareHold, ShareStanding};
 pub use prefixes::{Known, Prefixes, Read};
 pub use ratio::Ratio;
 pub use turns::Turns;
+pub use window::{BudgetWindow, Window};

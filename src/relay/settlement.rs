@@ -92,7 +92,7 @@ impl Account {
     }
 
     /// Makes sure that this much is held for the request, or says why not.
-    pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), OverBudget> {
+    pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), Box<OverBudget>> {
         self.open.as_ref().map_or(Ok(()), |standing| standing.hold.cover(wanted, now))
     }
 
@@ -129,7 +129,7 @@ impl Account {
             overhead_us: u64::try_from(self.overhead.as_micros()).unwrap_or(u64::MAX),
         });
         let cost = tab.spent();
-        hold.settle(cost);
+        hold.settle(cost, self.desk.clock.wall());
         let attempts = tab.settled_attempts();
         self.settle_shares(shares.into_inner().unwrap_or_else(PoisonError::into_inner), &attempts);
         let baseline = self.tell(outcome, &attempts);

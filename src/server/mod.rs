@@ -222,7 +222,8 @@ async fn assemble(
         asks_long_cache: frontend::asks_long_cache,
     };
     let (allotted, allowances) = Allotted::at_start(&config, &market.snapshot, &ledger, Arc::clone(clock)).await;
-    let in_force = InForce { keys: accounts.ring(&config), market, allowances, settings: assembly::settings(&config) };
+    let in_force =
+        InForce { keys: accounts.ring(&config.keys, &config), market, allowances, settings: assembly::settings(&config) };
     let pipeline = Pipeline {
         in_force: ArcSwap::from_pointee(in_force),
         places: Places::default(),
@@ -260,9 +261,7 @@ async fn assemble(
 
 /// Who may change prices, where anybody may.
 fn admins(config: &Config) -> Option<KeyRing> {
-    let admission =
-        |name: &KeyName| Admission { key: name.clone(), limits: Arc::default(), budget: Arc::default(), budgeted: false };
-    let keys = config.admins.iter().map(|admin| (admin.sha256, admission(&admin.name)));
+    let keys = config.admins.iter().map(|admin| (admin.sha256, Admission::unbounded(admin.name.clone())));
     (!config.admins.is_empty()).then(|| KeyRing::new(keys))
 }
 

@@ -21,6 +21,8 @@ use crate::telemetry::Rejection;
 
 /// How long to wait before asking again when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// For how long SDKs wait by themselves.
+const SOON: Duration = Duration::from_mins(1);
 
 /// An error as it goes out.
 #[derive(Debug)]
@@ -82,7 +84,9 @@ pub fn refusal(error: &GatewayError) -> Refusal {
             Refusal::of(error).because(Rejection::NoneAdequate)
         }
         GatewayError::NoPlan { error, .. } => no_plan(error).because(Rejection::NoneAdequate),
-        GatewayError::OverBudget(over) => Refusal::of(over_budget(over)).because(Rejection::OverBudget),
+        GatewayError::OverBudget { over, refills_in, status } => {
+            over_budget(over, *refills_in, *status).because(Rejection::OverBudget)
+        }
         GatewayError::Unwritable(books) => {
             let error = ClientError::new(503, ErrorKind::Server, "books_unwritable", said);
             Refusal::retry(error, books.retry_after).because(Rejection::BooksUnwritable)
@@ -142,15 +146,26 @@ fn no_plan(none: &PlanError) -> Refusal {
     Refusal::of(ClientError::new(400, ErrorKind::InvalidRequest, code, said))
 }
 
-fn over_budget(over: &OverBudget) -> ClientError {
-    let error = ClientError::new(402, ErrorKind::InsufficientQuota, "insufficient_quota", over.to_string());
+/// A 402 is not tried again by SDKs. Where the operator prefers 429, they try again by themselves if the budget refills soon.
+fn over_budget(over: &OverBudget, refills_in: Option<Duration>, status: u16) -> Refusal {
+    let error = ClientError::new(status, ErrorKind::InsufficientQuota, "insufficient_quota", over.to_string());
     let error = error
+        .with("budget_of", over.payer.kind())
+        .with("window", over.window.every.word())
         .with("limit_usd", over.limit.to_exact())
         .with("left_usd", over.left.to_exact())
         .with("wanted_usd", over.wanted.to_exact());
-    match over.refills_at {
+    let error = match over.payer.name() {
+        Some(name) => error.with("budget_name", name),
+        None => error,
+    };
+    let error = match over.refills_at {
         Some(at) => error.with("refills_at", at.to_string()),
         None => error,
+    };
+    match refills_in.filter(|_| status == 429) {
+        Some(after) => Refusal { retry_after: Some(after), should_retry: after <= SOON, ..Refusal::of(error) },
+        None => Refusal::of(error),
     }
 }
 

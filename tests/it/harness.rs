@@ -31,7 +31,7 @@ use std::time::Duration;
 
 pub(crate) use self::alone::{alone, chats, speaks};
 pub(crate) use self::client::{Answer, Call, Whole};
-pub(crate) use self::crowd::{Crowd, crowd};
+pub(crate) use self::crowd::{Crowd, crowd, crowd_of};
 pub(crate) use self::gateway::{Gateway, Setup};
 pub(crate) use self::provider::{Gate, Provider, Step};
 pub(crate) use self::sandbox::Sandbox;

@@ -10,6 +10,7 @@ mod allowances;
 mod bedrock;
 mod books;
 mod budget;
+mod budget_levels;
 mod call_ids;
 mod completions;
 mod conversations;

@@ -130,14 +130,15 @@ async fn a_key_sees_its_own_usage_only() {
 
     let other = usage(&gateway, "tb-batch", "").await;
     assert_eq!((&other["data"], &other["total"]["requests"], &other["total"]["cost_usd"]), (&json!([]), &json!(0), &json!("0")));
-    assert_eq!(other.get("budget"), None, "it has none");
+    assert_eq!(other.get("budgets"), None, "it has none");
 
     let own = usage(&gateway, "tb-web", "").await;
     let line = &own["data"][0];
     assert_eq!((&own["object"], &own["group_by"]), (&json!("list"), &json!(["day", "model"])));
     assert_eq!((&line["model"], &line["date"], line.get("provider")), (&json!("opal"), &own["end_date"], None));
     assert_eq!(line["cost_usd"], answer.header("x-tokenbroker-cost-usd"));
-    let budget = &own["budget"];
+    let [budget] = own["budgets"].as_array().unwrap().as_slice() else { panic!("{own}") };
+    assert_eq!((&budget["of"], &budget["name"]), (&json!("key"), &json!("web")));
     assert_eq!((&budget["limit_usd"], &budget["window"], &budget["held_usd"]), (&json!("0.5"), &json!("month"), &json!("0")));
     assert_eq!(budget["spent_usd"], line["cost_usd"]);
     assert!(budget["refills_at"].as_str().is_some_and(|at| at.ends_with("-01T00:00:00Z")), "{budget}");

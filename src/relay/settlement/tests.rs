@@ -19,7 +19,7 @@ fn opening(tab: &Arc<Tab>, budget: &Arc<Budget>, now: Timestamp) -> AccountOpeni
         key: KeyName::new("team"),
         arrived: Duration::ZERO,
         tab: Arc::clone(tab),
-        hold: budget.hold(Usd::from_pico(1_000_000_000), now).unwrap(),
+        hold: budget.alone().hold(Usd::from_pico(1_000_000_000), now).unwrap(),
         place: Places::default().take(1).unwrap(),
         baseline: None,
         shown: Shown::nowhere(),

@@ -17,16 +17,21 @@ pub(crate) struct Crowd {
 /// So many clients ask for the same at once. The provider gives this answer to each, but not before money is held for, or refused to,
 /// all of them; when this returns, what was answered is booked.
 pub(crate) async fn crowd(gateway: &Gateway, provider: &Provider, (call, clients): (&Call, usize), answer: Script) -> Crowd {
+    crowd_of(gateway, provider, &vec![call; clients], answer).await
+}
+
+/// The same for clients that each ask for something of their own.
+pub(crate) async fn crowd_of(gateway: &Gateway, provider: &Provider, calls: &[&Call], answer: Script) -> Crowd {
     let gate = Gate::shut();
     provider.always(then(vec![Step::Wait(gate.clone())], answer));
     let turned_away = AtomicUsize::new(0);
-    let asked = join_all((0..clients).map(async |_| {
+    let asked = join_all(calls.iter().map(async |call| {
         let answer = gateway.ask(call).await;
         turned_away.fetch_add(usize::from(answer.status == 402), Ordering::Relaxed);
         answer
     }));
     let director = async {
-        let all = async || (provider.calls().len() + turned_away.load(Ordering::Relaxed) == clients).then_some(());
+        let all = async || (provider.calls().len() + turned_away.load(Ordering::Relaxed) == calls.len()).then_some(());
         until("every request to be held or refused", all).await;
         gate.open();
     };
