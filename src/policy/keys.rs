@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
 use super::budget::Budgets;
+use super::rates::Throttles;
 use crate::canonical::{Preference, QualityTier};
 use crate::units::{KeyName, Tokens, Usd};
 
@@ -59,12 +60,14 @@ pub struct Admission {
     pub budgets: Arc<Budgets>,
     /// Whether any of these is bounded in the state of the keys that let it in.
     pub budgeted: bool,
+    /// How often it may ask; `None` where nothing limits that.
+    pub throttles: Option<Arc<Throttles>>,
 }
 
 impl Admission {
     /// Somebody to whom no limit is set and whose money nobody counts.
     pub fn unbounded(key: KeyName) -> Self {
-        Self { key, limits: Arc::default(), budgets: Budgets::of([]), budgeted: false }
+        Self { key, limits: Arc::default(), budgets: Budgets::of([]), budgeted: false, throttles: None }
     }
 }
 
