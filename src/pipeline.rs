@@ -398,7 +398,7 @@ impl Pipeline {
         (plan, trace, written): (&Plan, &Trace, Option<Written>),
         tab: &Tab,
         account: &Account,
-    ) -> Result<Answered<OpenAttempt>, RunFailure> {
+    ) -> Result<Box<Answered<OpenAttempt>>, RunFailure> {
         let Admitted { request, .. } = admitted;
         let market = admitted.market();
         let book = Pages {
@@ -471,7 +471,7 @@ impl Pipeline {
 
     async fn relay(
         &self,
-        answered: Answered<OpenAttempt>,
+        answered: Box<Answered<OpenAttempt>>,
         account: Account,
         tab: &Tab,
         (call, admitted, told): (&InboundCall, &Admitted, &Told<'_>),

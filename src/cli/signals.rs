@@ -2,9 +2,11 @@
 //! files again (SIGHUP). Listened for before a command says that it is ready, so that no signal is lost or kills it.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::clock::{SharedClock, SystemClock};
 
 /// Who signals a process and its group, as `timeout` does, says the same twice in an instant, and means it once. No finger is as
 /// fast.
@@ -12,8 +14,9 @@ const ECHO: Duration = Duration::from_millis(100);
 
 /// The signals, listened for.
 pub(super) struct Signals {
-    /// When it was last told to stop, echoes aside.
-    stopped: Option<Instant>,
+    /// When it was last told to stop, echoes aside, on the monotonic clock.
+    stopped: Option<Duration>,
+    clock: SharedClock,
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -30,6 +33,7 @@ impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             stopped: None,
+            clock: SystemClock::shared(),
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
@@ -47,8 +51,9 @@ impl Signals {
             if told == Told::Reload {
                 return told;
             }
-            if self.stopped.is_none_or(|before| before.elapsed() >= ECHO) {
-                self.stopped = Some(Instant::now());
+            let now = self.clock.monotonic();
+            if self.stopped.is_none_or(|before| now.saturating_sub(before) >= ECHO) {
+                self.stopped = Some(now);
                 return told;
             }
         }

@@ -201,8 +201,9 @@ fn read(
         images: conversation.images,
         wishes,
     };
+    let call_ids = top.layout.conversation.call_ids;
     let begins = top.layout.conversation.begins();
-    Ok((request, Members { begins, ..members }))
+    Ok((request, Members { call_ids, begins, ..members }))
 }
 
 /// Refuses a thread, of whose later requests each has but the newest messages: the whole conversation would be lost. Its first

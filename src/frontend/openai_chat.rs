@@ -43,6 +43,7 @@ named! {
         EnableThinking = "enable_thinking",
         ChatTemplateKwargs = "chat_template_kwargs",
         ServiceTier = "service_tier",
+        Seed = "seed",
         WebSearchOptions = "web_search_options",
         Tokenbroker = "tokenbroker",
     }
@@ -168,11 +169,11 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
     };
     let mut conversation = top.layout.conversation;
     let begins = conversation.begins();
-    let Conversation { developer_roles, has_calls, with_parts, mut thoughtless, .. } = conversation;
+    let Conversation { developer_roles, has_calls, with_parts, mut thoughtless, call_ids, .. } = conversation;
     if !has_calls {
         thoughtless.clear();
     }
-    Ok((request, Members { developer_roles, thoughtless, begins, plain: !with_parts, ..members }))
+    Ok((request, Members { developer_roles, thoughtless, begins, call_ids, plain: !with_parts, ..members }))
 }
 
 impl<'b> TopLevel<'b, Chat<'b>> {
@@ -203,6 +204,7 @@ impl<'b> TopLevel<'b, Chat<'b>> {
             stream_options: self.member(Name::StreamOptions),
             max_tokens: self.member(Name::MaxTokens),
             max_completion_tokens: self.member(Name::MaxCompletionTokens),
+            seed: self.member(Name::Seed),
             messages: self.span(Name::Messages),
             // Tools go before their forerunner.
             tools: if tools.is_empty() { self.span(Name::Functions) } else { tools },

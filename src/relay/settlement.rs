@@ -361,21 +361,23 @@ impl Drop for Settlement {
 
 impl OpenAnswer {
     async fn end(self: Box<Self>, ending: Ending) -> Result<Usd, LedgerError> {
-        // The page after the account, so that it goes first should this be dropped midway: the account closes what ended.
-        let heard = self.heard();
-        let Self { account, mut page, running, turn, reported, served_model, too_long, lesson, basis, .. } = *self;
-        report(turn, ending, lesson);
-        let desk = Arc::clone(&account.desk);
+        // What is left stays in its box: should this be dropped midway, the page goes before the account, which then closes what
+        // has ended.
+        let mut open = self;
+        let heard = open.heard();
+        report(open.turn, ending, open.lesson);
+        let desk = Arc::clone(&open.account.desk);
+        let (basis, reported) = (&open.basis, open.reported);
         // Before anything is counted: some vendors price by the instant at which an answer was complete.
         let took = desk.clock.monotonic().saturating_sub(basis.sent);
-        let so_far = running.expected(basis.family);
+        let so_far = open.running.expected(basis.family);
         let whole = |usage: &Usage| usage.output >= so_far || (ending == Ending::Complete && usage.output > Tokens::ZERO);
         let measured = match reported {
             Some(usage) if whole(&usage) => metered(Some(usage), estimated(basis.input_estimate), estimated(so_far)),
             _ => {
                 // Should the client leave while it is counted, the page is booked from this.
-                let _ = page.progress(seen(reported, basis.input_estimate, so_far), Provenance::Estimated);
-                count(&desk, running, reported, &basis).await
+                let _ = open.page.progress(seen(reported, basis.input_estimate, so_far), Provenance::Estimated);
+                Box::pin(count(&desk, open.running, reported, basis)).await
             }
         };
         let measured = match reported {
@@ -385,26 +387,27 @@ impl OpenAnswer {
         let measured = Metered { provenance: with_pieces(measured.provenance, reported, basis.pieces), ..measured };
         desk.metrics.upstream(&basis.backend, took);
         desk.metrics.attempt(&basis.backend, ending);
-        let served_before = served_model.as_deref().and_then(|named| served_before(&desk, &basis, named));
+        let served_before = open.served_model.as_deref().and_then(|named| served_before(&desk, basis, named));
+        let first_byte = basis.first_byte;
         let end = AttemptEnd {
             ending,
             usage: measured.usage,
             provenance: measured.provenance,
-            served_model,
+            served_model: open.served_model,
             served_before,
             http_status: Some(200),
             cause: None,
-            first_byte_ms: Some(millis(basis.first_byte)),
+            first_byte_ms: Some(millis(first_byte)),
             duration_ms: millis(took),
             free: None,
         };
         if ending == Ending::Complete {
             let Metered { usage, provenance } = measured;
-            (basis.learn)(&WholeAnswer { usage, provenance, too_long });
+            (open.basis.learn)(&WholeAnswer { usage, provenance, too_long: open.too_long });
         }
         // Both ends are queued before either is waited for: one write of the journal carries them.
-        page.settle(end);
-        account.close(outcome_of(ending), 200, Some(basis.first_byte)).await
+        open.page.settle(end);
+        open.account.close(outcome_of(ending), 200, Some(first_byte)).await
     }
 }
 

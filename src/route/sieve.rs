@@ -87,16 +87,17 @@ impl<'a> Sieve<'a> {
             Target::Backend(index) => (std::slice::from_ref(index), None),
         };
         let asked = Asked::by(facts, needs, refused_before.is_none());
+        let few = FEW.min(considered.len());
         let mut sieve = Self {
             facts,
             needs,
             sizes: Sizes::of(facts, needs),
             quoter: Quoter::new(facts, needs),
             ahead: Queue::default(),
-            quoted: Vec::with_capacity(FEW),
-            standings: Vec::with_capacity(FEW),
-            heads: Vec::with_capacity(FEW),
-            providers: Vec::with_capacity(FEW),
+            quoted: Vec::with_capacity(few),
+            standings: Vec::with_capacity(few),
+            heads: Vec::with_capacity(few),
+            providers: Vec::with_capacity(few),
             rejected: Rejected::beside(refused_before, look == Look::All),
             uncapped: None,
             floor: price_risk::floor(any_tokens(facts)),

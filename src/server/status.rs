@@ -153,7 +153,7 @@ fn no_plan(none: &PlanError) -> Refusal {
     }
     let too_long = |word: &str| matches!(word, "context_too_small" | "input_unpriced");
     let all_too_long = !none.rejected().is_empty() && none.rejected().iter().all(|(_, unfit)| too_long(unfit.word()));
-    let code = if all_too_long { "context_length_exceeded" } else { "no_adequate_backend" };
+    let code = if all_too_long { TOO_LONG } else { "no_adequate_backend" };
     Refusal::of(ClientError::new(400, ErrorKind::InvalidRequest, code, said))
 }
 
@@ -200,27 +200,28 @@ fn too_many(many: &TooMany) -> Refusal {
     Refusal { standing: many.standing, ..refusal }
 }
 
+/// The request can be said to nobody.
+const UNTRANSLATABLE: &str = "untranslatable";
+/// The conversation is longer than anybody takes.
+const TOO_LONG: &str = "context_length_exceeded";
+
 /// After failover: what each attempt died of. When the request itself was refused, the provider's own words pass.
 fn failed(run: &RunFailure) -> Refusal {
     let attempts: Vec<Value> = run.failures.iter().map(attempt).collect();
     if let (Stopped::Refused, Some(last)) = (run.stopped, run.decisive()) {
         return refused(last, attempts);
     }
-    let status = if run.stopped == Stopped::OutOfTime { 504 } else { status_of(run) };
+    let (status, code) = verdict(run);
     let message = match run.decisive() {
-        Some(unsaid) if status == 400 => format!("{}, and nobody else is left to ask", unsaid.message),
+        Some(unsaid) if code == UNTRANSLATABLE => format!("{}, and nobody else is left to ask", unsaid.message),
+        // In the provider's own words: agents know them, and make their conversation shorter.
+        Some(longest) if code == TOO_LONG => longest.message.clone(),
         Some(only) if run.failures.len() == 1 => format!("no provider answered; {}: {}", only.backend, only.message),
         Some(last) => {
             format!("no provider answered; the last of {} attempts, {}: {}", run.failures.len(), last.backend, last.message)
         }
         None if run.stopped == Stopped::OutOfTime => "no attempt was made: the request's time was over".to_owned(),
         None => "no attempt was made: retries have used up their share of the traffic".to_owned(),
-    };
-    let code = match status {
-        504 => "upstream_timeout",
-        503 => "upstream_unavailable",
-        400 => "untranslatable",
-        _ => "upstream_error",
     };
     let kind = if status == 400 { ErrorKind::InvalidRequest } else { ErrorKind::Server };
     let error = ClientError::new(status, kind, code, message).with("attempts", attempts);
@@ -244,21 +245,23 @@ fn attempt(failure: &AttemptFailure) -> Value {
     })
 }
 
-/// 400 when the request can be said to nobody, else by those to whom it can: 504 when all timed out, 503 when all say "later",
-/// 502 otherwise.
-fn status_of(run: &RunFailure) -> u16 {
+/// Status and code: 400 when the request can be said to nobody, else by those to whom it can: 400 when it is too long for all of
+/// them, 504 when all timed out, 503 when all say "later", 502 otherwise.
+fn verdict(run: &RunFailure) -> (u16, &'static str) {
     let later = |f: &AttemptFailure| {
         matches!(f.cause, Cause::Cooling | Cause::Saturated | Cause::Provider(ErrorClass::RateLimited | ErrorClass::Overloaded))
     };
     let all = |cause: Cause| !run.failures.is_empty() && run.telling().all(|f| f.cause == cause);
-    if all(Cause::Untranslatable) {
-        400
-    } else if all(Cause::Timeout) {
-        504
+    if run.stopped == Stopped::OutOfTime || all(Cause::Timeout) {
+        (504, "upstream_timeout")
+    } else if all(Cause::Untranslatable) {
+        (400, UNTRANSLATABLE)
+    } else if all(Cause::Provider(ErrorClass::Context)) {
+        (400, TOO_LONG)
     } else if run.telling().all(later) {
-        503
+        (503, "upstream_unavailable")
     } else {
-        502
+        (502, "upstream_error")
     }
 }
 

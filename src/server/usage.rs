@@ -125,6 +125,11 @@ fn group_by(words: &str, audience: Audience) -> Result<Vec<UsageBy>, WrongParame
     Ok(group_by)
 }
 
+/// What `GET /usage` tells of a question, for whoever asked the books himself.
+pub fn body_of(query: &UsageQuery, lines: &[UsageLine]) -> bytes::Bytes {
+    body(query, lines, Vec::new())
+}
+
 fn body(query: &UsageQuery, lines: &[UsageLine], budgets: Vec<Budget>) -> bytes::Bytes {
     let total = lines.iter().fold(UsageSums::default(), |sum, line| sum.plus(&line.sums));
     let has = |by| query.group_by.contains(&by);

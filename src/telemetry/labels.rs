@@ -77,6 +77,15 @@ impl Route {
         }
     }
 
+    /// Those by which a model is asked.
+    pub const ANSWERED: [Route; 6] =
+        [Route::ChatCompletions, Route::Responses, Route::Messages, Route::Embeddings, Route::Completions, Route::Rerank];
+
+    /// Whether a model is asked there.
+    pub fn is_answered(self) -> bool {
+        Self::ANSWERED.contains(&self)
+    }
+
     /// The route of a request's path.
     pub fn of(path: &str) -> Self {
         match path {

@@ -11,6 +11,7 @@ mod bedrock;
 mod books;
 mod budget;
 mod budget_levels;
+mod call_ids;
 mod completions;
 mod conversations;
 mod corner_cases;
