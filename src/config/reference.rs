@@ -306,6 +306,11 @@ pub(super) fn key() -> Group<Raw> {
         setting("exclude_providers", Texts("providers of the table"), |k: &mut Raw| &mut k.limits.excluded_providers)
             .means("Not these providers.")
             .unset("none", "[\"openrouter\"]"),
+        setting("models", Texts("models of the table, or provider/model, with `*` for any run of characters"), |k: &mut Raw| {
+            &mut k.limits.models
+        })
+        .means("Only these models; `auto` chooses among them.")
+        .unset("any", "[\"gpt-*\", \"deepseek/*\"]"),
         setting("regions", Texts("regions of the table"), |k: &mut Raw| &mut k.limits.regions)
             .means("Only backends that serve from these regions.")
             .unset("any", "[\"EU\", \"US\", \"local\"]"),

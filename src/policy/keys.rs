@@ -21,6 +21,8 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub struct KeyLimits {
     pub providers: Vec<String>,
     pub excluded_providers: Vec<String>,
+    /// Only these models: patterns of their names, or of `provider/model`.
+    pub models: Vec<String>,
     pub regions: Vec<String>,
     /// Only providers whose data falls under one of these laws.
     pub jurisdictions: Vec<String>,
