@@ -11,6 +11,7 @@ pub mod learning;
 mod pages;
 mod said;
 mod shown;
+mod taking;
 mod told;
 mod weighed;
 
@@ -38,7 +39,7 @@ use crate::frontend::{self, BadRequest, FrontendRef, anthropic_messages};
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::{Makers, Market};
 use crate::meter::Class;
-use crate::policy::{Admission, Exploring, Full, Hold, NotAdmitted, OverBudget, Places, Portfolio};
+use crate::policy::{Admission, Exploring, Full, NotAdmitted, OverBudget, Places, Portfolio, Standing, TooMany};
 use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Pump, Settlement, StreamEnd, WholeAnswer};
 use crate::route::{self, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
 use crate::telemetry::Route;
@@ -81,6 +82,8 @@ pub struct Receipt {
     pub decision: String,
     /// Parameters that the backend's API has no word for and that were left out, by the client's names.
     pub dropped: Vec<String>,
+    /// How the tightest limits of what may be asked stood when it was let in.
+    pub standing: Standing,
 }
 
 /// Why a client gets no answer.
@@ -104,6 +107,8 @@ pub enum GatewayError {
         /// The status that the operator wants told.
         status: u16,
     },
+    #[error(transparent)]
+    TooMany(#[from] Box<TooMany>),
     #[error(transparent)]
     Full(#[from] Full),
     #[error(transparent)]
@@ -189,10 +194,12 @@ impl Pipeline {
         if admitted.request.wishes.dry_run {
             return Ok(Reply::Decision(Box::new(self.explain(call, admitted))));
         }
+        self.look(admitted)?;
         let told = Told::of(call, &admitted.request, second(self.clock.wall()));
         let Decided { plan, facts, trace, written } = self.plan(call, admitted, &told)?;
         let plan = Arc::new(plan);
         let place = self.places.take(admitted.settings().most_under_way)?;
+        let passage = self.pass(admitted, &plan)?;
         let hold = self.hold(admitted, &plan)?;
         self.tell_cap_cost(&plan);
         // What the books do not keep is explained as long as the feed remembers it.
@@ -209,6 +216,7 @@ impl Pipeline {
             tab: tab_of_account,
             hold,
             place,
+            passage,
             baseline: comparison,
             shown,
         };
@@ -383,15 +391,6 @@ impl Pipeline {
         decide(facts, trace)
     }
 
-    /// Sets aside what the plan can cost at most.
-    fn hold(&self, admitted: &Admitted, plan: &Plan) -> Result<Hold, GatewayError> {
-        let now = self.clock.wall();
-        admitted.admission.budgets.hold(plan.worst_case(), now).map_err(|over| {
-            let refills_in = over.refills_at.map(|at| at.duration_since(now).unsigned_abs());
-            GatewayError::OverBudget { over, refills_in, status: admitted.settings().over_budget_status }
-        })
-    }
-
     async fn dispatch(
         &self,
         call: &InboundCall,
@@ -491,6 +490,7 @@ impl Pipeline {
             cost: None,
             decision: plan.reason(&market.snapshot),
             dropped: answered.dropped,
+            standing: account.standing(),
         };
         let basis = AnswerBasis {
             backend: backend.id.clone(),

@@ -1,4 +1,5 @@
-//! What a key, a project, a team or the whole gateway may spend, as the file tells it: the same settings for each.
+//! What a key, a project, a team or the whole gateway may spend and how often it may ask, as the file tells it: the same
+//! settings for each, but that requests of the whole gateway at once are `[limits]`.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +9,15 @@ use super::keys::{NAME_SHAPE, is_key_name};
 use super::reference;
 use super::setting::{Dollars, Kind};
 use crate::document::Section;
-use crate::policy::{Bound, BudgetWindow};
+use crate::policy::{Bound, BudgetWindow, Rates};
 use crate::units::Usd;
 
-/// What may be spent.
+/// What may be spent and asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Means {
     /// In which window how much, each window once.
     pub budgets: Vec<Bound>,
+    pub rates: Rates,
 }
 
 /// The settings as they are written, each value by itself.
@@ -24,18 +26,19 @@ pub(super) struct Raw {
     pub(super) window: BudgetWindow,
     pub(super) budgets: BTreeMap<BudgetWindow, Usd>,
     pub(super) zone: TimeZone,
+    pub(super) rates: Rates,
 }
 
 impl Default for Raw {
     fn default() -> Self {
-        Self { budget: None, window: BudgetWindow::Month, budgets: BTreeMap::new(), zone: TimeZone::UTC }
+        Self { budget: None, window: BudgetWindow::Month, budgets: BTreeMap::new(), zone: TimeZone::UTC, rates: Rates::default() }
     }
 }
 
 impl Raw {
     /// What they come to together.
     pub(super) fn judged(self, section: &Section<'_, '_>) -> Means {
-        let Self { budget, window, mut budgets, zone } = self;
+        let Self { budget, window, mut budgets, zone, rates } = self;
         if section.has("budget_window") && !section.has("budget_usd") {
             section.problem("budget_usd", "missing beside `budget_window`", "an amount in US dollars, such as 25.00");
         }
@@ -49,7 +52,7 @@ impl Raw {
             section.problem("budgets", wrong, "each window once");
         }
         let bound = |(window, limit): (BudgetWindow, Usd)| Bound { limit, window: window.in_zone(zone.clone()) };
-        Means { budgets: budgets.into_iter().map(bound).collect() }
+        Means { budgets: budgets.into_iter().map(bound).collect(), rates }
     }
 }
 

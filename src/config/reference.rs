@@ -306,6 +306,11 @@ pub(super) fn key() -> Group<Raw> {
         setting("exclude_providers", Texts("providers of the table"), |k: &mut Raw| &mut k.limits.excluded_providers)
             .means("Not these providers.")
             .unset("none", "[\"openrouter\"]"),
+        setting("models", Texts("models of the table, or provider/model, with `*` for any run of characters"), |k: &mut Raw| {
+            &mut k.limits.models
+        })
+        .means("Only these models; `auto` chooses among them.")
+        .unset("any", "[\"gpt-*\", \"deepseek/*\"]"),
         setting("regions", Texts("regions of the table"), |k: &mut Raw| &mut k.limits.regions)
             .means("Only backends that serve from these regions.")
             .unset("any", "[\"EU\", \"US\", \"local\"]"),
@@ -339,13 +344,13 @@ pub(super) fn key() -> Group<Raw> {
             .means("What a million tokens in a request's own mix may be expected to cost at most.")
             .unset("no bound", "5.00"),
         setting("team", Maybe(Text("the NAME of a [teams.NAME]")), |k: &mut Raw| &mut k.team)
-            .means("Whose budgets its requests fall under, beside the key's own.")
+            .means("Whose budgets and limits its requests fall under, beside the key's own.")
             .unset("no team", "\"research\""),
         setting("project", Maybe(Text("the NAME of a [projects.NAME]")), |k: &mut Raw| &mut k.project)
             .means("The same for a project.")
             .unset("no project", "\"search\""),
     ];
-    settings.extend(means::means());
+    settings.extend(means::means_at_once());
     let about = "One section per gateway key; `tokenbroker keys new NAME` prints a key and the lines that let it in. Without any, \
                  the gateway is open. NAME is 1 to 64 letters, digits, `-`, `_` and `.`; it stands in metrics and in the books.";
     Group { name: "keys.NAME", about, settings }

@@ -50,6 +50,7 @@ pub const CODES: &[Known] = &[
     known("unsupported_media_type", &[415]),
     known("unsupported_content_encoding", &[415]),
     known("price_not_changed", &[422]),
+    known("rate_limit_exceeded", &[429]),
     known("headers_too_large", &[431]),
     known("decision_unreadable", &[500]),
     known("price_book_failed", &[500]),

@@ -50,6 +50,7 @@ fn reason(error: &GatewayError) -> Option<Rejection> {
         GatewayError::UnknownModel(_) => Some(Rejection::UnknownModel),
         GatewayError::Untranslatable(_) | GatewayError::NoPlan { .. } => Some(Rejection::NoneAdequate),
         GatewayError::OverBudget { .. } => Some(Rejection::OverBudget),
+        GatewayError::TooMany(_) => Some(Rejection::RateLimited),
         GatewayError::Full(_) => Some(Rejection::Overloaded),
         GatewayError::Unwritable(_) => Some(Rejection::BooksUnwritable),
         GatewayError::NotAdmitted(_) | GatewayError::Failed(_) | GatewayError::Books(_) => None,

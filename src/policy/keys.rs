@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
 use super::budget::Budgets;
+use super::rates::Throttles;
 use crate::canonical::{Preference, QualityTier};
 use crate::units::{KeyName, Tokens, Usd};
 
@@ -20,6 +21,8 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub struct KeyLimits {
     pub providers: Vec<String>,
     pub excluded_providers: Vec<String>,
+    /// Only these models: patterns of their names, or of `provider/model`.
+    pub models: Vec<String>,
     pub regions: Vec<String>,
     /// Only providers whose data falls under one of these laws.
     pub jurisdictions: Vec<String>,
@@ -59,12 +62,14 @@ pub struct Admission {
     pub budgets: Arc<Budgets>,
     /// Whether any of these is bounded in the state of the keys that let it in.
     pub budgeted: bool,
+    /// How often it may ask; `None` where nothing limits that.
+    pub throttles: Option<Arc<Throttles>>,
 }
 
 impl Admission {
     /// Somebody to whom no limit is set and whose money nobody counts.
     pub fn unbounded(key: KeyName) -> Self {
-        Self { key, limits: Arc::default(), budgets: Budgets::of([]), budgeted: false }
+        Self { key, limits: Arc::default(), budgets: Budgets::of([]), budgeted: false, throttles: None }
     }
 }
 

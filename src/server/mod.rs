@@ -20,6 +20,7 @@ mod learned;
 pub mod listener;
 pub mod openapi;
 mod parameters;
+mod rates;
 pub mod reload;
 pub mod routes;
 pub mod status;

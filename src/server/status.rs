@@ -14,7 +14,7 @@ use crate::dispatch::{AttemptFailure, Cause, RunFailure, Stopped};
 use crate::frontend::errors::{BadRequest, ClientError, ErrorKind};
 use crate::ledger::ReadError;
 use crate::pipeline::GatewayError;
-use crate::policy::OverBudget;
+use crate::policy::{Counted, OverBudget, Standing, TooMany};
 use crate::relay::StreamEnd;
 use crate::route::PlanError;
 use crate::telemetry::Rejection;
@@ -36,6 +36,8 @@ pub struct Refusal {
     pub verbatim: Option<bytes::Bytes>,
     /// The codings that a body may have, where the one it had is not read.
     pub accepts: Option<HeaderValue>,
+    /// How the limits stand that it ran into.
+    pub standing: Standing,
     /// What it counts as, where the gateway itself refuses.
     pub counts_as: Option<Rejection>,
 }
@@ -43,7 +45,15 @@ pub struct Refusal {
 impl Refusal {
     /// An error that another try does not mend.
     pub fn of(error: ClientError) -> Self {
-        Self { error, retry_after: None, should_retry: false, verbatim: None, accepts: None, counts_as: None }
+        Self {
+            error,
+            retry_after: None,
+            should_retry: false,
+            verbatim: None,
+            accepts: None,
+            standing: Standing::default(),
+            counts_as: None,
+        }
     }
 
     fn retry(error: ClientError, after: Duration) -> Self {
@@ -87,6 +97,7 @@ pub fn refusal(error: &GatewayError) -> Refusal {
         GatewayError::OverBudget { over, refills_in, status } => {
             over_budget(over, *refills_in, *status).because(Rejection::OverBudget)
         }
+        GatewayError::TooMany(many) => too_many(many).because(Rejection::RateLimited),
         GatewayError::Unwritable(books) => {
             let error = ClientError::new(503, ErrorKind::Server, "books_unwritable", said);
             Refusal::retry(error, books.retry_after).because(Rejection::BooksUnwritable)
@@ -167,6 +178,26 @@ fn over_budget(over: &OverBudget, refills_in: Option<Duration>, status: u16) -> 
         Some(after) => Refusal { retry_after: Some(after), should_retry: after <= SOON, ..Refusal::of(error) },
         None => Refusal::of(error),
     }
+}
+
+/// SDKs try again by themselves, after the wait; where that would not help they are told so.
+fn too_many(many: &TooMany) -> Refusal {
+    let error = ClientError::new(429, ErrorKind::RateLimit, "rate_limit_exceeded", many.to_string());
+    let counted = match many.counted {
+        Counted::Requests => "requests",
+        Counted::Tokens => "tokens",
+        Counted::AtOnce => "concurrent_requests",
+    };
+    let error = error.with("limit_of", many.payer.kind()).with("counted", counted).with("limit", many.limit);
+    let error = match many.payer.name() {
+        Some(name) => error.with("limit_name", name),
+        None => error,
+    };
+    let refusal = match many.retry_after {
+        Some(after) => Refusal::retry(error, after),
+        None => Refusal::of(error),
+    };
+    Refusal { standing: many.standing, ..refusal }
 }
 
 /// The request can be said to nobody.

@@ -43,6 +43,7 @@ mod portfolio;
 mod price_admin;
 mod price_feeds;
 mod prices;
+mod rates;
 mod readme;
 mod reload;
 mod reload_budget;

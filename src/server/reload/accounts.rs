@@ -1,4 +1,4 @@
-//! One budget object for each key, team and project by its name, and one for the gateway, for as long as the process lives.
+//! One budget and one throttle for each key, team and project by its name, and for the gateway, for as long as the process lives.
 //!
 //! A key that a reload removes keeps its object here: its open requests settle into it, and if it comes back it goes on
 //! from there. Names are the operator's, so there are few. The books are only asked for a window that is not counted yet
@@ -21,7 +21,7 @@ use crate::clock::SharedClock;
 use crate::config::keys::ANONYMOUS;
 use crate::config::{Access, Config, GatewayKey, Means};
 use crate::ledger::{Books, KeySpend, Ledger, StoreError};
-use crate::policy::{Admission, Bound, Budget, Budgets, KeyRing, Payer, Spent, Window};
+use crate::policy::{Admission, Bound, Budget, Budgets, KeyRing, Payer, Rates, Spent, Throttle, Throttles, Window};
 use crate::units::{KeyName, Usd};
 
 /// How often the books are read again because a request ended meanwhile.
@@ -41,6 +41,7 @@ struct Account {
     budget: Arc<Budget>,
     /// Whose spending it counts.
     members: Members,
+    throttle: Arc<Throttle>,
 }
 
 /// The keys that a budget is for.
@@ -56,6 +57,7 @@ pub(super) struct Binding {
     members: Members,
     /// What was spent is read from the books where the budget does not count the window.
     bounds: Vec<(Bound, Option<Spent>)>,
+    rates: Rates,
 }
 
 impl Members {
@@ -78,7 +80,8 @@ impl Members {
 
 impl Binding {
     fn new(payer: Payer, members: Members, means: &Means) -> Self {
-        Self { payer, members, bounds: means.budgets.iter().map(|bound| (bound.clone(), None)).collect() }
+        let bounds = means.budgets.iter().map(|bound| (bound.clone(), None)).collect();
+        Self { payer, members, bounds, rates: means.rates }
     }
 
     /// The bounds of everybody that a configuration and these keys name.
@@ -148,7 +151,7 @@ impl Accounts {
     async fn read_for(&self, bindings: &mut [Binding], ledger: &Ledger) -> Result<(), String> {
         let now = self.clock.wall();
         let mut unread = Vec::new();
-        for Binding { payer, members, bounds } in bindings {
+        for Binding { payer, members, bounds, .. } in bindings {
             let account = self.by_payer.get(payer);
             let counted = account.map_or_else(|| members.clone(), |account| account.members.and(members));
             let grows = account.is_none_or(|account| account.members != counted);
@@ -187,12 +190,15 @@ impl Accounts {
             .filter(|(payer, _)| matches!(payer, Payer::Team(_) | Payer::Project(_)) && !named.contains(payer))
         {
             account.budget.bind([]);
+            account.throttle.set(Rates::default());
         }
-        for Binding { payer, members, bounds } in bindings {
-            let new = || Account { budget: Budget::of(payer.clone()), members: members.clone() };
+        for Binding { payer, members, bounds, rates } in bindings {
+            let new =
+                || Account { budget: Budget::of(payer.clone()), members: members.clone(), throttle: Throttle::of(payer.clone()) };
             let account = self.by_payer.entry(payer.clone()).or_insert_with(new);
             account.members = account.members.and(&members);
             account.budget.bind(bounds);
+            account.throttle.set(rates);
         }
     }
 
@@ -202,6 +208,7 @@ impl Accounts {
             let everybody = Admission {
                 budgets: self.budgets([Payer::Gateway]),
                 budgeted: !config.gateway.budgets.is_empty(),
+                throttles: self.throttles([(Payer::Gateway, &config.gateway)]),
                 ..Admission::unbounded(KeyName::new(ANONYMOUS))
             };
             return KeyRing::open_to_all(everybody);
@@ -212,19 +219,26 @@ impl Accounts {
     fn admission(&self, key: &GatewayKey, config: &Config) -> Admission {
         let team = key.team.as_ref().and_then(|team| config.teams.get(team));
         let project = key.project.as_ref().and_then(|project| config.projects.get(project));
-        let means = [Some(&key.means), project, team, Some(&config.gateway)];
-        let payers = [
-            Some(Payer::Key(key.name.clone())),
-            key.project.clone().map(Payer::Project),
-            key.team.clone().map(Payer::Team),
-            Some(Payer::Gateway),
+        let above = [
+            project.map(|means| (key.project.clone().map(Payer::Project), means)),
+            team.map(|means| (key.team.clone().map(Payer::Team), means)),
         ];
+        let above = above.into_iter().flatten().filter_map(|(payer, means)| Some((payer?, means)));
+        let own = [(Payer::Key(key.name.clone()), &key.means), (Payer::Gateway, &config.gateway)];
+        let payers: Vec<(Payer, &Means)> = own.into_iter().chain(above).collect();
         Admission {
             key: key.name.clone(),
             limits: Arc::new(key.limits.clone()),
-            budgets: self.budgets(payers.into_iter().flatten()),
-            budgeted: means.into_iter().flatten().any(|means| !means.budgets.is_empty()),
+            budgets: self.budgets(payers.iter().map(|(payer, _)| payer.clone())),
+            budgeted: payers.iter().any(|(_, means)| !means.budgets.is_empty()),
+            throttles: self.throttles(payers),
         }
+    }
+
+    /// Those that limit anything.
+    fn throttles<'m>(&self, payers: impl IntoIterator<Item = (Payer, &'m Means)>) -> Option<Arc<Throttles>> {
+        let limiting = payers.into_iter().filter(|(_, means)| means.rates.limit_anything());
+        Throttles::of(limiting.filter_map(|(payer, _)| Some(Arc::clone(&self.by_payer.get(&payer)?.throttle))))
     }
 
     fn budgets(&self, payers: impl IntoIterator<Item = Payer>) -> Arc<Budgets> {
@@ -264,7 +278,7 @@ mod tests {
         let (ledger, _) = Ledger::open(Settings::new(folder.path()), Arc::clone(&clock)).unwrap();
         let name = KeyName::new("web");
         let bound = Bound { limit: Usd::parse("1").unwrap(), window: BudgetWindow::Total.utc() };
-        let (limits, means) = (KeyLimits::default(), Means { budgets: vec![bound] });
+        let (limits, means) = (KeyLimits::default(), Means { budgets: vec![bound], ..Means::default() });
         let key = GatewayKey { name: name.clone(), sha256: [1; 32], limits, team: None, project: None, means };
         let mut config = Config { keys: vec![key], ..Config::default() };
         // Where no books are: what a store does that cannot be opened.

@@ -10,8 +10,12 @@ use super::{Call, Gate, Gateway, Provider, Whole, until};
 /// What became of them.
 pub(crate) struct Crowd {
     pub(crate) answered: Vec<Whole>,
-    /// Those that were told that there is no money left.
+    /// Those that were told that there is no money left, or that they ask too often.
     pub(crate) refused: Vec<Whole>,
+}
+
+fn is_refused(answer: &Whole) -> bool {
+    matches!(answer.status, 402 | 429)
 }
 
 /// So many clients ask for the same at once. The provider gives this answer to each, but not before money is held for, or refused to,
@@ -27,7 +31,7 @@ pub(crate) async fn crowd_of(gateway: &Gateway, provider: &Provider, calls: &[&C
     let turned_away = AtomicUsize::new(0);
     let asked = join_all(calls.iter().map(async |call| {
         let answer = gateway.ask(call).await;
-        turned_away.fetch_add(usize::from(answer.status == 402), Ordering::Relaxed);
+        turned_away.fetch_add(usize::from(is_refused(&answer)), Ordering::Relaxed);
         answer
     }));
     let director = async {
@@ -36,7 +40,7 @@ pub(crate) async fn crowd_of(gateway: &Gateway, provider: &Provider, calls: &[&C
         gate.open();
     };
     let (answers, ()) = tokio::join!(asked, director);
-    let (refused, answered): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 402);
+    let (refused, answered): (Vec<_>, Vec<_>) = answers.into_iter().partition(is_refused);
     for answer in &answered {
         assert_eq!(answer.status, 200, "{}", answer.text());
         gateway.row_of(answer).await;
