@@ -184,7 +184,7 @@ impl Sources {
     /// What was found; what is wrong; and what is wrong where nothing depends on it.
     fn keys_for(&self, snapshot: Option<&Snapshot>, looks: &mut Looks) -> (ProviderKeys, Vec<Problem>, Vec<Problem>) {
         let on = snapshot.into_iter().flat_map(Snapshot::providers).filter(|provider| provider.disabled.is_none());
-        let has_key = |provider: &&Provider| provider.api_key_env.as_deref().is_none_or(|key| is_set(key, &self.variables));
+        let has_key = |provider: &&Provider| provider.key_missing(|variable| is_set(variable, &self.variables)).is_none();
         let (keyed, keyless): (Vec<&Provider>, Vec<&Provider>) = on.partition(has_key);
         let names: BTreeSet<(&str, Purpose)> = keyed.into_iter().flat_map(purposes).collect();
         let idle: BTreeSet<(&str, Purpose)> =

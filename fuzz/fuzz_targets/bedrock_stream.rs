@@ -15,7 +15,7 @@ fuzz_target!(|stream: &[u8]| {
     let pieces = stream.chunks(7).try_for_each(|piece| cutter.push(&Bytes::copy_from_slice(piece), &mut again));
     assert_eq!((whole, &frames), (pieces, &again), "any cutting gives the same messages");
     frames.push(Bytes::copy_from_slice(stream));
-    let mut reader = BedrockConverse.frame_reader(Quirks::default());
+    let mut reader = BedrockConverse.frame_reader(Quirks::default(), 1);
     let (mut deltas, mut out) = (BedrockConverse.delta_reader(), Vec::new());
     for frame in &frames {
         let mut bytes = 0;

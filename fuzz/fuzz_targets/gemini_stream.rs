@@ -13,7 +13,7 @@ fuzz_target!(|stream: &[u8]| {
     let mut cutter = Framer::default();
     cutter.push(&Bytes::copy_from_slice(stream), &mut frames).expect("below the limit");
     frames.extend(cutter.finish());
-    let mut reader = GeminiGenerate.frame_reader(Quirks::default());
+    let mut reader = GeminiGenerate.frame_reader(Quirks::default(), 1);
     let (mut deltas, mut out) = (GeminiGenerate.delta_reader(), Vec::new());
     for frame in &frames {
         let mut bytes = 0;

@@ -13,7 +13,7 @@ fuzz_target!(|input: (bool, &[u8])| {
     let mut cutter = Framer::default();
     cutter.push(&Bytes::copy_from_slice(stream), &mut frames).expect("below the limit");
     frames.extend(cutter.finish());
-    let mut reader = AnthropicMessages.frame_reader(Quirks { messages_input_includes_cache, ..Quirks::default() });
+    let mut reader = AnthropicMessages.frame_reader(Quirks { messages_input_includes_cache, ..Quirks::default() }, 1);
     for frame in &frames {
         let mut bytes = 0;
         reader.read(frame, &mut |text| bytes += text.len());

@@ -29,7 +29,7 @@ fn frames(framing: Framing, stream: &[u8]) -> Vec<Bytes> {
 
 /// The answer that a stream tells, and whether it was whole.
 fn heard(dialect: &dyn Dialect, frames: &[Bytes]) -> (Answer, bool) {
-    let (mut meter, mut reader) = (dialect.frame_reader(Quirks::default()), dialect.delta_reader());
+    let (mut meter, mut reader) = (dialect.frame_reader(Quirks::default(), 1), dialect.delta_reader());
     let (mut deltas, mut finished) = (Vec::new(), false);
     for frame in frames {
         let facts = meter.read(frame, &mut |_| {});
@@ -70,7 +70,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     let about = About { id, model, created: 1, wants_usage: choice & 0x80 != 0, asked };
 
     let given = frames(dialect.framing(), stream);
-    let mut meter = dialect.frame_reader(Quirks::default());
+    let mut meter = dialect.frame_reader(Quirks::default(), 1);
     let count = OwnCount::new(Tokens::new(9), TokenizerFamily::O200k);
     let mut retelling = Retelling::new(dialect.delta_reader(), frontend.stream_writer(about.clone()), count, None);
     let mut told = BytesMut::new();

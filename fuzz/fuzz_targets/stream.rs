@@ -13,7 +13,7 @@ fuzz_target!(|input: (bool, &[u8])| {
     let mut framer = Framer::default();
     framer.push(&Bytes::copy_from_slice(stream), &mut found).expect("below the limit");
     found.extend(framer.finish());
-    let mut reader = OpenAiChat.frame_reader(Quirks { reasoning_outside_output, ..Quirks::default() });
+    let mut reader = OpenAiChat.frame_reader(Quirks { reasoning_outside_output, ..Quirks::default() }, 1);
     for frame in &found {
         let mut bytes = 0;
         reader.read(frame, &mut |text| bytes += text.len());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, demo, health, keys, prices, route, sandbox, serve, settings, simulate, top};
+use super::{check, demo, health, keys, prices, report, route, sandbox, serve, settings, simulate, top};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -35,6 +35,7 @@ Examples:
   tokenbroker check --config config/tokenbroker.toml
   tokenbroker route --all-providers request.json
   tokenbroker prices --model 'qwen3*' --sort output
+  tokenbroker report --days 7 --by provider,model
   tokenbroker keys new team
 
 Exit codes:
@@ -100,6 +101,9 @@ pub enum Command {
     /// List the prices of the table: filtered, sorted, in the vendors' currencies and converted.
     #[command(after_help = prices::EXAMPLES)]
     Prices(Box<prices::PricesArgs>),
+    /// Tell what was spent, and what it would have cost at the baseline, from the books: as a table, for programs, as a picture.
+    #[command(after_help = report::EXAMPLES)]
+    Report(Box<report::ReportArgs>),
     /// Play through what policies would have spent: nothing is sent.
     #[command(subcommand)]
     Simulate(simulate::SimulateCommand),
@@ -178,6 +182,7 @@ impl Cli {
             Command::Check(args) => check::run(args, environment, output),
             Command::Route(args) => route::run(args, environment, output),
             Command::Prices(args) => prices::run(args, environment, output),
+            Command::Report(args) => report::run(args, environment, output),
             Command::Simulate(command) => simulate::run(command, environment, output),
             Command::Health(args) => health::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::load::document;
 use crate::canonical::QualityTier;
 use crate::document::{Problem, Section, nearest};
+use crate::units::glob;
 
 /// What the table knows, by the names that a configuration may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +34,7 @@ fn check(root: &Section<'_, '_>, known: &Known<'_>) {
         for key in keys.names().filter_map(|name| keys.named_section(name)) {
             check_all(&key, "providers", "provider", &known.providers);
             check_all(&key, "exclude_providers", "provider", &known.providers);
+            check_models(&key, known);
             check_all(&key, "regions", "region", &known.regions);
             check_all(&key, "jurisdictions", "jurisdiction", &known.jurisdictions);
         }
@@ -91,6 +93,21 @@ fn check_all(section: &Section<'_, '_>, member: &'static str, what: &str, known:
     }
 }
 
+/// A pattern that says no model lets nobody have anything.
+fn check_models(key: &Section<'_, '_>, known: &Known<'_>) {
+    for pattern in key.texts("models") {
+        let mut names = known.models.union(&known.backends);
+        if !names.any(|name| glob::matches(&pattern, name)) {
+            let all = known.backends.union(&known.models).copied();
+            key.problem(
+                "models",
+                unknown("model", &pattern, all),
+                "models of the table, or provider/model, with `*` for any run of characters",
+            );
+        }
+    }
+}
+
 fn is_target(target: &str, known: &Known<'_>) -> bool {
     let auto = match target.strip_prefix("auto") {
         Some("") => true,
@@ -136,6 +153,11 @@ mod tests {
                 "t.toml:3:21: keys.a.exclude_providers: the table knows no provider \"x\"; accepted: deepseek, openai",
                 "t.toml:4:11: keys.a.regions: the table knows no region \"cn\" (did you mean \"CN\"?)",
             ],
+        );
+        check_text("[keys.a]\nmodels = [\"gpt-*\", \"openai/*\", \"lab/fog\"]\n", &[]);
+        check_text(
+            "[keys.a]\nmodels = [\"gtp-5\", \"*\"]\n",
+            &["t.toml:2:10: keys.a.models: the table knows no model \"gtp-5\" (did you mean \"gpt-5\"?)"],
         );
         check_text("[routing]\nbaseline = \"openai/gpt-5\"\n", &[]);
         check_text("[routing]\nbaseline = \"openai/gpt-6\"\n", &["t.toml:2:12: routing.baseline: the table knows no backend"]);

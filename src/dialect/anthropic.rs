@@ -55,7 +55,7 @@ impl Dialect for AnthropicMessages {
         errors::classify(status, headers, body)
     }
 
-    fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader> {
+    fn frame_reader(&self, quirks: Quirks, _: u32) -> Box<dyn FrameReader> {
         Box::new(Frames { quirks, reported: Reported::default(), ended: false, named: false })
     }
 
@@ -176,7 +176,7 @@ mod tests {
         let facts = AnthropicMessages.read_answer(whole.as_bytes(), Quirks::default()).unwrap();
         assert_eq!(facts.reasoning_bytes, expected, "{block}");
         let frame = format!("data: {{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{block}}}\n\n");
-        let facts = AnthropicMessages.frame_reader(Quirks::default()).read(frame.as_bytes(), &mut |_| {});
+        let facts = AnthropicMessages.frame_reader(Quirks::default(), 1).read(frame.as_bytes(), &mut |_| {});
         assert_eq!(facts.reasoning_bytes, expected, "{frame}");
     }
 
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn lifetimes_that_were_told_at_the_beginning_hold_to_the_end() {
-        let mut reader = AnthropicMessages.frame_reader(Quirks::default());
+        let mut reader = AnthropicMessages.frame_reader(Quirks::default(), 1);
         let mut read = |json: &str| reader.read(format!("data: {json}\n\n").as_bytes(), &mut |_| {});
         let usage = r#"{"input_tokens":3,"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_1h_input_tokens":9}}"#;
         let begun = read(&format!(r#"{{"type":"message_start","message":{{"usage":{usage}}}}}"#));
@@ -206,7 +206,7 @@ mod tests {
     /// Found by a reader: the one token that the beginning counts was booked for a whole answer.
     #[test]
     fn what_the_beginning_says_of_the_output_is_no_report() {
-        let mut reader = AnthropicMessages.frame_reader(Quirks::default());
+        let mut reader = AnthropicMessages.frame_reader(Quirks::default(), 1);
         let mut read =
             |json: &str| reader.read(format!("data: {json}\n\n").as_bytes(), &mut |_| {}).usage.map(|u| u.output.get());
         let start = r#"{"message":{"usage":{"input_tokens":31,"output_tokens":1}},"type":"message_start"}"#;
@@ -221,7 +221,7 @@ mod tests {
     /// Found by a reader: a stream that only said so counted as whole.
     #[test]
     fn the_mark_of_another_dialect_ends_only_what_has_ended() {
-        let mut reader = AnthropicMessages.frame_reader(Quirks::default());
+        let mut reader = AnthropicMessages.frame_reader(Quirks::default(), 1);
         let mut kind = |data: &str| reader.read(format!("data: {data}\n\n").as_bytes(), &mut |_| {}).kind;
         assert_eq!(kind("[DONE]"), FrameKind::KeepAlive);
         assert_eq!(kind(r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#), FrameKind::Content);

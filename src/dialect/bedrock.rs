@@ -78,7 +78,7 @@ impl Dialect for BedrockConverse {
         failure::of_answer(status, headers, body)
     }
 
-    fn frame_reader(&self, _: Quirks) -> Box<dyn FrameReader> {
+    fn frame_reader(&self, _: Quirks, _: u32) -> Box<dyn FrameReader> {
         Box::new(frames::Frames::default())
     }
 

@@ -57,8 +57,8 @@ impl Dialect for OpenAiDirect {
     }
 
     /// What is not written is not streamed; what comes as a stream all the same is refused before a frame is read.
-    fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader> {
-        Box::new(ChatFrames::new(quirks))
+    fn frame_reader(&self, quirks: Quirks, choices: u32) -> Box<dyn FrameReader> {
+        Box::new(ChatFrames::new(quirks, choices))
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
         let frame =
             "data: {\"object\":\"text_completion\",\"choices\":[{\"text\":\"hi\",\"index\":0,\"finish_reason\":null}]}\n\n";
         let mut text = String::new();
-        let facts = completions.frame_reader(Quirks::default()).read(frame.as_bytes(), &mut |piece| text.push_str(piece));
+        let facts = completions.frame_reader(Quirks::default(), 1).read(frame.as_bytes(), &mut |piece| text.push_str(piece));
         assert_eq!((text.as_str(), facts.kind), ("hi", crate::canonical::FrameKind::Content));
         assert!(matches!(completions.read_answer(br#"{"data":[]}"#, Quirks::default()), Err(BodyProblem::Malformed(_))));
     }

@@ -1,6 +1,6 @@
 //! Reading the frames of one chat stream.
 
-use super::reading::Reading;
+use super::reading::{LAST_BIT, Reading};
 use super::{FrameReader, errors, sse};
 use crate::canonical::event::ErrorClass;
 use crate::canonical::{FrameFacts, FrameKind, ProviderError};
@@ -12,12 +12,16 @@ pub(super) struct ChatFrames {
     quirks: Quirks,
     seen: u128,
     ended: u128,
+    /// Endings of choices that share the last bit.
+    ended_beyond: u32,
+    /// How many choices were asked for.
+    choices: u32,
     named: bool,
 }
 
 impl ChatFrames {
-    pub(super) fn new(quirks: Quirks) -> Self {
-        Self { quirks, seen: 0, ended: 0, named: false }
+    pub(super) fn new(quirks: Quirks, choices: u32) -> Self {
+        Self { quirks, seen: 0, ended: 0, ended_beyond: 0, choices, named: false }
     }
 
     fn facts(&mut self, data: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts {
@@ -35,6 +39,7 @@ impl ChatFrames {
         }
         self.seen |= reading.seen;
         self.ended |= reading.ended;
+        self.ended_beyond = self.ended_beyond.saturating_add(reading.ended_beyond);
         let served_model = named(&mut self.named, reading.model.as_deref());
         let usage = reading.usage(self.quirks);
         let kind = match (reading.choices, usage) {
@@ -43,9 +48,17 @@ impl ChatFrames {
             (Some(_), _) => FrameKind::Preamble,
             (None, None) => FrameKind::KeepAlive,
         };
-        let finished = reading.ended != 0 && self.ended == self.seen;
+        let finished = reading.ended != 0 && self.all_ended();
         let (lifetimes_told, reasoning_bytes) = (reading.lifetimes_told(self.quirks), reading.reasoning_bytes);
         FrameFacts { kind, usage, lifetimes_told, reasoning_bytes, finished, too_long: reading.too_long != 0, served_model }
+    }
+}
+
+impl ChatFrames {
+    /// Every choice that began has ended, and so many as were asked for: others may not have begun when the stream broke.
+    fn all_ended(&self) -> bool {
+        let own_bit = (self.ended & !LAST_BIT).count_ones();
+        self.ended == self.seen && own_bit.saturating_add(self.ended_beyond) >= self.choices
     }
 }
 

@@ -66,7 +66,7 @@ impl Dialect for GeminiGenerate {
         errors::classify(status, headers, body)
     }
 
-    fn frame_reader(&self, _: Quirks) -> Box<dyn FrameReader> {
+    fn frame_reader(&self, _: Quirks, _: u32) -> Box<dyn FrameReader> {
         Box::new(frames::Frames::default())
     }
 

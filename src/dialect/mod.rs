@@ -160,8 +160,8 @@ pub trait Dialect: Send + Sync {
     /// Classifies an answer with a bad status.
     fn classify(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError;
 
-    /// A reader for the frames of one stream, in their order.
-    fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader>;
+    /// A reader for the frames of one stream, in their order. It has ended once so many choices have.
+    fn frame_reader(&self, quirks: Quirks, choices: u32) -> Box<dyn FrameReader>;
 }
 
 /// Reads the frames of one stream.

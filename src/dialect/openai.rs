@@ -47,8 +47,8 @@ impl Dialect for OpenAiChat {
         errors::classify(status, headers, body)
     }
 
-    fn frame_reader(&self, quirks: Quirks) -> Box<dyn FrameReader> {
-        Box::new(ChatFrames::new(quirks))
+    fn frame_reader(&self, quirks: Quirks, choices: u32) -> Box<dyn FrameReader> {
+        Box::new(ChatFrames::new(quirks, choices))
     }
 
     fn write(&self, conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(facts.reasoning_bytes, expected, "{message}");
         let frame = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{message}}}]}}\n\n");
         let mut text = String::new();
-        let facts = OpenAiChat.frame_reader(Quirks::default()).read(frame.as_bytes(), &mut |piece| text.push_str(piece));
+        let facts = OpenAiChat.frame_reader(Quirks::default(), 1).read(frame.as_bytes(), &mut |piece| text.push_str(piece));
         assert_eq!(facts.reasoning_bytes, expected, "{frame}");
         assert!(text.len() as u64 >= expected || expected == 1, "{text}");
     }
@@ -98,7 +98,7 @@ mod tests {
     fn a_report_tells_lifetimes_wherever_it_stands() {
         let check = |members: &str, expected: bool| {
             let frame = format!("data: {{\"choices\":[],{members}}}\n\n");
-            let facts = OpenAiChat.frame_reader(Quirks::default()).read(frame.as_bytes(), &mut |_| {});
+            let facts = OpenAiChat.frame_reader(Quirks::default(), 1).read(frame.as_bytes(), &mut |_| {});
             assert_eq!((facts.usage.is_some(), facts.lifetimes_told), (true, expected), "{members}");
         };
         let told = r#"{"prompt_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":4}}"#;

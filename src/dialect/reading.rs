@@ -31,6 +31,8 @@ pub(super) struct Reading<'t> {
     pub(super) seen: u128,
     /// Indexes of the choices that ended here, as bits.
     pub(super) ended: u128,
+    /// How many of those that share the last bit ended here.
+    pub(super) ended_beyond: u32,
     /// Indexes of the choices that were cut for their length here, as bits.
     pub(super) too_long: u128,
     /// A finish reason that means failure.
@@ -44,6 +46,9 @@ pub(super) struct Reading<'t> {
     usage_of_choice: Reported,
     usage_of_vendor: Reported,
 }
+
+/// The bit that all choices from the 128th on share: one of several prompts may have more.
+pub(super) const LAST_BIT: u128 = 1 << 127;
 
 /// Endings that are failures of the provider, not of the answer.
 const BROKEN: [&str; 4] = ["error", "insufficient_system_resource", "network_error", "abort"];
@@ -59,6 +64,7 @@ impl<'t> Reading<'t> {
             lists: 0,
             seen: 0,
             ended: 0,
+            ended_beyond: 0,
             too_long: 0,
             broke: None,
             reasoning_bytes: 0,
@@ -346,8 +352,8 @@ impl<'de> Visitor<'de> for Choice<'_, '_> {
                 ChoiceKey::Other => drop(members.next_value::<IgnoredAny>()?),
             }
         }
-        // A request has at most 128 choices; an index beyond them is nonsense and shares the last bit.
-        let bit = 1_u128 << index.min(127);
+        let bit = 1_u128 << index.min(LAST_BIT.trailing_zeros());
+        reading.ended_beyond += u32::from(ended && bit == LAST_BIT);
         reading.seen |= bit;
         reading.ended |= if ended { bit } else { 0 };
         reading.too_long |= if too_long { bit } else { 0 };

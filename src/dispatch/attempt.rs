@@ -79,7 +79,7 @@ impl Errand<'_> {
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Begun, AttemptFailure> {
         let Letter { body, dropped, unfolding } = letter;
-        let limit = if self.request.stream { self.patience.first_frame } else { self.patience.whole };
+        let limit = self.limit();
         let end = Instant::now() + limit;
         // Whoever waits for a provider's first token has sent nothing that could be billed.
         match tokio::time::timeout_at(end, self.offer.endpoint.ready()).await {
@@ -91,6 +91,11 @@ impl Errand<'_> {
             Ok(opening) => Ok(Begun { opening: opening?, dropped }),
             Err(_) => Err(self.failed(Cause::Timeout, &format!("no answer began within {} ms", limit.as_millis()))),
         }
+    }
+
+    /// How long an answer may take to begin.
+    pub(super) fn limit(&self) -> Duration {
+        if self.request.stream { self.patience.first_frame } else { self.patience.whole }
     }
 
     async fn exchange(
@@ -156,7 +161,7 @@ impl Errand<'_> {
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<OpenStream, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let reader = self.dialect().frame_reader(self.offer.provider.quirks);
+        let reader = self.dialect().frame_reader(self.offer.provider.quirks, self.request.choices);
         let retelling = (!self.speaks_alike() || unfolding.is_some()).then(|| {
             let writer = self.translation.stream(&self.offer.backend.upstream_model);
             Box::new(Retelling::new(self.dialect().delta_reader(), writer, self.count.clone(), unfolding))

@@ -250,6 +250,7 @@ impl Dispatcher {
             }
         };
         let offer = way.offer;
+        let at = self.clock.wall();
         let errand = Errand {
             upstream: &self.upstream,
             offer,
@@ -259,7 +260,7 @@ impl Dispatcher {
             passing: journey.passing,
             patience: time.patience,
             count: OwnCount::new(planned.quote.usage.input(), offer.backend.tokenizer),
-            at: self.clock.wall(),
+            at,
         };
         // Only what is sent is paid for: a backend that is left alone costs no retry.
         if *sent && race.is_none() && !self.retries.try_spend() {
@@ -301,12 +302,13 @@ impl Dispatcher {
             Err(failure) => {
                 // Too little time of the client's own making is no fault of the backend: one client in a hurry must not
                 // close it to everybody.
-                let hurried = time.clients && (failure.cause == Cause::Timeout || !left);
+                let token_late = !left && took >= errand.limit();
+                let hurried = time.clients && (failure.cause == Cause::Timeout || token_late);
                 if failure.cause == Cause::Timeout {
                     turn.waited(answers);
                 }
                 // A token that was taken back is no key that somebody has to mend.
-                let mends = failure.status == Some(UNAUTHORIZED) && offer.endpoint.refused(self.clock.wall());
+                let mends = failure.status == Some(UNAUTHORIZED) && offer.endpoint.refused(at, self.clock.wall());
                 if let Some(lesson) = failure.cause.lesson().filter(|_| !hurried && !mends) {
                     turn.failed(lesson, failure.retry_after);
                 }

@@ -4,6 +4,7 @@
 //! leaves first, dropping the settlement sends the same ending on its way in a task of its own. What a provider did not
 //! report is counted off the reactor; a broken stream is never booked at zero in silence.
 
+use std::ops::Add;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace,
 use crate::meter::RunningCount;
 use crate::meter::tokenizer::{BUDGET_BYTES, Count};
 use crate::meter::usage::{Heard, Metered, completed, metered};
-use crate::policy::{Hold, OverBudget, Place, ShareHold};
+use crate::policy::{Hold, OverBudget, Passage, Place, ShareHold, Standing as RateStanding};
 use crate::telemetry::{OpenRequest, Route, Settled};
 use crate::units::{BackendId, KeyName, Pieces, Provenance, Thinking, Tokens, Usage, Usd};
 
@@ -58,6 +59,8 @@ pub struct AccountOpening {
     pub tab: Arc<Tab>,
     pub hold: Hold,
     pub place: Place,
+    /// What it takes of what may be asked in a minute.
+    pub passage: Passage,
     /// What the request is compared with.
     pub baseline: Option<Comparison>,
     /// Its place in the feed.
@@ -70,12 +73,13 @@ struct Standing {
     /// What its attempts count for their providers' shares.
     shares: Mutex<Vec<(BackendId, ShareHold)>>,
     place: Place,
+    passage: Passage,
     counted: OpenRequest,
 }
 
 impl Account {
     pub fn open(desk: Arc<Desk>, opening: AccountOpening) -> Self {
-        let AccountOpening { key, route, arrived, tab, hold, place, baseline, shown } = opening;
+        let AccountOpening { key, route, arrived, tab, hold, place, passage, baseline, shown } = opening;
         let overhead = desk.clock.monotonic().saturating_sub(arrived);
         desk.metrics.overhead(overhead);
         let counted = desk.metrics.open_request();
@@ -87,12 +91,12 @@ impl Account {
             overhead,
             baseline,
             shown,
-            open: Some(Standing { tab, hold, shares: Mutex::default(), place, counted }),
+            open: Some(Standing { tab, hold, shares: Mutex::default(), place, passage, counted }),
         }
     }
 
     /// Makes sure that this much is held for the request, or says why not.
-    pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), OverBudget> {
+    pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), Box<OverBudget>> {
         self.open.as_ref().map_or(Ok(()), |standing| standing.hold.cover(wanted, now))
     }
 
@@ -101,6 +105,11 @@ impl Account {
         if let Some(standing) = &self.open {
             standing.shares.lock().unwrap_or_else(PoisonError::into_inner).push((backend, share));
         }
+    }
+
+    /// How the tightest limits stood when the request was let in.
+    pub fn standing(&self) -> RateStanding {
+        self.open.as_ref().map_or_else(RateStanding::default, |open| open.passage.standing())
     }
 
     /// The request's place in the feed.
@@ -119,7 +128,7 @@ impl Account {
     /// All but the wait, in one step: a client that leaves while its end is being written must not turn a hold into
     /// nothing spent.
     fn settle(&self, standing: Standing, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> (Usd, Arc<Tab>) {
-        let Standing { tab, hold, shares, place, counted } = standing;
+        let Standing { tab, hold, shares, place, passage, counted } = standing;
         let took = self.desk.clock.monotonic().saturating_sub(self.arrived);
         tab.end(RequestEnd {
             outcome,
@@ -129,8 +138,10 @@ impl Account {
             overhead_us: u64::try_from(self.overhead.as_micros()).unwrap_or(u64::MAX),
         });
         let cost = tab.spent();
-        hold.settle(cost);
+        hold.settle(cost, self.desk.clock.wall());
         let attempts = tab.settled_attempts();
+        let tokens = |attempt: &SettledAttempt| attempt.usage.input() + attempt.usage.output;
+        passage.end(attempts.iter().map(tokens).fold(Tokens::ZERO, Add::add), self.desk.clock.monotonic());
         self.settle_shares(shares.into_inner().unwrap_or_else(PoisonError::into_inner), &attempts);
         let baseline = self.tell(outcome, &attempts);
         self.shown.end(End { outcome, status, first_byte, took, cost, baseline, attempts });
@@ -206,7 +217,7 @@ pub struct AnswerBasis {
     pub family: TokenizerFamily,
     /// The estimate of the input, where nothing better turns up.
     pub input_estimate: Tokens,
-    /// The client's bytes, for an exact count of the prompt; empty where the estimate is one, as it came in tokens.
+    /// The client's bytes, for an exact count of the prompt; empty where that does not read as it stands.
     pub prompt: Bytes,
     /// From sending to the first meaningful byte.
     pub first_byte: Duration,
@@ -218,6 +229,15 @@ pub struct AnswerBasis {
     pub pieces: Pieces,
     /// Learns from it if it comes whole.
     pub learn: Learn,
+}
+
+impl AnswerBasis {
+    /// Whether a report says what was used. Where no model writes, it has to name what the price goes by: tokens, unless that is
+    /// pieces.
+    fn is_report(&self, usage: &Usage) -> bool {
+        let by_piece = self.pieces.expected > 0;
+        self.endpoint.writes() || usage.input() > Tokens::ZERO || (by_piece && usage.pieces > 0)
+    }
 }
 
 /// The end of one answer, still to come.
@@ -272,7 +292,9 @@ impl Settlement {
     /// Takes what the provider reports, and whether that says for how long a cache keeps what was written to it; a later
     /// report replaces an earlier one.
     pub fn reported(&mut self, usage: Option<Usage>, lifetimes_told: bool) {
-        if let (Some(open), Some(usage)) = (&mut self.open, usage) {
+        if let (Some(open), Some(usage)) = (&mut self.open, usage)
+            && open.basis.is_report(&usage)
+        {
             (open.reported, open.lifetimes_told) = (Some(usage), lifetimes_told);
         }
     }

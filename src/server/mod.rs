@@ -20,6 +20,7 @@ mod learned;
 pub mod listener;
 pub mod openapi;
 mod parameters;
+mod rates;
 pub mod reload;
 pub mod routes;
 pub mod status;
@@ -47,6 +48,7 @@ pub use self::reload::allowances_of_books;
 use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares};
 use self::routes::Front;
 use self::tokens::TokenKeeper;
+pub use self::usage::body_of as usage_body;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::config::keys::ANONYMOUS;
@@ -221,7 +223,8 @@ async fn assemble(
         asks_long_cache: frontend::asks_long_cache,
     };
     let (allotted, allowances) = Allotted::at_start(&config, &market.snapshot, &ledger, Arc::clone(clock)).await;
-    let in_force = InForce { keys: accounts.ring(&config), market, allowances, settings: assembly::settings(&config) };
+    let in_force =
+        InForce { keys: accounts.ring(&config.keys, &config), market, allowances, settings: assembly::settings(&config) };
     let pipeline = Pipeline {
         in_force: ArcSwap::from_pointee(in_force),
         places: Places::default(),
@@ -259,9 +262,7 @@ async fn assemble(
 
 /// Who may change prices, where anybody may.
 fn admins(config: &Config) -> Option<KeyRing> {
-    let admission =
-        |name: &KeyName| Admission { key: name.clone(), limits: Arc::default(), budget: Arc::default(), budgeted: false };
-    let keys = config.admins.iter().map(|admin| (admin.sha256, admission(&admin.name)));
+    let keys = config.admins.iter().map(|admin| (admin.sha256, Admission::unbounded(admin.name.clone())));
     (!config.admins.is_empty()).then(|| KeyRing::new(keys))
 }
 

@@ -25,6 +25,7 @@ use super::decisions::{self, PastTables};
 use super::discard::discard;
 use super::ids::Ids;
 use super::openapi;
+use super::rates;
 use super::reload::Reloads;
 use super::status::{Refusal, refusal};
 use super::usage;
@@ -499,11 +500,12 @@ impl<'f> Marks<'f> {
         let mut response = self.json(status, body);
         let headers = response.headers_mut();
         if let Some(after) = refusal.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+            headers.insert(RETRY_AFTER, HeaderValue::from(rates::seconds(after)));
         }
         if let Some(codings) = &refusal.accepts {
             headers.insert(ACCEPT_ENCODING, codings.clone());
         }
+        rates::mark(headers, &refusal.standing);
         headers.insert(SHOULD_RETRY, HeaderValue::from_static(if refusal.should_retry { "true" } else { "false" }));
         response
     }
@@ -528,6 +530,7 @@ fn mark_receipt(response: &mut Response, receipt: Receipt) {
     for (name, value) in marks {
         insert(response, name, value);
     }
+    rates::mark(response.headers_mut(), &receipt.standing);
 }
 
 /// Sets a header, where there is something to say that a header can carry.

@@ -210,10 +210,10 @@ impl Endpoint {
         }
     }
 
-    /// The site refused what it was sent in the place of a key. Answers whether that is had anew, so that the next call may fare
-    /// otherwise.
-    pub fn refused(&self, now: Timestamp) -> bool {
-        self.token.as_ref().is_some_and(|token| token.refuse(now))
+    /// The site refused what it was sent at an instant in the place of a key. Answers whether that is another for the next call,
+    /// which may then fare otherwise.
+    pub fn refused(&self, sent: Timestamp, now: Timestamp) -> bool {
+        self.token.as_ref().is_some_and(|token| token.refuse(sent, now))
     }
 
     /// Those of a call from now on; where a token belongs to them and there is none, why.

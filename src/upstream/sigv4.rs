@@ -79,11 +79,16 @@ impl Signer {
         if let Some(token) = &self.session_token {
             headers.insert(TOKEN, sensitive(token.expose())?);
         }
+        // The service refuses a header of its own that is not signed, also one that a row of the table adds.
+        let signs = |name: &&HeaderName| *name == CONTENT_TYPE || name.as_str().starts_with("x-amz");
+        let said = |name: &HeaderName| {
+            let values = headers.get_all(name).iter().map(|value| single_spaced(&String::from_utf8_lossy(value.as_bytes())));
+            values.collect::<Vec<_>>().join(",")
+        };
+        let further: Vec<(&str, String)> = headers.keys().filter(signs).map(|name| (name.as_str(), said(name))).collect();
         let host = host(uri);
-        let value = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let mut signed = vec![("host", host.as_str()), ("x-amz-date", &date)];
-        let further = [("content-type", CONTENT_TYPE), ("x-amz-security-token", TOKEN)];
-        signed.extend(further.iter().filter(|(_, name)| headers.contains_key(name)).map(|(word, name)| (*word, value(name))));
+        let mut signed = vec![("host", host.as_str())];
+        signed.extend(further.iter().map(|(name, value)| (*name, value.as_str())));
         signed.sort_unstable();
         let authorization = self.authorization(&Asked { method, uri, headers: &signed, body }, at);
         headers.insert(AUTHORIZATION, sensitive(&authorization)?);
@@ -243,6 +248,28 @@ mod tests {
             "content-type;host;x-amz-date",
             "a71580118ec624cbe80c39c8c29973a2201cd6b0ce22c82e20dee9ce56f0515c",
         );
+    }
+
+    /// The same library of a request with headers that a row of the table adds.
+    #[test]
+    fn headers_of_the_service_are_signed_whoever_adds_them() {
+        let uri = "https://bedrock-runtime.eu-central-1.amazonaws.com/model/amazon.nova-lite-v1%3A0/converse".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("x-amzn-bedrock-trace", "ENABLED"),
+            ("x-amz-meta-who", "a  b"),
+            ("accept", "*/*"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let at = "2026-11-29T04:05:06Z".parse().unwrap();
+        signer(None, "eu-central-1", "bedrock").sign((&Method::POST, &uri), &mut headers, b"{}", at).unwrap();
+        let names = "content-type;host;x-amz-date;x-amz-meta-who;x-amzn-bedrock-trace";
+        let signature = "5d698f364726963f31a3755a2a993fcda8704edbda2df4b916e651e40706f26f";
+        let scope = "AKIDEXAMPLE/20261129/eu-central-1/bedrock/aws4_request";
+        let expected = format!("{ALGORITHM} Credential={scope}, SignedHeaders={names}, Signature={signature}");
+        assert_eq!(headers[AUTHORIZATION], expected);
     }
 
     #[test]

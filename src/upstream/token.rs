@@ -104,7 +104,7 @@ pub struct Token {
     changed: Notify,
     /// When a refusal last made the next one due.
     refused: Mutex<Option<Timestamp>>,
-    /// A refusal made the next one due, and it was not begun yet.
+    /// A refusal made the next one due, and it has not ended yet.
     wanted: AtomicBool,
     /// Told of that.
     wake: Arc<Notify>,
@@ -127,6 +127,7 @@ struct Held {
     header: HeaderValue,
     /// What was sent before may still come back in an answer that began then.
     secrets: [Option<Secret>; 2],
+    had: Timestamp,
     ends: Timestamp,
 }
 
@@ -137,7 +138,7 @@ impl State {
         let mut header = header.map_err(|_| TokenError::Exchange("the token has characters that no header can carry".into()))?;
         header.set_sensitive(true);
         let before = self.held.as_ref().and_then(|held| held.secrets[0].clone());
-        let held = Held { header, secrets: [Some(Secret::new(&fresh.text)), before], ends: after(now, fresh.lifetime) };
+        let held = Held { header, secrets: [Some(Secret::new(&fresh.text)), before], had: now, ends: after(now, fresh.lifetime) };
         let lead = LEAD.min(fresh.lifetime / 5);
         Ok(Self { held: Some(held), due: Some(after(now, fresh.lifetime.saturating_sub(lead))), ..Self::default() })
     }
@@ -168,9 +169,13 @@ impl Token {
         }
     }
 
-    /// The provider refused the token that it was sent. Answers whether the next one is had for that, which a minute must lie
-    /// between.
-    pub(super) fn refuse(&self, now: Timestamp) -> bool {
+    /// The provider refused the token that a call was sent with at an instant. Answers whether the next call has another: one
+    /// was had since, one is on its way, or the next one is had for that, which a minute must lie between.
+    pub(super) fn refuse(&self, sent: Timestamp, now: Timestamp) -> bool {
+        let had_since = self.state.load().held.as_ref().is_some_and(|held| sent < held.had);
+        if had_since || self.wanted.load(Ordering::Acquire) {
+            return true;
+        }
         let mut last = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_some_and(|last| last <= now && now < after(last, EARLY)) {
             return false;
@@ -222,7 +227,6 @@ impl Token {
     /// # Errors
     /// Where none was had; the last one is sent until it ends.
     pub async fn renew(&self, upstream: &Upstream, now: Timestamp) -> Result<(), TokenError> {
-        self.wanted.store(false, Ordering::Release);
         let fresh = match &self.key {
             Key::Pair(pair) => Ok(pair.token(now)),
             Key::ServiceAccount(account) => match tokio::time::timeout(PATIENCE, account.exchange(upstream, now)).await {
@@ -236,6 +240,7 @@ impl Token {
             Err(why) => (before.failed(&why, now), Err(why)),
         };
         self.state.store(Arc::new(state));
+        self.wanted.store(false, Ordering::Release);
         self.changed.notify_waiters();
         outcome
     }
@@ -367,13 +372,14 @@ mod tests {
         let upstream = Upstream::for_tests();
         token.renew(&upstream, at(0)).await.unwrap();
         assert_eq!(token.due(), Some(at(1_500)));
-        assert!(token.refuse(at(10)) && token.due().is_none());
+        assert!(token.refuse(at(9), at(10)) && token.due().is_none());
         tokens.wanted().await;
-        assert!(!token.refuse(at(11)), "one is on its way");
+        assert!(token.refuse(at(9), at(11)), "one is on its way");
         token.renew(&upstream, at(12)).await.unwrap();
         assert_eq!(token.due(), Some(at(1_512)));
-        assert!(!token.refuse(at(69)) && token.due() == Some(at(1_512)), "no storm");
-        assert!(token.refuse(at(70)) && token.due().is_none());
+        assert!(token.refuse(at(11), at(69)) && token.due() == Some(at(1_512)), "it was sent with the one before");
+        assert!(!token.refuse(at(68), at(69)) && token.due() == Some(at(1_512)), "no storm");
+        assert!(token.refuse(at(68), at(70)) && token.due().is_none());
     }
 
     proptest! {

@@ -307,6 +307,11 @@ async fn a_key_is_sent_where_there_is_one_and_half_a_pair_is_no_key() {
     let half = Setup::of([signs(Site::of(&east).without_key(), "")]).variable("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE");
     let (code, said) = half.refused();
     assert!(code == Some(3) && said.contains("AWS_SECRET_ACCESS_KEY") && !said.contains("EAST_API_KEY"), "{code:?} {said}");
+
+    // With the pair alone the provider is on, so what cannot be read for it is no mere warning.
+    let lost = pair(Setup::of([signs(Site::of(&east).without_key(), ", session_token_env = \"AWS_SESSION_TOKEN\"")]));
+    let (code, said) = lost.variable("AWS_SESSION_TOKEN_FILE", "no/such/file").refused();
+    assert!(code == Some(3) && said.contains("AWS_SESSION_TOKEN_FILE"), "{code:?} {said}");
 }
 
 #[tokio::test]

@@ -161,6 +161,22 @@ async fn waiting_for_the_first_token_is_no_connection_and_costs_nothing() {
     assert_eq!(east.calls().len(), 0);
 }
 
+/// Found by a reader: with a deadline of the client's, no attempt that got no token taught anything.
+#[tokio::test]
+async fn clients_with_a_deadline_learn_as_well_that_there_is_no_token() {
+    let (east, west, bank) = (Provider::start("east").await, Provider::start("west").await, Provider::start("bank").await);
+    bank.always(refused(500, "server_error"));
+    let sites = [account(&east, &bank), Site::of(&west).price("9", "9")];
+    let gateway = Setup::of(sites).set("retries.share_percent", "100").start();
+    let ask = chat::ask_with("auto", r#""tokenbroker":{"deadline_ms":60000}"#);
+    let mut tried = Vec::new();
+    for _ in 0..20 {
+        let answer = gateway.chat(&ask).await;
+        tried.push(gateway.row_of(&answer).await.attempts.len());
+    }
+    assert_eq!((tried.first(), tried.last()), (Some(&2), Some(&1)), "its breaker opens: {tried:?}");
+}
+
 /// The same where it is the client who does not wait.
 #[tokio::test]
 async fn a_client_that_leaves_while_a_first_token_is_waited_for_costs_nothing() {

@@ -22,7 +22,7 @@ impl Told {
         let about = About { id: "r1".into(), model: "m".into(), created: 1, wants_usage: true, asked: Bytes::from_static(b"{}") };
         let count = OwnCount::new(Tokens::new(90), TokenizerFamily::O200k);
         let retelling = Retelling::new(OpenAiChat.delta_reader(), client.stream_writer(about), count, None);
-        Self { reader: OpenAiChat.frame_reader(Quirks::default()), retelling, client: Vec::new() }
+        Self { reader: OpenAiChat.frame_reader(Quirks::default(), 1), retelling, client: Vec::new() }
     }
 
     fn frame(&mut self, data: &str) -> Result<(), HeldTooMuch> {

@@ -134,7 +134,7 @@ fn every_finish_reason_has_one_meaning() {
     ];
     for (reason, expected) in reasons {
         let body = format!(r#"{{"candidates":[{{"finishReason":"{reason}"}}]}}"#);
-        let facts = GeminiGenerate.frame_reader(Quirks::default()).read(format!("data: {body}\n\n").as_bytes(), &mut |_| {});
+        let facts = GeminiGenerate.frame_reader(Quirks::default(), 1).read(format!("data: {body}\n\n").as_bytes(), &mut |_| {});
         let told = told(&GeminiGenerate.read_deltas(body.as_bytes()).unwrap());
         let failed = matches!(facts.kind, FrameKind::Error(_));
         assert_eq!(failed, expected == "failure", "{reason}");

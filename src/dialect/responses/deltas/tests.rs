@@ -147,7 +147,7 @@ fn every_ending_has_one_meaning() {
         let mut response = response;
         response["output"] = json!([]);
         let frame = format!("data: {}\n\n", json!({"type": kind, "response": response}));
-        let facts = OpenAiResponses.frame_reader(Quirks::default()).read(frame.as_bytes(), &mut |_| {});
+        let facts = OpenAiResponses.frame_reader(Quirks::default(), 1).read(frame.as_bytes(), &mut |_| {});
         let whole = OpenAiResponses.read_answer(response.to_string().as_bytes(), Quirks::default());
         assert_eq!(matches!(facts.kind, FrameKind::Error(_)), expected.is_empty(), "{kind}");
         assert_eq!((facts.finished, whole.is_ok()), (!expected.is_empty(), !expected.is_empty()), "{kind}");
@@ -228,7 +228,7 @@ proptest! {
         let whole = OpenAiResponses.read_deltas(response.to_string().as_bytes()).unwrap();
         prop_assert_eq!(Answer::of(streamed(stream.as_bytes(), piece)), Answer::of(whole));
         // What is metered is what is told, however it comes.
-        let (mut reader, mut text) = (OpenAiResponses.frame_reader(Quirks::default()), String::new());
+        let (mut reader, mut text) = (OpenAiResponses.frame_reader(Quirks::default(), 1), String::new());
         for frame in frames(stream.as_bytes(), piece) {
             reader.read(&frame, &mut |piece| text.push_str(piece));
         }
