@@ -111,7 +111,11 @@ fn check_addresses(section: &Section<'_, '_>, server: &Server, asking: Asking) {
     }
     if !asking.keys && !asking.admins && !server.open && !api.ip().is_loopback() {
         let wrong = format!("{api} is not loopback and no key is configured: anybody who reaches it could spend your money");
-        section.problem("listen", wrong, "a [keys.NAME] (see `tokenbroker keys new`), an [admins.NAME] who makes one, a loopback address, or open = true");
+        section.problem(
+            "listen",
+            wrong,
+            "a [keys.NAME] (see `tokenbroker keys new`), an [admins.NAME] who makes one, a loopback address, or open = true",
+        );
     }
 }
 

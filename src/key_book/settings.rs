@@ -18,8 +18,8 @@ pub fn to_toml(given: &RawValue) -> Result<String, String> {
     if let Ok(lines) = serde_json::from_str::<String>(text) {
         return Ok(lines);
     }
-    let given: Given =
-        serde_json::from_str(text).map_err(|_| "settings: an object, or a text of lines as in [keys.NAME], is asked for".to_owned())?;
+    let given: Given = serde_json::from_str(text)
+        .map_err(|_| "settings: an object, or a text of lines as in [keys.NAME], is asked for".to_owned())?;
     let mut lines = String::new();
     for (name, value) in &given {
         if let Some(value) = toml_value(value).ok_or_else(|| format!("{name}: this is no setting"))? {

@@ -49,7 +49,8 @@ fn a_key_is_made_rotated_and_revoked_and_each_step_is_kept() {
     assert!(again.read(&config(), at(NOON)).0[0].shut, "it still counts for its team");
     assert!(matches!(again.rotate("bot", Duration::ZERO, wanted(NOON)), Err(NotDone::Ended(_, "revoked"))));
     assert!(matches!(again.create("bot", "", None, &config(), wanted(NOON)), Err(NotDone::Taken(_))));
-    let steps: Vec<String> = again.audit().unwrap().into_iter().map(|row| format!("{} {} {}", row.by, row.step, row.key)).collect();
+    let steps: Vec<String> =
+        again.audit().unwrap().into_iter().map(|row| format!("{} {} {}", row.by, row.step, row.key)).collect();
     assert_eq!(steps, ["ann created bot", "ann rotated bot", "ann revoked bot"]);
     let kept = std::fs::read_to_string(folder.path().join("keys/keys.json")).unwrap();
     let audit = std::fs::read_to_string(folder.path().join("keys/audit.jsonl")).unwrap();

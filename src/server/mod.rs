@@ -56,12 +56,12 @@ use crate::config::keys::ANONYMOUS;
 use crate::dispatch::{Dispatcher, HealthByShape, RetryBudget};
 use crate::feed::Feed;
 use crate::frontend;
+use crate::key_book::{self, KeyBook};
 use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
 use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
 use crate::pipeline::learning::Learning;
 use crate::pipeline::{InForce, Pipeline};
-use crate::key_book::{self, KeyBook};
 use crate::policy::{Admission, Exploring, KeyRing, Places};
 use crate::price_book::PriceBook;
 use crate::price_book::store::StoreError;
@@ -229,13 +229,12 @@ async fn assemble(
         asks_long_cache: frontend::asks_long_cache,
     };
     let (allotted, allowances) = Allotted::at_start(&config, &market.snapshot, &ledger, Arc::clone(clock)).await;
-    let in_force =
-        InForce {
- keys: accounts.ring(&keys, &config),
- market: Arc::new(market),
- allowances: Arc::new(allowances),
- settings: assembly::settings(&config),
- };
+    let in_force = InForce {
+        keys: accounts.ring(&keys, &config),
+        market: Arc::new(market),
+        allowances: Arc::new(allowances),
+        settings: assembly::settings(&config),
+    };
     let pipeline = Pipeline {
         in_force: ArcSwap::from_pointee(in_force),
         places: Places::default(),

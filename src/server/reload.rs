@@ -417,13 +417,12 @@ impl Reloader {
         self.log_level.set(config.log.level);
         let snapshot = Arc::clone(&market.snapshot);
         let allowances = allotted.bind(&snapshot, used);
-        let next =
-            InForce {
- keys: accounts.ring(&keys, config),
- market: Arc::new(market),
- allowances: Arc::new(allowances),
- settings: assembly::settings(config),
- };
+        let next = InForce {
+            keys: accounts.ring(&keys, config),
+            market: Arc::new(market),
+            allowances: Arc::new(allowances),
+            settings: assembly::settings(config),
+        };
         let before = front.pipeline.in_force.swap(Arc::new(next));
         front.metrics.loaded(front.clock.wall());
         for id in &reached_otherwise {

@@ -101,7 +101,9 @@ fn ask(method: Method, path: &str, body: String, at: &Where, environment: &Envir
         bail!("{problem}");
     }
     let Some(key) = keys.remove(ADMIN_KEY) else {
-        bail!("no administrator's key: set {ADMIN_KEY}, or {ADMIN_KEY}_FILE to a file that holds it ([admins.NAME] has its hash)");
+        bail!(
+            "no administrator's key: set {ADMIN_KEY}, or {ADMIN_KEY}_FILE to a file that holds it ([admins.NAME] has its hash)"
+        );
     };
     let url = format!("{}{path}", base(at.url.as_deref())?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
@@ -142,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_setting_is_a_value_of_the_configuration_or_a_text() {
-        let given = ["team=web", "budget_usd=2.50", "models=[\"a*\"]", "budgets = { day = 1 }", "prefer=\"fastest\""].map(str::to_owned);
+        let given =
+            ["team=web", "budget_usd=2.50", "models=[\"a*\"]", "budgets = { day = 1 }", "prefer=\"fastest\""].map(str::to_owned);
         let lines = "team = \"web\"\nbudget_usd = 2.50\nmodels = [\"a*\"]\nbudgets = { day = 1 }\nprefer = \"fastest\"\n";
         assert_eq!(settings(&given).unwrap(), lines);
         assert!(settings(&["team".to_owned()]).is_err());

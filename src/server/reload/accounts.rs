@@ -293,7 +293,8 @@ mod tests {
         let name = KeyName::new("web");
         let bound = Bound { limit: Usd::parse("1").unwrap(), window: BudgetWindow::Total.utc() };
         let (limits, means) = (KeyLimits::default(), Means { budgets: vec![bound], ..Means::default() });
-        let key = GatewayKey { name: name.clone(), sha256: [1; 32], also: None, shut: false, limits, team: None, project: None, means };
+        let key =
+            GatewayKey { name: name.clone(), sha256: [1; 32], also: None, shut: false, limits, team: None, project: None, means };
         let mut config = Config { keys: vec![key], ..Config::default() };
         // Where no books are: what a store does that cannot be opened.
         config.books.directory = folder.path().join("elsewhere");
