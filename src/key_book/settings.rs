@@ -22,34 +22,35 @@ pub fn to_toml(given: &RawValue) -> Result<String, String> {
         .map_err(|_| "settings: an object, or a text of lines as in [keys.NAME], is asked for".to_owned())?;
     let mut lines = String::new();
     for (name, value) in &given {
-        if let Some(value) = toml_value(value).ok_or_else(|| format!("{name}: this is no setting"))? {
+        if let Some(value) = toml_value(value).map_err(|error| format!("{name}: {error}"))? {
             lines.extend([&quoted(name), " = ", &value, "\n"]);
         }
     }
     Ok(lines)
 }
 
-/// `None` for what cannot be read, `Some(None)` for null.
-fn toml_value(value: &RawValue) -> Option<Option<String>> {
+/// The value in TOML; `None` for null.
+fn toml_value(value: &RawValue) -> Result<Option<String>, serde_json::Error> {
     let text = value.get();
-    Some(Some(match text.as_bytes().first()? {
-        b'n' => return Some(None),
-        b'"' => quoted(&serde_json::from_str::<String>(text).ok()?),
-        b'[' => {
-            let items: Vec<Box<RawValue>> = serde_json::from_str(text).ok()?;
-            let items: Vec<String> = items.iter().filter_map(|item| toml_value(item).transpose()).collect::<Option<_>>()?;
-            format!("[{}]", items.join(", "))
+    Ok(match text.as_bytes().first() {
+        Some(b'n') => None,
+        Some(b'"') => Some(quoted(&serde_json::from_str::<String>(text)?)),
+        Some(b'[') => {
+            let items: Vec<Box<RawValue>> = serde_json::from_str(text)?;
+            let items: Vec<String> = items.iter().filter_map(|item| toml_value(item).transpose()).collect::<Result<_, _>>()?;
+            Some(format!("[{}]", items.join(", ")))
         }
-        b'{' => {
-            let members: Given = serde_json::from_str(text).ok()?;
+        Some(b'{') => {
+            let members: Given = serde_json::from_str(text)?;
             let members = members.iter().filter_map(|(name, value)| {
                 let value = toml_value(value).transpose()?;
                 Some(value.map(|value| format!("{} = {value}", quoted(name))))
             });
-            format!("{{ {} }}", members.collect::<Option<Vec<_>>>()?.join(", "))
+            Some(format!("{{ {} }}", members.collect::<Result<Vec<_>, _>>()?.join(", ")))
         }
-        _ => text.to_owned(),
-    }))
+        // A number or a truth, as it stands.
+        _ => Some(text.to_owned()),
+    })
 }
 
 /// What JSON escapes, TOML escapes in the same way.

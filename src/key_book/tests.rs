@@ -1,3 +1,5 @@
+//! The life of virtual keys, on the disk and off it.
+
 use super::*;
 use crate::policy::BudgetWindow;
 use crate::units::Usd;
