@@ -90,3 +90,14 @@ fn what_a_configuration_would_refuse_is_refused() {
     assert!(matches!(book.create("bot", "", None, &open, wanted(NOON)), Err(NotDone::Open)));
     assert_eq!((book.keys(), book.audit().unwrap()), (Vec::new(), Vec::new()));
 }
+
+/// A gateway without any other key would be open to everybody.
+#[test]
+fn a_key_whose_team_is_gone_is_shut_and_not_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let book = KeyBook::open(folder.path()).unwrap();
+    book.create("bot", "team = \"web\"\n", None, &config(), wanted(NOON)).unwrap();
+    let (keys, wrong) = book.read(&Config::default(), at(NOON));
+    assert!(keys.len() == 1 && keys[0].shut && keys[0].name.as_str() == "bot");
+    assert!(wrong[0].1[0].to_string().contains("there is no [teams.web]"), "{wrong:?}");
+}

@@ -229,6 +229,8 @@ impl Budget {
     /// comes next. What the books say replaces what was settled so far, and is needed where [`Budget::must_be_read_for`]
     /// says so: without it such a window counts as used up.
     pub fn bind(&self, bounds: impl IntoIterator<Item = (Bound, Option<Spent>)>) {
+        // Before the lock: what makes them may look at this budget.
+        let bounds: Vec<(Bound, Option<Spent>)> = bounds.into_iter().collect();
         let mut state = self.state();
         let mut before = std::mem::take(&mut state.windows);
         let ever = state.ever;
