@@ -223,7 +223,7 @@ impl KeyBook {
         let detail: Vec<String> = settings.lines().map(str::to_owned).chain(until).collect();
         let mut next = keys.clone();
         next.insert(place, key);
-        self.keep(&mut keys, next, row(wanted, name, "created", detail.join("; ")))?;
+        self.keep(&mut keys, next, &row(wanted, name, "created", detail.join("; ")))?;
         Ok(text)
     }
 
@@ -273,12 +273,12 @@ impl KeyBook {
             return Err(NotDone::Ended(name.to_owned(), "expired"));
         }
         change(key);
-        self.keep(&mut keys, next, row(wanted, name, step, detail))
+        self.keep(&mut keys, next, &row(wanted, name, step, detail))
     }
 
     /// On the disk first, the audit before all.
-    fn keep(&self, keys: &mut Vec<VirtualKey>, next: Vec<VirtualKey>, row: AuditRow) -> Result<(), NotDone> {
-        self.store.append(&row)?;
+    fn keep(&self, keys: &mut Vec<VirtualKey>, next: Vec<VirtualKey>, row: &AuditRow) -> Result<(), NotDone> {
+        self.store.append(row)?;
         self.store.keep(&next)?;
         *keys = next;
         Ok(())

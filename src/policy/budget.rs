@@ -134,12 +134,12 @@ pub struct OverBudget {
 
 impl OverBudget {
     /// The one that is waited for, of two.
-    fn or_later(self: Box<Self>, other: Option<Box<Self>>) -> Box<Self> {
+    fn later(one: Option<Box<Self>>, other: Box<Self>) -> Option<Box<Self>> {
         // None is never.
         let ends = |over: &Self| over.refills_at.unwrap_or(Timestamp::MAX);
-        match other {
-            Some(other) if ends(&other) >= ends(&self) => other,
-            _ => self,
+        match one {
+            Some(one) if ends(&one) >= ends(&other) => Some(one),
+            _ => Some(other),
         }
     }
 }
@@ -174,7 +174,7 @@ impl State {
                 let (payer, window) = (payer.clone(), counted.bound.window.clone());
                 let left = left.max(Usd::ZERO);
                 let over = Box::new(OverBudget { payer, limit, window, left, wanted, refills_at: counted.ends });
-                short = Some(over.or_later(short));
+                short = OverBudget::later(short, over);
             }
         }
         short.map_or(Ok(()), Err)
@@ -315,16 +315,14 @@ impl Budgets {
         for (budget, state) in self.levels.iter().zip(&mut states) {
             let (Some(budget), Some(state)) = (budget, state) else { continue };
             if let Err(over) = state.bear(&budget.payer, wanted, now) {
-                short = Some(over.or_later(short));
+                short = OverBudget::later(short, over);
             }
         }
-        match short {
-            Some(over) => Err(over),
-            None => {
-                states.iter_mut().flatten().for_each(|state| state.held += wanted);
-                Ok(())
-            }
+        if let Some(over) = short {
+            return Err(over);
         }
+        states.iter_mut().flatten().for_each(|state| state.held += wanted);
+        Ok(())
     }
 
     fn release(&self, held: Usd, settled: Option<(Usd, Timestamp)>) {
