@@ -15,7 +15,7 @@ fn wanted(now: &str) -> Wanted<'static> {
 const NOON: &str = "2026-11-29T12:00:00Z";
 
 fn config() -> Config {
-    let text = "[teams.web]\n[keys.fixed]\nsha256 = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n";
+    let text = "[teams.web]\n[teams.research]\n[keys.fixed]\nsha256 = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n";
     Config::load(Some(("t.toml", text)), &std::collections::BTreeMap::new()).unwrap()
 }
 
@@ -82,7 +82,7 @@ fn what_a_configuration_would_refuse_is_refused() {
     };
     assert!(refused("a b", "").contains("cannot name a key"));
     assert!(refused("fixed", "").contains("changed there"));
-    assert!(refused("bot", "team = \"wbe\"\n").contains("there is no [teams.wbe] (did you mean \"web\"?)"));
+    assert!(refused("bot", "team = \"reserch\"\n").contains("there is no [teams.reserch] (did you mean \"research\"?)"));
     assert!(refused("bot", "budgt_usd = 1\n").contains("did you mean \"budget_usd\"?"));
     assert!(refused("bot", "sha256_file = \"x\"\n").contains("`sha256` is given too"));
     assert!(refused("bot", "budget_usd = 0\nquality = \"bset\"\n").matches("settings").count() >= 2, "every problem at once");

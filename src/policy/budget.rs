@@ -133,14 +133,11 @@ pub struct OverBudget {
 }
 
 impl OverBudget {
-    /// The one that is waited for, of two.
-    fn later(one: Option<Box<Self>>, other: Box<Self>) -> Option<Box<Self>> {
+    /// Whether it is waited for longer than another.
+    fn outlasts(&self, other: Option<&Self>) -> bool {
         // None is never.
         let ends = |over: &Self| over.refills_at.unwrap_or(Timestamp::MAX);
-        match one {
-            Some(one) if ends(&one) >= ends(&other) => Some(one),
-            _ => Some(other),
-        }
+        other.is_none_or(|other| ends(self) > ends(other))
     }
 }
 
@@ -174,7 +171,9 @@ impl State {
                 let (payer, window) = (payer.clone(), counted.bound.window.clone());
                 let left = left.max(Usd::ZERO);
                 let over = Box::new(OverBudget { payer, limit, window, left, wanted, refills_at: counted.ends });
-                short = OverBudget::later(short, over);
+                if over.outlasts(short.as_deref()) {
+                    short = Some(over);
+                }
             }
         }
         short.map_or(Ok(()), Err)
@@ -314,8 +313,10 @@ impl Budgets {
         let mut short: Option<Box<OverBudget>> = None;
         for (budget, state) in self.levels.iter().zip(&mut states) {
             let (Some(budget), Some(state)) = (budget, state) else { continue };
-            if let Err(over) = state.bear(&budget.payer, wanted, now) {
-                short = OverBudget::later(short, over);
+            if let Err(over) = state.bear(&budget.payer, wanted, now)
+                && over.outlasts(short.as_deref())
+            {
+                short = Some(over);
             }
         }
         if let Some(over) = short {
