@@ -176,7 +176,8 @@ fn members(json: &str, sign: char) -> Vec<&str> {
 fn what_is_laid_out_says_the_same_in_the_same_order() {
     let long = format!(r#"{{"b":[1.0,{{"x":"a,b:{{\"","y":[]}}],"a":"{}","c":{{}}}}"#, "é".repeat(140));
     let laid = laid_out(&long);
-    let expected = format!("{{\n  \"b\": [1.0,{{\"x\":\"a,b:{{\\\"\",\"y\":[]}}],\n  \"a\": \"{}\",\n  \"c\": {{}}\n}}", "é".repeat(140));
+    let expected =
+        format!("{{\n  \"b\": [1.0,{{\"x\":\"a,b:{{\\\"\",\"y\":[]}}],\n  \"a\": \"{}\",\n  \"c\": {{}}\n}}", "é".repeat(140));
     assert_eq!(laid, expected);
     assert_eq!(laid_out(r#" {"a":1} "#), r#"{"a":1}"#);
 }
