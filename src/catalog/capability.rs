@@ -237,7 +237,8 @@ pub struct Quirks {
     pub messages_formats: bool,
     /// What it knows of the members that shade an answer or its bill.
     pub hints: KnownHints,
-    /// Its chat and its Responses take instructions between the turns; elsewhere they are told before the first.
+    /// Its chat and its Responses take instructions between the turns; elsewhere they are told before the first. Many sites refuse
+    /// them there, or the templates of their models do (`MiniMax`, Qwen, Mistral).
     pub instructions_anywhere: bool,
     /// Its endpoint for Responses tells thoughts encrypted where `include` asks for it, and takes them back. A site that cannot may
     /// refuse the word.
@@ -261,7 +262,7 @@ impl Default for Quirks {
             unopened_thoughts: false,
             messages_formats: true,
             hints: KnownHints::NONE,
-            instructions_anywhere: true,
+            instructions_anywhere: false,
             encrypted_reasoning: false,
         }
     }

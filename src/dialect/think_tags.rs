@@ -190,7 +190,9 @@ mod tests {
         assert_eq!(whole("Write <think> and </think>."), [text("Write <think> and </think>.")]);
         let streamed = |pieces: &[&str]| {
             let (mut tags, mut out) = (ThinkTags::unopened(), Vec::new());
-            pieces.iter().for_each(|piece| tags.take(piece, &mut out));
+            for piece in pieces {
+                tags.take(piece, &mut out);
+            }
             tags.end(&mut out);
             joined(out)
         };

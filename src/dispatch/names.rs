@@ -31,20 +31,20 @@ impl Names {
         if changed.is_empty() {
             return None;
         }
-        let named = Self { changed };
+        let renaming = Self { changed };
         let mut told = conversation.clone();
         for tool in &mut told.tools {
-            named.change(&mut tool.name);
+            renaming.change(&mut tool.name);
         }
         if let ToolChoice::Named(name) = &mut told.tool_choice {
-            named.change(name);
+            renaming.change(name);
         }
         for part in told.turns.iter_mut().flat_map(|turn| &mut turn.parts) {
             if let Part::Call(call) = part {
-                named.change(&mut call.name);
+                renaming.change(&mut call.name);
             }
         }
-        Some((named, told))
+        Some((renaming, told))
     }
 
     /// Whether the client's names are told.

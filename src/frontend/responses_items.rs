@@ -148,7 +148,9 @@ impl Turns {
         if let (Some(Part::Text(_)), Some(Part::Text(first))) = (last, parts.first_mut()) {
             first.text.insert(0, '\n');
         }
-        parts.into_iter().for_each(|part| self.say(Role::Assistant, part));
+        for part in parts {
+            self.say(Role::Assistant, part);
+        }
     }
 
     /// What was thought itself goes before a summary of it.

@@ -27,7 +27,7 @@ const PLAIN: Quirks = Quirks {
     messages_formats: true,
     unopened_thoughts: false,
     hints: KnownHints::NONE,
-    instructions_anywhere: true,
+    instructions_anywhere: false,
     encrypted_reasoning: false,
 };
 

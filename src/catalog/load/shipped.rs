@@ -77,7 +77,7 @@ fn what_sites_and_models_take_of_a_translation_is_told_by_their_rows() {
     let quirks = |provider: &str| table.providers().iter().find(|p| p.id == provider).unwrap().quirks;
     let hints = |provider: &str| Hint::WORDS.map(|(hint, _)| quirks(provider).hints.contains(hint));
     assert_eq!([hints("openai"), hints("moonshotai"), hints("groq")], [[true; 3], [true, false, false], [false; 3]]);
-    assert_eq!(["openai", "minimax"].map(|id| quirks(id).instructions_anywhere), [true, false]);
+    assert_eq!(["openai", "xai", "minimax", "vllm"].map(|id| quirks(id).instructions_anywhere), [true, true, false, false]);
     assert_eq!(["gpt-5.6-sol", "gpt-5.5"].map(|model| backend("openai", model).steering.cache_marks), [true, false]);
     let older = backend("google", "gemini-2.5-pro");
     assert_eq!((older.schema_by(true), older.schema_by(false)), (SchemaBy::Tool, SchemaBy::Native));

@@ -364,15 +364,16 @@ fn instructions_between_the_turns_keep_their_place_behind_what_tools_answered() 
     };
     let roles =
         |told: &Value| told.as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    let in_place = messages_of(turns(), &out(Quirks::default()));
+    let anywhere = Quirks { instructions_anywhere: true, ..Quirks::default() };
+    let in_place = messages_of(turns(), &out(anywhere));
     assert_eq!(roles(&in_place), ["system", "user", "assistant", "tool", "system"]);
     assert_eq!((&in_place[0]["content"], &in_place[4]["content"]), (&json!("One."), &json!("Two.\n\nThree.")));
-    let quirks = Quirks { instructions_anywhere: false, ..Quirks::default() };
+    let quirks = Quirks::default();
     let hoisted = messages_of(turns(), &out(quirks));
     assert_eq!(roles(&hoisted), ["system", "user", "assistant", "tool"]);
     assert_eq!(hoisted[0]["content"], "One.\n\nTwo.\n\nThree.");
     let begun = || vec![turn(Role::Assistant, vec![Part::text("{")]), turn(Role::System, vec![Part::text("Go on.")])];
-    assert_eq!(roles(&messages_of(begun(), &out(Quirks::default()))), ["system", "assistant", "system"]);
+    assert_eq!(roles(&messages_of(begun(), &out(anywhere))), ["system", "assistant", "system"]);
     let conversation = Conversation { turns: begun().into(), ..Conversation::default() };
     assert!(body(&conversation, &out(quirks)).is_err(), "there the answer is begun");
 }

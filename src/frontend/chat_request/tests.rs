@@ -55,7 +55,7 @@ fn instructions_keep_their_place() {
     let marked = Part::Text(Text { text: "b".into(), cached: Some(CacheLifetime::Minutes) });
     assert_eq!(read.system, [Part::text("a"), Part::text("c")]);
     assert_eq!(read.turns.iter().map(|turn| turn.role).collect::<Vec<_>>(), [Role::User, Role::Assistant, Role::System]);
-    assert_eq!(read.turns[2].parts, [marked.clone()]);
+    assert_eq!(read.turns[2].parts, std::slice::from_ref(&marked));
     assert_eq!(read.instructions().cloned().collect::<Vec<_>>(), [Part::text("a"), Part::text("c"), marked]);
     cannot_say_message(
         r#"{"role":"system","content":[{"type":"image_url","image_url":{"url":"https://a"}}]}"#,

@@ -230,15 +230,15 @@ fn what_has_no_word_here_is_refused() {
 fn instructions_between_the_turns_keep_their_place() {
     let later = Turn { role: Role::System, parts: vec![Part::text("b"), Part::text("c")] };
     let said = Conversation { system: vec![Part::text("a")], ..of([user([Part::text("hi")]), model([Part::text("ho")]), later]) };
-    let told = sent(&said);
+    let anywhere = Quirks { instructions_anywhere: true, ..seals() };
+    let told = write(&said, anywhere, Reasoning::Switchable, None).unwrap();
     assert_eq!(told["instructions"], "a");
     assert_eq!(told["input"], json!([says("user", "hi"), says("assistant", "ho"), says("system", "b\n\nc")]));
-    let quirks = Quirks { instructions_anywhere: false, ..seals() };
-    let begun = write(&said, quirks, Reasoning::Switchable, None).unwrap_err();
+    let begun = write(&said, seals(), Reasoning::Switchable, None).unwrap_err();
     assert_eq!(begun, "an answer that is begun already cannot be said in openai-responses");
     let mut asked = said;
     asked.turns.push(user([Part::text("?")]));
-    assert_eq!(write(&asked, quirks, Reasoning::Switchable, None).unwrap()["instructions"], "a\n\nb\n\nc");
+    assert_eq!(write(&asked, seals(), Reasoning::Switchable, None).unwrap()["instructions"], "a\n\nb\n\nc");
 }
 
 /// Found by a reviewer: which cache, how soon, how long an answer and where the prompt is marked was lost on the way from chat.
