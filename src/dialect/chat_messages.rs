@@ -10,7 +10,7 @@ use super::Outgoing;
 use super::chat_request::untranslatable;
 use super::hints::Breakpoint;
 use crate::canonical::conversation::{Call, Medium, Part, Role, Source, Text, Thought, ToolResult, Turn};
-use crate::canonical::{Conversation, IdForms, Untranslatable};
+use crate::canonical::{Conversation, IdForms, Untranslatable, quoted};
 use crate::catalog::capability::Quirks;
 
 /// What ids of calls are made of where they are short (providers.md 5.6, 2026-11-22).
@@ -28,6 +28,7 @@ pub(super) enum Message<'c> {
         content: Content<'c>,
     },
     Assistant {
+        #[serde(serialize_with = "quoted::some_text")]
         content: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         reasoning_content: Option<String>,
@@ -43,7 +44,7 @@ pub(super) enum Message<'c> {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub(super) enum Content<'c> {
-    Text(String),
+    Text(#[serde(serialize_with = "quoted::text")] String),
     Parts(Vec<Piece<'c>>),
 }
 
@@ -51,6 +52,7 @@ pub(super) enum Content<'c> {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Piece<'c> {
     Text {
+        #[serde(serialize_with = "quoted::text")]
         text: &'c str,
         #[serde(skip_serializing_if = "Option::is_none")]
         prompt_cache_breakpoint: Option<Breakpoint>,
@@ -106,6 +108,7 @@ impl<'c> Content<'c> {
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Image<'c> {
+    #[serde(serialize_with = "quoted::text")]
     url: Cow<'c, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'c str>,
@@ -113,6 +116,7 @@ pub(super) struct Image<'c> {
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Sound<'c> {
+    #[serde(serialize_with = "quoted::text")]
     data: &'c str,
     format: &'c str,
 }
@@ -120,6 +124,7 @@ pub(super) struct Sound<'c> {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct File<'c> {
     filename: &'c str,
+    #[serde(serialize_with = "quoted::text")]
     file_data: String,
 }
 
@@ -134,6 +139,7 @@ pub(super) struct ToolCall<'c> {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Function<'c> {
     name: &'c str,
+    #[serde(serialize_with = "quoted::text")]
     arguments: &'c str,
 }
 

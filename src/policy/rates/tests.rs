@@ -1,3 +1,5 @@
+//! Limits at their nanoseconds, set right at the end, over several payers, in races.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;

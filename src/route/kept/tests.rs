@@ -187,10 +187,14 @@ fn bytes_of(hex: &str) -> Vec<u8> {
 fn facts_of_the_second_format_read_as_they_were_decided_by_the_mean() {
     let mut case = weighed();
     case.request.shape = Shape::OpenAiChat;
-    let learned = std::mem::take(&mut case.learned);
-    for alike in learned.known().chunk_by(|(one, _), (other, _)| one == other) {
-        let figures = *learned.of(alike[0].1).unwrap();
-        case.learned.set(alike.iter().map(|(_, backend)| *backend), figures, []);
+    let known = case.learned.known();
+    let alike = known.chunk_by(|(one, _), (other, _)| one == other);
+    let figures: Vec<_> = alike
+        .map(|lot| (*case.learned.of(lot[0].1).unwrap(), lot.iter().map(|(_, backend)| *backend).collect::<Vec<_>>()))
+        .collect();
+    case.learned = LearnedOutput::default();
+    for (figures, backends) in figures {
+        case.learned.set(backends, figures, []);
     }
     let table = case.table();
     case.with_facts_of(&table, |facts| {
