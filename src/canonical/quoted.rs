@@ -24,7 +24,6 @@ pub fn text<T: AsRef<str> + ?Sized, S: Serializer>(text: &T, serializer: S) -> R
 }
 
 /// Writes a text that may be absent.
-#[expect(clippy::ref_option, reason = "what serde hands over")]
 pub fn some_text<S: Serializer>(said: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     match said {
         Some(said) => text(said, serializer),

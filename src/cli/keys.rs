@@ -20,7 +20,7 @@ pub enum KeysCommand {
     /// Make a key: print it once, and the lines that let it in.
     ///
     /// With --virtual a running gateway makes it and keeps its hash: it is let in at once, and nothing has to be written into the
-    /// configuration. The variable TOKENBROKER_ADMIN_KEY holds an administrator's key.
+    /// configuration. The variable `TOKENBROKER_ADMIN_KEY` holds an administrator's key.
     #[command(
         after_help = "Examples:\n  tokenbroker keys new team\n  tokenbroker keys new bot --virtual --set team=research --set budget_usd=5\n\nThe key is not kept anywhere: only its SHA-256 goes into the configuration."
     )]

@@ -37,6 +37,14 @@ pub struct GatewayKey {
     pub means: Means,
 }
 
+impl GatewayKey {
+    /// One that lets nobody in.
+    pub fn shut(name: &str) -> Self {
+        let (limits, means) = (KeyLimits::default(), Means::default());
+        Self { name: KeyName::new(name), sha256: [0; 32], also: None, shut: true, limits, team: None, project: None, means }
+    }
+}
+
 /// Reads `[keys.NAME]` for every name.
 pub(super) fn read(root: &Section<'_, '_>) -> Vec<GatewayKey> {
     let Some(keys) = root.section("keys") else {

@@ -204,7 +204,7 @@ fn read(
     let plain = !conversation.with_parts;
     let call_ids = top.layout.conversation.call_ids;
     let begins = top.layout.conversation.begins();
-    Ok((request, Members { call_ids, begins, plain, ..members }))
+    Ok((request, Members { plain, call_ids, begins, ..members }))
 }
 
 /// Refuses a thread, of whose later requests each has but the newest messages: the whole conversation would be lost. Its first

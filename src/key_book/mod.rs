@@ -157,8 +157,8 @@ impl KeyBook {
         self.held().clone()
     }
 
-    /// The keys as a configuration would have them. One whose settings the configuration does not bear (any more) is left out,
-    /// and told with what is wrong: it lets nobody in.
+    /// The keys as a configuration would have them. One whose settings the configuration does not bear (any more) is shut, and
+    /// told with what is wrong.
     pub fn read(&self, config: &Config, now: Timestamp) -> (Vec<GatewayKey>, Vec<(String, Vec<Problem>)>) {
         let (mut read, mut wrong) = (Vec::new(), Vec::new());
         for key in self.held().iter() {
@@ -166,7 +166,11 @@ impl KeyBook {
                 // The configuration's own is bound by that name.
                 Ok(_) if key.stand(config, now) == Stand::Shadowed => {}
                 Ok(gateway_key) => read.push(gateway_key),
-                Err(problems) => wrong.push((key.name.clone(), problems)),
+                Err(problems) => {
+                    wrong.push((key.name.clone(), problems));
+                    // Not left out: where there is no other, its being there keeps the gateway from being open.
+                    read.push(GatewayKey::shut(&key.name));
+                }
             }
         }
         (read, wrong)
@@ -219,7 +223,7 @@ impl KeyBook {
         let detail: Vec<String> = settings.lines().map(str::to_owned).chain(until).collect();
         let mut next = keys.clone();
         next.insert(place, key);
-        self.keep(&mut keys, next, row(wanted, name, "created", detail.join("; ")))?;
+        self.keep(&mut keys, next, &row(wanted, name, "created", detail.join("; ")))?;
         Ok(text)
     }
 
@@ -269,12 +273,12 @@ impl KeyBook {
             return Err(NotDone::Ended(name.to_owned(), "expired"));
         }
         change(key);
-        self.keep(&mut keys, next, row(wanted, name, step, detail))
+        self.keep(&mut keys, next, &row(wanted, name, step, detail))
     }
 
     /// On the disk first, the audit before all.
-    fn keep(&self, keys: &mut Vec<VirtualKey>, next: Vec<VirtualKey>, row: AuditRow) -> Result<(), NotDone> {
-        self.store.append(&row)?;
+    fn keep(&self, keys: &mut Vec<VirtualKey>, next: Vec<VirtualKey>, row: &AuditRow) -> Result<(), NotDone> {
+        self.store.append(row)?;
         self.store.keep(&next)?;
         *keys = next;
         Ok(())

@@ -15,7 +15,7 @@ fn wanted(now: &str) -> Wanted<'static> {
 const NOON: &str = "2026-11-29T12:00:00Z";
 
 fn config() -> Config {
-    let text = "[teams.web]\n[keys.fixed]\nsha256 = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n";
+    let text = "[teams.web]\n[teams.research]\n[keys.fixed]\nsha256 = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n";
     Config::load(Some(("t.toml", text)), &std::collections::BTreeMap::new()).unwrap()
 }
 
@@ -82,11 +82,22 @@ fn what_a_configuration_would_refuse_is_refused() {
     };
     assert!(refused("a b", "").contains("cannot name a key"));
     assert!(refused("fixed", "").contains("changed there"));
-    assert!(refused("bot", "team = \"wbe\"\n").contains("there is no [teams.wbe] (did you mean \"web\"?)"));
+    assert!(refused("bot", "team = \"reserch\"\n").contains("there is no [teams.reserch] (did you mean \"research\"?)"));
     assert!(refused("bot", "budgt_usd = 1\n").contains("did you mean \"budget_usd\"?"));
     assert!(refused("bot", "sha256_file = \"x\"\n").contains("`sha256` is given too"));
     assert!(refused("bot", "budget_usd = 0\nquality = \"bset\"\n").matches("settings").count() >= 2, "every problem at once");
     let open = Config { server: crate::config::Server { open: true, ..crate::config::Server::default() }, ..Config::default() };
     assert!(matches!(book.create("bot", "", None, &open, wanted(NOON)), Err(NotDone::Open)));
     assert_eq!((book.keys(), book.audit().unwrap()), (Vec::new(), Vec::new()));
+}
+
+/// A gateway without any other key would be open to everybody.
+#[test]
+fn a_key_whose_team_is_gone_is_shut_and_not_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let book = KeyBook::open(folder.path()).unwrap();
+    book.create("bot", "team = \"web\"\n", None, &config(), wanted(NOON)).unwrap();
+    let (keys, wrong) = book.read(&Config::default(), at(NOON));
+    assert!(keys.len() == 1 && keys[0].shut && keys[0].name.as_str() == "bot");
+    assert!(wrong[0].1[0].to_string().contains("there is no [teams.web]"), "{wrong:?}");
 }

@@ -81,7 +81,7 @@ fn difference(there: &str, here: &str) -> String {
     let same = there.iter().zip(&here).take_while(|(there, here)| there == here).count();
     let case = here[..same.min(here.len())].iter().rev().find(|line| line.starts_with("=== ")).unwrap_or(&"=== (the first)");
     let shown = |lines: &[&str], sign: char| {
-        lines.iter().skip(same).take(SHOWN).map(|line| format!("{sign} {line}\n")).collect::<String>()
+        lines.iter().skip(same).take(SHOWN).fold(String::new(), |shown, line| shown + &format!("{sign} {line}\n"))
     };
     format!("line {}, in {case}\n{}{}", same + 1, shown(&there, '-'), shown(&here, '+'))
 }

@@ -4,8 +4,9 @@
 use std::fs;
 use std::process::Command;
 
-use jiff::{Timestamp, ToSpan};
+use jiff::ToSpan;
 use serde_json::{Value, json};
+use tokenbroker::clock::SystemClock;
 use tokenbroker::config::keys::to_hex;
 use tokenbroker::policy::keys::hash;
 
@@ -84,9 +85,9 @@ async fn a_key_lives_from_its_making_to_its_revocation_with_what_it_may() {
     // What it spent counts for its team, now and after a restart: 0.005 of 0.011 are gone.
     let other = done(&again, "new", json!({"name": "other", "settings": "team = \"web\"\n"})).await;
     assert_eq!((status(&again, &other).await, status(&again, &other).await), (200, 402));
-    let last = again.kill().start();
-    assert_eq!(status(&last, &other).await, 402, "open to nobody, and the team's money is gone");
-    let (data, log) = (last.setup.data().join("keys"), last.setup.log());
+    let third_life = again.kill().start();
+    assert_eq!(status(&third_life, &other).await, 402, "open to nobody, and the team's money is gone");
+    let (data, log) = (third_life.setup.data().join("keys"), third_life.setup.log());
     let kept: String = ["keys.json", "audit.jsonl"].iter().map(|name| fs::read_to_string(data.join(name)).unwrap()).collect();
     assert!([&first, &second, &third, &other].iter().all(|key| !kept.contains(*key) && !log.contains(*key)));
 }
@@ -95,7 +96,8 @@ async fn a_key_lives_from_its_making_to_its_revocation_with_what_it_may() {
 async fn what_ends_by_itself_ends_without_anybody_asking() {
     let east = Provider::start("east").await;
     let gateway = start(&east, "");
-    let soon = Timestamp::now().checked_add(1500.milliseconds()).unwrap();
+    let clock = SystemClock::shared();
+    let soon = clock.wall().checked_add(1500.milliseconds()).unwrap();
     let brief = done(&gateway, "new", json!({"name": "brief", "expires": soon})).await;
     let rotated = done(&gateway, "new", json!({"name": "rotated"})).await;
     let kept = done(&gateway, "rotate", json!({"name": "rotated", "grace_seconds": 1})).await;
@@ -103,7 +105,7 @@ async fn what_ends_by_itself_ends_without_anybody_asking() {
         until("a key to end", async || (status(&gateway, key).await == 401).then_some(())).await;
     }
     assert_eq!(status(&gateway, &kept).await, 200);
-    assert!(Timestamp::now() >= soon, "not a moment too early");
+    assert!(clock.wall() >= soon, "not a moment too early");
     done(&gateway, "expire", json!({"name": "rotated"})).await;
     assert_eq!(status(&gateway, &kept).await, 401);
 }

@@ -64,7 +64,7 @@ impl Members {
     /// With those of both.
     fn and(&self, other: &Self) -> Self {
         match (self, other) {
-            (Self::These(these), Self::These(those)) => Self::These(these.union(those).cloned().collect()),
+            (Self::These(known), Self::These(more)) => Self::These(known.union(more).cloned().collect()),
             _ => Self::All,
         }
     }
