@@ -14,7 +14,9 @@ pub mod request;
 pub mod schema;
 pub mod shape;
 pub mod shared;
+pub mod strict;
 pub mod text;
+pub mod thought;
 pub mod wishes;
 
 pub use answer::{Answer, CallIds, Delta, Finish, StreamWriter, Translation};

@@ -17,6 +17,7 @@ pub mod eventstream;
 mod frame;
 mod framing;
 mod gemini;
+mod hints;
 mod left_out;
 pub mod limits;
 mod markers;
@@ -155,6 +156,12 @@ pub trait Dialect: Send + Sync {
     /// provider's quirks: what the [`frame_reader`](Self::frame_reader) tells of the same frame counts.
     fn delta_reader(&self) -> Box<dyn DeltaReader> {
         Box::new(NoDeltas)
+    }
+
+    /// The same for a site that deviates in how it tells thoughts.
+    fn delta_reader_at(&self, quirks: Quirks) -> Box<dyn DeltaReader> {
+        let _ = quirks;
+        self.delta_reader()
     }
 
     /// Classifies an answer with a bad status.

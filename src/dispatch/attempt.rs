@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::failure::{AttemptFailure, Cause};
 use super::opening::{Frame, FrameSource, OpenStream, Opening, SourceError};
-use super::retelling::Retelling;
+use super::retelling::{Reading, Retelling};
 use super::structured::Unfolding;
 use super::wording::Letter;
 use crate::canonical::event::{FrameKind, ProviderError};
@@ -78,7 +78,8 @@ impl Errand<'_> {
         leaves: impl FnOnce() + Send,
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Begun, AttemptFailure> {
-        let Letter { body, dropped, unfolding } = letter;
+        let Letter { body, dropped, unfolding, names } = letter;
+        let reading = Reading { unfolding, names };
         let limit = self.limit();
         let end = Instant::now() + limit;
         // Whoever waits for a provider's first token has sent nothing that could be billed.
@@ -87,7 +88,7 @@ impl Errand<'_> {
             Err(_) => return Err(self.failed(Cause::Connect, &format!("no token was had within {} ms", limit.as_millis()))),
         }
         leaves();
-        match tokio::time::timeout_at(end, self.exchange(body, unfolding, text)).await {
+        match tokio::time::timeout_at(end, self.exchange(body, reading, text)).await {
             Ok(opening) => Ok(Begun { opening: opening?, dropped }),
             Err(_) => Err(self.failed(Cause::Timeout, &format!("no answer began within {} ms", limit.as_millis()))),
         }
@@ -101,7 +102,7 @@ impl Errand<'_> {
     async fn exchange(
         &self,
         body: Bytes,
-        unfolding: Option<Unfolding>,
+        reading: Reading,
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Opening, AttemptFailure> {
         let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
@@ -113,12 +114,12 @@ impl Errand<'_> {
             return Err(self.refused(answer).await);
         }
         if self.request.stream && is_stream(answer.headers(), self.dialect().framing()) {
-            return self.open_stream(answer, unfolding, text).await.map(Opening::Stream);
+            return self.open_stream(answer, reading, text).await.map(Opening::Stream);
         }
-        self.read_whole(answer, unfolding).await
+        self.read_whole(answer, reading).await
     }
 
-    async fn read_whole(&self, answer: UpstreamAnswer, unfolding: Option<Unfolding>) -> Result<Opening, AttemptFailure> {
+    async fn read_whole(&self, answer: UpstreamAnswer, reading: Reading) -> Result<Opening, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.whole(ANSWER_CAP).await.map_err(|e| self.broke(&e))?;
         let facts = match self.dialect().read_answer(&body, self.offer.provider.quirks) {
@@ -138,12 +139,14 @@ impl Errand<'_> {
         if self.offer.endpoint.quotes_key(&body) {
             return Err(self.failed(Cause::Malformed, QUOTES_KEY));
         }
-        if self.speaks_alike() && unfolding.is_none() {
+        if self.speaks_alike() && reading.is_plain() {
             return Ok(Opening::Whole { body, facts });
         }
         let mut deltas = self.dialect().read_deltas(&body).map_err(|e| self.failed(Cause::Malformed, &e.to_string()))?;
         let mut count = self.count.clone();
         count.add(&facts.text);
+        let Reading { unfolding, names } = reading;
+        deltas = deltas.into_iter().map(|delta| names.told(delta)).collect();
         if let Some(unfolding) = unfolding {
             deltas = unfolded(unfolding, deltas).map_err(|off| self.off_schema(&off, count.metered(facts.usage)))?;
         }
@@ -157,14 +160,19 @@ impl Errand<'_> {
     async fn open_stream(
         &self,
         answer: UpstreamAnswer,
-        unfolding: Option<Unfolding>,
+        reading: Reading,
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<OpenStream, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let reader = self.dialect().frame_reader(self.offer.provider.quirks, self.request.choices);
-        let retelling = (!self.speaks_alike() || unfolding.is_some()).then(|| {
+        let retelling = (!self.speaks_alike() || !reading.is_plain()).then(|| {
             let writer = self.translation.stream(&self.offer.backend.upstream_model);
-            Box::new(Retelling::new(self.dialect().delta_reader(), writer, self.count.clone(), unfolding))
+            Box::new(Retelling::new(
+                self.dialect().delta_reader_at(self.offer.provider.quirks),
+                writer,
+                self.count.clone(),
+                reading,
+            ))
         });
         let cutter = self.dialect().framing().cutter();
         let mut source = FrameSource::new(answer, cutter, reader, retelling, self.patience.idle);

@@ -265,6 +265,14 @@ fn verdict(run: &RunFailure) -> (u16, &'static str) {
     }
 }
 
+/// Whether a provider that broke an answer off says "later".
+const fn told_code(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::RateLimited | ErrorClass::Overloaded => "upstream_unavailable",
+        _ => "upstream_error",
+    }
+}
+
 /// The error that ends a stream which broke off.
 pub fn stream_error(end: &StreamEnd<'_>) -> ClientError {
     let (code, message) = match end {
@@ -276,7 +284,9 @@ pub fn stream_error(end: &StreamEnd<'_>) -> ClientError {
         StreamEnd::Books(error) => ("books_unwritable", format!("the answer cannot be booked, so it ends here: {error}")),
         StreamEnd::Withheld => ("upstream_error", "the provider sent something that cannot be passed on".to_owned()),
         StreamEnd::OffSchema(off) => ("schema_mismatch", format!("the answer does not keep to its schema: {off}")),
-        StreamEnd::Told(error) => ("upstream_error", format!("the provider broke the answer off: {}", error.message)),
+        StreamEnd::Told(error) => (told_code(error.class), format!("the provider broke the answer off: {}", error.message)),
     };
-    ClientError::new(502, ErrorKind::Server, code, message)
+    // The status is not sent any more: the words of Messages go by it.
+    let status = if code == "upstream_unavailable" { 503 } else { 502 };
+    ClientError::new(status, ErrorKind::Server, code, message)
 }

@@ -298,6 +298,8 @@ fn steering(section: &Section<'_, '_>) -> Steering {
         budget: Some(bounds).filter(|_| ordered && (least.is_some() || most.is_some())),
         sampling: section.truth("sampling").unwrap_or(true),
         converse: section.word("converse_fields", &ConverseFields::WORDS).unwrap_or_default(),
+        cache_marks: section.truth("cache_marks").unwrap_or(false),
+        form_beside_tools: section.truth("form_beside_tools").unwrap_or(true),
     }
 }
 

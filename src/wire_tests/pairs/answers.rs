@@ -11,7 +11,7 @@ use crate::catalog::capability::Quirks;
 use crate::dialect::{self, BodyProblem, Framing};
 use crate::dispatch::Cause;
 use crate::dispatch::opening::Frame;
-use crate::dispatch::retelling::Retelling;
+use crate::dispatch::retelling::{Reading, Retelling};
 use crate::frontend::FrontendRef;
 use crate::meter::OwnCount;
 use crate::relay::StreamEnd;
@@ -41,8 +41,8 @@ struct Passing {
 impl Passing {
     fn new(client: FrontendRef, provider: Shape) -> Self {
         let reader = || dialect::of(provider).delta_reader();
-        let retelling =
-            (client.shape() != provider).then(|| Retelling::new(reader(), client.stream_writer(about()), count(), None));
+        let retelling = (client.shape() != provider)
+            .then(|| Retelling::new(reader(), client.stream_writer(about()), count(), Reading::default()));
         Self { client, provider, retelling, out: Vec::new(), begun: false, finished: false }
     }
 
