@@ -255,9 +255,12 @@ mod tests {
     fn headers_of_the_service_are_signed_whoever_adds_them() {
         let uri = "https://bedrock-runtime.eu-central-1.amazonaws.com/model/amazon.nova-lite-v1%3A0/converse".parse().unwrap();
         let mut headers = HeaderMap::new();
-        for (name, value) in
-            [("content-type", "application/json"), ("x-amzn-bedrock-trace", "ENABLED"), ("x-amz-meta-who", "a  b"), ("accept", "*/*")]
-        {
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("x-amzn-bedrock-trace", "ENABLED"),
+            ("x-amz-meta-who", "a  b"),
+            ("accept", "*/*"),
+        ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
         let at = "2026-11-29T04:05:06Z".parse().unwrap();

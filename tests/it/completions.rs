@@ -102,7 +102,9 @@ async fn a_stream_of_several_prompts_is_whole_only_with_all_their_choices() {
     let gateway = Gateway::of([site(&east, "2", "4")]);
     let choice = |index: usize| {
         let choice = format!(r#"{{"text":" upon","index":{index},"logprobs":null,"finish_reason":"stop"}}"#);
-        chat::frame(&format!(r#"{{"id":"cmpl-1","object":"text_completion","created":1,"model":"base-v1","choices":[{choice}]}}"#))
+        chat::frame(&format!(
+            r#"{{"id":"cmpl-1","object":"text_completion","created":1,"model":"base-v1","choices":[{choice}]}}"#
+        ))
     };
     // From the 128th choice on they are counted and no longer told apart.
     for (prompts, ended, ending) in [(2, 1, "cut"), (2, 2, "complete"), (200, 150, "cut"), (200, 200, "complete")] {
