@@ -11,6 +11,7 @@ pub mod learning;
 mod pages;
 mod said;
 mod shown;
+mod taking;
 mod told;
 mod weighed;
 
@@ -38,7 +39,7 @@ use crate::frontend::{self, BadRequest, FrontendRef, anthropic_messages};
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::{Makers, Market};
 use crate::meter::Class;
-use crate::policy::{Admission, Exploring, Full, Hold, NotAdmitted, OverBudget, Places, Portfolio};
+use crate::policy::{Admission, Exploring, Full, NotAdmitted, OverBudget, Places, Portfolio, Standing, TooMany};
 use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Pump, Settlement, StreamEnd, WholeAnswer};
 use crate::route::{self, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
 use crate::telemetry::Route;
@@ -81,6 +82,8 @@ pub struct Receipt {
     pub decision: String,
     /// Parameters that the backend's API has no word for and that were left out, by the client's names.
     pub dropped: Vec<String>,
+    /// How the tightest limits of what may be asked stood when it was let in.
+    pub standing: Standing,
 }
 
 /// Why a client gets no answer.
@@ -96,8 +99,16 @@ pub enum GatewayError {
     Untranslatable(Untranslatable),
     #[error("{error}")]
     NoPlan { error: PlanError, decision: Box<Decision> },
+    #[error("{over}")]
+    OverBudget {
+        over: Box<OverBudget>,
+        /// How long it is until the budget refills, if it ever does.
+        refills_in: Option<Duration>,
+        /// The status that the operator wants told.
+        status: u16,
+    },
     #[error(transparent)]
-    OverBudget(#[from] OverBudget),
+    TooMany(#[from] Box<TooMany>),
     #[error(transparent)]
     Full(#[from] Full),
     #[error(transparent)]
@@ -183,11 +194,13 @@ impl Pipeline {
         if admitted.request.wishes.dry_run {
             return Ok(Reply::Decision(Box::new(self.explain(call, admitted))));
         }
+        self.look(admitted)?;
         let told = Told::of(call, &admitted.request, second(self.clock.wall()));
         let Decided { plan, facts, trace, written } = self.plan(call, admitted, &told)?;
         let plan = Arc::new(plan);
         let place = self.places.take(admitted.settings().most_under_way)?;
-        let hold = self.hold(&admitted.admission, &plan)?;
+        let passage = self.pass(admitted, &plan)?;
+        let hold = self.hold(admitted, &plan)?;
         self.tell_cap_cost(&plan);
         // What the books do not keep is explained as long as the feed remembers it.
         let (booked, remembered) = if self.ledger.keeps_facts_of(call.id) { (facts, Vec::new()) } else { (Vec::new(), facts) };
@@ -203,6 +216,7 @@ impl Pipeline {
             tab: tab_of_account,
             hold,
             place,
+            passage,
             baseline: comparison,
             shown,
         };
@@ -377,11 +391,6 @@ impl Pipeline {
         decide(facts, trace)
     }
 
-    /// Sets aside what the plan can cost at most.
-    fn hold(&self, admission: &Admission, plan: &Plan) -> Result<Hold, OverBudget> {
-        admission.budget.hold(plan.worst_case(), self.clock.wall())
-    }
-
     async fn dispatch(
         &self,
         call: &InboundCall,
@@ -389,7 +398,7 @@ impl Pipeline {
         (plan, trace, written): (&Plan, &Trace, Option<Written>),
         tab: &Tab,
         account: &Account,
-    ) -> Result<Answered<OpenAttempt>, RunFailure> {
+    ) -> Result<Box<Answered<OpenAttempt>>, RunFailure> {
         let Admitted { request, .. } = admitted;
         let market = admitted.market();
         let book = Pages {
@@ -462,7 +471,7 @@ impl Pipeline {
 
     async fn relay(
         &self,
-        answered: Answered<OpenAttempt>,
+        answered: Box<Answered<OpenAttempt>>,
         account: Account,
         tab: &Tab,
         (call, admitted, told): (&InboundCall, &Admitted, &Told<'_>),
@@ -481,6 +490,7 @@ impl Pipeline {
             cost: None,
             decision: plan.reason(&market.snapshot),
             dropped: answered.dropped,
+            standing: account.standing(),
         };
         let basis = AnswerBasis {
             backend: backend.id.clone(),

@@ -7,6 +7,7 @@ mod direct;
 pub(crate) mod eventstream;
 mod fixtures;
 mod messages;
+mod pairs;
 mod requests;
 mod responses;
 mod splicing;

@@ -153,12 +153,40 @@ pub struct Members {
     /// Every message's content is one text, and no member of it is unknown: nothing in it is marked to be cached. `false` where
     /// nobody looked.
     pub plain: bool,
+    /// `seed` of chat, where present.
+    pub seed: Option<Member>,
+    /// How ids of calls are written in the conversation.
+    pub call_ids: IdForms,
     /// Where each message begins; empty where that was not seen as they were read.
     pub begins: Vec<usize>,
     /// The system prompt where it stands outside of `messages`; empty without one.
     pub system: Range<usize>,
     /// The array `tools`, or that of its forerunner `functions`; empty without any.
     pub tools: Range<usize>,
+}
+
+/// What the ids are made of that results name their calls by. Who made them does not matter to most, but some sites take none of
+/// another form than their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IdForms {
+    /// One has another character than a letter, a digit, `_` or `-`, or more than [`IdForms::MOST_CHARS`] of them.
+    pub odd: bool,
+    /// One is not nine letters and digits.
+    pub long: bool,
+}
+
+impl IdForms {
+    /// No API is known that takes longer ones.
+    pub const MOST_CHARS: usize = 64;
+    /// How many a site wants that wants short ones (dialects.md 5.2, 2026-11-22).
+    pub const SHORT_CHARS: usize = 9;
+
+    /// Takes one more, as it stands between its quotes.
+    pub fn note(&mut self, id: &str) {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        self.odd |= id.is_empty() || id.len() > Self::MOST_CHARS || !id.bytes().all(plain);
+        self.long |= id.len() != Self::SHORT_CHARS || !id.bytes().all(|b| b.is_ascii_alphanumeric());
+    }
 }
 
 /// One member of the top-level object: its key (quotes included) and its value.

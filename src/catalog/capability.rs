@@ -228,6 +228,8 @@ pub struct Quirks {
     pub adaptive_thinking: bool,
     /// Its chat refuses ids of calls that are not nine letters and digits.
     pub short_call_ids: bool,
+    /// Its chat calls the seed `random_seed`, and refuses `seed` (providers.md 5.6).
+    pub random_seed: bool,
     /// Its endpoint for Messages knows `output_config.format`.
     pub messages_formats: bool,
     /// Its endpoint for Responses tells thoughts encrypted where `include` asks for it, and takes them back. A site that cannot may
@@ -248,6 +250,7 @@ impl Default for Quirks {
             thinking_depth: ThinkingDepth::Tokens,
             adaptive_thinking: false,
             short_call_ids: false,
+            random_seed: false,
             messages_formats: true,
             encrypted_reasoning: false,
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, count, demo, health, keys, prices, route, sandbox, serve, settings, simulate, top};
+use super::{check, count, demo, health, keys, prices, report, route, sandbox, serve, settings, simulate, top};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -35,6 +35,7 @@ Examples:
   tokenbroker check --config config/tokenbroker.toml
   tokenbroker route --all-providers request.json
   tokenbroker prices --model 'qwen3*' --sort output
+  tokenbroker report --days 7 --by provider,model
   tokenbroker keys new team
 
 Exit codes:
@@ -103,6 +104,9 @@ pub enum Command {
     /// Count the tokens of texts and prompts, read as JSON lines from the standard input. Nothing is sent.
     #[command(after_help = count::EXAMPLES)]
     Count(count::CountArgs),
+    /// Tell what was spent, and what it would have cost at the baseline, from the books: as a table, for programs, as a picture.
+    #[command(after_help = report::EXAMPLES)]
+    Report(Box<report::ReportArgs>),
     /// Play through what policies would have spent: nothing is sent.
     #[command(subcommand)]
     Simulate(simulate::SimulateCommand),
@@ -182,6 +186,7 @@ impl Cli {
             Command::Count(args) => count::run(args, std::io::stdin().lock(), output),
             Command::Route(args) => route::run(args, environment, output),
             Command::Prices(args) => prices::run(args, environment, output),
+            Command::Report(args) => report::run(args, environment, output),
             Command::Simulate(command) => simulate::run(command, environment, output),
             Command::Health(args) => health::run(args, environment, output),
             Command::Keys(command) => keys::run(command, output),

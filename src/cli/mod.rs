@@ -10,6 +10,7 @@ pub mod health;
 pub mod keys;
 pub mod output;
 pub mod prices;
+pub mod report;
 pub mod route;
 pub mod sandbox;
 pub mod serve;

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::files;
 use super::load::document;
+use super::means::{self, HasMeans, Means};
 use super::reference;
-use crate::document::Section;
-use crate::policy::{BudgetWindow, KeyLimits};
-use crate::units::{KeyName, Usd};
+use crate::document::{Section, nearest};
+use crate::policy::KeyLimits;
+use crate::units::KeyName;
 
 /// The name that stands for clients of an open gateway, in rows and metrics; no key may have it.
 pub const ANONYMOUS: &str = "anonymous";
@@ -24,8 +25,11 @@ pub struct GatewayKey {
     /// SHA-256 of the key's text; see [`crate::policy::keys::hash`].
     pub sha256: [u8; 32],
     pub limits: KeyLimits,
-    /// What all requests of the key together may cost, and when that begins anew.
-    pub budget: Option<(Usd, BudgetWindow)>,
+    /// Whose budgets its requests fall under beside its own; there are such.
+    pub team: Option<String>,
+    pub project: Option<String>,
+    /// What all requests of the key together may cost.
+    pub means: Means,
 }
 
 /// Reads `[keys.NAME]` for every name.
@@ -61,31 +65,54 @@ pub(super) struct Raw {
     pub(super) sha256_file: Option<String>,
     pub(super) limits: KeyLimits,
     pub(super) may_train: bool,
-    pub(super) budget: Option<Usd>,
-    pub(super) window: BudgetWindow,
+    pub(super) team: Option<String>,
+    pub(super) project: Option<String>,
+    pub(super) means: means::Raw,
 }
 
 impl Default for Raw {
     fn default() -> Self {
         let limits = KeyLimits::default();
-        Self { sha256: None, sha256_file: None, limits, may_train: true, budget: None, window: BudgetWindow::Month }
+        let means = means::Raw::default();
+        Self { sha256: None, sha256_file: None, limits, may_train: true, team: None, project: None, means }
+    }
+}
+
+impl HasMeans for Raw {
+    fn means(&mut self) -> &mut means::Raw {
+        &mut self.means
     }
 }
 
 fn one(name: &str, section: Section<'_, '_>) -> Option<GatewayKey> {
-    let mut raw = Raw::default();
-    reference::key().read(&section, &mut raw);
+    let raw = reference::key().read_into(&section);
     let sha256 = sha256(&section, &raw);
-    if section.has("budget_window") && !section.has("budget_usd") {
-        section.problem("budget_usd", "missing beside `budget_window`", "an amount in US dollars, such as 25.00");
-    }
     let limits = KeyLimits { no_training: !raw.may_train, ..raw.limits };
     if let Some(both) = limits.providers.iter().find(|provider| limits.excluded_providers.contains(provider)) {
         section.problem("exclude_providers", format!("{both:?} is allowed and excluded"), "each provider in one of the lists");
     }
+    let means = raw.means.judged(&section);
     section.finish();
-    let budget = raw.budget.map(|amount| (amount, raw.window));
-    Some(GatewayKey { name: KeyName::new(name), sha256: sha256?, limits, budget })
+    Some(GatewayKey { name: KeyName::new(name), sha256: sha256?, limits, team: raw.team, project: raw.project, means })
+}
+
+/// Teams and projects that keys name must be there: a name that was misspelt would bound nothing.
+pub(super) fn check_groups(
+    root: &Section<'_, '_>,
+    keys: &[GatewayKey],
+    groups: [(&'static str, &'static str, &BTreeMap<String, Means>); 2],
+) {
+    let Some(sections) = root.named_section("keys") else { return };
+    for key in keys {
+        for ((of, member, known), named) in groups.iter().zip([&key.team, &key.project]) {
+            let Some(named) = named.as_ref().filter(|named| !known.contains_key(*named)) else { continue };
+            let hint = nearest(named, known.keys().map(String::as_str));
+            let hint = hint.map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default();
+            if let Some(section) = sections.named_section(key.name.as_str()) {
+                section.problem(member, format!("there is no [{of}.{named}]{hint}"), format!("the NAME of a [{of}.NAME]"));
+            }
+        }
+    }
 }
 
 /// The files that hold hashes of keys (`sha256_file`), readable or not. The arguments are those of

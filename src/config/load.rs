@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::feeds;
 use super::keys;
+use super::means;
 use super::outbound;
 use super::portfolio;
 use super::reference::{self, Group};
@@ -46,6 +47,8 @@ pub(super) fn document<'t>(file: Option<(&str, &'t str)>, environment: &'t BTree
 
 fn read(root: Section<'_, '_>) -> Config {
     let keys = keys::read(&root);
+    let (teams, projects) = (means::read_named(&root, "teams", "a team"), means::read_named(&root, "projects", "a project"));
+    keys::check_groups(&root, &keys, [("teams", "team", &teams), ("projects", "project", &projects)]);
     // A key that could not be read is a problem of its own and must not be told as a missing one too.
     let names_a_key = root.named_section("keys").is_some_and(|section| section.names().next().is_some());
     let config = Config {
@@ -62,6 +65,9 @@ fn read(root: Section<'_, '_>) -> Config {
         upstream: outbound::read(&root),
         reload: section(&root, &reference::reload()),
         keys,
+        teams,
+        projects,
+        gateway: means::read_gateway(&root),
         feeds: feeds::read(&root),
         admins: feeds::read_admins(&root),
         ..section(&root, &reference::providers_file())
@@ -167,8 +173,8 @@ mod tests {
     use super::*;
     use crate::canonical::QualityTier;
     use crate::config::{Access, Books, Limits, Log, Reload, Retries, Timeouts};
-    use crate::policy::BudgetWindow;
     use crate::policy::keys::hash;
+    use crate::policy::{Bound, BudgetWindow};
     use crate::units::Usd;
     use std::time::Duration;
     use tracing::level_filters::LevelFilter;
@@ -219,7 +225,8 @@ mod tests {
         assert_eq!(config.access(), Access::Keys);
         let key = &config.keys[0];
         assert_eq!((key.name.as_str(), key.sha256), ("web", hash(b"tb-x")));
-        assert_eq!(key.budget, Some((Usd::parse("2.5").unwrap(), BudgetWindow::Month)));
+        let bound = Bound { limit: Usd::parse("2.5").unwrap(), window: BudgetWindow::Month.utc() };
+        assert_eq!(key.means.budgets, [bound]);
         assert_eq!(key.limits.regions, ["EU", "local"]);
         assert_eq!(config.routing.aliases["fast"], "auto:economy");
         assert_eq!(config.log.level, LevelFilter::DEBUG);
@@ -386,6 +393,9 @@ mod tests {
             "providers_file",
             "alias_wishes.fast",
             "keys.team",
+            "teams.team",
+            "projects.team",
+            "gateway",
             "feeds.team",
             "admins.team",
         ];

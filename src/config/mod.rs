@@ -12,6 +12,7 @@ pub mod feeds;
 pub mod files;
 pub mod keys;
 pub mod load;
+pub mod means;
 pub mod names;
 pub mod outbound;
 pub mod pages;
@@ -24,6 +25,7 @@ pub mod settings;
 
 pub use feeds::{Admin, FeedKind, FeedOrigin, PriceFeed};
 pub use keys::GatewayKey;
+pub use means::Means;
 pub use outbound::Outbound;
 pub use secret::{ProviderKeys, Purpose, Secret, provider_keys};
 pub use settings::{

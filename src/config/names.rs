@@ -1,5 +1,6 @@
 //! Names in the configuration that belong to the table: providers and regions of keys, the targets of aliases, the backends
-//! of deployments, the baseline, whose tokenizers are given. The configuration alone cannot judge them, so the caller says what the table knows.
+//! of deployments, the baseline, whose tokenizers are given. The configuration alone cannot judge them, so the caller says what
+//! the table knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use crate::canonical::QualityTier;
 use crate::catalog::TokenizerFamily;
 use crate::document::{Problem, Section, nearest};
 use crate::meter::exact::wrong_with;
+use crate::units::glob;
 
 /// What the table knows, by the names that a configuration may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +39,7 @@ fn check(root: &Section<'_, '_>, known: &Known<'_>) {
         for key in keys.names().filter_map(|name| keys.named_section(name)) {
             check_all(&key, "providers", "provider", &known.providers);
             check_all(&key, "exclude_providers", "provider", &known.providers);
+            check_models(&key, known);
             check_all(&key, "regions", "region", &known.regions);
             check_all(&key, "jurisdictions", "jurisdiction", &known.jurisdictions);
         }
@@ -113,6 +116,21 @@ fn check_all(section: &Section<'_, '_>, member: &'static str, what: &str, known:
     }
 }
 
+/// A pattern that says no model lets nobody have anything.
+fn check_models(key: &Section<'_, '_>, known: &Known<'_>) {
+    for pattern in key.texts("models") {
+        let mut names = known.models.union(&known.backends);
+        if !names.any(|name| glob::matches(&pattern, name)) {
+            let all = known.backends.union(&known.models).copied();
+            key.problem(
+                "models",
+                unknown("model", &pattern, all),
+                "models of the table, or provider/model, with `*` for any run of characters",
+            );
+        }
+    }
+}
+
 fn is_target(target: &str, known: &Known<'_>) -> bool {
     let auto = match target.strip_prefix("auto") {
         Some("") => true,
@@ -158,6 +176,11 @@ mod tests {
                 "t.toml:3:21: keys.a.exclude_providers: the table knows no provider \"x\"; accepted: deepseek, openai",
                 "t.toml:4:11: keys.a.regions: the table knows no region \"cn\" (did you mean \"CN\"?)",
             ],
+        );
+        check_text("[keys.a]\nmodels = [\"gpt-*\", \"openai/*\", \"lab/fog\"]\n", &[]);
+        check_text(
+            "[keys.a]\nmodels = [\"gtp-5\", \"*\"]\n",
+            &["t.toml:2:10: keys.a.models: the table knows no model \"gtp-5\" (did you mean \"gpt-5\"?)"],
         );
         check_text("[routing]\nbaseline = \"openai/gpt-5\"\n", &[]);
         check_text("[routing]\nbaseline = \"openai/gpt-6\"\n", &["t.toml:2:12: routing.baseline: the table knows no backend"]);

@@ -5,21 +5,22 @@
 //! write both files anew. What depends on two settings at once is judged by the reader, beside its call.
 
 mod feeds;
+mod means;
 
 pub(super) use self::feeds::{admin, feed};
+pub(super) use self::means::{gateway, project, team};
 use super::keys::{HASH_SHAPE, Raw};
 use super::outbound::{self, ORIGINS};
 use super::portfolio;
 use super::setting::{
-    Address, Applies, BackendName, Dollars, FilePath, Maybe, Millis, Seconds, Setting, Text, Texts, TokenCount, Truth, Unset,
-    Word, setting, whole,
+    Address, Applies, BackendName, Dollars, FilePath, Maybe, Millis, OneOf, Seconds, Setting, Text, Texts, TokenCount, Truth,
+    Unset, Word, setting, whole,
 };
 use super::settings::{
     AliasWishes, Books, BooksSync, Config, LEVELS, Limits, Log, LogFormat, PREFERENCE_WORDS, QUALITY_WORDS, Reload, Retries,
     Routing, Server, Timeouts,
 };
 use crate::document::Section;
-use crate::policy::BudgetWindow;
 use crate::units::{ShareBy, ShareKind, ShareOf};
 
 /// What an alias may stand for.
@@ -42,6 +43,16 @@ impl<S> Group<S> {
     /// Reads every setting over what `values` hold.
     pub(super) fn read(&self, section: &Section<'_, '_>, values: &mut S) {
         self.settings.iter().for_each(|setting| setting.read(section, values));
+    }
+
+    /// Reads every setting over its default.
+    pub(super) fn read_into(&self, section: &Section<'_, '_>) -> S
+    where
+        S: Default,
+    {
+        let mut values = S::default();
+        self.read(section, &mut values);
+        values
     }
 }
 
@@ -269,6 +280,10 @@ pub(super) fn limits() -> Group<Limits> {
             .means("Requests that may wait on one backend without a byte of an answer."),
         setting("max_concurrent_requests", whole(1..=1_000_000), |l: &mut Limits| &mut l.max_concurrent_requests)
             .means("Client requests under way; further ones get 503."),
+        setting("over_budget_status", OneOf(&[402, 429]), |l: &mut Limits| &mut l.over_budget_status).means(
+            "The status of a request that a budget does not bear. A 402 is not tried again by SDKs; a 429 says in `retry-after` when \
+             the budget refills, and is tried again by itself where that is within a minute.",
+        ),
     ];
     Group { name: "limits", about: "How much may be under way at once.", settings }
 }
@@ -301,7 +316,7 @@ pub(super) fn upstream() -> Group<outbound::Raw> {
 
 /// `[keys.NAME]`, once for each gateway key.
 pub(super) fn key() -> Group<Raw> {
-    let settings = vec![
+    let mut settings = vec![
         setting("sha256", Maybe(Text(HASH_SHAPE)), |k: &mut Raw| &mut k.sha256)
             .means("SHA-256 of the key. It or `sha256_file` must be there.")
             .unset("an error", "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\""),
@@ -314,6 +329,11 @@ pub(super) fn key() -> Group<Raw> {
         setting("exclude_providers", Texts("providers of the table"), |k: &mut Raw| &mut k.limits.excluded_providers)
             .means("Not these providers.")
             .unset("none", "[\"openrouter\"]"),
+        setting("models", Texts("models of the table, or provider/model, with `*` for any run of characters"), |k: &mut Raw| {
+            &mut k.limits.models
+        })
+        .means("Only these models; `auto` chooses among them.")
+        .unset("any", "[\"gpt-*\", \"deepseek/*\"]"),
         setting("regions", Texts("regions of the table"), |k: &mut Raw| &mut k.limits.regions)
             .means("Only backends that serve from these regions.")
             .unset("any", "[\"EU\", \"US\", \"local\"]"),
@@ -346,12 +366,14 @@ pub(super) fn key() -> Group<Raw> {
         setting("max_price_per_million_usd", Maybe(Dollars), |k: &mut Raw| &mut k.limits.max_price)
             .means("What a million tokens in a request's own mix may be expected to cost at most.")
             .unset("no bound", "5.00"),
-        setting("budget_usd", Maybe(Dollars), |k: &mut Raw| &mut k.budget)
-            .means("What all requests of this key may cost.")
-            .unset("no bound", "25.00"),
-        setting("budget_window", Word(&BudgetWindow::WORDS), |k: &mut Raw| &mut k.window)
-            .means("When the budget begins anew (UTC); a total one never does."),
+        setting("team", Maybe(Text("the NAME of a [teams.NAME]")), |k: &mut Raw| &mut k.team)
+            .means("Whose budgets and limits its requests fall under, beside the key's own.")
+            .unset("no team", "\"research\""),
+        setting("project", Maybe(Text("the NAME of a [projects.NAME]")), |k: &mut Raw| &mut k.project)
+            .means("The same for a project.")
+            .unset("no project", "\"search\""),
     ];
+    settings.extend(means::means_at_once());
     let about = "One section per gateway key; `tokenbroker keys new NAME` prints a key and the lines that let it in. Without any, \
                  the gateway is open. NAME is 1 to 64 letters, digits, `-`, `_` and `.`; it stands in metrics and in the books.";
     Group { name: "keys.NAME", about, settings }
@@ -477,6 +499,9 @@ pub(super) fn chapters() -> Vec<Chapter> {
         limits().chapter(),
         upstream().chapter(),
         key().chapter(),
+        team().chapter(),
+        project().chapter(),
+        gateway().chapter(),
         feed().chapter(),
         admin().chapter(),
         providers_file().chapter(),

@@ -206,6 +206,30 @@ impl<T: TryFrom<u64> + Display> Kind for Whole<T> {
     }
 }
 
+/// One of a few numbers.
+pub(super) struct OneOf(pub(super) &'static [u16]);
+
+impl Kind for OneOf {
+    type Value = u16;
+
+    fn read(&self, section: &Section<'_, '_>, name: &'static str) -> Option<u16> {
+        let number = section.whole(name, 0..=u64::from(u16::MAX))?;
+        let known = self.0.iter().copied().find(|known| u64::from(*known) == number);
+        if known.is_none() {
+            section.problem(name, format!("{number} is not known"), self.accepted());
+        }
+        known
+    }
+
+    fn accepted(&self) -> String {
+        self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+    }
+
+    fn written(&self, value: &u16) -> Option<String> {
+        Some(value.to_string())
+    }
+}
+
 /// A number of tokens within a range.
 pub(super) struct TokenCount(pub(super) RangeInclusive<u64>);
 

@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::feeds::{Admin, PriceFeed};
 use super::keys::GatewayKey;
+use super::means::Means;
 use super::outbound::Outbound;
 use crate::canonical::{Preference, QualityTier};
 use crate::policy::ShareCap;
@@ -57,6 +58,12 @@ pub struct Config {
     pub upstream: Outbound,
     /// Who may ask, in the order of their names.
     pub keys: Vec<GatewayKey>,
+    /// What the keys of a team may spend together,
+    pub teams: BTreeMap<String, Means>,
+    /// those of a project,
+    pub projects: BTreeMap<String, Means>,
+    /// and all of them.
+    pub gateway: Means,
     /// Where the price and capability table lies, relative to the working directory.
     pub providers_file: PathBuf,
     pub log: Log,
@@ -87,6 +94,9 @@ impl Default for Config {
             limits: Limits::default(),
             upstream: Outbound::default(),
             keys: Vec::new(),
+            teams: BTreeMap::new(),
+            projects: BTreeMap::new(),
+            gateway: Means::default(),
             providers_file: PathBuf::from("providers.toml"),
             log: Log::default(),
             reload: Reload::default(),
@@ -286,11 +296,13 @@ pub struct Limits {
     pub max_waiting_per_backend: u32,
     /// Client requests under way; further ones get 503.
     pub max_concurrent_requests: u32,
+    /// The status of a request that a budget does not bear.
+    pub over_budget_status: u16,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_waiting_per_backend: 256, max_concurrent_requests: 4096 }
+        Self { max_waiting_per_backend: 256, max_concurrent_requests: 4096, over_budget_status: 402 }
     }
 }
 

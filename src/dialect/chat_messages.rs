@@ -8,12 +8,11 @@ use serde::Serialize;
 
 use super::chat_request::untranslatable;
 use crate::canonical::conversation::{Call, Medium, Part, Role, Source, Text, Thought, ToolResult, Turn};
-use crate::canonical::{Conversation, Untranslatable};
+use crate::canonical::{Conversation, IdForms, Untranslatable};
 use crate::catalog::capability::Quirks;
 
 /// What ids of calls are made of where they are short (providers.md 5.6, 2026-11-22).
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-const SHORT_ID_CHARS: usize = 9;
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "role", rename_all = "snake_case")]
@@ -168,8 +167,9 @@ fn tool_call(part: &Part, quirks: Quirks) -> Option<ToolCall<'_>> {
 
 /// An id that the site takes: as it is where it fits, else the same one for the same id, and another for another.
 fn call_id(id: &str, quirks: Quirks) -> Cow<'_, str> {
-    let fits = id.len() == SHORT_ID_CHARS && id.bytes().all(|b| b.is_ascii_alphanumeric());
-    if fits || !quirks.short_call_ids {
+    let mut ids = IdForms::default();
+    ids.note(id);
+    if !ids.long || !quirks.short_call_ids {
         return Cow::Borrowed(id);
     }
     let mut hasher = DefaultHasher::new();
@@ -180,7 +180,7 @@ fn call_id(id: &str, quirks: Quirks) -> Cow<'_, str> {
         left /= DIGITS.len() as u64;
         char::from(digit)
     };
-    Cow::Owned((0..SHORT_ID_CHARS).map(|_| digit()).collect())
+    Cow::Owned((0..IdForms::SHORT_CHARS).map(|_| digit()).collect())
 }
 
 fn piece(part: &Part) -> Result<Option<Piece<'_>>, Untranslatable> {

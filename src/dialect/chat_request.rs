@@ -47,7 +47,8 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         response_format: ResponseFormat::of(&conversation.format),
         temperature: drawn(sampling.temperature.as_ref()),
         top_p: drawn(sampling.top_p.as_ref()),
-        seed: raw(sampling.seed.as_ref()),
+        seed: raw(sampling.seed.as_ref()).filter(|_| !out.quirks.random_seed),
+        random_seed: raw(sampling.seed.as_ref()).filter(|_| out.quirks.random_seed),
         presence_penalty: drawn(sampling.presence_penalty.as_ref()),
         frequency_penalty: drawn(sampling.frequency_penalty.as_ref()),
         stop: (!sampling.stop.is_empty()).then_some(&sampling.stop),
@@ -93,6 +94,8 @@ struct Body<'c> {
     top_p: Option<&'c RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<&'c RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    random_seed: Option<&'c RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     presence_penalty: Option<&'c RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]

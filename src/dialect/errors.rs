@@ -304,6 +304,11 @@ mod tests {
         check(400, r#"{"object":"error","message":"This model's maximum context length is 8192 tokens","code":400}"#, Context);
         check(400, r#"{"error":{"code":"InvalidParameter","message":"Range of input length should be [1, 129024]"}}"#, Context);
         check(400, r#"{"error":{"code":400,"type":"exceed_context_size_error","message":"x","n_ctx":512}}"#, Context);
+        check(
+            400,
+            r#"{"error":{"message":"input length and `max_tokens` exceed context limit: 196778 + 21333 > 200000"}}"#,
+            Context,
+        );
         check(413, "<html>too large</html>", Context);
         check(429, r#"{"error":{"message":"too many tokens per minute"}}"#, RateLimited);
     }

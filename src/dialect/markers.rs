@@ -172,6 +172,7 @@ pub(super) const ERROR_CODE: &[(&str, ErrorClass)] = &[
 pub(super) const PHRASES: &[(&str, ErrorClass, &[u16])] = &[
     ("maximum context length", Context, &[200, 400, 413, 422]),
     ("context window", Context, &[200, 400, 413, 422]),
+    ("exceed context limit", Context, &[200, 400, 413, 422]),
     ("context size", Context, &[200, 400, 413, 422]),
     ("prompt is too long", Context, &[200, 400, 413, 422]),
     ("input is too long", Context, &[200, 400, 413, 422]),

@@ -11,14 +11,14 @@ use super::messages_request::untranslatable;
 use crate::canonical::conversation::{
     CacheLifetime, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult,
 };
-use crate::canonical::{Conversation, Untranslatable};
+use crate::canonical::{Conversation, IdForms, Untranslatable};
 
 /// More of a request cannot be marked.
 const MOST_MARKS: usize = 4;
 /// The user speaks first, also where a client cut its history so that nobody does.
 pub(super) const GO_ON: &str = "Go on.";
 /// Ids of calls are no longer than this.
-const ID_CHARS: usize = 64;
+const ID_CHARS: usize = IdForms::MOST_CHARS;
 
 /// One side's turn.
 #[derive(Debug, PartialEq, Eq, Serialize)]

@@ -22,6 +22,9 @@ pub(super) fn chat(request: &Request, out: &Outgoing<'_>) -> Bytes {
     let mut edits = Edits::of(request, out);
     edits.ask_for_usage(request, out.quirks.stream_usage);
     edits.bound_output(request, out, out.quirks.output_bound);
+    if let Some(seed) = request.members.seed.as_ref().filter(|_| out.quirks.random_seed) {
+        edits.replaced.push((seed.key.clone(), Cow::Borrowed("\"random_seed\"")));
+    }
     if !out.quirks.developer_role {
         let roles = request.members.developer_roles.iter();
         edits.replaced.extend(roles.map(|role| (role.clone(), Cow::Borrowed("\"system\""))));

@@ -46,7 +46,7 @@ pub trait AttemptBook: Sync {
     fn supersede(&self, page: Self::Page, offer: &Offer<'_>, took: Duration);
 }
 
-/// An attempt that answers, with its page still open.
+/// An attempt that answers, with its page still open. In a box wherever it is handed on, as it is large.
 pub struct Answered<P> {
     pub planned: PlannedAttempt,
     /// The shape of the endpoint that was asked.
@@ -139,7 +139,7 @@ impl Dispatcher {
     }
 
     /// Walks the plan until an attempt answers.
-    pub async fn run<B: AttemptBook>(&self, plan: &Node, journey: &Journey<'_, B>) -> Result<Answered<B::Page>, RunFailure> {
+    pub async fn run<B: AttemptBook>(&self, plan: &Node, journey: &Journey<'_, B>) -> Result<Box<Answered<B::Page>>, RunFailure> {
         self.retries.deposit();
         let mut failures = Vec::new();
         let mut sent = false;
@@ -165,7 +165,7 @@ impl Dispatcher {
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
         standing: Standing<'_>,
-    ) -> Result<Answered<B::Page>, Stopped> {
+    ) -> Result<Box<Answered<B::Page>>, Stopped> {
         match node {
             Node::Attempt(planned) => {
                 let Some(time) = self.time_for(journey, standing) else { return Err(Stopped::OutOfTime) };
@@ -193,7 +193,7 @@ impl Dispatcher {
         failures: &'a mut Vec<AttemptFailure>,
         sent: &'a mut bool,
         standing: Standing<'a>,
-    ) -> BoxFuture<'a, Result<Answered<B::Page>, Stopped>> {
+    ) -> BoxFuture<'a, Result<Box<Answered<B::Page>>, Stopped>> {
         Box::pin(self.walk(node, journey, failures, sent, standing))
     }
 
@@ -205,7 +205,7 @@ impl Dispatcher {
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
         standing: Standing<'_>,
-    ) -> Result<Answered<B::Page>, Stopped> {
+    ) -> Result<Box<Answered<B::Page>>, Stopped> {
         let race = &Race::default();
         let standing = Standing { race: Some(race), ..standing };
         let mut runners: FuturesUnordered<_> = nodes
@@ -240,7 +240,7 @@ impl Dispatcher {
         sent: &mut bool,
         time: Time,
         race: Option<&Race>,
-    ) -> Result<Answered<B::Page>, Stopped> {
+    ) -> Result<Box<Answered<B::Page>>, Stopped> {
         let (way, mut turn, letter) = match journey.way(planned) {
             Ok(way) => way,
             // A plan names reachable backends only.
@@ -277,14 +277,15 @@ impl Dispatcher {
             left = true;
             asked.leaves();
         };
-        let outcome = errand.run(letter, leaves, &mut |piece| running.add(piece)).await;
+        // In a box: what surrounds it is handed on from step to step.
+        let outcome = Box::pin(errand.run(letter, leaves, &mut |piece| running.add(piece))).await;
         let took = self.clock.monotonic().saturating_sub(sent_at);
         let answers = if journey.request().stream { Answers::Streamed } else { Answers::Whole };
         let Some(page) = asked.ended() else { return Err(Stopped::Exhausted) };
         match outcome {
             Ok(Begun { opening, dropped }) => {
                 turn.answered(answers);
-                Ok(Answered {
+                Ok(Box::new(Answered {
                     planned: *planned,
                     shape: offer.shape,
                     model: offer.model.to_owned(),
@@ -296,7 +297,7 @@ impl Dispatcher {
                     sent: sent_at,
                     first_byte: took,
                     failures: Vec::new(),
-                })
+                }))
             }
             Err(failure) => {
                 // Too little time of the client's own making is no fault of the backend: one client in a hurry must not

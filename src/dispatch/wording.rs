@@ -164,8 +164,9 @@ impl Way<'_> {
             return Ok(self.own_words(outgoing));
         }
         let written = self.reworded(outgoing);
-        // Of its own shape it may well understand what another has no words for; but not the seals of another.
-        if written.is_err() && self.speaks_alike() && !self.by_hand() && !self.offer.shape.checks_seals() {
+        // Of its own shape it may well understand what another has no words for; but not the seals and ids of another.
+        let may_pass = !self.by_hand() && !self.offer.shape.checks_seals() && self.takes_call_ids();
+        if written.is_err() && self.speaks_alike() && may_pass {
             return Ok(self.own_words(outgoing));
         }
         written
@@ -202,7 +203,16 @@ impl Way<'_> {
 
     /// Whether the client's bytes go out as they are, but for what must differ.
     pub fn in_clients_words(&self) -> bool {
-        self.speaks_alike() && self.seals == Seals::AsTheyAre && !self.by_hand()
+        self.speaks_alike() && self.seals == Seals::AsTheyAre && !self.by_hand() && self.takes_call_ids()
+    }
+
+    /// Whether the ids of calls may go out as they are: another site may have made them.
+    fn takes_call_ids(&self) -> bool {
+        let ids = self.wording.request.members.call_ids;
+        match self.offer.shape {
+            Shape::AnthropicMessages => !ids.odd,
+            _ => !(ids.long && self.offer.provider.quirks.short_call_ids),
+        }
     }
 
     /// Whether a schema is asked for that the backend does not take.

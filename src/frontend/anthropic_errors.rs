@@ -59,7 +59,7 @@ impl Details {
 pub(super) fn body(error: &ClientError, id: Option<&str>) -> Bytes {
     let wire = Wire {
         kind: kind(error.status),
-        message: &error.message,
+        message: &message(error),
         code: error.code.as_deref(),
         param: error.param.as_deref(),
         details: Details::of(error),
@@ -67,6 +67,14 @@ pub(super) fn body(error: &ClientError, id: Option<&str>) -> Bytes {
     };
     // Strings and a map with string keys: nothing in it can fail to become JSON.
     serde_json::to_vec(&Envelope { kind: "error", error: wire, request_id: id }).unwrap_or_default().into()
+}
+
+/// A conversation that is too long is told as Anthropic's API begins it ("Prompt is too long", Claude Code's error reference, 2026-11):
+/// agents look for it and make their conversation shorter.
+fn message(error: &ClientError) -> Cow<'_, str> {
+    const TOO_LONG: &str = "prompt is too long";
+    let is_told = error.code.as_deref() != Some("context_length_exceeded") || error.message.to_lowercase().contains(TOO_LONG);
+    if is_told { Cow::Borrowed(&error.message) } else { Cow::Owned(format!("{TOO_LONG}: {}", error.message)) }
 }
 
 /// Whether a body is an error in these words.

@@ -17,7 +17,7 @@ use super::errors::{BadRequest, ClientError};
 use super::messages::{Conversation, Messages, Tools};
 use super::messages_stream::MessagesStream;
 use super::models::ListedModel;
-use super::top_level::{Layout, TopLevel, keeping, string, utf8};
+use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, anthropic_errors, messages_answer, messages_request};
 use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
@@ -29,54 +29,31 @@ use crate::units::{Pieces, Tokens};
 pub static VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 static PASSING: [HeaderName; 2] = [HeaderName::from_static("anthropic-version"), HeaderName::from_static("anthropic-beta")];
 
-/// The top-level members that the gateway acts on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-enum Name {
-    Model,
-    Messages,
-    System,
-    MaxTokens,
-    Stream,
-    Tools,
-    ToolChoice,
-    Thinking,
-    OutputConfig,
-    OutputFormat,
-    Speed,
-    ServiceTier,
-    InferenceGeo,
-    Fallbacks,
-    McpServers,
-    Container,
-    ContextManagement,
-    Thread,
-    Tokenbroker,
+named! {
+    /// The top-level members that the gateway acts on.
+    enum Name {
+        Model = "model",
+        Messages = "messages",
+        System = "system",
+        MaxTokens = "max_tokens",
+        Stream = "stream",
+        Tools = "tools",
+        ToolChoice = "tool_choice",
+        Thinking = "thinking",
+        OutputConfig = "output_config",
+        // What `output_config.format` was called before.
+        OutputFormat = "output_format",
+        Speed = "speed",
+        ServiceTier = "service_tier",
+        InferenceGeo = "inference_geo",
+        Fallbacks = "fallbacks",
+        McpServers = "mcp_servers",
+        Container = "container",
+        ContextManagement = "context_management",
+        Thread = "thread",
+        Tokenbroker = "tokenbroker",
+    }
 }
-
-/// Each name as a key of the body, in the order of [`Name`].
-const NAMES: [(Name, &str); 19] = [
-    (Name::Model, "model"),
-    (Name::Messages, "messages"),
-    (Name::System, "system"),
-    (Name::MaxTokens, "max_tokens"),
-    (Name::Stream, "stream"),
-    (Name::Tools, "tools"),
-    (Name::ToolChoice, "tool_choice"),
-    (Name::Thinking, "thinking"),
-    (Name::OutputConfig, "output_config"),
-    // What `output_config.format` was called before.
-    (Name::OutputFormat, "output_format"),
-    (Name::Speed, "speed"),
-    (Name::ServiceTier, "service_tier"),
-    (Name::InferenceGeo, "inference_geo"),
-    (Name::Fallbacks, "fallbacks"),
-    (Name::McpServers, "mcp_servers"),
-    (Name::Container, "container"),
-    (Name::ContextManagement, "context_management"),
-    (Name::Thread, "thread"),
-    (Name::Tokenbroker, "tokenbroker"),
-];
 
 /// What is read of a request beside the members that are kept.
 #[derive(Debug)]
@@ -86,12 +63,6 @@ struct Anthropic<'b> {
 
 impl<'b> Layout<'b> for Anthropic<'b> {
     type Name = Name;
-    const NAMES: &'static [(Name, &'static str)] = &NAMES;
-    const MODEL: Name = Name::Model;
-
-    fn place(name: Name) -> usize {
-        name as usize
-    }
 
     fn is_walked(name: Name) -> bool {
         matches!(name, Name::Messages | Name::System | Name::Tools)
@@ -230,8 +201,9 @@ fn read(
         images: conversation.images,
         wishes,
     };
+    let call_ids = top.layout.conversation.call_ids;
     let begins = top.layout.conversation.begins();
-    Ok((request, Members { begins, ..members }))
+    Ok((request, Members { call_ids, begins, ..members }))
 }
 
 /// Refuses a thread, of whose later requests each has but the newest messages: the whole conversation would be lost. Its first

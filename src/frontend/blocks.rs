@@ -107,8 +107,9 @@ enum BlockKey {
     /// Of an image or a document.
     Source,
     /// What names, marks or signs, and no model reads.
-    #[serde(alias = "tool_use_id", alias = "cache_control", alias = "citations", alias = "signature", alias = "is_error")]
+    #[serde(alias = "cache_control", alias = "citations", alias = "signature", alias = "is_error")]
     Id,
+    ToolUseId,
     /// Whatever else a block has, such as what a program printed, is read by the model for all that is known.
     #[serde(other)]
     Other,
@@ -144,6 +145,7 @@ impl<'de> Visitor<'de> for Block<'_, '_> {
                 BlockKey::Content => members.next_value_seed(Content { conversation, depth: depth + 2 })?,
                 BlockKey::Source => source = Some(raw_value(&mut members)?),
                 BlockKey::Id => drop(raw_value(&mut members)?),
+                BlockKey::ToolUseId => conversation.note_call_id(raw_value(&mut members)?),
                 BlockKey::Other => members.next_value_seed(conversation.texts())?,
             }
         }

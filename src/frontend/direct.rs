@@ -14,7 +14,7 @@ use self::inputs::Inputs;
 use super::errors::{BadRequest, ClientError};
 use super::messages::Conversation;
 use super::models::{self, ListedModel};
-use super::top_level::{Layout, TopLevel, keeping, string, utf8};
+use super::top_level::{Layout, Named, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, wishes};
 use crate::canonical::{
     self, Answer, Delta, Direct, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Takes, TextProfile,
@@ -32,45 +32,26 @@ const MOST_CHOICES: u64 = 128;
 /// Tokens of an answer whose request does not say how many (OpenAI's reference of `POST /completions`, stored copy).
 const DEFAULT_MAX_TOKENS: u64 = 16;
 
-/// The top-level members that the gateway acts on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-enum Name {
-    Model,
-    Input,
-    Prompt,
-    Documents,
-    Query,
-    Suffix,
-    Dimensions,
-    EncodingFormat,
-    MaxTokens,
-    N,
-    BestOf,
-    Stream,
-    StreamOptions,
-    ServiceTier,
-    Tokenbroker,
+named! {
+    /// The top-level members that the gateway acts on.
+    enum Name {
+        Model = "model",
+        Input = "input",
+        Prompt = "prompt",
+        Documents = "documents",
+        Query = "query",
+        Suffix = "suffix",
+        Dimensions = "dimensions",
+        EncodingFormat = "encoding_format",
+        MaxTokens = "max_tokens",
+        N = "n",
+        BestOf = "best_of",
+        Stream = "stream",
+        StreamOptions = "stream_options",
+        ServiceTier = "service_tier",
+        Tokenbroker = "tokenbroker",
+    }
 }
-
-/// Each name as a key of the body, in the order of [`Name`].
-const NAMES: [(Name, &str); 15] = [
-    (Name::Model, "model"),
-    (Name::Input, "input"),
-    (Name::Prompt, "prompt"),
-    (Name::Documents, "documents"),
-    (Name::Query, "query"),
-    (Name::Suffix, "suffix"),
-    (Name::Dimensions, "dimensions"),
-    (Name::EncodingFormat, "encoding_format"),
-    (Name::MaxTokens, "max_tokens"),
-    (Name::N, "n"),
-    (Name::BestOf, "best_of"),
-    (Name::Stream, "stream"),
-    (Name::StreamOptions, "stream_options"),
-    (Name::ServiceTier, "service_tier"),
-    (Name::Tokenbroker, "tokenbroker"),
-];
 
 /// What is read of a request beside the members that are kept.
 #[derive(Debug)]
@@ -85,15 +66,9 @@ struct Billed<'b> {
 
 impl<'b> Layout<'b> for Billed<'b> {
     type Name = Name;
-    const NAMES: &'static [(Name, &'static str)] = &NAMES;
-    const MODEL: Name = Name::Model;
-
-    fn place(name: Name) -> usize {
-        name as usize
-    }
 
     fn acts_on(&self, name: Name) -> bool {
-        matches!(name, Name::Model | Name::Tokenbroker) || self.direct.members.contains(&NAMES[name as usize].1)
+        matches!(name, Name::Model | Name::Tokenbroker) || self.direct.members.contains(&name.key())
     }
 
     fn is_walked(name: Name) -> bool {

@@ -13,7 +13,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::value::RawValue;
 
 use super::json::{EveryText, TOO_DEEP, nests_deeper, raw_value, span_in};
-use crate::canonical::TextProfile;
+use crate::canonical::{IdForms, TextProfile};
 
 /// What was found in the conversation so far.
 #[derive(Debug, Default)]
@@ -42,6 +42,7 @@ pub(super) struct Conversation<'b> {
     pub(super) thoughtless: Vec<usize>,
     /// The assistant called a tool.
     pub(super) has_calls: bool,
+    pub(super) call_ids: IdForms,
     /// What is being read, to name it when it is wrong.
     reading: Reading,
     /// Where a refused value begins; the JSON reader has gone past it by the time it is told.
@@ -100,6 +101,11 @@ impl<'b> Conversation<'b> {
     pub(super) fn add_text(&mut self, text: &str) {
         self.profile.add(text);
         self.profile.end_text();
+    }
+
+    /// Takes the id that a result names its call by, quotes included.
+    pub(super) fn note_call_id(&mut self, raw: &str) {
+        self.call_ids.note(raw.trim_matches('"'));
     }
 
     pub(super) fn texts(&mut self) -> EveryText<'_> {
@@ -307,7 +313,7 @@ impl Turn for ChatTurn {
                     raw_value(&mut members)?;
                     (conversation.thoughts, conversation.with_parts) = (true, true);
                 }
-                MessageKey::ToolCallId => drop(raw_value(&mut members)?),
+                MessageKey::ToolCallId => conversation.note_call_id(raw_value(&mut members)?),
                 MessageKey::Other => {
                     conversation.with_parts = true;
                     raw_value(&mut members)?;

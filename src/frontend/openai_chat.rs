@@ -12,68 +12,42 @@ use super::errors::{BadRequest, ClientError};
 use super::messages::{ChatTurn, Conversation, Messages, Tools};
 use super::models::{self, ListedModel};
 use super::needs::ResponseFormat;
-use super::top_level::{Layout, TopLevel, keeping, string, utf8};
+use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, chat_answer, chat_request};
 use crate::canonical::{self, Answer, Members, Request, Shape, StreamWriter, Untranslatable, Wishes};
 use crate::units::{Pieces, Tokens};
 
 const MAX_CHOICES: u64 = 128;
 
-/// The top-level members that the gateway acts on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-pub(super) enum Name {
-    Model,
-    Messages,
-    Stream,
-    StreamOptions,
-    MaxTokens,
-    MaxCompletionTokens,
-    N,
-    Tools,
-    ToolChoice,
-    Functions,
-    FunctionCall,
-    ResponseFormat,
-    Logprobs,
-    TopLogprobs,
-    Modalities,
-    ReasoningEffort,
-    Reasoning,
-    Thinking,
-    EnableThinking,
-    ChatTemplateKwargs,
-    ServiceTier,
-    WebSearchOptions,
-    Tokenbroker,
+named! {
+    /// The top-level members that the gateway acts on.
+    pub(super) enum Name {
+        Model = "model",
+        Messages = "messages",
+        Stream = "stream",
+        StreamOptions = "stream_options",
+        MaxTokens = "max_tokens",
+        MaxCompletionTokens = "max_completion_tokens",
+        N = "n",
+        Tools = "tools",
+        ToolChoice = "tool_choice",
+        Functions = "functions",
+        FunctionCall = "function_call",
+        ResponseFormat = "response_format",
+        Logprobs = "logprobs",
+        TopLogprobs = "top_logprobs",
+        Modalities = "modalities",
+        ReasoningEffort = "reasoning_effort",
+        Reasoning = "reasoning",
+        Thinking = "thinking",
+        EnableThinking = "enable_thinking",
+        ChatTemplateKwargs = "chat_template_kwargs",
+        ServiceTier = "service_tier",
+        Seed = "seed",
+        WebSearchOptions = "web_search_options",
+        Tokenbroker = "tokenbroker",
+    }
 }
-
-/// Each name as a key of the body, in the order of [`Name`].
-const NAMES: [(Name, &str); 23] = [
-    (Name::Model, "model"),
-    (Name::Messages, "messages"),
-    (Name::Stream, "stream"),
-    (Name::StreamOptions, "stream_options"),
-    (Name::MaxTokens, "max_tokens"),
-    (Name::MaxCompletionTokens, "max_completion_tokens"),
-    (Name::N, "n"),
-    (Name::Tools, "tools"),
-    (Name::ToolChoice, "tool_choice"),
-    (Name::Functions, "functions"),
-    (Name::FunctionCall, "function_call"),
-    (Name::ResponseFormat, "response_format"),
-    (Name::Logprobs, "logprobs"),
-    (Name::TopLogprobs, "top_logprobs"),
-    (Name::Modalities, "modalities"),
-    (Name::ReasoningEffort, "reasoning_effort"),
-    (Name::Reasoning, "reasoning"),
-    (Name::Thinking, "thinking"),
-    (Name::EnableThinking, "enable_thinking"),
-    (Name::ChatTemplateKwargs, "chat_template_kwargs"),
-    (Name::ServiceTier, "service_tier"),
-    (Name::WebSearchOptions, "web_search_options"),
-    (Name::Tokenbroker, "tokenbroker"),
-];
 
 /// What is read of a chat request beside the members that are kept.
 #[derive(Debug)]
@@ -83,12 +57,6 @@ pub(super) struct Chat<'b> {
 
 impl<'b> Layout<'b> for Chat<'b> {
     type Name = Name;
-    const NAMES: &'static [(Name, &'static str)] = &NAMES;
-    const MODEL: Name = Name::Model;
-
-    fn place(name: Name) -> usize {
-        name as usize
-    }
 
     fn is_walked(name: Name) -> bool {
         matches!(name, Name::Messages | Name::Tools | Name::Functions)
@@ -201,11 +169,11 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
     };
     let mut conversation = top.layout.conversation;
     let begins = conversation.begins();
-    let Conversation { developer_roles, has_calls, with_parts, mut thoughtless, .. } = conversation;
+    let Conversation { developer_roles, has_calls, with_parts, mut thoughtless, call_ids, .. } = conversation;
     if !has_calls {
         thoughtless.clear();
     }
-    Ok((request, Members { developer_roles, thoughtless, begins, plain: !with_parts, ..members }))
+    Ok((request, Members { developer_roles, thoughtless, begins, call_ids, plain: !with_parts, ..members }))
 }
 
 impl<'b> TopLevel<'b, Chat<'b>> {
@@ -236,6 +204,7 @@ impl<'b> TopLevel<'b, Chat<'b>> {
             stream_options: self.member(Name::StreamOptions),
             max_tokens: self.member(Name::MaxTokens),
             max_completion_tokens: self.member(Name::MaxCompletionTokens),
+            seed: self.member(Name::Seed),
             messages: self.span(Name::Messages),
             // Tools go before their forerunner.
             tools: if tools.is_empty() { self.span(Name::Functions) } else { tools },

@@ -16,7 +16,7 @@ use super::items::{Found, Input, Instructions};
 use super::messages::{Conversation, Tools};
 use super::models::{self, ListedModel};
 use super::responses_stream::{ResponsesStream, failed};
-use super::top_level::{Layout, TopLevel, keeping, string, utf8};
+use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, responses_answer, responses_request};
 use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
@@ -24,51 +24,29 @@ use crate::canonical::{
 };
 use crate::units::{Pieces, Tokens};
 
-/// The top-level members that the gateway acts on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-enum Name {
-    Model,
-    Input,
-    Instructions,
-    MaxOutputTokens,
-    Stream,
-    Tools,
-    ToolChoice,
-    Text,
-    Reasoning,
-    TopLogprobs,
-    Include,
-    ServiceTier,
-    PreviousResponseId,
-    Conversation,
-    Background,
-    Prompt,
-    Store,
-    Tokenbroker,
+named! {
+    /// The top-level members that the gateway acts on.
+    enum Name {
+        Model = "model",
+        Input = "input",
+        Instructions = "instructions",
+        MaxOutputTokens = "max_output_tokens",
+        Stream = "stream",
+        Tools = "tools",
+        ToolChoice = "tool_choice",
+        Text = "text",
+        Reasoning = "reasoning",
+        TopLogprobs = "top_logprobs",
+        Include = "include",
+        ServiceTier = "service_tier",
+        PreviousResponseId = "previous_response_id",
+        Conversation = "conversation",
+        Background = "background",
+        Prompt = "prompt",
+        Store = "store",
+        Tokenbroker = "tokenbroker",
+    }
 }
-
-/// Each name as a key of the body, in the order of [`Name`].
-const NAMES: [(Name, &str); 18] = [
-    (Name::Model, "model"),
-    (Name::Input, "input"),
-    (Name::Instructions, "instructions"),
-    (Name::MaxOutputTokens, "max_output_tokens"),
-    (Name::Stream, "stream"),
-    (Name::Tools, "tools"),
-    (Name::ToolChoice, "tool_choice"),
-    (Name::Text, "text"),
-    (Name::Reasoning, "reasoning"),
-    (Name::TopLogprobs, "top_logprobs"),
-    (Name::Include, "include"),
-    (Name::ServiceTier, "service_tier"),
-    (Name::PreviousResponseId, "previous_response_id"),
-    (Name::Conversation, "conversation"),
-    (Name::Background, "background"),
-    (Name::Prompt, "prompt"),
-    (Name::Store, "store"),
-    (Name::Tokenbroker, "tokenbroker"),
-];
 
 /// What is read of a request beside the members that are kept.
 #[derive(Debug)]
@@ -79,12 +57,6 @@ struct Responses<'b> {
 
 impl<'b> Layout<'b> for Responses<'b> {
     type Name = Name;
-    const NAMES: &'static [(Name, &'static str)] = &NAMES;
-    const MODEL: Name = Name::Model;
-
-    fn place(name: Name) -> usize {
-        name as usize
-    }
 
     fn is_walked(name: Name) -> bool {
         matches!(name, Name::Input | Name::Instructions | Name::Tools)

@@ -27,17 +27,46 @@ const MAX_MODEL_BYTES: usize = 256;
 /// No layout has more names.
 const MOST_NAMES: usize = 24;
 
+/// Names of members. Written by [`named!`].
+pub(super) trait Named: Copy + PartialEq + 'static {
+    /// Each with its key, in the order of their places.
+    const ALL: &'static [(Self, &'static str)];
+    /// The one that the model stands under.
+    const MODEL: Self;
+
+    fn place(self) -> usize;
+
+    fn key(self) -> &'static str {
+        Self::ALL[self.place()].1
+    }
+}
+
+/// An enumeration of names of members, each with the key that it has in a body; one of them is `Model`.
+macro_rules! named {
+    ($(#[$about:meta])* $vis:vis enum $Name:ident { $($(#[$said:meta])* $name:ident = $key:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(usize)]
+        $vis enum $Name {
+            $($(#[$said])* $name,)+
+        }
+
+        impl $crate::frontend::top_level::Named for $Name {
+            const ALL: &'static [(Self, &'static str)] = &[$((Self::$name, $key)),+];
+            const MODEL: Self = Self::Model;
+
+            fn place(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+pub(super) use named;
+
 /// What one frontend acts on of the top-level object.
 pub(super) trait Layout<'b> {
     /// Its members.
-    type Name: Copy + PartialEq + 'static;
-    /// Each name with its key, in the order of [`Layout::place`].
-    const NAMES: &'static [(Self::Name, &'static str)];
-    /// The name that the model stands under.
-    const MODEL: Self::Name;
-
-    /// The place of a name among all.
-    fn place(name: Self::Name) -> usize;
+    type Name: Named;
 
     /// Whether a member of this name is acted on in this very request; of one that is not, only the bytes pass.
     fn acts_on(&self, _: Self::Name) -> bool {
@@ -78,6 +107,7 @@ pub(super) struct TopLevel<'b, L: Layout<'b>> {
 
 impl<'b, L: Layout<'b>> TopLevel<'b, L> {
     pub(super) fn read(body: &'b str, layout: L) -> Result<Self, BadRequest> {
+        const { assert!(L::Name::ALL.len() <= MOST_NAMES) };
         let mut top = Self { body, slots: [None; MOST_NAMES], layout, wrong: None };
         let mut reader = serde_json::Deserializer::from_str(body);
         let outcome = reader.deserialize_map(Walk(&mut top)).and_then(|()| reader.end());
@@ -107,18 +137,14 @@ impl<'b, L: Layout<'b>> TopLevel<'b, L> {
         BadRequest { message, param, code, position: Some(position) }
     }
 
-    fn word(name: L::Name) -> &'static str {
-        L::NAMES[L::place(name)].1
-    }
-
     /// The member stands there, whatever its value.
     pub(super) fn has(&self, name: L::Name) -> bool {
-        self.slots[L::place(name)].is_some()
+        self.slots[name.place()].is_some()
     }
 
     /// The raw value of a member; null counts as absent.
     pub(super) fn value(&self, name: L::Name) -> Option<&'b str> {
-        self.slots[L::place(name)].map(|(_, value)| value).filter(|value| *value != "null")
+        self.slots[name.place()].map(|(_, value)| value).filter(|value| *value != "null")
     }
 
     /// Where the value of a member stands; nowhere if there is none.
@@ -137,15 +163,15 @@ impl<'b, L: Layout<'b>> TopLevel<'b, L> {
     }
 
     pub(super) fn wrong_type(&self, name: L::Name, value: &str, accepted: &str) -> BadRequest {
-        let word = Self::word(name);
+        let word = name.key();
         self.place(BadRequest::new("invalid_type", word, format!("`{word}` must be {accepted}")), value)
     }
 
     pub(super) fn model(&self) -> Result<Cow<'b, str>, BadRequest> {
         let missing =
             || BadRequest::new("missing_required_parameter", "model", "`model` must be given: a model's name, or `auto`");
-        let raw = self.value(L::MODEL).ok_or_else(missing)?;
-        let model = string(raw).ok_or_else(|| self.wrong_type(L::MODEL, raw, "a string"))?;
+        let raw = self.value(L::Name::MODEL).ok_or_else(missing)?;
+        let model = string(raw).ok_or_else(|| self.wrong_type(L::Name::MODEL, raw, "a string"))?;
         if model.trim().is_empty() || model.len() > MAX_MODEL_BYTES || model.contains(char::is_control) {
             let message = format!("`model` must have 1 to {MAX_MODEL_BYTES} bytes and no control characters");
             return Err(self.place(BadRequest::new("invalid_value", "model", message), raw));
@@ -209,7 +235,7 @@ impl<'b, L: Layout<'b>> TopLevel<'b, L> {
 
     /// Where a member stands; one that is null stands there all the same.
     pub(super) fn member(&self, name: L::Name) -> Option<Member> {
-        self.slots[L::place(name)].map(|(key, value)| Member { key: span_in(self.body, key), value: span_in(self.body, value) })
+        self.slots[name.place()].map(|(key, value)| Member { key: span_in(self.body, key), value: span_in(self.body, value) })
     }
 
     /// A value was walked that begins behind its key and ends before `end`, where the next key begins or the body ends:
@@ -217,7 +243,7 @@ impl<'b, L: Layout<'b>> TopLevel<'b, L> {
     fn walked(&mut self, name: L::Name, key: &'b str, end: usize) {
         let between = self.body[span_in(self.body, key).end..end].trim();
         let value = between.strip_prefix(':').and_then(|rest| rest.strip_suffix([',', '}'])).unwrap_or_default().trim();
-        self.slots[L::place(name)] = Some((key, value));
+        self.slots[name.place()] = Some((key, value));
     }
 }
 
@@ -243,9 +269,9 @@ impl<'b, L: Layout<'b>> Walk<'_, 'b, L> {
     /// What a key stands for; `None` for a member that only passes.
     fn name(&mut self, key: &'b str) -> Result<Option<L::Name>, BadRequest> {
         let word = string(key).unwrap_or_default();
-        let mut acted_on = L::NAMES.iter().filter(|(name, _)| self.0.layout.acts_on(*name));
+        let mut acted_on = L::Name::ALL.iter().filter(|(name, _)| self.0.layout.acts_on(*name));
         if let Some((name, _)) = acted_on.clone().find(|(_, known)| *known == word) {
-            return match self.0.slots[L::place(*name)] {
+            return match self.0.slots[name.place()] {
                 None => Ok(Some(*name)),
                 Some(_) => Err(self.refuse(key, "duplicate_parameter", &word, "stands twice")),
             };
@@ -270,7 +296,7 @@ impl<'b, L: Layout<'b>> Walk<'_, 'b, L> {
             return Err(A::Error::custom(TOO_DEEP));
         }
         if let Some(name) = name {
-            self.0.slots[L::place(name)] = Some((key, value));
+            self.0.slots[name.place()] = Some((key, value));
         }
         Ok(())
     }

@@ -91,7 +91,9 @@ impl Health {
 
     /// Whether what is already open can still be written: a full disk alone does not hinder that.
     pub(super) fn ends_writable(&self) -> Result<(), Unwritable> {
-        if let Some(reason) = &lock(&self.faults)[Part::Write as usize] {
+        if self.red.load(Ordering::Acquire)
+            && let Some(reason) = &lock(&self.faults)[Part::Write as usize]
+        {
             return Err(self.unwritable(reason.clone()));
         }
         self.moving()
@@ -107,8 +109,11 @@ impl Health {
 
     fn moving(&self) -> Result<(), Unwritable> {
         let began = self.write_began.load(Ordering::Acquire);
+        if began == 0 {
+            return Ok(());
+        }
         let running = Duration::from_nanos(self.now().saturating_sub(began));
-        if began != 0 && running > self.stuck_after {
+        if running > self.stuck_after {
             return Err(self.unwritable(format!("a journal write has been running for {} s", running.as_secs())));
         }
         Ok(())

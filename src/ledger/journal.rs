@@ -30,6 +30,9 @@ use crate::units::RequestId;
 /// How long a record that nobody waits for may lie in the buffer.
 const TICK: Duration = Duration::from_millis(20);
 
+/// More room than this is not kept for the next batch.
+const MOST_ROOM: usize = 256 * 1024;
+
 /// Where the request of a page was opened: written by the journal, read when the request is folded.
 pub(super) type OpenedIn = Arc<AtomicU64>;
 
@@ -61,6 +64,8 @@ pub(super) struct Journal {
 #[derive(Default)]
 struct Queue {
     batch: Batch,
+    /// The bytes of the batch that was written last, emptied: the next batch is gathered in their room.
+    room: Vec<u8>,
     /// The number of the last record.
     last: u64,
     waiters: Vec<(u64, oneshot::Sender<Result<(), Unwritable>>)>,
@@ -245,7 +250,8 @@ impl Journal {
             let filled = queue.batch.records > 0;
             if filled && (queue.urgent || queue.phase == Phase::Closing || ticked) {
                 queue.urgent = false;
-                return Some(std::mem::take(&mut queue.batch));
+                let next = Batch { bytes: std::mem::take(&mut queue.room), ..Batch::default() };
+                return Some(std::mem::replace(&mut queue.batch, next));
             }
             if queue.phase == Phase::Closing {
                 queue.phase = Phase::Stopped;
@@ -272,11 +278,17 @@ impl Journal {
         (queue, ticked)
     }
 
-    fn published(&self, last: u64) {
+    fn published(&self, last: u64, mut written: Vec<u8>) {
         self.journaled.store(last, Ordering::Release);
+        written.clear();
+        let mut queue = lock(&self.queue);
+        if written.capacity() <= MOST_ROOM {
+            queue.room = written;
+        }
         // Told outside the lock: each of them may run at once and queue its next record.
-        let written: Vec<_> = lock(&self.queue).waiters.extract_if(.., |(number, _)| *number <= last).collect();
-        for (_, tell) in written {
+        let told: Vec<_> = queue.waiters.extract_if(.., |(number, _)| *number <= last).collect();
+        drop(queue);
+        for (_, tell) in told {
             let _ = tell.send(Ok(()));
         }
     }
@@ -394,7 +406,7 @@ impl Writer {
         if !batch.closed.is_empty() {
             self.folding.hand_over(batch.closed);
         }
-        self.journal.published(batch.last);
+        self.journal.published(batch.last, batch.bytes);
         let waited = self.journal.clock.monotonic().saturating_sub(batch.since);
         self.observer.journaled(batch.records, waited);
     }

@@ -47,7 +47,7 @@ pub use entry::{
     LEAD_TOKENS, MARGIN_TOKENS, Outcome, Purse, RequestEnd, RequestOpened, SettledAttempt, Terms, lost_margin,
 };
 pub use health::Unwritable;
-pub use query::{Books, Charged, DailySpend, Drawn, Totals};
+pub use query::{Books, Charged, Drawn, KeySpend, Totals};
 pub use reader::ReadError;
 pub use recovery::RecoveryReport;
 pub use sampling::Sampling;

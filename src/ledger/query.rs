@@ -10,7 +10,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 use rusqlite::{Connection, InterruptHandle, OpenFlags, Row};
 
 use super::sqlite::{self, FILE, MOST_TOKENS, explain};
@@ -45,14 +44,16 @@ pub struct Totals {
     pub baseline: Usd,
 }
 
-/// What one key spent on one day (UTC).
+/// What one key spent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DailySpend {
+pub struct KeySpend {
     pub key: KeyName,
-    pub day: Date,
-    pub requests: u64,
     pub cost: Usd,
 }
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+/// How far the time in a request's id may be from that of its arrival, in microseconds.
+const SKEW: i64 = 60_000_000;
 
 /// What the attempts at a backend used that one quota bore, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,22 +140,25 @@ impl Books {
         self.explained(self.connection.query_row(&sql, [], |row| joined(row, 0)))
     }
 
-    /// What each key spent on each day since an instant, by key and day.
-    pub fn spend_by_key_and_day(&self, since: Timestamp) -> Result<Vec<DailySpend>, StoreError> {
-        let sql = format!(
-            "SELECT key, date(arrived_at_us / 1000000, 'unixepoch') AS day, count(*), {} FROM requests WHERE id >= ?1 \
-             GROUP BY key, day ORDER BY key, day",
-            sum_parts("cost_pico_usd"),
-        );
+    /// What each key spent by requests that arrived at or after an instant (`None`: by all there were), by key. Whole days (UTC)
+    /// come from their sums, so that only the rest of the first day is read row by row.
+    pub fn spend_by_key(&self, since: Option<Timestamp>) -> Result<Vec<KeySpend>, StoreError> {
+        let first = since.map(|since| since.as_microsecond());
+        let whole = first.map_or(i64::MIN, |first| first.div_euclid(MICROS_PER_DAY) + i64::from(first % MICROS_PER_DAY != 0));
+        let until = whole.saturating_mul(MICROS_PER_DAY);
+        let ids = [first.unwrap_or(until).saturating_sub(SKEW), until.saturating_add(SKEW)]
+            .map(|micros| first_id_at(Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)));
+        let sql = "SELECT key, coalesce(sum(micro), 0), coalesce(sum(rest), 0) FROM ( \
+                SELECT key, cost_pico_usd / 1000000 AS micro, cost_pico_usd % 1000000 AS rest FROM requests \
+                WHERE id >= ?1 AND id < ?2 AND arrived_at_us >= ?3 AND arrived_at_us < ?4 \
+                UNION ALL SELECT key, cost_micro_usd, cost_rest_pico FROM usage_daily WHERE day >= ?5 \
+            ) GROUP BY key ORDER BY key";
+        let asked = rusqlite::params![ids[0].as_bytes(), ids[1].as_bytes(), first.unwrap_or(until), until, whole];
         let read = |row: &Row<'_>| {
-            let day: String = row.get(1)?;
             let key: String = row.get(0)?;
-            let day = day
-                .parse()
-                .map_err(|e| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(e)))?;
-            Ok(DailySpend { key: KeyName::new(&key), day, requests: count(row, 2)?, cost: joined(row, 3)? })
+            Ok(KeySpend { key: KeyName::new(&key), cost: joined(row, 1)? })
         };
-        let rows = || self.connection.prepare_cached(&sql)?.query_map([first_id_at(since).as_bytes()], read)?.collect();
+        let rows = || self.connection.prepare_cached(sql)?.query_map(asked, read)?.collect();
         self.explained(rows())
     }
 

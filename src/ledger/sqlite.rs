@@ -191,6 +191,20 @@ pub(super) fn explain(file: &Path, error: rusqlite::Error) -> StoreError {
     }
 }
 
+/// Binds the values of a row and inserts it. Each is bound by what it is: a list of them would be one of pointers, and a row has
+/// eighty values.
+macro_rules! execute {
+    ($row:expr, $($value:expr),+ $(,)?) => {{
+        let row = $row;
+        let mut place = 0;
+        $(
+            place += 1;
+            row.raw_bind_parameter(place, &$value)?;
+        )+
+        row.raw_execute()
+    }};
+}
+
 const INSERT_REQUEST: &str = "INSERT OR IGNORE INTO requests (id, client_request_id, key, frontend, requested_model, \
     stream, session, arrived_at_us, book_version, outcome, status, first_byte_ms, duration_ms, overhead_us, attempts, \
     input_estimate, expected_output, fresh_input, cache_read, cache_write, output, reasoning, cost_pico_usd, \
@@ -200,7 +214,8 @@ const INSERT_REQUEST: &str = "INSERT OR IGNORE INTO requests (id, client_request
 fn insert_request(row: &mut Statement<'_>, request: &ClosedRequest) -> rusqlite::Result<usize> {
     let (opened, end, usage) = (&request.opened, &request.end, request.usage());
     let [fresh_input, cache_read, cache_write, output, reasoning] = counts(&usage);
-    row.execute(params![
+    execute!(
+        row,
         opened.id.as_bytes(),
         opened.client_request_id,
         opened.key.as_str(),
@@ -228,14 +243,14 @@ fn insert_request(row: &mut Statement<'_>, request: &ClosedRequest) -> rusqlite:
         opened.runner_up.map(|usd| pico(opened.id, usd.pico())),
         opened.baseline.as_ref().map(|baseline| &baseline.model),
         request.baseline_cost().map(|usd| pico(opened.id, usd.pico())),
-    ])
+    )
 }
 
 const INSERT_FACTS: &str = "INSERT OR IGNORE INTO decisions (request, facts) VALUES (?1, ?2)";
 
 fn insert_facts(row: &mut Statement<'_>, request: &ClosedRequest) -> rusqlite::Result<usize> {
     let opened = &request.opened;
-    if opened.facts.is_empty() { Ok(0) } else { row.execute(params![opened.id.as_bytes(), opened.facts]) }
+    if opened.facts.is_empty() { Ok(0) } else { execute!(row, opened.id.as_bytes(), opened.facts) }
 }
 
 const INSERT_ATTEMPT: &str = "INSERT OR IGNORE INTO attempts (request, number, backend, provider, model, served_model, \
@@ -254,7 +269,8 @@ fn insert_attempt(row: &mut Statement<'_>, request: &ClosedRequest, attempt: &Cl
     let (tariff, usage) = (&price.tariff, &end.usage);
     let apart = |part: TokenPrice, all: TokenPrice| (part != all).then(|| whole(part.pico()));
     let [fresh_input, cache_read, cache_write, output, reasoning] = counts(&end.usage);
-    row.execute(params![
+    execute!(
+        row,
         id.as_bytes(),
         attempt.number,
         opened.backend.as_str(),
@@ -306,7 +322,7 @@ fn insert_attempt(row: &mut Statement<'_>, request: &ClosedRequest, attempt: &Cl
         whole(usage.pieces).min(MOST_TOKENS),
         (!tariff.pieces.is_free()).then(|| whole(tariff.pieces.pico())),
         (!tariff.pieces.is_free()).then(|| tariff.pieces.per()),
-    ])
+    )
 }
 
 /// The five columns of a usage.

@@ -124,7 +124,7 @@ impl Tab {
 
     /// Ends the request without waiting for the journal. Later calls do nothing.
     pub fn end(&self, end: RequestEnd) {
-        self.page.close(end);
+        self.page.close(|| end);
     }
 
     /// The first line of the page.
@@ -145,12 +145,11 @@ impl Tab {
 
 impl Drop for Tab {
     fn drop(&mut self) {
-        let duration = self.page.journal.clock.monotonic().saturating_sub(self.page.began);
-        self.page.close(RequestEnd {
+        self.page.close(|| RequestEnd {
             outcome: Outcome::Abandoned,
             status: CLIENT_LEFT,
             first_byte_ms: None,
-            duration_ms: millis(duration),
+            duration_ms: millis(self.page.journal.clock.monotonic().saturating_sub(self.page.began)),
             overhead_us: 0,
         });
     }
@@ -163,11 +162,12 @@ impl Page {
         number
     }
 
-    fn close(&self, end: RequestEnd) {
+    fn close(&self, end: impl FnOnce() -> RequestEnd) {
         let mut state = lock(&self.state);
         if state.end.is_some() {
             return;
         }
+        let end = end();
         state.end = Some(end);
         let closing = Meaning::closing(self.finished(&state), &self.opened_in);
         self.push(closing, |out| codec::put_closed(out, self.id, &end));

@@ -88,11 +88,13 @@ fn stretch(Stretch { share, mean }: Stretch) -> OutputStretch {
 
 /// What a key allows; the request's own wishes are merged with it when needs are made.
 pub fn limits_of(key: &KeyLimits) -> Limits {
-    let KeyLimits { providers, excluded_providers, regions, jurisdictions, quality, max_cost, max_price, .. } = key.clone();
+    let KeyLimits { providers, excluded_providers, models, regions, jurisdictions, quality, max_cost, max_price, .. } =
+        key.clone();
     let KeyLimits { max_output: _, no_training, max_retention_days, registered, prefer, .. } = *key;
     Limits {
         providers,
         excluded_providers,
+        models,
         regions,
         jurisdictions,
         quality,

@@ -48,6 +48,8 @@ pub struct PipelineSettings {
     pub patience: Patience,
     /// Client requests under way; further ones are refused.
     pub most_under_way: usize,
+    /// The status of a request that a budget does not bear.
+    pub over_budget_status: u16,
     /// The largest request body, in bytes.
     pub most_body: usize,
     /// How long a client may take to send its request's body.

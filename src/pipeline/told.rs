@@ -7,12 +7,13 @@ use bytes::Bytes;
 use super::InboundCall;
 use crate::canonical::{Answer, Conversation, Request, StreamWriter, Translation, Untranslatable};
 use crate::frontend::{About, FrontendRef};
+use crate::units::RequestId;
 
 /// One request's translation.
 pub(super) struct Told<'c> {
     frontend: FrontendRef,
     request: &'c Request,
-    id: String,
+    id: RequestId,
     /// Seconds of wall time.
     created: u64,
     conversation: OnceLock<Result<Box<Conversation>, Untranslatable>>,
@@ -24,7 +25,7 @@ impl<'c> Told<'c> {
         Self {
             frontend: call.frontend,
             request,
-            id: call.id.to_string(),
+            id: call.id,
             created,
             conversation: OnceLock::new(),
             without_seals: OnceLock::new(),
@@ -33,7 +34,7 @@ impl<'c> Told<'c> {
 
     /// What our own hand has to say of the answer.
     pub(super) fn about(&self, model: &str) -> About {
-        let (id, model) = (self.id.clone(), model.to_owned());
+        let (id, model) = (self.id.to_string(), model.to_owned());
         About { id, model, created: self.created, wants_usage: self.request.wants_usage_frame, asked: self.request.body.clone() }
     }
 }

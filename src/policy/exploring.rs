@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::budget::BudgetWindow;
+use super::window::BudgetWindow;
 use crate::units::Usd;
 
 /// What has been spent today.
@@ -41,7 +41,7 @@ impl Exploring {
 
     fn state(&self, now: Timestamp) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let day = BudgetWindow::Day.start(now);
+        let day = BudgetWindow::Day.utc().start(now);
         if day > state.day {
             *state = State { day, spent: Usd::ZERO };
         }

@@ -8,7 +8,8 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
-use super::budget::Budget;
+use super::budget::Budgets;
+use super::rates::Throttles;
 use crate::canonical::{Preference, QualityTier};
 use crate::units::{KeyName, Tokens, Usd};
 
@@ -20,6 +21,8 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub struct KeyLimits {
     pub providers: Vec<String>,
     pub excluded_providers: Vec<String>,
+    /// Only these models: patterns of their names, or of `provider/model`.
+    pub models: Vec<String>,
     pub regions: Vec<String>,
     /// Only providers whose data falls under one of these laws.
     pub jurisdictions: Vec<String>,
@@ -55,10 +58,19 @@ impl KeyLimits {
 pub struct Admission {
     pub key: KeyName,
     pub limits: Arc<KeyLimits>,
-    /// What its requests hold and have spent; the same object through every reload.
-    pub budget: Arc<Budget>,
-    /// Whether the budget is bounded in the state of the keys that let it in.
+    /// What its requests hold and have spent; the same objects through every reload.
+    pub budgets: Arc<Budgets>,
+    /// Whether any of these is bounded in the state of the keys that let it in.
     pub budgeted: bool,
+    /// How often it may ask; `None` where nothing limits that.
+    pub throttles: Option<Arc<Throttles>>,
+}
+
+impl Admission {
+    /// Somebody to whom no limit is set and whose money nobody counts.
+    pub fn unbounded(key: KeyName) -> Self {
+        Self { key, limits: Arc::default(), budgets: Budgets::of([]), budgeted: false, throttles: None }
+    }
 }
 
 /// Why a caller was not let in.
@@ -84,9 +96,8 @@ impl KeyRing {
         Self { by_hash: keys.into_iter().collect(), open: None }
     }
 
-    /// No key is asked for: everybody is `name`.
-    pub fn open_to_all(name: &str) -> Self {
-        let everybody = Admission { key: KeyName::new(name), limits: Arc::default(), budget: Arc::default(), budgeted: false };
+    /// No key is asked for: everybody is let in so.
+    pub fn open_to_all(everybody: Admission) -> Self {
         Self { by_hash: HashMap::new(), open: Some(everybody) }
     }
 
@@ -131,15 +142,14 @@ mod tests {
 
     #[test]
     fn a_key_is_found_by_its_hash_alone() {
-        let admission = Admission { key: KeyName::new("web"), limits: Arc::default(), budget: Arc::default(), budgeted: false };
-        let ring = KeyRing::new([(hash(b"tb-abc"), admission)]);
+        let ring = KeyRing::new([(hash(b"tb-abc"), Admission::unbounded(KeyName::new("web")))]);
         check(&ring, Some("Bearer tb-abc"), Ok("web"));
         check(&ring, Some("bearer  tb-abc "), Ok("web"));
         check(&ring, Some("Bearer tb-abd"), Err(NotAdmitted::Unknown));
         check(&ring, Some("Basic tb-abc"), Err(NotAdmitted::Missing));
         check(&ring, Some("Bearer "), Err(NotAdmitted::Missing));
         check(&ring, None, Err(NotAdmitted::Missing));
-        check(&KeyRing::open_to_all("open"), None, Ok("open"));
+        check(&KeyRing::open_to_all(Admission::unbounded(KeyName::new("open"))), None, Ok("open"));
         let both = |bearer: Option<&str>, key: &str| {
             let mut headers: HeaderMap = [(API_KEY, key.parse().unwrap())].into_iter().collect();
             headers.extend(bearer.map(|bearer| (AUTHORIZATION, format!("Bearer {bearer}").parse().unwrap())));

@@ -4,6 +4,7 @@
 //! leaves first, dropping the settlement sends the same ending on its way in a task of its own. What a provider did not
 //! report is counted off the reactor; a broken stream is never booked at zero in silence.
 
+use std::ops::Add;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace,
 use crate::meter::RunningCount;
 use crate::meter::tokenizer::{BUDGET_BYTES, Count, Whose};
 use crate::meter::usage::{Heard, Metered, completed, metered};
-use crate::policy::{Hold, OverBudget, Place, ShareHold};
+use crate::policy::{Hold, OverBudget, Passage, Place, ShareHold, Standing as RateStanding};
 use crate::telemetry::{OpenRequest, Route, Settled};
 use crate::units::{BackendId, KeyName, Pieces, Provenance, Thinking, Tokens, Usage, Usd};
 
@@ -58,6 +59,8 @@ pub struct AccountOpening {
     pub tab: Arc<Tab>,
     pub hold: Hold,
     pub place: Place,
+    /// What it takes of what may be asked in a minute.
+    pub passage: Passage,
     /// What the request is compared with.
     pub baseline: Option<Comparison>,
     /// Its place in the feed.
@@ -70,12 +73,13 @@ struct Standing {
     /// What its attempts count for their providers' shares.
     shares: Mutex<Vec<(BackendId, ShareHold)>>,
     place: Place,
+    passage: Passage,
     counted: OpenRequest,
 }
 
 impl Account {
     pub fn open(desk: Arc<Desk>, opening: AccountOpening) -> Self {
-        let AccountOpening { key, route, arrived, tab, hold, place, baseline, shown } = opening;
+        let AccountOpening { key, route, arrived, tab, hold, place, passage, baseline, shown } = opening;
         let overhead = desk.clock.monotonic().saturating_sub(arrived);
         desk.metrics.overhead(overhead);
         let counted = desk.metrics.open_request();
@@ -87,12 +91,12 @@ impl Account {
             overhead,
             baseline,
             shown,
-            open: Some(Standing { tab, hold, shares: Mutex::default(), place, counted }),
+            open: Some(Standing { tab, hold, shares: Mutex::default(), place, passage, counted }),
         }
     }
 
     /// Makes sure that this much is held for the request, or says why not.
-    pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), OverBudget> {
+    pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), Box<OverBudget>> {
         self.open.as_ref().map_or(Ok(()), |standing| standing.hold.cover(wanted, now))
     }
 
@@ -101,6 +105,11 @@ impl Account {
         if let Some(standing) = &self.open {
             standing.shares.lock().unwrap_or_else(PoisonError::into_inner).push((backend, share));
         }
+    }
+
+    /// How the tightest limits stood when the request was let in.
+    pub fn standing(&self) -> RateStanding {
+        self.open.as_ref().map_or_else(RateStanding::default, |open| open.passage.standing())
     }
 
     /// The request's place in the feed.
@@ -119,7 +128,7 @@ impl Account {
     /// All but the wait, in one step: a client that leaves while its end is being written must not turn a hold into
     /// nothing spent.
     fn settle(&self, standing: Standing, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> (Usd, Arc<Tab>) {
-        let Standing { tab, hold, shares, place, counted } = standing;
+        let Standing { tab, hold, shares, place, passage, counted } = standing;
         let took = self.desk.clock.monotonic().saturating_sub(self.arrived);
         tab.end(RequestEnd {
             outcome,
@@ -129,8 +138,10 @@ impl Account {
             overhead_us: u64::try_from(self.overhead.as_micros()).unwrap_or(u64::MAX),
         });
         let cost = tab.spent();
-        hold.settle(cost);
+        hold.settle(cost, self.desk.clock.wall());
         let attempts = tab.settled_attempts();
+        let tokens = |attempt: &SettledAttempt| attempt.usage.input() + attempt.usage.output;
+        passage.end(attempts.iter().map(tokens).fold(Tokens::ZERO, Add::add), self.desk.clock.monotonic());
         self.settle_shares(shares.into_inner().unwrap_or_else(PoisonError::into_inner), &attempts);
         let baseline = self.tell(outcome, &attempts);
         self.shown.end(End { outcome, status, first_byte, took, cost, baseline, attempts });
@@ -350,21 +361,23 @@ impl Drop for Settlement {
 
 impl OpenAnswer {
     async fn end(self: Box<Self>, ending: Ending) -> Result<Usd, LedgerError> {
-        // The page after the account, so that it goes first should this be dropped midway: the account closes what ended.
-        let heard = self.heard();
-        let Self { account, mut page, running, turn, reported, served_model, too_long, lesson, basis, .. } = *self;
-        report(turn, ending, lesson);
-        let desk = Arc::clone(&account.desk);
+        // What is left stays in its box: should this be dropped midway, the page goes before the account, which then closes what
+        // has ended.
+        let mut open = self;
+        let heard = open.heard();
+        report(open.turn, ending, open.lesson);
+        let desk = Arc::clone(&open.account.desk);
+        let (basis, reported) = (&open.basis, open.reported);
         // Before anything is counted: some vendors price by the instant at which an answer was complete.
         let took = desk.clock.monotonic().saturating_sub(basis.sent);
-        let so_far = running.expected(basis.family);
+        let so_far = open.running.expected(basis.family);
         let whole = |usage: &Usage| usage.output >= so_far || (ending == Ending::Complete && usage.output > Tokens::ZERO);
         let measured = match reported {
             Some(usage) if whole(&usage) => metered(Some(usage), estimated(basis.input_estimate), estimated(so_far)),
             _ => {
                 // Should the client leave while it is counted, the page is booked from this.
-                let _ = page.progress(seen(reported, basis.input_estimate, so_far), Provenance::Estimated);
-                count(&desk, running, reported, &basis).await
+                let _ = open.page.progress(seen(reported, basis.input_estimate, so_far), Provenance::Estimated);
+                Box::pin(count(&desk, open.running, reported, basis)).await
             }
         };
         let measured = match reported {
@@ -374,26 +387,27 @@ impl OpenAnswer {
         let measured = Metered { provenance: with_pieces(measured.provenance, reported, basis.pieces), ..measured };
         desk.metrics.upstream(&basis.backend, took);
         desk.metrics.attempt(&basis.backend, ending);
-        let served_before = served_model.as_deref().and_then(|named| served_before(&desk, &basis, named));
+        let served_before = open.served_model.as_deref().and_then(|named| served_before(&desk, basis, named));
+        let first_byte = basis.first_byte;
         let end = AttemptEnd {
             ending,
             usage: measured.usage,
             provenance: measured.provenance,
-            served_model,
+            served_model: open.served_model,
             served_before,
             http_status: Some(200),
             cause: None,
-            first_byte_ms: Some(millis(basis.first_byte)),
+            first_byte_ms: Some(millis(first_byte)),
             duration_ms: millis(took),
             free: None,
         };
         if ending == Ending::Complete {
             let Metered { usage, provenance } = measured;
-            (basis.learn)(&WholeAnswer { usage, provenance, too_long });
+            (open.basis.learn)(&WholeAnswer { usage, provenance, too_long: open.too_long });
         }
         // Both ends are queued before either is waited for: one write of the journal carries them.
-        page.settle(end);
-        account.close(outcome_of(ending), 200, Some(basis.first_byte)).await
+        open.page.settle(end);
+        open.account.close(outcome_of(ending), 200, Some(first_byte)).await
     }
 }
 

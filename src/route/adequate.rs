@@ -9,12 +9,12 @@ use std::fmt;
 use std::time::Duration;
 
 use super::board::{Price, PriceBounds, Row};
-use super::facts::{Availability, BackendHealth, Facts};
+use super::facts::{Availability, BackendHealth, Facts, Limits as KeyLimits};
 use super::needs::{Needs, NotByHand};
 use super::rule::{Rule, Tally};
 use crate::canonical::{DataRules, Features, Parameters, ReasoningWish, SchemaBy, Shape};
 use crate::catalog::{Backend, BackendIndex, Dimensions, Limits, Provider, Quality, Reasoning, Retention};
-use crate::units::{Currency, ShareBy, Tokens, Usd};
+use crate::units::{Currency, ShareBy, Tokens, Usd, glob};
 
 /// Why a backend is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Unfit {
     ProviderNotAllowed,
     /// The key or the request rules its provider out.
     ProviderExcluded,
+    /// The key names other models.
+    ModelNotAllowed,
     /// It is served elsewhere than allowed.
     OutsideRegions,
     /// Its data falls under another law than allowed.
@@ -86,6 +88,7 @@ impl Unfit {
             Unfit::NoKey => Rule::NoKey,
             Unfit::ProviderNotAllowed => Rule::ProviderNotAllowed,
             Unfit::ProviderExcluded => Rule::ProviderExcluded,
+            Unfit::ModelNotAllowed => Rule::ModelNotAllowed,
             Unfit::OutsideRegions => Rule::OutsideRegions,
             Unfit::OutsideJurisdictions => Rule::OutsideJurisdictions,
             Unfit::TrainsOnData => Rule::TrainsOnData,
@@ -138,6 +141,7 @@ impl fmt::Display for Unfit {
             Unfit::NoKey => f.write_str("its provider's key, or a part of its address, is missing"),
             Unfit::ProviderNotAllowed => f.write_str("its provider is not among those allowed"),
             Unfit::ProviderExcluded => f.write_str("its provider is excluded"),
+            Unfit::ModelNotAllowed => f.write_str("its model is not among those allowed"),
             Unfit::OutsideRegions => f.write_str("served outside the allowed regions"),
             Unfit::OutsideJurisdictions => f.write_str("under a law that is not allowed"),
             Unfit::TrainsOnData => f.write_str("its provider trains on data, or does not say"),
@@ -289,6 +293,7 @@ pub fn anybody(needs: &Needs, facts: &Facts<'_>) -> bool {
     let lists = [
         &limits.providers,
         &limits.excluded_providers,
+        &limits.models,
         &limits.regions,
         &limits.jurisdictions,
         &wishes.providers,
@@ -297,6 +302,12 @@ pub fn anybody(needs: &Needs, facts: &Facts<'_>) -> bool {
         &wishes.jurisdictions,
     ];
     needs.data == DataRules::default() && wishes.unsaid.is_empty() && lists.iter().all(|list| list.is_empty())
+}
+
+/// Whether a key may have its model.
+pub(super) fn may_have(backend: &Backend, limits: &KeyLimits) -> Result<(), Unfit> {
+    let says = |pattern: &String| glob::matches(pattern, &backend.model) || glob::matches(pattern, backend.id.as_str());
+    if limits.models.is_empty() || limits.models.iter().any(says) { Ok(()) } else { Err(Unfit::ModelNotAllowed) }
 }
 
 /// What a backend would leave out, where that must not be.
@@ -401,6 +412,10 @@ mod tests {
         check(|c| c.limits.providers = list("south"), word, text);
         check(|c| c.request.wishes.providers = list("south"), word, text);
         check(|c| c.limits.excluded_providers = list("north"), Unfit::ProviderExcluded, "its provider is excluded");
+        let (other, text) = (Unfit::ModelNotAllowed, "its model is not among those allowed");
+        for patterns in ["fog", "south/*", "mis", "nort*t/"] {
+            check(|c| c.limits.models = list(patterns), other, text);
+        }
         check(|c| c.request.wishes.excluded_providers = list("north"), Unfit::ProviderExcluded, "its provider is excluded");
     }
 

@@ -7,6 +7,7 @@
 mod session;
 mod weighed;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -216,17 +217,23 @@ impl Plan {
     /// The decision in one line of printable ASCII, fit for a header:
     /// `cheapest of 7 adequate; next b/model +12%; 3 excluded: context_too_small=2,no_key=1`.
     pub fn reason(&self, snapshot: &Snapshot) -> String {
-        let mut parts = vec![self.choice()];
-        parts.extend(self.weighed());
+        let mut said = self.choice();
+        for weighed in self.weighed() {
+            said.push_str("; ");
+            said.push_str(&weighed);
+        }
         if let [best, next, ..] = self.candidates.as_slice() {
             let id = snapshot.backend(next.backend).id.as_str();
-            parts.push(format!("next {id} {}", difference(best.quote.expected, next.quote.expected)));
+            let _ = write!(said, "; next {id} {}", difference(best.quote.expected, next.quote.expected));
         }
         if self.rejected.count() > 0 {
-            let counts: Vec<String> = self.rejected.tally().iter().map(|(word, n)| format!("{word}={n}")).collect();
-            parts.push(format!("{} excluded: {}", self.rejected.count(), counts.join(",")));
+            let _ = write!(said, "; {} excluded: ", self.rejected.count());
+            for (place, (word, n)) in self.rejected.tally().iter().enumerate() {
+                let _ = write!(said, "{}{word}={n}", if place > 0 { "," } else { "" });
+            }
         }
-        parts.join("; ").replace(|c: char| c != ' ' && !c.is_ascii_graphic(), "?")
+        let fits = |c: char| c == ' ' || c.is_ascii_graphic();
+        if said.chars().all(fits) { said } else { said.replace(|c| !fits(c), "?") }
     }
 
     fn choice(&self) -> String {

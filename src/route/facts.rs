@@ -231,6 +231,8 @@ pub struct Limits {
     pub providers: Vec<String>,
     /// Not these providers.
     pub excluded_providers: Vec<String>,
+    /// Only these models: patterns of names of the table, or of `provider/model`.
+    pub models: Vec<String>,
     /// Only providers that serve in one of these regions.
     pub regions: Vec<String>,
     /// Only providers whose data falls under one of these laws.
@@ -264,6 +266,7 @@ impl Default for Limits {
         Self {
             providers: Vec::new(),
             excluded_providers: Vec::new(),
+            models: Vec::new(),
             regions: Vec::new(),
             jurisdictions: Vec::new(),
             quality: None,

@@ -83,8 +83,8 @@ impl LearnedOutput {
         self.spread_at(self.place(backend).unwrap_or(usize::MAX))
     }
 
-    /// Each set of figures that is somebody's, with its spread and the backends it is of.
-    pub fn all(&self) -> Vec<(OutputFigures, Vec<OutputStretch>, Vec<BackendIndex>)> {
+    /// Who something was learned of, sorted by whose figures are the same.
+    pub fn known(&self) -> Vec<(u16, BackendIndex)> {
         // Mostly few of a table are learned of at once, so that what is empty is passed over in pieces.
         let pieces = (0_u32..)
             .step_by(PIECE)
@@ -93,12 +93,7 @@ impl LearnedOutput {
         let learned = pieces.flat_map(|(first, piece)| (first..).zip(piece).filter(|(_, place)| **place > 0));
         let mut by_place: Vec<(u16, BackendIndex)> = learned.map(|(n, place)| (*place, BackendIndex(n))).collect();
         by_place.sort_unstable();
-        let one = |theirs: &[(u16, BackendIndex)]| {
-            let place = usize::from(theirs.first()?.0) - 1;
-            let backends = theirs.iter().map(|(_, backend)| *backend).collect();
-            Some((*self.figures.get(place)?, self.spread_at(place).collect(), backends))
-        };
-        by_place.chunk_by(|one, next| one.0 == next.0).filter_map(one).collect()
+        by_place
     }
 
     fn place(&self, BackendIndex(n): BackendIndex) -> Option<usize> {
@@ -126,8 +121,8 @@ mod tests {
         learned.set([], figures(9), spread(&[1_000_000]));
         let found: Vec<Option<u64>> = (0..6).map(|n| learned.of(BackendIndex(n)).map(|f| f.mean.get())).collect();
         assert_eq!(found, [None, Some(7), Some(8), None, Some(7), None]);
-        let all = learned.all().into_iter().map(|(figures, spread, of)| (figures.mean.get(), spread.len(), of.len()));
-        assert_eq!(all.collect::<Vec<_>>(), [(7, 2, 2), (8, 0, 1)]);
+        let known = learned.known().into_iter().map(|(place, BackendIndex(n))| (place, n));
+        assert_eq!(known.collect::<Vec<_>>(), [(1, 1), (1, 4), (2, 2)]);
         let spreads: Vec<Vec<OutputStretch>> = (0..6).map(|n| learned.spread_of(BackendIndex(n)).collect()).collect();
         let none = Vec::new;
         let two = spread(&[400_000, 600_000]);

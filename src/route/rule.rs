@@ -8,6 +8,7 @@ pub enum Rule {
     NoKey,
     ProviderNotAllowed,
     ProviderExcluded,
+    ModelNotAllowed,
     OutsideRegions,
     OutsideJurisdictions,
     TrainsOnData,
@@ -36,11 +37,12 @@ pub enum Rule {
 
 impl Rule {
     /// Every word there is, by the rule's discriminant: the closed set of a metric's label.
-    pub const WORDS: [&'static str; 28] = [
+    pub const WORDS: [&'static str; 29] = [
         "disabled",
         "no_key",
         "provider_not_allowed",
         "provider_excluded",
+        "model_not_allowed",
         "outside_regions",
         "outside_jurisdictions",
         "trains_on_data",

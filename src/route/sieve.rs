@@ -7,7 +7,7 @@
 //! cost, a preference for speed), the backend is quoted in any case; and where all of them are to be explained, all are.
 //! What is found is the same either way.
 
-use super::adequate::{Rules, Unfit, anybody, available, barred, permitted, says_all};
+use super::adequate::{Rules, Unfit, anybody, available, barred, may_have, permitted, says_all};
 use super::ahead::{Ahead, Queue};
 use super::board::{Price, Rates, Row};
 use super::caps::Ruling;
@@ -87,16 +87,17 @@ impl<'a> Sieve<'a> {
             Target::Backend(index) => (std::slice::from_ref(index), None),
         };
         let asked = Asked::by(facts, needs, refused_before.is_none());
+        let few = FEW.min(considered.len());
         let mut sieve = Self {
             facts,
             needs,
             sizes: Sizes::of(facts, needs),
             quoter: Quoter::new(facts, needs),
             ahead: Queue::default(),
-            quoted: Vec::with_capacity(FEW),
-            standings: Vec::with_capacity(FEW),
-            heads: Vec::with_capacity(FEW),
-            providers: Vec::with_capacity(FEW),
+            quoted: Vec::with_capacity(few),
+            standings: Vec::with_capacity(few),
+            heads: Vec::with_capacity(few),
+            providers: Vec::with_capacity(few),
             rejected: Rejected::beside(refused_before, look == Look::All),
             uncapped: None,
             floor: price_risk::floor(any_tokens(facts)),
@@ -318,7 +319,7 @@ struct Asked<'a> {
     facts: &'a Facts<'a>,
     /// A model or a backend was named: nobody looked whether it can be asked.
     named: bool,
-    /// By the provider's index; absent where everybody is permitted.
+    /// By the provider's index; absent where everybody is permitted, with every model.
     verdicts: Option<Vec<Result<(), Unfit>>>,
 }
 
@@ -339,7 +340,9 @@ impl<'a> Asked<'a> {
             let provider = self.facts.snapshot.provider(row.provider);
             barred(self.facts.snapshot.backend(row.index), provider, self.facts.usable.availability_of(provider))?;
         }
-        self.verdicts.as_ref().map_or(Ok(()), |verdicts| verdicts[row.provider.0 as usize])
+        let Some(verdicts) = &self.verdicts else { return Ok(()) };
+        verdicts[row.provider.0 as usize]?;
+        may_have(self.facts.snapshot.backend(row.index), self.facts.limits)
     }
 }
 

@@ -59,7 +59,8 @@ fn auto(name: &str) -> Option<Target> {
     QualityTier::from_word(rest.strip_prefix(':')?).map(|tier| Target::Auto(Some(tier)))
 }
 
-/// The known names nearest to a wrong one: at most a third of it is to be edited, or it is a part of them.
+/// The known names nearest to a wrong one: at most a third of it is to be edited, or it is a part of them, or nearly how they
+/// begin.
 fn near(name: &str, snapshot: &Snapshot, aliases: &BTreeMap<String, String>) -> Vec<String> {
     let comparable = |text: &str| text.chars().take(COMPARED_CHARS).collect::<String>().to_lowercase();
     let wrong = comparable(name);
@@ -75,7 +76,10 @@ fn near(name: &str, snapshot: &Snapshot, aliases: &BTreeMap<String, String>) -> 
     let distance = |known: &str| {
         let known = comparable(known);
         let edits = strsim::osa_distance(&wrong, &known);
-        (edits <= tolerance || (length >= SHORTEST_PART && known.contains(&wrong))).then_some(edits)
+        let begins = |more: usize| known.chars().take(length + more).collect::<String>();
+        let is_nearly_a_beginning = || (0..=2).any(|more| strsim::osa_distance(&wrong, &begins(more)) <= length / 8);
+        let is_part = || length >= SHORTEST_PART && (known.contains(&wrong) || is_nearly_a_beginning());
+        (edits <= tolerance || is_part()).then_some(edits)
     };
     let mut found: Vec<(usize, &str)> = known.filter_map(|known| Some((distance(known)?, known))).collect();
     found.sort_unstable();
@@ -116,6 +120,7 @@ mod tests {
         check("auto:premuim", Err(&["auto:premium"]));
         check("fog", Err(&["lab/fog-1", "south/lab/fog-1"]));
         check("north/mist-8b", Err(&["north/mist-7b", "south/mist-7b"]));
+        check("nort/mist", Err(&["north/mist-7b"]));
         check("automatic", Err(&[]));
         check("quite-another-model", Err(&[]));
         check(&"m".repeat(10_000), Err(&[]));

@@ -41,6 +41,7 @@ pub(super) fn settings(config: &Config) -> PipelineSettings {
         budgeted_output: BUDGETED_OUTPUT,
         total: timeouts.total,
         patience: Patience { first_frame: timeouts.first_byte, idle: timeouts.stream_idle, whole: timeouts.total },
+        over_budget_status: config.limits.over_budget_status,
         most_under_way: config.limits.max_concurrent_requests as usize,
         most_body: config.server.max_body_bytes,
         body_wait: config.server.body_timeout,

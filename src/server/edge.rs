@@ -2,7 +2,8 @@
 //! rules for browsers, the answer's coding.
 //!
 //! One boxed future for a request, which stands in the place of the one that a boxed service would make: a request that
-//! asks for nothing of this pays for some looks at its headers.
+//! asks for nothing of this pays for some looks at its headers. What asks a model goes past the router, whose layers would take
+//! more than finding a place for the request.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,15 +12,16 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
-use http::Request;
+use http::{Method, Request};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use tower::Service as _;
 
 use super::cors::Cors;
 use super::discard::discard;
-use super::routes::{Front, head_too_large};
+use super::routes::{Front, answered, head_too_large};
 use crate::coding::Coding;
+use crate::telemetry::Route;
 
 /// The paths of a listener with what surrounds them.
 #[derive(Clone)]
@@ -27,11 +29,19 @@ pub struct Edge {
     router: Router,
     front: Arc<Front>,
     cors: Option<Arc<Cors>>,
+    /// Models can be asked here.
+    answers: bool,
 }
 
 impl Edge {
-    pub fn around(router: Router, front: Arc<Front>, cors: Option<Cors>) -> Self {
-        Self { router, front, cors: cors.map(Arc::new) }
+    /// What clients reach: the router has the paths that ask no model.
+    pub fn of_clients(router: Router, front: Arc<Front>, cors: Option<Cors>) -> Self {
+        Self { router, front, cors: cors.map(Arc::new), answers: true }
+    }
+
+    /// What operators reach.
+    pub fn of_operators(router: Router, front: Arc<Front>) -> Self {
+        Self { router, front, cors: None, answers: false }
     }
 }
 
@@ -47,15 +57,17 @@ impl Service<Request<Incoming>> for Edge {
         let wanted = Coding::wanted(request.headers());
         let grant = self.cors.as_ref().map(|cors| cors.grant(request.headers()));
         let (mut router, front) = (self.router.clone(), Arc::clone(&self.front));
+        let asked = Route::of(request.uri().path()).is_answered() && self.answers && request.method() == Method::POST;
         Box::pin(async move {
-            let answered = match head_too_large(&front, &request) {
+            let response = match head_too_large(&front, &request) {
                 Some(refused) => {
                     discard(&front.pipeline.desk.tasks, Body::new(request.into_body()));
                     refused
                 }
+                None if asked => answered(&front, request.map(Body::new)).await,
                 None => router.call(request).await?,
             };
-            let mut response = front.coder.fit(answered, wanted).await;
+            let mut response = front.coder.fit(response, wanted).await;
             if let Some(grant) = grant {
                 grant.mark(&mut response);
             }

@@ -15,10 +15,12 @@ mod discard;
 pub mod edge;
 mod feeds;
 mod http2;
+mod ids;
 mod learned;
 pub mod listener;
 pub mod openapi;
 mod parameters;
+mod rates;
 pub mod reload;
 pub mod routes;
 pub mod status;
@@ -38,6 +40,7 @@ use self::cors::Cors;
 use self::dashboard::Looks;
 use self::decisions::PastTables;
 use self::edge::Edge;
+use self::ids::Ids;
 use self::learned::LearnedFile;
 pub use self::learned::take_up_learned;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
@@ -45,6 +48,7 @@ pub use self::reload::allowances_of_books;
 use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares};
 use self::routes::Front;
 use self::tokens::TokenKeeper;
+pub use self::usage::body_of as usage_body;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::config::keys::ANONYMOUS;
@@ -129,12 +133,12 @@ impl Gateway {
         let learned = LearnedFile::in_folder(&setup.config.books.directory);
         let (front, recovery) = assemble(setup, reloading, &clock, &tasks, (stalled, &learned)).await?;
         let cors = Cors::of(&server.cors_origins);
-        let paths = Edge::around(routes::api(Arc::clone(&front)), Arc::clone(&front), cors);
+        let paths = Edge::of_clients(routes::api(Arc::clone(&front)), Arc::clone(&front), cors);
         api.serve("api", paths, &tasks, server.drain);
         let watch = Tasks::on_this_runtime();
         let looks = Looks::new(&front, server.dashboard, api_address, operations_address);
         let paths = routes::operations(Arc::clone(&front)).merge(dashboard::routes(looks));
-        let paths = Edge::around(paths, Arc::clone(&front), None);
+        let paths = Edge::of_operators(paths, Arc::clone(&front));
         operations.serve("operations", paths, &watch, LAST_LOOK);
         let grace = server.drain;
         Ok(Self { api: api_address, operations: operations_address, front, learned, tasks, watch, grace, recovery })
@@ -220,7 +224,8 @@ async fn assemble(
         asks_long_cache: frontend::asks_long_cache,
     };
     let (allotted, allowances) = Allotted::at_start(&config, &market.snapshot, &ledger, Arc::clone(clock)).await;
-    let in_force = InForce { keys: accounts.ring(&config), market, allowances, settings: assembly::settings(&config) };
+    let in_force =
+        InForce { keys: accounts.ring(&config.keys, &config), market, allowances, settings: assembly::settings(&config) };
     let pipeline = Pipeline {
         in_force: ArcSwap::from_pointee(in_force),
         places: Places::default(),
@@ -239,6 +244,7 @@ async fn assemble(
         clock: Arc::clone(clock),
         max_head: config.server.max_header_bytes,
         coder: Coder::default(),
+        ids: Ids::default(),
         reloads,
         draining: AtomicBool::new(false),
         past_tables: PastTables::default(),
@@ -257,9 +263,7 @@ async fn assemble(
 
 /// Who may change prices, where anybody may.
 fn admins(config: &Config) -> Option<KeyRing> {
-    let admission =
-        |name: &KeyName| Admission { key: name.clone(), limits: Arc::default(), budget: Arc::default(), budgeted: false };
-    let keys = config.admins.iter().map(|admin| (admin.sha256, admission(&admin.name)));
+    let keys = config.admins.iter().map(|admin| (admin.sha256, Admission::unbounded(admin.name.clone())));
     (!config.admins.is_empty()).then(|| KeyRing::new(keys))
 }
 

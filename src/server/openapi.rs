@@ -26,6 +26,7 @@ mod tests {
     use crate::frontend::codes::CODES;
     use crate::frontend::wishes;
     use crate::route::Rule;
+    use crate::telemetry::{Label as _, Route};
     use serde_json::Value;
 
     const ROUTES: &str = include_str!("routes.rs");
@@ -44,6 +45,9 @@ mod tests {
     /// of it and no interface.
     fn served(listener: &str) -> BTreeSet<String> {
         let mut paths = routes(ROUTES, &format!("pub fn {listener}("));
+        if listener == "api" {
+            paths.extend(Route::ANSWERED.map(|route| format!("POST {}", route.word())));
+        }
         if listener == "operations" {
             paths.extend(routes(DASHBOARD, "fn routes(").into_iter().filter(|path| !path.contains("/assets/")));
         }

@@ -38,7 +38,7 @@ use super::listener::Stalled;
 use super::routes::Front;
 use crate::catalog::Snapshot;
 use crate::config::secret::same_keys;
-use crate::config::{Config, GatewayKey, ProviderKeys};
+use crate::config::{Config, ProviderKeys};
 use crate::dispatch::HealthByShape;
 use crate::ledger::LedgerError;
 use crate::market::Market;
@@ -196,7 +196,7 @@ impl Reloader {
         let Reloading { sources, looks, log_level } = from;
         let (sources, running) = (Arc::new(sources), Arc::new(running));
         let mut watch = Watch::since(looks);
-        if parts.accounts.wait_for_the_books(&running.config.keys) || parts.allotted.waits_for_the_books() {
+        if parts.accounts.wait_for_the_books(&running.config.keys, &running.config) || parts.allotted.waits_for_the_books() {
             watch.distrust();
         }
         Self { sources, log_level, running, parts, watch }
@@ -264,8 +264,8 @@ impl Reloader {
     /// Nothing has changed; but what the books could not say at the start, they may say now.
     async fn catch_up(&mut self) -> Result<Option<Changes>, Vec<String>> {
         let running = Arc::clone(&self.running);
-        if self.parts.accounts.wait_for_the_books(&running.config.keys) {
-            let bindings = self.prepare(&running.config.keys).await?;
+        if self.parts.accounts.wait_for_the_books(&running.config.keys, &running.config) {
+            let bindings = self.prepare(&running.config).await?;
             self.parts.accounts.bind(bindings);
         }
         if self.parts.allotted.waits_for_the_books() {
@@ -276,9 +276,9 @@ impl Reloader {
         Ok(None)
     }
 
-    async fn prepare(&mut self, keys: &[GatewayKey]) -> Result<Vec<Binding>, Vec<String>> {
+    async fn prepare(&mut self, config: &Config) -> Result<Vec<Binding>, Vec<String>> {
         let Parts { front, accounts, .. } = &self.parts;
-        accounts.prepare(keys, &front.pipeline.ledger).await.map_err(|error| {
+        accounts.prepare(&config.keys, config, &front.pipeline.ledger).await.map_err(|error| {
             self.watch.distrust();
             vec![format!("what the keys have spent cannot be read: {error}")]
         })
@@ -323,7 +323,7 @@ impl Reloader {
     /// Puts a candidate in force. What can fail comes first; from the first change on nothing does.
     async fn apply(&mut self, candidate: Candidate) -> Result<Option<Changes>, Vec<String>> {
         let Candidate { running, market, changes, reached_otherwise } = candidate;
-        let bindings = self.prepare(&running.config.keys).await?;
+        let bindings = self.prepare(&running.config).await?;
         let used = self.used(&market.snapshot, &running.config).await?;
         let Parts { front, health, accounts, allotted, shares, stalled, .. } = &mut self.parts;
         let (ledger, table) = (front.pipeline.ledger.clone(), Arc::clone(&market.snapshot));
@@ -343,7 +343,8 @@ impl Reloader {
         self.log_level.set(config.log.level);
         let snapshot = Arc::clone(&market.snapshot);
         let allowances = allotted.bind(&snapshot, used);
-        let next = InForce { keys: accounts.ring(config), market, allowances, settings: assembly::settings(config) };
+        let next =
+            InForce { keys: accounts.ring(&config.keys, config), market, allowances, settings: assembly::settings(config) };
         let before = front.pipeline.in_force.swap(Arc::new(next));
         front.metrics.loaded(front.clock.wall());
         for id in &reached_otherwise {

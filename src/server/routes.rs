@@ -23,7 +23,9 @@ use super::body::{self, BodyLimits};
 use super::compress::Coder;
 use super::decisions::{self, PastTables};
 use super::discard::discard;
+use super::ids::Ids;
 use super::openapi;
+use super::rates;
 use super::reload::Reloads;
 use super::status::{Refusal, refusal};
 use super::usage;
@@ -74,6 +76,7 @@ pub struct Front {
     pub clock: SharedClock,
     pub max_head: usize,
     pub coder: Coder,
+    pub ids: Ids,
     pub reloads: Reloads,
     /// Set when the drain begins.
     pub draining: AtomicBool,
@@ -86,17 +89,11 @@ pub struct Front {
 
 type Shared = State<Arc<Front>>;
 
-/// The API listener's paths.
+/// The API listener's paths, but for those by which a model is asked ([`Route::ANSWERED`]).
 pub fn api(front: Arc<Front>) -> Router {
     Router::new()
-        .route("/v1/chat/completions", post(chat))
-        .route("/v1/responses", post(responses))
         .route("/v1/responses/{id}", get(response))
-        .route("/v1/messages", post(messages))
         .route("/v1/messages/count_tokens", post(count_tokens))
-        .route("/v1/embeddings", post(embeddings))
-        .route("/v1/completions", post(completions))
-        .route("/v1/rerank", post(rerank))
         .route("/v1/route", post(decide))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
@@ -141,30 +138,6 @@ pub fn operations(front: Arc<Front>) -> Router {
         .with_state(front)
 }
 
-async fn chat(State(front): Shared, request: Request<Body>) -> Response {
-    answered(&front, Route::ChatCompletions, request).await
-}
-
-async fn messages(State(front): Shared, request: Request<Body>) -> Response {
-    answered(&front, Route::Messages, request).await
-}
-
-async fn responses(State(front): Shared, request: Request<Body>) -> Response {
-    answered(&front, Route::Responses, request).await
-}
-
-async fn embeddings(State(front): Shared, request: Request<Body>) -> Response {
-    answered(&front, Route::Embeddings, request).await
-}
-
-async fn completions(State(front): Shared, request: Request<Body>) -> Response {
-    answered(&front, Route::Completions, request).await
-}
-
-async fn rerank(State(front): Shared, request: Request<Body>) -> Response {
-    answered(&front, Route::Rerank, request).await
-}
-
 /// None is there to be found.
 async fn response(State(front): Shared, Path(id): Path<String>, headers: HeaderMap) -> Response {
     let marks = Marks::of(&front, Route::Response, &headers);
@@ -176,18 +149,18 @@ async fn response(State(front): Shared, Path(id): Path<String>, headers: HeaderM
     marks.refuse(&Refusal::of(error).because(Rejection::UnknownPath))
 }
 
-async fn answered(front: &Front, route: Route, request: Request<Body>) -> Response {
-    let mut marks = Marks::of(front, route, request.headers());
+/// What asks a model.
+pub(super) async fn answered(front: &Front, request: Request<Body>) -> Response {
+    let mut marks = Marks::of(front, Route::of(request.uri().path()), request.headers());
     // Every HTTP/2 client can read trailers; of HTTP/1.1 some cannot, so those have to say it.
     marks.trailers = request.version() == Version::HTTP_2 || takes_trailers(request.headers());
     let call = match receive(front, request, &marks).await {
         Ok(call) => call,
         Err(refusal) => return marks.refuse(&refusal),
     };
-    // In a box of its own: the router moves what it gets from layer to layer.
-    match Box::pin(front.pipeline.answer(call)).await {
-        Ok(Reply::Whole { receipt, body }) => marks.whole(&receipt, body),
-        Ok(Reply::Stream { receipt, pump }) => marks.stream(&receipt, pump),
+    match front.pipeline.answer(call).await {
+        Ok(Reply::Whole { receipt, body }) => marks.whole(receipt, body),
+        Ok(Reply::Stream { receipt, pump }) => marks.stream(receipt, pump),
         Ok(Reply::Decision(decision)) => marks.decision(&decision),
         Err(error) => marks.refuse(&refusal(&error)),
     }
@@ -340,6 +313,9 @@ fn tell_prices(front: &Front) {
 
 async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
     let path = request.uri().path();
+    if Route::of(path).is_answered() {
+        return method_not_allowed(State(front), request).await;
+    }
     let error = if NOT_SERVED
         .iter()
         .any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/')))
@@ -371,18 +347,9 @@ fn refuse_path(front: &Front, request: &Request<Body>, error: ClientError) -> Re
 async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::of(request.uri().path()), request.headers());
     let path = request.uri().path();
-    let posted = matches!(
-        path,
-        "/v1/chat/completions"
-            | "/v1/responses"
-            | "/v1/messages"
-            | "/v1/messages/count_tokens"
-            | "/v1/embeddings"
-            | "/v1/completions"
-            | "/v1/rerank"
-            | "/v1/route"
-            | "/reload"
-    ) || admin::WISHES.contains(&path);
+    let posted = Route::of(path).is_answered()
+        || matches!(path, "/v1/messages/count_tokens" | "/v1/route" | "/reload")
+        || admin::WISHES.contains(&path);
     let allowed = if posted { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
     let mut response = marks.refuse(
@@ -448,15 +415,6 @@ fn decision_body(decision: &Decision) -> Bytes {
     serde_json::to_vec(decision).unwrap_or_default().into()
 }
 
-fn new_id(clock: &SharedClock) -> RequestId {
-    let mut random = [0; 10];
-    // Without randomness ids could meet within one millisecond; the system has it or does not run.
-    if getrandom::fill(&mut random).is_err() {
-        random[..8].copy_from_slice(&clock.monotonic().as_nanos().to_le_bytes()[..8]);
-    }
-    RequestId::from_parts(u64::try_from(clock.wall().as_millisecond()).unwrap_or(0), random)
-}
-
 /// What every answer to one request carries.
 pub(super) struct Marks<'f> {
     front: &'f Front,
@@ -472,10 +430,10 @@ impl<'f> Marks<'f> {
     pub(super) fn of(front: &'f Front, route: Route, headers: &HeaderMap) -> Self {
         let frontend = frontend::of(route.shape(), route == Route::Route, headers);
         let client_id = headers.get(CLIENT_REQUEST_ID).cloned();
-        Self { front, route, frontend, id: new_id(&front.clock), client_id, trailers: false }
+        Self { front, route, frontend, id: front.ids.next(&front.clock), client_id, trailers: false }
     }
 
-    fn whole(&self, receipt: &Receipt, body: Bytes) -> Response {
+    fn whole(&self, receipt: Receipt, body: Bytes) -> Response {
         let mut response = answer(StatusCode::OK, "application/json", body);
         self.mark(&mut response);
         mark_receipt(&mut response, receipt);
@@ -483,7 +441,7 @@ impl<'f> Marks<'f> {
     }
 
     /// The pump stays in its box: it is handed on at every chunk.
-    fn stream(&self, receipt: &Receipt, pump: Box<Pump>) -> Response {
+    fn stream(&self, receipt: Receipt, pump: Box<Pump>) -> Response {
         let trailers = self.trailers;
         let frames = unfold(Some(pump), move |pump| async move {
             let mut pump = pump?;
@@ -542,11 +500,12 @@ impl<'f> Marks<'f> {
         let mut response = self.json(status, body);
         let headers = response.headers_mut();
         if let Some(after) = refusal.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+            headers.insert(RETRY_AFTER, HeaderValue::from(rates::seconds(after)));
         }
         if let Some(codings) = &refusal.accepts {
             headers.insert(ACCEPT_ENCODING, codings.clone());
         }
+        rates::mark(headers, &refusal.standing);
         headers.insert(SHOULD_RETRY, HeaderValue::from_static(if refusal.should_retry { "true" } else { "false" }));
         response
     }
@@ -563,14 +522,15 @@ impl<'f> Marks<'f> {
     }
 }
 
-fn mark_receipt(response: &mut Response, receipt: &Receipt) {
+fn mark_receipt(response: &mut Response, receipt: Receipt) {
     let cost = receipt.cost.map(crate::units::Usd::to_exact);
     let dropped = (!receipt.dropped.is_empty()).then(|| receipt.dropped.join(", "));
     let backend = Some(receipt.backend.to_string());
-    let marks = [(BACKEND, backend), (DECISION, Some(receipt.decision.clone())), (COST, cost), (DROPPED, dropped)];
+    let marks = [(BACKEND, backend), (DECISION, Some(receipt.decision)), (COST, cost), (DROPPED, dropped)];
     for (name, value) in marks {
         insert(response, name, value);
     }
+    rates::mark(response.headers_mut(), &receipt.standing);
 }
 
 /// Sets a header, where there is something to say that a header can carry.
@@ -588,6 +548,7 @@ fn cost_trailer(pump: &Pump) -> HeaderMap {
 pub(super) fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

@@ -14,13 +14,15 @@ use crate::dispatch::{AttemptFailure, Cause, RunFailure, Stopped};
 use crate::frontend::errors::{BadRequest, ClientError, ErrorKind};
 use crate::ledger::ReadError;
 use crate::pipeline::GatewayError;
-use crate::policy::OverBudget;
+use crate::policy::{Counted, OverBudget, Standing, TooMany};
 use crate::relay::StreamEnd;
 use crate::route::PlanError;
 use crate::telemetry::Rejection;
 
 /// How long to wait before asking again when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// For how long SDKs wait by themselves.
+const SOON: Duration = Duration::from_mins(1);
 
 /// An error as it goes out.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Refusal {
     pub verbatim: Option<bytes::Bytes>,
     /// The codings that a body may have, where the one it had is not read.
     pub accepts: Option<HeaderValue>,
+    /// How the limits stand that it ran into.
+    pub standing: Standing,
     /// What it counts as, where the gateway itself refuses.
     pub counts_as: Option<Rejection>,
 }
@@ -41,7 +45,15 @@ pub struct Refusal {
 impl Refusal {
     /// An error that another try does not mend.
     pub fn of(error: ClientError) -> Self {
-        Self { error, retry_after: None, should_retry: false, verbatim: None, accepts: None, counts_as: None }
+        Self {
+            error,
+            retry_after: None,
+            should_retry: false,
+            verbatim: None,
+            accepts: None,
+            standing: Standing::default(),
+            counts_as: None,
+        }
     }
 
     fn retry(error: ClientError, after: Duration) -> Self {
@@ -82,7 +94,10 @@ pub fn refusal(error: &GatewayError) -> Refusal {
             Refusal::of(error).because(Rejection::NoneAdequate)
         }
         GatewayError::NoPlan { error, .. } => no_plan(error).because(Rejection::NoneAdequate),
-        GatewayError::OverBudget(over) => Refusal::of(over_budget(over)).because(Rejection::OverBudget),
+        GatewayError::OverBudget { over, refills_in, status } => {
+            over_budget(over, *refills_in, *status).because(Rejection::OverBudget)
+        }
+        GatewayError::TooMany(many) => too_many(many).because(Rejection::RateLimited),
         GatewayError::Unwritable(books) => {
             let error = ClientError::new(503, ErrorKind::Server, "books_unwritable", said);
             Refusal::retry(error, books.retry_after).because(Rejection::BooksUnwritable)
@@ -138,21 +153,57 @@ fn no_plan(none: &PlanError) -> Refusal {
     }
     let too_long = |word: &str| matches!(word, "context_too_small" | "input_unpriced");
     let all_too_long = !none.rejected().is_empty() && none.rejected().iter().all(|(_, unfit)| too_long(unfit.word()));
-    let code = if all_too_long { "context_length_exceeded" } else { "no_adequate_backend" };
+    let code = if all_too_long { TOO_LONG } else { "no_adequate_backend" };
     Refusal::of(ClientError::new(400, ErrorKind::InvalidRequest, code, said))
 }
 
-fn over_budget(over: &OverBudget) -> ClientError {
-    let error = ClientError::new(402, ErrorKind::InsufficientQuota, "insufficient_quota", over.to_string());
+/// A 402 is not tried again by SDKs. Where the operator prefers 429, they try again by themselves if the budget refills soon.
+fn over_budget(over: &OverBudget, refills_in: Option<Duration>, status: u16) -> Refusal {
+    let error = ClientError::new(status, ErrorKind::InsufficientQuota, "insufficient_quota", over.to_string());
     let error = error
+        .with("budget_of", over.payer.kind())
+        .with("window", over.window.every.word())
         .with("limit_usd", over.limit.to_exact())
         .with("left_usd", over.left.to_exact())
         .with("wanted_usd", over.wanted.to_exact());
-    match over.refills_at {
+    let error = match over.payer.name() {
+        Some(name) => error.with("budget_name", name),
+        None => error,
+    };
+    let error = match over.refills_at {
         Some(at) => error.with("refills_at", at.to_string()),
         None => error,
+    };
+    match refills_in.filter(|_| status == 429) {
+        Some(after) => Refusal { retry_after: Some(after), should_retry: after <= SOON, ..Refusal::of(error) },
+        None => Refusal::of(error),
     }
 }
+
+/// SDKs try again by themselves, after the wait; where that would not help they are told so.
+fn too_many(many: &TooMany) -> Refusal {
+    let error = ClientError::new(429, ErrorKind::RateLimit, "rate_limit_exceeded", many.to_string());
+    let counted = match many.counted {
+        Counted::Requests => "requests",
+        Counted::Tokens => "tokens",
+        Counted::AtOnce => "concurrent_requests",
+    };
+    let error = error.with("limit_of", many.payer.kind()).with("counted", counted).with("limit", many.limit);
+    let error = match many.payer.name() {
+        Some(name) => error.with("limit_name", name),
+        None => error,
+    };
+    let refusal = match many.retry_after {
+        Some(after) => Refusal::retry(error, after),
+        None => Refusal::of(error),
+    };
+    Refusal { standing: many.standing, ..refusal }
+}
+
+/// The request can be said to nobody.
+const UNTRANSLATABLE: &str = "untranslatable";
+/// The conversation is longer than anybody takes.
+const TOO_LONG: &str = "context_length_exceeded";
 
 /// After failover: what each attempt died of. When the request itself was refused, the provider's own words pass.
 fn failed(run: &RunFailure) -> Refusal {
@@ -160,21 +211,17 @@ fn failed(run: &RunFailure) -> Refusal {
     if let (Stopped::Refused, Some(last)) = (run.stopped, run.decisive()) {
         return refused(last, attempts);
     }
-    let status = if run.stopped == Stopped::OutOfTime { 504 } else { status_of(run) };
+    let (status, code) = verdict(run);
     let message = match run.decisive() {
-        Some(unsaid) if status == 400 => format!("{}, and nobody else is left to ask", unsaid.message),
+        Some(unsaid) if code == UNTRANSLATABLE => format!("{}, and nobody else is left to ask", unsaid.message),
+        // In the provider's own words: agents know them, and make their conversation shorter.
+        Some(longest) if code == TOO_LONG => longest.message.clone(),
         Some(only) if run.failures.len() == 1 => format!("no provider answered; {}: {}", only.backend, only.message),
         Some(last) => {
             format!("no provider answered; the last of {} attempts, {}: {}", run.failures.len(), last.backend, last.message)
         }
         None if run.stopped == Stopped::OutOfTime => "no attempt was made: the request's time was over".to_owned(),
         None => "no attempt was made: retries have used up their share of the traffic".to_owned(),
-    };
-    let code = match status {
-        504 => "upstream_timeout",
-        503 => "upstream_unavailable",
-        400 => "untranslatable",
-        _ => "upstream_error",
     };
     let kind = if status == 400 { ErrorKind::InvalidRequest } else { ErrorKind::Server };
     let error = ClientError::new(status, kind, code, message).with("attempts", attempts);
@@ -198,21 +245,23 @@ fn attempt(failure: &AttemptFailure) -> Value {
     })
 }
 
-/// 400 when the request can be said to nobody, else by those to whom it can: 504 when all timed out, 503 when all say "later",
-/// 502 otherwise.
-fn status_of(run: &RunFailure) -> u16 {
+/// Status and code: 400 when the request can be said to nobody, else by those to whom it can: 400 when it is too long for all of
+/// them, 504 when all timed out, 503 when all say "later", 502 otherwise.
+fn verdict(run: &RunFailure) -> (u16, &'static str) {
     let later = |f: &AttemptFailure| {
         matches!(f.cause, Cause::Cooling | Cause::Saturated | Cause::Provider(ErrorClass::RateLimited | ErrorClass::Overloaded))
     };
     let all = |cause: Cause| !run.failures.is_empty() && run.telling().all(|f| f.cause == cause);
-    if all(Cause::Untranslatable) {
-        400
-    } else if all(Cause::Timeout) {
-        504
+    if run.stopped == Stopped::OutOfTime || all(Cause::Timeout) {
+        (504, "upstream_timeout")
+    } else if all(Cause::Untranslatable) {
+        (400, UNTRANSLATABLE)
+    } else if all(Cause::Provider(ErrorClass::Context)) {
+        (400, TOO_LONG)
     } else if run.telling().all(later) {
-        503
+        (503, "upstream_unavailable")
     } else {
-        502
+        (502, "upstream_error")
     }
 }
 

@@ -18,7 +18,7 @@ use super::parameters::{Given, WrongParameter, parse};
 use super::routes::{Front, Marks};
 use super::status::{refusal, unread, wrong_parameter};
 use crate::ledger::{UsageBy, UsageLine, UsageQuery, UsageSums};
-use crate::policy::{BudgetReport, BudgetWindow};
+use crate::policy::BudgetReport;
 use crate::telemetry::Route;
 use crate::units::{KeyName, Usage};
 
@@ -51,20 +51,20 @@ pub(super) async fn own(State(front): State<Arc<Front>>, request: Request<Body>)
         Ok(query) => UsageQuery { key: Some(admission.key.clone()), ..query },
         Err(wrong) => return marks.refuse(&wrong_parameter(&wrong)),
     };
-    let budget = admission.budget.report(now).map(|report| Budget::of(&report));
-    told(&front, &marks, query, budget).await
+    let budgets = admission.budgets.report(now).iter().map(Budget::of).collect();
+    told(&front, &marks, query, budgets).await
 }
 
 /// Anybody's usage, for operators.
 pub(super) async fn all(State(front): State<Arc<Front>>, request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::AllUsage, request.headers());
     match query(request.uri().query(), Audience::Operator, front.clock.wall()) {
-        Ok(query) => told(&front, &marks, query, None).await,
+        Ok(query) => told(&front, &marks, query, Vec::new()).await,
         Err(wrong) => marks.refuse(&wrong_parameter(&wrong)),
     }
 }
 
-async fn told(front: &Front, marks: &Marks<'_>, query: UsageQuery, budget: Option<Budget>) -> Response {
+async fn told(front: &Front, marks: &Marks<'_>, query: UsageQuery, budgets: Vec<Budget>) -> Response {
     let asked = query.clone();
     // One line more than is told shows that there are too many.
     let read = front.pipeline.ledger.ask(move |books| books.usage(&UsageQuery { most_lines: MOST_LINES + 1, ..asked })).await;
@@ -73,7 +73,7 @@ async fn told(front: &Front, marks: &Marks<'_>, query: UsageQuery, budget: Optio
             let fewer = format!("fewer days: the answer has more than {MOST_LINES} lines");
             marks.refuse(&wrong_parameter(&WrongParameter::new("start_date", fewer)))
         }
-        Ok(lines) => marks.own(body(&query, &lines, budget)),
+        Ok(lines) => marks.own(body(&query, &lines, budgets)),
         Err(error) => marks.refuse(&unread(&error)),
     }
 }
@@ -125,7 +125,12 @@ fn group_by(words: &str, audience: Audience) -> Result<Vec<UsageBy>, WrongParame
     Ok(group_by)
 }
 
-fn body(query: &UsageQuery, lines: &[UsageLine], budget: Option<Budget>) -> bytes::Bytes {
+/// What `GET /usage` tells of a question, for whoever asked the books himself.
+pub fn body_of(query: &UsageQuery, lines: &[UsageLine]) -> bytes::Bytes {
+    body(query, lines, Vec::new())
+}
+
+fn body(query: &UsageQuery, lines: &[UsageLine], budgets: Vec<Budget>) -> bytes::Bytes {
     let total = lines.iter().fold(UsageSums::default(), |sum, line| sum.plus(&line.sums));
     let has = |by| query.group_by.contains(&by);
     let list = List {
@@ -145,7 +150,7 @@ fn body(query: &UsageQuery, lines: &[UsageLine], budget: Option<Budget>) -> byte
             })
             .collect(),
         total: Sums::of(&total),
-        budget,
+        budgets,
     };
     // Texts and numbers: nothing in it can fail to become JSON.
     serde_json::to_vec(&list).unwrap_or_default().into()
@@ -166,8 +171,8 @@ struct List<'l> {
     group_by: Vec<&'static str>,
     data: Vec<Line<'l>>,
     total: Sums,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    budget: Option<Budget>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    budgets: Vec<Budget>,
 }
 
 /// The members that were not asked for are absent; null stands for requests without any attempt.
@@ -239,6 +244,10 @@ struct Provenances {
 
 #[derive(Serialize)]
 struct Budget {
+    /// Whose it is: `key`, `project`, `team` or `gateway`.
+    of: &'static str,
+    /// What that is called; null for the gateway.
+    name: Option<String>,
     limit_usd: String,
     window: &'static str,
     spent_usd: String,
@@ -276,10 +285,11 @@ impl Tokens {
 
 impl Budget {
     fn of(report: &BudgetReport) -> Self {
-        let window = BudgetWindow::WORDS.into_iter().find(|(window, _)| *window == report.window);
         Self {
+            of: report.payer.kind(),
+            name: report.payer.name().map(str::to_owned),
             limit_usd: report.limit.to_exact(),
-            window: window.map_or("", |(_, word)| word),
+            window: report.window.word(),
             spent_usd: report.spent.to_exact(),
             held_usd: report.held.to_exact(),
             refills_at: report.refills_at.map(|at| at.to_string()),

@@ -143,8 +143,8 @@ fn axes(svg: &mut String, plan: Plan, most: i128) {
     put(svg, format_args!("<path d=\"M{LEFT} {TOP}V{BOTTOM}H{RIGHT}\" fill=\"none\" stroke=\"#222222\"/>"));
 }
 
-/// The least of 1, 2 and 5 with noughts behind it that is not below.
-fn round_step(least: i128) -> i128 {
+/// The least of 1, 2 and 5 with noughts behind it that is not below: a step of a scale.
+pub fn round_step(least: i128) -> i128 {
     let mut power = 1;
     while power * 10 <= least {
         power *= 10;
@@ -254,7 +254,8 @@ fn put(svg: &mut String, element: std::fmt::Arguments<'_>) {
     writeln!(svg, "{element}").unwrap_or_default();
 }
 
-fn escaped(text: &str) -> String {
+/// A text as it may stand in SVG.
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -77,6 +77,15 @@ impl Route {
         }
     }
 
+    /// Those by which a model is asked.
+    pub const ANSWERED: [Route; 6] =
+        [Route::ChatCompletions, Route::Responses, Route::Messages, Route::Embeddings, Route::Completions, Route::Rerank];
+
+    /// Whether a model is asked there.
+    pub fn is_answered(self) -> bool {
+        Self::ANSWERED.contains(&self)
+    }
+
     /// The route of a request's path.
     pub fn of(path: &str) -> Self {
         match path {
@@ -236,8 +245,10 @@ pub enum Rejection {
     MediaType,
     /// The client was too slow to send its request (408).
     TooSlow,
-    /// The key's budget does not bear it (429).
+    /// A budget does not bear it (402 or 429).
     OverBudget,
+    /// More than may be asked in a minute, or at once (429).
+    RateLimited,
     /// No backend is adequate.
     NoneAdequate,
     /// Too many requests are under way (503).
@@ -259,6 +270,7 @@ impl Label for Rejection {
             Rejection::MediaType => "media_type",
             Rejection::TooSlow => "too_slow",
             Rejection::OverBudget => "over_budget",
+            Rejection::RateLimited => "rate_limited",
             Rejection::NoneAdequate => "none_adequate",
             Rejection::Overloaded => "overloaded",
             Rejection::Draining => "draining",

@@ -2,6 +2,7 @@
 //! added to one in dollars and a token count cannot be taken for a price. No I/O, no clocks, no vendor.
 
 pub mod free;
+pub mod glob;
 pub mod ids;
 pub mod money;
 pub mod pieces;

@@ -82,7 +82,7 @@ impl TokenPrice {
 
     /// The list price "per million tokens" as a decimal without needless zeros.
     pub fn to_per_million(self) -> String {
-        trim_decimal(&decimal(i128::from(self.0), 6))
+        exact(i128::from(self.0), 6)
     }
 }
 
@@ -114,7 +114,7 @@ impl Amount {
 
     /// Every digit that counts, without the currency: what a machine reads.
     pub fn to_exact(self) -> String {
-        trim_decimal(&decimal(self.pico, 12))
+        exact(self.pico, 12)
     }
 
     /// With this many decimals (at most twelve), rounded half to even, without the currency: what a person reads.
@@ -180,7 +180,7 @@ impl Usd {
 
     /// Every digit that counts, without needless zeros: what a machine reads.
     pub fn to_exact(self) -> String {
-        trim_decimal(&decimal(self.0, 12))
+        exact(self.0, 12)
     }
 
     /// `self × millionths ÷ 10⁶`, rounded half to even. Used to weigh a cost by a risk.
@@ -248,7 +248,7 @@ impl ExchangeRate {
 
     /// The rate as it was read, without needless zeros.
     pub fn per_usd(self) -> String {
-        trim_decimal(&decimal(i128::from(self.micro_per_usd), 6))
+        exact(i128::from(self.micro_per_usd), 6)
     }
 
     /// Converts an amount in this rate's currency to dollars, rounding half to even at 10⁻¹² dollars.
@@ -306,8 +306,15 @@ fn decimal(units: i128, places: u32) -> String {
     format!("{sign}{}.{:0width$}", units / scale, units % scale, width = places as usize)
 }
 
-fn trim_decimal(text: &str) -> String {
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+/// The same without needless zeros.
+fn exact(units: i128, places: u32) -> String {
+    let scale = 10_i128.pow(places);
+    if units % scale == 0 {
+        return (units / scale).to_string();
+    }
+    let mut text = decimal(units, places);
+    text.truncate(text.trim_end_matches('0').len());
+    text
 }
 
 #[cfg(test)]

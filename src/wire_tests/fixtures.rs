@@ -1,5 +1,6 @@
 //! The golden fixtures of each dialect: every recorded stream and answer with what must be read from it. The expectations lie beside
-//! the fixtures as text and were checked by eye; a test that writes them would only agree with itself.
+//! the fixtures as text and were checked by eye; `TOKENBROKER_WRITE_GOLDEN=1` writes them anew, for the next eye. What clients are
+//! told of the same fixtures is held by `pairs`.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -15,8 +16,7 @@ use crate::dialect::{self, BodyProblem, Framing};
 use crate::units::Usage;
 
 fn fixtures(shape: Shape, extension: &str) -> Vec<(String, Vec<u8>, String)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(shape.word());
-    let paths = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let paths = std::fs::read_dir(folder(shape)).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
     paths.sort();
     let read = |path: &PathBuf| {
@@ -50,6 +50,21 @@ fn error_line(error: &ProviderError) -> String {
     format!("error {} {:?} {:?}", error.class.word(), error.code.as_deref().unwrap_or("-"), error.message)
 }
 
+/// Deviations of the site that a fixture is of, by its name.
+fn quirks_of(name: &str) -> Quirks {
+    Quirks {
+        reasoning_outside_output: name.ends_with("reasoning-outside-the-output"),
+        messages_input_includes_cache: name.ends_with("input-with-the-cache"),
+        ..Quirks::default()
+    }
+}
+
+/// What else the meter learns of: how much was thought, that the answer was cut for its length, that lifetimes in a cache are told.
+fn more(reasoning_bytes: u64, too_long: bool, lifetimes_told: bool) -> String {
+    let reasoning = if reasoning_bytes == 0 { String::new() } else { format!(" reasoning={reasoning_bytes}") };
+    format!("{reasoning}{}{}", if too_long { " too-long" } else { "" }, if lifetimes_told { " lifetimes" } else { "" })
+}
+
 fn frame_line(facts: &FrameFacts) -> String {
     let kind = match &facts.kind {
         FrameKind::KeepAlive => "keep-alive".to_owned(),
@@ -60,19 +75,21 @@ fn frame_line(facts: &FrameFacts) -> String {
         FrameKind::OffSchema(off) => format!("off schema: {off}"),
         FrameKind::Error(error) => error_line(error),
     };
-    let (finished, cut) = (if facts.finished { " finished" } else { "" }, if facts.too_long { " too-long" } else { "" });
-    format!("{kind}{}{finished}{cut}", usage_line(facts.usage))
+    let finished = if facts.finished { " finished" } else { "" };
+    let more = more(facts.reasoning_bytes, facts.too_long, facts.lifetimes_told);
+    let served = facts.served_model.as_deref().map_or(String::new(), |model| format!(" by {model:?}"));
+    format!("{kind}{}{finished}{more}{served}", usage_line(facts.usage))
 }
 
 /// What is read of a stream that comes in pieces of this many bytes.
-fn read_stream(shape: Shape, stream: &[u8], piece: usize) -> String {
+fn read_stream(shape: Shape, quirks: Quirks, stream: &[u8], piece: usize) -> String {
     let mut cutter = dialect::of(shape).framing().cutter();
     let mut frames = Vec::new();
     for piece in stream.chunks(piece) {
         cutter.push(&Bytes::copy_from_slice(piece), &mut frames).unwrap();
     }
     frames.extend(cutter.finish());
-    let mut reader = dialect::of(shape).frame_reader(Quirks::default(), 1);
+    let mut reader = dialect::of(shape).frame_reader(quirks, 1);
     let (mut lines, mut text) = (String::new(), String::new());
     for frame in frames {
         let facts = reader.read(&frame, &mut |piece| text.push_str(piece));
@@ -82,14 +99,31 @@ fn read_stream(shape: Shape, stream: &[u8], piece: usize) -> String {
     lines
 }
 
-fn read_answer(shape: Shape, body: &[u8]) -> String {
-    match dialect::of(shape).read_answer(body, Quirks::default()) {
+fn read_answer(shape: Shape, quirks: Quirks, body: &[u8]) -> String {
+    match dialect::of(shape).read_answer(body, quirks) {
         Ok(facts) => {
-            format!("answer by {:?}{}\ntext {:?}\n", facts.served_model.unwrap_or_default(), usage_line(facts.usage), facts.text)
+            let more = more(facts.reasoning_bytes, facts.too_long, facts.lifetimes_told);
+            let (served, usage) = (facts.served_model.unwrap_or_default(), usage_line(facts.usage));
+            format!("answer by {served:?}{usage}{more}\ntext {:?}\n", facts.text)
         }
-        Err(BodyProblem::Provider { error, .. }) => format!("{}\n", error_line(&error)),
+        Err(BodyProblem::Provider { error, usage }) => {
+            format!("{}{}\n", error_line(&error), usage_line(usage.map(|usage| *usage)))
+        }
         Err(BodyProblem::Malformed(_)) => "malformed\n".to_owned(),
     }
+}
+
+/// Holds what is read to what is expected, which is written anew where that is asked for.
+fn held(shape: Shape, name: &str, read: &str, expected: &str, how: &str) {
+    if std::env::var_os("TOKENBROKER_WRITE_GOLDEN").is_some() && read != expected {
+        std::fs::write(folder(shape).join(format!("{name}.expected")), read).unwrap();
+        return;
+    }
+    assert_eq!(read, expected, "{name} {how}");
+}
+
+fn folder(shape: Shape) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(shape.word())
 }
 
 /// How many streams and answers there are at least.
@@ -108,8 +142,8 @@ fn streams_are_read_as_expected_however_they_are_cut() {
         assert!(fixtures.len() >= least, "{} fixtures", fixtures.len());
         for (name, stream, expected) in fixtures {
             for piece in [usize::MAX, 1, 2, 3, 7, 64] {
-                let read = read_stream(shape, &stream, piece.min(stream.len()));
-                assert_eq!(read, expected, "{name} in pieces of {piece}");
+                let read = read_stream(shape, quirks_of(&name), &stream, piece.min(stream.len()));
+                held(shape, &name, &read, &expected, &format!("in pieces of {piece}"));
             }
         }
     }
@@ -121,7 +155,7 @@ fn answers_are_read_as_expected() {
         let fixtures = fixtures(shape, "json");
         assert!(fixtures.len() >= least, "{} fixtures", fixtures.len());
         for (name, body, expected) in fixtures {
-            assert_eq!(read_answer(shape, &body), expected, "{name}");
+            held(shape, &name, &read_answer(shape, quirks_of(&name), &body), &expected, "");
         }
     }
 }

@@ -23,6 +23,7 @@ const PLAIN: Quirks = Quirks {
     reasoning_returned: false,
     adaptive_thinking: false,
     short_call_ids: false,
+    random_seed: false,
     messages_formats: true,
     encrypted_reasoning: false,
 };
@@ -52,6 +53,7 @@ fn each_difference_alone() {
     let completion = Quirks { output_bound: OutputBoundField::MaxCompletionTokens, ..PLAIN };
     let no_developer = Quirks { developer_role: false, ..PLAIN };
     let returned = Quirks { reasoning_returned: true, ..PLAIN };
+    let random = Quirks { random_seed: true, ..PLAIN };
     let always = Quirks { stream_usage: StreamUsage::Always, ..PLAIN };
     let m = r#""messages":[{}]"#;
     let cases = [
@@ -60,6 +62,8 @@ fn each_difference_alone() {
         (PLAIN, None, r#"{"tokenbroker":{},"model":"up",M}"#, r#"{"model":"up",M}"#),
         (PLAIN, None, r#"{"model":"up" , "tokenbroker":{"race":2} ,M}"#, r#"{"model":"up" , M}"#),
         (PLAIN, None, r#"{"model":"up",M , "tokenbroker":null }"#, r#"{"model":"up",M  }"#),
+        (random, None, r#"{"model":"up",M,"seed" : 3}"#, r#"{"model":"up",M,"random_seed" : 3}"#),
+        (PLAIN, None, r#"{"model":"up",M,"seed" : 3}"#, r#"{"model":"up",M,"seed" : 3}"#),
         (PLAIN, Some(7), r#"{"model":"up",M}"#, r#"{"model":"up","max_tokens":7,M}"#),
         (PLAIN, Some(7), r#"{"model":"up",M,"max_tokens":9}"#, r#"{"model":"up",M,"max_tokens":7}"#),
         (PLAIN, Some(7), r#"{"model":"up",M,"max_tokens":null}"#, r#"{"model":"up",M,"max_tokens":7}"#),

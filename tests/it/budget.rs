@@ -1,14 +1,11 @@
 //! Promise 2: a budget is a bound. Settled plus held never exceeds it, under any concurrency and across a kill, and the
 //! output bound that the hold counts with is what the provider is told.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokenbroker::units::Usd;
 
 use crate::harness::rows;
-use crate::harness::{Call, Gate, Gateway, Provider, Setup, Site, Step, Whole, chat, provider, until};
+use crate::harness::{Call, Crowd, Gateway, Provider, Setup, Site, Step, Whole, chat, crowd, provider, until};
 
 const KEY: &str = "tb-budget";
 
@@ -52,35 +49,34 @@ fn check_refused(answer: &Whole, limit: &str) -> Usd {
 async fn requests_at_the_same_time_hold_no_more_than_the_budget_together() {
     const CLIENTS: usize = 12;
     let east = Provider::start("east").await;
-    let gate = Gate::shut();
-    east.always(provider::then(vec![Step::Wait(gate.clone())], provider::whole(&chat::answer("Hello.", 9, 4))));
     let gateway = with_key(&east, &[("budget_usd", "0.001"), ("budget_window", "\"day\"")]).start();
 
-    let refused = AtomicUsize::new(0);
-    let clients = join_all((0..CLIENTS).map(async |_| {
-        let answer = gateway.ask(&up_to(100)).await;
-        refused.fetch_add(usize::from(answer.status == 402), Ordering::Relaxed);
-        answer
-    }));
-    let director = async {
-        let all = async || (east.calls().len() + refused.load(Ordering::Relaxed) == CLIENTS).then_some(());
-        until("every request to be held or refused", all).await;
-        gate.open();
-    };
-    let (answers, ()) = tokio::join!(clients, director);
+    let hello = provider::whole(&chat::answer("Hello.", 9, 4));
+    let Crowd { answered, refused } = crowd(&gateway, &east, (&up_to(100), CLIENTS), hello).await;
 
-    let (held_back, answered): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 402);
-    for answer in &held_back {
+    for answer in &refused {
         check_refused(answer, "0.001");
         assert!(added(answer, "refills_at").as_str().unwrap().ends_with("T00:00:00Z"), "{}", answer.text());
-    }
-    for answer in &answered {
-        gateway.row_of(answer).await;
     }
     let held: Vec<i64> = rows::attempts(&gateway.setup.data()).iter().map(|row| row.held).collect();
     let (budget, together) = (1_000_000_000, held.iter().sum::<i64>());
     assert_eq!(held.len(), answered.len());
     assert!(together <= budget && together + held[0] > budget, "{held:?} of {budget}: as many as fit, and no more");
+}
+
+/// Issue 6: holds are tight. All hundred ask before the first is answered, and answers are as long as they may be.
+#[tokio::test]
+async fn a_hundred_at_once_on_a_budget_for_twenty_overspend_nothing_and_eighteen_are_served() {
+    let east = Provider::start("east").await;
+    // 9 tokens in at one millionth of a dollar each, 400 out at two.
+    let (one, budget) = (cost(809_000_000), usd(&json!("0.01618")));
+    let gateway = with_key(&east, &[("budget_usd", "0.01618"), ("budget_window", "\"total\"")]).start();
+    let longest = provider::whole(&chat::answer("Hello.", 9, 400));
+    let Crowd { answered, refused } = crowd(&gateway, &east, (&up_to(400), 100), longest).await;
+    assert!((18..=20).contains(&answered.len()) && answered.len() + refused.len() == 100, "{} served", answered.len());
+    let spent: i64 = rows::attempts(&gateway.setup.data()).iter().map(|row| row.cost).sum();
+    assert_eq!(cost(spent).pico(), one.pico() * i128::try_from(answered.len()).unwrap());
+    assert!(cost(spent) <= budget, "{spent}");
 }
 
 #[tokio::test]

@@ -1,14 +1,11 @@
 //! A text that is written on: what passes both ways, its bound, what is booked of every choice, and that no model stands for
 //! another.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokenbroker::units::{Tokens, Usd};
 
-use crate::harness::provider::{self, begun, status, stream, then, whole};
-use crate::harness::{Call, Gate, Gateway, Provider, Setup, Site, Step, Whole, chat, rows, until};
+use crate::harness::provider::{begun, status, stream, then, whole};
+use crate::harness::{Call, Crowd, Gateway, Provider, Setup, Site, Step, Whole, chat, crowd, rows};
 
 const LINES: &str = "max_output_tokens = 4_096";
 
@@ -184,31 +181,14 @@ async fn wrong_requests_are_refused_before_anything_is_sent() {
 async fn requests_at_the_same_time_hold_every_choice_and_never_overrun_the_budget() {
     const CLIENTS: usize = 12;
     let east = Provider::start("east").await;
-    let gate = Gate::shut();
-    // The most that was held is what the provider bills.
-    east.always(provider::then(vec![Step::Wait(gate.clone())], whole(&answer(20, 48))));
     let setup = Setup::of([site(&east, "2", "4")]).key("team", "tb-team");
     let gateway = setup.set("keys.team.budget_usd", "0.001").set("keys.team.budget_window", "total").start();
     let tokens: Vec<u32> = (0..10).collect();
     let call = ask("base", &json!({"prompt": [tokens, tokens], "n": 2, "best_of": 3})).key("tb-team");
 
-    let refused = AtomicUsize::new(0);
-    let clients = join_all((0..CLIENTS).map(async |_| {
-        let answered = gateway.ask(&call).await;
-        refused.fetch_add(usize::from(answered.status == 402), Ordering::Relaxed);
-        answered
-    }));
-    let director = async {
-        let all = async || (east.calls().len() + refused.load(Ordering::Relaxed) == CLIENTS).then_some(());
-        until("every request to be held or refused", all).await;
-        gate.open();
-    };
-    let (answers, ()) = tokio::join!(clients, director);
+    // The most that was held is what the provider bills.
+    let Crowd { answered, .. } = crowd(&gateway, &east, (&call, CLIENTS), whole(&answer(20, 48))).await;
 
-    let answered: Vec<&Whole> = answers.iter().filter(|answered| answered.status == 200).collect();
-    for answered in &answered {
-        gateway.row_of(answered).await;
-    }
     let booked = rows::attempts(&gateway.setup.data());
     assert_eq!(answered.len(), 4, "240 millionths each: as many as fit, and no more");
     assert!(booked.iter().all(|row| (row.held, row.cost) == (240_000_000, 232_000_000)), "{booked:?}");

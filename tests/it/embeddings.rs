@@ -2,14 +2,11 @@
 //!
 //! Prices and lengths of vectors are of the tests' own table.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokenbroker::units::{Tokens, Usd};
 
-use crate::harness::provider::{self, status, whole};
-use crate::harness::{Call, Gate, Gateway, Provider, Setup, Site, Step, Whole, chat, rows, until};
+use crate::harness::provider::{status, whole};
+use crate::harness::{Call, Crowd, Gateway, Provider, Setup, Site, Whole, chat, crowd, rows};
 
 /// An answer with one vector, which reports so many tokens.
 fn answer(tokens: u64) -> String {
@@ -206,29 +203,13 @@ async fn what_the_provider_refuses_is_told_in_its_words_and_nobody_else_is_asked
 async fn requests_at_the_same_time_hold_no_more_than_the_budget_together() {
     const CLIENTS: usize = 12;
     let east = Provider::start("east").await;
-    let gate = Gate::shut();
-    east.always(provider::then(vec![Step::Wait(gate.clone())], whole(&answer(1_000))));
     let setup = Setup::of([Site::of(&east).embeds("vec", "1", "")]).key("team", "tb-team");
     let gateway = setup.set("keys.team.budget_usd", "0.00505").set("keys.team.budget_window", "total").start();
     let tokens = json!((0..1_000).collect::<Vec<u32>>());
 
-    let refused = AtomicUsize::new(0);
-    let clients = join_all((0..CLIENTS).map(async |_| {
-        let answered = gateway.ask(&ask("vec", &tokens).key("tb-team")).await;
-        refused.fetch_add(usize::from(answered.status == 402), Ordering::Relaxed);
-        answered
-    }));
-    let director = async {
-        let all = async || (east.calls().len() + refused.load(Ordering::Relaxed) == CLIENTS).then_some(());
-        until("every request to be held or refused", all).await;
-        gate.open();
-    };
-    let (answers, ()) = tokio::join!(clients, director);
+    let call = ask("vec", &tokens).key("tb-team");
+    let Crowd { answered, .. } = crowd(&gateway, &east, (&call, CLIENTS), whole(&answer(1_000))).await;
 
-    let answered: Vec<&Whole> = answers.iter().filter(|answered| answered.status == 200).collect();
-    for answered in &answered {
-        gateway.row_of(answered).await;
-    }
     let booked = rows::attempts(&gateway.setup.data());
     assert_eq!(answered.len(), 5, "as many as fit, and no more");
     assert!(booked.iter().all(|row| (row.held, row.cost) == (1_002_000_000, 1_000_000_000)), "{booked:?}");

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::provider::{Script, begun, raw, status, then, whole};
-use crate::harness::{Gateway, Provider, Setup, Site, Step, Whole, chat};
+use crate::harness::{Call, Gateway, Provider, Setup, Site, Step, Whole, chat, messages};
 
 /// Every way not to answer that another backend may mend: the cause in the books, and what the provider does.
 fn failures() -> Vec<(&'static str, Script)> {
@@ -153,6 +153,30 @@ async fn when_nobody_answers_the_status_says_why_and_names_each_attempt() {
         assert_eq!((answer.header("x-should-retry"), answer.header("retry-after")), ("false", retry_after), "{code}");
         assert_eq!(gateway.row_of(&answer).await.outcome, "failed");
     }
+}
+
+/// Found by a reader: it was a 502, on which agents give up; on the 400 that they know they make the conversation shorter.
+#[tokio::test]
+async fn a_conversation_that_is_too_long_for_everybody_is_the_clients_to_shorten() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let gateway = Gateway::of([Site::of(&east), Site::of(&west).price("3", "6").and_messages()]);
+    let words = "input length and `max_tokens` exceed context limit: 196778 + 21333 > 200000";
+    let (too_long, known) = (chat::error("This model's maximum context length is 8192 tokens"), chat::error(words));
+    for provider in [&east, &west] {
+        provider.always(status(400, &[], if provider.key() == west.key() { &known } else { &too_long }));
+    }
+
+    let answer = gateway.chat(&chat::ask("auto")).await;
+
+    assert_eq!((answer.status, answer.error("code")), (400, "context_length_exceeded".into()));
+    assert_eq!((answer.error("type"), answer.error("message")), ("invalid_request_error".into(), words.into()));
+    let told = [json!(["east/jade-v3", "context_too_long"]), json!(["west/jade-v3", "context_too_long"])];
+    assert_eq!(attempts_told(&answer), told);
+    // Those of Messages know it by its first words.
+    let answer = gateway.ask(&Call::messages(messages::ask("auto"))).await;
+    assert_eq!((answer.status, answer.error("type")), (400, "invalid_request_error".into()), "{}", answer.text());
+    let said = answer.error("message").as_str().unwrap().to_owned();
+    assert!(said.starts_with("prompt is too long: "), "{said}");
 }
 
 #[tokio::test]

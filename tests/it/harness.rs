@@ -6,6 +6,7 @@ pub(crate) mod alone;
 pub(crate) mod bedrock;
 pub(crate) mod chat;
 pub(crate) mod client;
+pub(crate) mod crowd;
 pub(crate) mod desk;
 pub(crate) mod eventstream;
 pub(crate) mod gateway;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 pub(crate) use self::alone::{alone, chats, speaks};
 pub(crate) use self::client::{Answer, Call, Whole};
+pub(crate) use self::crowd::{Crowd, crowd, crowd_of};
 pub(crate) use self::gateway::{Gateway, Setup};
 pub(crate) use self::provider::{Gate, Provider, Step};
 pub(crate) use self::sandbox::Sandbox;

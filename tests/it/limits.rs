@@ -168,3 +168,25 @@ async fn a_stranger_is_turned_away_before_its_body_is_read() {
     assert_eq!((answer.status, answer.error("code")), (401, "invalid_api_key".into()));
     assert_eq!(ask_with_key(&gateway, &chat::ask("auto")).await.status, 200);
 }
+
+/// A key that may have some models: `auto` chooses among them, another by name is refused with the rule, and the decision can be explained
+/// afterwards.
+#[tokio::test]
+async fn a_key_gets_the_models_of_its_list_and_no_others() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let sites = [Site::of(&east).model("opal"), Site::of(&west).model("jade-mini").price("3", "6")];
+    let gateway = Setup::of(sites).key("web", KEY).set("keys.web.models", r#"["*-mini", "north/*", "opal"]"#).refused();
+    assert!(gateway.1.contains("keys.web.models: the table knows no model \"north/*\""), "{}", gateway.1);
+    let sites = [Site::of(&east).model("opal"), Site::of(&west).model("jade-mini").price("3", "6")];
+    let gateway = Setup::of(sites).key("web", KEY).set("keys.web.models", r#"["*-mini"]"#).start();
+
+    let answer = ask_with_key(&gateway, &chat::ask("auto")).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-mini"), "the dearer one");
+    let refused = ask_with_key(&gateway, &chat::ask("opal")).await;
+    assert_eq!((refused.status, refused.error("code")), (400, "no_adequate_backend".into()));
+    assert!(refused.text().contains("model_not_allowed"), "{}", refused.text());
+    assert_eq!(east.calls().len(), 0);
+    let path = format!("/v1/decisions/{}", answer.header("x-tokenbroker-request-id"));
+    let told = gateway.ask(&Call::get(&path).key(KEY)).await;
+    assert!(told.status == 200 && told.text().contains("model_not_allowed"), "{}", told.text());
+}

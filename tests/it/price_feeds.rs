@@ -176,3 +176,16 @@ async fn the_commands_show_what_changed_and_who_changed_it() {
     );
     assert_eq!(prices(setup, &["list", "--json", "--at", "2026-01-01"]), at("2026-01-01"));
 }
+
+/// Found by a reader: they were left out without a word.
+#[tokio::test]
+async fn prices_by_the_piece_are_not_exported_and_that_is_said() {
+    let (east, list_of) = (Provider::start("east").await, Provider::start("prices").await);
+    says(&list_of, "\"one\"", &list("3"));
+    let ranks = Site::of(&east).serves("rerank", "rank", "", "per_thousand_searches = 2");
+    let gateway = price_list::followed(Setup::of([ranks]), &list_of, "").start();
+    let exported = prices(&gateway.setup, &["export"]);
+    let (list, note) = exported.split_once("left out").unwrap();
+    assert!(list.contains("model = \"jade-v3\"") && !list.contains("rank"), "{exported}");
+    assert_eq!(note, ", as such a list has no words for a price by the piece: east/rank-v1\n");
+}

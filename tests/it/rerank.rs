@@ -4,14 +4,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokenbroker::units::{Tokens, Usd};
 
-use crate::harness::provider::{self, status, whole};
-use crate::harness::{Call, Gate, Gateway, Provider, Setup, Site, Step, Whole, chat, rows, until};
+use crate::harness::provider::{status, whole};
+use crate::harness::{Call, Crowd, Gateway, Provider, Setup, Site, Step, Whole, chat, crowd, rows, until};
 
 /// An answer with these members beside its results.
 fn answer(members: &str) -> String {
@@ -162,29 +160,12 @@ async fn wrong_requests_are_refused_before_anything_is_sent() {
 async fn requests_at_the_same_time_hold_the_most_searches_and_never_overrun_the_budget() {
     const CLIENTS: usize = 10;
     let east = Provider::start("east").await;
-    let gate = Gate::shut();
-    east.always(provider::then(vec![Step::Wait(gate.clone())], whole(&searched(3))));
     let setup = Setup::of([by_search(&east)]).key("team", "tb-team");
     let gateway = setup.set("keys.team.budget_usd", "0.025").set("keys.team.budget_window", "total").start();
     let call = ask("rank", &json!(vec!["x".repeat(1_000); 100])).key("tb-team");
 
-    let refused = AtomicUsize::new(0);
-    let clients = join_all((0..CLIENTS).map(async |_| {
-        let answered = gateway.ask(&call).await;
-        refused.fetch_add(usize::from(answered.status == 402), Ordering::Relaxed);
-        answered
-    }));
-    let director = async {
-        let all = async || (east.calls().len() + refused.load(Ordering::Relaxed) == CLIENTS).then_some(());
-        until("every request to be held or refused", all).await;
-        gate.open();
-    };
-    let (answers, ()) = tokio::join!(clients, director);
+    let Crowd { answered, .. } = crowd(&gateway, &east, (&call, CLIENTS), whole(&searched(3))).await;
 
-    let answered: Vec<&Whole> = answers.iter().filter(|answered| answered.status == 200).collect();
-    for answered in &answered {
-        gateway.row_of(answered).await;
-    }
     let booked = rows::attempts(&gateway.setup.data());
     assert_eq!(answered.len(), 4, "six thousandths each");
     assert!(booked.iter().all(|row| (row.held, row.cost) == (6_000_000_000, 6_000_000_000)), "{booked:?}");

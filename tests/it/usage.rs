@@ -2,6 +2,7 @@
 //! sees what another one spent.
 
 use std::collections::BTreeMap;
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use tokenbroker::units::Usd;
@@ -129,14 +130,15 @@ async fn a_key_sees_its_own_usage_only() {
 
     let other = usage(&gateway, "tb-batch", "").await;
     assert_eq!((&other["data"], &other["total"]["requests"], &other["total"]["cost_usd"]), (&json!([]), &json!(0), &json!("0")));
-    assert_eq!(other.get("budget"), None, "it has none");
+    assert_eq!(other.get("budgets"), None, "it has none");
 
     let own = usage(&gateway, "tb-web", "").await;
     let line = &own["data"][0];
     assert_eq!((&own["object"], &own["group_by"]), (&json!("list"), &json!(["day", "model"])));
     assert_eq!((&line["model"], &line["date"], line.get("provider")), (&json!("opal"), &own["end_date"], None));
     assert_eq!(line["cost_usd"], answer.header("x-tokenbroker-cost-usd"));
-    let budget = &own["budget"];
+    let [budget] = own["budgets"].as_array().unwrap().as_slice() else { panic!("{own}") };
+    assert_eq!((&budget["of"], &budget["name"]), (&json!("key"), &json!("web")));
     assert_eq!((&budget["limit_usd"], &budget["window"], &budget["held_usd"]), (&json!("0.5"), &json!("month"), &json!("0")));
     assert_eq!(budget["spent_usd"], line["cost_usd"]);
     assert!(budget["refills_at"].as_str().is_some_and(|at| at.ends_with("-01T00:00:00Z")), "{budget}");
@@ -175,4 +177,37 @@ async fn a_wrong_question_is_refused_in_the_clients_shape() {
     }
     let posted = gateway.ask(&Call::post("/v1/usage", "{}").key("tb-web")).await;
     assert_eq!((posted.status, posted.header("allow")), (405, "GET"));
+}
+
+/// `tokenbroker report` beside a running gateway: for programs to the last digit, for people rounded, and drawn.
+#[tokio::test]
+async fn a_report_tells_the_same_sums_from_the_books() {
+    let (_west, _east, setup) = two_keys().await;
+    let gateway = setup.start();
+    for key in ["tb-web", "tb-web", "tb-batch"] {
+        let answer = gateway.ask(&Call::chat(chat::ask("auto")).key(key)).await;
+        gateway.row_of(&answer).await;
+    }
+    let report = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokenbroker"));
+        command.arg("report").args(arguments).arg("--data-dir").arg(gateway.setup.data()).env_clear();
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
+    };
+    // 9 tokens in and 4 out, at a half and one dollar per million, where the baseline asks for 1.3 and 2.7.
+    let (code, told) = report(&["--format", "csv", "--by", "key,backend"]);
+    let rows = "batch,west/opal-v3,1,1,9,0,0,4,0,0.0000085,1,0.0000225,1,0,0,0\nweb,west/opal-v3,2,2,18,0,0,8,0,0.000017,2,0.000045,2,0,0,0\n";
+    assert_eq!((code, told.split_once('\n').unwrap().1), (Some(0), rows), "{told}");
+    let drawing = gateway.setup.path("spend.svg");
+    let (code, told) = report(&["--by", "provider", "--key", "web", "--svg", &drawing.to_string_lossy()]);
+    assert!(code == Some(0) && told.contains("west") && told.contains("62%") && told.contains("0.000017"), "{told}");
+    assert!(std::fs::read_to_string(drawing).unwrap().contains("baseline 0.0000"));
+    let (_, told) = report(&["--format", "json", "--by", "key"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let answer = gateway.operator(&Call::get("/usage?group_by=key")).await;
+    assert_eq!(told, answer.json());
+    let (code, told) = report(&["--by", "weekday"]);
+    assert!(code == Some(2) && told.contains("one or more of day, key, model, provider, backend"), "{told}");
+    let (code, told) = report(&["--from", "2026-02-01", "--to", "2026-01-31"]);
+    assert!(code == Some(1) && told.contains("is after"), "{told}");
 }

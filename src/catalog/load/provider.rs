@@ -355,6 +355,7 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
         thinking_depth: section.word("thinking_depth", &THINKING_DEPTHS).unwrap_or(plain.thinking_depth),
         adaptive_thinking: section.truth("adaptive_thinking").unwrap_or(plain.adaptive_thinking),
         short_call_ids: section.truth("short_call_ids").unwrap_or(plain.short_call_ids),
+        random_seed: section.truth("random_seed").unwrap_or(plain.random_seed),
         messages_formats: section.truth("messages_formats").unwrap_or(plain.messages_formats),
         encrypted_reasoning: section.truth("encrypted_reasoning").unwrap_or(plain.encrypted_reasoning),
     };

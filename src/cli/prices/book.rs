@@ -306,12 +306,10 @@ pub(super) fn export(args: &ExportArgs, environment: &Environment, output: &mut 
         Err(exit) => return Ok(exit),
     };
     let (table, at) = (&setup.snapshot, args.at.unwrap_or_else(now));
+    let priced = table.backends().iter().filter_map(|backend| Some((backend, backend.prices.at(at)?)));
     // What is billed by the piece has no words in such a list.
-    let by_token =
-        |backend: &&Backend| backend.prices.at(at).is_some_and(|row| !row.sheets.iter().any(|sheet| sheet.has_pieces()));
-    let priced =
-        table.backends().iter().filter(by_token).filter_map(|backend| Some((backend, Offer::of(backend.prices.at(at)?))));
-    let offers: Vec<(&Backend, Offer)> = priced.collect();
+    let (by_piece, by_token): (Vec<_>, Vec<_>) = priced.partition(|(_, row)| row.sheets.iter().any(|sheet| sheet.has_pieces()));
+    let offers: Vec<(&Backend, Offer)> = by_token.into_iter().map(|(backend, row)| (backend, Offer::of(row))).collect();
     let row = |(backend, offer): &'_ (&Backend, Offer)| {
         (table.provider_of(backend).id.clone(), backend.upstream_model.clone(), offer.clone())
     };
@@ -321,6 +319,10 @@ pub(super) fn export(args: &ExportArgs, environment: &Environment, output: &mut 
     match args.format {
         Form::Toml => output.text(&export::toml(&listed))?,
         Form::Json => output.json(&export::json(&listed))?,
+    }
+    if !by_piece.is_empty() {
+        let ids: Vec<&str> = by_piece.iter().map(|(backend, _)| backend.id.as_str()).collect();
+        output.note(format!("left out, as such a list has no words for a price by the piece: {}", ids.join(", ")))?;
     }
     Ok(Exit::Success)
 }

@@ -7,7 +7,7 @@ use crate::feed::Feed;
 use crate::ledger::fixtures::{attempt_end, attempt_opened, request_opened};
 use crate::ledger::{AttemptOpened, Ledger, Settings};
 use crate::meter::Tokenizer;
-use crate::policy::{Budget, BudgetWindow, Places};
+use crate::policy::{Budget, BudgetWindow, Passage, Places};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 use crate::units::{BilledAt, Cell, Currency, ExchangeRate, Extent, Pieces, Pricing, Sheet, Span, Tariff, TokenPrice};
@@ -19,8 +19,9 @@ fn opening(tab: &Arc<Tab>, budget: &Arc<Budget>, now: Timestamp) -> AccountOpeni
         key: KeyName::new("team"),
         arrived: Duration::ZERO,
         tab: Arc::clone(tab),
-        hold: budget.hold(Usd::from_pico(1_000_000_000), now).unwrap(),
+        hold: budget.alone().hold(Usd::from_pico(1_000_000_000), now).unwrap(),
         place: Places::default().take(1).unwrap(),
+        passage: Passage::free(),
         baseline: None,
         shown: Shown::nowhere(),
     }

@@ -9,20 +9,24 @@ use crate::units::Tokens;
 
 /// Each set of figures with its spread and the backends it is of; each place counts from the one before it.
 pub(super) fn put_output(out: &mut Writer, learned: &LearnedOutput) {
-    let all = learned.all();
-    out.number(all.len() as u64);
-    for (OutputFigures { mean, reasoning, p50, p90 }, spread, backends) in all {
+    let known = learned.known();
+    let alike = || known.chunk_by(|one, next| one.0 == next.0);
+    out.number(alike().count() as u64);
+    for theirs in alike() {
+        let (_, first) = theirs[0];
+        let OutputFigures { mean, reasoning, p50, p90 } = learned.of(first).copied().unwrap_or_default();
         for tokens in [mean, reasoning, p50, p90] {
             out.tokens(tokens);
         }
-        out.number(spread.len() as u64);
+        let spread = learned.spread_of(first);
+        out.number(spread.clone().count() as u64);
         for OutputStretch { share, mean } in spread {
             out.number(u64::from(share));
             out.tokens(mean);
         }
-        out.number(backends.len() as u64);
+        out.number(theirs.len() as u64);
         let mut next = 0;
-        for BackendIndex(n) in backends {
+        for (_, BackendIndex(n)) in theirs {
             out.number(u64::from(n - next));
             next = n + 1;
         }

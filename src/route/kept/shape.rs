@@ -14,6 +14,8 @@ const TRANSLATED: u8 = 0x80;
 const NO_OBJECT: u8 = 0x20;
 /// Added where somebody would leave out what must not be: a list of them stands behind all else.
 const UNSAID: u8 = 0x10;
+/// Added where its key may have some models only: the list of them stands behind all else.
+const MODELS: u8 = 0x08;
 /// Added where its conversation's home alone can read what it holds.
 const SEALED: u8 = 0x40;
 
@@ -35,8 +37,13 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
     };
     let sealed = facts.affinity.session.as_ref().is_some_and(|session| session.sealed);
     let unsaid = &facts.ask.unsaid;
-    let own = [(facts.ask.no_object, NO_OBJECT), (!unsaid.is_empty(), UNSAID)];
-    let flags = [[(facts.ask.translated, TRANSLATED), (sealed, SEALED)], own].concat();
+    let flags = [
+        (facts.ask.translated, TRANSLATED),
+        (sealed, SEALED),
+        (facts.ask.no_object, NO_OBJECT),
+        (!unsaid.is_empty(), UNSAID),
+        (!facts.limits.models.is_empty(), MODELS),
+    ];
     out.byte(flags.into_iter().filter(|(set, _)| *set).fold(shape, |byte, (_, flag)| byte | flag));
     if facts.ask.shape.direct().is_some() {
         out.option(facts.ask.dimensions, |out, dimensions| out.number(dimensions.into()));
@@ -52,11 +59,14 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
             out.number(lost.bits().into());
         }
     }
+    if !facts.limits.models.is_empty() {
+        out.texts(&facts.limits.models);
+    }
 }
 
 pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept, snapshot: &Snapshot) -> Result<(), Unreadable> {
     let byte = from.byte()?;
-    kept.ask.shape = match byte & !(TRANSLATED | SEALED | NO_OBJECT | UNSAID) {
+    kept.ask.shape = match byte & !(TRANSLATED | SEALED | NO_OBJECT | UNSAID | MODELS) {
         0 => Shape::OpenAiChat,
         1 => Shape::AnthropicMessages,
         2 => Shape::GeminiGenerate,
@@ -75,6 +85,9 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept, snapshot: &Snapshot) 
     }
     if byte & UNSAID != 0 {
         kept.ask.unsaid = read_unsaid(from, snapshot)?;
+    }
+    if byte & MODELS != 0 {
+        kept.limits.models = from.texts()?;
     }
     kept.ask.no_object = byte & NO_OBJECT != 0;
     kept.ask.translated = byte & TRANSLATED != 0;

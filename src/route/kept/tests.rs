@@ -168,6 +168,16 @@ fn the_format_is_what_it_was() {
     weighed().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("../kept_4.hex").trim()));
 }
 
+#[test]
+fn the_models_that_a_key_may_have_are_kept() {
+    let mut case = weighed();
+    case.limits.models = vec!["*fog".into(), "east/*".into()];
+    case.with_facts(|facts| {
+        let kept = Kept::read(&facts.keep(), facts.snapshot).unwrap();
+        assert_eq!(kept.limits, *facts.limits);
+    });
+}
+
 fn bytes_of(hex: &str) -> Vec<u8> {
     let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     hex.trim().as_bytes().chunks(2).map(digits).collect()

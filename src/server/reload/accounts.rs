@@ -1,24 +1,27 @@
-//! One budget object for each key name, for as long as the process lives.
+//! One budget and one throttle for each key, team and project by its name, and for the gateway, for as long as the process lives.
 //!
 //! A key that a reload removes keeps its object here: its open requests settle into it, and if it comes back it goes on
 //! from there. Names are the operator's, so there are few. The books are only asked for a window that is not counted yet
-//! (at the start, for a new key, for another window): a request that ended before the mark was taken is in the store once
-//! it is flushed, and what is settled after the mark is added by the budget itself. A request that ends in between may be
-//! counted twice, which is the safe side; it is read once more then, so that this takes a key that never rests.
+//! (at the start, for a new key, for another window) or for a team or project that a key has come to: a request that ended
+//! before the mark was taken is in the store once it is flushed, and what is settled after the mark is added by the budget
+//! itself. A request that ends in between may be counted twice, which is the safe side; it is read once more then, so that
+//! this takes a payer that never rests.
+//!
+//! The books know keys, not teams: what a team or project spent is the sum over the keys that belonged to it since the
+//! process began. A key that leaves goes on counting where it was counted, until the window ends or the process does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use crate::clock::SharedClock;
 use crate::config::keys::ANONYMOUS;
-use crate::config::{Access, Config, GatewayKey};
-use crate::ledger::{Books, DailySpend, Ledger};
-use crate::policy::{Admission, Bound, Budget, BudgetWindow, KeyRing, Spent};
+use crate::config::{Access, Config, GatewayKey, Means};
+use crate::ledger::{Books, KeySpend, Ledger, StoreError};
+use crate::policy::{Admission, Bound, Budget, Budgets, KeyRing, Payer, Rates, Spent, Throttle, Throttles, Window};
 use crate::units::{KeyName, Usd};
 
 /// How often the books are read again because a request ended meanwhile.
@@ -26,20 +29,80 @@ const READINGS: usize = 5;
 /// How long the books may take to be read. They are stuck if it is longer.
 const READING_WAIT: Duration = Duration::from_secs(10);
 
-/// The budgets of all keys there have been.
+/// The budgets of all payers there have been.
 pub struct Accounts {
-    by_name: BTreeMap<KeyName, Arc<Budget>>,
+    by_payer: BTreeMap<Payer, Account>,
     /// The data directory.
     folder: PathBuf,
     clock: SharedClock,
 }
 
-/// The bound of one key, ready to be put in force.
+struct Account {
+    budget: Arc<Budget>,
+    /// Whose spending it counts.
+    members: Members,
+    throttle: Arc<Throttle>,
+}
+
+/// The keys that a budget is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Members {
+    All,
+    These(BTreeSet<KeyName>),
+}
+
+/// The bounds of one payer, ready to be put in force.
 pub(super) struct Binding {
-    key: KeyName,
-    bound: Option<Bound>,
-    /// Read from the books where the budget does not count this window.
-    spent: Option<Spent>,
+    payer: Payer,
+    members: Members,
+    /// What was spent is read from the books where the budget does not count the window.
+    bounds: Vec<(Bound, Option<Spent>)>,
+    rates: Rates,
+}
+
+impl Members {
+    /// With those of both.
+    fn and(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::These(these), Self::These(those)) => Self::These(these.union(those).cloned().collect()),
+            _ => Self::All,
+        }
+    }
+
+    fn spent(&self, spending: &[KeySpend]) -> Usd {
+        let ours = |spend: &&KeySpend| match self {
+            Self::All => true,
+            Self::These(these) => these.contains(&spend.key),
+        };
+        spending.iter().filter(ours).map(|spend| spend.cost).sum()
+    }
+}
+
+impl Binding {
+    fn new(payer: Payer, members: Members, means: &Means) -> Self {
+        let bounds = means.budgets.iter().map(|bound| (bound.clone(), None)).collect();
+        Self { payer, members, bounds, rates: means.rates }
+    }
+
+    /// The bounds of everybody that a configuration and these keys name.
+    fn of(keys: &[GatewayKey], config: &Config) -> Vec<Self> {
+        let naming = |name: fn(&GatewayKey) -> Option<&String>, group: &String| {
+            Members::These(keys.iter().filter(|key| name(key) == Some(group)).map(|key| key.name.clone()).collect())
+        };
+        let own = keys
+            .iter()
+            .map(|key| Self::new(Payer::Key(key.name.clone()), Members::These(BTreeSet::from([key.name.clone()])), &key.means));
+        let projects = config
+            .projects
+            .iter()
+            .map(|(name, means)| Self::new(Payer::Project(name.clone()), naming(|key| key.project.as_ref(), name), means));
+        let teams = config
+            .teams
+            .iter()
+            .map(|(name, means)| Self::new(Payer::Team(name.clone()), naming(|key| key.team.as_ref(), name), means));
+        let gateway = Self::new(Payer::Gateway, Members::All, &config.gateway);
+        own.chain(projects).chain(teams).chain([gateway]).collect()
+    }
 }
 
 impl Accounts {
@@ -47,30 +110,29 @@ impl Accounts {
     /// says so: nothing spent would be generous.
     pub async fn at_start(config: &Config, ledger: &Ledger, clock: SharedClock) -> Self {
         let now = clock.wall();
-        let mut accounts = Self { by_name: BTreeMap::new(), folder: config.books.directory.clone(), clock };
-        let bindings = accounts.prepare(&config.keys, ledger).await.unwrap_or_else(|error| {
+        let mut accounts = Self { by_payer: BTreeMap::new(), folder: config.books.directory.clone(), clock };
+        let bindings = accounts.prepare(&config.keys, config, ledger).await.unwrap_or_else(|error| {
             tracing::error!(
                 error,
                 "what the keys have spent cannot be read: their budgets count as used up until a reload can read it"
             );
-            let used_up = |key: &GatewayKey| {
-                let spent = Spent { amount: None, at: now, mark: Usd::ZERO };
-                Binding { key: key.name.clone(), bound: bound(key), spent: Some(spent) }
-            };
-            config.keys.iter().map(used_up).collect()
+            let mut bindings = Binding::of(&config.keys, config);
+            let used_up = Some(Spent { amount: None, at: now, mark: Usd::ZERO });
+            bindings.iter_mut().flat_map(|binding| &mut binding.bounds).for_each(|(_, spent)| *spent = used_up);
+            bindings
         });
         accounts.bind(bindings);
         accounts
     }
 
-    /// Reads what must be known before the bounds of these keys can be put in force. Changes nothing yet.
-    pub(super) async fn prepare(&self, keys: &[GatewayKey], ledger: &Ledger) -> Result<Vec<Binding>, String> {
+    /// Reads what must be known before the bounds of these keys and of this configuration can be put in force. Changes
+    /// nothing yet.
+    pub(super) async fn prepare(&self, keys: &[GatewayKey], config: &Config, ledger: &Ledger) -> Result<Vec<Binding>, String> {
         let reading = async {
-            let mut bindings: Vec<Binding> =
-                keys.iter().map(|key| Binding { key: key.name.clone(), bound: bound(key), spent: None }).collect();
+            let mut bindings = Binding::of(keys, config);
             for _ in 0..READINGS {
                 self.read_for(&mut bindings, ledger).await?;
-                if bindings.iter().all(|binding| binding.spent.is_none_or(|spent| spent.mark == self.mark(&binding.key))) {
+                if bindings.iter().all(|binding| self.is_current(binding)) {
                     break;
                 }
             }
@@ -80,67 +142,124 @@ impl Accounts {
         tokio::time::timeout(READING_WAIT, reading).await.unwrap_or_else(late)
     }
 
+    /// Whether nothing has ended since the books were read for it.
+    fn is_current(&self, binding: &Binding) -> bool {
+        let mark = self.mark(&binding.payer);
+        binding.bounds.iter().all(|(_, spent)| spent.is_none_or(|spent| spent.mark == mark))
+    }
+
     async fn read_for(&self, bindings: &mut [Binding], ledger: &Ledger) -> Result<(), String> {
         let now = self.clock.wall();
-        let mut unread: Vec<(&mut Binding, BudgetWindow)> = bindings
-            .iter_mut()
-            .filter(|binding| self.by_name.get(&binding.key).is_none_or(|budget| budget.must_be_read_for(binding.bound)))
-            .filter_map(|binding| binding.bound.map(|bound| (binding, bound.window)))
-            .collect();
-        let begin = |window: BudgetWindow| window.start(now).unwrap_or(Timestamp::UNIX_EPOCH);
-        let Some(since) = unread.iter().map(|(_, window)| begin(*window)).min() else { return Ok(()) };
-        for (binding, _) in &mut unread {
-            binding.spent = Some(Spent { amount: None, at: now, mark: self.mark(&binding.key) });
+        let mut unread = Vec::new();
+        for Binding { payer, members, bounds, .. } in bindings {
+            let account = self.by_payer.get(payer);
+            let counted = account.map_or_else(|| members.clone(), |account| account.members.and(members));
+            let grows = account.is_none_or(|account| account.members != counted);
+            let must = |window: &Window| grows || account.is_none_or(|account| account.budget.must_be_read_for(window));
+            for (bound, spent) in bounds.iter_mut().filter(|(bound, _)| must(&bound.window)) {
+                *spent = Some(Spent { amount: None, at: now, mark: self.mark(payer) });
+                unread.push((bound.window.start(now), counted.clone(), spent));
+            }
+        }
+        if unread.is_empty() {
+            return Ok(());
         }
         ledger.flush().await.map_err(|error| error.to_string())?;
-        let days = spent_since(&self.folder, since).await?;
-        for (binding, window) in unread {
-            let first = begin(window).to_zoned(TimeZone::UTC).date();
-            let own = days.iter().filter(|day| day.key == binding.key && day.day >= first);
-            let amount = Some(own.map(|day| day.cost).sum());
-            binding.spent = binding.spent.map(|spent| Spent { amount, ..spent });
+        let spending = spent_since(&self.folder, unread.iter().map(|(start, ..)| *start).collect()).await?;
+        for (start, counted, spent) in unread {
+            let amount = spending.get(&start).map(|spending| counted.spent(spending));
+            *spent = spent.map(|spent| Spent { amount, ..spent });
         }
         Ok(())
     }
 
-    /// Whether the budget of one of these keys waits for the books to be read.
-    pub(super) fn wait_for_the_books(&self, keys: &[GatewayKey]) -> bool {
-        keys.iter().any(|key| self.by_name.get(&key.name).is_some_and(|budget| budget.must_be_read_for(bound(key))))
+    /// Whether the budget of one of these keys, or one of this configuration, waits for the books to be read.
+    pub(super) fn wait_for_the_books(&self, keys: &[GatewayKey], config: &Config) -> bool {
+        Binding::of(keys, config).iter().any(|binding| {
+            let budget = self.by_payer.get(&binding.payer).map(|account| &account.budget);
+            budget.is_some_and(|budget| binding.bounds.iter().any(|(bound, _)| budget.must_be_read_for(&bound.window)))
+        })
     }
 
-    /// Puts bounds in force. Keys without one are counted all the same.
+    /// Puts bounds in force. Who has none is counted all the same; whoever is not named any more is bounded no longer.
     pub(super) fn bind(&mut self, bindings: Vec<Binding>) {
-        for Binding { key, bound, spent } in bindings {
-            self.by_name.entry(key).or_default().bind(bound, spent);
+        let named: BTreeSet<Payer> = bindings.iter().map(|binding| binding.payer.clone()).collect();
+        for (_, account) in self
+            .by_payer
+            .iter()
+            .filter(|(payer, _)| matches!(payer, Payer::Team(_) | Payer::Project(_)) && !named.contains(payer))
+        {
+            account.budget.bind([]);
+            account.throttle.set(Rates::default());
+        }
+        for Binding { payer, members, bounds, rates } in bindings {
+            let new =
+                || Account { budget: Budget::of(payer.clone()), members: members.clone(), throttle: Throttle::of(payer.clone()) };
+            let account = self.by_payer.entry(payer.clone()).or_insert_with(new);
+            account.members = account.members.and(&members);
+            account.budget.bind(bounds);
+            account.throttle.set(rates);
         }
     }
 
-    /// The keys of a configuration, whose bounds are in force.
-    pub fn ring(&self, config: &Config) -> KeyRing {
+    /// These keys, whose bounds are in force.
+    pub fn ring(&self, keys: &[GatewayKey], config: &Config) -> KeyRing {
         if config.access() == Access::Open {
-            return KeyRing::open_to_all(ANONYMOUS);
+            let everybody = Admission {
+                budgets: self.budgets([Payer::Gateway]),
+                budgeted: !config.gateway.budgets.is_empty(),
+                throttles: self.throttles([(Payer::Gateway, &config.gateway)]),
+                ..Admission::unbounded(KeyName::new(ANONYMOUS))
+            };
+            return KeyRing::open_to_all(everybody);
         }
-        let admission = |key: &GatewayKey| Admission {
+        KeyRing::new(keys.iter().map(|key| (key.sha256, self.admission(key, config))))
+    }
+
+    fn admission(&self, key: &GatewayKey, config: &Config) -> Admission {
+        let team = key.team.as_ref().and_then(|team| config.teams.get(team));
+        let project = key.project.as_ref().and_then(|project| config.projects.get(project));
+        let above = [
+            project.map(|means| (key.project.clone().map(Payer::Project), means)),
+            team.map(|means| (key.team.clone().map(Payer::Team), means)),
+        ];
+        let above = above.into_iter().flatten().filter_map(|(payer, means)| Some((payer?, means)));
+        let own = [(Payer::Key(key.name.clone()), &key.means), (Payer::Gateway, &config.gateway)];
+        let payers: Vec<(Payer, &Means)> = own.into_iter().chain(above).collect();
+        Admission {
             key: key.name.clone(),
             limits: Arc::new(key.limits.clone()),
-            budget: self.by_name.get(&key.name).cloned().unwrap_or_default(),
-            budgeted: key.budget.is_some(),
-        };
-        KeyRing::new(config.keys.iter().map(|key| (key.sha256, admission(key))))
+            budgets: self.budgets(payers.iter().map(|(payer, _)| payer.clone())),
+            budgeted: payers.iter().any(|(_, means)| !means.budgets.is_empty()),
+            throttles: self.throttles(payers),
+        }
     }
 
-    fn mark(&self, key: &KeyName) -> Usd {
-        self.by_name.get(key).map_or(Usd::ZERO, |budget| budget.settled_ever())
+    /// Those that limit anything.
+    fn throttles<'m>(&self, payers: impl IntoIterator<Item = (Payer, &'m Means)>) -> Option<Arc<Throttles>> {
+        let limiting = payers.into_iter().filter(|(_, means)| means.rates.limit_anything());
+        Throttles::of(limiting.filter_map(|(payer, _)| Some(Arc::clone(&self.by_payer.get(&payer)?.throttle))))
+    }
+
+    fn budgets(&self, payers: impl IntoIterator<Item = Payer>) -> Arc<Budgets> {
+        let known = |payer: Payer| self.by_payer.get(&payer).map(|account| Arc::clone(&account.budget));
+        Budgets::of(payers.into_iter().filter_map(known))
+    }
+
+    fn mark(&self, payer: &Payer) -> Usd {
+        self.by_payer.get(payer).map_or(Usd::ZERO, |account| account.budget.settled_ever())
     }
 }
 
-fn bound(key: &GatewayKey) -> Option<Bound> {
-    key.budget.map(|(limit, window)| Bound { limit, window })
-}
+type SpentSince = BTreeMap<Option<Timestamp>, Vec<KeySpend>>;
 
-async fn spent_since(folder: &Path, since: Timestamp) -> Result<Vec<DailySpend>, String> {
+/// What each key spent since each of these instants; `None` is for ever.
+async fn spent_since(folder: &Path, starts: BTreeSet<Option<Timestamp>>) -> Result<SpentSince, String> {
     let folder = folder.to_owned();
-    let read = move || Books::open(&folder).and_then(|books| books.spend_by_key_and_day(since));
+    let read = move || -> Result<SpentSince, StoreError> {
+        let books = Books::open(&folder)?;
+        starts.into_iter().map(|start| Ok((start, books.spend_by_key(start)?))).collect()
+    };
     let read = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
     read.map_err(|error| error.to_string())
 }
@@ -150,7 +269,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::ledger::Settings;
-    use crate::policy::KeyLimits;
+    use crate::policy::{BudgetWindow, KeyLimits};
 
     #[tokio::test]
     async fn what_the_books_could_not_say_at_the_start_is_read_by_a_reload() {
@@ -158,22 +277,23 @@ mod tests {
         let clock = SystemClock::shared();
         let (ledger, _) = Ledger::open(Settings::new(folder.path()), Arc::clone(&clock)).unwrap();
         let name = KeyName::new("web");
-        let budget = Some((Usd::parse("1").unwrap(), BudgetWindow::Total));
-        let key = GatewayKey { name: name.clone(), sha256: [1; 32], limits: KeyLimits::default(), budget };
+        let bound = Bound { limit: Usd::parse("1").unwrap(), window: BudgetWindow::Total.utc() };
+        let (limits, means) = (KeyLimits::default(), Means { budgets: vec![bound], ..Means::default() });
+        let key = GatewayKey { name: name.clone(), sha256: [1; 32], limits, team: None, project: None, means };
         let mut config = Config { keys: vec![key], ..Config::default() };
         // Where no books are: what a store does that cannot be opened.
         config.books.directory = folder.path().join("elsewhere");
 
         let mut accounts = Accounts::at_start(&config, &ledger, Arc::clone(&clock)).await;
-        let budget = Arc::clone(&accounts.by_name[&name]);
+        let budget = accounts.budgets([Payer::Key(name)]);
         assert!(budget.hold(Usd::from_pico(1), clock.wall()).is_err(), "nothing spent would be generous");
-        assert!(accounts.wait_for_the_books(&config.keys));
-        assert!(accounts.prepare(&config.keys, &ledger).await.is_err());
+        assert!(accounts.wait_for_the_books(&config.keys, &config));
+        assert!(accounts.prepare(&config.keys, &config, &ledger).await.is_err());
 
         accounts.folder = folder.path().to_owned();
-        let bindings = accounts.prepare(&config.keys, &ledger).await.unwrap();
+        let bindings = accounts.prepare(&config.keys, &config, &ledger).await.unwrap();
         accounts.bind(bindings);
         assert!(budget.hold(Usd::parse("1").unwrap(), clock.wall()).is_ok());
-        assert!(!accounts.wait_for_the_books(&config.keys));
+        assert!(!accounts.wait_for_the_books(&config.keys, &config));
     }
 }

@@ -85,7 +85,7 @@ fn names(config: &Config) -> BTreeSet<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::config::{Means, Secret};
     use crate::policy::KeyLimits;
     use crate::units::KeyName;
 
@@ -104,8 +104,14 @@ mod tests {
     }
 
     fn keys(names: &[&str]) -> Config {
-        let key =
-            |name: &&str| GatewayKey { name: KeyName::new(name), sha256: [0; 32], limits: KeyLimits::default(), budget: None };
+        let key = |name: &&str| GatewayKey {
+            name: KeyName::new(name),
+            sha256: [0; 32],
+            limits: KeyLimits::default(),
+            team: None,
+            project: None,
+            means: Means::default(),
+        };
         Config { keys: names.iter().map(key).collect(), ..Config::default() }
     }
 

@@ -1,0 +1,137 @@
+//! `tokenbroker report`: what was spent, and what it would have cost at the baseline, from the books of a data directory: as a
+//! table, as CSV or JSON for programs, and as a picture.
+//!
+//! It reads the store beside a running gateway, read-only. What a gateway has not folded into it yet (seconds, and after a kill
+//! what the next start takes over) is not there; the gateway's own `/usage` waits for that.
+
+mod picture;
+mod told;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use jiff::ToSpan;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use self::picture::picture;
+use super::args::{Environment, GatewayArgs};
+use super::output::{Exit, Output};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::ledger::{Books, UsageBy, UsageQuery};
+use crate::server;
+use crate::units::KeyName;
+
+/// No report has more lines.
+const MOST_LINES: usize = 100_000;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  tokenbroker report
+  tokenbroker report --days 7 --by provider,model
+  tokenbroker report --from 2026-11-01 --to 2026-11-30 --key web --format csv > november.csv
+  tokenbroker report --svg spend.svg
+
+saved is told where every request was compared with the baseline (routing.baseline).";
+
+/// What `report` takes.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// The first day (UTC) [default: --days before the last one].
+    #[arg(long, value_name = "DAY", conflicts_with = "days")]
+    pub from: Option<Date>,
+    /// The last day (UTC), which is told too [default: today].
+    #[arg(long, value_name = "DAY")]
+    pub to: Option<Date>,
+    /// How many days, the last one included.
+    #[arg(long, value_name = "NUMBER", default_value_t = 30, value_parser = clap::value_parser!(i64).range(1..=36_600))]
+    pub days: i64,
+    /// What is told apart: a line for each combination.
+    #[arg(long, value_name = "WORDS", value_delimiter = ',', value_parser = told_apart, default_value = "day,provider")]
+    pub by: Vec<UsageBy>,
+    /// Only of this gateway key.
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// In which form.
+    #[arg(long, value_enum, default_value_t = Form::Table)]
+    pub format: Form,
+    /// Draw the spend by day and provider into this file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+/// How a report is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// Columns for people.
+    Table,
+    /// Comma-separated, with a heading; amounts are exact.
+    Csv,
+    /// As `GET /usage` tells it.
+    Json,
+}
+
+fn told_apart(word: &str) -> Result<UsageBy, String> {
+    let found = UsageBy::WORDS.into_iter().find(|(_, known)| *known == word);
+    found.map(|(by, _)| by).ok_or_else(|| {
+        let known: Vec<&str> = UsageBy::WORDS.iter().map(|(_, known)| *known).collect();
+        format!("one or more of {}, with commas between them", known.join(", "))
+    })
+}
+
+/// Runs `tokenbroker report`.
+pub fn run(args: &ReportArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
+    let folder = data_directory(args, environment)?;
+    if !Books::are_in(&folder) {
+        bail!("no books in {}: a gateway that ran there leaves some; --data-dir names another directory", folder.display());
+    }
+    let books = Books::open(&folder)?;
+    let query = query(args)?;
+    let lines = books.usage(&query)?;
+    if lines.len() >= MOST_LINES {
+        bail!("more than {MOST_LINES} lines: ask for fewer days, or tell less apart");
+    }
+    match args.format {
+        Form::Table => told::table(&query, &lines, output)?,
+        Form::Csv => output.text(&told::csv(&query, &lines))?,
+        Form::Json => output.line(String::from_utf8_lossy(&server::usage_body(&query, &lines)))?,
+    }
+    if let Some(path) = &args.svg {
+        let days = books.usage(&UsageQuery { group_by: vec![UsageBy::Day, UsageBy::Provider], ..query.clone() })?;
+        std::fs::write(path, picture(&query, &days)).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Where the configuration and the options say that the books are.
+fn data_directory(args: &ReportArgs, environment: &Environment) -> anyhow::Result<PathBuf> {
+    let shown = args.gateway.config.as_ref().map(|path| path.display().to_string());
+    let text = match (&args.gateway.config, &shown) {
+        (Some(path), Some(shown)) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?),
+        _ => None,
+    };
+    // A problem elsewhere in the file is for `check` to tell: books can be read without a gateway that could start.
+    let (config, _) = Config::read(shown.as_deref().zip(text.as_deref()), &args.gateway.over(environment));
+    Ok(config.books.directory)
+}
+
+fn query(args: &ReportArgs) -> anyhow::Result<UsageQuery> {
+    let today = SystemClock::shared().wall().to_zoned(TimeZone::UTC).date();
+    let last = args.to.unwrap_or(today);
+    let from = args.from.unwrap_or_else(|| last.saturating_sub((args.days - 1).days()));
+    if from > last {
+        bail!("--from {from} is after --to {last}; both days are told");
+    }
+    let mut group_by = Vec::new();
+    for by in &args.by {
+        if !group_by.contains(by) {
+            group_by.push(*by);
+        }
+    }
+    let until = last.tomorrow().context("--to is the last day that there is")?;
+    Ok(UsageQuery { key: args.key.as_deref().map(KeyName::new), from, until, group_by, most_lines: MOST_LINES })
+}
