@@ -186,7 +186,7 @@ fn tokenizers() -> Chapter {
     let entry = Entry {
         name: "\"NAME\"",
         meaning: "The file that the tokens of this family, model or backend are counted with.",
-        accepted: TOKENIZER_NAME.to_owned() + ", and the path of a tokenizer.json in Hugging Face's format",
+        accepted: "the path of a `tokenizer.json` in Hugging Face's format".to_owned(),
         default: None,
         unset: Some(Unset {
             means: "the vocabulary that the program carries, else a calibrated count",
@@ -197,7 +197,8 @@ fn tokenizers() -> Chapter {
     Chapter {
         name: "tokenizers",
         about: "Vocabularies of your own, for exact counts where a provider reports none. NAME is a tokenizer family \
-                (`tokenbroker count --help` lists them), a model or provider/model of the table; the nearest to the backend counts.",
+                (`tokenbroker count --help` lists them), a model or provider/model of the table; the nearest to the backend \
+                counts. As a variable, all of them are one table: `TOKENBROKER__TOKENIZERS='{ \"qwen35\" = \"tokenizer.json\" }'`.",
         entries: vec![entry],
     }
 }

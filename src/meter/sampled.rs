@@ -21,9 +21,9 @@ const WHOLE_BYTES: usize = BLOCKS * BLOCK_BYTES * 5 / 4;
 /// The tokens to expect of a text in a family's vocabulary. What loading a vocabulary takes comes on top, once.
 pub fn estimate(vocabularies: &Vocabularies, text: &str, family: TokenizerFamily) -> Tokens {
     let whole = TextProfile::of(text);
-    let counter = vocabularies.counter(family);
-    let count = |part: &str, profile: &TextProfile| match &counter {
-        Some(counter) => counter.count(part),
+    let vocabulary = vocabularies.counter(family);
+    let count = |part: &str, profile: &TextProfile| match &vocabulary {
+        Some(vocabulary) => vocabulary.count(part),
         None => calibrated::count(vocabularies, part, profile, family),
     };
     if text.len() <= WHOLE_BYTES {

@@ -60,13 +60,13 @@ impl Tokenizer {
     }
 
     /// Counts a text that has yet to be made, which happens off the reactor too. `None`: the runtime is going down.
-    pub async fn count_made(&self, make: impl FnOnce() -> String + Send + 'static, whose: Whose) -> Option<Count> {
+    pub async fn count_made(&self, make: impl FnOnce() -> String + Send + 'static, of: Whose) -> Option<Count> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         let vocabularies = Arc::clone(&self.vocabularies);
         let counting = tokio::task::spawn_blocking(move || {
             let _held_until_counted = place;
             let text = make();
-            count_within(&vocabularies, &text, &TextProfile::of(&text), &whose, BUDGET_BYTES)
+            count_within(&vocabularies, &text, &TextProfile::of(&text), &of, BUDGET_BYTES)
         });
         counting.await.ok()
     }
@@ -75,23 +75,23 @@ impl Tokenizer {
     /// [`RunningCount::into_parts`](super::RunningCount::into_parts) gives.
     ///
     /// Always answers: where counting is impossible (the runtime is going down), with the estimate.
-    pub async fn count_beginning(&self, text: String, whole: TextProfile, whose: Whose) -> Count {
-        let family = whose.family;
+    pub async fn count_beginning(&self, text: String, whole: TextProfile, of: Whose) -> Count {
+        let family = of.family;
         let place = Arc::clone(&self.places).acquire_owned().await;
         let vocabularies = Arc::clone(&self.vocabularies);
         let counting = tokio::task::spawn_blocking(move || {
             let _held_until_counted = place;
-            count_within(&vocabularies, &text, &whole, &whose, BUDGET_BYTES)
+            count_within(&vocabularies, &text, &whole, &of, BUDGET_BYTES)
         });
         counting.await.unwrap_or_else(|_| Count { tokens: estimate::expected(&whole, family), provenance: Provenance::Estimated })
     }
 }
 
 /// Counts the beginning of a text, at most `budget` bytes of it, and scales to the whole.
-fn count_within(vocabularies: &Vocabularies, text: &str, whole: &TextProfile, whose: &Whose, budget: usize) -> Count {
-    let family = whose.family;
+fn count_within(vocabularies: &Vocabularies, text: &str, whole: &TextProfile, of: &Whose, budget: usize) -> Count {
+    let family = of.family;
     let seen = &text[..text.floor_char_boundary(budget)];
-    let counted = vocabularies.counter_of(whose.backend.as_str(), family).map(|counter| counter.count(seen));
+    let counted = vocabularies.counter_of(of.backend.as_str(), family).map(|counter| counter.count(seen));
     if let Some(counted) = counted
         && seen.len() as u64 == whole.bytes()
     {
