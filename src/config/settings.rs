@@ -48,6 +48,8 @@ pub struct Config {
     pub routing: Routing,
     /// What providers call models that they know under a name of the operator's own.
     pub deployments: Deployments,
+    /// Vocabularies of the operator's own.
+    pub tokenizers: Tokenizers,
     /// Caps on the share that a provider, an owner or a law gets.
     pub portfolio: Vec<ShareCap>,
     pub timeouts: Timeouts,
@@ -75,6 +77,9 @@ pub struct Config {
 /// By the backend's id in the table, what its provider calls the model: the name of a deployment, the id of an endpoint.
 pub type Deployments = BTreeMap<String, String>;
 
+/// By a tokenizer family, a model or a backend's id of the table, the `tokenizer.json` that its tokens are counted with.
+pub type Tokenizers = BTreeMap<String, PathBuf>;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -82,6 +87,7 @@ impl Default for Config {
             books: Books::default(),
             routing: Routing::default(),
             deployments: Deployments::new(),
+            tokenizers: Tokenizers::new(),
             portfolio: Vec::new(),
             timeouts: Timeouts::default(),
             retries: Retries::default(),

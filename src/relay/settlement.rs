@@ -19,7 +19,7 @@ use crate::dispatch::{BackendAttempt, Failure};
 use crate::feed::{End, Shown};
 use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace, RequestEnd, SettledAttempt, Tab, Terms};
 use crate::meter::RunningCount;
-use crate::meter::tokenizer::{BUDGET_BYTES, Count};
+use crate::meter::tokenizer::{BUDGET_BYTES, Count, Whose};
 use crate::meter::usage::{Heard, Metered, completed, metered};
 use crate::policy::{Hold, OverBudget, Passage, Place, ShareHold, Standing as RateStanding};
 use crate::telemetry::{OpenRequest, Route, Settled};
@@ -454,14 +454,15 @@ fn seen(reported: Option<Usage>, input_estimate: Tokens, counted: Tokens) -> Usa
 /// it is not too long.
 async fn count(desk: &Desk, running: RunningCount, reported: Option<Usage>, basis: &AnswerBasis) -> Metered {
     let (kept, whole) = running.into_parts();
-    let output = desk.tokenizer.count_beginning(kept, whole, basis.family).await;
+    let of = Whose { backend: basis.backend.clone(), family: basis.family };
+    let output = desk.tokenizer.count_beginning(kept, whole, of.clone()).await;
     if let Some(usage) = reported {
         let provenance = if output.tokens > usage.output { output.provenance } else { Provenance::Reported };
         return Metered { usage: seen(reported, basis.input_estimate, output.tokens), provenance };
     }
     let counted = if !basis.prompt.is_empty() && basis.prompt.len() <= BUDGET_BYTES {
         let (prompt, prompt_text) = (basis.prompt.clone(), desk.prompt_text);
-        desk.tokenizer.count_made(move || prompt_text(&prompt), basis.family).await
+        desk.tokenizer.count_made(move || prompt_text(&prompt), of).await
     } else {
         None
     };
