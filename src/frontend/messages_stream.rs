@@ -158,7 +158,7 @@ impl MessagesStream {
         if !self.begun {
             self.begun = true;
             // What is told of the output here is counted again in the sum at the end.
-            let usage = Usage { output: Tokens::ZERO, ..self.usage.unwrap_or_default() };
+            let usage = Usage { output: Tokens::ZERO, reasoning: Tokens::ZERO, ..self.usage.unwrap_or_default() };
             Event::MessageStart { message: Message::begun(&self.about.id, &self.about.model, &usage) }.write(out);
         }
     }

@@ -509,8 +509,8 @@ impl<'f> Marks<'f> {
             .unwrap_or_else(|| self.frontend.error_body(&refusal.error, &self.id.to_string()));
         let mut response = self.json(status, body);
         let headers = response.headers_mut();
-        if let Some(after) = refusal.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(rates::seconds(after)));
+        if let Some(seconds) = refusal.retry_after_seconds() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(codings) = &refusal.accepts {
             headers.insert(ACCEPT_ENCODING, codings.clone());

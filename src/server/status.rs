@@ -9,6 +9,7 @@ use http::HeaderValue;
 use serde_json::{Value, json};
 
 use super::parameters::WrongParameter;
+use super::rates;
 use crate::canonical::event::ErrorClass;
 use crate::dispatch::{AttemptFailure, Cause, RunFailure, Stopped};
 use crate::frontend::errors::{BadRequest, ClientError, ErrorKind};
@@ -58,6 +59,11 @@ impl Refusal {
 
     fn retry(error: ClientError, after: Duration) -> Self {
         Self { retry_after: Some(after), should_retry: true, ..Self::of(error) }
+    }
+
+    /// What `retry-after` says.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(rates::seconds)
     }
 
     /// The gateway itself refuses, for this reason.

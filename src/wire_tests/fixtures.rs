@@ -51,7 +51,7 @@ fn error_line(error: &ProviderError) -> String {
 }
 
 /// Deviations of the site that a fixture is of, by its name.
-fn quirks_of(name: &str) -> Quirks {
+pub(super) fn quirks_of(name: &str) -> Quirks {
     Quirks {
         reasoning_outside_output: name.ends_with("reasoning-outside-the-output"),
         messages_input_includes_cache: name.ends_with("input-with-the-cache"),
