@@ -57,9 +57,15 @@ impl Parameter {
             Parameter::Stop if matches!(client, Shape::AnthropicMessages) => "stop_sequences",
             Parameter::Stop => "stop",
             Parameter::Thinking => match client {
-                Shape::OpenAiChat | Shape::OpenAiEmbeddings | Shape::OpenAiCompletions | Shape::Rerank => "reasoning_effort",
                 Shape::OpenAiResponses => "reasoning",
                 Shape::AnthropicMessages | Shape::GeminiGenerate | Shape::BedrockConverse => "thinking",
+                Shape::OpenAiChat
+                | Shape::OpenAiEmbeddings
+                | Shape::OpenAiCompletions
+                | Shape::Rerank
+                | Shape::OpenAiImages
+                | Shape::OpenAiSpeech
+                | Shape::OpenAiTranscriptions => "reasoning_effort",
             },
             Parameter::StrictTools => "tools.strict",
             Parameter::ServiceTier => "service_tier",

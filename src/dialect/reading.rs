@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::usage::{ReadUsage, Reported};
 use super::walk::{KeyAs, says_nothing, takes_anything};
-use crate::canonical::Direct;
+use crate::canonical::{Direct, Yields};
 use crate::catalog::capability::Quirks;
 use crate::units::Usage;
 
@@ -212,7 +212,10 @@ enum TopMember {
 
 /// The first row whose answers have this list.
 fn place_of(list: &str) -> Option<u8> {
-    (0_u8..).zip(Direct::ALL).find(|(_, direct)| direct.answer == list).map(|(place, _)| place)
+    (0_u8..)
+        .zip(Direct::ALL)
+        .find(|(_, direct)| matches!(direct.answer, Yields::List(name) if name == list))
+        .map(|(place, _)| place)
 }
 
 impl TopMember {

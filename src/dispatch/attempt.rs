@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -113,16 +113,17 @@ impl Errand<'_> {
         if !answer.status().is_success() {
             return Err(self.refused(answer).await);
         }
-        if self.request.stream && is_stream(answer.headers(), self.dialect().framing()) {
-            return self.open_stream(answer, reading, text).await.map(Opening::Stream);
+        let media_type = media_type(answer.headers());
+        if let Some(framing) = self.dialect().arrives(&media_type, self.request.stream) {
+            return self.open_stream(answer, framing, reading, text).await.map(Opening::Stream);
         }
-        self.read_whole(answer, reading).await
+        self.read_whole(answer, &media_type, reading).await
     }
 
-    async fn read_whole(&self, answer: UpstreamAnswer, reading: Reading) -> Result<Opening, AttemptFailure> {
+    async fn read_whole(&self, answer: UpstreamAnswer, media_type: &str, reading: Reading) -> Result<Opening, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.whole(ANSWER_CAP).await.map_err(|e| self.broke(&e))?;
-        let facts = match self.dialect().read_answer(&body, self.offer.provider.quirks) {
+        let facts = match self.dialect().read_typed(&body, media_type, self.offer.provider.quirks) {
             Ok(facts) => facts,
             Err(BodyProblem::Provider { error, usage }) => {
                 return Err(AttemptFailure {
@@ -132,7 +133,7 @@ impl Errand<'_> {
             }
             Err(BodyProblem::Malformed(what)) => return Err(self.failed(Cause::Malformed, &what)),
         };
-        if self.request.stream {
+        if self.request.stream && !self.dialect().may_come_whole() {
             let failure = self.failed(Cause::Malformed, "answered a stream request with a whole body");
             return Err(AttemptFailure { used: facts.usage.map(Metered::reported), ..failure });
         }
@@ -140,7 +141,8 @@ impl Errand<'_> {
             return Err(self.failed(Cause::Malformed, QUOTES_KEY));
         }
         if self.speaks_alike() && reading.is_plain() {
-            return Ok(Opening::Whole { body, facts });
+            let media_type = self.own_type(&headers);
+            return Ok(Opening::Whole { body, facts, media_type });
         }
         let mut deltas = self.dialect().read_deltas(&body).map_err(|e| self.failed(Cause::Malformed, &e.to_string()))?;
         let mut count = self.count.clone();
@@ -154,17 +156,19 @@ impl Errand<'_> {
         // Usage as it is booked, or by our count.
         let told = Answer { usage: Some(count.or_ours(facts.usage.or(told.usage))), ..told };
         let body = self.translation.whole(&told, &self.offer.backend.upstream_model);
-        Ok(Opening::Whole { body, facts })
+        Ok(Opening::Whole { body, facts, media_type: None })
     }
 
     async fn open_stream(
         &self,
         answer: UpstreamAnswer,
+        framing: Framing,
         reading: Reading,
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<OpenStream, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let reader = self.dialect().frame_reader(self.offer.provider.quirks, self.request.choices);
+        let reader = framing.reader(self.dialect(), self.offer.provider.quirks, self.request.choices);
+        let media_type = if framing == Framing::Bytes { headers.get(CONTENT_TYPE).cloned() } else { None };
         let retelling = (!self.speaks_alike() || !reading.is_plain()).then(|| {
             let writer = self.translation.stream(&self.offer.backend.upstream_model);
             Box::new(Retelling::new(
@@ -174,8 +178,7 @@ impl Errand<'_> {
                 reading,
             ))
         });
-        let cutter = self.dialect().framing().cutter();
-        let mut source = FrameSource::new(answer, cutter, reader, retelling, self.patience.idle);
+        let mut source = FrameSource::new(answer, framing.cutter(), reader, retelling, self.patience.idle);
         let (mut held, mut held_bytes) = (Vec::new(), 0);
         let mut count = self.count.clone();
         let mut text = |piece: &str| {
@@ -200,7 +203,7 @@ impl Errand<'_> {
             held_bytes += frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
             held.extend(frames);
             if meaningful {
-                return Ok(OpenStream { held, source });
+                return Ok(OpenStream { held, source, media_type });
             }
             // What begins a stream of Responses says the request again, in each of its events.
             if held_bytes > PREAMBLE_CAP + 4 * self.request.body.len() {
@@ -257,6 +260,11 @@ impl Errand<'_> {
         AttemptFailure { used: Some(used), ..failure }
     }
 
+    /// The type of an answer that is not of the one type that answers of its shape have.
+    fn own_type(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        headers.get(CONTENT_TYPE).filter(|_| self.dialect().may_come_whole()).cloned()
+    }
+
     /// Whether the endpoint's shape is the client's.
     fn speaks_alike(&self) -> bool {
         self.offer.shape == self.request.shape
@@ -297,7 +305,7 @@ fn off_schema(kind: &FrameKind) -> Option<&Mismatch> {
     }
 }
 
-fn is_stream(headers: &HeaderMap, framing: Framing) -> bool {
-    let wanted = framing.media_type().as_bytes();
-    headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().to_ascii_lowercase().starts_with(wanted))
+/// What an answer says it is, in small letters; nothing where it says nothing that could be read.
+fn media_type(headers: &HeaderMap) -> String {
+    headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_ascii_lowercase()
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tokio::time::{Instant, Sleep};
 
 use super::failure::Cause;
@@ -16,7 +17,12 @@ use crate::upstream::{UpstreamAnswer, UpstreamError};
 /// An answer that has begun.
 pub enum Opening {
     /// A whole, unstreamed answer: the provider's bytes and what they say.
-    Whole { body: Bytes, facts: AnswerFacts },
+    Whole {
+        body: Bytes,
+        facts: AnswerFacts,
+        /// What it is, where that is not what all answers of its shape are.
+        media_type: Option<HeaderValue>,
+    },
     /// A stream, with the frames that were held back while the status line waited.
     Stream(OpenStream),
 }
@@ -27,6 +33,8 @@ pub struct OpenStream {
     pub held: Vec<Frame>,
     /// Where the rest comes from.
     pub source: FrameSource,
+    /// What it is, where it is no stream of events.
+    pub media_type: Option<HeaderValue>,
 }
 
 /// One whole frame of a stream: its bytes, unchanged where the client speaks the provider's dialect, and what they mean.
@@ -122,6 +130,7 @@ impl FrameSource {
                 self.cutter.push(&chunk, &mut self.blocks).map_err(SourceError::Framing)?;
             } else {
                 self.ended = true;
+                self.reader.closes();
                 self.blocks.extend(self.cutter.finish());
             }
             let frames = self.frames(text).map_err(SourceError::Retelling)?;

@@ -30,6 +30,7 @@ mod messages_request;
 mod messages_stream;
 mod messages_turns;
 pub mod models;
+pub mod multipart;
 mod needs;
 pub mod openai_chat;
 pub mod openai_responses;
@@ -42,6 +43,7 @@ mod responses_request;
 mod responses_stream;
 mod sealed;
 mod seals;
+pub mod sound;
 #[cfg(test)]
 mod testing;
 mod top_level;
