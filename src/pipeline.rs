@@ -546,10 +546,11 @@ impl Pipeline {
                 let about = told.about(&backend.upstream_model);
                 let media_type = stream.media_type.clone();
                 let silent = media_type.is_some();
-                let end_event = Box::new(move |end: &StreamEnd<'_>| match silent {
-                    true => Bytes::new(),
-                    false => frontend.error_event(&stream_error(end), &about),
-                });
+                let end_event = Box::new(
+                    move |end: &StreamEnd<'_>| {
+                        if silent { Bytes::new() } else { frontend.error_event(&stream_error(end), &about) }
+                    },
+                );
                 let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, end_event, quotes_key);
                 Ok(Reply::Stream { receipt: Receipt { media_type, ..receipt }, pump: Box::new(pump) })
             }

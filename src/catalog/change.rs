@@ -149,7 +149,7 @@ pub fn with_figures<C>(row: &PriceRow, figures: &BTreeMap<FigurePlace, (TokenPri
     let all = row.images.all.iter().map(of_kind).collect::<Option<_>>()?;
     let images = ImagePrices { all, ..row.images };
     let differs = sheets != row.sheets || batch != row.batch;
-    differs.then(|| PriceRow { sheets, batch, images, ..row.clone() })
+    differs.then(|| PriceRow { sheets, images, batch, ..row.clone() })
 }
 
 /// A list of prices with other figures in its cells, by every factor of the calendar.

@@ -76,10 +76,11 @@ pub(super) fn transcript(body: &[u8], media_type: &str, quirks: Quirks) -> Resul
         return Err(BodyProblem::Malformed("it is a page".to_owned()));
     }
     if !body.trim_ascii_start().starts_with(b"{") {
-        return match json && serde_json::from_slice::<&RawValue>(body).map_or(true, |raw| !raw.get().starts_with('"')) {
-            true => Err(BodyProblem::Malformed("it is no object and no text".to_owned())),
-            false => Ok(AnswerFacts::default()),
-        };
+        let is_text = || serde_json::from_slice::<&RawValue>(body).is_ok_and(|raw| raw.get().starts_with('"'));
+        if json && !is_text() {
+            return Err(BodyProblem::Malformed("it is no object and no text".to_owned()));
+        }
+        return Ok(AnswerFacts::default());
     }
     let reading = match Reading::of(body.trim_ascii()) {
         Ok(reading) => reading,

@@ -25,13 +25,13 @@ impl NotServed {
         let Admitted { request, target, .. } = admitted;
         let (direct, market) = (request.shape.direct()?, admitted.market());
         let table = &market.snapshot;
-        let serves = |index| table.backend(index).serves.is_some_and(|other| other.shape == direct.shape);
+        let does = |index| table.backend(index).serves.is_some_and(|other| other.shape == direct.shape);
         let served = match target {
-            Target::Backend(index) => serves(*index),
-            Target::Model(name) => table.serving(name).iter().any(|index| serves(*index)),
+            Target::Backend(index) => does(*index),
+            Target::Model(name) => table.serving(name).iter().any(|index| does(*index)),
             Target::Auto(_) => true,
         };
-        let able = market.usable().ready().iter().filter(|index| serves(**index));
+        let able = market.usable().ready().iter().filter(|index| does(**index));
         let serving = able.map(|index| table.backend(*index).model.clone()).collect();
         (!served).then(|| Self { model: request.model.clone(), direct, serving })
     }

@@ -121,7 +121,7 @@ impl ImageKind {
 
     /// Whether one image may be of both kinds.
     pub fn meets(self, other: ImageKind) -> bool {
-        fn alike<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
+        fn alike<T: PartialEq + Copy>(one: Option<T>, other: Option<T>) -> bool {
             one.is_none() || other.is_none() || one == other
         }
         alike(self.size, other.size) && alike(self.quality, other.quality)
