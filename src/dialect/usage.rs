@@ -398,7 +398,7 @@ mod tests {
         let check = |text: &str, expected: Option<u64>| assert_eq!(milliseconds(text), expected, "{text}");
         check("9", Some(9_000));
         check("9.2", Some(9_200));
-        check("8.470000267028809", Some(8_471));
+        check("8.470000267028809", Some(8_470));
         check("0.0001", Some(1));
         check("1e3", Some(1_000_000));
         check("1e300", Some(MOST));

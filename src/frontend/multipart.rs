@@ -235,7 +235,7 @@ mod tests {
         check(&with("Content-Disposition: form-data; name=a; name=b"), "two names");
         check(&with("Content-Disposition: form-data; name=a; name*=utf-8''b"), "two names");
         check(&with("Content-Disposition: form-data; name=a\r\nContent-Disposition: form-data; name=b"), "says twice");
-        check(&with("Content-Disposition: form-data;\r\n name=a"), "has no name");
+        check(&with("Content-Disposition: form-data;\r\n name=a"), "no plain name");
         check(&with("Content-Disposition: form-data; name=a; filename=\"b\\\"; name=\"model\""), "two ways");
         check(&with("Content-Disposition: form-data; name=\"a\"b"), "two ways");
         check(&with("Content-Disposition: form-data; name=\"a"), "does not end");
