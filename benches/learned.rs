@@ -80,7 +80,7 @@ fn forecasts(models: usize) {
         (0..20).for_each(|_| learning.answered(class, &Answer { output, ..answer(name) }, NOW));
     }
     let appraise =
-        |request: &Request| best(&|| Appraisal::by(request, &mut learning.lengths(class), &snapshot, NOW).learned.all().len());
+        |request: &Request| best(&|| Appraisal::by(request, &mut learning.lengths(class), &snapshot, NOW).learned.known().len());
     let plain = best(&|| usize::from(Appraisal::of(&request).output.plain > Tokens::ZERO));
     let unbounded = appraise(&request);
     request.output_bound = Some(Tokens::new(256));

@@ -12,6 +12,7 @@ pub mod canonical;
 pub mod clock;
 pub mod coding;
 pub mod document;
+pub mod folder;
 pub mod tasks;
 pub mod units;
 
@@ -30,6 +31,7 @@ pub mod upstream;
 pub mod catalog;
 pub mod config;
 pub mod feed;
+pub mod key_book;
 pub mod ledger;
 pub mod policy;
 pub mod price_book;

@@ -149,6 +149,8 @@ struct Decided {
     facts: Vec<u8>,
     /// The prompt among those that are remembered.
     trace: Trace,
+    /// Who answered the turns of a conversation that holds thoughts.
+    makers: Makers,
     /// What is sent first, where that is known already.
     written: Option<Written>,
 }
@@ -196,7 +198,7 @@ impl Pipeline {
         }
         self.look(admitted)?;
         let told = Told::of(call, &admitted.request, second(self.clock.wall()));
-        let Decided { plan, facts, trace, written } = self.plan(call, admitted, &told)?;
+        let Decided { plan, facts, trace, makers, written } = self.plan(call, admitted, &told)?;
         let plan = Arc::new(plan);
         let place = self.places.take(admitted.settings().most_under_way)?;
         let passage = self.pass(admitted, &plan)?;
@@ -221,7 +223,7 @@ impl Pipeline {
             shown,
         };
         let account = Account::open(Arc::clone(&self.desk), opening);
-        match self.dispatch(call, (admitted, &told), (&plan, &trace, written), &tab, &account).await {
+        match self.dispatch(call, (admitted, &told), (&plan, &makers, written), &tab, &account).await {
             Ok(answered) => self.relay(answered, account, &tab, (call, admitted, &told), (&plan, &trace)).await,
             Err(failure) => {
                 account.close(Outcome::Failed, (admitted.settings().failure_status)(&failure), None).await?;
@@ -300,10 +302,10 @@ impl Pipeline {
                 facts.explore = None;
                 planned = route::plan(&facts);
             }
-            let makers = || makers(&admitted.request, &trace);
+            let makers = makers(&admitted.request, &trace);
             let said = match planned {
                 Ok(plan) if said::rewords(&plan, &facts) => {
-                    said::settled(plan, &facts, &admitted.wording(told, &makers()), |plan| plan, route::plan)
+                    said::settled(plan, &facts, &admitted.wording(told, &makers), |plan| plan, route::plan)
                 }
                 planned => Said::as_planned(planned),
             };
@@ -314,7 +316,7 @@ impl Pipeline {
                     let remembered = self.ledger.keeps_facts_of(call.id) || self.desk.feed.is_on();
                     let facts = Facts { ask: ask.as_ref().unwrap_or(facts.ask), ..facts };
                     let facts = if remembered { facts.keep() } else { Vec::new() };
-                    Ok(Decided { plan, facts, trace, written })
+                    Ok(Decided { plan, facts, trace, makers, written })
                 }
                 (Err(error), _) => {
                     let decision = Box::new(Decision::of(Err(&error), facts.snapshot));
@@ -395,7 +397,7 @@ impl Pipeline {
         &self,
         call: &InboundCall,
         (admitted, told): (&Admitted, &Told<'_>),
-        (plan, trace, written): (&Plan, &Trace, Option<Written>),
+        (plan, makers, written): (&Plan, &Makers, Option<Written>),
         tab: &Tab,
         account: &Account,
     ) -> Result<Box<Answered<OpenAttempt>>, RunFailure> {
@@ -415,9 +417,8 @@ impl Pipeline {
             most: plan.needs.max_cost,
             committed: Mutex::default(),
         };
-        let makers = makers(request, trace);
         let journey = Journey {
-            wording: admitted.wording(told, &makers),
+            wording: admitted.wording(told, makers),
             written: Mutex::new(written),
             book: &book,
             passing: &passing(call),

@@ -239,7 +239,8 @@ fn read(path: &Path, accepted: &str, looks: &mut Looks) -> Result<(String, Strin
     }
 }
 
-fn known(snapshot: &Snapshot) -> Known<'_> {
+/// What a table knows by names.
+pub fn known(snapshot: &Snapshot) -> Known<'_> {
     Known {
         providers: snapshot.providers().iter().map(|provider| provider.id.as_str()).collect(),
         jurisdictions: snapshot.providers().iter().map(|provider| provider.jurisdiction.as_str()).collect(),

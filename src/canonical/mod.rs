@@ -9,6 +9,7 @@ pub mod conversation;
 pub mod event;
 pub mod parameter;
 pub mod prefix;
+pub mod quoted;
 pub mod request;
 pub mod schema;
 pub mod shape;

@@ -116,9 +116,9 @@ pub enum Command {
     /// configuration and variables as `serve`.
     #[command(after_help = "Examples:\n  tokenbroker health\n  tokenbroker health --url http://127.0.0.1:8079/healthz")]
     Health(health::HealthArgs),
-    /// Make a gateway key.
+    /// Make a gateway key, and look after those of a running gateway.
     #[command(subcommand)]
-    Keys(keys::KeysCommand),
+    Keys(Box<keys::KeysCommand>),
     /// Print every setting with its default, as a configuration to begin with.
     #[command(after_help = "Example:\n  tokenbroker settings > tokenbroker.toml")]
     Settings(settings::SettingsArgs),
@@ -189,7 +189,7 @@ impl Cli {
             Command::Report(args) => report::run(args, environment, output),
             Command::Simulate(command) => simulate::run(command, environment, output),
             Command::Health(args) => health::run(args, environment, output),
-            Command::Keys(command) => keys::run(command, output),
+            Command::Keys(command) => keys::run(command, environment, output),
             Command::Settings(args) => settings::run(args, output),
         }
     }

@@ -1,29 +1,75 @@
-//! `tokenbroker keys`: making gateway keys. The key is shown once; the configuration gets its hash.
+//! `tokenbroker keys`: making gateway keys. A key is shown once. Without a running gateway the configuration gets its hash; one
+//! that runs keeps it as a virtual key, and rotates, expires and revokes it (`remote`).
+
+mod remote;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde::Serialize;
+use serde_json::json;
 
+use self::remote::Where;
+use super::args::Environment;
 use super::output::{Exit, Output};
 use crate::config::keys::{is_key_name, to_hex};
-use crate::policy::keys::hash;
-
-/// What every gateway key begins with, so that a leaked one is recognised by scanners and people.
-const KEY_PREFIX: &str = "tb-";
+use crate::policy::keys::{hash, new_key};
 
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// Make a key: print it once, and the lines that let it in.
+    ///
+    /// With --virtual a running gateway makes it and keeps its hash: it is let in at once, and nothing has to be written into the
+    /// configuration. The variable `TOKENBROKER_ADMIN_KEY` holds an administrator's key.
     #[command(
-        after_help = "Example:\n  tokenbroker keys new team\n\nThe key is not kept anywhere: only its SHA-256 goes into the configuration."
+        after_help = "Examples:\n  tokenbroker keys new team\n  tokenbroker keys new bot --virtual --set team=research --set budget_usd=5\n\nThe key is not kept anywhere: only its SHA-256 goes into the configuration."
     )]
     New {
         /// What the key is called in the configuration, in metrics and in the books.
         name: String,
-        /// Print one JSON object: name, key, sha256.
+        /// Make it at the gateway that runs.
+        #[arg(long = "virtual")]
+        at_gateway: bool,
+        /// A setting of a virtual key, as in [keys.NAME]; may be repeated.
+        #[arg(long = "set", value_name = "NAME=VALUE", requires = "at_gateway")]
+        settings: Vec<String>,
+        /// When a virtual key ends, such as 2026-12-31T23:00:00Z.
+        #[arg(long, value_name = "INSTANT", requires = "at_gateway")]
+        expires: Option<jiff::Timestamp>,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// List the virtual keys of a running gateway, or with --history who did what to them.
+    List {
+        /// Every step that was taken.
         #[arg(long)]
-        json: bool,
+        history: bool,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Make another text for a virtual key; the one before goes on letting in for a while.
+    Rotate {
+        name: String,
+        /// For how many seconds the text before goes on letting in [default: a day].
+        #[arg(long, value_name = "SECONDS")]
+        grace: Option<u64>,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Let a virtual key end at an instant.
+    Expire {
+        name: String,
+        /// When, such as 2026-12-31T23:00:00Z [default: now].
+        #[arg(long, value_name = "INSTANT")]
+        when: Option<jiff::Timestamp>,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Let a virtual key in no more, from this moment on.
+    Revoke {
+        name: String,
+        #[command(flatten)]
+        at: Where,
     },
 }
 
@@ -35,16 +81,31 @@ struct NewKey<'a> {
 }
 
 /// Runs `tokenbroker keys ...`.
-pub fn run(command: &KeysCommand, output: &mut Output) -> anyhow::Result<Exit> {
-    let KeysCommand::New { name, json } = command;
+pub fn run(command: &KeysCommand, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
+    match command {
+        KeysCommand::New { name, at_gateway: false, at, .. } => for_configuration(name, at.json, output),
+        KeysCommand::New { name, settings, expires, at, .. } => {
+            let wish = json!({"name": name, "settings": remote::settings(settings)?, "expires": expires});
+            remote::wish("new", wish, at, environment, output)
+        }
+        KeysCommand::List { history, at } => remote::list(*history, at, environment, output),
+        KeysCommand::Rotate { name, grace, at } => {
+            remote::wish("rotate", json!({"name": name, "grace_seconds": grace}), at, environment, output)
+        }
+        KeysCommand::Expire { name, when, at } => {
+            remote::wish("expire", json!({"name": name, "at": when}), at, environment, output)
+        }
+        KeysCommand::Revoke { name, at } => remote::wish("revoke", json!({"name": name}), at, environment, output),
+    }
+}
+
+fn for_configuration(name: &str, json: bool, output: &mut Output) -> anyhow::Result<Exit> {
     if !is_key_name(name) {
         bail!("{name:?} cannot name a key: use 1 to 64 letters, digits, `-`, `_` and `.` (`anonymous` is taken)");
     }
-    let mut random = [0_u8; 32];
-    getrandom::fill(&mut random).context("the system gives no random bytes")?;
-    let key = format!("{KEY_PREFIX}{}", to_hex(&random));
+    let key = new_key().context("the system gives no random bytes")?;
     let sha256 = to_hex(&hash(key.as_bytes()));
-    if *json {
+    if json {
         output.json(&NewKey { name, key: &key, sha256: &sha256 })?;
     } else {
         output.line(format!("{key}\n"))?;
@@ -68,7 +129,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn new_key(name: &str, json: bool) -> (Exit, String, String) {
-        captured(|output| run(&KeysCommand::New { name: name.to_owned(), json }, output))
+        captured(|output| for_configuration(name, json, output))
     }
 
     #[test]
@@ -80,7 +141,7 @@ mod tests {
             let config = Config::load(Some(("t.toml", &rest[rest.find("[keys").unwrap()..])), &BTreeMap::new()).unwrap();
             assert_eq!(config.keys[0].sha256, hash(key.as_bytes()));
             assert_eq!(config.keys[0].name.as_str(), name);
-            assert_eq!(key.len(), KEY_PREFIX.len() + 64, "256 bits");
+            assert_eq!(key.len(), crate::policy::keys::PREFIX.len() + 64, "256 bits");
         }
     }
 

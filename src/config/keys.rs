@@ -8,7 +8,8 @@ use super::files;
 use super::load::document;
 use super::means::{self, HasMeans, Means};
 use super::reference;
-use crate::document::{Section, nearest};
+use super::settings::Config;
+use crate::document::{Document, Problem, Section, nearest};
 use crate::policy::KeyLimits;
 use crate::units::KeyName;
 
@@ -24,12 +25,24 @@ pub struct GatewayKey {
     pub name: KeyName,
     /// SHA-256 of the key's text; see [`crate::policy::keys::hash`].
     pub sha256: [u8; 32],
+    /// That of the text before it, while both let in.
+    pub also: Option<[u8; 32]>,
+    /// It lets nobody in: what it spent counts for its team all the same.
+    pub shut: bool,
     pub limits: KeyLimits,
     /// Whose budgets its requests fall under beside its own; there are such.
     pub team: Option<String>,
     pub project: Option<String>,
     /// What all requests of the key together may cost.
     pub means: Means,
+}
+
+impl GatewayKey {
+    /// One that lets nobody in.
+    pub fn shut(name: &str) -> Self {
+        let (limits, means) = (KeyLimits::default(), Means::default());
+        Self { name: KeyName::new(name), sha256: [0; 32], also: None, shut: true, limits, team: None, project: None, means }
+    }
 }
 
 /// Reads `[keys.NAME]` for every name.
@@ -93,26 +106,52 @@ fn one(name: &str, section: Section<'_, '_>) -> Option<GatewayKey> {
     }
     let means = raw.means.judged(&section);
     section.finish();
-    Some(GatewayKey { name: KeyName::new(name), sha256: sha256?, limits, team: raw.team, project: raw.project, means })
+    let Raw { team, project, .. } = raw;
+    Some(GatewayKey { name: KeyName::new(name), sha256: sha256?, also: None, shut: false, limits, team, project, means })
 }
 
+/// Reads a key whose settings are kept outside the configuration, as `[keys.NAME]` would have them.
+pub fn of_settings(name: &str, settings: &str, config: &Config) -> Result<GatewayKey, Vec<Problem>> {
+    let document = Document::parse("settings", settings);
+    let key = one(name, document.root());
+    let groups = [("teams", "team", &config.teams), ("projects", "project", &config.projects)];
+    for (member, problem) in key.iter().flat_map(|key| missing_groups(key, groups)) {
+        document.root().problem(member, problem.wrong, problem.accepted);
+    }
+    match (key, document.into_problems()) {
+        (Some(key), problems) if problems.is_empty() => Ok(key),
+        (_, problems) => Err(problems),
+    }
+}
+
+type Groups<'g> = [(&'static str, &'static str, &'g BTreeMap<String, Means>); 2];
+
 /// Teams and projects that keys name must be there: a name that was misspelt would bound nothing.
-pub(super) fn check_groups(
-    root: &Section<'_, '_>,
-    keys: &[GatewayKey],
-    groups: [(&'static str, &'static str, &BTreeMap<String, Means>); 2],
-) {
+pub(super) fn check_groups(root: &Section<'_, '_>, keys: &[GatewayKey], groups: Groups<'_>) {
     let Some(sections) = root.named_section("keys") else { return };
     for key in keys {
-        for ((of, member, known), named) in groups.iter().zip([&key.team, &key.project]) {
-            let Some(named) = named.as_ref().filter(|named| !known.contains_key(*named)) else { continue };
-            let hint = nearest(named, known.keys().map(String::as_str));
-            let hint = hint.map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default();
+        for (member, missing) in missing_groups(key, groups) {
             if let Some(section) = sections.named_section(key.name.as_str()) {
-                section.problem(member, format!("there is no [{of}.{named}]{hint}"), format!("the NAME of a [{of}.NAME]"));
+                section.problem(member, missing.wrong, missing.accepted);
             }
         }
     }
+}
+
+/// A team or project that is not there.
+struct Missing {
+    wrong: String,
+    accepted: String,
+}
+
+fn missing_groups<'k>(key: &'k GatewayKey, groups: Groups<'k>) -> impl Iterator<Item = (&'static str, Missing)> + use<'k> {
+    groups.into_iter().zip([&key.team, &key.project]).filter_map(|((of, member, known), named)| {
+        let named = named.as_ref().filter(|named| !known.contains_key(*named))?;
+        let hint = nearest(named, known.keys().map(String::as_str));
+        let hint = hint.map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default();
+        let wrong = format!("there is no [{of}.{named}]{hint}");
+        Some((member, Missing { wrong, accepted: format!("the NAME of a [{of}.NAME]") }))
+    })
 }
 
 /// The files that hold hashes of keys (`sha256_file`), readable or not. The arguments are those of
@@ -152,7 +191,8 @@ pub(super) fn sha256(section: &Section<'_, '_>, raw: &Raw) -> Option<[u8; 32]> {
     hash
 }
 
-fn from_hex(text: &str) -> Option<[u8; 32]> {
+/// A hash from its 64 hexadecimal digits.
+pub fn from_hex(text: &str) -> Option<[u8; 32]> {
     let digits = text.as_bytes();
     if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;

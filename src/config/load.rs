@@ -50,9 +50,10 @@ fn read(root: Section<'_, '_>) -> Config {
     let (teams, projects) = (means::read_named(&root, "teams", "a team"), means::read_named(&root, "projects", "a project"));
     keys::check_groups(&root, &keys, [("teams", "team", &teams), ("projects", "project", &projects)]);
     // A key that could not be read is a problem of its own and must not be told as a missing one too.
-    let names_a_key = root.named_section("keys").is_some_and(|section| section.names().next().is_some());
+    let names = |of: &str| root.named_section(of).is_some_and(|section| section.names().next().is_some());
+    let asking = Asking { keys: names("keys"), admins: names("admins") };
     let config = Config {
-        server: checked(&root, &reference::server(), |section, server| check_addresses(section, server, names_a_key)),
+        server: checked(&root, &reference::server(), |section, server| check_addresses(section, server, asking)),
         books: section(&root, &reference::books()),
         routing: routing(&root),
         deployments: deployments(&root),
@@ -92,19 +93,30 @@ fn checked<S: Default>(root: &Section<'_, '_>, group: &Group<S>, check: impl FnO
     values
 }
 
-fn check_addresses(section: &Section<'_, '_>, server: &Server, has_keys: bool) {
+/// Who a key may come from.
+#[derive(Clone, Copy)]
+struct Asking {
+    keys: bool,
+    admins: bool,
+}
+
+fn check_addresses(section: &Section<'_, '_>, server: &Server, asking: Asking) {
     let (api, operations) = (server.listen, server.operations_listen);
     let overlap = api.ip() == operations.ip() || api.ip().is_unspecified() || operations.ip().is_unspecified();
     if api.port() == operations.port() && api.port() != 0 && overlap {
         let member = if section.has("operations_listen") { "operations_listen" } else { "listen" };
         section.problem(member, format!("{api} and {operations} need the same port"), "two ports, one for each listener");
     }
-    if has_keys && server.open {
+    if asking.keys && server.open {
         section.problem("open", "keys are configured, and an open gateway asks for none", "open = false, or no [keys.NAME]");
     }
-    if !has_keys && !server.open && !api.ip().is_loopback() {
+    if !asking.keys && !asking.admins && !server.open && !api.ip().is_loopback() {
         let wrong = format!("{api} is not loopback and no key is configured: anybody who reaches it could spend your money");
-        section.problem("listen", wrong, "a [keys.NAME] (see `tokenbroker keys new`), a loopback address, or open = true");
+        section.problem(
+            "listen",
+            wrong,
+            "a [keys.NAME] (see `tokenbroker keys new`), an [admins.NAME] who makes one, a loopback address, or open = true",
+        );
     }
 }
 
@@ -276,6 +288,10 @@ mod tests {
         check(&open("0.0.0.0:1", "[keys]\n"), &[], &["no key is configured"]);
         check(&open("0.0.0.0:1", "open = true\n"), &[], &[]);
         check(&open("0.0.0.0:1", &key), &[], &[]);
+        let admin = key.replace("keys", "admins");
+        check(&open("0.0.0.0:1", &admin), &[], &[]);
+        let access = |listen: &str| load(&open(listen, &admin), &[]).unwrap().access();
+        assert_eq!((access("0.0.0.0:1"), access("127.0.0.1:1")), (Access::Keys, Access::Open));
         check(&open("127.0.0.1:1", &format!("open = true\n{key}")), &[], &["an open gateway asks for none"]);
     }
 

@@ -127,7 +127,10 @@ fn example_section(chapter: &Chapter) -> String {
 
 /// Keys and aliases with the names that they have elsewhere in the example.
 fn shown_name(section: &str) -> String {
-    section.replace("NAME", if section.starts_with("keys") { "team" } else { "fast" })
+    // What `team` and `project` of a key name is there.
+    let names = [("keys", "team"), ("teams", "research"), ("projects", "search")];
+    let name = names.into_iter().find(|(of, _)| section.starts_with(of)).map_or("fast", |(_, name)| name);
+    section.replace("NAME", name)
 }
 
 fn example_lines(entry: &Entry) -> String {

@@ -375,7 +375,7 @@ pub(super) fn key() -> Group<Raw> {
             .unset("no project", "\"search\""),
     ];
     settings.extend(means::means_at_once());
-    let about = "One section per gateway key; `tokenbroker keys new NAME` prints a key and the lines that let it in. Without any, \
+    let about = "One section per gateway key; `tokenbroker keys new NAME` prints a key and the lines that let it in; an administrator makes keys while the gateway runs (virtual ones, /admin/keys), and of two by the same name the one here counts. Without any, \
                  the gateway is open. NAME is 1 to 64 letters, digits, `-`, `_` and `.`; it stands in metrics and in the books.";
     Group { name: "keys.NAME", about, settings }
 }

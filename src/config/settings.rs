@@ -107,9 +107,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Who is answered: everybody where no key is configured, else only those who present one.
+    /// Who is answered: everybody where no key is configured, else only those who present one. Beyond loopback a key is asked for
+    /// also where none is there yet, for an administrator may make one.
     pub fn access(&self) -> Access {
-        if self.keys.is_empty() { Access::Open } else { Access::Keys }
+        let within = self.server.open || self.server.listen.ip().is_loopback();
+        if self.keys.is_empty() && within { Access::Open } else { Access::Keys }
     }
 }
 
@@ -118,7 +120,7 @@ impl Config {
 pub enum Access {
     /// Everybody who can connect. Only on loopback, or where the operator asked for it.
     Open,
-    /// Those who present a configured key.
+    /// Those who present a key of the configuration or a virtual one.
     Keys,
 }
 

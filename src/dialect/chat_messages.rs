@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::chat_request::untranslatable;
 use crate::canonical::conversation::{Call, Medium, Part, Role, Source, Text, Thought, ToolResult, Turn};
-use crate::canonical::{Conversation, IdForms, Untranslatable};
+use crate::canonical::{Conversation, IdForms, Untranslatable, quoted};
 use crate::catalog::capability::Quirks;
 
 /// What ids of calls are made of where they are short (providers.md 5.6, 2026-11-22).
@@ -18,12 +18,14 @@ const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 #[serde(tag = "role", rename_all = "snake_case")]
 pub(super) enum Message<'c> {
     System {
+        #[serde(serialize_with = "quoted::text")]
         content: String,
     },
     User {
         content: Content<'c>,
     },
     Assistant {
+        #[serde(serialize_with = "quoted::some_text")]
         content: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         reasoning_content: Option<String>,
@@ -32,6 +34,7 @@ pub(super) enum Message<'c> {
     },
     Tool {
         tool_call_id: Cow<'c, str>,
+        #[serde(serialize_with = "quoted::text")]
         content: String,
     },
 }
@@ -39,21 +42,31 @@ pub(super) enum Message<'c> {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub(super) enum Content<'c> {
-    Text(String),
+    Text(#[serde(serialize_with = "quoted::text")] String),
     Parts(Vec<Piece<'c>>),
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Piece<'c> {
-    Text { text: &'c str },
-    ImageUrl { image_url: Image<'c> },
-    InputAudio { input_audio: Sound<'c> },
-    File { file: File<'c> },
+    Text {
+        #[serde(serialize_with = "quoted::text")]
+        text: &'c str,
+    },
+    ImageUrl {
+        image_url: Image<'c>,
+    },
+    InputAudio {
+        input_audio: Sound<'c>,
+    },
+    File {
+        file: File<'c>,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Image<'c> {
+    #[serde(serialize_with = "quoted::text")]
     url: Cow<'c, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'c str>,
@@ -61,6 +74,7 @@ pub(super) struct Image<'c> {
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Sound<'c> {
+    #[serde(serialize_with = "quoted::text")]
     data: &'c str,
     format: &'c str,
 }
@@ -68,6 +82,7 @@ pub(super) struct Sound<'c> {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct File<'c> {
     filename: &'c str,
+    #[serde(serialize_with = "quoted::text")]
     file_data: String,
 }
 
@@ -82,6 +97,7 @@ pub(super) struct ToolCall<'c> {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Function<'c> {
     name: &'c str,
+    #[serde(serialize_with = "quoted::text")]
     arguments: &'c str,
 }
 

@@ -11,7 +11,7 @@ use super::messages_request::untranslatable;
 use crate::canonical::conversation::{
     CacheLifetime, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult,
 };
-use crate::canonical::{Conversation, IdForms, Untranslatable};
+use crate::canonical::{Conversation, IdForms, Untranslatable, quoted};
 
 /// More of a request cannot be marked.
 const MOST_MARKS: usize = 4;
@@ -31,6 +31,7 @@ pub(super) struct Message<'c> {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Block<'c> {
     Text {
+        #[serde(serialize_with = "quoted::text")]
         text: &'c str,
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<CacheControl>,
@@ -63,6 +64,7 @@ pub(super) enum Block<'c> {
         cache_control: Option<CacheControl>,
     },
     Thinking {
+        #[serde(serialize_with = "quoted::text")]
         thinking: &'c str,
         signature: &'c str,
     },
@@ -84,9 +86,19 @@ impl<'c> Block<'c> {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum MediaSource<'c> {
-    Base64 { media_type: &'c str, data: &'c str },
-    Url { url: &'c str },
-    Text { media_type: &'static str, data: &'c str },
+    Base64 {
+        media_type: &'c str,
+        #[serde(serialize_with = "quoted::text")]
+        data: &'c str,
+    },
+    Url {
+        url: &'c str,
+    },
+    Text {
+        media_type: &'static str,
+        #[serde(serialize_with = "quoted::text")]
+        data: &'c str,
+    },
 }
 
 /// The arguments of a call: an object.

@@ -168,13 +168,14 @@ impl Breaker {
 
     /// Asks to send a request. After the cooling the first to ask is the probe, and the only one.
     pub fn admit(self: &Arc<Self>) -> Result<Permit, Cooling> {
-        let now = self.clock.monotonic();
         let mut state = self.lock();
         match state.phase {
             Phase::Closed(_) => {}
             Phase::Probing => return Err(Cooling { remaining: PROBE_WAIT }),
-            Phase::Open { until } if now < until => return Err(Cooling { remaining: until.saturating_sub(now) }),
-            Phase::Open { .. } => state.enter(Phase::Probing),
+            Phase::Open { until } => match until.saturating_sub(self.clock.monotonic()) {
+                Duration::ZERO => state.enter(Phase::Probing),
+                remaining => return Err(Cooling { remaining }),
+            },
         }
         Ok(Permit { breaker: Arc::clone(self), epoch: state.epoch, decided: false })
     }
@@ -246,10 +247,9 @@ impl Breaker {
 
     /// A probe's answer has begun: the breaker closes, and what is left of the answer counts as an ordinary attempt.
     fn answered(&self, epoch: u64) -> u64 {
-        let now = self.clock.monotonic();
         let mut state = self.lock();
         if state.epoch == epoch && matches!(state.phase, Phase::Probing) {
-            state.close(now);
+            state.close(self.clock.monotonic());
             return state.epoch;
         }
         epoch

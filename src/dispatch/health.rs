@@ -279,7 +279,7 @@ impl BackendHealth {
 
     /// Takes what an answer tells of its provider's rate limits.
     pub fn told(&self, limits: &RateLimits) {
-        if self.headroom.told(limits, self.clock.monotonic()) {
+        if *limits != RateLimits::default() && self.headroom.told(limits, self.clock.monotonic()) {
             self.marked.set();
         }
     }

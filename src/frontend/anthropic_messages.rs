@@ -193,7 +193,7 @@ fn read(
         pieces: Pieces::default(),
         thinking_budget: thinking.and_then(|thinking| thinking.budget_tokens).map(Tokens::new),
         no_object: schema.is_some_and(|schema| !may_be_an_object(schema.get())),
-        may_hold_thoughts: true,
+        may_hold_thoughts: conversation.with_parts,
         unpriced: top.unpriced(),
         text: conversation.profile_with(schema),
         messages: conversation.messages,
@@ -201,9 +201,10 @@ fn read(
         images: conversation.images,
         wishes,
     };
+    let plain = !conversation.with_parts;
     let call_ids = top.layout.conversation.call_ids;
     let begins = top.layout.conversation.begins();
-    Ok((request, Members { call_ids, begins, ..members }))
+    Ok((request, Members { plain, call_ids, begins, ..members }))
 }
 
 /// Refuses a thread, of whose later requests each has but the newest messages: the whole conversation would be lost. Its first

@@ -48,7 +48,10 @@ impl Turn for BlockTurn {
                 TurnKey::Content => {
                     members.next_value_seed(Content { conversation: conversation.at(".content"), depth: 0 })?;
                 }
-                TurnKey::Other => drop(raw_value(&mut members)?),
+                TurnKey::Other => {
+                    conversation.with_parts = true;
+                    raw_value(&mut members)?;
+                }
             }
             conversation.reading_message("");
         }
@@ -87,6 +90,7 @@ impl<'de> Visitor<'de> for Content<'_, '_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut blocks: A) -> Result<(), A::Error> {
         self.fits()?;
+        self.conversation.with_parts = true;
         while blocks.next_element_seed(Block { conversation: self.conversation, depth: self.depth })?.is_some() {}
         Ok(())
     }
@@ -94,6 +98,7 @@ impl<'de> Visitor<'de> for Content<'_, '_> {
     /// Results of servers' own tools are one object.
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
         self.fits()?;
+        self.conversation.with_parts = true;
         Block { conversation: self.conversation, depth: self.depth }.visit_map(members)
     }
 }

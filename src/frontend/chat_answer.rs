@@ -7,7 +7,7 @@ use super::about::About;
 use super::extra_content::Extra;
 use super::reasoning_details::Detail;
 use crate::canonical::conversation::Call;
-use crate::canonical::{Answer, Finish, Part};
+use crate::canonical::{Answer, Finish, Part, quoted};
 use crate::units::Usage;
 
 #[derive(Serialize)]
@@ -32,9 +32,10 @@ struct Choice<'a> {
 #[derive(Serialize)]
 struct Message<'a> {
     role: &'static str,
+    #[serde(serialize_with = "quoted::some_text")]
     content: Option<String>,
     refusal: Option<String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", serialize_with = "quoted::text")]
     reasoning_content: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasoning_details: Vec<Detail<'a>>,
@@ -57,6 +58,7 @@ struct WireCall<'a> {
 #[derive(Serialize)]
 struct Function<'a> {
     name: &'a str,
+    #[serde(serialize_with = "quoted::text")]
     arguments: &'a str,
 }
 

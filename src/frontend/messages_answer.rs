@@ -8,7 +8,7 @@ use super::chat_answer::call_id;
 use super::messages_turns::UNPARSED;
 use super::seals;
 use crate::canonical::conversation::{Call, Json, Seal, Thought};
-use crate::canonical::{Answer, Finish, Part};
+use crate::canonical::{Answer, Finish, Part, quoted};
 use crate::units::Usage;
 
 /// A message; in a stream, one without content yet.
@@ -37,10 +37,23 @@ impl<'a> Message<'a> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Block {
-    Text { text: String },
-    Thinking { thinking: String, signature: String },
-    RedactedThinking { data: String },
-    ToolUse { id: String, name: String, input: Input },
+    Text {
+        #[serde(serialize_with = "quoted::text")]
+        text: String,
+    },
+    Thinking {
+        #[serde(serialize_with = "quoted::text")]
+        thinking: String,
+        signature: String,
+    },
+    RedactedThinking {
+        data: String,
+    },
+    ToolUse {
+        id: String,
+        name: String,
+        input: Input,
+    },
 }
 
 /// The arguments of a call: an object as it was written, or none yet.

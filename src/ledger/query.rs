@@ -143,7 +143,7 @@ impl Books {
     /// What each key spent by requests that arrived at or after an instant (`None`: by all there were), by key. Whole days (UTC)
     /// come from their sums, so that only the rest of the first day is read row by row.
     pub fn spend_by_key(&self, since: Option<Timestamp>) -> Result<Vec<KeySpend>, StoreError> {
-        let first = since.map(|since| since.as_microsecond());
+        let first = since.map(Timestamp::as_microsecond);
         let whole = first.map_or(i64::MIN, |first| first.div_euclid(MICROS_PER_DAY) + i64::from(first % MICROS_PER_DAY != 0));
         let until = whole.saturating_mul(MICROS_PER_DAY);
         let ids = [first.unwrap_or(until).saturating_sub(SKEW), until.saturating_add(SKEW)]

@@ -2,6 +2,7 @@
 //! request is let in by one state of it and routed by another.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::weighed::ExploreRule;
@@ -25,9 +26,9 @@ pub struct AliasWishes {
 /// Everything that is in force at one moment.
 pub struct InForce {
     pub keys: KeyRing,
-    pub market: Market,
+    pub market: Arc<Market>,
     /// What is free and what is paid already, at the indexes of the market's table.
-    pub allowances: Allowances,
+    pub allowances: Arc<Allowances>,
     pub settings: PipelineSettings,
 }
 

@@ -133,14 +133,11 @@ pub struct OverBudget {
 }
 
 impl OverBudget {
-    /// The one that is waited for, of two.
-    fn or_later(self: Box<Self>, other: Option<Box<Self>>) -> Box<Self> {
+    /// Whether it is waited for longer than another.
+    fn outlasts(&self, other: Option<&Self>) -> bool {
         // None is never.
         let ends = |over: &Self| over.refills_at.unwrap_or(Timestamp::MAX);
-        match other {
-            Some(other) if ends(&other) >= ends(&self) => other,
-            _ => self,
-        }
+        other.is_none_or(|other| ends(self) > ends(other))
     }
 }
 
@@ -174,7 +171,9 @@ impl State {
                 let (payer, window) = (payer.clone(), counted.bound.window.clone());
                 let left = left.max(Usd::ZERO);
                 let over = Box::new(OverBudget { payer, limit, window, left, wanted, refills_at: counted.ends });
-                short = Some(over.or_later(short));
+                if over.outlasts(short.as_deref()) {
+                    short = Some(over);
+                }
             }
         }
         short.map_or(Ok(()), Err)
@@ -229,6 +228,8 @@ impl Budget {
     /// comes next. What the books say replaces what was settled so far, and is needed where [`Budget::must_be_read_for`]
     /// says so: without it such a window counts as used up.
     pub fn bind(&self, bounds: impl IntoIterator<Item = (Bound, Option<Spent>)>) {
+        // Before the lock: what makes them may look at this budget.
+        let bounds: Vec<(Bound, Option<Spent>)> = bounds.into_iter().collect();
         let mut state = self.state();
         let mut before = std::mem::take(&mut state.windows);
         let ever = state.ever;
@@ -312,17 +313,17 @@ impl Budgets {
         let mut short: Option<Box<OverBudget>> = None;
         for (budget, state) in self.levels.iter().zip(&mut states) {
             let (Some(budget), Some(state)) = (budget, state) else { continue };
-            if let Err(over) = state.bear(&budget.payer, wanted, now) {
-                short = Some(over.or_later(short));
+            if let Err(over) = state.bear(&budget.payer, wanted, now)
+                && over.outlasts(short.as_deref())
+            {
+                short = Some(over);
             }
         }
-        match short {
-            Some(over) => Err(over),
-            None => {
-                states.iter_mut().flatten().for_each(|state| state.held += wanted);
-                Ok(())
-            }
+        if let Some(over) = short {
+            return Err(over);
         }
+        states.iter_mut().flatten().for_each(|state| state.held += wanted);
+        Ok(())
     }
 
     fn release(&self, held: Usd, settled: Option<(Usd, Timestamp)>) {

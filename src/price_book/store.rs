@@ -8,8 +8,8 @@
 //!
 //! Everything else is written beside and renamed, so that a kill leaves the old file or the new one.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,13 +18,12 @@ use super::entry::{AuditRow, HeldEntry};
 use crate::catalog::DatedRate;
 use crate::catalog::change::{PriceChange, rates_to_toml, to_toml};
 use crate::catalog::load::laid_over;
+use crate::folder;
 
 const FOLDER: &str = "prices";
 const CHANGES: &str = "changes.toml";
 const HELD: &str = "held.json";
 const AUDIT: &str = "audit.jsonl";
-/// While a file is being written.
-const UNFINISHED: &str = "unfinished";
 
 /// Why the price book cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -98,16 +97,7 @@ impl Store {
         }
         let path = self.file(AUDIT);
         let lines: String = rows.iter().map(|row| serde_json::to_string(row).unwrap_or_default() + "\n").collect();
-        let append = || {
-            fs::create_dir_all(&self.folder)?;
-            let cut = fs::read(&path).is_ok_and(|there| there.last().is_some_and(|last| *last != b'\n'));
-            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-            // What a kill cut short must not swallow the next row.
-            file.write_all(if cut { b"\n" } else { b"" })?;
-            file.write_all(lines.as_bytes())?;
-            file.sync_data()
-        };
-        append().map_err(|error| StoreError::Io { path: path.clone(), error })
+        folder::append(&self.folder, AUDIT, &lines).map_err(|error| StoreError::Io { path, error })
     }
 
     /// The last good copy of a feed, where there is one from this origin.
@@ -126,20 +116,8 @@ impl Store {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.file(name);
-        let unfinished = self.file(&format!("{name}.{UNFINISHED}"));
-        let write = || {
-            if fs::read(&path).is_ok_and(|there| there == bytes) {
-                return Ok(());
-            }
-            fs::create_dir_all(&self.folder)?;
-            let mut file = File::create(&unfinished)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&unfinished, &path)?;
-            File::open(&self.folder)?.sync_all()
-        };
-        write().map_err(|error| StoreError::Io { path: path.clone(), error })
+        let done = folder::replace(&self.folder, name, bytes);
+        done.map_err(|error| StoreError::Io { path: self.file(name), error })
     }
 }
 
@@ -154,9 +132,5 @@ fn about_name(feed: &str) -> String {
 
 /// `None` where there is no such file.
 fn read(path: &Path) -> Result<Option<String>, StoreError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StoreError::Io { path: path.to_owned(), error }),
-    }
+    folder::read(path).map_err(|error| StoreError::Io { path: path.to_owned(), error })
 }

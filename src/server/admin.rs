@@ -25,7 +25,7 @@ use crate::price_book::{AdminError, AuditRow, Done, Figure, HeldEntry, Set};
 use crate::units::TokenPrice;
 
 /// No wish is larger.
-const MOST_BODY: usize = 64 << 10;
+pub(super) const MOST_BODY: usize = 64 << 10;
 
 /// The paths that change something.
 pub(super) const WISHES: [&str; 5] =
@@ -34,9 +34,9 @@ pub(super) const WISHES: [&str; 5] =
 type Shared = State<Arc<Front>>;
 
 /// Who asks, or the answer to a stranger.
-fn admitted(front: &Front, headers: &HeaderMap) -> Result<String, Box<Response>> {
+pub(super) fn admitted(front: &Front, headers: &HeaderMap) -> Result<String, Box<Response>> {
     let Some(admins) = &front.admins else {
-        let message = "prices are not administered here: no [admins.NAME] is configured";
+        let message = "nothing is administered here: no [admins.NAME] is configured";
         return Err(Box::new(refused(&ClientError::new(404, ErrorKind::InvalidRequest, "admin_off", message))));
     };
     let admission = admins.admit(headers).map_err(|stranger| {
@@ -46,11 +46,11 @@ fn admitted(front: &Front, headers: &HeaderMap) -> Result<String, Box<Response>>
     Ok(admission.key.as_str().to_owned())
 }
 
-fn refused(error: &ClientError) -> Response {
+pub(super) fn refused(error: &ClientError) -> Response {
     answer(StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST), "application/json", error.body())
 }
 
-fn told(body: &impl Serialize) -> Response {
+pub(super) fn told(body: &impl Serialize) -> Response {
     // Texts and numbers: nothing in it can fail to become JSON.
     answer(StatusCode::OK, "application/json", Bytes::from(serde_json::to_vec(body).unwrap_or_default()))
 }

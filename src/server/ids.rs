@@ -67,7 +67,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::clock::{Clock as _, SystemClock};
+    use crate::clock::SystemClock;
 
     #[test]
     fn no_two_ids_are_alike_and_they_tell_when_they_were_made() {

@@ -4,6 +4,7 @@
 //! The operations listener goes last, so that a drain can be watched.
 
 mod admin;
+mod admin_keys;
 mod assembly;
 mod begun;
 pub mod body;
@@ -45,7 +46,7 @@ use self::learned::LearnedFile;
 pub use self::learned::take_up_learned;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
 pub use self::reload::allowances_of_books;
-use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares};
+use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares, keys_with};
 use self::routes::Front;
 use self::tokens::TokenKeeper;
 pub use self::usage::body_of as usage_body;
@@ -55,6 +56,7 @@ use crate::config::keys::ANONYMOUS;
 use crate::dispatch::{Dispatcher, HealthByShape, RetryBudget};
 use crate::feed::Feed;
 use crate::frontend;
+use crate::key_book::{self, KeyBook};
 use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
 use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
@@ -97,6 +99,8 @@ pub enum StartError {
     Randomness(getrandom::Error),
     #[error("the price book cannot be opened")]
     Prices(#[from] StoreError),
+    #[error("the key book cannot be opened")]
+    Keys(#[from] key_book::StoreError),
 }
 
 /// A running gateway.
@@ -181,13 +185,15 @@ async fn assemble(
     (stalled, learned): (Stalled, &LearnedFile),
 ) -> Result<(Arc<Front>, RecoveryReport), StartError> {
     let Setup { config, snapshot, provider_keys, .. } = setup;
-    let key_names = config.keys.iter().map(|key| key.name.clone()).chain([KeyName::new(ANONYMOUS)]);
-    let metrics = Arc::new(Metrics::new(key_names)?);
+    let metrics = Arc::new(Metrics::new([KeyName::new(ANONYMOUS)])?);
     metrics.loaded(clock.wall());
     let observer = Arc::new(LedgerMetrics(Arc::clone(&metrics)));
     let (ledger, recovery) = Ledger::open_with(assembly::books(&config), Arc::clone(clock), Arc::new(FileDisk), observer)?;
     // After the books, which know better what is wrong with a data directory.
     let prices = Arc::new(PriceBook::open(&config.books.directory, &config.feeds)?);
+    let key_book = Arc::new(KeyBook::open(&config.books.directory)?);
+    let keys = keys_with(&key_book, &config, clock.wall());
+    metrics.know_keys(keys.iter().map(|key| key.name.clone()));
     let snapshot = prices.over(snapshot, clock.wall());
     metrics.know(&snapshot);
     metrics.know_feeds(config.feeds.iter().map(|feed| feed.name.as_str()));
@@ -206,7 +212,7 @@ async fn assemble(
     tasks.spawn("keep tokens", keeper.keep(tasks.stopping().clone()));
     let follows = upstream.clone();
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
-    let accounts = Accounts::at_start(&config, &ledger, Arc::clone(clock)).await;
+    let accounts = Accounts::at_start(&keys, &config, &ledger, Arc::clone(clock)).await;
     let learning = Arc::new(Learning::new(getrandom::u64().map_err(StartError::Randomness)?));
     learned.restore(&learning);
     tasks.spawn("keep what was learned", learned.clone().keep(Arc::clone(&learning), tasks.stopping().clone()));
@@ -224,8 +230,12 @@ async fn assemble(
         asks_long_cache: frontend::asks_long_cache,
     };
     let (allotted, allowances) = Allotted::at_start(&config, &market.snapshot, &ledger, Arc::clone(clock)).await;
-    let in_force =
-        InForce { keys: accounts.ring(&config.keys, &config), market, allowances, settings: assembly::settings(&config) };
+    let in_force = InForce {
+        keys: accounts.ring(&keys, &config),
+        market: Arc::new(market),
+        allowances: Arc::new(allowances),
+        settings: assembly::settings(&config),
+    };
     let pipeline = Pipeline {
         in_force: ArcSwap::from_pointee(in_force),
         places: Places::default(),
@@ -249,6 +259,7 @@ async fn assemble(
         draining: AtomicBool::new(false),
         past_tables: PastTables::default(),
         prices,
+        key_book,
         admins: admins(&config),
     });
     feeds::follow(&front, &config.feeds, &follows, tasks);

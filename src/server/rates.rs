@@ -22,11 +22,11 @@ const TOKENS: [HeaderName; 3] = [
 pub(super) fn mark(headers: &mut HeaderMap, standing: &Standing) {
     for (names, lane) in [(REQUESTS, standing.requests), (TOKENS, standing.tokens)] {
         let Some(Lane { limit, remaining, reset }) = lane else { continue };
-        let [of_limit, of_rest, of_reset] = names;
-        headers.insert(of_limit, HeaderValue::from(limit));
-        headers.insert(of_rest, HeaderValue::from(remaining));
+        let [for_limit, for_remaining, for_all] = names;
+        headers.insert(for_limit, HeaderValue::from(limit));
+        headers.insert(for_remaining, HeaderValue::from(remaining));
         if let Ok(reset) = HeaderValue::try_from(shown(reset)) {
-            headers.insert(of_reset, reset);
+            headers.insert(for_all, reset);
         }
     }
 }

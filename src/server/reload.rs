@@ -16,6 +16,7 @@ mod shares;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use self::accounts::Accounts;
@@ -38,8 +39,9 @@ use super::listener::Stalled;
 use super::routes::Front;
 use crate::catalog::Snapshot;
 use crate::config::secret::same_keys;
-use crate::config::{Config, ProviderKeys};
+use crate::config::{Config, GatewayKey, ProviderKeys};
 use crate::dispatch::HealthByShape;
+use crate::key_book::KeyBook;
 use crate::ledger::LedgerError;
 use crate::market::Market;
 use crate::pipeline::InForce;
@@ -50,6 +52,8 @@ use crate::upstream::Tokens;
 
 /// Asks that may wait: a further one would find what the waiting ones find.
 const ASKS: usize = 8;
+/// How long nothing is waited for.
+const LONG: Duration = Duration::from_hours(1);
 /// How often files are read again because they changed under the reading.
 const READINGS: usize = 3;
 
@@ -93,8 +97,13 @@ struct Refused {
     problems: Vec<String>,
 }
 
-/// Who wants a reload; answered where somebody waits.
-type Ask = Option<oneshot::Sender<Report>>;
+/// What somebody wants; answered where he waits.
+pub enum Ask {
+    /// That the files be read again.
+    Files(Option<oneshot::Sender<Report>>),
+    /// That the virtual keys be put in force as the key book has them.
+    Keys(oneshot::Sender<()>),
+}
 
 /// The way to the task that reloads.
 #[derive(Clone)]
@@ -102,28 +111,43 @@ pub struct Reloads {
     /// `None` for a gateway that was not started from files.
     asks: Option<mpsc::Sender<Ask>>,
     refused: Arc<ArcSwapOption<Refused>>,
+    /// The configuration in force, as the task has it.
+    config: Arc<ArcSwapOption<Config>>,
 }
 
 impl Reloads {
     /// The way, and its end for the task. Where nothing can be reloaded it leads nowhere.
     pub fn new(possible: bool) -> (Self, mpsc::Receiver<Ask>) {
         let (asks, asked) = mpsc::channel(ASKS);
-        (Self { asks: possible.then_some(asks), refused: Arc::default() }, asked)
+        (Self { asks: possible.then_some(asks), refused: Arc::default(), config: Arc::default() }, asked)
+    }
+
+    /// The configuration in force; `None` where nothing can be reloaded.
+    pub fn config(&self) -> Option<Config> {
+        self.config.load().as_ref().map(|config| Config::clone(config))
     }
 
     /// Asks, and waits for nothing.
     pub fn notify(&self) {
         // Full: those who wait already will find what this one would.
         if let Some(asks) = &self.asks {
-            let _ = asks.try_send(None);
+            let _ = asks.try_send(Ask::Files(None));
         }
     }
 
     /// Asks, and waits for the end. `None`: nothing can be reloaded, or the gateway is stopping.
     pub async fn ask(&self) -> Option<Report> {
         let (told, report) = oneshot::channel();
-        self.asks.as_ref()?.send(Some(told)).await.ok()?;
+        self.asks.as_ref()?.send(Ask::Files(Some(told))).await.ok()?;
         report.await.ok()
+    }
+
+    /// Puts the virtual keys in force, whatever the files say meanwhile; returns when they are. `None`: nothing can be
+    /// reloaded, or the gateway is stopping.
+    pub async fn ask_keys(&self) -> Option<()> {
+        let (told, done) = oneshot::channel();
+        self.asks.as_ref()?.send(Ask::Keys(told)).await.ok()?;
+        done.await.ok()
     }
 
     /// What a probe is told of a gateway that is ready. Problems name files and settings, so a stranger is told only that
@@ -196,9 +220,11 @@ impl Reloader {
         let Reloading { sources, looks, log_level } = from;
         let (sources, running) = (Arc::new(sources), Arc::new(running));
         let mut watch = Watch::since(looks);
-        if parts.accounts.wait_for_the_books(&running.config.keys, &running.config) || parts.allotted.waits_for_the_books() {
+        let keys = keys_with(&parts.front.key_book, &running.config, parts.front.clock.wall());
+        if parts.accounts.wait_for_the_books(&keys, &running.config) || parts.allotted.waits_for_the_books() {
             watch.distrust();
         }
+        parts.front.reloads.config.store(Some(Arc::new(running.config.clone())));
         Self { sources, log_level, running, parts, watch }
     }
 
@@ -216,12 +242,9 @@ impl Reloader {
             while self.running.config.reload == settings {
                 tokio::select! {
                     asked = asks.recv() => {
-                        let report = self.reload(true).await;
-                        if let Some(told) = asked.flatten() {
-                            // Whoever asked may have left.
-                            let _ = told.send(report);
-                        }
+                        self.answer(asked).await;
                     }
+                    () = sleep(self.until_a_key_ends()) => self.take_keys().await,
                     _ = looks.tick(), if settings.watch => {
                         if self.has_changed().await {
                             self.reload(false).await;
@@ -230,6 +253,55 @@ impl Reloader {
                 }
             }
         }
+    }
+
+    async fn answer(&mut self, asked: Option<Ask>) {
+        // Whoever asked may have left.
+        match asked {
+            Some(Ask::Keys(told)) => {
+                self.take_keys().await;
+                let _ = told.send(());
+            }
+            Some(Ask::Files(Some(told))) => {
+                let report = self.reload(true).await;
+                let _ = told.send(report);
+            }
+            Some(Ask::Files(None)) | None => {
+                self.reload(true).await;
+            }
+        }
+    }
+
+    fn until_a_key_ends(&self) -> Duration {
+        let Parts { front, .. } = &self.parts;
+        let now = front.clock.wall();
+        let end = front.key_book.next_end(now);
+        end.map_or(LONG, |end| end.duration_since(now).unsigned_abs().min(LONG))
+    }
+
+    /// Puts the keys in force that the configuration and the key book have, with everything else as it is. A key that is revoked does
+    /// not wait for books that cannot be read.
+    async fn take_keys(&mut self) {
+        let running = Arc::clone(&self.running);
+        let keys = self.keys(&running.config);
+        let Parts { front, accounts, .. } = &mut self.parts;
+        let bindings = accounts.prepare(&keys, &running.config, &front.pipeline.ledger).await.unwrap_or_else(|error| {
+            tracing::error!(error, "what new keys have spent cannot be read: it counts as used up until a reload can read it");
+            self.watch.distrust();
+            accounts.unread(&keys, &running.config)
+        });
+        front.metrics.know_keys(keys.iter().map(|key| key.name.clone()));
+        accounts.bind(bindings);
+        let before = front.pipeline.in_force.load_full();
+        let (market, allowances) = (Arc::clone(&before.market), Arc::clone(&before.allowances));
+        let (ring, settings) = (accounts.ring(&keys, &running.config), assembly::settings(&running.config));
+        front.pipeline.in_force.store(Arc::new(InForce { keys: ring, market, allowances, settings }));
+    }
+
+    /// Every key there is; those of the key book that a configuration does not bear are told in the log.
+    fn keys(&self, config: &Config) -> Vec<GatewayKey> {
+        let front = &self.parts.front;
+        keys_with(&front.key_book, config, front.clock.wall())
     }
 
     async fn has_changed(&mut self) -> bool {
@@ -264,7 +336,7 @@ impl Reloader {
     /// Nothing has changed; but what the books could not say at the start, they may say now.
     async fn catch_up(&mut self) -> Result<Option<Changes>, Vec<String>> {
         let running = Arc::clone(&self.running);
-        if self.parts.accounts.wait_for_the_books(&running.config.keys, &running.config) {
+        if self.parts.accounts.wait_for_the_books(&self.keys(&running.config), &running.config) {
             let bindings = self.prepare(&running.config).await?;
             self.parts.accounts.bind(bindings);
         }
@@ -277,8 +349,9 @@ impl Reloader {
     }
 
     async fn prepare(&mut self, config: &Config) -> Result<Vec<Binding>, Vec<String>> {
+        let keys = self.keys(config);
         let Parts { front, accounts, .. } = &self.parts;
-        accounts.prepare(&config.keys, config, &front.pipeline.ledger).await.map_err(|error| {
+        accounts.prepare(&keys, config, &front.pipeline.ledger).await.map_err(|error| {
             self.watch.distrust();
             vec![format!("what the keys have spent cannot be read: {error}")]
         })
@@ -325,6 +398,7 @@ impl Reloader {
         let Candidate { running, market, changes, reached_otherwise } = candidate;
         let bindings = self.prepare(&running.config).await?;
         let used = self.used(&market.snapshot, &running.config).await?;
+        let keys = self.keys(&running.config);
         let Parts { front, health, accounts, allotted, shares, stalled, .. } = &mut self.parts;
         let (ledger, table) = (front.pipeline.ledger.clone(), Arc::clone(&market.snapshot));
         let kept = spawn_blocking(move || ledger.keep_table(&table.version, &table.text)).await;
@@ -334,7 +408,7 @@ impl Reloader {
         }
         let config = &running.config;
         front.metrics.know(&market.snapshot);
-        front.metrics.know_keys(config.keys.iter().map(|key| key.name.clone()));
+        front.metrics.know_keys(keys.iter().map(|key| key.name.clone()));
         accounts.bind(bindings);
         shares.bind(config, &market.snapshot, &front.pipeline.ledger).await;
         health.let_wait(config.limits.max_waiting_per_backend);
@@ -343,8 +417,12 @@ impl Reloader {
         self.log_level.set(config.log.level);
         let snapshot = Arc::clone(&market.snapshot);
         let allowances = allotted.bind(&snapshot, used);
-        let next =
-            InForce { keys: accounts.ring(&config.keys, config), market, allowances, settings: assembly::settings(config) };
+        let next = InForce {
+            keys: accounts.ring(&keys, config),
+            market: Arc::new(market),
+            allowances: Arc::new(allowances),
+            settings: assembly::settings(config),
+        };
         let before = front.pipeline.in_force.swap(Arc::new(next));
         front.metrics.loaded(front.clock.wall());
         for id in &reached_otherwise {
@@ -352,6 +430,7 @@ impl Reloader {
             front.pipeline.learning.prefixes.forget(id);
         }
         health.keep_only(|id| snapshot.backend_named(id.as_str()).is_some());
+        front.reloads.config.store(Some(Arc::new(running.config.clone())));
         let running = std::mem::replace(&mut self.running, Arc::new(running));
         // A large table takes its time to be freed.
         spawn_blocking(move || drop((before, running)));
@@ -389,6 +468,15 @@ impl Reloader {
             None => {}
         }
     }
+}
+
+/// The keys of a configuration and of the key book at an instant. What the configuration does not bear is told in the log.
+pub fn keys_with(key_book: &KeyBook, config: &Config, now: Timestamp) -> Vec<GatewayKey> {
+    let (more, wrong) = key_book.read(config, now);
+    for (key, problem) in wrong.iter().flat_map(|(key, problems)| problems.iter().map(move |problem| (key, problem))) {
+        tracing::error!(key, %problem, "a virtual key lets nobody in: the configuration does not bear its settings");
+    }
+    config.keys.iter().cloned().chain(more).collect()
 }
 
 /// Why a table cannot be put in force: what is decided by it could not be explained.

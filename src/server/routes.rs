@@ -19,6 +19,7 @@ use hyper::body::{Body as _, Frame};
 use jiff::Timestamp;
 
 use super::admin;
+use super::admin_keys;
 use super::body::{self, BodyLimits};
 use super::compress::Coder;
 use super::decisions::{self, PastTables};
@@ -33,6 +34,7 @@ use crate::clock::SharedClock;
 use crate::frontend::errors::{ClientError, ErrorKind};
 use crate::frontend::models::ListedModel;
 use crate::frontend::{self, FrontendRef};
+use crate::key_book::KeyBook;
 use crate::ledger::Outcome;
 use crate::pipeline::{GatewayError, InboundCall, Pipeline, Receipt, Reply};
 use crate::policy::KeyRing;
@@ -83,7 +85,8 @@ pub struct Front {
     /// To explain decisions that were made by a table which is in force no more.
     pub past_tables: PastTables,
     pub prices: Arc<PriceBook>,
-    /// Who may change prices; `None`: nobody, and the paths are off.
+    pub key_book: Arc<KeyBook>,
+    /// Who may change prices and make keys; `None`: nobody, and the paths are off.
     pub admins: Option<KeyRing>,
 }
 
@@ -131,6 +134,12 @@ pub fn operations(front: Arc<Front>) -> Router {
         .route("/admin/prices/reject", post(admin::wish))
         .route("/admin/prices/override", post(admin::wish))
         .route("/admin/prices/end", post(admin::wish))
+        .route("/admin/keys", get(admin_keys::list))
+        .route("/admin/keys/history", get(admin_keys::history))
+        .route("/admin/keys/new", post(admin_keys::wish))
+        .route("/admin/keys/rotate", post(admin_keys::wish))
+        .route("/admin/keys/expire", post(admin_keys::wish))
+        .route("/admin/keys/revoke", post(admin_keys::wish))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready_for_operators))
         .method_not_allowed_fallback(method_not_allowed)
@@ -349,7 +358,8 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
     let path = request.uri().path();
     let posted = Route::of(path).is_answered()
         || matches!(path, "/v1/messages/count_tokens" | "/v1/route" | "/reload")
-        || admin::WISHES.contains(&path);
+        || admin::WISHES.contains(&path)
+        || admin_keys::WISHES.contains(&path);
     let allowed = if posted { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
     let mut response = marks.refuse(

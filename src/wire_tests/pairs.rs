@@ -81,7 +81,7 @@ fn difference(there: &str, here: &str) -> String {
     let same = there.iter().zip(&here).take_while(|(there, here)| there == here).count();
     let case = here[..same.min(here.len())].iter().rev().find(|line| line.starts_with("=== ")).unwrap_or(&"=== (the first)");
     let shown = |lines: &[&str], sign: char| {
-        lines.iter().skip(same).take(SHOWN).map(|line| format!("{sign} {line}\n")).collect::<String>()
+        lines.iter().skip(same).take(SHOWN).fold(String::new(), |shown, line| shown + &format!("{sign} {line}\n"))
     };
     format!("line {}, in {case}\n{}{}", same + 1, shown(&there, '-'), shown(&here, '+'))
 }
@@ -176,7 +176,8 @@ fn members(json: &str, sign: char) -> Vec<&str> {
 fn what_is_laid_out_says_the_same_in_the_same_order() {
     let long = format!(r#"{{"b":[1.0,{{"x":"a,b:{{\"","y":[]}}],"a":"{}","c":{{}}}}"#, "é".repeat(140));
     let laid = laid_out(&long);
-    let expected = format!("{{\n  \"b\": [1.0,{{\"x\":\"a,b:{{\\\"\",\"y\":[]}}],\n  \"a\": \"{}\",\n  \"c\": {{}}\n}}", "é".repeat(140));
+    let expected =
+        format!("{{\n  \"b\": [1.0,{{\"x\":\"a,b:{{\\\"\",\"y\":[]}}],\n  \"a\": \"{}\",\n  \"c\": {{}}\n}}", "é".repeat(140));
     assert_eq!(laid, expected);
     assert_eq!(laid_out(r#" {"a":1} "#), r#"{"a":1}"#);
 }

@@ -12,9 +12,14 @@ use crate::harness::{Call, Crowd, Gateway, Provider, Setup, Site, Whole, chat, c
 const ANN: &str = "tb-ann";
 const BEN: &str = "tb-ben";
 
-/// A gateway with the keys `ann` and `ben` of the team `web`. Its provider asks for one dollar per million tokens in, two out.
+/// A gateway with the keys `ann` and `ben`. Its provider asks for one dollar per million tokens in, two out.
+fn two_keys(east: &Provider) -> Setup {
+    Setup::of([Site::of(east)]).key("ann", ANN).key("ben", BEN)
+}
+
+/// The same, and both are of the team `web`.
 fn team_of_two(east: &Provider) -> Setup {
-    let setup = Setup::of([Site::of(east)]).key("ann", ANN).key("ben", BEN);
+    let setup = two_keys(east);
     setup.set("keys.ann.team", "web").set("keys.ben.team", "web")
 }
 
@@ -65,7 +70,7 @@ async fn two_keys_that_race_for_their_teams_budget_stay_within_it_together() {
 #[tokio::test]
 async fn a_refusal_names_the_budget_that_refills_last_and_holds_nothing() {
     let east = Provider::start("east").await;
-    let gateway = team_of_two(&east)
+    let gateway = two_keys(&east)
         .set("keys.ann.project", "search")
         .set("keys.ann.budgets", "{ hour = 0.009, week = 0.02 }")
         .set("keys.ann.budget_zone", "Asia/Kolkata")
@@ -128,7 +133,7 @@ async fn after_a_kill_a_team_has_spent_what_its_keys_have() {
 async fn a_key_that_joins_a_team_brings_what_it_spent_and_a_new_team_counts_what_is_open() {
     let east = Provider::start("east").await;
     east.always(provider::whole(&chat::answer("Hello.", 1_000, 2_000)));
-    let setup = Setup::of([Site::of(&east)]).set("reload.watch", "false").key("ann", ANN).key("ben", BEN);
+    let setup = two_keys(&east).set("reload.watch", "false");
     let path = setup.path("tokenbroker.toml");
     fs::write(&path, "").unwrap();
     let gateway = setup.variable("TOKENBROKER_CONFIG", path.to_str().unwrap()).start();

@@ -181,7 +181,7 @@ async fn a_key_gets_the_models_of_its_list_and_no_others() {
     let gateway = Setup::of(sites).key("web", KEY).set("keys.web.models", r#"["*-mini"]"#).start();
 
     let answer = ask_with_key(&gateway, &chat::ask("auto")).await;
-    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-mini"), "the dearer one");
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-mini-v3"), "the dearer one");
     let refused = ask_with_key(&gateway, &chat::ask("opal")).await;
     assert_eq!((refused.status, refused.error("code")), (400, "no_adequate_backend".into()));
     assert!(refused.text().contains("model_not_allowed"), "{}", refused.text());

@@ -27,6 +27,7 @@ mod feed;
 mod gemini;
 mod harness;
 mod http2;
+mod key_admin;
 mod kill;
 mod limits;
 mod messages;

@@ -109,13 +109,13 @@ fn check_refused(over: &OverBudget, left: &[(Payer, Bound, i128)], wanted: i128,
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
     fn holds_fit_every_budget_and_sums_are_exact(
         keys in keys(),
         zone in select(vec!["UTC", "Europe/Berlin", "Asia/Kolkata"]),
         first in proptest::collection::vec(bounds(), 9),
-        steps in proptest::collection::vec(step(), 1..120),
+        steps in proptest::collection::vec(step(), 1..100),
     ) {
         let zone = jiff::tz::TimeZone::get(zone).unwrap();
         let payers = payers(&keys);

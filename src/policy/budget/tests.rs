@@ -1,3 +1,5 @@
+//! One budget, and the keys of a team on theirs: holds, windows, bounds that change, races.
+
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;

@@ -187,10 +187,10 @@ fn bytes_of(hex: &str) -> Vec<u8> {
 fn facts_of_the_second_format_read_as_they_were_decided_by_the_mean() {
     let mut case = weighed();
     case.request.shape = Shape::OpenAiChat;
-    let figures: Vec<_> = case.learned.all().into_iter().map(|(figures, _, backends)| (figures, backends)).collect();
-    case.learned = LearnedOutput::default();
-    for (figures, backends) in figures {
-        case.learned.set(backends, figures, []);
+    let learned = std::mem::take(&mut case.learned);
+    for theirs in learned.known().chunk_by(|one, next| one.0 == next.0) {
+        let backends = theirs.iter().map(|(_, backend)| *backend);
+        case.learned.set(backends, *learned.of(theirs[0].1).unwrap(), []);
     }
     let table = case.table();
     case.with_facts_of(&table, |facts| {

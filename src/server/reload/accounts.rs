@@ -64,7 +64,7 @@ impl Members {
     /// With those of both.
     fn and(&self, other: &Self) -> Self {
         match (self, other) {
-            (Self::These(these), Self::These(those)) => Self::These(these.union(those).cloned().collect()),
+            (Self::These(known), Self::These(more)) => Self::These(known.union(more).cloned().collect()),
             _ => Self::All,
         }
     }
@@ -108,18 +108,14 @@ impl Binding {
 impl Accounts {
     /// The accounts of a gateway that starts. What cannot be read back counts as used up until it can be read, and the log
     /// says so: nothing spent would be generous.
-    pub async fn at_start(config: &Config, ledger: &Ledger, clock: SharedClock) -> Self {
-        let now = clock.wall();
+    pub async fn at_start(keys: &[GatewayKey], config: &Config, ledger: &Ledger, clock: SharedClock) -> Self {
         let mut accounts = Self { by_payer: BTreeMap::new(), folder: config.books.directory.clone(), clock };
-        let bindings = accounts.prepare(&config.keys, config, ledger).await.unwrap_or_else(|error| {
+        let bindings = accounts.prepare(keys, config, ledger).await.unwrap_or_else(|error| {
             tracing::error!(
                 error,
                 "what the keys have spent cannot be read: their budgets count as used up until a reload can read it"
             );
-            let mut bindings = Binding::of(&config.keys, config);
-            let used_up = Some(Spent { amount: None, at: now, mark: Usd::ZERO });
-            bindings.iter_mut().flat_map(|binding| &mut binding.bounds).for_each(|(_, spent)| *spent = used_up);
-            bindings
+            accounts.unread(keys, config)
         });
         accounts.bind(bindings);
         accounts
@@ -140,6 +136,19 @@ impl Accounts {
         };
         let late = |_| Err(format!("the books did not answer within {} s", READING_WAIT.as_secs()));
         tokio::time::timeout(READING_WAIT, reading).await.unwrap_or_else(late)
+    }
+
+    /// The same where the books cannot be read: what would have to be read counts as used up.
+    pub(super) fn unread(&self, keys: &[GatewayKey], config: &Config) -> Vec<Binding> {
+        let now = self.clock.wall();
+        let mut bindings = Binding::of(keys, config);
+        for Binding { payer, bounds, .. } in &mut bindings {
+            let budget = self.by_payer.get(payer).map(|account| &account.budget);
+            let must = |bound: &Bound| budget.is_none_or(|budget| budget.must_be_read_for(&bound.window));
+            let spent = Spent { amount: None, at: now, mark: self.mark(payer) };
+            bounds.iter_mut().filter(|(bound, _)| must(bound)).for_each(|(_, read)| *read = Some(spent));
+        }
+        bindings
     }
 
     /// Whether nothing has ended since the books were read for it.
@@ -204,7 +213,8 @@ impl Accounts {
 
     /// These keys, whose bounds are in force.
     pub fn ring(&self, keys: &[GatewayKey], config: &Config) -> KeyRing {
-        if config.access() == Access::Open {
+        // Where there were keys once, nobody is let in without one.
+        if config.access() == Access::Open && keys.is_empty() {
             let everybody = Admission {
                 budgets: self.budgets([Payer::Gateway]),
                 budgeted: !config.gateway.budgets.is_empty(),
@@ -213,7 +223,11 @@ impl Accounts {
             };
             return KeyRing::open_to_all(everybody);
         }
-        KeyRing::new(keys.iter().map(|key| (key.sha256, self.admission(key, config))))
+        let let_in = keys.iter().filter(|key| !key.shut).flat_map(|key| {
+            let admission = self.admission(key, config);
+            [Some(key.sha256), key.also].into_iter().flatten().map(move |sha256| (sha256, admission.clone()))
+        });
+        KeyRing::new(let_in)
     }
 
     fn admission(&self, key: &GatewayKey, config: &Config) -> Admission {
@@ -279,12 +293,13 @@ mod tests {
         let name = KeyName::new("web");
         let bound = Bound { limit: Usd::parse("1").unwrap(), window: BudgetWindow::Total.utc() };
         let (limits, means) = (KeyLimits::default(), Means { budgets: vec![bound], ..Means::default() });
-        let key = GatewayKey { name: name.clone(), sha256: [1; 32], limits, team: None, project: None, means };
+        let key =
+            GatewayKey { name: name.clone(), sha256: [1; 32], also: None, shut: false, limits, team: None, project: None, means };
         let mut config = Config { keys: vec![key], ..Config::default() };
         // Where no books are: what a store does that cannot be opened.
         config.books.directory = folder.path().join("elsewhere");
 
-        let mut accounts = Accounts::at_start(&config, &ledger, Arc::clone(&clock)).await;
+        let mut accounts = Accounts::at_start(&config.keys, &config, &ledger, Arc::clone(&clock)).await;
         let budget = accounts.budgets([Payer::Key(name)]);
         assert!(budget.hold(Usd::from_pico(1), clock.wall()).is_err(), "nothing spent would be generous");
         assert!(accounts.wait_for_the_books(&config.keys, &config));

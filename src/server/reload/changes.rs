@@ -107,6 +107,8 @@ mod tests {
         let key = |name: &&str| GatewayKey {
             name: KeyName::new(name),
             sha256: [0; 32],
+            also: None,
+            shut: false,
             limits: KeyLimits::default(),
             team: None,
             project: None,

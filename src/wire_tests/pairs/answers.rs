@@ -41,8 +41,8 @@ struct Passing {
 impl Passing {
     fn new(client: FrontendRef, provider: Shape) -> Self {
         let reader = || dialect::of(provider).delta_reader();
-        let retelling = (client.shape() != provider)
-            .then(|| Retelling::new(reader(), client.stream_writer(about()), count(), None));
+        let retelling =
+            (client.shape() != provider).then(|| Retelling::new(reader(), client.stream_writer(about()), count(), None));
         Self { client, provider, retelling, out: Vec::new(), begun: false, finished: false }
     }
 

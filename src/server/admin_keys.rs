@@ -1,0 +1,204 @@
+//! `/admin/keys` on the operations listener: virtual keys, made, rotated, let expire and revoked by an administrator's key
+//! (`[admins.NAME]`), as prices are changed. What is done is in force when the answer comes. The text of a key is in the answer that
+//! makes it and nowhere else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, Request};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::task::spawn_blocking;
+
+use super::admin::{MOST_BODY, admitted, refused, told};
+use super::routes::Front;
+use crate::config::names::unknown_names;
+use crate::frontend::errors::{ClientError, ErrorKind};
+use crate::key_book::{AuditRow, NotDone, VirtualKey, Wanted, to_toml};
+use crate::setup::known;
+
+/// How long the text before goes on where nobody says.
+const GRACE: Duration = Duration::from_hours(24);
+/// No rotation is longer.
+const MOST_GRACE: u64 = 90 * 24 * 3_600;
+
+/// The paths that change something.
+pub(super) const WISHES: [&str; 4] = ["/admin/keys/new", "/admin/keys/rotate", "/admin/keys/expire", "/admin/keys/revoke"];
+
+type Shared = State<Arc<Front>>;
+
+/// A key as it is told.
+#[derive(Serialize)]
+struct Told {
+    name: String,
+    /// `valid`, `expired`, `revoked` or `shadowed` (by one of the configuration).
+    state: &'static str,
+    /// The lines that would stand in `[keys.NAME]`.
+    settings: Vec<String>,
+    created: Timestamp,
+    created_by: String,
+    expires: Option<Timestamp>,
+    revoked: Option<Timestamp>,
+    /// Until when the text before the last rotation lets in.
+    before_until: Option<Timestamp>,
+    /// Why it lets nobody in although it is valid: the configuration does not bear its settings.
+    problems: Vec<String>,
+}
+
+/// Every virtual key there is and was.
+pub(super) async fn list(State(front): Shared, headers: HeaderMap) -> Response {
+    #[derive(Serialize)]
+    struct List {
+        keys: Vec<Told>,
+    }
+    if let Err(stranger) = admitted(&front, &headers) {
+        return *stranger;
+    }
+    let Some(config) = front.reloads.config() else { return no_reload() };
+    let now = front.clock.wall();
+    let (_, wrong) = front.key_book.read(&config, now);
+    let one = |key: VirtualKey| {
+        let problems = wrong.iter().filter(|(name, _)| *name == key.name).flat_map(|(_, problems)| problems);
+        Told {
+            state: key.stand(&config, now).word(),
+            settings: key.settings.lines().map(str::to_owned).collect(),
+            before_until: key.before.filter(|before| before.until > now).map(|before| before.until),
+            problems: problems.map(ToString::to_string).collect(),
+            name: key.name,
+            created: key.created,
+            created_by: key.created_by,
+            expires: key.expires,
+            revoked: key.revoked,
+        }
+    };
+    told(&List { keys: front.key_book.keys().into_iter().map(one).collect() })
+}
+
+/// Every step that was taken.
+pub(super) async fn history(State(front): Shared, headers: HeaderMap) -> Response {
+    #[derive(Serialize)]
+    struct History {
+        rows: Vec<AuditRow>,
+    }
+    if let Err(stranger) = admitted(&front, &headers) {
+        return *stranger;
+    }
+    let book = Arc::clone(&front.key_book);
+    match spawn_blocking(move || book.audit()).await {
+        Ok(Ok(rows)) => told(&History { rows }),
+        Ok(Err(error)) => failed(&error.to_string()),
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+/// What an administrator asks for. Which members count depends on the path.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    name: String,
+    /// Those of `[keys.NAME]`, as an object or as the lines that would stand there.
+    settings: Option<Box<RawValue>>,
+    expires: Option<Timestamp>,
+    at: Option<Timestamp>,
+    grace_seconds: Option<u64>,
+    /// Why: it stands in the audit.
+    why: String,
+}
+
+/// One of [`WISHES`].
+pub(super) async fn wish(State(front): Shared, request: Request<Body>) -> Response {
+    let admin = match admitted(&front, request.headers()) {
+        Ok(admin) => admin,
+        Err(stranger) => return *stranger,
+    };
+    let path = request.uri().path().to_owned();
+    let wrong = |message: String| refused(&ClientError::new(400, ErrorKind::InvalidRequest, "invalid_value", message));
+    let Ok(body) = to_bytes(request.into_body(), MOST_BODY).await else {
+        return wrong(format!("the body cannot be read, or is larger than {MOST_BODY} bytes"));
+    };
+    let wish: Wish = match serde_json::from_slice(&body) {
+        Ok(wish) => wish,
+        Err(error) => return wrong(format!("the body is no wish: {error}")),
+    };
+    if wish.why.trim().is_empty() || wish.why.len() > 1_000 || wish.why.contains(char::is_control) {
+        return wrong("why: a reason of one line is asked for, at most 1000 bytes".to_owned());
+    }
+    if wish.grace_seconds.is_some_and(|grace| grace > MOST_GRACE) {
+        return wrong(format!("grace_seconds: at most {MOST_GRACE}"));
+    }
+    let settings = match wish.settings.as_deref().map_or(Ok(String::new()), to_toml) {
+        Ok(settings) => settings,
+        Err(message) => return wrong(message),
+    };
+    if front.reloads.config().is_none() {
+        return no_reload();
+    }
+    let worker = Arc::clone(&front);
+    match spawn_blocking(move || done(&worker, &admin, &path, &wish, &settings)).await {
+        Ok(Ok(done)) => put_in_force(&front, done).await,
+        Ok(Err(NotDone::Store(error))) => failed(&error.to_string()),
+        Ok(Err(error)) => refused(&ClientError::new(422, ErrorKind::InvalidRequest, "key_not_changed", error.to_string())),
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+#[derive(Serialize)]
+struct Done {
+    /// `created`, `rotated`, `expires` or `revoked`.
+    result: &'static str,
+    name: String,
+    /// The key itself: it is shown this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    in_force: bool,
+}
+
+fn done(front: &Front, admin: &str, path: &str, wish: &Wish, settings: &str) -> Result<Done, NotDone> {
+    let (book, now) = (&front.key_book, front.clock.wall());
+    let wanted = Wanted { by: admin, why: &wish.why, now };
+    let name = &wish.name;
+    let (result, key) = match path {
+        "/admin/keys/rotate" => {
+            let grace = wish.grace_seconds.map_or(GRACE, Duration::from_secs);
+            ("rotated", Some(book.rotate(name, grace, wanted)?))
+        }
+        "/admin/keys/expire" => {
+            book.expire(name, wish.at.unwrap_or(now), wanted)?;
+            ("expires", None)
+        }
+        "/admin/keys/revoke" => {
+            book.revoke(name, wanted)?;
+            ("revoked", None)
+        }
+        _ => {
+            let config = front.reloads.config().unwrap_or_default();
+            let table = &front.pipeline.in_force.load().market.snapshot;
+            let text = format!("[keys.key]\n{settings}");
+            let unknown = unknown_names(Some(("settings", &text)), &std::collections::BTreeMap::new(), &known(table));
+            if !unknown.is_empty() {
+                return Err(NotDone::Settings(unknown));
+            }
+            ("created", Some(book.create(name, settings, wish.expires, &config, wanted)?))
+        }
+    };
+    tracing::info!(admin, name, result, "an administrator's wish on keys was done");
+    Ok(Done { result, name: name.clone(), key, in_force: false })
+}
+
+async fn put_in_force(front: &Front, done: Done) -> Response {
+    let in_force = front.reloads.ask_keys().await.is_some();
+    told(&Done { in_force, ..done })
+}
+
+fn no_reload() -> Response {
+    let message = "this gateway was not started from files, so its keys cannot be changed";
+    refused(&ClientError::new(503, ErrorKind::Server, "no_reload", message))
+}
+
+fn failed(why: &str) -> Response {
+    refused(&ClientError::new(500, ErrorKind::Server, "key_book_failed", why.to_owned()))
+}
