@@ -40,7 +40,7 @@ impl Default for Vocabularies {
 
 impl fmt::Debug for Vocabularies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vocabularies").field("most", &self.most).field("loaded", &self.loaded()).finish()
+        f.debug_struct("Vocabularies").field("most", &self.most).field("loaded", &self.loaded()).finish_non_exhaustive()
     }
 }
 

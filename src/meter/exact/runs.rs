@@ -32,8 +32,14 @@ fn kind(c: char) -> Option<Kind> {
         ' ' => Kind::Space,
         '\n' => Kind::LineEnd,
         // Not the apostrophe, which may begin a contraction, and not the slash, which may end a line.
-        '!'..='&' | '('..='.' | ':'..='@' | '['..='`' | '{'..='~' => Kind::Symbol,
-        '\u{1f300}'..='\u{1f5ff}' | '\u{1f600}'..='\u{1f64f}' | '\u{1f680}'..='\u{1f6c5}' => Kind::Symbol,
+        '!'..='&'
+        | '('..='.'
+        | ':'..='@'
+        | '['..='`'
+        | '{'..='~'
+        | '\u{1f300}'..='\u{1f5ff}'
+        | '\u{1f600}'..='\u{1f64f}'
+        | '\u{1f680}'..='\u{1f6c5}' => Kind::Symbol,
         _ if is_han(c) => Kind::Han,
         _ => return None,
     })

@@ -1,4 +1,4 @@
-//! MiniMax M3.
+//! `MiniMax` M3.
 
 use super::super::json::{Layout, laid_out};
 use super::super::message::{Chat, Message};
