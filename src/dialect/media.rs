@@ -279,15 +279,17 @@ mod tests {
 
     use super::*;
 
+    const JSON: &str = "application/json; charset=utf-8";
+
     /// Input, output and pieces that a report comes to; `None` without one.
-    fn told(facts: AnswerFacts) -> Option<[u64; 3]> {
+    fn told(facts: &AnswerFacts) -> Option<[u64; 3]> {
         facts.usage.map(|usage| [usage.input().get(), usage.output.get(), usage.pieces])
     }
 
     #[test]
     fn images_are_counted_and_their_tokens_read() {
         let check = |body: &str, expected: Option<[u64; 3]>| {
-            assert_eq!(told(images(body.as_bytes(), Quirks::default()).unwrap()), expected, "{body}");
+            assert_eq!(told(&images(body.as_bytes(), Quirks::default()).unwrap()), expected, "{body}");
         };
         check(r#"{"created":1,"data":[{"b64_json":"iVBORw0K"},{"url":"x","b64_json":null}]}"#, Some([0, 0, 2]));
         check(r#" {"data":[],"usage":null} "#, Some([0, 0, 0]));
@@ -303,9 +305,8 @@ mod tests {
     #[test]
     fn a_transcript_is_a_text_or_has_one() {
         let check = |body: &str, kind: &str, expected: Option<[u64; 3]>| {
-            assert_eq!(told(transcript(body.as_bytes(), kind, Quirks::default()).unwrap()), expected, "{body} {kind}");
+            assert_eq!(told(&transcript(body.as_bytes(), kind, Quirks::default()).unwrap()), expected, "{body} {kind}");
         };
-        const JSON: &str = "application/json; charset=utf-8";
         check(r#"{"text":"hello"}"#, JSON, None);
         check(r#"{"text":"","usage":{"type":"duration","seconds":9}}"#, JSON, Some([0, 0, 9_000]));
         check(r#"{"text":"a","duration":"8.47"}"#, JSON, Some([0, 0, 8_470]));

@@ -402,7 +402,9 @@ mod tests {
         check("0.0001", Some(1));
         check("1e3", Some(1_000_000));
         check("1e300", Some(MOST));
-        ["-1", "x", "", "null", "NaN", "inf"].into_iter().for_each(|odd| check(odd, None));
+        for odd in ["-1", "x", "", "null", "NaN", "inf"] {
+            check(odd, None);
+        }
     }
 
     const OUTSIDE: bool = true;

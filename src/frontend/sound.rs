@@ -73,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    fn chunk(name: &[u8], content: &[u8]) -> Vec<u8> {
         let length = u32::try_from(content.len()).unwrap();
         let pad = if content.len() % 2 == 1 { &[0_u8][..] } else { &[] };
         [name, &length.to_le_bytes()[..], content, pad].concat()
@@ -110,13 +110,12 @@ mod tests {
         let told_behind = [&format(EXTENSIBLE, 1, 16_000, 16)[..], &[22, 0, 16, 0, 0, 0, 0, 0], &[1, 0], &[0; 14]].concat();
         check(&wav(&[chunk(b"fmt ", &told_behind), chunk(b"data", &second)]), 1_000, 1_000);
         // What stands behind the samples may be taken for some.
-        check(&wav(&[speech(), chunk(b"data", &second), chunk(b"LIST", &[0; 40_000])]), 1_000, 3_000);
+        check(&wav(&[speech(), chunk(b"data", &second), chunk(b"LIST", &vec![0; 40_000])]), 1_000, 3_000);
         // Written as it was recorded.
         let mut streamed = wav(&[speech(), chunk(b"data", &second)]);
         for announced in [0_u32, 7, u32::MAX] {
             streamed[40..44].copy_from_slice(&announced.to_le_bytes());
-            let expected = if announced == 7 { 1_000 } else { 1_000 };
-            check(&streamed, expected, 1_000);
+            check(&streamed, 1_000, 1_000);
         }
         check(&wav(&[speech(), chunk(b"data", &[])]), 0, 0);
     }
@@ -126,7 +125,7 @@ mod tests {
         check(b"", 0, 0);
         check(b"ID3", 1_000, 1_000);
         check(&[0; 4_001], 2_000, 6_000);
-        let second = chunk(b"data", &[0; 32_000]);
+        let second = chunk(b"data", &vec![0; 32_000]);
         let bytes = 12 + 24 + 8 + 32_000_u64;
         for odd in [format(2, 1, 16_000, 4), format(1, 0, 16_000, 16), format(1, 1, 0, 16), format(1, 1, 16_000, 0)] {
             check(&wav(&[chunk(b"fmt ", &odd), second.clone()]), bytes.div_ceil(4_000) * 1_000, bytes.div_ceil(750) * 1_000);

@@ -10,9 +10,11 @@ mod minimax;
 mod mistral;
 mod qwen;
 
+use super::json::{Layout, laid_out};
 use super::message::{Chat, Message};
 use super::prompt::Prompt;
 use crate::catalog::TokenizerFamily;
+use serde_json::value::RawValue;
 
 /// The marks of a family's template, each one token; `None` where the template is not known.
 pub(super) fn marks(family: TokenizerFamily) -> Option<&'static [&'static str]> {
@@ -73,16 +75,30 @@ fn without_reasoning(message: &Message, begin: &str, end: &str) -> (String, Stri
     (after.to_owned(), reasoning.to_owned())
 }
 
-/// The members of a call's arguments with their values as text: a string as it is, others as JSON.
-fn arguments(raw: &str) -> Vec<(String, String)> {
-    use super::json::{Layout, laid_out};
-    let Ok(members) = serde_json::from_str::<Members>(raw) else { return vec![("arguments".to_owned(), raw.to_owned())] };
-    let text = |raw: &str| serde_json::from_str::<String>(raw).unwrap_or_else(|_| laid_out(raw, Layout::Spaced));
-    members.0.into_iter().map(|(name, value)| (name, text(value.get()))).collect()
+/// A member of a call's arguments.
+struct Argument {
+    name: String,
+    /// As it came.
+    raw: Box<RawValue>,
+    /// A string as it is, anything else as JSON.
+    value: String,
+    is_text: bool,
+}
+
+/// The members of a call's arguments, in their order; none where they are no object.
+fn arguments(raw: &str) -> Vec<Argument> {
+    let members = serde_json::from_str::<Members>(raw).map_or_else(|_| Vec::new(), |members| members.0);
+    let argument = |(name, raw): (String, Box<RawValue>)| {
+        let text = serde_json::from_str::<String>(raw.get());
+        let is_text = text.is_ok();
+        let value = text.unwrap_or_else(|_| laid_out(raw.get(), Layout::Spaced));
+        Argument { name, raw, value, is_text }
+    };
+    members.into_iter().map(argument).collect()
 }
 
 /// The members of an object in their order.
-struct Members(Vec<(String, Box<serde_json::value::RawValue>)>);
+struct Members(Vec<(String, Box<RawValue>)>);
 
 impl<'de> serde::Deserialize<'de> for Members {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -40,3 +40,44 @@ fn the_public_requests_are_counted_as_their_templates_have_them() {
         assert!(p99 <= most, "{template}: {median} {p99}");
     }
 }
+
+/// An agent's conversation: calls, results, reasoning. The numbers are the vendors' own templates' (Jinja, DeepSeek's Python) in
+/// the vendors' own tokenizers, for the whole of it and for its first five messages.
+#[test]
+fn calls_and_results_are_counted_as_templates_have_them() {
+    let vocabularies = Vocabularies::keeping(1);
+    let whole: serde_json::Value = serde_json::from_str(AGENT).unwrap();
+    let later = whole["messages"].as_array().unwrap().len();
+    for (family, all, five) in [
+        (TokenizerFamily::Qwen23, 290, 263),
+        (TokenizerFamily::Glm47Glm5, 261, 243),
+        (TokenizerFamily::MinimaxM3, 565, 535),
+        (TokenizerFamily::DeepseekV3, 464, 444),
+    ] {
+        if !vocabularies.counts(family) {
+            continue;
+        }
+        for (messages, expected) in [(later, all), (5, five)] {
+            let mut chat: Chat = serde_json::from_str(AGENT).unwrap();
+            chat.messages.truncate(messages);
+            assert_eq!(Framed::of(&chat, family).count(&vocabularies, family), (expected, true), "{} {messages}", family.word());
+        }
+    }
+}
+
+const AGENT: &str = include_str!("agent.json");
+
+/// Every family has an answer for every shape of message, and it grows with what is said.
+#[test]
+fn every_family_counts_calls_tools_and_parts() {
+    let vocabularies = Vocabularies::default();
+    let parts =
+        r#"{"messages":[{"role":"user","content":[{"type":"text","text":"one two"},{"type":"image_url","image_url":{}}]}]}"#;
+    for (family, word) in TokenizerFamily::WORDS {
+        let count = |chat| framed(chat, family).count(&vocabularies, family).0;
+        let short = count(r#"{"messages":[{"role":"user","content":null}]}"#);
+        assert!(short < count(parts) && count(parts) < count(AGENT), "{word}");
+        let told = framed(AGENT, family).estimate(&vocabularies, family);
+        assert!(told.abs_diff(count(AGENT)) * 4 < count(AGENT), "{word}: {told} for {}", count(AGENT));
+    }
+}

@@ -25,6 +25,8 @@ pub use kinds::Kinds;
 pub use shipped::ships;
 pub use stream::Stream;
 
+use std::path::Path;
+
 /// What counts tokens exactly, in one vocabulary.
 pub trait TokenCounter: Send + Sync {
     /// The tokens of a whole text, without the marks that a model puts around it.
@@ -41,11 +43,15 @@ pub trait TokenCounter: Send + Sync {
 }
 
 /// What is wrong with a file that is to be a vocabulary; nothing where it can be used.
-pub fn wrong_with(file: &std::path::Path) -> Option<String> {
-    #[cfg(feature = "tokenizer-files")]
-    return given::load(file).err();
-    #[cfg(not(feature = "tokenizer-files"))]
-    return Some(format!("this program was built without the feature `tokenizer-files`, which reads {}", file.display()));
+#[cfg(feature = "tokenizer-files")]
+pub fn wrong_with(file: &Path) -> Option<String> {
+    given::load(file).err()
+}
+
+/// What is wrong with a file that is to be a vocabulary: this program reads none.
+#[cfg(not(feature = "tokenizer-files"))]
+pub fn wrong_with(_file: &Path) -> Option<String> {
+    Some("this program was built without the feature `tokenizer-files`, which reads such files".to_owned())
 }
 
 /// A place near `from` bytes, and after them, where a text may be cut in any vocabulary of [`shipped`]; within 200 bytes, or at a

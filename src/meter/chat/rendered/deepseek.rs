@@ -3,7 +3,7 @@
 use super::super::json::{Layout, laid_out};
 use super::super::message::{Chat, Message};
 use super::super::prompt::Prompt;
-use super::{system_first, without_reasoning};
+use super::{arguments, system_first, without_reasoning};
 
 pub(super) const MARKS: &[&str] =
     &["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>", "｜DSML｜"];
@@ -68,10 +68,11 @@ fn answered(message: &Message, out: &mut Prompt) {
             out.text(if nth > 0 { "\n" } else { "" });
             out.fixed("<｜DSML｜invoke");
             out.text(&format!(" name=\"{}\">\n", call.function.name));
-            for (nth, (name, value)) in super::arguments(&call.function.arguments).into_iter().enumerate() {
+            for (nth, argument) in arguments(&call.function.arguments).into_iter().enumerate() {
                 out.text(if nth > 0 { "\n" } else { "" });
                 out.fixed("<｜DSML｜parameter");
-                out.text(&format!(" name=\"{name}\" string=\"true\">{value}"));
+                let (name, value, is_text) = (&argument.name, &argument.value, argument.is_text);
+                out.text(&format!(" name=\"{name}\" string=\"{is_text}\">{value}"));
                 out.fixed("</｜DSML｜parameter>");
             }
             out.fixed("\n</｜DSML｜invoke>");

@@ -77,11 +77,11 @@ fn answered(message: &Message, current: bool, out: &mut Prompt) {
     for call in &message.tool_calls {
         out.fixed("<tool_call>");
         out.text(&call.function.name);
-        for (name, value) in arguments(&call.function.arguments) {
+        for argument in arguments(&call.function.arguments) {
             out.fixed("<arg_key>");
-            out.text(&name);
+            out.text(&argument.name);
             out.fixed("</arg_key><arg_value>");
-            out.text(&value);
+            out.text(&argument.value);
             out.fixed("</arg_value>");
         }
         out.fixed("</tool_call>");

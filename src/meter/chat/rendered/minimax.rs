@@ -4,6 +4,7 @@ use super::super::json::{Layout, laid_out};
 use super::super::message::{Chat, Message};
 use super::super::prompt::Prompt;
 use super::{arguments, system_first, without_reasoning};
+use serde_json::value::RawValue;
 
 pub(super) const MARKS: &[&str] =
     &["]~!b[", "]~b]", "[e~[", "]<]minimax[>[", "<tool_call>", "</tool_call>", "<mm:think>", "</mm:think>"];
@@ -81,15 +82,32 @@ fn answered(message: &Message, out: &mut Prompt) {
         for call in &message.tool_calls {
             out.fixed("]<]minimax[>[");
             out.text(&format!("<invoke name=\"{}\">", call.function.name));
-            for (name, value) in arguments(&call.function.arguments) {
-                out.fixed("]<]minimax[>[");
-                out.text(&format!("<{name}>{value}"));
-                out.fixed("]<]minimax[>[");
-                out.text(&format!("</{name}>"));
+            for argument in arguments(&call.function.arguments).iter().filter(|argument| argument.raw.get() != "null") {
+                element(&argument.name, argument.raw.get(), 0, out);
             }
             out.fixed("]<]minimax[>[</invoke>\n");
         }
         out.fixed("]<]minimax[>[</tool_call>");
     }
     out.fixed("[e~[\n");
+}
+
+/// How deep values become elements; what is deeper stays JSON.
+const MOST_DEPTH: usize = 32;
+
+/// A value as an element: members and items are elements of their own.
+fn element(name: &str, raw: &str, depth: usize, out: &mut Prompt) {
+    out.fixed("]<]minimax[>[");
+    out.text(&format!("<{name}>"));
+    let inner = depth + 1;
+    if depth < MOST_DEPTH && raw.starts_with('{') {
+        arguments(raw).iter().for_each(|member| element(&member.name, member.raw.get(), inner, out));
+    } else if depth < MOST_DEPTH && raw.starts_with('[') {
+        let items = serde_json::from_str::<Vec<&RawValue>>(raw).unwrap_or_default();
+        items.iter().for_each(|item| element("item", item.get(), inner, out));
+    } else {
+        out.text(&serde_json::from_str::<String>(raw).unwrap_or_else(|_| raw.to_owned()));
+    }
+    out.fixed("]<]minimax[>[");
+    out.text(&format!("</{name}>"));
 }

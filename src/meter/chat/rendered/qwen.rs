@@ -122,8 +122,8 @@ fn answered(message: &Message, current: bool, last: bool, out: &mut Prompt, late
             });
             out.fixed("<tool_call>\n");
             out.text(&format!("<function={}>\n", call.function.name));
-            for (name, value) in arguments(&call.function.arguments) {
-                out.text(&format!("<parameter={name}>\n{value}\n</parameter>\n"));
+            for argument in arguments(&call.function.arguments) {
+                out.text(&format!("<parameter={}>\n{}\n</parameter>\n", argument.name, argument.value));
             }
             out.fixed("</function>\n</tool_call>");
         } else {
