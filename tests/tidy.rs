@@ -39,7 +39,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ),
     ("rustls", &["upstream/"]),
     ("rustls_platform_verifier", &["upstream/"]),
-    ("tiktoken_rs", &["meter/tokenizer.rs"]),
+    ("tiktoken", &["meter/exact/"]),
+    ("tokenizers", &["meter/exact/given.rs"]),
     // An option of the command line is laid over the configuration as a value in its syntax.
     ("toml", &["document.rs", "document/", "cli/args.rs"]),
     ("tracing_subscriber", &["telemetry/"]),

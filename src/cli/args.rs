@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, demo, health, keys, prices, report, route, sandbox, serve, settings, simulate, top};
+use super::{check, count, demo, health, keys, prices, report, route, sandbox, serve, settings, simulate, top};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -101,6 +101,9 @@ pub enum Command {
     /// List the prices of the table: filtered, sorted, in the vendors' currencies and converted.
     #[command(after_help = prices::EXAMPLES)]
     Prices(Box<prices::PricesArgs>),
+    /// Count the tokens of texts and prompts, read as JSON lines from the standard input. Nothing is sent.
+    #[command(after_help = count::EXAMPLES)]
+    Count(count::CountArgs),
     /// Tell what was spent, and what it would have cost at the baseline, from the books: as a table, for programs, as a picture.
     #[command(after_help = report::EXAMPLES)]
     Report(Box<report::ReportArgs>),
@@ -180,6 +183,7 @@ impl Cli {
             Command::Top(args) => top::run(args, output),
             Command::Sandbox(args) => sandbox::run(args, output),
             Command::Check(args) => check::run(args, environment, output),
+            Command::Count(args) => count::run(args, std::io::stdin().lock(), output),
             Command::Route(args) => route::run(args, environment, output),
             Command::Prices(args) => prices::run(args, environment, output),
             Command::Report(args) => report::run(args, environment, output),

@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod check;
+pub mod count;
 pub mod demo;
 pub mod health;
 pub mod keys;

@@ -9,7 +9,7 @@ use super::means;
 use super::outbound;
 use super::portfolio;
 use super::reference::{self, Group};
-use super::settings::{AliasWishes, Config, Deployments, Routing, Server};
+use super::settings::{AliasWishes, Config, Deployments, Routing, Server, Tokenizers};
 use crate::catalog::address::is_deployment;
 use crate::document::{Document, Problem, Section};
 
@@ -57,6 +57,7 @@ fn read(root: Section<'_, '_>) -> Config {
         books: section(&root, &reference::books()),
         routing: routing(&root),
         deployments: deployments(&root),
+        tokenizers: tokenizers(&root),
         portfolio: portfolio::read(&root),
         timeouts: section(&root, &reference::timeouts()),
         retries: section(&root, &reference::retries()),
@@ -170,6 +171,13 @@ fn deployments(root: &Section<'_, '_>) -> Deployments {
         section.problem(backend, "this cannot be the name of a deployment", reference::DEPLOYMENT_NAME);
     }
     deployments
+}
+
+fn tokenizers(root: &Section<'_, '_>) -> Tokenizers {
+    let Some(section) = root.section("tokenizers") else {
+        return Tokenizers::new();
+    };
+    section.names().filter_map(|name| Some((name.to_owned(), section.named_text(name)?.into()))).collect()
 }
 
 #[cfg(test)]
@@ -331,6 +339,14 @@ mod tests {
         check("[aliases]\nauto = \"m\"\n", &[], &["aliases.auto: \"auto\" is taken"]);
         check("[aliases]\na = 1\n", &[], &["aliases.a: this is an integer"]);
         check("[routing]\nbaseline = \"gpt\"\n", &[], &["routing.baseline: this names no backend"]);
+    }
+
+    #[test]
+    fn tokenizers_are_files_by_whose_they_are() {
+        let config = load("[tokenizers]\nqwen35 = \"q.json\"\n\"p/gpt-5.4\" = \"/x/t.json\"\n", &[]).unwrap();
+        assert_eq!(config.tokenizers["qwen35"].to_str(), Some("q.json"));
+        assert_eq!(config.tokenizers.len(), 2);
+        check("[tokenizers]\nqwen35 = 5\n", &[], &["tokenizers.qwen35: this is an integer"]);
     }
 
     #[test]

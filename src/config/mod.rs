@@ -30,5 +30,5 @@ pub use outbound::Outbound;
 pub use secret::{ProviderKeys, Purpose, Secret, provider_keys};
 pub use settings::{
     Access, AliasWishes, Books, BooksSync, Config, Deployments, Limits, Log, LogFormat, Reload, Retries, Routing, Server,
-    Timeouts,
+    Timeouts, Tokenizers,
 };

@@ -1,11 +1,16 @@
 //! Names in the configuration that belong to the table: providers and regions of keys, the targets of aliases, the backends
-//! of deployments, the baseline. The configuration alone cannot judge them, so the caller says what the table knows.
+//! of deployments, the baseline, whose tokenizers are given. The configuration alone cannot judge them, so the caller says what
+//! the table knows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use super::load::document;
+use super::reference::TOKENIZER_NAME;
 use crate::canonical::QualityTier;
+use crate::catalog::TokenizerFamily;
 use crate::document::{Problem, Section, nearest};
+use crate::meter::exact::wrong_with;
 use crate::units::glob;
 
 /// What the table knows, by the names that a configuration may use.
@@ -57,6 +62,11 @@ fn check(root: &Section<'_, '_>, known: &Known<'_>) {
             deployments.problem(name, unknown("backend", name, backends), "provider/model, as in the table");
         }
     }
+    if let Some(tokenizers) = root.named_section("tokenizers") {
+        for name in tokenizers.names() {
+            check_tokenizer(&tokenizers, name, known);
+        }
+    }
     if root.has("portfolio") {
         root.sections("portfolio").iter().for_each(|cap| check_cap(cap, known));
     }
@@ -70,6 +80,19 @@ fn check(root: &Section<'_, '_>, known: &Known<'_>) {
             unknown("backend", &baseline, known.backends.iter().copied()),
             "provider/model, as in the table",
         );
+    }
+}
+
+/// A file is read, so that one that is no tokenizer is found now and not when it is needed.
+fn check_tokenizer(tokenizers: &Section<'_, '_>, name: &str, known: &Known<'_>) {
+    let families = TokenizerFamily::WORDS.map(|(_, word)| word);
+    if !families.contains(&name) && !known.models.contains(name) && !known.backends.contains(name) {
+        let all = known.backends.union(&known.models).copied().chain(families);
+        tokenizers.problem(name, unknown("tokenizer family, model or backend", name, all), TOKENIZER_NAME);
+    }
+    let file = tokenizers.named_text(name).map(PathBuf::from);
+    if let Some(wrong) = file.and_then(|file| wrong_with(&file)) {
+        tokenizers.problem(name, wrong, "the path of a tokenizer.json in Hugging Face's format");
     }
 }
 
@@ -172,6 +195,18 @@ mod tests {
                 "t.toml:2:18: deployments.openai/gtp-5: the table knows no backend \"openai/gtp-5\" (did you mean \"openai/gpt-5\"?)",
             ],
         );
+    }
+
+    #[test]
+    fn a_tokenizer_is_of_something_known_and_can_be_read() {
+        check_text(
+            "[tokenizers]\nqwen36 = \"none.json\"\n",
+            &[
+                "t.toml:2:10: tokenizers.qwen36: ",
+                "t.toml:2:10: tokenizers.qwen36: the table knows no tokenizer family, model or backend \"qwen36\" (did you mean \"qwen35\"?)",
+            ],
+        );
+        check_text("[tokenizers]\n\"openai/gpt-5\" = \"none.json\"\n", &["t.toml:2:18: tokenizers.openai/gpt-5: "]);
     }
 
     #[test]

@@ -27,6 +27,8 @@ use crate::units::{ShareBy, ShareKind, ShareOf};
 pub(super) const ALIAS_TARGET: &str = "`auto`, `auto:QUALITY`, a model or provider/model of the table: aliases do not chain";
 
 /// What a provider may call a model.
+/// What a tokenizer may be for.
+pub(super) const TOKENIZER_NAME: &str = "a tokenizer family, a model or provider/model of the table";
 pub(super) const DEPLOYMENT_NAME: &str = "1 to 128 letters, digits, dashes, underscores, colons and dots";
 
 /// A section of the file and its settings.
@@ -64,6 +66,8 @@ pub(super) fn server() -> Group<Server> {
             .on_restart(),
         setting("max_body_bytes", whole(1_024..=1 << 30), |s: &mut Server| &mut s.max_body_bytes)
             .means("The largest request body, in bytes."),
+        setting("max_upload_bytes", whole(1_024..=1 << 30), |s: &mut Server| &mut s.max_upload_bytes)
+            .means("The largest form with a file of sound, in bytes; the file itself may have 25 MiB."),
         setting("max_header_bytes", whole(8_192..=1 << 20), |s: &mut Server| &mut s.max_header_bytes)
             .means("The largest request head, in bytes.")
             .on_restart(),
@@ -175,6 +179,28 @@ fn deployments() -> Chapter {
         about: "Models that a provider knows under a name of your own, by the backend's id in the table (`tokenbroker prices` \
                 lists them); what clients ask for, prices and books stay as the table has them. As a variable, all of them are \
                 one table: `TOKENBROKER__DEPLOYMENTS='{ \"PROVIDER/MODEL\" = \"chat\" }'`.",
+        entries: vec![entry],
+    }
+}
+
+/// Read by the reader itself, as aliases are.
+fn tokenizers() -> Chapter {
+    let entry = Entry {
+        name: "\"NAME\"",
+        meaning: "The file that the tokens of this family, model or backend are counted with.",
+        accepted: "the path of a `tokenizer.json` in Hugging Face's format".to_owned(),
+        default: None,
+        unset: Some(Unset {
+            means: "the vocabulary that the program carries, else a calibrated count",
+            example: "\"tokenizer.json\"",
+        }),
+        applies: Applies::OnRestart,
+    };
+    Chapter {
+        name: "tokenizers",
+        about: "Vocabularies of your own, for exact counts where a provider reports none. NAME is a tokenizer family \
+                (`tokenbroker count --help` lists them), a model or provider/model of the table; the nearest to the backend \
+                counts. As a variable, all of them are one table: `TOKENBROKER__TOKENIZERS='{ \"qwen35\" = \"tokenizer.json\" }'`.",
         entries: vec![entry],
     }
 }
@@ -469,6 +495,7 @@ pub(super) fn chapters() -> Vec<Chapter> {
         aliases(),
         alias_wishes().chapter(),
         deployments(),
+        tokenizers(),
         portfolio().chapter(),
         timeouts().chapter(),
         retries().chapter(),

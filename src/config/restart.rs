@@ -62,7 +62,8 @@ fn tell_upstream(root: &Section<'_, '_>, running: &Config, wanted: &Config) {
 
 fn tell_market(root: &Section<'_, '_>, running: &Config, wanted: &Config) {
     let differs = [("feeds", running.feeds != wanted.feeds), ("admins", running.admins != wanted.admins)];
-    for (name, _) in differs.into_iter().filter(|(_, differs)| *differs) {
+    let tokenizers = ("tokenizers", running.tokenizers != wanted.tokenizers);
+    for (name, _) in differs.into_iter().chain([tokenizers]).filter(|(_, differs)| *differs) {
         root.problem(name, "another one needs a restart, and nothing of this reload is applied", ACCEPTED);
     }
 }

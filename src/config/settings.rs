@@ -48,6 +48,8 @@ pub struct Config {
     pub routing: Routing,
     /// What providers call models that they know under a name of the operator's own.
     pub deployments: Deployments,
+    /// Vocabularies of the operator's own.
+    pub tokenizers: Tokenizers,
     /// Caps on the share that a provider, an owner or a law gets.
     pub portfolio: Vec<ShareCap>,
     pub timeouts: Timeouts,
@@ -75,6 +77,9 @@ pub struct Config {
 /// By the backend's id in the table, what its provider calls the model: the name of a deployment, the id of an endpoint.
 pub type Deployments = BTreeMap<String, String>;
 
+/// By a tokenizer family, a model or a backend's id of the table, the `tokenizer.json` that its tokens are counted with.
+pub type Tokenizers = BTreeMap<String, PathBuf>;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -82,6 +87,7 @@ impl Default for Config {
             books: Books::default(),
             routing: Routing::default(),
             deployments: Deployments::new(),
+            tokenizers: Tokenizers::new(),
             portfolio: Vec::new(),
             timeouts: Timeouts::default(),
             retries: Retries::default(),
@@ -127,6 +133,7 @@ pub struct Server {
     pub operations_listen: SocketAddr,
     /// The largest request body.
     pub max_body_bytes: usize,
+    pub max_upload_bytes: usize,
     /// The largest request head.
     pub max_header_bytes: usize,
     /// How long a client may take to send its request's head; also how long a connection may wait for its next request.
@@ -153,6 +160,8 @@ impl Default for Server {
             listen: loopback(8080),
             operations_listen: loopback(8079),
             max_body_bytes: 8 << 20,
+            // A file of 25 MiB, which is what hosts take, and the fields beside it.
+            max_upload_bytes: 26 << 20,
             max_header_bytes: 64 << 10,
             header_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),

@@ -9,13 +9,17 @@
 //!
 //! Everything but `tokenizer` is pure: no clock, no I/O, no async. What tokens cost is not known here.
 
+pub mod calibrated;
+pub mod chat;
 mod coefficients;
 pub mod estimate;
+pub mod exact;
 pub mod forecast;
 pub mod learned;
 mod own;
 pub mod prompt;
 pub mod running;
+pub mod sampled;
 pub mod shape;
 pub mod sketch;
 pub mod tokenizer;

@@ -40,13 +40,19 @@ pub(super) fn request(text: &str, messages: u32) -> Request {
 
 /// The lines of a file in the folder `shared` beside the project (or where `TOKENBROKER_SHARED` says), each as JSON.
 pub(super) fn shared_lines(path: &str) -> Option<Vec<serde_json::Value>> {
+    let text = shared_text(path)?;
+    Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+/// The text of such a file.
+pub(super) fn shared_text(path: &str) -> Option<String> {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let folder = std::env::var_os("TOKENBROKER_SHARED").map_or_else(beside, PathBuf::from);
     let Ok(text) = std::fs::read_to_string(folder.join(path)) else {
         println!("skipped: not present (shared/{path})");
         return None;
     };
-    Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    Some(text)
 }
 
 /// Relative errors of an estimate against the truth.

@@ -60,6 +60,7 @@ use crate::key_book::{self, KeyBook};
 use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
 use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
+use crate::meter::exact::Vocabularies;
 use crate::pipeline::learning::Learning;
 use crate::pipeline::{InForce, Pipeline};
 use crate::policy::{Admission, Exploring, KeyRing, Places};
@@ -218,7 +219,7 @@ async fn assemble(
     let mut shares = Shares::new(&config, Arc::clone(clock));
     shares.bind(&config, &market.snapshot, &ledger).await;
     let desk = Desk {
-        tokenizer: Tokenizer::new(),
+        tokenizer: Tokenizer::with(Vocabularies::default().with_files(config.tokenizers.clone())),
         metrics: Arc::clone(&metrics),
         // What the books do not keep is explained from here.
         feed: Feed::new(config.server.dashboard || !ledger.keeps_all_facts()),

@@ -1,0 +1,95 @@
+//! `MiniMax` M3.
+
+use super::super::json::{Layout, laid_out};
+use super::super::message::{Chat, Message};
+use super::super::prompt::Prompt;
+use super::{arguments, system_first, without_reasoning};
+
+pub(super) const MARKS: &[&str] =
+    &["]~!b[", "]~b]", "[e~[", "]<]minimax[>[", "<tool_call>", "</tool_call>", "<mm:think>", "</mm:think>"];
+
+const SYSTEM: &str = "]~!b[]~b]system\nYour model version is MiniMax-M3, developed by MiniMax. Knowledge cutoff: January 2026. \
+                      Founded in early 2022, MiniMax is a global AI foundation model company committed to advancing the \
+                      frontiers of AI towards AGI.\n\n<thinking_instructions>\nYou have a thinking capability that allows you \
+                      to reason step by step before responding. When thinking is enabled, wrap your reasoning in \
+                      <mm:think></mm:think> tags before your response. When thinking is disabled, begin your response directly \
+                      after the </mm:think> prefix. When thinking is adaptive, decide on your own whether to think for the \
+                      current turn.\nCurrent thinking mode: adaptive. You are encouraged to think for complex decision-making, \
+                      multi-step reasoning, or when analyzing function/tool results.\n</thinking_instructions>[e~[\n";
+const TOOLS: &str = "\n\n# Tools\nYou may call one or more tools to assist with the user query.\nHere are the tools available in \
+                     JSONSchema format:\n\n<tools>\n";
+const CALLS: &str = "</tools>\n\nTo call tools, wrap all invocations in a single \
+                     ]<]minimax[>[<tool_call>]<]minimax[>[</tool_call> block. Parameter values containing nested objects or \
+                     arrays are recursively expanded into XML elements. Example:\n\n]<]minimax[>[<tool_call>\n\
+                     ]<]minimax[>[<invoke name=\"tool-name-1\">]<]minimax[>[<param-1>value-1]<]minimax[>[</param-1>\
+                     ]<]minimax[>[<param-2>]<]minimax[>[<item>]<]minimax[>[<key-a>val-a]<]minimax[>[</key-a>\
+                     ]<]minimax[>[<key-b>val-b]<]minimax[>[</key-b>]<]minimax[>[</item>]<]minimax[>[</param-2>\
+                     ]<]minimax[>[</invoke>\n]<]minimax[>[<invoke name=\"tool-name-2\">]<]minimax[>[<param-1>value-1\
+                     ]<]minimax[>[</param-1>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>";
+
+pub(super) fn write(chat: &Chat, out: &mut Prompt) {
+    let (system, rest) = system_first(chat);
+    let system = system.map(Message::text).filter(|text| !text.is_empty());
+    out.fixed(SYSTEM);
+    out.fixed("]~b]developer\n");
+    out.text(system.as_deref().unwrap_or("You are a helpful assistant."));
+    if !chat.tools.is_empty() {
+        out.fixed(TOOLS);
+        for tool in &chat.tools {
+            out.text("<tool>");
+            out.text(&laid_out(tool.function(), Layout::Spaced));
+            out.text("</tool>\n");
+        }
+        out.fixed(CALLS);
+    }
+    out.fixed("[e~[\n");
+    for (at, message) in rest.iter().enumerate() {
+        match message.role.as_str() {
+            "assistant" => answered(message, out),
+            "tool" => {
+                if at == 0 || !rest[at - 1].is("tool") {
+                    out.fixed("]~b]tool");
+                }
+                out.text("\n<response>");
+                out.text(&message.text());
+                out.text("</response>");
+                if rest.get(at + 1).is_none_or(|next| !next.is("tool")) {
+                    out.fixed("[e~[\n");
+                }
+            }
+            _ => {
+                out.fixed("]~b]user\n");
+                out.text(&message.text());
+                out.fixed("[e~[\n");
+            }
+        }
+    }
+    out.fixed("]~b]ai\n");
+}
+
+fn answered(message: &Message, out: &mut Prompt) {
+    let (text, reasoning) = without_reasoning(message, "<mm:think>", "</mm:think>");
+    out.fixed("]~b]ai\n");
+    if !reasoning.is_empty() {
+        out.fixed("<mm:think>");
+        out.text(&reasoning);
+    }
+    out.fixed("</mm:think>");
+    out.text(&text);
+    if !message.tool_calls.is_empty() {
+        out.fixed("]<]minimax[>[<tool_call>\n");
+        for call in &message.tool_calls {
+            out.fixed("]<]minimax[>[");
+            out.text(&format!("<invoke name=\"{}\">", call.function.name));
+            for (name, value) in arguments(&call.function.arguments) {
+                out.fixed("]<]minimax[>[");
+                out.text(&format!("<{name}>{value}"));
+                out.fixed("]<]minimax[>[");
+                out.text(&format!("</{name}>"));
+            }
+            out.fixed("]<]minimax[>[</invoke>\n");
+        }
+        out.fixed("]<]minimax[>[</tool_call>");
+    }
+    out.fixed("[e~[\n");
+}

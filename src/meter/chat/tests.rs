@@ -1,0 +1,42 @@
+use super::super::testing;
+use super::*;
+
+fn framed(chat: &str, family: TokenizerFamily) -> Framed {
+    Framed::of(&serde_json::from_str(chat).unwrap(), family)
+}
+
+const TEMPLATES: [(&str, TokenizerFamily); 8] = [
+    ("qwen3", TokenizerFamily::Qwen23),
+    ("glm47", TokenizerFamily::Glm47Glm5),
+    ("minimax_m3", TokenizerFamily::MinimaxM3),
+    ("deepseek_v4", TokenizerFamily::DeepseekV3),
+    ("mistral_v3_tekken", TokenizerFamily::MistralTekken),
+    ("llama3_1_no_tools", TokenizerFamily::Llama3),
+    ("qwen35", TokenizerFamily::Qwen35),
+    ("gemma3_no_tools", TokenizerFamily::Gemma3Gemini),
+];
+
+/// The acceptance figure: within 1 % of the template's truth at the 99th percentile, where the vocabulary is at hand.
+#[test]
+fn the_public_requests_are_counted_as_their_templates_have_them() {
+    let Some(requests) = testing::shared_text("data/metering/requests.jsonl") else { return };
+    let vocabularies = Vocabularies::keeping(1);
+    for (template, family) in TEMPLATES {
+        let mut errors = testing::Errors::default();
+        let mut off = Vec::new();
+        for line in requests.lines() {
+            let known: serde_json::Value = serde_json::from_str(line).unwrap();
+            let Some(truth) = known["prompt_tokens"][template].as_u64() else { continue };
+            // The line as it stands: in a map its members would be in another order.
+            let (told, _) = framed(line, family).count(&vocabularies, family);
+            errors.add(truth, told, u64::MAX);
+            if told != truth {
+                off.push((known["id"].to_string(), truth, told));
+            }
+        }
+        let (median, p99, _) = errors.permille();
+        println!("{template}: median {median}, p99 {p99} of 1000; {} not equal {:?}", off.len(), &off[..off.len().min(4)]);
+        let most = if vocabularies.counts(family) { 10 } else { 120 };
+        assert!(p99 <= most, "{template}: {median} {p99}");
+    }
+}

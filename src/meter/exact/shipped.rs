@@ -1,0 +1,148 @@
+//! The vocabularies that the program carries, in the crate `tiktoken`.
+//!
+//! OpenAI's two are always there; the rest with the feature `vocabularies`. The crate splits by an automaton instead of by
+//! backtracking, so no text makes it fail; what its words cost is bounded by `pieces`. Its constructors are used rather than its
+//! registry, which keeps what it loaded for good. Where each vocabulary comes from and under which licence stands in
+//! `docs/vocabularies.md`.
+
+use std::borrow::Cow;
+
+use tiktoken::CoreBpe;
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+
+use super::kinds::{Kinds, kind_of};
+use super::pieces::{Encoding, PIECE_BYTES, Tally, tally};
+use super::{TokenCounter, borders};
+use crate::catalog::TokenizerFamily;
+
+/// How a family's vocabulary is made, and whether it takes a text as it is or in Unicode's composed form (NFC).
+#[derive(Clone, Copy)]
+struct Source {
+    load: fn() -> CoreBpe,
+    composes: bool,
+}
+
+const fn plain(load: fn() -> CoreBpe) -> Source {
+    Source { load, composes: false }
+}
+
+fn source(family: TokenizerFamily) -> Option<Source> {
+    use tiktoken::encoding;
+    Some(match family {
+        TokenizerFamily::O200k => plain(encoding::o200k_base),
+        TokenizerFamily::Cl100k => plain(encoding::cl100k_base),
+        #[cfg(feature = "vocabularies")]
+        TokenizerFamily::DeepseekV3 => plain(encoding::deepseek_v3),
+        #[cfg(feature = "vocabularies")]
+        TokenizerFamily::Qwen23 => Source { load: encoding::qwen2, composes: true },
+        #[cfg(feature = "vocabularies")]
+        TokenizerFamily::Glm47Glm5 => plain(encoding::glm5),
+        #[cfg(feature = "vocabularies")]
+        TokenizerFamily::KimiK2 => plain(encoding::kimi_k2),
+        #[cfg(feature = "vocabularies")]
+        TokenizerFamily::MinimaxM3 => Source { load: encoding::minimax_m2, composes: true },
+        #[cfg(feature = "vocabularies")]
+        TokenizerFamily::Llama3 => plain(encoding::llama3),
+        #[cfg(feature = "vocabularies")]
+        TokenizerFamily::MistralTekken => plain(encoding::mistral_v3),
+        _ => return None,
+    })
+}
+
+/// Whether this program carries the family's vocabulary.
+pub fn ships(family: TokenizerFamily) -> bool {
+    source(family).is_some()
+}
+
+/// Loads the family's vocabulary, if there is one: a tenth of a second.
+pub(super) fn load(family: TokenizerFamily) -> Option<Shipped> {
+    source(family).map(|source| Shipped { bpe: (source.load)(), composes: source.composes })
+}
+
+/// A vocabulary in memory.
+pub(super) struct Shipped {
+    bpe: CoreBpe,
+    composes: bool,
+}
+
+impl Shipped {
+    /// The same with pieces of another length, for tests that cut often.
+    fn count_in(&self, text: &str, most: usize) -> u64 {
+        let mut counted = Counted { bpe: &self.bpe, tokens: 0 };
+        tally(&self.bpe, &self.taken(text), most, &mut counted);
+        counted.tokens
+    }
+
+    /// The text as the vocabulary takes it.
+    fn taken<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.composes { composed(text) } else { Cow::Borrowed(text) }
+    }
+}
+
+impl TokenCounter for Shipped {
+    fn count(&self, text: &str) -> u64 {
+        self.count_in(text, PIECE_BYTES)
+    }
+
+    fn last_border(&self, text: &str, from: usize) -> Option<usize> {
+        borders::last(text, from)
+    }
+
+    fn kinds(&self, text: &str) -> Option<Kinds> {
+        let mut sorted = Sorted { bpe: &self.bpe, kinds: Kinds::default() };
+        tally(&self.bpe, &self.taken(text), PIECE_BYTES, &mut sorted);
+        Some(sorted.kinds)
+    }
+}
+
+struct Counted<'b> {
+    bpe: &'b CoreBpe,
+    tokens: u64,
+}
+
+impl Tally for Counted<'_> {
+    fn piece(&mut self, piece: &str) {
+        self.tokens += self.bpe.count(piece) as u64;
+    }
+
+    fn tokens(&mut self, tokens: &[u32]) {
+        self.tokens += tokens.len() as u64;
+    }
+}
+
+struct Sorted<'b> {
+    bpe: &'b CoreBpe,
+    kinds: Kinds,
+}
+
+impl Tally for Sorted<'_> {
+    fn piece(&mut self, piece: &str) {
+        self.tokens(&self.bpe.encode(piece));
+    }
+
+    fn tokens(&mut self, tokens: &[u32]) {
+        for token in tokens {
+            self.kinds[kind_of(&self.bpe.decode(std::slice::from_ref(token)))] += 1;
+        }
+    }
+}
+
+impl Encoding for CoreBpe {
+    fn encode(&self, text: &str) -> Vec<u32> {
+        self.encode(text)
+    }
+
+    fn bytes(&self, tokens: &[u32]) -> usize {
+        self.decode(tokens).len()
+    }
+}
+
+fn composed(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.nfc().collect())
+}
+
+#[cfg(test)]
+mod tests;
