@@ -101,10 +101,14 @@ fn element(name: &str, raw: &str, depth: usize, out: &mut Prompt) {
     out.text(&format!("<{name}>"));
     let inner = depth + 1;
     if depth < MOST_DEPTH && raw.starts_with('{') {
-        arguments(raw).iter().for_each(|member| element(&member.name, member.raw.get(), inner, out));
+        for member in &arguments(raw) {
+            element(&member.name, member.raw.get(), inner, out);
+        }
     } else if depth < MOST_DEPTH && raw.starts_with('[') {
         let items = serde_json::from_str::<Vec<&RawValue>>(raw).unwrap_or_default();
-        items.iter().for_each(|item| element("item", item.get(), inner, out));
+        for item in &items {
+            element("item", item.get(), inner, out);
+        }
     } else {
         out.text(&serde_json::from_str::<String>(raw).unwrap_or_else(|_| raw.to_owned()));
     }
