@@ -504,14 +504,15 @@ impl Pipeline {
             dropped: answered.dropped,
             standing: account.standing(),
         };
-        let sheet = backend.prices.point(quote.price).map(|(_, sheet)| sheet);
-        let counted = request.shape == Shape::OpenAiImages;
+        let (sheet, counted) = (backend.prices.point(quote.price), request.shape == Shape::OpenAiImages);
+        let sheet = sheet.map(|(_, sheet)| sheet);
         let media = request.shape.is_media().then(|| Media::new(quote.usage, quote.most_pieces, sheet, counted));
         let basis = AnswerBasis {
             backend: backend.id.clone(),
             endpoint: answered.shape,
             asked_model: answered.model,
             family: backend.tokenizer,
+            says_lifetimes: answered.shape == request.shape || answered.shape.says_lifetimes(),
             input_estimate: quote.usage.input(),
             prompt: if request.reads_as_it_stands() && media.is_none() { request.body.clone() } else { Bytes::new() },
             first_byte: answered.first_byte,
@@ -538,14 +539,12 @@ impl Pipeline {
                 tab.journaled().await?;
                 let in_force = Arc::clone(in_force);
                 let (index, shape) = (answered.planned.backend, answered.shape);
-                let quotes_key = Box::new(move |bytes: &[u8]| {
-                    in_force.market.endpoint(index, shape).is_some_and(|endpoint| endpoint.quotes_key(bytes))
-                });
+                let endpoint = move |bytes: &[u8]| in_force.market.endpoint(index, shape).is_some_and(|it| it.quotes_key(bytes));
+                let quotes_key = Box::new(endpoint);
                 let left = ends(call, admitted.settings()).saturating_sub(self.clock.monotonic());
                 let (frontend, stream_error) = (call.frontend, admitted.settings().stream_error);
                 let about = told.about(&backend.upstream_model);
-                let media_type = stream.media_type.clone();
-                let silent = media_type.is_some();
+                let (media_type, silent) = (stream.media_type.clone(), stream.media_type.is_some());
                 let end_event = Box::new(
                     move |end: &StreamEnd<'_>| {
                         if silent { Bytes::new() } else { frontend.error_event(&stream_error(end), &about) }

@@ -235,6 +235,11 @@ impl Shape {
         matches!(self, Shape::AnthropicMessages | Shape::OpenAiResponses | Shape::GeminiGenerate | Shape::BedrockConverse)
     }
 
+    /// Whether a mark of the cache can say there for how long it is to be kept.
+    pub const fn says_lifetimes(self) -> bool {
+        matches!(self, Shape::AnthropicMessages | Shape::BedrockConverse)
+    }
+
     /// The word in the table (`dialect = "openai-chat"`) and in reasons.
     pub const fn word(self) -> &'static str {
         match self {

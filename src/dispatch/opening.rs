@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, Sleep};
 
 use super::failure::Cause;
@@ -49,7 +50,11 @@ impl Frame {
     /// behind it would run into its line. `None` where nothing can be read of it, as where a stream breaks off in its middle.
     #[must_use]
     pub fn at_the_end(self) -> Option<Self> {
-        let readable = self.facts.kind != FrameKind::KeepAlive;
+        let data = sse::data_of(&self.bytes);
+        // A text may have been heard in what breaks off behind it; no client could read that all the same.
+        let is_error = matches!(self.facts.kind, FrameKind::Error(_));
+        let whole = is_error || data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<IgnoredAny>(&data).is_ok();
+        let readable = whole && self.facts.kind != FrameKind::KeepAlive;
         readable.then(|| Self { bytes: sse::ended(&self.bytes), ..self })
     }
 }
@@ -145,8 +150,9 @@ impl FrameSource {
     fn frames(&mut self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Vec<Frame>, HeldTooMuch> {
         let (reader, ended) = (&mut self.reader, self.ended);
         let read = self.blocks.drain(..).map(|bytes| Frame { facts: reader.read(&bytes, text), bytes });
-        // What is left when the upstream has closed lacks its end.
-        let read = read.filter_map(|frame| if ended { frame.at_the_end() } else { Some(frame) });
+        // What is left of events when the upstream has closed lacks its end.
+        let lacks_end = ended && matches!(self.cutter, Cutter::Events(_));
+        let read = read.filter_map(|frame| if lacks_end { frame.at_the_end() } else { Some(frame) });
         let Some(retelling) = &mut self.retelling else { return Ok(read.collect()) };
         let mut told = read.map(|frame| retelling.tell(frame)).collect::<Result<Vec<Frame>, _>>()?;
         if self.ended {

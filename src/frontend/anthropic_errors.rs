@@ -73,7 +73,10 @@ pub(super) fn body(error: &ClientError, id: Option<&str>) -> Bytes {
 /// agents look for it and make their conversation shorter.
 fn message(error: &ClientError) -> Cow<'_, str> {
     const TOO_LONG: &str = "prompt is too long";
-    let is_told = error.code.as_deref() != Some("context_length_exceeded") || error.message.to_lowercase().contains(TOO_LONG);
+    // Of an answer that would not fit beside it, Anthropic's API has other words, by which they ask for a shorter answer.
+    let known = [TOO_LONG, "exceed context limit"];
+    let said = || known.iter().any(|words| error.message.to_lowercase().contains(words));
+    let is_told = error.code.as_deref() != Some("context_length_exceeded") || said();
     if is_told { Cow::Borrowed(&error.message) } else { Cow::Owned(format!("{TOO_LONG}: {}", error.message)) }
 }
 

@@ -216,6 +216,8 @@ pub struct AnswerBasis {
     /// and the id that it was asked for the model by.
     pub asked_model: String,
     pub family: TokenizerFamily,
+    /// What went out can say for how long a cache is to keep something, where the client said so.
+    pub says_lifetimes: bool,
     /// The estimate of the input, where nothing better turns up.
     pub input_estimate: Tokens,
     /// The client's bytes, for an exact count of the prompt; empty where that does not read as it stands.
@@ -434,7 +436,7 @@ impl OpenAnswer {
             text_bytes: running.profile().bytes(),
             reasoning_bytes: if undecided { *reasoning_bytes } else { 0 },
             // The request is looked through only where it matters.
-            long_writes: written && !lifetimes_told && (self.account.desk.asks_long_cache)(&basis.prompt),
+            long_writes: written && !lifetimes_told && basis.says_lifetimes && (self.account.desk.asks_long_cache)(&basis.prompt),
             pieces: basis.pieces.expected,
         }
     }

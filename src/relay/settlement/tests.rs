@@ -74,6 +74,7 @@ async fn settled(
         endpoint: Shape::OpenAiChat,
         asked_model: "fast".into(),
         family: TokenizerFamily::O200k,
+        says_lifetimes: true,
         input_estimate: Tokens::new(10),
         prompt: Bytes::from_static(prompt),
         first_byte: Duration::ZERO,
