@@ -103,9 +103,7 @@ mod tests {
         check(
             "{\"a\":[1,2],\"b\":{\"c\":\"d\"},\"e\":{}}",
             Layout::Lines,
-            concat!(
-                "{\n    \"a\": [\n        1,\n        2\n    ],\n    \"b\": {\n        \"c\": \"d\"\n    },\n    \"e\": {}\n}"
-            ),
+            "{\n    \"a\": [\n        1,\n        2\n    ],\n    \"b\": {\n        \"c\": \"d\"\n    },\n    \"e\": {}\n}",
         );
         check("\"\\ud800\"", Layout::Spaced, "\"\\ud800\"");
         check("7", Layout::Lines, "7");
