@@ -38,7 +38,7 @@ fn main() {
         };
         let loaded = start.elapsed();
         let grown = resident().saturating_sub(had);
-        let counted = time(|| texts.iter().for_each(|text| _ = black_box(counter.count(text))));
+        let exact = time(|| texts.iter().for_each(|text| _ = black_box(counter.count(text))));
         let streamed = time(|| {
             for text in &texts {
                 let mut stream = Stream::new(std::sync::Arc::clone(&counter));
@@ -49,7 +49,7 @@ fn main() {
         println!(
             "{word:16} loads in {:3} ms, {grown:6} KiB more; counted {:5.1} ns/byte, streamed {:5.1} ns/byte{}",
             loaded.as_millis(),
-            by_byte(counted, bytes),
+            by_byte(exact, bytes),
             by_byte(streamed, bytes),
             estimated(&kept, &long, family)
         );
@@ -108,7 +108,9 @@ fn long_texts(texts: &[String]) -> Vec<String> {
             last.push_str(text);
         }
     }
-    long.iter_mut().for_each(|text| text.truncate(text.floor_char_boundary(ESTIMATED)));
+    for text in &mut long {
+        text.truncate(text.floor_char_boundary(ESTIMATED));
+    }
     long.retain(|text| text.len() + 4 > ESTIMATED);
     long
 }

@@ -150,7 +150,7 @@ fn lookups(snapshot: &Snapshot) -> String {
     };
     let until = now + Duration::from_mins(10);
     let pricings = || {
-        let found = snapshot.backends().iter().filter_map(|b| b.prices.pricing(Purchase::Usual, now, until));
+        let found = snapshot.backends().iter().filter_map(|b| b.prices.pricing(Purchase::default(), now, until));
         found.map(|pricing| pricing.spans().len()).sum()
     };
     let each = |run: &dyn Fn() -> usize| best(&|| run()) * 1000.0 / count as f64;

@@ -8,6 +8,7 @@ mod bounds;
 mod entry;
 mod in_force;
 pub mod learning;
+mod not_served;
 mod pages;
 mod said;
 mod shown;
@@ -20,17 +21,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use self::affinity::{Heard, Lesson, Trace};
 use self::appraise::{Appraisal, allowances_at, limits_of, thinks_on};
 pub use self::in_force::{AliasWishes, InForce, PipelineSettings, asked};
 use self::learning::Learning;
+pub use self::not_served::NotServed;
 use self::pages::Pages;
 use self::said::Said;
 use self::told::Told;
 pub use self::weighed::ExploreRule;
-use crate::canonical::{Request, Untranslatable};
+use crate::canonical::{Request, Shape, Untranslatable};
 use crate::catalog::TokenizerFamily;
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Cause, Dispatcher, Journey, Opening, RunFailure, Wording, Written};
@@ -40,7 +42,7 @@ use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwr
 use crate::market::{Makers, Market};
 use crate::meter::Class;
 use crate::policy::{Admission, Exploring, Full, NotAdmitted, OverBudget, Places, Portfolio, Standing, TooMany};
-use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Pump, Settlement, StreamEnd, WholeAnswer};
+use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Media, Pump, Settlement, StreamEnd, WholeAnswer};
 use crate::route::{self, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
 use crate::telemetry::Route;
 use crate::units::{BackendId, Pieces, RequestId, Tokens, Usd};
@@ -80,6 +82,8 @@ pub struct Receipt {
     pub cost: Option<Usd>,
     /// The decision in a few words.
     pub decision: String,
+    /// What the answer is, where that is not what all answers of its shape are; a stream of it has no event that could tell an end.
+    pub media_type: Option<HeaderValue>,
     /// Parameters that the backend's API has no word for and that were left out, by the client's names.
     pub dropped: Vec<String>,
     /// How the tightest limits of what may be asked stood when it was let in.
@@ -99,6 +103,8 @@ pub enum GatewayError {
     Untranslatable(Untranslatable),
     #[error("{error}")]
     NoPlan { error: PlanError, decision: Box<Decision> },
+    #[error("{0}")]
+    NotServed(NotServed),
     #[error("{over}")]
     OverBudget {
         over: Box<OverBudget>,
@@ -319,6 +325,9 @@ impl Pipeline {
                     Ok(Decided { plan, facts, trace, makers, written })
                 }
                 (Err(error), _) => {
+                    if let Some(other) = NotServed::of(admitted) {
+                        return Err(GatewayError::NotServed(other));
+                    }
                     let decision = Box::new(Decision::of(Err(&error), facts.snapshot));
                     Err(GatewayError::NoPlan { error, decision })
                 }
@@ -412,6 +421,7 @@ impl Pipeline {
             longest: admitted.settings().routing.longest,
             metrics: &self.desk.metrics,
             choices: request.choices,
+            image: request.image,
             account,
             portfolio: &self.portfolio,
             most: plan.needs.max_cost,
@@ -490,32 +500,37 @@ impl Pipeline {
             backend: backend.id.clone(),
             cost: None,
             decision: plan.reason(&market.snapshot),
+            media_type: None,
             dropped: answered.dropped,
             standing: account.standing(),
         };
+        let sheet = backend.prices.point(quote.price).map(|(_, sheet)| sheet);
+        let counted = request.shape == Shape::OpenAiImages;
+        let media = request.shape.is_media().then(|| Media::new(quote.usage, quote.most_pieces, sheet, counted));
         let basis = AnswerBasis {
             backend: backend.id.clone(),
             endpoint: answered.shape,
             asked_model: answered.model,
             family: backend.tokenizer,
             input_estimate: quote.usage.input(),
-            prompt: if request.reads_as_it_stands() { request.body.clone() } else { Bytes::new() },
+            prompt: if request.reads_as_it_stands() && media.is_none() { request.body.clone() } else { Bytes::new() },
             first_byte: answered.first_byte,
             sent: answered.sent,
             thinking: quote.thinking,
             pieces: Pieces { expected: quote.usage.pieces, most: quote.most_pieces },
+            media,
             learn: self.learn(admitted, &answered.planned, trace),
         };
         let mut settlement = Settlement::new(answered.page, account, answered.running, answered.turn, basis);
         match answered.opening {
-            Opening::Whole { body, facts } => {
+            Opening::Whole { body, facts, media_type } => {
                 settlement.add_text(&facts.text);
                 settlement.reported(facts.usage, facts.lifetimes_told);
                 settlement.heard_reasoning(facts.reasoning_bytes);
                 settlement.too_long(facts.too_long);
                 settlement.served_model(facts.served_model);
                 let cost = settlement.end(Ending::Complete).await?;
-                Ok(Reply::Whole { receipt: Receipt { cost: Some(cost), ..receipt }, body })
+                Ok(Reply::Whole { receipt: Receipt { cost: Some(cost), media_type, ..receipt }, body })
             }
             Opening::Stream(stream) => {
                 // No answer outruns the books: the opening was written while the provider worked.
@@ -529,9 +544,15 @@ impl Pipeline {
                 let left = ends(call, admitted.settings()).saturating_sub(self.clock.monotonic());
                 let (frontend, stream_error) = (call.frontend, admitted.settings().stream_error);
                 let about = told.about(&backend.upstream_model);
-                let end_event = Box::new(move |end: &StreamEnd<'_>| frontend.error_event(&stream_error(end), &about));
+                let media_type = stream.media_type.clone();
+                let silent = media_type.is_some();
+                let end_event = Box::new(
+                    move |end: &StreamEnd<'_>| {
+                        if silent { Bytes::new() } else { frontend.error_event(&stream_error(end), &about) }
+                    },
+                );
                 let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, end_event, quotes_key);
-                Ok(Reply::Stream { receipt, pump: Box::new(pump) })
+                Ok(Reply::Stream { receipt: Receipt { media_type, ..receipt }, pump: Box::new(pump) })
             }
         }
     }

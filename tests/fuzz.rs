@@ -206,6 +206,34 @@ fn requests() -> Vec<Vec<u8>> {
     [0x00, 0x41, 0x84, 0xc8].iter().flat_map(|choice| all.map(|text| [&[*choice], text.as_bytes()].concat())).collect()
 }
 
+/// With the boundary `x`: samples of WAV, and a file of another kind with what may stand beside it.
+fn forms() -> Vec<Vec<u8>> {
+    let field = |head: &str, value: &[u8]| {
+        [format!("--x\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes(), value, b"\r\n"].concat()
+    };
+    let format = [b"fmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0", &b"data\x08\0\0\0samples."[..]].concat();
+    let wav = [b"RIFF\x2c\0\0\0WAVE", &format[..]].concat();
+    let model = || field("name=\"model\"", b"ear");
+    let plain =
+        [model(), field("name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav", &wav), b"--x--\r\n".to_vec()].concat();
+    let more =
+        [field("filename=a; name=file", b"ID3\r\n--"), field("name=stream", b"true"), field("name=prompt", b"names"), model()]
+            .concat();
+    vec![wav, plain, [more, b"--x--".to_vec()].concat()]
+}
+
+fn media() -> Vec<Vec<u8>> {
+    let all = [
+        r#"{"created":1,"data":[{"b64_json":"iVBORw0K"},{"url":"x"}],"usage":{"input_tokens":9,"input_tokens_details":{"text_tokens":9,"image_tokens":0},"output_tokens":272,"total_tokens":281}}"#,
+        r#"{"text":"hello","duration":8.47,"usage":{"type":"duration","seconds":9},"segments":[{"id":0}]}"#,
+        r#"data: {"type":"transcript.text.done","text":"hi","usage":{"type":"tokens","input_tokens":14,"input_token_details":{"text_tokens":4,"audio_tokens":10},"output_tokens":3}}"#,
+        r#"data: {"type":"image_generation.completed","b64_json":"iVBORw0K","usage":{"input_tokens":9,"output_tokens":272}}"#,
+        r#"{"error":{"message":"no","code":"rate_limit_exceeded"}}"#,
+        "WEBVTT",
+    ];
+    (0..4).flat_map(|kind| all.map(|text| [&[kind], text.as_bytes()].concat())).collect()
+}
+
 fn messages_requests() -> Vec<Vec<u8>> {
     let all = [
         r#"{"model":"auto","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#,
@@ -264,9 +292,11 @@ targets! {
     classify "../fuzz/fuzz_targets/classify.rs" errors();
     coding "../fuzz/fuzz_targets/coding.rs" coded();
     conversation "../fuzz/fuzz_targets/conversation.rs" conversations();
+    form "../fuzz/fuzz_targets/form.rs" forms();
     gemini_answer "../fuzz/fuzz_targets/gemini_answer.rs" files(GEMINI, ".json", b"");
     gemini_stream "../fuzz/fuzz_targets/gemini_stream.rs" files(GEMINI, ".sse", b"");
     kept "../fuzz/fuzz_targets/kept.rs" kept_facts();
+    media_answer "../fuzz/fuzz_targets/media_answer.rs" media();
     messages_answer "../fuzz/fuzz_targets/messages_answer.rs" files(MESSAGES, ".json", b"");
     messages_request "../fuzz/fuzz_targets/messages_request.rs" messages_requests();
     messages_stream "../fuzz/fuzz_targets/messages_stream.rs" files(MESSAGES, ".sse", &[1]);

@@ -13,7 +13,7 @@ use tokenbroker::catalog::TokenizerFamily;
 use tokenbroker::catalog::capability::Quirks;
 use tokenbroker::dialect::{self, Dialect, Framing};
 use tokenbroker::dispatch::opening::Frame;
-use tokenbroker::dispatch::retelling::Retelling;
+use tokenbroker::dispatch::retelling::{Reading, Retelling};
 use tokenbroker::frontend::{self, About};
 use tokenbroker::meter::OwnCount;
 use tokenbroker::units::Tokens;
@@ -72,7 +72,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     let given = frames(dialect.framing(), stream);
     let mut meter = dialect.frame_reader(Quirks::default(), 1);
     let count = OwnCount::new(Tokens::new(9), TokenizerFamily::O200k);
-    let mut retelling = Retelling::new(dialect.delta_reader(), frontend.stream_writer(about.clone()), count, None);
+    let mut retelling = Retelling::new(dialect.delta_reader(), frontend.stream_writer(about.clone()), count, Reading::default());
     let mut told = BytesMut::new();
     for bytes in &given {
         let facts = meter.read(bytes, &mut |_| {});

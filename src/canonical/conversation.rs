@@ -34,11 +34,18 @@ pub struct Conversation {
     pub stream: bool,
     /// Who the client says is asking, for the provider's abuse tracking.
     pub user: Option<String>,
+    pub hints: Hints,
     /// Members that no other shape has a word for, by the client's names.
     pub unsaid: Vec<String>,
 }
 
 impl Conversation {
+    /// Texts for the system, wherever they stand: for shapes that have one place for them.
+    pub fn instructions(&self) -> impl Iterator<Item = &Part> {
+        let later = self.turns.iter().filter(|turn| turn.role == Role::System);
+        self.system.iter().chain(later.flat_map(|turn| &turn.parts))
+    }
+
     /// The same for a provider that did not make its seals: thoughts stay as far as they are told in words.
     #[must_use]
     pub fn without_seals(&self) -> Self {
@@ -65,6 +72,8 @@ pub struct Turn {
 pub enum Role {
     User,
     Assistant,
+    /// Instructions between the turns: texts. Those before the first turn are [`Conversation::system`].
+    System,
 }
 
 /// A piece of a turn.
@@ -99,6 +108,21 @@ impl Part {
             | Part::Audio(Medium { cached, .. })
             | Part::Call(Call { cached, .. })
             | Part::Result(ToolResult { cached, .. }) => *cached,
+            Part::Thought(_) | Part::Refusal(_) => None,
+        }
+    }
+}
+
+impl Part {
+    /// The same, to be set; `None` of what no shape marks.
+    pub const fn cached_mut(&mut self) -> Option<&mut Option<CacheLifetime>> {
+        match self {
+            Part::Text(Text { cached, .. })
+            | Part::Image(Medium { cached, .. })
+            | Part::Document(Medium { cached, .. })
+            | Part::Audio(Medium { cached, .. })
+            | Part::Call(Call { cached, .. })
+            | Part::Result(ToolResult { cached, .. }) => Some(cached),
             Part::Thought(_) | Part::Refusal(_) => None,
         }
     }
@@ -356,6 +380,17 @@ impl FromIterator<Effort> for Efforts {
     fn from_iter<I: IntoIterator<Item = Effort>>(efforts: I) -> Self {
         efforts.into_iter().fold(Self::default(), Self::with)
     }
+}
+
+/// What the client says beside its question in words that chat and Responses share, and that other shapes lack.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hints {
+    /// `prompt_cache_key`: requests with the same one are likely to share a cache.
+    pub cache_key: Option<String>,
+    /// `service_tier`, where it asks for another than the usual one.
+    pub tier: Option<String>,
+    /// `verbosity`: how long the answer is to be.
+    pub verbosity: Option<String>,
 }
 
 /// How the next token is drawn. Numbers are kept as the client wrote them.

@@ -14,7 +14,9 @@ pub mod request;
 pub mod schema;
 pub mod shape;
 pub mod shared;
+pub mod strict;
 pub mod text;
+pub mod thought;
 pub mod wishes;
 
 pub use answer::{Answer, CallIds, Delta, Finish, StreamWriter, Translation};
@@ -24,7 +26,7 @@ pub use parameter::{Parameter, Parameters};
 pub use prefix::{Chain, Link};
 pub use request::{Feature, Features, IdForms, Members, ReasoningWish, Request};
 pub use schema::{Mismatch, Schema, SchemaBy};
-pub use shape::{Direct, Form, Manner, Shape, Shapes, Takes};
+pub use shape::{Direct, Form, Manner, Shape, Shapes, Takes, Writes, Yields};
 pub use shared::Shared;
 pub use text::TextProfile;
 pub use wishes::{DataRules, Preference, QualityTier, Wishes};

@@ -3,7 +3,7 @@
 //! Here are those that a [`Conversation`] has a place for: a dialect says which of them it leaves out. What no other shape has
 //! a word for is told by its name when the request is read ([`Conversation::unsaid`]).
 
-use super::conversation::{Conversation, Json};
+use super::conversation::{Conversation, Json, Part};
 use super::request::ReasoningWish;
 use super::shape::Shape;
 
@@ -22,10 +22,15 @@ pub enum Parameter {
     Thinking,
     /// That the arguments of a tool must keep to its schema.
     StrictTools,
+    /// Sooner and dearer, or later and cheaper.
+    ServiceTier,
+    Verbosity,
+    /// That an image may be looked at from afar, which costs less.
+    ImageDetail,
 }
 
 impl Parameter {
-    pub const ALL: [Parameter; 9] = [
+    pub const ALL: [Parameter; 12] = [
         Parameter::Temperature,
         Parameter::TopP,
         Parameter::TopK,
@@ -35,6 +40,9 @@ impl Parameter {
         Parameter::Stop,
         Parameter::Thinking,
         Parameter::StrictTools,
+        Parameter::ServiceTier,
+        Parameter::Verbosity,
+        Parameter::ImageDetail,
     ];
 
     /// What a client of a shape calls it; of several names that which its documents use.
@@ -49,11 +57,22 @@ impl Parameter {
             Parameter::Stop if matches!(client, Shape::AnthropicMessages) => "stop_sequences",
             Parameter::Stop => "stop",
             Parameter::Thinking => match client {
-                Shape::OpenAiChat | Shape::OpenAiEmbeddings | Shape::OpenAiCompletions | Shape::Rerank => "reasoning_effort",
                 Shape::OpenAiResponses => "reasoning",
                 Shape::AnthropicMessages | Shape::GeminiGenerate | Shape::BedrockConverse => "thinking",
+                Shape::OpenAiChat
+                | Shape::OpenAiEmbeddings
+                | Shape::OpenAiCompletions
+                | Shape::Rerank
+                | Shape::OpenAiImages
+                | Shape::OpenAiSpeech
+                | Shape::OpenAiTranscriptions => "reasoning_effort",
             },
             Parameter::StrictTools => "tools.strict",
+            Parameter::ServiceTier => "service_tier",
+            Parameter::Verbosity if matches!(client, Shape::OpenAiResponses) => "text.verbosity",
+            Parameter::Verbosity => "verbosity",
+            Parameter::ImageDetail if matches!(client, Shape::OpenAiResponses) => "input_image.detail",
+            Parameter::ImageDetail => "image_url.detail",
         }
     }
 }
@@ -133,6 +152,18 @@ impl Conversation {
                 Parameter::Thinking,
             )
             .with_if(self.tools.iter().any(|tool| tool.strict == Some(true)), Parameter::StrictTools)
+            .with_if(self.hints.tier.is_some(), Parameter::ServiceTier)
+            .with_if(self.hints.verbosity.as_ref().is_some_and(|word| word != "medium"), Parameter::Verbosity)
+            .with_if(self.turns.iter().any(|turn| turn.parts.iter().any(seen_from_afar)), Parameter::ImageDetail)
+    }
+}
+
+/// Images with `detail: low`; all other words say no more than that they are looked at.
+fn seen_from_afar(part: &Part) -> bool {
+    match part {
+        Part::Image(medium) => medium.detail.as_deref() == Some("low"),
+        Part::Result(result) => result.parts.iter().any(seen_from_afar),
+        Part::Text(_) | Part::Document(_) | Part::Audio(_) | Part::Call(_) | Part::Thought(_) | Part::Refusal(_) => false,
     }
 }
 
@@ -143,8 +174,10 @@ fn says(json: &Json, number: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::conversation::{Sampling, ThinkingWish, Tool};
-    use super::Parameter::{PresencePenalty, Seed, Stop, StrictTools, Temperature, Thinking, TopK};
+    use super::super::conversation::{Hints, Medium, Role, Sampling, Source, ThinkingWish, Tool, ToolResult, Turn};
+    use super::Parameter::{
+        ImageDetail, PresencePenalty, Seed, ServiceTier, Stop, StrictTools, Temperature, Thinking, TopK, Verbosity,
+    };
     use super::*;
     use crate::units::Tokens;
 
@@ -187,6 +220,20 @@ mod tests {
         let tool = |strict| Tool { name: "f".into(), description: None, parameters: None, strict, cached: None };
         check(|said| said.tools = vec![tool(None), tool(Some(false))], &[]);
         check(|said| said.tools = vec![tool(None), tool(Some(true))], &[StrictTools]);
+        let hints = |tier: Option<&str>, verbosity: &str| Hints {
+            cache_key: Some("k".into()),
+            tier: tier.map(str::to_owned),
+            verbosity: Some(verbosity.to_owned()),
+        };
+        check(|said| said.hints = hints(None, "medium"), &[]);
+        check(|said| said.hints = hints(Some("flex"), "low"), &[ServiceTier, Verbosity]);
+        let source = || Source::Url("https://a/b.png".into());
+        let image =
+            |detail: &str| Medium { source: source(), media_type: None, name: None, detail: Some(detail.into()), cached: None };
+        let answered = |part| Part::Result(ToolResult { id: "a".into(), parts: vec![part], is_error: false, cached: None });
+        let turns = |part| vec![Turn { role: Role::User, parts: vec![part] }].into();
+        check(|said| said.turns = turns(Part::Image(image("high"))), &[]);
+        check(|said| said.turns = turns(answered(Part::Image(image("low")))), &[ImageDetail]);
     }
 
     #[test]

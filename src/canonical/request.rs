@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::shape::{Direct, Manner, Shape, Takes};
+use super::shape::{Direct, Manner, Shape, Takes, Writes};
 use super::text::TextProfile;
 use super::wishes::Wishes;
-use crate::units::{Pieces, Tokens};
+use crate::units::{ImageWish, Pieces, Tokens};
 
 /// Something a request needs of a backend. One bit each, so that adequacy is a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -236,6 +236,8 @@ pub struct Request {
     pub dimensions: Option<u32>,
     /// What is billed by the piece where a price goes by it.
     pub pieces: Pieces,
+    /// Which images are wished, where any are.
+    pub image: ImageWish,
     /// Number of messages; of what is no conversation, of its inputs.
     pub messages: u32,
     /// Number of tools offered.
@@ -257,7 +259,7 @@ impl Request {
     pub fn reads_as_it_stands(&self) -> bool {
         let once = match self.shape.direct() {
             Some(Direct { takes: Takes::Documents, .. }) => false,
-            Some(direct) if direct.writes => self.messages == 1,
+            Some(direct) if direct.writes == Writes::Text => self.messages == 1,
             _ => true,
         };
         once && self.token_input == Tokens::ZERO
@@ -287,6 +289,7 @@ impl Request {
             token_input: Tokens::ZERO,
             dimensions: None,
             pieces: Pieces::default(),
+            image: ImageWish::default(),
             messages: 1,
             tools: 0,
             images: 0,

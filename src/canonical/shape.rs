@@ -28,6 +28,12 @@ pub enum Shape {
     OpenAiCompletions,
     /// Documents in the order in which they fit a query, in the words that Cohere, Jina and `SiliconFlow` share.
     Rerank,
+    /// OpenAI's Images: images of a prompt.
+    OpenAiImages,
+    /// OpenAI's Speech: a text spoken.
+    OpenAiSpeech,
+    /// OpenAI's Transcriptions: sound written down.
+    OpenAiTranscriptions,
 }
 
 /// An API that is no conversation: client and provider speak it alike, so bytes pass as they are but for the model, and nothing
@@ -49,10 +55,10 @@ pub struct Direct {
     pub piece: Option<Piece>,
     /// Every member that is acted on, beside the model and the wishes. Of others only the bytes pass.
     pub members: &'static [&'static str],
-    /// The member that every answer has: a list.
-    pub answer: &'static str,
-    /// Its answers are written by a model: they have tokens, which are bounded and billed, and may come as a stream.
-    pub writes: bool,
+    /// What its answers are.
+    pub answer: Yields,
+    /// What of its answers has tokens.
+    pub writes: Writes,
     /// Why no model stands for another there.
     pub own_model: &'static str,
 }
@@ -64,12 +70,37 @@ pub enum Takes {
     TextsOrTokens,
     /// A list of texts, or of objects with texts in them.
     Documents,
+    /// One text.
+    Text,
+    /// A file of sound, in a form beside the other members.
+    Sound,
+}
+
+/// What an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Yields {
+    /// An object with a list of this name.
+    List(&'static str),
+    /// Sound.
+    Sound,
+    /// A text, by itself or in an object.
+    Transcript,
+}
+
+/// What of an answer has tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    Nothing,
+    /// A text that a model writes: its tokens are bounded by the request and billed, and it may come as a stream.
+    Text,
+    /// Images, sound or what was heard: some hosts bill tokens of it, and no request bounds them, but the model does.
+    Media,
 }
 
 impl Direct {
     /// Embeddings: `dialects.md` section 1.5, 2026-11-22. Completions: the reference of OpenAI's API, `POST /completions` (openapi.yaml
     /// of openai/openai-openapi, stored copy). Rerank: docs.cohere.com/reference/rerank, jina.ai/reranker, api-docs.siliconflow.cn
-    /// (stored copies).
+    /// (stored copies). Images, speech and transcriptions: openapi.yaml as above.
     pub const ALL: &[Direct] = &[
         Direct {
             shape: Shape::OpenAiEmbeddings,
@@ -80,8 +111,8 @@ impl Direct {
             takes: Takes::TextsOrTokens,
             piece: None,
             members: &["input", "dimensions", "encoding_format"],
-            answer: "data",
-            writes: false,
+            answer: Yields::List("data"),
+            writes: Writes::Nothing,
             own_model: "vectors of two models cannot be compared",
         },
         Direct {
@@ -93,8 +124,8 @@ impl Direct {
             takes: Takes::TextsOrTokens,
             piece: None,
             members: &["prompt", "suffix", "max_tokens", "n", "best_of", "stream", "stream_options", "service_tier"],
-            answer: "choices",
-            writes: true,
+            answer: Yields::List("choices"),
+            writes: Writes::Text,
             own_model: "a model that writes a text on is no other's equal",
         },
         Direct {
@@ -106,9 +137,48 @@ impl Direct {
             takes: Takes::Documents,
             piece: Some(Piece::Search),
             members: &["query", "documents"],
-            answer: "results",
-            writes: false,
+            answer: Yields::List("results"),
+            writes: Writes::Nothing,
             own_model: "the scores of two models cannot be compared",
+        },
+        Direct {
+            shape: Shape::OpenAiImages,
+            word: "images",
+            booked: "openai_images",
+            path: "/images/generations",
+            input: "prompt",
+            takes: Takes::Text,
+            piece: Some(Piece::Image),
+            members: &["prompt", "n", "size", "quality", "stream", "partial_images"],
+            answer: Yields::List("data"),
+            writes: Writes::Media,
+            own_model: "no model draws as another does",
+        },
+        Direct {
+            shape: Shape::OpenAiSpeech,
+            word: "speech",
+            booked: "openai_speech",
+            path: "/audio/speech",
+            input: "input",
+            takes: Takes::Text,
+            piece: Some(Piece::Character),
+            members: &["input", "instructions"],
+            answer: Yields::Sound,
+            writes: Writes::Media,
+            own_model: "no model speaks with another's voices",
+        },
+        Direct {
+            shape: Shape::OpenAiTranscriptions,
+            word: "transcriptions",
+            booked: "openai_transcriptions",
+            path: "/audio/transcriptions",
+            input: "file",
+            takes: Takes::Sound,
+            piece: Some(Piece::Millisecond),
+            members: &["file", "prompt", "response_format", "stream"],
+            answer: Yields::Transcript,
+            writes: Writes::Media,
+            own_model: "no model hears as another does",
         },
     ];
 
@@ -119,7 +189,7 @@ impl Direct {
 }
 
 impl Shape {
-    pub const ALL: [Shape; 8] = [
+    pub const ALL: [Shape; 11] = [
         Shape::OpenAiChat,
         Shape::AnthropicMessages,
         Shape::OpenAiResponses,
@@ -128,6 +198,9 @@ impl Shape {
         Shape::BedrockConverse,
         Shape::OpenAiCompletions,
         Shape::Rerank,
+        Shape::OpenAiImages,
+        Shape::OpenAiSpeech,
+        Shape::OpenAiTranscriptions,
     ];
 
     /// Those that clients hold conversations in.
@@ -142,9 +215,14 @@ impl Shape {
     const BY_WORDS: [Shape; 5] =
         [Shape::AnthropicMessages, Shape::BedrockConverse, Shape::GeminiGenerate, Shape::OpenAiChat, Shape::OpenAiResponses];
 
-    /// Whether its answers are written by a model, in tokens.
+    /// Whether its answers are written by a model, in tokens that a request bounds.
     pub fn writes(self) -> bool {
-        self.direct().is_none_or(|direct| direct.writes)
+        self.direct().is_none_or(|direct| direct.writes == Writes::Text)
+    }
+
+    /// Whether its answers are images, sound or what was heard.
+    pub fn is_media(self) -> bool {
+        self.direct().is_some_and(|direct| direct.writes == Writes::Media)
     }
 
     /// The row of one that is no conversation.
@@ -168,6 +246,9 @@ impl Shape {
             Shape::BedrockConverse => "bedrock-converse",
             Shape::OpenAiCompletions => "openai-completions",
             Shape::Rerank => "rerank",
+            Shape::OpenAiImages => "openai-images",
+            Shape::OpenAiSpeech => "openai-speech",
+            Shape::OpenAiTranscriptions => "openai-transcriptions",
         }
     }
 

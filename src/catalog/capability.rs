@@ -230,8 +230,16 @@ pub struct Quirks {
     pub short_call_ids: bool,
     /// Its chat calls the seed `random_seed`, and refuses `seed` (providers.md 5.6).
     pub random_seed: bool,
+    /// Its chat leaves out the tag that opens a thought and tells the one that closes it (`</think>`), as servers do whose template
+    /// writes the first and that parse neither. A stream is kept back until the second.
+    pub unopened_thoughts: bool,
     /// Its endpoint for Messages knows `output_config.format`.
     pub messages_formats: bool,
+    /// What it knows of the members that shade an answer or its bill.
+    pub hints: KnownHints,
+    /// Its chat and its Responses take instructions between the turns; elsewhere they are told before the first. Many sites refuse
+    /// them there, or the templates of their models do (`MiniMax`, Qwen, Mistral).
+    pub instructions_anywhere: bool,
     /// Its endpoint for Responses tells thoughts encrypted where `include` asks for it, and takes them back. A site that cannot may
     /// refuse the word.
     pub encrypted_reasoning: bool,
@@ -251,9 +259,44 @@ impl Default for Quirks {
             adaptive_thinking: false,
             short_call_ids: false,
             random_seed: false,
+            unopened_thoughts: false,
             messages_formats: true,
+            hints: KnownHints::NONE,
+            instructions_anywhere: false,
             encrypted_reasoning: false,
         }
+    }
+}
+
+/// A member that chat and Responses of `OpenAI` share and not every site knows: who is sent an unknown one may refuse the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    CacheKey,
+    ServiceTier,
+    Verbosity,
+}
+
+impl Hint {
+    /// The words in the table, which are the members' own.
+    pub const WORDS: [(Hint, &'static str); 3] =
+        [(Hint::CacheKey, "prompt_cache_key"), (Hint::ServiceTier, "service_tier"), (Hint::Verbosity, "verbosity")];
+}
+
+/// A set of hints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KnownHints(u8);
+
+impl KnownHints {
+    pub const NONE: Self = Self(0);
+
+    pub const fn contains(self, hint: Hint) -> bool {
+        self.0 & 1 << hint as u8 != 0
+    }
+}
+
+impl FromIterator<Hint> for KnownHints {
+    fn from_iter<I: IntoIterator<Item = Hint>>(hints: I) -> Self {
+        Self(hints.into_iter().fold(0, |set, hint| set | 1 << hint as u8))
     }
 }
 
@@ -499,9 +542,17 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// How it is made to answer by a schema, where it is offered tools or where it is not.
+    pub const fn schema_by(&self, tools: bool) -> SchemaBy {
+        match self.schema_by {
+            SchemaBy::Native if tools && !self.steering.form_beside_tools => SchemaBy::Tool,
+            by => by,
+        }
+    }
+
     /// Whether an answer of this form is asked for by hand, and what goes out is therefore written anew.
-    pub fn by_hand(&self, form: Form) -> bool {
-        form == Form::Schema && self.schema_by != SchemaBy::Native
+    pub fn by_hand(&self, form: Form, tools: bool) -> bool {
+        form == Form::Schema && self.schema_by(tools) != SchemaBy::Native
     }
 
     /// The form that the provider is asked for where the client wants this one.

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 pub use self::written::{rates_to_toml, to_toml};
 use super::calendar::Calendar;
 use super::feed::{Bounds, Cell, Figures, Hours, Kind, Offer};
-use super::price::{PriceRow, PriceSchedule};
+use super::price::{ImagePrice, ImagePrices, PriceRow, PriceSchedule};
 use crate::units::{self, Extent, Sheet, Tariff, TokenPrice};
 
 /// Who says a figure, the weakest first.
@@ -143,8 +143,13 @@ pub fn with_figures<C>(row: &PriceRow, figures: &BTreeMap<FigurePlace, (TokenPri
         Some(list) => self::sheets(list, &offer.batch, calendar)?,
         None => Vec::new(),
     };
+    let of_kind = |price: &ImagePrice| {
+        Some(ImagePrice { kind: price.kind, sheets: self::sheets(price.sheets.first()?, &offer.cells, calendar)? })
+    };
+    let all = row.images.all.iter().map(of_kind).collect::<Option<_>>()?;
+    let images = ImagePrices { all, ..row.images };
     let differs = sheets != row.sheets || batch != row.batch;
-    differs.then(|| PriceRow { sheets, batch, ..row.clone() })
+    differs.then(|| PriceRow { sheets, images, batch, ..row.clone() })
 }
 
 /// A list of prices with other figures in its cells, by every factor of the calendar.

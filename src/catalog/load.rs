@@ -13,6 +13,7 @@ mod allowance;
 mod backend;
 mod calendar;
 mod change;
+mod images;
 mod price;
 mod provider;
 mod signing;

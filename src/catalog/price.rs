@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::calendar::{Calendar, FactorIndex, Outlook};
-use crate::units::{BilledAt, Currency, Pricing, Sheet, Span, Tariff, Tokens};
+use crate::units::{BilledAt, Currency, ImageKind, ImageWish, Pricing, Sheet, Span, Tariff, Tokens};
 
 /// Prices, when they are in force and where they come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +24,11 @@ pub struct PriceRow {
     pub billed_at: BilledAt,
     /// The hours at which the price is another.
     pub calendar: Option<Arc<Calendar>>,
-    /// Prices by the factors of the calendar; the first are the list's. At least one.
+    /// Prices by the factors of the calendar; the first are the list's. At least one. Where prices go by what an image is, those of the
+    /// dearest.
     pub sheets: Vec<Arc<Sheet>>,
+    /// Prices by what an image is, where they go by that.
+    pub images: ImagePrices,
     /// Prices of requests that the vendor answers when it has time, by the same factors; empty where it sells none.
     pub batch: Vec<Arc<Sheet>>,
 }
@@ -41,6 +44,7 @@ impl PriceRow {
             billed_at: BilledAt::Arrival,
             calendar: None,
             sheets: vec![Arc::new(Sheet::flat(tariff))],
+            images: ImagePrices::default(),
             batch: Vec::new(),
         }
     }
@@ -69,18 +73,74 @@ impl PriceRow {
         self.sheet(self.calendar.as_ref().map_or(0, |calendar| calendar.at(instant).factor))
     }
 
+    /// The prices of images that are wished so: in the place of the row's, where they go by that.
+    pub fn image(&self, wish: ImageWish) -> Option<ImagePoint> {
+        self.images.of(wish)
+    }
+
+    /// The prices of such images by one factor of the calendar.
+    pub fn sheet_of(&self, image: ImagePoint, factor: FactorIndex) -> &Arc<Sheet> {
+        let sheets = self.sheets_of(image);
+        sheets.get(usize::from(factor)).unwrap_or(&sheets[0])
+    }
+
+    fn sheets_of(&self, image: ImagePoint) -> &[Arc<Sheet>] {
+        let apart = image.0.checked_sub(1).and_then(|place| self.images.all.get(usize::from(place)));
+        apart.map_or(&self.sheets, |apart| &apart.sheets)
+    }
+
     fn in_force(&self, at: Timestamp) -> bool {
         self.from.is_none_or(|from| from <= at) && self.until.is_none_or(|until| at < until)
     }
 }
 
-/// How a request is sold.
+/// Prices of images that go by what an image is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImagePrices {
+    /// No image is of two of them. Empty where prices do not go by that.
+    pub all: Vec<ImagePrice>,
+    /// What an image is that a request says nothing of, where that is known.
+    pub unsaid: ImageKind,
+}
+
+/// Prices of one kind of image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImagePrice {
+    pub kind: ImageKind,
+    /// By the factors of the calendar, as those of its row. At least one.
+    pub sheets: Vec<Arc<Sheet>>,
+}
+
+impl ImagePrices {
+    /// The dearest that an image may be that is wished so: what a vendor chooses is told too late. `None` where no price is for it.
+    fn of(&self, wish: ImageWish) -> Option<ImagePoint> {
+        if self.all.is_empty() {
+            return Some(ImagePoint::default());
+        }
+        let wish = wish.or(self.unsaid);
+        let dearness = |price: &ImagePrice| price.sheets.iter().map(|sheet| sheet.dearest_piece()).max();
+        let may_be = (1_u8..).zip(&self.all).filter(|(_, price)| price.kind.may_be(wish));
+        may_be.max_by_key(|(_, price)| dearness(price)).map(|(place, _)| ImagePoint(place))
+    }
+}
+
+/// Prices of a row for images of one kind; by default the row's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ImagePoint(u8);
+
+/// How a request is sold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purchase {
-    #[default]
-    Usual,
+    /// As it comes; what it wishes of images decides where prices go by that.
+    Usual(ImageWish),
     /// Answered when the vendor has time, for less.
     Batch,
+}
+
+impl Default for Purchase {
+    fn default() -> Self {
+        Purchase::Usual(ImageWish::default())
+    }
 }
 
 /// Some prices of a schedule: a row, and the hours of its calendar.
@@ -89,6 +149,8 @@ pub struct PricePoint {
     /// The row's place.
     pub row: u32,
     pub factor: FactorIndex,
+    /// Of what images.
+    pub image: ImagePoint,
 }
 
 /// All price rows of one backend, past, present and announced.
@@ -132,7 +194,7 @@ impl PriceSchedule {
     /// The row of a point of this schedule, and its sheet in those hours.
     pub fn point(&self, point: PricePoint) -> Option<(&PriceRow, &Sheet)> {
         let row = self.rows.get(usize::try_from(point.row).ok()?)?;
-        Some((row, row.sheet(point.factor)))
+        Some((row, row.sheet_of(point.image, point.factor)))
     }
 
     /// The first instant after `from`, until `until` (inclusive), at which a row begins or ends.
@@ -166,7 +228,7 @@ impl PriceSchedule {
 /// Adds what a row says of a time; `until` is the end of the last span that begins in it.
 fn add_spans(spans: &mut Vec<Span>, row: &PriceRow, purchase: Purchase, from: Timestamp, until: Timestamp) -> Option<()> {
     let sheets = match purchase {
-        Purchase::Usual => &row.sheets,
+        Purchase::Usual(image) => row.sheets_of(row.image(image)?),
         Purchase::Batch => &row.batch,
     };
     let outlook = match &row.calendar {
@@ -228,7 +290,7 @@ mod tests {
 
     /// What one token costs, in 10⁻⁶ dollars, of a request that arrives at 150 and is complete at the instant.
     fn billed(rows: &[PriceRow], completed: i64) -> Option<i128> {
-        let pricing = PriceSchedule::new(rows.to_vec()).pricing(Purchase::Usual, at(150), at(1000))?;
+        let pricing = PriceSchedule::new(rows.to_vec()).pricing(Purchase::Usual(ImageWish::default()), at(150), at(1000))?;
         let usage = Usage::fresh(Tokens::new(1), Tokens::ZERO);
         let course = Course { arrived: at(150), completed: Some(at(completed)) };
         Some(pricing.cost(&usage, Thinking::Unsaid, course).amount.pico() / 1_000_000)
@@ -281,7 +343,7 @@ mod tests {
             PriceRow { calendar: Some(Arc::clone(&calendar)), ..row }
         };
         let rows = vec![with(row(None, None, "5")), with(row(Some(300), None, "1"))];
-        let pricing = PriceSchedule::new(rows).pricing(Purchase::Usual, at(290), at(310)).unwrap();
+        let pricing = PriceSchedule::new(rows).pricing(Purchase::Usual(ImageWish::default()), at(290), at(310)).unwrap();
         let inputs: Vec<String> = pricing.spans().iter().map(|s| s.sheet.cells()[0].tariff.input.to_per_million()).collect();
         assert_eq!(inputs, ["5", "2"]);
     }

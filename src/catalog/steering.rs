@@ -15,6 +15,12 @@ pub struct Steering {
     pub sampling: bool,
     /// Whose words it takes beyond those that Bedrock's Converse has for every model.
     pub converse: ConverseFields,
+    /// Chat and Responses take marks of a cache for it (`prompt_cache_breakpoint`): models before `OpenAI`'s 5.6 know none
+    /// (developers.openai.com, "Prompt caching", 2026-11).
+    pub cache_marks: bool,
+    /// It answers in a form also where it is offered tools: Gemini's models before 3 refuse both together
+    /// (github.com/googleapis/python-genai/issues/867).
+    pub form_beside_tools: bool,
 }
 
 /// What Converse passes to a model as it is (`additionalModelRequestFields`), and whether marks of a cache are taken: each maker's
@@ -39,7 +45,14 @@ impl ConverseFields {
 
 impl Steering {
     /// Nothing is known of it.
-    pub const UNKNOWN: Self = Self { efforts: Efforts::NONE, budget: None, sampling: true, converse: ConverseFields::None };
+    pub const UNKNOWN: Self = Self {
+        efforts: Efforts::NONE,
+        budget: None,
+        sampling: true,
+        converse: ConverseFields::None,
+        cache_marks: false,
+        form_beside_tools: true,
+    };
 
     /// Whether it is told in words alone how hard to think.
     pub const fn by_words(&self) -> bool {

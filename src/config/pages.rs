@@ -104,6 +104,70 @@ tokenizer = \"unknown\"
 [[backends.prices]]
 per_thousand_searches = 2.00
 source = \"its price page, 2026-11-22\"
+
+[[backends]]
+provider = \"example\"
+model = \"example-brush\"
+serves = \"images\"
+context_tokens = 4_000
+tokenizer = \"unknown\"
+
+[[backends.prices]]
+# What an image is of which a request does not say it.
+unsaid_size = \"1024x1024\"
+unsaid_quality = \"standard\"
+source = \"its price page, 2026-11-22\"
+
+[[backends.prices.images]]
+size = \"1024x1024\"
+quality = \"standard\"
+per_image = 0.040
+
+[[backends.prices.images]]
+size = \"1024x1024\"
+quality = \"hd\"
+per_image = 0.080
+
+# Of any quality.
+[[backends.prices.images]]
+size = \"1024x1792\"
+per_image = 0.120
+
+[[backends]]
+provider = \"example\"
+model = \"example-pencil\"
+serves = \"images\"
+context_tokens = 32_000
+# Of the dearest image, those included that are shown before it is done.
+max_output_tokens = 6_240
+tokenizer = \"unknown\"
+
+[[backends.prices]]
+input = 5.00
+output = 40.00
+source = \"its price page, 2026-11-22\"
+
+[[backends]]
+provider = \"example\"
+model = \"example-voice\"
+serves = \"speech\"
+context_tokens = 4_096
+tokenizer = \"unknown\"
+
+[[backends.prices]]
+per_million_characters = 15.00
+source = \"its price page, 2026-11-22\"
+
+[[backends]]
+provider = \"example\"
+model = \"example-ear\"
+serves = \"transcriptions\"
+context_tokens = 16_000
+tokenizer = \"unknown\"
+
+[[backends.prices]]
+per_minute = 0.006
+source = \"its price page, 2026-11-22\"
 ```
 
 | `serves` | path | its price row |
@@ -111,6 +175,14 @@ source = \"its price page, 2026-11-22\"
 | `embeddings` | `/v1/embeddings` | `input`, per million tokens |
 | `completions` | `/v1/completions` | `input` and `output`; the row has `max_output_tokens` |
 | `rerank` | `/v1/rerank` | `input`, `per_thousand_searches` or `per_request`, or what of them is billed together |
+| `images` | `/v1/images/generations` | `per_image`, or `images` by `size` and `quality`, or `input` and `output` |
+| `speech` | `/v1/audio/speech` | `per_million_characters` or `per_thousand_characters` (Unicode characters), or `input` and `output` |
+| `transcriptions` | `/v1/audio/transcriptions` | `per_hour`, `per_minute` or `per_second` of sound, or `input`, `audio_input` and `output` |
+
+Of the last three a row with a price of `output` has `max_output_tokens`: no request can bound what an image, speech or a transcript comes
+to, so that is what is held for each, and booked where the host does not tell its tokens. Of sound that is written down `context_tokens` is
+what is held of its input. No image may be of two kinds of `images`; a request whose image may be of several is held and booked at the
+dearest. A minimum for each request, as vendors have who bill ten seconds at least, is `minimum`.
 
 Any price row may have `per_request` and `minimum`, in whole units of the currency.
 ";

@@ -66,6 +66,8 @@ pub(super) fn server() -> Group<Server> {
             .on_restart(),
         setting("max_body_bytes", whole(1_024..=1 << 30), |s: &mut Server| &mut s.max_body_bytes)
             .means("The largest request body, in bytes."),
+        setting("max_upload_bytes", whole(1_024..=1 << 30), |s: &mut Server| &mut s.max_upload_bytes)
+            .means("The largest form with a file of sound, in bytes; the file itself may have 25 MiB."),
         setting("max_header_bytes", whole(8_192..=1 << 20), |s: &mut Server| &mut s.max_header_bytes)
             .means("The largest request head, in bytes.")
             .on_restart(),

@@ -133,6 +133,7 @@ pub struct Server {
     pub operations_listen: SocketAddr,
     /// The largest request body.
     pub max_body_bytes: usize,
+    pub max_upload_bytes: usize,
     /// The largest request head.
     pub max_header_bytes: usize,
     /// How long a client may take to send its request's head; also how long a connection may wait for its next request.
@@ -159,6 +160,8 @@ impl Default for Server {
             listen: loopback(8080),
             operations_listen: loopback(8079),
             max_body_bytes: 8 << 20,
+            // A file of 25 MiB, which is what hosts take, and the fields beside it.
+            max_upload_bytes: 26 << 20,
             max_header_bytes: 64 << 10,
             header_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),

@@ -60,7 +60,9 @@ impl Dialect for BedrockConverse {
     fn read_answer(&self, body: &[u8], _: Quirks) -> Result<AnswerFacts, BodyProblem> {
         let (whole, mut text) = (whole(body)?, String::new());
         let reading = Reading::of(&whole, &mut |piece| text.push_str(piece));
-        let (usage, lifetimes_told) = whole.usage.as_ref().map_or((None, false), |told| (told.usage(), told.tells_lifetimes()));
+        let reason = whole.stop_reason.as_deref().unwrap_or_default();
+        let told = whole.usage.as_ref();
+        let (usage, lifetimes_told) = told.map_or((None, false), |told| (told.usage_after(reason), told.tells_lifetimes()));
         if let Some(reason) = reading.broke {
             return Err(BodyProblem::Provider { error: frame::broken(&reason), usage: usage.map(Box::new) });
         }

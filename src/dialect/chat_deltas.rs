@@ -11,6 +11,7 @@ use super::think_tags::ThinkTags;
 use super::{DeltaReader, sse};
 use crate::canonical::conversation::{Seal, SealKind};
 use crate::canonical::{Delta, Finish};
+use crate::catalog::capability::Quirks;
 
 /// A chunk, or a whole answer.
 #[derive(Debug, Default, Deserialize)]
@@ -33,6 +34,9 @@ struct Choice<'b> {
     message: Option<Said<'b>>,
     #[serde(borrow, default)]
     finish_reason: Option<&'b RawValue>,
+    /// The stop sequence that vLLM came upon; a number where it was a token.
+    #[serde(borrow, default)]
+    stop_reason: Option<&'b RawValue>,
 }
 
 /// What is new, member by member, each of which may be of any type.
@@ -89,12 +93,21 @@ pub(super) struct Deltas {
     calls: Calls,
     tags: ThinkTags,
     finish: Option<Finish>,
+    /// It is all there at once, and no thought is told apart from the text.
+    may_begin_thinking: bool,
 }
 
 impl Deltas {
+    /// Of a stream from a site as the quirks say.
+    pub(super) fn of(quirks: Quirks) -> Self {
+        let tags = if quirks.unopened_thoughts { ThinkTags::unopened() } else { ThinkTags::default() };
+        Self { tags, ..Self::default() }
+    }
+
     /// Reads a whole answer.
     pub(super) fn whole(mut self, answer: Chunk<'_>) -> Vec<Delta> {
         let mut out = Vec::new();
+        self.may_begin_thinking = true;
         self.chunk(answer, &mut out);
         self.end(&mut out);
         out
@@ -112,19 +125,24 @@ impl Deltas {
         }
         let is_first = |choice: &Choice<'_>| choice.index.is_none_or(|index| matches!(index.get(), "0" | "null"));
         let Some(first) = choices.iter().position(is_first) else { return };
-        let Choice { delta, message, finish_reason, .. } = choices.swap_remove(first);
+        let Choice { delta, message, finish_reason, stop_reason, .. } = choices.swap_remove(first);
         for said in [delta, message].into_iter().flatten() {
             self.said(&said, out);
         }
         if let Some(finish) = text(finish_reason).and_then(|reason| finish_of(&reason)) {
+            let sequence = text(stop_reason).filter(|word| finish_of(word) == Some(Finish::Stop) && !is_word(word));
             // Content may still follow.
-            self.finish = Some(finish);
+            self.finish = Some(match sequence {
+                Some(sequence) if finish == Finish::Stop => Finish::StopSequence(Some(sequence.into_owned())),
+                _ => finish,
+            });
         }
     }
 
     fn said(&mut self, said: &Said<'_>, out: &mut Vec<Delta>) {
         let thoughts =
             [said.reasoning_content, said.reasoning].into_iter().find_map(|member| text(member).filter(|t| !t.is_empty()));
+        self.may_begin_thinking &= thoughts.is_none();
         let details = said.reasoning_details.map(|raw| serde_json::from_str::<Vec<Detail<'_>>>(raw.get()).unwrap_or_default());
         self.details(details.unwrap_or_default(), thoughts, out);
         self.content(said.content, out);
@@ -164,7 +182,7 @@ impl Deltas {
     fn content(&mut self, content: Option<&RawValue>, out: &mut Vec<Delta>) {
         let Some(content) = content else { return };
         if let Some(text) = text(Some(content)) {
-            return self.tags.take(&text, out);
+            return if self.may_begin_thinking { self.tags.take_whole(&text, out) } else { self.tags.take(&text, out) };
         }
         for part in serde_json::from_str::<Vec<ContentPart<'_>>>(content.get()).unwrap_or_default() {
             let thoughts = part.thinking.map(|raw| {
@@ -214,6 +232,11 @@ fn finish_of(reason: &str) -> Option<Finish> {
         "" | "null" | "error" | "network_error" | "insufficient_system_resource" => None,
         _ => Some(Finish::Stop),
     }
+}
+
+/// What is told of an end in words, and is no stop sequence.
+fn is_word(reason: &str) -> bool {
+    matches!(reason, "" | "stop" | "end_turn" | "eos" | "eos_token" | "stop_sequence" | "completed")
 }
 
 /// Whose words a detail's seal is in, by its format. Of Claude's a signature proves a text, and anything else is the thought itself.

@@ -1,25 +1,28 @@
 //! The turns of a conversation as messages of chat: what tools answered is a message each, right behind the calls, and what
-//! stands beside it in the same turn follows.
+//! else was said before the assistant's next turn follows.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Serialize;
 
+use super::Outgoing;
 use super::chat_request::untranslatable;
+use super::hints::Breakpoint;
 use crate::canonical::conversation::{Call, Medium, Part, Role, Source, Text, Thought, ToolResult, Turn};
 use crate::canonical::{Conversation, IdForms, Untranslatable, quoted};
 use crate::catalog::capability::Quirks;
 
 /// What ids of calls are made of where they are short (providers.md 5.6, 2026-11-22).
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// There is no member for it, so it is said.
+pub(super) const FAILED: &str = "Error: the tool failed.";
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "role", rename_all = "snake_case")]
 pub(super) enum Message<'c> {
     System {
-        #[serde(serialize_with = "quoted::text")]
-        content: String,
+        content: Content<'c>,
     },
     User {
         content: Content<'c>,
@@ -34,8 +37,7 @@ pub(super) enum Message<'c> {
     },
     Tool {
         tool_call_id: Cow<'c, str>,
-        #[serde(serialize_with = "quoted::text")]
-        content: String,
+        content: Content<'c>,
     },
 }
 
@@ -52,16 +54,56 @@ pub(super) enum Piece<'c> {
     Text {
         #[serde(serialize_with = "quoted::text")]
         text: &'c str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        prompt_cache_breakpoint: Option<Breakpoint>,
     },
     ImageUrl {
         image_url: Image<'c>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        prompt_cache_breakpoint: Option<Breakpoint>,
     },
     InputAudio {
         input_audio: Sound<'c>,
     },
     File {
         file: File<'c>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        prompt_cache_breakpoint: Option<Breakpoint>,
     },
+}
+
+impl<'c> Piece<'c> {
+    fn text(text: &'c str) -> Self {
+        Self::Text { text, prompt_cache_breakpoint: None }
+    }
+
+    /// The text of one that is nothing else.
+    fn plain(&self) -> Option<&'c str> {
+        match self {
+            Self::Text { text, prompt_cache_breakpoint: None } => Some(*text),
+            _ => None,
+        }
+    }
+
+    fn mark(&mut self, mark: Option<Breakpoint>) {
+        match self {
+            Self::Text { prompt_cache_breakpoint, .. }
+            | Self::ImageUrl { prompt_cache_breakpoint, .. }
+            | Self::File { prompt_cache_breakpoint, .. } => *prompt_cache_breakpoint = prompt_cache_breakpoint.or(mark),
+            Self::InputAudio { .. } => {}
+        }
+    }
+}
+
+impl<'c> Content<'c> {
+    /// Plain texts are one, as most sites take it.
+    fn of(pieces: Vec<Piece<'c>>, between: &str) -> Option<Self> {
+        match pieces.iter().map(Piece::plain).collect::<Option<Vec<&str>>>() {
+            Some(texts) if texts.is_empty() => None,
+            Some(texts) => Some(Self::Text(texts.join(between))),
+            None => Some(Self::Parts(pieces)),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -102,18 +144,25 @@ struct Function<'c> {
 }
 
 /// Every turn that says anything.
-pub(super) fn messages(conversation: &Conversation, quirks: Quirks) -> Result<Vec<Message<'_>>, Untranslatable> {
+pub(super) fn messages<'c>(conversation: &'c Conversation, out: &Outgoing<'_>) -> Result<Vec<Message<'c>>, Untranslatable> {
+    let (in_place, quirks) = (out.quirks.instructions_anywhere, out.quirks);
     let mut messages = Vec::with_capacity(conversation.turns.len() + 1);
-    let system = texts(&conversation.system).collect::<Vec<_>>().join("\n\n");
-    if !system.is_empty() {
-        messages.push(Message::System { content: system });
-    }
+    let first: Vec<&Part> = if in_place { conversation.system.iter().collect() } else { conversation.instructions().collect() };
+    messages.extend(system(first.into_iter(), out)?);
     let any_calls = conversation.turns.iter().flat_map(|turn| &turn.parts).any(|part| matches!(part, Part::Call(_)));
     let returned = quirks.reasoning_returned && any_calls;
-    for turn in &conversation.turns {
-        match turn.role {
-            Role::User => user(turn, quirks, &mut messages)?,
-            Role::Assistant => messages.extend(assistant(turn, returned, quirks)),
+    let speaks = |turn: &Turn| turn.role == Role::Assistant;
+    for said in conversation.turns.chunk_by(|turn, next| !speaks(turn) && !speaks(next)) {
+        for part in said.iter().flat_map(|turn| &turn.parts) {
+            messages.extend(answered(part, out)?);
+        }
+        for turn in said {
+            match turn.role {
+                Role::Assistant => messages.extend(assistant(turn, returned, quirks)),
+                Role::User => messages.extend(user(turn, out)?),
+                Role::System if in_place => messages.extend(system(turn.parts.iter(), out)?),
+                Role::System => {}
+            }
         }
     }
     Ok(messages)
@@ -130,33 +179,38 @@ fn said(part: &Part) -> Option<&str> {
     }
 }
 
-fn user<'c>(turn: &'c Turn, quirks: Quirks, messages: &mut Vec<Message<'c>>) -> Result<(), Untranslatable> {
+fn system<'c>(parts: impl Iterator<Item = &'c Part>, out: &Outgoing<'_>) -> Result<Option<Message<'c>>, Untranslatable> {
     let mut pieces = Vec::new();
-    for part in &turn.parts {
-        if let Part::Result(ToolResult { id, parts, is_error: _, cached: _ }) = part {
-            let content = texts(parts).collect::<Vec<_>>().join("\n");
-            messages.push(Message::Tool { tool_call_id: call_id(id, quirks), content });
-            // A tool's message has text alone: what else it answered is shown by the user.
-            for part in parts.iter().filter(|part| said(part).is_none()) {
-                pieces.extend(piece(part)?);
-            }
-        }
+    for part in parts.filter(|part| matches!(part, Part::Text(_))) {
+        piece(part, out, &mut pieces)?;
+    }
+    Ok(Content::of(pieces, "\n\n").map(|content| Message::System { content }))
+}
+
+/// A tool's message has text alone: what else it answered is shown by the user.
+fn answered<'c>(part: &'c Part, out: &Outgoing<'_>) -> Result<Option<Message<'c>>, Untranslatable> {
+    let Part::Result(ToolResult { id, parts, is_error, cached }) = part else { return Ok(None) };
+    let mut pieces: Vec<Piece<'c>> = is_error.then_some(Piece::text(FAILED)).into_iter().collect();
+    for part in parts.iter().filter(|part| said(part).is_some()) {
+        piece(part, out, &mut pieces)?;
+    }
+    if let Some(last) = pieces.last_mut() {
+        last.mark(Breakpoint::of(*cached, out));
+    }
+    let content = Content::of(pieces, "\n").unwrap_or_else(|| Content::Text(String::new()));
+    Ok(Some(Message::Tool { tool_call_id: call_id(id, out.quirks), content }))
+}
+
+fn user<'c>(turn: &'c Turn, out: &Outgoing<'_>) -> Result<Option<Message<'c>>, Untranslatable> {
+    let mut pieces = Vec::new();
+    let answered = turn.parts.iter().flat_map(|part| if let Part::Result(result) = part { result.parts.as_slice() } else { &[] });
+    for part in answered.filter(|part| said(part).is_none()) {
+        piece(part, out, &mut pieces)?;
     }
     for part in turn.parts.iter().filter(|part| !matches!(part, Part::Result(_))) {
-        pieces.extend(piece(part)?);
+        piece(part, out, &mut pieces)?;
     }
-    let plain = pieces.iter().all(|piece| matches!(piece, Piece::Text { .. }));
-    let content = match pieces.as_slice() {
-        [] => return Ok(()),
-        [Piece::Text { text }] => Content::Text((*text).to_owned()),
-        _ if plain => {
-            let texts = pieces.iter().filter_map(|piece| if let Piece::Text { text } = piece { Some(*text) } else { None });
-            Content::Text(texts.collect::<Vec<_>>().join("\n"))
-        }
-        _ => Content::Parts(pieces),
-    };
-    messages.push(Message::User { content });
-    Ok(())
+    Ok(Content::of(pieces, "\n").map(|content| Message::User { content }))
 }
 
 /// What was thought is told to those alone who refuse calls without it, of all turns or none, and there an empty text stands for
@@ -199,15 +253,20 @@ fn call_id(id: &str, quirks: Quirks) -> Cow<'_, str> {
     Cow::Owned((0..IdForms::SHORT_CHARS).map(|_| digit()).collect())
 }
 
-fn piece(part: &Part) -> Result<Option<Piece<'_>>, Untranslatable> {
-    Ok(match part {
-        Part::Text(_) | Part::Refusal(_) => said(part).map(|text| Piece::Text { text }),
-        Part::Image(medium) => Some(Piece::ImageUrl { image_url: image(medium)? }),
-        Part::Audio(medium) => Some(Piece::InputAudio { input_audio: sound(medium)? }),
-        Part::Document(medium) => Some(document(medium)?),
+fn piece<'c>(part: &'c Part, out: &Outgoing<'_>, pieces: &mut Vec<Piece<'c>>) -> Result<(), Untranslatable> {
+    let before = pieces.len();
+    match part {
+        Part::Text(_) | Part::Refusal(_) => pieces.extend(said(part).map(Piece::text)),
+        Part::Image(medium) => pieces.push(Piece::ImageUrl { image_url: image(medium)?, prompt_cache_breakpoint: None }),
+        Part::Audio(medium) => pieces.push(Piece::InputAudio { input_audio: sound(medium)? }),
+        Part::Document(medium) => document(medium, pieces)?,
         // A user calls nothing and thinks nothing that a client could know.
-        Part::Call(_) | Part::Result(_) | Part::Thought(_) => None,
-    })
+        Part::Call(_) | Part::Result(_) | Part::Thought(_) => {}
+    }
+    if let Some(last) = pieces[before..].last_mut() {
+        last.mark(Breakpoint::of(part.cached(), out));
+    }
+    Ok(())
 }
 
 fn image(medium: &Medium) -> Result<Image<'_>, Untranslatable> {
@@ -229,16 +288,22 @@ fn sound(medium: &Medium) -> Result<Sound<'_>, Untranslatable> {
     Ok(Sound { data, format })
 }
 
-fn document(medium: &Medium) -> Result<Piece<'_>, Untranslatable> {
+/// A plain text is said as one, behind its title.
+fn document<'c>(medium: &'c Medium, pieces: &mut Vec<Piece<'c>>) -> Result<(), Untranslatable> {
     match &medium.source {
-        Source::Text(text) => Ok(Piece::Text { text }),
+        Source::Text(text) => {
+            pieces.extend(medium.name.as_deref().filter(|name| !name.is_empty()).map(Piece::text));
+            pieces.push(Piece::text(text));
+        }
         Source::Base64(data) => {
             let filename = medium.name.as_deref().unwrap_or("document.pdf");
-            Ok(Piece::File { file: File { filename, file_data: data_url(medium, "application/pdf", data) } })
+            let file = File { filename, file_data: data_url(medium, "application/pdf", data) };
+            pieces.push(Piece::File { file, prompt_cache_breakpoint: None });
         }
-        Source::Url(_) => Err(untranslatable("a document behind a link")),
-        Source::FileId(_) => Err(untranslatable("a document that another provider keeps")),
+        Source::Url(_) => return Err(untranslatable("a document behind a link")),
+        Source::FileId(_) => return Err(untranslatable("a document that another provider keeps")),
     }
+    Ok(())
 }
 
 fn data_url(medium: &Medium, usual: &str, data: &str) -> String {

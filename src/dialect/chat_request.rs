@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 
 use super::Outgoing;
 use super::chat_messages::{self, Message};
-use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Part, Role, ThinkingWish, Tool, ToolChoice};
+use super::hints::Told;
+use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Part, Role, ThinkingWish, Tool, ToolChoice, Turn};
 use crate::canonical::request::ReasoningWish;
 use crate::canonical::{Conversation, Shape, Untranslatable};
 use crate::catalog::Reasoning;
@@ -23,7 +24,9 @@ const SOME_NAME: &str = "answer";
 /// The body that goes out.
 pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
     let sampling = &conversation.sampling;
-    if conversation.turns.last().is_some_and(|last| last.role == Role::Assistant && !last.parts.iter().any(is_call)) {
+    let in_place = |turn: &&Turn| turn.role != Role::System || out.quirks.instructions_anywhere;
+    let last = conversation.turns.iter().rfind(in_place);
+    if last.is_some_and(|last| last.role == Role::Assistant && !last.parts.iter().any(is_call)) {
         return Err(untranslatable("an answer that is begun already"));
     }
     if sampling.stop.len() > MOST_STOPS {
@@ -40,7 +43,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     let asks = conversation.stream && out.quirks.stream_usage == StreamUsage::OnRequest;
     let body = Body {
         model: out.upstream_model,
-        messages: chat_messages::messages(conversation, out.quirks)?,
+        messages: chat_messages::messages(conversation, out)?,
         tools: (!tools.is_empty()).then(|| tools.iter().map(|tool| Declared::of(tool, &no_parameters)).collect()),
         tool_choice: if tools.is_empty() { None } else { Choice::of(&conversation.tool_choice) },
         parallel_tool_calls: conversation.parallel_calls.filter(|_| !tools.is_empty()),
@@ -57,6 +60,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         stream: conversation.stream,
         stream_options: asks.then_some(StreamOptions { include_usage: true }),
         thinking: Switches::of(conversation.thinking, out),
+        hints: Told::of(&conversation.hints, out),
         // Longer ones are refused.
         user: conversation.user.as_deref().filter(|user| user.len() <= 64),
     };
@@ -112,6 +116,8 @@ struct Body<'c> {
     stream_options: Option<StreamOptions>,
     #[serde(flatten)]
     thinking: Switches,
+    #[serde(flatten)]
+    hints: Told<'c>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'c str>,
 }

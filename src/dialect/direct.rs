@@ -6,11 +6,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::frame::ChatFrames;
+use super::media::{self, MediaFrames};
 use super::reading::Reading;
-use super::{BodyProblem, Dialect, FrameReader, OpenAiChat, Outgoing, Path, errors, splice};
+use super::{BodyProblem, Dialect, FrameReader, Framing, OpenAiChat, Outgoing, Path, errors, splice};
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{Direct, ProviderError, Request, Shape};
+use crate::canonical::{Direct, ProviderError, Request, Shape, Takes, Writes, Yields};
 use crate::catalog::capability::Quirks;
+
+/// What sound comes as, by the beginnings of its content type.
+const SOUND: [&str; 3] = ["audio/", "video/", "application/octet-stream"];
 
 /// Embeddings, and what else is asked and answered at once.
 #[derive(Debug, Clone, Copy)]
@@ -18,8 +22,15 @@ pub struct OpenAiDirect(&'static Direct);
 
 impl OpenAiDirect {
     /// One for each row.
-    pub const ALL: [OpenAiDirect; Direct::ALL.len()] =
-        [OpenAiDirect(&Direct::ALL[0]), OpenAiDirect(&Direct::ALL[1]), OpenAiDirect(&Direct::ALL[2])];
+    pub const ALL: [OpenAiDirect; Direct::ALL.len()] = {
+        let mut all = [OpenAiDirect(&Direct::ALL[0]); Direct::ALL.len()];
+        let mut place = 0;
+        while place < all.len() {
+            all[place] = OpenAiDirect(&Direct::ALL[place]);
+            place += 1;
+        }
+        all
+    };
 
     pub fn shape(self) -> Shape {
         self.0.shape
@@ -31,14 +42,52 @@ impl Dialect for OpenAiDirect {
         Path::Fixed(self.0.path)
     }
 
+    /// What an answer may be that is sound or has a form of its own is not said beforehand.
+    fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        match self.0.answer {
+            Yields::Sound | Yields::Transcript => &[("accept", "*/*")],
+            Yields::List(_) => &[],
+        }
+    }
+
+    fn arrives(&self, media_type: &str, streamed: bool) -> Option<Framing> {
+        let sound = || SOUND.iter().any(|kind| media_type.starts_with(kind));
+        match self.0.answer {
+            Yields::Sound if sound() => Some(Framing::Bytes),
+            _ => (streamed && media_type.starts_with(Framing::Events.media_type())).then_some(Framing::Events),
+        }
+    }
+
+    /// Models that cannot tell what they hear as they hear it take no notice of the wish for a stream (OpenAI's reference of
+    /// `POST /audio/transcriptions`, stored copy).
+    fn may_come_whole(&self) -> bool {
+        self.0.answer == Yields::Transcript
+    }
+
     fn encode(&self, request: &Request, out: &Outgoing<'_>) -> Bytes {
-        if self.0.writes { splice::written(request, out) } else { splice::direct(request, out) }
+        match self.0.takes {
+            _ if self.0.writes == Writes::Text => splice::written(request, out),
+            Takes::Sound => splice::form(request, out),
+            Takes::Text | Takes::TextsOrTokens | Takes::Documents => splice::direct(request, out),
+        }
+    }
+
+    fn read_typed(&self, body: &[u8], media_type: &str, quirks: Quirks) -> Result<AnswerFacts, BodyProblem> {
+        match self.0.answer {
+            Yields::Transcript => media::transcript(body, media_type, quirks),
+            Yields::Sound => Err(media::no_sound(body, media_type)),
+            Yields::List(_) => self.read_answer(body, quirks),
+        }
     }
 
     fn read_answer(&self, body: &[u8], quirks: Quirks) -> Result<AnswerFacts, BodyProblem> {
-        if self.0.writes {
-            return OpenAiChat.read_answer(body, quirks);
-        }
+        let list = match (self.0.answer, self.0.writes) {
+            (_, Writes::Text) => return OpenAiChat.read_answer(body, quirks),
+            (Yields::Transcript, _) => return media::transcript(body, "application/json", quirks),
+            (Yields::Sound, _) => return Err(media::no_sound(body, "application/json")),
+            (Yields::List(_), Writes::Media) => return media::images(body, quirks),
+            (Yields::List(list), Writes::Nothing) => list,
+        };
         let mut no_text = |_: &str| {};
         let (reading, outcome) = Reading::of(body.trim_ascii(), true, &mut no_text);
         outcome.map_err(|e| BodyProblem::Malformed(e.to_string()))?;
@@ -46,8 +95,8 @@ impl Dialect for OpenAiDirect {
         if let Some(error) = reading.suspect.then(|| errors::in_good_status(body)).flatten() {
             return Err(BodyProblem::Provider { error, usage: usage.map(Box::new) });
         }
-        if !reading.has_list(self.0.answer) {
-            return Err(BodyProblem::Malformed(format!("it has no list `{}`", self.0.answer)));
+        if !reading.has_list(list) {
+            return Err(BodyProblem::Malformed(format!("it has no list `{list}`")));
         }
         Ok(AnswerFacts { usage, served_model: reading.model, ..AnswerFacts::default() })
     }
@@ -58,7 +107,11 @@ impl Dialect for OpenAiDirect {
 
     /// What is not written is not streamed; what comes as a stream all the same is refused before a frame is read.
     fn frame_reader(&self, quirks: Quirks, choices: u32) -> Box<dyn FrameReader> {
-        Box::new(ChatFrames::new(quirks, choices))
+        if self.0.writes == Writes::Media {
+            Box::new(MediaFrames::new(quirks))
+        } else {
+            Box::new(ChatFrames::new(quirks, choices))
+        }
     }
 }
 

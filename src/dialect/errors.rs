@@ -244,7 +244,7 @@ mod tests {
         for (code, class) in [
             ("server_error", Overloaded),
             ("rate_limit_exceeded", RateLimited),
-            ("invalid_prompt", BadRequest),
+            ("invalid_prompt", Moderation),
             ("invalid_image_url", BadRequest),
             ("image_too_large", BadRequest),
             ("failed_to_download_image", BadRequest),

@@ -8,6 +8,8 @@ mod parts;
 mod request;
 mod usage;
 
+pub(super) use self::request::sees_from_afar;
+
 use bytes::Bytes;
 use http::HeaderMap;
 

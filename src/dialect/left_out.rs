@@ -1,8 +1,9 @@
 //! What each dialect leaves out of a conversation that it writes: parameters that its shape has no word for, or not beside what
 //! else was asked. Kept beside the writers' rules, and held to them by the page of compatibility and the tests here.
 
+use super::hints::Told;
 use super::messages_request::thinks;
-use super::{Outgoing, bedrock};
+use super::{Outgoing, bedrock, gemini};
 use crate::canonical::conversation::{Conversation, Json};
 use crate::canonical::parameter::{Parameter, Parameters};
 use crate::canonical::request::ReasoningWish;
@@ -14,7 +15,7 @@ pub(super) fn by_chat(conversation: &Conversation, out: &Outgoing<'_>) -> Parame
     let silent = out.reasoning == Reasoning::Never || out.quirks.thinking_switch == ThinkingSwitch::None;
     let lost =
         Parameters::NONE.with_if(true, Parameter::TopK).with_if(silent && wants_thoughts(conversation), Parameter::Thinking);
-    conversation.parameters().and(undrawn(lost, out))
+    conversation.parameters().and(unhinted(undrawn(lost, out), conversation, out))
 }
 
 /// Of Responses.
@@ -26,7 +27,18 @@ pub(super) fn by_responses(conversation: &Conversation, out: &Outgoing<'_>) -> P
         .with_if(true, Parameter::PresencePenalty)
         .with_if(true, Parameter::FrequencyPenalty)
         .with_if(silent, Parameter::Thinking);
-    conversation.parameters().and(undrawn(lost, out))
+    conversation.parameters().and(unhinted(undrawn(lost, out), conversation, out))
+}
+
+/// With the hints that the site, or the model, does not know.
+fn unhinted(lost: Parameters, conversation: &Conversation, out: &Outgoing<'_>) -> Parameters {
+    let Told { service_tier, verbosity, .. } = Told::of(&conversation.hints, out);
+    lost.with_if(service_tier.is_none(), Parameter::ServiceTier).with_if(verbosity.is_none(), Parameter::Verbosity)
+}
+
+/// With what only chat and Responses have words for.
+fn of_openai(lost: Parameters) -> Parameters {
+    lost.with_if(true, Parameter::ServiceTier).with_if(true, Parameter::Verbosity)
 }
 
 /// With what says how to draw, where a model is asked without.
@@ -53,8 +65,9 @@ pub(super) fn by_messages(conversation: &Conversation, out: &Outgoing<'_>) -> Pa
         .with_if(true, Parameter::FrequencyPenalty)
         .with_if(blank, Parameter::Stop)
         .with_if(kept_on || (wants_thoughts(conversation) && !thinks), Parameter::Thinking)
-        .with_if(true, Parameter::StrictTools);
-    said.and(undrawn(lost, out))
+        .with_if(true, Parameter::StrictTools)
+        .with_if(true, Parameter::ImageDetail);
+    said.and(of_openai(undrawn(lost, out)))
 }
 
 /// Of Gemini's. A seed beyond 32 bits is refused there.
@@ -64,8 +77,9 @@ pub(super) fn by_gemini(conversation: &Conversation, out: &Outgoing<'_>) -> Para
     let lost = Parameters::NONE
         .with_if(large, Parameter::Seed)
         .with_if(silent, Parameter::Thinking)
-        .with_if(true, Parameter::StrictTools);
-    conversation.parameters().and(lost)
+        .with_if(true, Parameter::StrictTools)
+        .with_if(!gemini::sees_from_afar(conversation), Parameter::ImageDetail);
+    conversation.parameters().and(of_openai(lost))
 }
 
 /// Of Converse. What it has no word for is told in those of the model's maker, where it is known who that is.
@@ -86,8 +100,9 @@ pub(super) fn by_converse(conversation: &Conversation, out: &Outgoing<'_>) -> Pa
         .with_if(true, Parameter::FrequencyPenalty)
         .with_if(blank, Parameter::Stop)
         .with_if(kept_on || (wants_thoughts(conversation) && !thinks), Parameter::Thinking)
-        .with_if(true, Parameter::StrictTools);
-    conversation.parameters().and(undrawn(lost, out))
+        .with_if(true, Parameter::StrictTools)
+        .with_if(true, Parameter::ImageDetail);
+    conversation.parameters().and(of_openai(undrawn(lost, out)))
 }
 
 /// A model that never thinks need not be told not to.

@@ -88,6 +88,8 @@ pub(super) const WORDS: &[(&str, ErrorClass)] = &[
     ("50505", Overloaded),
     ("502001", Overloaded),
     ("content_filter", Moderation),
+    // OpenAI's word for a prompt that was flagged.
+    ("invalid_prompt", Moderation),
     ("bio_policy", Moderation),
     ("image_content_policy_violation", Moderation),
     ("content_filter_error", Moderation),
@@ -126,7 +128,6 @@ pub(super) const PREFIXES: &[(&str, ErrorClass)] = &[
     ("outputtextsensitivecontentdetected", Moderation),
     ("invalidendpointormodel", NotFound),
     // Of Responses, whose errors come in an answer with a good status.
-    ("invalid_prompt", BadRequest),
     ("invalid_image", BadRequest),
     ("invalid_base64_image", BadRequest),
     ("image_too_", BadRequest),
@@ -196,6 +197,7 @@ pub(super) const PHRASES: &[(&str, ErrorClass, &[u16])] = &[
     ("incorrect api key", Auth, &[200, 400, 403]),
     ("considered high risk", Moderation, &[200, 400, 403]),
     ("content policy", Moderation, &[200, 400, 403]),
+    ("content filtering policy", Moderation, &[200, 400, 403]),
     ("inappropriate content", Moderation, &[200, 400, 403]),
     ("overloaded", Overloaded, &[200, 429]),
 ];

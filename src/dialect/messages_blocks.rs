@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::chat_messages::FAILED;
 use super::messages_request::untranslatable;
 use crate::canonical::conversation::{
     CacheLifetime, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult,
@@ -97,7 +98,7 @@ pub(super) enum MediaSource<'c> {
     Text {
         media_type: &'static str,
         #[serde(serialize_with = "quoted::text")]
-        data: &'c str,
+        data: Cow<'c, str>,
     },
 }
 
@@ -157,9 +158,17 @@ pub(super) struct Marks {
 
 impl Marks {
     pub(super) fn of(conversation: &Conversation) -> Self {
-        let parts = conversation.turns.iter().map(|turn| marked(&turn.parts)).sum::<usize>() + marked(&conversation.system);
-        let tools = conversation.tools.iter().filter(|tool| tool.cached.is_some());
-        Self { left_out: (parts + tools.count()).saturating_sub(MOST_MARKS) }
+        let tools = conversation.tools.iter().filter(|tool| tool.cached.is_some()).count();
+        Self { left_out: (Self::of_parts(conversation) + tools).saturating_sub(MOST_MARKS) }
+    }
+
+    /// The same where no tools are told.
+    pub(super) fn without_tools(conversation: &Conversation) -> Self {
+        Self { left_out: Self::of_parts(conversation).saturating_sub(MOST_MARKS) }
+    }
+
+    fn of_parts(conversation: &Conversation) -> usize {
+        conversation.turns.iter().map(|turn| marked(&turn.parts)).sum::<usize>() + marked(&conversation.system)
     }
 
     /// Whether the next mark, in the order tools, system, messages, is kept, and for how long.
@@ -199,6 +208,8 @@ pub(super) fn messages<'c>(conversation: &'c Conversation, marks: &mut Marks) ->
         let role = match turn.role {
             Role::User => "user",
             Role::Assistant => "assistant",
+            // They stand before the first turn here.
+            Role::System => continue,
         };
         let mut content = Vec::new();
         for part in &turn.parts {
@@ -213,6 +224,12 @@ pub(super) fn messages<'c>(conversation: &'c Conversation, marks: &mut Marks) ->
     for message in &mut messages {
         // Stable: each kind keeps its order.
         message.content.sort_by_key(|block| !block.is_result());
+    }
+    // An answer that is begun must not end in white space.
+    if let Some(Message { role: "assistant", content }) = messages.last_mut()
+        && let Some(Block::Text { text, .. }) = content.last_mut()
+    {
+        *text = text.trim_end();
     }
     if messages.first().is_none_or(|first| first.role != "user") {
         messages.insert(0, Message { role: "user", content: vec![Block::text(GO_ON, None)] });
@@ -242,11 +259,11 @@ fn block<'c>(part: &'c Part, marks: &mut Marks) -> Result<Option<Block<'c>>, Unt
         Part::Text(Text { text, cached }) => Some(Block::text(text, marks.next(*cached))),
         Part::Refusal(text) => Some(Block::text(text, None)),
         Part::Image(medium) => {
-            let source = source(medium, "image/png", "an image")?;
+            let source = image(medium)?;
             Some(Block::Image { source, cache_control: marks.next(medium.cached) })
         }
         Part::Document(medium) => {
-            let source = source(medium, "application/pdf", "a document")?;
+            let source = document(medium)?;
             Some(Block::Document { source, title: medium.name.as_deref(), cache_control: marks.next(medium.cached) })
         }
         Part::Audio(_) => return Err(untranslatable("sound")),
@@ -254,7 +271,10 @@ fn block<'c>(part: &'c Part, marks: &mut Marks) -> Result<Option<Block<'c>>, Unt
             Some(Block::ToolUse { id: fit_id(id), name, input: Input::of(arguments), cache_control: marks.next(*cached) })
         }
         Part::Result(ToolResult { id, parts, is_error, cached }) => {
-            let content = parts.iter().map(|part| block(part, marks)).filter_map(Result::transpose).collect::<Result<_, _>>()?;
+            let said = parts.iter().map(|part| block(part, marks)).filter_map(Result::transpose);
+            let mut content: Vec<Block<'c>> = said.collect::<Result<_, _>>()?;
+            // An error that says nothing is refused.
+            content.extend((*is_error && content.is_empty()).then(|| Block::text(FAILED, None)));
             let (tool_use_id, cache_control) = (fit_id(id), marks.next(*cached));
             Some(Block::ToolResult { tool_use_id, content, is_error: *is_error, cache_control })
         }
@@ -272,13 +292,75 @@ fn thought_of(thought: &Thought) -> Option<Block<'_>> {
     }
 }
 
-fn source<'c>(medium: &'c Medium, usual: &'static str, what: &str) -> Result<MediaSource<'c>, Untranslatable> {
+/// The kinds of images that are taken, and one that is often called otherwise (platform.claude.com, "Vision", 2026-11).
+const IMAGES: [(&str, &str); 5] = [
+    ("image/png", "image/png"),
+    ("image/jpeg", "image/jpeg"),
+    ("image/jpg", "image/jpeg"),
+    ("image/gif", "image/gif"),
+    ("image/webp", "image/webp"),
+];
+const PDF: &str = "application/pdf";
+
+fn image(medium: &Medium) -> Result<MediaSource<'_>, Untranslatable> {
     match &medium.source {
-        Source::Base64(data) => Ok(MediaSource::Base64 { media_type: medium.media_type.as_deref().unwrap_or(usual), data }),
+        Source::Base64(data) => {
+            let told = media_type(medium).unwrap_or(IMAGES[0].0);
+            let known = IMAGES.iter().find(|(name, _)| name.eq_ignore_ascii_case(told));
+            let (_, media_type) = known.ok_or_else(|| untranslatable(format!("an image of type `{told}`")))?;
+            Ok(MediaSource::Base64 { media_type, data })
+        }
         Source::Url(url) => Ok(MediaSource::Url { url }),
-        Source::Text(data) => Ok(MediaSource::Text { media_type: "text/plain", data }),
-        Source::FileId(_) => Err(untranslatable(format!("{what} that another provider keeps"))),
+        Source::Text(data) => Ok(MediaSource::Text { media_type: "text/plain", data: Cow::Borrowed(data) }),
+        Source::FileId(_) => Err(untranslatable("an image that another provider keeps")),
     }
+}
+
+/// A PDF, or a text; of other kinds none is taken (platform.claude.com, "PDF support", 2026-11).
+fn document(medium: &Medium) -> Result<MediaSource<'_>, Untranslatable> {
+    match &medium.source {
+        Source::Base64(data) => {
+            let told = media_type(medium).unwrap_or(PDF);
+            if told.eq_ignore_ascii_case(PDF) {
+                return Ok(MediaSource::Base64 { media_type: PDF, data });
+            }
+            let is_text = told.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"));
+            let text = if is_text { text_in_base64(data) } else { None };
+            let text = text.ok_or_else(|| untranslatable(format!("a document of type `{told}`")))?;
+            Ok(MediaSource::Text { media_type: "text/plain", data: Cow::Owned(text) })
+        }
+        Source::Url(url) => Ok(MediaSource::Url { url }),
+        Source::Text(data) => Ok(MediaSource::Text { media_type: "text/plain", data: Cow::Borrowed(data) }),
+        Source::FileId(_) => Err(untranslatable("a document that another provider keeps")),
+    }
+}
+
+/// Without its parameters.
+fn media_type(medium: &Medium) -> Option<&str> {
+    medium.media_type.as_deref().map(|told| told.split(';').next().unwrap_or(told).trim())
+}
+
+/// The text that is written in base64; `None` where it is not, or is no text.
+fn text_in_base64(data: &str) -> Option<String> {
+    let digits = data.bytes().filter(|byte| !byte.is_ascii_whitespace() && *byte != b'=');
+    let (mut bytes, mut bits, mut filled) = (Vec::with_capacity(data.len() / 4 * 3), 0_u32, 0);
+    for digit in digits {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        (bits, filled) = (bits << 6 | u32::from(value), filled + 6);
+        if filled >= 8 {
+            filled -= 8;
+            bytes.push(u8::try_from(bits >> filled & 0xff).ok()?);
+            bits &= (1 << filled) - 1;
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.trim().is_empty())
 }
 
 /// An id that is taken, `^[a-zA-Z0-9_-]+$`: as it is where it fits, else the same one for the same id, and another for another.
@@ -298,6 +380,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn texts_are_read_from_base64() {
+        for (data, text) in
+            [("SGk=", Some("Hi")), ("SGkh", Some("Hi!")), ("w7\nw=", Some("ü")), ("/w==", None), ("S*k=", None), ("", None)]
+        {
+            assert_eq!(text_in_base64(data).as_deref(), text, "{data}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -75,6 +75,8 @@ pub(super) struct Deltas {
     id: String,
     /// The block of each call, in the order in which they began.
     calls: Vec<u64>,
+    /// The slot of the last call while it has no arguments.
+    bare: Option<u32>,
     finished: bool,
 }
 
@@ -128,7 +130,14 @@ impl Deltas {
             .input
             .map(RawValue::get)
             .filter(|input| !matches!(input.replace([' ', '\n'], "").as_str(), "{}" | "null" | "\"\""));
+        self.bare = input.is_none().then_some(slot);
         out.extend(input.map(|input| Delta::Arguments { slot, piece: input.to_owned() }));
+    }
+
+    /// A block has ended: a call without arguments is told to have none, so that what follows need not wait for any.
+    fn close(&mut self, index: u64, out: &mut Vec<Delta>) {
+        let bare = self.bare.take_if(|slot| self.calls.get(*slot as usize) == Some(&index));
+        out.extend(bare.map(|slot| Delta::Arguments { slot, piece: "{}".to_owned() }));
     }
 
     fn change(&mut self, delta: Block<'_>, index: u64, out: &mut Vec<Delta>) {
@@ -140,6 +149,7 @@ impl Deltas {
                 // Of blocks that began twice at one place the last is meant.
                 let slot = self.calls.iter().rposition(|call| *call == index).and_then(|slot| u32::try_from(slot).ok());
                 if let Some(slot) = slot {
+                    self.bare = self.bare.filter(|bare| *bare != slot || delta.partial_json.as_deref().is_none_or(str::is_empty));
                     piece(delta.partial_json, |piece| Delta::Arguments { slot, piece }, out);
                 }
             }
@@ -184,6 +194,7 @@ impl DeltaReader for Deltas {
                     self.change(delta, index, out);
                 }
             }
+            Some("content_block_stop") => self.close(index, out),
             Some("message_delta") => {
                 if let Some(delta) = event.delta {
                     self.finish(delta.stop_reason.as_deref(), delta.stop_sequence, out);

@@ -111,7 +111,7 @@ enum System<'c> {
 
 /// One text, or blocks where something of it is marked.
 fn system<'c>(conversation: &'c Conversation, marks: &mut Marks) -> Option<System<'c>> {
-    let texts = || conversation.system.iter().filter_map(|part| if let Part::Text(text) = part { Some(text) } else { None });
+    let texts = || conversation.instructions().filter_map(|part| if let Part::Text(text) = part { Some(text) } else { None });
     let said = (conversation.format == Format::JsonObject).then_some(JSON_ONLY);
     if texts().any(|text| text.cached.is_some()) {
         let blocks =

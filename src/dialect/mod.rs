@@ -17,9 +17,11 @@ pub mod eventstream;
 mod frame;
 mod framing;
 mod gemini;
+mod hints;
 mod left_out;
 pub mod limits;
 mod markers;
+mod media;
 mod messages_blocks;
 mod messages_deltas;
 mod messages_request;
@@ -117,6 +119,22 @@ pub trait Dialect: Send + Sync {
         Framing::Events
     }
 
+    /// How an answer with such a content type (in small letters) is read as it comes; `None` where it is read as a whole.
+    fn arrives(&self, media_type: &str, streamed: bool) -> Option<Framing> {
+        let framing = self.framing();
+        (streamed && media_type.starts_with(framing.media_type())).then_some(framing)
+    }
+
+    /// Whether some backends answer as a whole where a stream was asked for, and are right to.
+    fn may_come_whole(&self) -> bool {
+        false
+    }
+
+    /// What a whole answer says, of a content type (in small letters) that may decide how it is read.
+    fn read_typed(&self, body: &[u8], _media_type: &str, quirks: Quirks) -> Result<AnswerFacts, BodyProblem> {
+        self.read_answer(body, quirks)
+    }
+
     /// The bytes that go out for a request of this dialect's shape.
     fn encode(&self, request: &Request, out: &Outgoing<'_>) -> Bytes;
 
@@ -157,6 +175,12 @@ pub trait Dialect: Send + Sync {
         Box::new(NoDeltas)
     }
 
+    /// The same for a site that deviates in how it tells thoughts.
+    fn delta_reader_at(&self, quirks: Quirks) -> Box<dyn DeltaReader> {
+        let _ = quirks;
+        self.delta_reader()
+    }
+
     /// Classifies an answer with a bad status.
     fn classify(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError;
 
@@ -170,6 +194,9 @@ pub trait FrameReader: Send {
     /// model generated (content, reasoning, tool names and arguments) goes to `text`, piece by piece. What is no JSON is
     /// told as a keep-alive: it may be a ping of a shape of its own, and its bytes pass anyway.
     fn read(&mut self, frame: &[u8], text: &mut dyn FnMut(&str)) -> FrameFacts;
+
+    /// The stream has ended: what is read from now on is its last frame.
+    fn closes(&mut self) {}
 }
 
 /// Reads the content of one stream, for a client of another shape.
@@ -211,5 +238,8 @@ pub fn of(shape: Shape) -> &'static dyn Dialect {
         Shape::BedrockConverse => &BedrockConverse,
         Shape::OpenAiCompletions => &DIRECT[1],
         Shape::Rerank => &DIRECT[2],
+        Shape::OpenAiImages => &DIRECT[3],
+        Shape::OpenAiSpeech => &DIRECT[4],
+        Shape::OpenAiTranscriptions => &DIRECT[5],
     }
 }

@@ -67,6 +67,10 @@ impl Dialect for OpenAiChat {
     fn delta_reader(&self) -> Box<dyn DeltaReader> {
         Box::new(chat_deltas::Deltas::default())
     }
+
+    fn delta_reader_at(&self, quirks: Quirks) -> Box<dyn DeltaReader> {
+        Box::new(chat_deltas::Deltas::of(quirks))
+    }
 }
 
 #[cfg(test)]

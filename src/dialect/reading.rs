@@ -7,12 +7,13 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::usage::{ReadUsage, Reported};
 use super::walk::{KeyAs, says_nothing, takes_anything};
-use crate::canonical::Direct;
+use crate::canonical::{Direct, Yields};
 use crate::catalog::capability::Quirks;
 use crate::units::Usage;
 
@@ -211,7 +212,10 @@ enum TopMember {
 
 /// The first row whose answers have this list.
 fn place_of(list: &str) -> Option<u8> {
-    (0_u8..).zip(Direct::ALL).find(|(_, direct)| direct.answer == list).map(|(place, _)| place)
+    (0_u8..)
+        .zip(Direct::ALL)
+        .find(|(_, direct)| matches!(direct.answer, Yields::List(name) if name == list))
+        .map(|(place, _)| place)
 }
 
 impl TopMember {
@@ -346,7 +350,7 @@ impl<'de> Visitor<'de> for Choice<'_, '_> {
                 ChoiceKey::FinishReason => {
                     let reason = members.next_value::<&RawValue>()?.get().trim_matches('"');
                     ended = !matches!(reason, "null" | "");
-                    too_long = matches!(reason, "length" | "max_tokens");
+                    too_long = matches!(reason, "length" | "max_tokens" | "model_length" | "model_context_window_exceeded");
                     reading.broke = reading.broke.or(BROKEN.into_iter().find(|broken| *broken == reason));
                 }
                 ChoiceKey::Other => drop(members.next_value::<IgnoredAny>()?),
@@ -428,6 +432,7 @@ enum TextKey {
     ExpiresAt,
     /// Audio or an encrypted thought: part of the answer, but not its text.
     Data,
+    Arguments,
     #[serde(other)]
     Other,
 }
@@ -457,11 +462,41 @@ impl<'de> Visitor<'de> for Texts<'_> {
                     members.next_value::<IgnoredAny>()?;
                     *self.said = true;
                 }
+                TextKey::Arguments => members.next_value_seed(Arguments(Texts { text: self.text, said: self.said }))?,
                 TextKey::Id | TextKey::Type | TextKey::Index | TextKey::Format | TextKey::Signature | TextKey::ExpiresAt => {
                     members.next_value::<IgnoredAny>()?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// Arguments of a call: a text, or at some sites the object that it would say, all of which was generated.
+struct Arguments<'r>(Texts<'r>);
+
+impl<'de> DeserializeSeed<'de> for Arguments<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Arguments<'_> {
+    type Value = ();
+    says_nothing!();
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.0.visit_str(text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
+        self.0.visit_seq(items)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
+        let object = serde_json::Value::deserialize(MapAccessDeserializer::new(members))?;
+        self.0.visit_str(&object.to_string())
     }
 }

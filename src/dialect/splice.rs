@@ -50,6 +50,15 @@ pub(super) fn direct(request: &Request, out: &Outgoing<'_>) -> Bytes {
     Edits::of(request, out).apply(&request.body)
 }
 
+/// The form that goes out, in which a value is written as it is.
+pub(super) fn form(request: &Request, out: &Outgoing<'_>) -> Bytes {
+    let mut edits = Edits { body: &request.body, replaced: Vec::new(), cut: Vec::new() };
+    if request.model != out.upstream_model {
+        edits.replaced.push((request.members.model.clone(), out.upstream_model.to_owned().into()));
+    }
+    edits.apply(&request.body)
+}
+
 /// The same to one whose model writes: with its bound, whoever set it, and a report at the end of a stream.
 pub(super) fn written(request: &Request, out: &Outgoing<'_>) -> Bytes {
     let mut edits = Edits::of(request, out);

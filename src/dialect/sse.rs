@@ -121,6 +121,15 @@ impl Framer {
     }
 }
 
+/// A frame with the blank line that ends it.
+pub fn ended(frame: &Bytes) -> Bytes {
+    let missing: &[u8] = match frame[..] {
+        [.., b'\n' | b'\r'] => b"\n",
+        _ => b"\n\n",
+    };
+    [&frame[..], missing].concat().into()
+}
+
 /// The data of one frame: its `data` lines joined by LF. Empty for a comment, a ping without data, a blank line.
 pub fn data_of(frame: &[u8]) -> Cow<'_, [u8]> {
     let mut rest = frame.strip_prefix(b"\xef\xbb\xbf").unwrap_or(frame);
@@ -192,6 +201,13 @@ mod tests {
     #[test]
     fn blank_lines_and_comments_are_frames_of_their_own() {
         check("\n: ping\n\n\r\ndata: a\n\n", &["\n", ": ping\n\n", "\r\n", "data: a\n\n"]);
+    }
+
+    #[test]
+    fn a_frame_is_ended_by_a_blank_line() {
+        for (frame, expected) in [("data: a", "data: a\n\n"), ("data: a\n", "data: a\n\n"), ("data: a\r\n", "data: a\r\n\n")] {
+            assert_eq!(ended(&Bytes::from(frame)), expected);
+        }
     }
 
     #[test]

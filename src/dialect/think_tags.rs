@@ -1,7 +1,7 @@
 //! Thoughts that stand in the text between `<think>` and `</think>`, as `MiniMax`, Qwen and local servers send them (dialects.md 6,
 //! item 16): only at its beginning, with tags that may be cut anywhere.
 
-use crate::canonical::Delta;
+use crate::canonical::{Delta, thought};
 
 const OPENS: &str = "<think>";
 const CLOSES: &str = "</think>";
@@ -21,6 +21,8 @@ enum State {
     /// Nothing was said yet that decides.
     #[default]
     Undecided,
+    /// It is known to begin within a thought, if it thinks: all is kept until the tag that ends it.
+    Unopened,
     Thinking,
     /// The thought has ended: the line ends behind it are not part of the text.
     Closed,
@@ -28,12 +30,40 @@ enum State {
 }
 
 impl ThinkTags {
+    /// Of a site whose template writes the opening tag itself.
+    pub(super) fn unopened() -> Self {
+        Self { state: State::Unopened, held: String::new() }
+    }
+
+    /// Takes a text that is whole, which may begin within a thought.
+    pub(super) fn take_whole(&mut self, text: &str, out: &mut Vec<Delta>) {
+        match thought::unopened(text) {
+            Some((thought, said)) if matches!(self.state, State::Undecided | State::Unopened) && self.held.is_empty() => {
+                self.state = State::Plain;
+                say(thought, Delta::Thought, out);
+                say(said, Delta::Text, out);
+            }
+            _ => self.take(text, out),
+        }
+    }
+
     /// Takes a piece of text.
     pub(super) fn take(&mut self, piece: &str, out: &mut Vec<Delta>) {
         if self.state == State::Plain {
             return say(piece, Delta::Text, out);
         }
+        let looked_at = self.held.len().saturating_sub(CLOSES.len());
         self.held.push_str(piece);
+        if self.state == State::Unopened {
+            // One that opens its thought all the same is read as it is told.
+            if self.held.trim_start().starts_with(OPENS) {
+                self.state = State::Undecided;
+            } else if self.held[self.held.floor_char_boundary(looked_at)..].contains(CLOSES) {
+                self.state = State::Thinking;
+            } else {
+                return;
+            }
+        }
         if self.state == State::Undecided {
             let begun = self.held.trim_start();
             if let Some(thought) = begun.strip_prefix(OPENS) {
@@ -79,7 +109,7 @@ impl ThinkTags {
         let held = std::mem::take(&mut self.held);
         match self.state {
             State::Thinking => say(&held, Delta::Thought, out),
-            State::Undecided | State::Closed | State::Plain => say(&held, Delta::Text, out),
+            State::Undecided | State::Unopened | State::Closed | State::Plain => say(&held, Delta::Text, out),
         }
     }
 }
@@ -114,6 +144,20 @@ mod tests {
         (thought, text)
     }
 
+    /// Neighbours of one kind as one.
+    fn joined(deltas: Vec<Delta>) -> Vec<Delta> {
+        let mut all: Vec<Delta> = Vec::new();
+        for delta in deltas {
+            match (all.last_mut(), delta) {
+                (Some(Delta::Text(text)), Delta::Text(piece)) | (Some(Delta::Thought(text)), Delta::Thought(piece)) => {
+                    text.push_str(&piece);
+                }
+                (_, delta) => all.push(delta),
+            }
+        }
+        all
+    }
+
     fn check(text: &str, expected: (&str, &str)) {
         let (thought, said) = read(&[text]);
         assert_eq!((thought.as_str(), said.as_str()), expected, "{text}");
@@ -129,6 +173,32 @@ mod tests {
         check("<think>cut</th", ("cut</th", ""));
         check("<think></think>", ("", ""));
         check("", ("", ""));
+    }
+
+    /// Found by a reviewer: a template that opens the thought itself made what was thought the answer.
+    #[test]
+    fn item_16_a_thought_that_nothing_opens_is_none_of_the_answer() {
+        let whole = |text: &str| {
+            let (mut tags, mut out) = (ThinkTags::default(), Vec::new());
+            tags.take_whole(text, &mut out);
+            tags.end(&mut out);
+            out
+        };
+        let (thought, text) = (|text: &str| Delta::Thought(text.into()), |text: &str| Delta::Text(text.into()));
+        assert_eq!(whole("hm\n</think>\n\nyes"), [thought("hm\n"), text("yes")]);
+        assert_eq!(whole("<think>hm</think>yes"), [thought("hm"), text("yes")]);
+        assert_eq!(whole("Write <think> and </think>."), [text("Write <think> and </think>.")]);
+        let streamed = |pieces: &[&str]| {
+            let (mut tags, mut out) = (ThinkTags::unopened(), Vec::new());
+            for piece in pieces {
+                tags.take(piece, &mut out);
+            }
+            tags.end(&mut out);
+            joined(out)
+        };
+        assert_eq!(streamed(&["h", "m\n</th", "ink>", "\n\nye", "s"]), [thought("hm\n"), text("yes")]);
+        assert_eq!(streamed(&["<thi", "nk>hm</think>", "yes"]), [thought("hm"), text("yes")]);
+        assert_eq!(streamed(&["ye", "s"]), [text("yes")], "it did not think");
     }
 
     proptest! {

@@ -6,7 +6,9 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::walk::{KeyAs, says_nothing};
 use crate::catalog::capability::Quirks;
@@ -179,7 +181,7 @@ impl Reported {
             Key::Image if self.side == Side::Input => Some(&mut self.image_input),
             Key::Audio if self.side == Side::Input => Some(&mut self.audio_input),
             Key::Audio if self.side == Side::Output => Some(&mut self.audio_output),
-            Key::Image | Key::Audio | Key::Details(_) | Key::Hops | Key::Other => None,
+            Key::Seconds | Key::Image | Key::Audio | Key::Details(_) | Key::Hops | Key::Other => None,
         }
     }
 }
@@ -213,6 +215,11 @@ impl<'de> Visitor<'de> for ReadUsage<'_> {
                 let mut sum = Reported::default();
                 members.next_value_seed(Hops(&mut sum))?;
                 self.0.raise(&sum);
+                continue;
+            }
+            if key == Key::Seconds {
+                let milliseconds = members.next_value_seed(Milliseconds)?;
+                self.0.pieces = self.0.pieces.max(milliseconds);
                 continue;
             }
             match self.0.slot(key) {
@@ -267,6 +274,8 @@ enum Key {
     CacheWriteShort,
     CacheWriteLong,
     Pieces,
+    /// How long sound is, which is billed by its thousandths.
+    Seconds,
     Image,
     Audio,
     /// An object whose members are parts of one side, or of what was written to a cache.
@@ -290,10 +299,11 @@ impl Key {
             "ephemeral_5m_input_tokens" => Self::CacheWriteShort,
             "ephemeral_1h_input_tokens" => Self::CacheWriteLong,
             "search_units" => Self::Pieces,
+            "seconds" => Self::Seconds,
             "image_tokens" => Self::Image,
             "audio_tokens" => Self::Audio,
-            "prompt_tokens_details" | "input_tokens_details" => Self::Details(Side::Input),
-            "completion_tokens_details" | "output_tokens_details" => Self::Details(Side::Output),
+            "prompt_tokens_details" | "input_tokens_details" | "input_token_details" => Self::Details(Side::Input),
+            "completion_tokens_details" | "output_tokens_details" | "output_token_details" => Self::Details(Side::Output),
             "cache_creation" => Self::Details(Side::Neither),
             "iterations" => Self::Hops,
             _ => Self::Other,
@@ -303,6 +313,26 @@ impl Key {
 
 /// No count is taken for more: far above what any model takes, and sums of such stay whole.
 const MOST: u64 = 1_000_000_000_000;
+
+/// Thousandths of a second, where the value is a number of seconds; a part of one counts as one.
+pub(super) struct Milliseconds;
+
+impl<'de> DeserializeSeed<'de> for Milliseconds {
+    type Value = Option<u64>;
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<Option<u64>, D::Error> {
+        let raw = <&RawValue>::deserialize(value)?.get();
+        Ok(milliseconds(raw.trim_matches('"')))
+    }
+}
+
+/// Beyond a millionth of a second a number is what its writer's arithmetic left there.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, and the sign was looked at")]
+fn milliseconds(seconds: &str) -> Option<u64> {
+    let seconds: f64 = seconds.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)?;
+    let micros = (seconds * 1_000_000.0).round() as u64;
+    Some(micros.div_ceil(1_000).min(MOST))
+}
 
 /// A count, where the value is one.
 pub(super) struct Count;
@@ -362,6 +392,20 @@ impl<'de> Visitor<'de> for Count {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn seconds_are_told_by_the_thousandth() {
+        let check = |text: &str, expected: Option<u64>| assert_eq!(milliseconds(text), expected, "{text}");
+        check("9", Some(9_000));
+        check("9.2", Some(9_200));
+        check("8.470000267028809", Some(8_470));
+        check("0.0001", Some(1));
+        check("1e3", Some(1_000_000));
+        check("1e300", Some(MOST));
+        for odd in ["-1", "x", "", "null", "NaN", "inf"] {
+            check(odd, None);
+        }
+    }
 
     const OUTSIDE: bool = true;
     const INSIDE: bool = false;

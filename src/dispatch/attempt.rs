@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::failure::{AttemptFailure, Cause};
 use super::opening::{Frame, FrameSource, OpenStream, Opening, SourceError};
-use super::retelling::Retelling;
+use super::retelling::{Reading, Retelling};
 use super::structured::Unfolding;
 use super::wording::Letter;
 use crate::canonical::event::{FrameKind, ProviderError};
@@ -78,7 +78,8 @@ impl Errand<'_> {
         leaves: impl FnOnce() + Send,
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Begun, AttemptFailure> {
-        let Letter { body, dropped, unfolding } = letter;
+        let Letter { body, dropped, unfolding, names } = letter;
+        let reading = Reading { unfolding, names };
         let limit = self.limit();
         let end = Instant::now() + limit;
         // Whoever waits for a provider's first token has sent nothing that could be billed.
@@ -87,7 +88,7 @@ impl Errand<'_> {
             Err(_) => return Err(self.failed(Cause::Connect, &format!("no token was had within {} ms", limit.as_millis()))),
         }
         leaves();
-        match tokio::time::timeout_at(end, self.exchange(body, unfolding, text)).await {
+        match tokio::time::timeout_at(end, self.exchange(body, reading, text)).await {
             Ok(opening) => Ok(Begun { opening: opening?, dropped }),
             Err(_) => Err(self.failed(Cause::Timeout, &format!("no answer began within {} ms", limit.as_millis()))),
         }
@@ -101,7 +102,7 @@ impl Errand<'_> {
     async fn exchange(
         &self,
         body: Bytes,
-        unfolding: Option<Unfolding>,
+        reading: Reading,
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Opening, AttemptFailure> {
         let uri = self.offer.uri(self.request.stream).map_err(|e| self.failed(Cause::Connect, &e.to_string()))?;
@@ -112,16 +113,17 @@ impl Errand<'_> {
         if !answer.status().is_success() {
             return Err(self.refused(answer).await);
         }
-        if self.request.stream && is_stream(answer.headers(), self.dialect().framing()) {
-            return self.open_stream(answer, unfolding, text).await.map(Opening::Stream);
+        let media_type = media_type(answer.headers());
+        if let Some(framing) = self.dialect().arrives(&media_type, self.request.stream) {
+            return self.open_stream(answer, framing, reading, text).await.map(Opening::Stream);
         }
-        self.read_whole(answer, unfolding).await
+        self.read_whole(answer, &media_type, reading).await
     }
 
-    async fn read_whole(&self, answer: UpstreamAnswer, unfolding: Option<Unfolding>) -> Result<Opening, AttemptFailure> {
+    async fn read_whole(&self, answer: UpstreamAnswer, media_type: &str, reading: Reading) -> Result<Opening, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.whole(ANSWER_CAP).await.map_err(|e| self.broke(&e))?;
-        let facts = match self.dialect().read_answer(&body, self.offer.provider.quirks) {
+        let facts = match self.dialect().read_typed(&body, media_type, self.offer.provider.quirks) {
             Ok(facts) => facts,
             Err(BodyProblem::Provider { error, usage }) => {
                 return Err(AttemptFailure {
@@ -131,19 +133,22 @@ impl Errand<'_> {
             }
             Err(BodyProblem::Malformed(what)) => return Err(self.failed(Cause::Malformed, &what)),
         };
-        if self.request.stream {
+        if self.request.stream && !self.dialect().may_come_whole() {
             let failure = self.failed(Cause::Malformed, "answered a stream request with a whole body");
             return Err(AttemptFailure { used: facts.usage.map(Metered::reported), ..failure });
         }
         if self.offer.endpoint.quotes_key(&body) {
             return Err(self.failed(Cause::Malformed, QUOTES_KEY));
         }
-        if self.speaks_alike() && unfolding.is_none() {
-            return Ok(Opening::Whole { body, facts });
+        if self.speaks_alike() && reading.is_plain() {
+            let media_type = self.own_type(&headers);
+            return Ok(Opening::Whole { body, facts, media_type });
         }
         let mut deltas = self.dialect().read_deltas(&body).map_err(|e| self.failed(Cause::Malformed, &e.to_string()))?;
         let mut count = self.count.clone();
         count.add(&facts.text);
+        let Reading { unfolding, names } = reading;
+        deltas = deltas.into_iter().map(|delta| names.told(delta)).collect();
         if let Some(unfolding) = unfolding {
             deltas = unfolded(unfolding, deltas).map_err(|off| self.off_schema(&off, count.metered(facts.usage)))?;
         }
@@ -151,23 +156,29 @@ impl Errand<'_> {
         // Usage as it is booked, or by our count.
         let told = Answer { usage: Some(count.or_ours(facts.usage.or(told.usage))), ..told };
         let body = self.translation.whole(&told, &self.offer.backend.upstream_model);
-        Ok(Opening::Whole { body, facts })
+        Ok(Opening::Whole { body, facts, media_type: None })
     }
 
     async fn open_stream(
         &self,
         answer: UpstreamAnswer,
-        unfolding: Option<Unfolding>,
+        framing: Framing,
+        reading: Reading,
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<OpenStream, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let reader = self.dialect().frame_reader(self.offer.provider.quirks, self.request.choices);
-        let retelling = (!self.speaks_alike() || unfolding.is_some()).then(|| {
+        let reader = framing.reader(self.dialect(), self.offer.provider.quirks, self.request.choices);
+        let media_type = if framing == Framing::Bytes { headers.get(CONTENT_TYPE).cloned() } else { None };
+        let retelling = (!self.speaks_alike() || !reading.is_plain()).then(|| {
             let writer = self.translation.stream(&self.offer.backend.upstream_model);
-            Box::new(Retelling::new(self.dialect().delta_reader(), writer, self.count.clone(), unfolding))
+            Box::new(Retelling::new(
+                self.dialect().delta_reader_at(self.offer.provider.quirks),
+                writer,
+                self.count.clone(),
+                reading,
+            ))
         });
-        let cutter = self.dialect().framing().cutter();
-        let mut source = FrameSource::new(answer, cutter, reader, retelling, self.patience.idle);
+        let mut source = FrameSource::new(answer, framing.cutter(), reader, retelling, self.patience.idle);
         let (mut held, mut held_bytes) = (Vec::new(), 0);
         let mut count = self.count.clone();
         let mut text = |piece: &str| {
@@ -192,7 +203,7 @@ impl Errand<'_> {
             held_bytes += frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
             held.extend(frames);
             if meaningful {
-                return Ok(OpenStream { held, source });
+                return Ok(OpenStream { held, source, media_type });
             }
             // What begins a stream of Responses says the request again, in each of its events.
             if held_bytes > PREAMBLE_CAP + 4 * self.request.body.len() {
@@ -249,6 +260,11 @@ impl Errand<'_> {
         AttemptFailure { used: Some(used), ..failure }
     }
 
+    /// The type of an answer that is not of the one type that answers of its shape have.
+    fn own_type(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        headers.get(CONTENT_TYPE).filter(|_| self.dialect().may_come_whole()).cloned()
+    }
+
     /// Whether the endpoint's shape is the client's.
     fn speaks_alike(&self) -> bool {
         self.offer.shape == self.request.shape
@@ -289,7 +305,7 @@ fn off_schema(kind: &FrameKind) -> Option<&Mismatch> {
     }
 }
 
-fn is_stream(headers: &HeaderMap, framing: Framing) -> bool {
-    let wanted = framing.media_type().as_bytes();
-    headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().to_ascii_lowercase().starts_with(wanted))
+/// What an answer says it is, in small letters; nothing where it says nothing that could be read.
+fn media_type(headers: &HeaderMap) -> String {
+    headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_ascii_lowercase()
 }

@@ -4,7 +4,8 @@
 //! file each, and none knows the others: [`retry_budget`] caps the extra requests of the whole gateway, [`breaker`]
 //! leaves a failing backend alone for a while, [`concurrency`] caps how many requests wait on one backend, [`headroom`]
 //! knows what is left of rate limits, [`waits`] how long answers take to begin; [`health`] remembers how each fared and is the
-//! one door to all of these but the first. [`wording`] says the request in each backend's words, [`retelling`] tells a stream in other words, [`structured`] asks for a schema by hand.
+//! one door to all of these but the first. [`wording`] says the request in each backend's words, [`retelling`] tells a stream in other words, [`structured`] asks for a schema by hand,
+//! [`names`] calls tools in a way that an API takes.
 
 pub mod attempt;
 pub mod breaker;
@@ -12,6 +13,7 @@ pub mod concurrency;
 pub mod failure;
 pub mod headroom;
 pub mod health;
+pub mod names;
 pub mod opening;
 pub mod retelling;
 mod retry_budget;

@@ -5,18 +5,24 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tokio::time::{Instant, Sleep};
 
 use super::failure::Cause;
 use super::retelling::{HeldTooMuch, Retelling};
-use crate::canonical::event::{AnswerFacts, FrameFacts};
-use crate::dialect::{Cutter, FrameReader, FramingError};
+use crate::canonical::event::{AnswerFacts, FrameFacts, FrameKind};
+use crate::dialect::{Cutter, FrameReader, FramingError, sse};
 use crate::upstream::{UpstreamAnswer, UpstreamError};
 
 /// An answer that has begun.
 pub enum Opening {
     /// A whole, unstreamed answer: the provider's bytes and what they say.
-    Whole { body: Bytes, facts: AnswerFacts },
+    Whole {
+        body: Bytes,
+        facts: AnswerFacts,
+        /// What it is, where that is not what all answers of its shape are.
+        media_type: Option<HeaderValue>,
+    },
     /// A stream, with the frames that were held back while the status line waited.
     Stream(OpenStream),
 }
@@ -27,6 +33,8 @@ pub struct OpenStream {
     pub held: Vec<Frame>,
     /// Where the rest comes from.
     pub source: FrameSource,
+    /// What it is, where it is no stream of events.
+    pub media_type: Option<HeaderValue>,
 }
 
 /// One whole frame of a stream: its bytes, unchanged where the client speaks the provider's dialect, and what they mean.
@@ -34,6 +42,16 @@ pub struct OpenStream {
 pub struct Frame {
     pub bytes: Bytes,
     pub facts: FrameFacts,
+}
+
+impl Frame {
+    /// The last frame of a stream that ends without its blank line. Who reads events takes it only with one, and whatever is told
+    /// behind it would run into its line. `None` where nothing can be read of it, as where a stream breaks off in its middle.
+    #[must_use]
+    pub fn at_the_end(self) -> Option<Self> {
+        let readable = self.facts.kind != FrameKind::KeepAlive;
+        readable.then(|| Self { bytes: sse::ended(&self.bytes), ..self })
+    }
 }
 
 /// Why no further frame comes.
@@ -112,6 +130,7 @@ impl FrameSource {
                 self.cutter.push(&chunk, &mut self.blocks).map_err(SourceError::Framing)?;
             } else {
                 self.ended = true;
+                self.reader.closes();
                 self.blocks.extend(self.cutter.finish());
             }
             let frames = self.frames(text).map_err(SourceError::Retelling)?;
@@ -124,8 +143,10 @@ impl FrameSource {
 
     /// What the cutter has put aside, read and told.
     fn frames(&mut self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Vec<Frame>, HeldTooMuch> {
-        let reader = &mut self.reader;
+        let (reader, ended) = (&mut self.reader, self.ended);
         let read = self.blocks.drain(..).map(|bytes| Frame { facts: reader.read(&bytes, text), bytes });
+        // What is left when the upstream has closed lacks its end.
+        let read = read.filter_map(|frame| if ended { frame.at_the_end() } else { Some(frame) });
         let Some(retelling) = &mut self.retelling else { return Ok(read.collect()) };
         let mut told = read.map(|frame| retelling.tell(frame)).collect::<Result<Vec<Frame>, _>>()?;
         if self.ended {

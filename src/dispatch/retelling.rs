@@ -3,6 +3,7 @@
 
 use bytes::BytesMut;
 
+use super::names::Names;
 use super::opening::Frame;
 use super::structured::Unfolding;
 use crate::canonical::event::{FrameFacts, FrameKind};
@@ -23,6 +24,22 @@ const MOST_HELD: usize = 16 * 1024 * 1024;
 #[error("more than {} MiB of the answer would have to be kept to tell it in other words", MOST_HELD / (1024 * 1024))]
 pub struct HeldTooMuch;
 
+/// What is known of an answer before it comes, from the letter that asked for it.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// Present where the answer is structured by hand.
+    pub unfolding: Option<Unfolding>,
+    /// What tools are called in it that the client calls otherwise.
+    pub names: Names,
+}
+
+impl Reading {
+    /// Whether the answer is read as it comes.
+    pub fn is_plain(&self) -> bool {
+        self.unfolding.is_none() && self.names.is_empty()
+    }
+}
+
 /// Tells one stream.
 pub struct Retelling {
     reader: Box<dyn DeltaReader>,
@@ -34,8 +51,7 @@ pub struct Retelling {
     count: OwnCount,
     /// Bytes that may be held.
     most_held: usize,
-    /// Present where the answer is structured by hand.
-    unfolding: Option<Unfolding>,
+    reading: Reading,
     /// The answer does not keep to its schema: nothing more of it is told, and its end is none.
     failed: Option<Mismatch>,
     /// Empty between two frames.
@@ -47,12 +63,7 @@ pub struct Retelling {
 }
 
 impl Retelling {
-    pub fn new(
-        reader: Box<dyn DeltaReader>,
-        writer: Box<dyn StreamWriter>,
-        count: OwnCount,
-        unfolding: Option<Unfolding>,
-    ) -> Self {
+    pub fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn StreamWriter>, count: OwnCount, reading: Reading) -> Self {
         Self {
             reader,
             writer,
@@ -60,7 +71,7 @@ impl Retelling {
             reported: None,
             count,
             most_held: MOST_HELD,
-            unfolding,
+            reading,
             failed: None,
             deltas: Vec::new(),
             finished: false,
@@ -90,7 +101,7 @@ impl Retelling {
                 }
             }
         }
-        let unfolding = self.unfolding.as_ref().map_or(0, Unfolding::held);
+        let unfolding = self.reading.unfolding.as_ref().map_or(0, Unfolding::held);
         if self.reader.held() + self.writer.held() + unfolding > self.most_held {
             return Err(HeldTooMuch);
         }
@@ -127,7 +138,7 @@ impl Retelling {
         self.ended = true;
         self.reader.end(&mut self.deltas);
         self.write(0, out);
-        if let (Some(unfolding), None) = (&mut self.unfolding, &self.failed) {
+        if let (Some(unfolding), None) = (&mut self.reading.unfolding, &self.failed) {
             let mut rest = Vec::new();
             self.failed = unfolding.end(&mut rest).err();
             self.tell_all(&mut rest, out);
@@ -151,7 +162,8 @@ impl Retelling {
             if self.failed.is_some() || (place >= ours && matches!(delta, Delta::Usage(_))) {
                 continue;
             }
-            match &mut self.unfolding {
+            let delta = self.reading.names.told(delta);
+            match &mut self.reading.unfolding {
                 None => told.push(delta),
                 Some(unfolding) => self.failed = unfolding.take(delta, &mut told).err(),
             }

@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 
+use super::names::Names;
 use super::structured::{Structured, Unfolding};
-use crate::canonical::{Conversation, Parameters, Request, Shape, Translation, Untranslatable};
+use crate::canonical::{Conversation, Feature, Parameters, Request, SchemaBy, Shape, Translation, Untranslatable};
 use crate::catalog::BackendIndex;
 use crate::dialect::Outgoing;
 use crate::market::{Makers, Market, Offer, Seals};
@@ -33,6 +34,8 @@ pub struct Letter {
     pub(super) dropped: Vec<String>,
     /// How the answer is to be read, where a schema is asked for by hand.
     pub(super) unfolding: Option<Unfolding>,
+    /// What its tools are called that the client calls otherwise.
+    pub(super) names: Names,
 }
 
 /// A letter that was written before its turn, to see whether it can be.
@@ -129,7 +132,7 @@ impl<'a> Wording<'a> {
             Ok(conversation) if conversation.unsaid.is_empty() => conversation,
             Ok(_) | Err(_) => return Some(Parameters::NONE),
         };
-        let lost = match way.by_hand().then(|| Structured::ask(conversation, way.offer.backend.schema_by)) {
+        let lost = match way.by_hand().then(|| Structured::ask(conversation, way.schema_by())) {
             Some(Ok(Some((_, asked)))) => way.lost(&asked, &way.offer.outgoing()),
             Some(Ok(None)) | None => way.lost(conversation, &way.offer.outgoing()),
             Some(Err(_)) => return Some(Parameters::NONE),
@@ -174,20 +177,23 @@ impl Way<'_> {
 
     fn own_words(&self, outgoing: &Outgoing<'_>) -> Letter {
         let body = self.offer.dialect.encode(self.wording.request, outgoing);
-        Letter { body, dropped: Vec::new(), unfolding: None }
+        Letter { body, dropped: Vec::new(), unfolding: None, names: Names::default() }
     }
 
     fn reworded(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Unsaid> {
         let conversation = self.wording.translation.conversation(self.seals != Seals::None)?;
-        let by_hand = if self.by_hand() { Structured::ask(conversation, self.offer.backend.schema_by)? } else { None };
+        let by_hand = if self.by_hand() { Structured::ask(conversation, self.schema_by())? } else { None };
         let asked = by_hand.as_ref().map_or(conversation, |(_, asked)| asked);
         let dropped = self.dropped(asked, outgoing);
         if self.wording.strict && !dropped.is_empty() {
             let what = Untranslatable::strictly(&dropped, self.offer.shape.word(), self.wording.request.shape);
             return Err(Unsaid { what, strictly: true });
         }
-        let body = self.offer.dialect.write(asked, outgoing)?;
-        Ok(Letter { body, dropped, unfolding: by_hand.and_then(|(structured, _)| structured).map(Structured::reader) })
+        let renamed = Names::fit(asked, self.offer.shape);
+        let body = self.offer.dialect.write(renamed.as_ref().map_or(asked, |(_, renamed)| renamed), outgoing)?;
+        let names = renamed.map(|(names, _)| names).unwrap_or_default();
+        let unfolding = by_hand.and_then(|(structured, _)| structured).map(Structured::reader);
+        Ok(Letter { body, dropped, unfolding, names })
     }
 
     /// Parameters that are left out of what is written, by the client's names.
@@ -217,7 +223,15 @@ impl Way<'_> {
 
     /// Whether a schema is asked for that the backend does not take.
     fn by_hand(&self) -> bool {
-        self.offer.backend.by_hand(self.wording.request.manner().form)
+        self.offer.backend.by_hand(self.wording.request.manner().form, self.offers_tools())
+    }
+
+    fn schema_by(&self) -> SchemaBy {
+        self.offer.backend.schema_by(self.offers_tools())
+    }
+
+    fn offers_tools(&self) -> bool {
+        self.wording.request.features.contains(Feature::Tools)
     }
 
     /// Whether the endpoint's shape is the client's.

@@ -23,7 +23,7 @@ use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
     self, Answer, Feature, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
 };
-use crate::units::{Pieces, Tokens};
+use crate::units::{ImageWish, Pieces, Tokens};
 
 /// The header that names the version of the API, which every client of it sends.
 pub static VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -191,6 +191,7 @@ fn read(
         token_input: Tokens::ZERO,
         dimensions: None,
         pieces: Pieces::default(),
+        image: ImageWish::default(),
         thinking_budget: thinking.and_then(|thinking| thinking.budget_tokens).map(Tokens::new),
         no_object: schema.is_some_and(|schema| !may_be_an_object(schema.get())),
         may_hold_thoughts: conversation.with_parts,

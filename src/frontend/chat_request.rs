@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 
 use super::chat_turns::{Message, Turns};
 use super::content::{Content, cannot, unreadable};
-use super::lifetime::Mark;
+use super::hints;
+use super::lifetime::{self, Mark};
 use super::top_level::string;
 use super::unsaid::unsaid;
 use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Sampling, ThinkingWish, Tool, ToolChoice};
@@ -52,6 +53,8 @@ const KNOWN: &[&str] = &[
     "presence_penalty",
     "frequency_penalty",
     "stop",
+    "service_tier",
+    "verbosity",
     "tokenbroker",
 ];
 
@@ -91,6 +94,14 @@ struct Body<'b> {
     web_search_options: Option<&'b RawValue>,
     #[serde(borrow)]
     logit_bias: Option<&'b RawValue>,
+    #[serde(borrow)]
+    prompt_cache_key: Option<&'b RawValue>,
+    #[serde(borrow)]
+    service_tier: Option<&'b RawValue>,
+    #[serde(borrow)]
+    verbosity: Option<&'b RawValue>,
+    #[serde(borrow)]
+    cache_control: Option<&'b RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -115,6 +126,16 @@ struct Choice<'b> {
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'b, str>>,
     function: Option<Named>,
+    #[serde(borrow)]
+    allowed_tools: Option<Allowed<'b>>,
+}
+
+#[derive(Deserialize)]
+struct Allowed<'b> {
+    #[serde(borrow)]
+    mode: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    tools: Vec<Choice<'b>>,
 }
 
 #[derive(Deserialize)]
@@ -156,15 +177,19 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     for (at, message) in body.messages.into_iter().enumerate() {
         turns.add(at, message)?;
     }
+    let mut tools = read_tools(body.tools, body.functions)?;
     let tool_choice = match (body.tool_choice, body.function_call) {
-        (Some(choice), _) => read_choice("tool_choice", choice)?,
-        (None, Some(call)) => read_choice("function_call", call)?,
+        (Some(choice), _) => read_choice("tool_choice", choice, &mut tools)?,
+        (None, Some(call)) => read_choice("function_call", call, &mut tools)?,
         (None, None) => ToolChoice::Auto,
     };
+    if let Some(lifetime) = lifetime::read(body.cache_control) {
+        lifetime::mark_last(lifetime, &mut turns.said, &mut turns.system, &mut tools);
+    }
     Ok(Conversation {
         system: turns.system,
         turns: turns.said.into(),
-        tools: read_tools(body.tools, body.functions)?,
+        tools,
         tool_choice,
         parallel_calls: body.parallel_tool_calls,
         format: body.response_format.map_or(Ok(Format::Text), read_format)?,
@@ -181,6 +206,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         output_bound: request.output_bound,
         stream: request.stream,
         user: body.safety_identifier.or(body.user),
+        hints: hints::read(body.prompt_cache_key, body.service_tier, body.verbosity),
         unsaid: unsaid(&request.body, KNOWN),
     })
 }
@@ -233,31 +259,37 @@ fn tool(function: Function, mark: Option<Mark>) -> Tool {
     Tool { name, description, parameters, strict, cached }
 }
 
-/// Reads `tool_choice`, or the forerunner in which a function is named without a type.
-fn read_choice(member: &str, raw: &RawValue) -> Result<ToolChoice, Untranslatable> {
+/// Reads `tool_choice`, or the forerunner in which a function is named without a type. Where only some tools are allowed, the others
+/// are not offered.
+fn read_choice(member: &str, raw: &RawValue, tools: &mut Vec<Tool>) -> Result<ToolChoice, Untranslatable> {
     #[derive(Deserialize)]
     struct Forerunner {
         name: String,
     }
+    let of_word = |word: &str| match word {
+        "auto" => Ok(ToolChoice::Auto),
+        "none" => Ok(ToolChoice::None),
+        "required" | "any" => Ok(ToolChoice::Required),
+        _ => Err(cannot(format!("`{member}` with the value `{word}`"))),
+    };
     if let Some(word) = string(raw.get()) {
-        return match &*word {
-            "auto" => Ok(ToolChoice::Auto),
-            "none" => Ok(ToolChoice::None),
-            "required" | "any" => Ok(ToolChoice::Required),
-            _ => Err(cannot(format!("`{member}` with the value `{word}`"))),
-        };
+        return of_word(&word);
     }
     if member == "function_call" {
         let named: Forerunner = serde_json::from_str(raw.get()).map_err(|_| cannot("`function_call` without a name"))?;
         return Ok(ToolChoice::Named(named.name));
     }
     let choice: Choice<'_> = serde_json::from_str(raw.get()).map_err(|_| cannot(format!("`{member}` that is no choice")))?;
-    match (choice.kind.as_deref(), choice.function) {
-        (None | Some("function"), Some(function)) => Ok(ToolChoice::Named(function.name)),
-        (Some("auto"), _) => Ok(ToolChoice::Auto),
-        (Some("none"), _) => Ok(ToolChoice::None),
-        (Some("required" | "any"), _) => Ok(ToolChoice::Required),
-        (kind, _) => Err(cannot(format!("`{member}` of type `{}`", kind.unwrap_or_default()))),
+    match (choice.kind.as_deref(), choice.function, choice.allowed_tools) {
+        (None | Some("function"), Some(function), _) => Ok(ToolChoice::Named(function.name)),
+        (Some("allowed_tools"), _, Some(allowed)) => {
+            let names =
+                |tool: &Tool| allowed.tools.iter().filter_map(|named| named.function.as_ref()).any(|it| it.name == tool.name);
+            tools.retain(names);
+            of_word(allowed.mode.as_deref().unwrap_or("auto"))
+        }
+        (Some(word @ ("auto" | "none" | "required" | "any")), _, _) => of_word(word),
+        (kind, _, _) => Err(cannot(format!("`{member}` of type `{}`", kind.unwrap_or_default()))),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Reading the messages of chat as turns. Instructions of the system and of developers leave their place for the one before the
-//! first turn, in their order; what tools answered to one turn becomes one turn of the user.
+//! Reading the messages of chat as turns. Instructions of the system and of developers stand before the first turn or between the
+//! turns, as they come; what tools answered to one turn becomes one turn of the user.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::content::{Content, cannot, link};
-use super::lifetime::Mark;
+use super::lifetime::{self, Mark};
 use super::top_level::string;
 use super::{extra_content, reasoning_details};
 use crate::canonical::conversation::{CacheLifetime, Call, Medium, Role, Source, Text, Thought, ToolResult, Turn};
-use crate::canonical::{Part, Untranslatable};
+use crate::canonical::{Part, Untranslatable, thought};
 
 #[derive(Deserialize)]
 pub(super) struct Message<'b> {
@@ -55,6 +55,8 @@ struct WirePart<'b> {
     input_audio: Option<InputAudio>,
     file: Option<File>,
     cache_control: Option<Mark>,
+    #[serde(borrow)]
+    prompt_cache_breakpoint: Option<&'b RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -137,11 +139,14 @@ impl Turns {
     }
 
     fn add_instructions(&mut self, at: usize, content: Option<Content<WirePart<'_>>>) -> Result<(), Untranslatable> {
-        for part in read_parts(at, content)? {
-            if !matches!(part, Part::Text(_)) {
-                return Err(cannot(format!("`messages[{at}].content` that is not text for the system")));
-            }
-            self.system.push(part);
+        let mut parts = read_parts(at, content)?;
+        if !parts.iter().all(|part| matches!(part, Part::Text(_))) {
+            return Err(cannot(format!("`messages[{at}].content` that is not text for the system")));
+        }
+        if self.said.is_empty() {
+            self.system.append(&mut parts);
+        } else if !parts.is_empty() {
+            self.push(Role::System, parts);
         }
         Ok(())
     }
@@ -209,7 +214,11 @@ impl Turns {
 /// Takes away a thought that some provider told at the beginning of the text, in tags, and that the client says again: it would be
 /// billed each turn, and read by the next model as something that was said (dialects.md 6, item 24).
 fn without_folded_thought(text: &mut String) {
-    let behind = text.trim_start().strip_prefix("<think>").and_then(|thought| thought.split_once("</think>"));
+    let told = text.trim_start();
+    let behind = match told.strip_prefix("<think>") {
+        Some(thought) => thought.split_once("</think>"),
+        None => thought::unopened(told),
+    };
     if let Some((_, said)) = behind {
         *text = said.trim_start().to_owned();
     }
@@ -259,7 +268,8 @@ fn read_parts(at: usize, content: Option<Content<WirePart<'_>>>) -> Result<Vec<P
 fn read_part(part: WirePart<'_>) -> Result<Option<Part>, String> {
     let kind = part.kind.as_deref().unwrap_or(if part.text.is_some() { "text" } else { "" });
     let lacking = || format!(" of type `{kind}` as it is");
-    let cached = part.cache_control.map(|mark| mark.lifetime());
+    let marked = part.cache_control.map(|mark| mark.lifetime());
+    let cached = marked.or_else(|| lifetime::read(part.prompt_cache_breakpoint));
     match kind {
         "text" => {
             let text = part.text.ok_or_else(lacking)?;

@@ -18,6 +18,7 @@ const fn known(code: &'static str, statuses: &'static [u16]) -> Known {
 /// Every code, by its first status.
 pub const CODES: &[Known] = &[
     known("invalid_json", &[400]),
+    known("invalid_multipart", &[400]),
     known("nesting_too_deep", &[400]),
     known("missing_required_parameter", &[400]),
     known("unknown_parameter", &[400]),

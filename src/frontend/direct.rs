@@ -3,14 +3,18 @@
 //! `top_level.rs` says what becomes of the other members.
 
 mod documents;
+mod form;
 mod inputs;
+mod media;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName};
 use serde::de::MapAccess;
 
 use self::documents::Documents;
 use self::inputs::Inputs;
+use self::media::Text;
 use super::errors::{BadRequest, ClientError};
 use super::messages::Conversation;
 use super::models::{self, ListedModel};
@@ -18,9 +22,9 @@ use super::top_level::{Layout, Named, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, wishes};
 use crate::canonical::{
     self, Answer, Delta, Direct, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Takes, TextProfile,
-    Untranslatable, Wishes,
+    Untranslatable, Wishes, Writes, Yields,
 };
-use crate::units::{Pieces, Tokens};
+use crate::units::{Piece, Pieces, Tokens};
 
 /// Above the length of any vectors that are sold or announced.
 const MOST_DIMENSIONS: u64 = 1 << 20;
@@ -41,6 +45,10 @@ named! {
         Documents = "documents",
         Query = "query",
         Suffix = "suffix",
+        Instructions = "instructions",
+        Size = "size",
+        Quality = "quality",
+        PartialImages = "partial_images",
         Dimensions = "dimensions",
         EncodingFormat = "encoding_format",
         MaxTokens = "max_tokens",
@@ -62,6 +70,8 @@ struct Billed<'b> {
     tokens: u64,
     /// How long each document is, in bytes.
     documents: Vec<u32>,
+    /// How long a text is that stands by itself, in characters.
+    characters: u64,
 }
 
 impl<'b> Layout<'b> for Billed<'b> {
@@ -80,6 +90,8 @@ impl<'b> Layout<'b> for Billed<'b> {
         match self.direct.takes {
             Takes::TextsOrTokens => members.next_value_seed(Inputs(self))?,
             Takes::Documents => members.next_value_seed(Documents(self))?,
+            // Of a form nothing is walked here.
+            Takes::Text | Takes::Sound => members.next_value_seed(Text(self))?,
         }
         self.texts.done();
         Ok(())
@@ -90,14 +102,24 @@ impl<'b> Layout<'b> for Billed<'b> {
     }
 }
 
+/// What a form is not read without.
+static FORM: [HeaderName; 1] = [CONTENT_TYPE];
+
 /// The frontend of a path whose requests are no conversation.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenAiDirect(&'static Direct);
 
 impl OpenAiDirect {
     /// One for each row.
-    pub const ALL: [OpenAiDirect; Direct::ALL.len()] =
-        [OpenAiDirect(&Direct::ALL[0]), OpenAiDirect(&Direct::ALL[1]), OpenAiDirect(&Direct::ALL[2])];
+    pub const ALL: [OpenAiDirect; Direct::ALL.len()] = {
+        let mut all = [OpenAiDirect(&Direct::ALL[0]); Direct::ALL.len()];
+        let mut place = 0;
+        while place < all.len() {
+            all[place] = OpenAiDirect(&Direct::ALL[place]);
+            place += 1;
+        }
+        all
+    };
 }
 
 impl Frontend for OpenAiDirect {
@@ -111,7 +133,15 @@ impl Frontend for OpenAiDirect {
     }
 
     fn parse(&self, body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
-        keeping(body, headers, |body, wishes| read(self.0, body, wishes))
+        keeping(body, headers, |body, wishes| match self.0.takes {
+            Takes::Sound => form::read(self.0, body, headers, wishes),
+            Takes::TextsOrTokens | Takes::Documents | Takes::Text => read(self.0, body, wishes),
+        })
+    }
+
+    /// Where a form's fields end is said in its type.
+    fn passing(&self) -> &'static [HeaderName] {
+        if self.0.takes == Takes::Sound { &FORM } else { &[] }
     }
 
     fn conversation(&self, _: &Request) -> Result<canonical::Conversation, Untranslatable> {
@@ -164,7 +194,8 @@ impl StreamWriter for Silent {
 /// Everything but the bytes themselves.
 fn read(direct: &'static Direct, body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
     let text = utf8(body)?;
-    let billed = Billed { direct, texts: Conversation::within(text, direct.input), tokens: 0, documents: Vec::new() };
+    let texts = Conversation::within(text, direct.input);
+    let billed = Billed { direct, texts, tokens: 0, documents: Vec::new(), characters: 0 };
     let mut top = TopLevel::read(text, billed)?;
     if let Some(value) = top.value(Name::Tokenbroker) {
         wishes::from_body(value, &mut wishes).map_err(|bad| top.place(bad, value))?;
@@ -179,8 +210,11 @@ fn read(direct: &'static Direct, body: &[u8], mut wishes: Wishes) -> Result<(Req
     top.check_input()?;
     top.check_encoding()?;
     top.add_suffix()?;
-    let pieces = top.add_query()?;
-    let stream = top.flag(Name::Stream)?.unwrap_or(false);
+    top.add_instructions()?;
+    let pieces = top.pieces()?;
+    // Sound passes as it comes, whatever it comes in.
+    let stream = top.flag(Name::Stream)?.unwrap_or(direct.answer == Yields::Sound);
+    top.check_images(stream)?;
     let Billed { texts, tokens, .. } = &top.layout;
     let request = Request {
         shape: direct.shape,
@@ -196,11 +230,12 @@ fn read(direct: &'static Direct, body: &[u8], mut wishes: Wishes) -> Result<(Req
         thinking_budget: None,
         no_object: false,
         may_hold_thoughts: false,
-        unpriced: top.unpriced(),
+        unpriced: top.unpriced()?,
         text: texts.profile,
         token_input: Tokens::new(*tokens),
         dimensions: top.whole(Name::Dimensions, 1, MOST_DIMENSIONS)?.and_then(|length| u32::try_from(length).ok()),
         pieces,
+        image: top.image()?,
         messages: texts.messages,
         tools: 0,
         images: 0,
@@ -219,6 +254,7 @@ impl<'b> TopLevel<'b, Billed<'b>> {
         let accepted = match self.layout.direct.takes {
             Takes::TextsOrTokens => inputs::ACCEPTED,
             Takes::Documents => documents::ACCEPTED,
+            Takes::Text | Takes::Sound => media::ACCEPTED,
         };
         let code = if given { "invalid_value" } else { "missing_required_parameter" };
         let what = if given { "must not be empty" } else { "must be given" };
@@ -226,9 +262,29 @@ impl<'b> TopLevel<'b, Billed<'b>> {
     }
 
     /// What changes the price in a way that nobody here knows, as in chat: another tier than the usual, unless it is the cheaper one.
-    fn unpriced(&self) -> Option<&'static str> {
-        let tier = self.value(Name::ServiceTier).filter(|_| self.layout.direct.writes)?;
-        (!matches!(string(tier).as_deref(), Some("auto" | "default" | "flex"))).then_some("service_tier")
+    fn unpriced(&self) -> Result<Option<&'static str>, BadRequest> {
+        let tier = self.value(Name::ServiceTier).filter(|_| self.writes());
+        if tier.is_some_and(|tier| !matches!(string(tier).as_deref(), Some("auto" | "default" | "flex"))) {
+            return Ok(Some("service_tier"));
+        }
+        // What is shown before an image is done costs more, and no list here says how much.
+        let shown = self.whole(Name::PartialImages, 0, media::MOST_PARTIAL_IMAGES)?.unwrap_or(0);
+        Ok((shown > 0).then_some("partial_images"))
+    }
+
+    /// Whether its answers are texts that a model writes.
+    fn writes(&self) -> bool {
+        self.layout.direct.writes == Writes::Text
+    }
+
+    /// What it may come to where it is billed by the piece.
+    fn pieces(&mut self) -> Result<Pieces, BadRequest> {
+        match self.layout.direct.piece {
+            Some(Piece::Search) => self.add_query(),
+            Some(Piece::Image) => Ok(Pieces::exactly(self.whole(Name::N, 1, MOST_CHOICES)?.unwrap_or(1))),
+            Some(Piece::Character) => Ok(Pieces::exactly(self.layout.characters)),
+            Some(Piece::Millisecond) | None => Ok(Pieces::default()),
+        }
     }
 
     /// What is to stand behind the text is read by the model as well, once for each prompt.
@@ -242,9 +298,6 @@ impl<'b> TopLevel<'b, Billed<'b>> {
 
     /// The query of documents, which vendors that bill tokens count with each of them; and the searches that they come to.
     fn add_query(&mut self) -> Result<Pieces, BadRequest> {
-        if self.layout.direct.takes != Takes::Documents {
-            return Ok(Pieces::default());
-        }
         let missing = || BadRequest::new("missing_required_parameter", "query", "`query` must be given: a string");
         let raw = self.value(Name::Query).ok_or_else(missing)?;
         let query = string(raw).ok_or_else(|| self.wrong_type(Name::Query, raw, "a string"))?;
@@ -256,12 +309,12 @@ impl<'b> TopLevel<'b, Billed<'b>> {
     /// The bound on each choice: there is always one, the API's own where the request says nothing.
     fn output_bound(&self) -> Result<Option<Tokens>, BadRequest> {
         let bound = self.whole(Name::MaxTokens, 0, u64::from(u32::MAX))?;
-        Ok(self.layout.direct.writes.then(|| Tokens::new(bound.unwrap_or(DEFAULT_MAX_TOKENS))))
+        Ok(self.writes().then(|| Tokens::new(bound.unwrap_or(DEFAULT_MAX_TOKENS))))
     }
 
     /// How many are written, all prompts together; those that the best are chosen from are billed too.
     fn choices(&self) -> Result<u32, BadRequest> {
-        if !self.layout.direct.writes {
+        if self.layout.direct.writes == Writes::Nothing {
             return Ok(1);
         }
         let [n, best_of] = [Name::N, Name::BestOf].map(|name| self.whole(name, 1, MOST_CHOICES));

@@ -5,8 +5,10 @@
 
 use memchr::memmem;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use crate::canonical::conversation::CacheLifetime;
+use crate::canonical::Part;
+use crate::canonical::conversation::{CacheLifetime, Role, Text, Tool, Turn};
 
 /// The key that marks what is to be cached. Inside a text its quotes would be escaped.
 const MARK: &[u8] = b"\"cache_control\"";
@@ -32,6 +34,23 @@ impl Mark {
             // A bare number is in seconds.
             Some(ttl) => ttl.as_u64().is_none_or(|seconds| seconds >= LONG_MINUTES * 60),
         }
+    }
+}
+
+/// Of a mark that stands in a member of its own, in whichever shape; `None` where it is none.
+pub(super) fn read(raw: Option<&RawValue>) -> Option<CacheLifetime> {
+    serde_json::from_str::<Option<Mark>>(raw?.get()).ok().flatten().map(|mark| mark.lifetime())
+}
+
+/// A mark of the request as a whole stands for one at the last part that can have one (platform.claude.com, "Prompt caching",
+/// "Automatic caching", 2026-11). One that stands there already counts.
+pub(super) fn mark_last(lifetime: CacheLifetime, turns: &mut [Turn], system: &mut [Part], tools: &mut [Tool]) {
+    let said = turns.iter_mut().rev().filter(|turn| turn.role != Role::System).flat_map(|turn| turn.parts.iter_mut().rev());
+    let blank = |part: &Part| matches!(part, Part::Text(Text { text, .. }) if text.trim().is_empty());
+    let parts = said.chain(system.iter_mut().rev()).filter(|part| !blank(part));
+    let last = parts.filter_map(Part::cached_mut).chain(tools.iter_mut().rev().map(|tool| &mut tool.cached)).next();
+    if let Some(cached) = last {
+        cached.get_or_insert(lifetime);
     }
 }
 

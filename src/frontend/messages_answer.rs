@@ -112,11 +112,12 @@ impl WireUsage {
     }
 }
 
-/// The reason to stop and the sequence that was come upon. Whether there are calls to answer is read from the content
-/// (dialects.md 5.3).
-pub(super) fn stop(finish: &Finish, calls: bool) -> (&'static str, Option<&str>) {
+/// The reason to stop and the sequence that was come upon. Whether there are calls to answer, and whether the model declined, is read
+/// from the content (dialects.md 5.3).
+pub(super) fn stop(finish: &Finish, calls: bool, declined: bool) -> (&'static str, Option<&str>) {
     match finish {
         Finish::Stop | Finish::StopSequence(_) | Finish::Calls if calls => ("tool_use", None),
+        Finish::Stop | Finish::StopSequence(_) | Finish::Calls if declined => ("refusal", None),
         Finish::StopSequence(sequence) => ("stop_sequence", sequence.as_deref()),
         Finish::Stop | Finish::Calls => ("end_turn", None),
         Finish::Length => ("max_tokens", None),
@@ -141,7 +142,8 @@ pub(super) fn body(answer: &Answer, about: &About) -> Bytes {
             Part::Image(_) | Part::Document(_) | Part::Audio(_) | Part::Result(_) => {}
         }
     }
-    let (stop_reason, stop_sequence) = stop(&answer.finish, calls > 0);
+    let declined = answer.parts.iter().any(|part| matches!(part, Part::Refusal(_)));
+    let (stop_reason, stop_sequence) = stop(&answer.finish, calls > 0, declined);
     let id = answer.id.as_deref().unwrap_or(&about.id);
     let model = answer.model.as_deref().unwrap_or(&about.model);
     let begun = Message::begun(id, model, &answer.usage.unwrap_or_default());

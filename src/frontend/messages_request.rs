@@ -9,10 +9,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::content::{Content, cannot, unreadable};
-use super::lifetime::Mark;
+use super::lifetime::{self, Mark};
 use super::messages_turns::{Block, Message, read_message, read_system};
 use super::unsaid::unsaid;
-use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Sampling, ThinkingWish, Tool, ToolChoice};
+use crate::canonical::conversation::{
+    AnswerSchema, Effort, Format, Hints, Json, Role, Sampling, ThinkingWish, Tool, ToolChoice, Turn,
+};
+use crate::canonical::strict::keeps_to_strict_rules;
 use crate::canonical::{Conversation, ReasoningWish, Request, Untranslatable};
 
 /// Members that are read or refused, here or when the request was first read.
@@ -68,6 +71,8 @@ struct Body<'b> {
     inference_geo: Option<&'b RawValue>,
     #[serde(borrow)]
     context_management: Option<ContextManagement<'b>>,
+    #[serde(borrow)]
+    cache_control: Option<&'b RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -129,13 +134,20 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     let mut system = read_system("system", body.system)?;
     let mut turns = Vec::new();
     for (at, message) in body.messages.into_iter().enumerate() {
-        turns.extend(read_message(at, message, &mut system)?);
+        match read_message(at, message)? {
+            Turn { role: Role::System, parts } if turns.is_empty() || parts.is_empty() => system.extend(parts),
+            turn => turns.push(turn),
+        }
+    }
+    let mut tools = read_tools(body.tools)?;
+    if let Some(lifetime) = lifetime::read(body.cache_control) {
+        lifetime::mark_last(lifetime, &mut turns, &mut system, &mut tools);
     }
     let parallel_calls = body.tool_choice.as_ref().and_then(|choice| choice.disable_parallel_tool_use).map(|disabled| !disabled);
     Ok(Conversation {
         system,
         turns: turns.into(),
-        tools: read_tools(body.tools)?,
+        tools,
         tool_choice: body.tool_choice.map_or(Ok(ToolChoice::Auto), read_choice)?,
         parallel_calls,
         format: read_format(body.output_config.and_then(|config| config.format).or(body.output_format))?,
@@ -150,6 +162,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         output_bound: request.output_bound,
         stream: request.stream,
         user: body.metadata.and_then(|metadata| metadata.user_id),
+        hints: Hints::default(),
         unsaid: unsaid(&request.body, KNOWN),
     })
 }
@@ -208,13 +221,14 @@ fn read_choice(choice: Choice<'_>) -> Result<ToolChoice, Untranslatable> {
     }
 }
 
-/// A schema has no name here, and whether it is strict is not the client's to say.
+/// A schema has no name here, and the answer keeps to it always: elsewhere that is asked for where the schema is one of which it can.
 fn read_format(format: Option<WireFormat<'_>>) -> Result<Format, Untranslatable> {
     let Some(format) = format else { return Ok(Format::Text) };
     match (&*format.kind, format.schema) {
         ("text", _) => Ok(Format::Text),
         ("json_schema", Some(schema)) => {
-            Ok(Format::JsonSchema(AnswerSchema { name: String::new(), description: None, schema, strict: None }))
+            let strict = keeps_to_strict_rules(schema.get()).then_some(true);
+            Ok(Format::JsonSchema(AnswerSchema { name: String::new(), description: None, schema, strict }))
         }
         (kind, _) => Err(cannot(format!("`output_config.format` of type `{kind}` as it is"))),
     }

@@ -140,6 +140,8 @@ pub(super) struct MessagesStream {
     /// The number of the first block in the queue.
     index: u32,
     calls: usize,
+    /// The model declined.
+    declined: bool,
     finish: Finish,
     usage: Option<Usage>,
     /// Bytes of what waits, about: added as it comes, taken off as it is told.
@@ -149,14 +151,14 @@ pub(super) struct MessagesStream {
 impl MessagesStream {
     pub(super) fn new(about: About) -> Self {
         let (queue, finish) = (VecDeque::new(), Finish::default());
-        Self { about, begun: false, queue, index: 0, calls: 0, finish, usage: None, waiting: 0 }
+        Self { about, begun: false, queue, index: 0, calls: 0, declined: false, finish, usage: None, waiting: 0 }
     }
 
     fn begin(&mut self, out: &mut BytesMut) {
         if !self.begun {
             self.begun = true;
             // What is told of the output here is counted again in the sum at the end.
-            let usage = Usage { output: Tokens::ZERO, ..self.usage.unwrap_or_default() };
+            let usage = Usage { output: Tokens::ZERO, reasoning: Tokens::ZERO, ..self.usage.unwrap_or_default() };
             Event::MessageStart { message: Message::begun(&self.about.id, &self.about.model, &usage) }.write(out);
         }
     }
@@ -272,7 +274,10 @@ impl StreamWriter for MessagesStream {
                 return;
             }
             Delta::Text(piece) => self.push_text(piece, false),
-            Delta::Refusal(piece) => self.push_text(piece, true),
+            Delta::Refusal(piece) => {
+                self.declined = true;
+                self.push_text(piece, true);
+            }
             Delta::Thought(piece) => self.push_thought(piece),
             Delta::Sealed(seal) => self.push_seal(seal),
             Delta::Call { slot, id, name, seal } => self.push_call(slot, &id.unwrap_or_default(), name, seal.as_ref()),
@@ -285,7 +290,7 @@ impl StreamWriter for MessagesStream {
     fn end(&mut self, out: &mut BytesMut) {
         self.begin(out);
         self.drain(true, out);
-        let (stop_reason, stop_sequence) = stop(&self.finish, self.calls > 0);
+        let (stop_reason, stop_sequence) = stop(&self.finish, self.calls > 0, self.declined);
         let usage = WireUsage::of(&self.usage.unwrap_or_default());
         Event::MessageDelta { delta: Stop { stop_reason, stop_sequence }, usage }.write(out);
         Event::MessageStop.write(out);

@@ -1,5 +1,4 @@
-//! Reading the messages of Anthropic's Messages as turns. A `system` message between them goes to what stands before the first
-//! turn. Blocks of tools that the provider ran, and blocks that nobody here knows, cannot be said in another shape.
+//! Reading the messages of Anthropic's Messages as turns. Blocks of tools that the provider ran, and blocks that nobody here knows, cannot be said in another shape.
 
 use std::borrow::Cow;
 
@@ -71,20 +70,19 @@ pub(super) fn read_system(place: &str, content: Option<Content<Block<'_>>>) -> R
     }
 }
 
-/// Reads the message at this place; `None` where it is for the system.
-pub(super) fn read_message(at: usize, message: Message<'_>, system: &mut Vec<Part>) -> Result<Option<Turn>, Untranslatable> {
+/// Reads the message at this place.
+pub(super) fn read_message(at: usize, message: Message<'_>) -> Result<Turn, Untranslatable> {
     let place = format!("messages[{at}].content");
     let role = match message.role.as_deref() {
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
         Some("system") => {
-            system.extend(read_system(&place, message.content)?);
-            return Ok(None);
+            return Ok(Turn { role: Role::System, parts: read_system(&place, message.content)? });
         }
         Some(other) => return Err(cannot(format!("`messages[{at}]` with the role `{other}`"))),
         None => return Err(cannot(format!("`messages[{at}]` without a role"))),
     };
-    Ok(Some(Turn { role, parts: read_content(&place, message.content)? }))
+    Ok(Turn { role, parts: read_content(&place, message.content)? })
 }
 
 fn read_content(place: &str, content: Option<Content<Block<'_>>>) -> Result<Vec<Part>, Untranslatable> {

@@ -15,7 +15,7 @@ use super::needs::ResponseFormat;
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, chat_answer, chat_request};
 use crate::canonical::{self, Answer, Members, Request, Shape, StreamWriter, Untranslatable, Wishes};
-use crate::units::{Pieces, Tokens};
+use crate::units::{ImageWish, Pieces, Tokens};
 
 const MAX_CHOICES: u64 = 128;
 
@@ -161,6 +161,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         token_input: Tokens::ZERO,
         dimensions: None,
         pieces: Pieces::default(),
+        image: ImageWish::default(),
         thinking_budget: None,
         messages: conversation.messages,
         tools: conversation.tools,

@@ -22,7 +22,7 @@ use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
     self, Answer, Feature, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
 };
-use crate::units::{Pieces, Tokens};
+use crate::units::{ImageWish, Pieces, Tokens};
 
 named! {
     /// The top-level members that the gateway acts on.
@@ -159,6 +159,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         token_input: Tokens::ZERO,
         dimensions: None,
         pieces: Pieces::default(),
+        image: ImageWish::default(),
         thinking_budget: None,
         no_object: format.as_ref().is_some_and(Format::is_of_no_object),
         may_hold_thoughts: true,

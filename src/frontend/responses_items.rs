@@ -1,6 +1,6 @@
 //! Reading the items of Responses as turns. What the assistant thought, said and called before anybody answered is one turn of it,
-//! and what tools answered to that is one of the user; instructions of the system and of developers leave their place for the one
-//! before the first turn. Items of tools that the provider ran, and items that nobody here knows, cannot be said in another shape.
+//! and what tools answered to that is one of the user; instructions of the system and of developers stand before the first turn or
+//! between the turns, as they come. Items of tools that the provider ran, and items that nobody here knows, cannot be said in another shape.
 
 use std::borrow::Cow;
 
@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::content::{Content, cannot, link};
-use super::seals;
 use super::top_level::string;
-use crate::canonical::conversation::{Call, Medium, Role, Seal, SealKind, Source, Thought, ToolResult, Turn};
+use super::{lifetime, seals};
+use crate::canonical::conversation::{Call, Medium, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn};
 use crate::canonical::{Part, Untranslatable};
 
 /// An item of any type: a member that another type has is not looked at.
@@ -48,6 +48,8 @@ struct WirePart<'b> {
     file_data: Option<String>,
     filename: Option<String>,
     input_audio: Option<InputAudio>,
+    #[serde(borrow)]
+    prompt_cache_breakpoint: Option<&'b RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -121,18 +123,34 @@ impl Turns {
                 if !parts.iter().all(|part| matches!(part, Part::Text(_))) {
                     return Err(cannot(format!("`{place}` that is not text for the system")));
                 }
-                self.system.extend(parts);
+                if self.said.is_empty() {
+                    self.system.extend(parts);
+                } else if !parts.is_empty() {
+                    self.said.push(Turn { role: Role::System, parts });
+                    self.answering = false;
+                }
             }
             Some("user") if parts.is_empty() => {}
             Some("user") => {
                 self.said.push(Turn { role: Role::User, parts });
                 self.answering = false;
             }
-            Some("assistant") => parts.into_iter().for_each(|part| self.say(Role::Assistant, part)),
+            Some("assistant") => self.add_said(parts),
             Some(other) => return Err(cannot(format!("`input[{at}]` with the role `{other}`"))),
             None => return Err(cannot(format!("`input[{at}]` without a role"))),
         }
         Ok(())
+    }
+
+    /// Messages of one turn are told apart by a line of their own.
+    fn add_said(&mut self, mut parts: Vec<Part>) {
+        let last = self.said.last().filter(|turn| turn.role == Role::Assistant).and_then(|turn| turn.parts.last());
+        if let (Some(Part::Text(_)), Some(Part::Text(first))) = (last, parts.first_mut()) {
+            first.text.insert(0, '\n');
+        }
+        for part in parts {
+            self.say(Role::Assistant, part);
+        }
     }
 
     /// What was thought itself goes before a summary of it.
@@ -195,10 +213,11 @@ fn read_parts(place: &str, content: Option<Content<WirePart<'_>>>) -> Result<Vec
 fn read_part(part: WirePart<'_>) -> Result<Option<Part>, String> {
     let kind = part.kind.as_deref().unwrap_or(if part.text.is_some() { "text" } else { "" });
     let lacking = || format!(" of type `{kind}` as it is");
+    let cached = lifetime::read(part.prompt_cache_breakpoint);
     match kind {
         "input_text" | "output_text" | "text" => {
             let text = part.text.ok_or_else(lacking)?;
-            Ok((!text.is_empty()).then(|| Part::text(text)))
+            Ok((!text.is_empty()).then_some(Part::Text(Text { text, cached })))
         }
         "refusal" => {
             Ok(Some(Part::Refusal(part.refusal.ok_or_else(lacking)?)).filter(|part| *part != Part::Refusal(String::new())))
@@ -210,7 +229,7 @@ fn read_part(part: WirePart<'_>) -> Result<Option<Part>, String> {
                 (None, Some(id)) => (Source::FileId(id), None),
                 (None, None) => return Err(lacking()),
             };
-            Ok(Some(Part::Image(Medium { source, media_type, name: None, detail: part.detail, cached: None })))
+            Ok(Some(Part::Image(Medium { source, media_type, name: None, detail: part.detail, cached })))
         }
         "input_file" => {
             let (source, media_type) = match (part.file_data, part.file_url, part.file_id) {
@@ -221,7 +240,7 @@ fn read_part(part: WirePart<'_>) -> Result<Option<Part>, String> {
                 (None, None, Some(id)) => (Source::FileId(id), None),
                 (None, None, None) => return Err(lacking()),
             };
-            Ok(Some(Part::Document(Medium { source, media_type, name: part.filename, detail: None, cached: None })))
+            Ok(Some(Part::Document(Medium { source, media_type, name: part.filename, detail: None, cached })))
         }
         "input_audio" => {
             let audio = part.input_audio.ok_or_else(lacking)?;

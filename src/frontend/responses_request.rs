@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::content::{Content, cannot, unreadable};
+use super::hints;
 use super::responses_items::{Item, Turns};
 use super::top_level::string;
 use super::unsaid::unsaid;
@@ -38,6 +39,7 @@ const KNOWN: &[&str] = &[
     "max_tool_calls",
     "context_management",
     "moderation",
+    "service_tier",
     "tokenbroker",
 ];
 
@@ -69,6 +71,10 @@ struct Body<'b> {
     context_management: Option<&'b RawValue>,
     #[serde(borrow)]
     moderation: Option<&'b RawValue>,
+    #[serde(borrow)]
+    prompt_cache_key: Option<&'b RawValue>,
+    #[serde(borrow)]
+    service_tier: Option<&'b RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -130,9 +136,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
             }
         }
     }
-    let mut unsaid = unsaid(&request.body, KNOWN);
     let verbosity = body.text.as_ref().and_then(|text| text.verbosity);
-    unsaid.extend(verbosity.filter(|word| word.get() != "null").map(|_| "text.verbosity".to_owned()));
     let tools = body.tools.into_iter().flatten().enumerate();
     let mut tools: Vec<Tool> = tools.map(|(at, tool)| read_tool(at, tool)).collect::<Result<_, _>>()?;
     let tool_choice = body.tool_choice.map_or(Ok(ToolChoice::Auto), |choice| read_choice(choice, &mut tools))?;
@@ -148,7 +152,8 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         output_bound: request.output_bound,
         stream: request.stream,
         user: body.safety_identifier.or(body.user),
-        unsaid,
+        hints: hints::read(body.prompt_cache_key, body.service_tier, verbosity),
+        unsaid: unsaid(&request.body, KNOWN),
     })
 }
 

@@ -37,9 +37,14 @@ pub fn holds_told_thoughts(request: &Request) -> bool {
         Shape::AnthropicMessages => seals::FOREIGN_IN_BLOCK.iter().any(|text| begins(text)),
         Shape::OpenAiResponses => seals::FOREIGN_IN_ITEM.iter().any(|text| begins(text)),
         // No client asks in it, and what is no conversation has no thoughts.
-        Shape::GeminiGenerate | Shape::BedrockConverse | Shape::OpenAiEmbeddings | Shape::OpenAiCompletions | Shape::Rerank => {
-            false
-        }
+        Shape::GeminiGenerate
+        | Shape::BedrockConverse
+        | Shape::OpenAiEmbeddings
+        | Shape::OpenAiCompletions
+        | Shape::Rerank
+        | Shape::OpenAiImages
+        | Shape::OpenAiSpeech
+        | Shape::OpenAiTranscriptions => false,
     }
 }
 
@@ -76,7 +81,12 @@ fn values(request: &Request) -> impl Iterator<Item = &[u8]> {
         Shape::AnthropicMessages => &["\"signature\"", "\"redacted_thinking\""],
         Shape::GeminiGenerate => &["\"thoughtSignature\""],
         Shape::BedrockConverse => &["\"reasoningContent\""],
-        Shape::OpenAiEmbeddings | Shape::OpenAiCompletions | Shape::Rerank => &[],
+        Shape::OpenAiEmbeddings
+        | Shape::OpenAiCompletions
+        | Shape::Rerank
+        | Shape::OpenAiImages
+        | Shape::OpenAiSpeech
+        | Shape::OpenAiTranscriptions => &[],
     };
     let messages = messages_of(request);
     keys.iter().flat_map(move |key| behind(messages, key))

@@ -23,7 +23,7 @@ use super::wishes;
 use crate::canonical::request::Member;
 use crate::canonical::{Members, Request, Wishes};
 
-const MAX_MODEL_BYTES: usize = 256;
+pub(super) const MAX_MODEL_BYTES: usize = 256;
 /// No layout has more names.
 const MOST_NAMES: usize = 24;
 
@@ -172,7 +172,7 @@ impl<'b, L: Layout<'b>> TopLevel<'b, L> {
             || BadRequest::new("missing_required_parameter", "model", "`model` must be given: a model's name, or `auto`");
         let raw = self.value(L::Name::MODEL).ok_or_else(missing)?;
         let model = string(raw).ok_or_else(|| self.wrong_type(L::Name::MODEL, raw, "a string"))?;
-        if model.trim().is_empty() || model.len() > MAX_MODEL_BYTES || model.contains(char::is_control) {
+        if !fits_model(&model) {
             let message = format!("`model` must have 1 to {MAX_MODEL_BYTES} bytes and no control characters");
             return Err(self.place(BadRequest::new("invalid_value", "model", message), raw));
         }
@@ -245,6 +245,11 @@ impl<'b, L: Layout<'b>> TopLevel<'b, L> {
         let value = between.strip_prefix(':').and_then(|rest| rest.strip_suffix([',', '}'])).unwrap_or_default().trim();
         self.slots[name.place()] = Some((key, value));
     }
+}
+
+/// Whether a text may name a model.
+pub(super) fn fits_model(model: &str) -> bool {
+    !model.trim().is_empty() && model.len() <= MAX_MODEL_BYTES && !model.contains(char::is_control)
 }
 
 /// What is said of bytes that are no text.

@@ -11,15 +11,16 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Members without which the answer is the same: whom the provider is to blame, what it is to store and how it is to be found
-/// again, what its cache goes by, and how a stream is to be told, which is told so here. Blocks have `cache_control` beside
-/// these. `include` asks for thoughts to be sealed, which they are, and for logprobs, which are refused.
-pub const HARMLESS: [&str; 9] = [
+/// again, what its cache goes by, and how a stream is to be told, which is told so here. What concerns a cache is said where there
+/// are words for it; blocks have `cache_control` too, and parts `prompt_cache_breakpoint`. `include` asks for thoughts to be sealed, which they are, and for logprobs, which are refused.
+pub const HARMLESS: [&str; 10] = [
     "user",
     "safety_identifier",
     "metadata",
     "store",
     "prompt_cache_key",
     "prompt_cache_retention",
+    "prompt_cache_breakpoint",
     "cache_control",
     "stream_options",
     "include",

@@ -45,7 +45,7 @@ fn comparison(admitted: &Admitted, plan: &Plan) -> Option<Comparison> {
     let backend = snapshot.backend_named(admitted.settings().baseline.as_deref()?)?;
     snapshot.endpoint_for(backend, admitted.request.manner())?;
     let until = plan.at.checked_add(admitted.settings().routing.longest).ok()?;
-    let pricing = backend.prices.pricing(Purchase::Usual, plan.at, until)?;
+    let pricing = backend.prices.pricing(Purchase::Usual(admitted.request.image), plan.at, until)?;
     let (rate, date) = snapshot.fx.dated(pricing.currency(), plan.at)?;
     Some(Comparison { backend: backend.id.clone(), terms: Terms::new(pricing, rate, date.to_string())? })
 }

@@ -53,6 +53,8 @@ pub struct PipelineSettings {
     pub over_budget_status: u16,
     /// The largest request body, in bytes.
     pub most_body: usize,
+    /// And that of a form with a file.
+    pub most_upload: usize,
     /// How long a client may take to send its request's body.
     pub body_wait: Duration,
     /// What a client is told of a stream that broke off.

@@ -15,7 +15,7 @@ use crate::policy::{Allowances, Claim, Portfolio};
 use crate::relay::Account;
 use crate::route::PlannedAttempt;
 use crate::telemetry::Metrics;
-use crate::units::{Amount, Free, Pieces, Provenance, Tokens, Usage, Usd};
+use crate::units::{Amount, Free, ImageWish, Pieces, Provenance, Tokens, Usage, Usd};
 
 /// One request's attempts in the books.
 pub(super) struct Pages<'a> {
@@ -32,6 +32,8 @@ pub(super) struct Pages<'a> {
     pub(super) metrics: &'a Metrics,
     /// How many answers each attempt is to give.
     pub(super) choices: u32,
+    /// Which images are wished.
+    pub(super) image: ImageWish,
     /// Where the request's money is held.
     pub(super) account: &'a Account,
     /// What share each provider has.
@@ -76,7 +78,7 @@ impl AttemptBook for Pages<'_> {
     fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<OpenAttempt> {
         let (quote, now) = (&attempt.quote, self.clock.wall().max(self.at));
         let until = self.at.checked_add(self.longest).unwrap_or(now);
-        let pricing = offer.backend.prices.pricing(Purchase::Usual, now, until)?;
+        let pricing = offer.backend.prices.pricing(Purchase::Usual(self.image), now, until)?;
         let (rate, published) = self.fx.dated(pricing.currency(), self.at)?;
         let terms = Terms::new(pricing, rate, published.to_string())?;
         // A hard cap may have closed since the plan was made: then another backend is asked.

@@ -187,7 +187,8 @@ impl Throttle {
 #[derive(Debug)]
 pub struct Throttles(Vec<Arc<Throttle>>);
 
-/// A request that was let in, until it is dropped: it is under way, and its tokens are taken.
+/// A request that was let in, until it ends: it is under way, and its tokens are taken. One that is dropped before was never sent,
+/// and took nothing.
 #[derive(Debug)]
 pub struct Passage {
     through: Option<Arc<Throttles>>,
@@ -277,13 +278,14 @@ impl Passage {
 }
 
 impl Drop for Passage {
-    /// It took none, as far as anybody knows.
+    /// Something else stood against it, so it counts for nothing.
     fn drop(&mut self) {
         if let Some(through) = self.through.take() {
             let taken = u128::from(self.taken) * ONE;
             for throttle in &through.0 {
                 let mut state = throttle.state();
                 state.under_way -= 1;
+                state.requests.owed = state.requests.owed.saturating_sub(ONE);
                 state.tokens.owed = state.tokens.owed.saturating_sub(taken);
             }
         }

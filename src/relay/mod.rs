@@ -1,11 +1,13 @@
 //! The way back: an answer's bytes to the client, counted as they pass, and its page in the books ended exactly once.
 
 pub mod desk;
+pub mod media;
 pub mod pump;
 pub mod served;
 pub mod settlement;
 
 pub use desk::Desk;
+pub use media::Media;
 pub use pump::{EndEvent, Pump, StreamEnd};
 pub use served::{KeptName, ServedNames};
 pub use settlement::{Account, AccountOpening, AnswerBasis, Comparison, Learn, Settlement, WholeAnswer};

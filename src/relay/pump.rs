@@ -70,6 +70,7 @@ pub struct Pump {
     end_event: EndEvent,
     quotes_key: QuotesKey,
     cost: Option<Usd>,
+    cut: bool,
 }
 
 impl Pump {
@@ -82,7 +83,7 @@ impl Pump {
         end_event: EndEvent,
         quotes_key: QuotesKey,
     ) -> Self {
-        let OpenStream { held, source } = stream;
+        let OpenStream { held, source, .. } = stream;
         Self {
             held: Some(held),
             source,
@@ -93,7 +94,14 @@ impl Pump {
             end_event,
             quotes_key,
             cost: None,
+            cut: false,
         }
+    }
+
+    /// Whether the client has less than the whole answer, now that nothing more comes. Where no event can say so, its connection has
+    /// to be cut too.
+    pub fn was_cut(&self) -> bool {
+        self.cut
     }
 
     /// What the answer cost, once it has ended and is settled.
@@ -190,14 +198,17 @@ impl Pump {
 
     /// Settles; fails with the error event to send instead of everything else when the books cannot be written.
     async fn settle(&mut self, ending: Ending) -> Result<(), Bytes> {
+        self.cut = ending != Ending::Complete;
         let Some(settlement) = self.settlement.take() else { return Ok(()) };
         let drained = tokio::time::timeout(CLOSING_WAIT, self.source.drain());
         let (settled, _) = tokio::join!(settlement.end(ending), drained);
+        self.cut |= settled.is_err();
         self.cost = Some(settled.map_err(|error| (self.end_event)(&StreamEnd::Books(&error)))?);
         Ok(())
     }
 
     async fn cut(&mut self, end: &StreamEnd<'_>) -> Bytes {
+        self.cut = true;
         let event = (self.end_event)(end);
         self.teaches(end.lesson());
         let Some(settlement) = self.settlement.take() else { return event };

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::desk::Desk;
+use super::media::{self, Media};
 use super::served::Change;
 use crate::canonical::Shape;
 use crate::catalog::TokenizerFamily;
@@ -227,6 +228,8 @@ pub struct AnswerBasis {
     pub thinking: Thinking,
     /// What is to be billed by the piece, where nobody tells it; nothing where the price does not go by it.
     pub pieces: Pieces,
+    /// How it is metered where it is images, sound or what was heard.
+    pub media: Option<Media>,
     /// Learns from it if it comes whole.
     pub learn: Learn,
 }
@@ -330,7 +333,10 @@ impl Settlement {
     /// Checkpoints the running count, where it is time to; waits where the journal has fallen too far behind.
     pub async fn checkpoint(&mut self) -> Result<(), LedgerError> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let usage = seen(open.reported, open.basis.input_estimate, open.running.expected(open.basis.family));
+        let usage = match &open.basis.media {
+            Some(media) => media.metered(open.reported).usage,
+            None => seen(open.reported, open.basis.input_estimate, open.running.expected(open.basis.family)),
+        };
         let provenance = if open.reported.is_some() { Provenance::Reported } else { Provenance::Estimated };
         match open.page.progress(usage, provenance) {
             Pace::Go => Ok(()),
@@ -373,6 +379,7 @@ impl OpenAnswer {
         let so_far = open.running.expected(basis.family);
         let whole = |usage: &Usage| usage.output >= so_far || (ending == Ending::Complete && usage.output > Tokens::ZERO);
         let measured = match reported {
+            _ if basis.media.is_some() => Metered::reported(Usage::default()),
             Some(usage) if whole(&usage) => metered(Some(usage), estimated(basis.input_estimate), estimated(so_far)),
             _ => {
                 // Should the client leave while it is counted, the page is booked from this.
@@ -380,11 +387,16 @@ impl OpenAnswer {
                 Box::pin(count(&desk, open.running, reported, basis)).await
             }
         };
-        let measured = match reported {
-            Some(_) => Metered { usage: completed(measured.usage, &heard), ..measured },
-            None => Metered { usage: Usage { pieces: basis.pieces.expected, ..measured.usage }, ..measured },
+        let measured = match (&basis.media, reported) {
+            (Some(media), _) => media.metered(reported),
+            (None, Some(_)) => {
+                with_pieces(Metered { usage: completed(measured.usage, &heard), ..measured }, reported, basis.pieces)
+            }
+            (None, None) => {
+                let usage = Usage { pieces: basis.pieces.expected, ..measured.usage };
+                with_pieces(Metered { usage, ..measured }, None, basis.pieces)
+            }
         };
-        let measured = Metered { provenance: with_pieces(measured.provenance, reported, basis.pieces), ..measured };
         desk.metrics.upstream(&basis.backend, took);
         desk.metrics.attempt(&basis.backend, ending);
         let served_before = open.served_model.as_deref().and_then(|named| served_before(&desk, basis, named));
@@ -469,13 +481,12 @@ async fn count(desk: &Desk, running: RunningCount, reported: Option<Usage>, basi
     metered(None, counted.unwrap_or(estimated(basis.input_estimate)), output)
 }
 
-/// Where a usage comes from whose pieces may be ours: counted where they were known beforehand, else estimated.
-fn with_pieces(provenance: Provenance, reported: Option<Usage>, pieces: Pieces) -> Provenance {
+/// With where a usage comes from whose pieces may be ours: counted where they were known beforehand, else estimated.
+fn with_pieces(metered: Metered, reported: Option<Usage>, pieces: Pieces) -> Metered {
     if pieces.expected == 0 || reported.is_some_and(|usage| usage.pieces > 0) {
-        return provenance;
+        return metered;
     }
-    let ours = if pieces.expected == pieces.most { Provenance::Counted } else { Provenance::Estimated };
-    provenance.max(ours)
+    Metered { provenance: metered.provenance.max(media::ours(pieces)), ..metered }
 }
 
 /// Tells the backend's health how its answer ended; a client that left teaches nothing about the backend.

@@ -63,6 +63,8 @@ pub enum Unfit {
     InputUnpriced { priced_up_to: Tokens, needed: Tokens },
     /// The table has no price in force: promise 4, it is not used.
     Unpriced,
+    /// The same of images of such a kind.
+    ImageUnpriced,
     /// There is no exchange rate for its currency.
     NoExchangeRate(Currency),
     /// In its words something would be left out that must not be: these parameters of a client of this shape, or, without any, what
@@ -105,7 +107,7 @@ impl Unfit {
             Unfit::ContextTooSmall { .. } => Rule::ContextTooSmall,
             Unfit::OutputTooSmall { .. } => Rule::OutputTooSmall,
             Unfit::InputUnpriced { .. } => Rule::InputUnpriced,
-            Unfit::Unpriced => Rule::Unpriced,
+            Unfit::Unpriced | Unfit::ImageUnpriced => Rule::Unpriced,
             Unfit::NoExchangeRate(_) => Rule::NoExchangeRate,
             Unfit::LeavesOut(..) => Rule::LeavesOut,
             Unfit::TooDear { .. } => Rule::TooDear,
@@ -125,9 +127,7 @@ impl Unfit {
     pub const fn is_passing(self) -> bool {
         matches!(self, Unfit::CoolingDown { .. } | Unfit::Saturated | Unfit::OverShare { .. })
     }
-}
 
-impl Unfit {
     /// How long a backend is left alone for, where that is the rule and known.
     pub const fn remaining(self) -> Option<Duration> {
         if let Unfit::CoolingDown { remaining } = self { Some(remaining) } else { None }
@@ -176,6 +176,7 @@ impl fmt::Display for Unfit {
                 write!(f, "no price above {priced_up_to} input tokens, {needed} may be needed")
             }
             Unfit::Unpriced => f.write_str("no price in force"),
+            Unfit::ImageUnpriced => f.write_str("no price for images of this size and quality"),
             Unfit::NoExchangeRate(currency) => write!(f, "no exchange rate for {currency}"),
             Unfit::LeavesOut(lost, _) if lost.is_empty() => {
                 f.write_str("asked in other words, which leave out what must not be left out")

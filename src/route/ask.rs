@@ -3,7 +3,7 @@
 
 use crate::canonical::{DataRules, Features, Manner, Parameters, Preference, QualityTier, ReasoningWish, Request, Shape};
 use crate::catalog::BackendIndex;
-use crate::units::{Pieces, Tokens, Usd};
+use crate::units::{ImageWish, Pieces, Tokens, Usd};
 
 /// A request as far as a decision depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +17,8 @@ pub struct Ask {
     pub dimensions: Option<u32>,
     /// What is billed by the piece where a price goes by it.
     pub pieces: Pieces,
+    /// Which images are wished, where any are.
+    pub image: ImageWish,
     /// Everything a backend must be able to do.
     pub features: Features,
     /// Its answer is to keep to a schema that no object can keep to: then it cannot be asked for by hand.
@@ -74,6 +76,7 @@ impl Ask {
             translated: false,
             dimensions: request.dimensions,
             pieces: request.pieces,
+            image: request.image,
             features: request.features,
             no_object: request.no_object,
             unsaid: Vec::new(),

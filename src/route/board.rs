@@ -227,13 +227,16 @@ impl Row {
             speaks_chinese: languages.is_empty() || languages.contains("zh") || languages.contains("*"),
             has_quotas: !backend.quotas.is_empty(),
             limits: backend.limits,
-            price: backend.prices.at(at).map_or(Price::Unlisted, |row| Price::of(row, rates)),
+            price: backend.prices.at(at).map_or(Price::Unlisted, |row| {
+                // How many tokens images and sound come to is the model's to say, which no bound by the request's sizes knows.
+                Price::of(row, rates, backend.serves.is_some_and(|direct| direct.shape.is_media()))
+            }),
         }
     }
 }
 
 impl Price {
-    fn of(row: &PriceRow, rates: &[Option<ExchangeRate>]) -> Self {
+    fn of(row: &PriceRow, rates: &[Option<ExchangeRate>], media: bool) -> Self {
         let currency = row.currency();
         let Some(rate) = rates[currency as usize] else { return Price::Unconverted(currency) };
         let sheets = || row.sheets.iter().map(|sheet| &**sheet);
@@ -246,7 +249,7 @@ impl Price {
         let dearest = sheets().map(|sheet| TokenPrice::from_pico(sheet.per_request().saturating_add(sheet.minimum()))).max();
         Price::Bounded(PriceBounds {
             priced_input: row.list().priced_input(),
-            loose: sheets().any(is_loose),
+            loose: media || sheets().any(is_loose),
             least: Rates {
                 input: least(|tariff| tariff.input.min(tariff.cache_write)),
                 cached: least(|tariff| tariff.input.min(tariff.cache_write).min(tariff.cache_read)),
@@ -361,7 +364,7 @@ mod tests {
             let cost = sheet.cost(&usage, false).amount;
             let cost = rates[sheet.currency() as usize].and_then(|rate| rate.convert(cost)).unwrap();
             let row = PriceRow { sheets: vec![Arc::new(sheet)], ..PriceRow::free("a price".into()) };
-            let Price::Bounded(bounds) = Price::of(&row, &rates) else { panic!("it has a price and a rate") };
+            let Price::Bounded(bounds) = Price::of(&row, &rates, false) else { panic!("it has a price and a rate") };
             prop_assert!(!bounds.loose);
             let usd = |pico: u64| Usd::from_pico(pico.into());
             let (input, output) = (usage.input(), usage.output);

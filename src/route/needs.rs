@@ -6,10 +6,11 @@ use super::ask::Ask;
 use super::facts::Facts;
 use super::target::Target;
 use crate::canonical::{DataRules, Feature, Features, Preference, QualityTier, ReasoningWish, Shape};
-use crate::units::{Pieces, Tokens, Usd};
+use crate::units::{ImageWish, Pieces, Tokens, Usd};
 
 /// What a backend must offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Needs {
     /// The shape that its provider must have an endpoint for.
     pub shape: Shape,
@@ -23,6 +24,12 @@ pub struct Needs {
     pub dimensions: Option<u32>,
     /// What is billed by the piece.
     pub pieces: Pieces,
+    /// Which images are wished, where a price goes by that.
+    pub image: ImageWish,
+    /// Its answer is images, sound or what was heard, whose tokens the model bounds and no request does.
+    pub media: bool,
+    /// What it takes is sound: as many tokens as the model takes at most.
+    pub sound: bool,
     /// Everything it must be able to do.
     pub features: Features,
     /// What it must do about thinking.
@@ -58,6 +65,9 @@ impl Needs {
             apart: ask.shape.direct().is_some(),
             dimensions: ask.dimensions,
             pieces: ask.pieces,
+            image: ask.image,
+            media: ask.shape.is_media(),
+            sound: ask.shape == Shape::OpenAiTranscriptions,
             features: ask.features,
             reasoning: ask.reasoning,
             output_bound: ask.output_bound,

@@ -21,14 +21,14 @@ use std::cell::OnceCell;
 use jiff::{SignedDuration, Timestamp};
 
 use super::adequate::Unfit;
-use super::facts::Facts;
+use super::facts::{Facts, InputTokens};
 use super::learned::OutputStretch;
 use super::needs::Needs;
 use crate::canonical::ReasoningWish;
 use crate::catalog::calendar::{Calendar, Hour, Outlook};
-use crate::catalog::price::PricePoint;
+use crate::catalog::price::{ImagePoint, PricePoint};
 use crate::catalog::{Backend, Limits, PriceRow, QuotaIndex, Reasoning};
-use crate::units::{Amount, ExchangeRate, FreePart, Most, Pieces, Sheet, Thinking, Tokens, Usage, Usd};
+use crate::units::{Amount, ExchangeRate, FreePart, Most, Pieces, Sheet, Thinking, TokenPrice, Tokens, Usage, Usd};
 
 /// What one request costs at one backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,9 +90,10 @@ impl<'a> Quoter<'a> {
         let row = &backend.prices.rows()[place];
         let outlook = row.calendar.as_deref().map(|calendar| self.outlook(calendar));
         let factor = outlook.map_or(0, |outlook| outlook.now.factor);
-        let sheet: &Sheet = row.sheet(factor);
+        let image = row.image(self.needs.image).ok_or(Unfit::ImageUnpriced)?;
+        let sheet: &Sheet = row.sheet_of(image, factor);
         let exchange_rate = self.facts.board.rate(sheet.currency()).ok_or(Unfit::NoExchangeRate(sheet.currency()))?;
-        let input = self.facts.input.of(backend.tokenizer);
+        let input = if self.needs.sound { heard(backend, sheet) } else { self.facts.input.of(backend.tokenizer) };
         let priced_up_to = sheet.priced_input();
         if input.upper() > priced_up_to {
             return Err(Unfit::InputUnpriced { priced_up_to, needed: input.upper() });
@@ -101,11 +102,12 @@ impl<'a> Quoter<'a> {
         let range = output_range(&backend.limits, self.needs, figures.mean, input.upper());
         let thinking = thinking(backend.reasoning, self.needs.reasoning);
         let output = self.needs.all_choices(range.expected);
-        let later = self.later_sheets(backend, row, outlook);
+        let later = self.later_sheets(backend, (row, image), outlook);
         let by_piece = sheet.has_pieces() || later.iter().any(|sheet| sheet.has_pieces());
         let pieces = if by_piece { self.needs.pieces } else { Pieces::default() };
         let usage = self.expected_usage(backend, sheet, input.expected(), output, thinking);
-        let usage = Usage { pieces: pieces.expected, ..usage };
+        let audio_input = if self.needs.sound { usage.fresh_input } else { Tokens::ZERO };
+        let usage = Usage { pieces: pieces.expected, audio_input, ..usage };
         // Where nobody decided, it is taken to think, as the forecast takes it.
         let priced = sheet.cost(&usage, thinking != Thinking::Off);
         if !priced.listed {
@@ -126,7 +128,7 @@ impl<'a> Quoter<'a> {
         let listed = in_usd(costs.listed)?;
         let expected = if costs.spared == 0 { listed } else { in_usd(costs.listed - costs.spared)? };
         let free = free.map(|(quota, _)| FreeQuote { quota, spared: listed - expected });
-        let price = PricePoint { row: u32::try_from(place).unwrap_or(u32::MAX), factor };
+        let price = PricePoint { row: u32::try_from(place).unwrap_or(u32::MAX), factor, image };
         let (input_upper, prepaid) = (input.upper(), self.is_prepaid(backend, worst));
         let most_pieces = pieces.most;
         Ok(Quote {
@@ -212,9 +214,14 @@ impl<'a> Quoter<'a> {
     }
 
     /// The prices that may come into force before the request must be over, beside those of the instant.
-    fn later_sheets<'b>(&self, backend: &'b Backend, row: &'b PriceRow, outlook: Option<&Outlook>) -> Vec<&'b Sheet> {
+    fn later_sheets<'b>(
+        &self,
+        backend: &'b Backend,
+        (row, image): (&'b PriceRow, ImagePoint),
+        outlook: Option<&Outlook>,
+    ) -> Vec<&'b Sheet> {
         let changes = outlook.map_or(&[][..], |outlook| &outlook.changes);
-        let mut sheets: Vec<&Sheet> = changes.iter().map(|(_, Hour { factor, .. })| &**row.sheet(*factor)).collect();
+        let mut sheets: Vec<&Sheet> = changes.iter().map(|(_, Hour { factor, .. })| &**row.sheet_of(image, *factor)).collect();
         let mut instant = self.facts.at;
         while let Some(next) = backend.prices.next_step(instant, self.until) {
             let row = backend.prices.at(next);
@@ -251,9 +258,21 @@ const fn thinking(model: Reasoning, wish: ReasoningWish) -> Thinking {
     }
 }
 
+/// The tokens of sound that is written down: how many it comes to is the model's to say, so as many as it takes at most, where
+/// tokens of it have a price at all.
+fn heard(backend: &Backend, sheet: &Sheet) -> InputTokens {
+    let billed = sheet.cells().iter().any(|cell| cell.tariff.dearest_input() != TokenPrice::FREE);
+    let most = if billed { backend.limits.context } else { Tokens::ZERO };
+    InputTokens::new(most, most)
+}
+
 /// What one choice may have at a backend of such limits, of whose answers `mean` tokens are expected, all choices together.
 #[inline]
 pub(super) fn output_range(limits: &Limits, needs: &Needs, mean: Tokens, input: Tokens) -> OutputRange {
+    // Nobody can ask for less: what is not reported is taken for the most as well.
+    if needs.media {
+        return OutputRange { expected: limits.max_output, bound: limits.max_output };
+    }
     let room = limits.context.saturating_sub(input);
     let bound = needs.output_bound.unwrap_or(room).min(limits.max_output);
     // Nearly always one; a division takes longer than all the rest of this.

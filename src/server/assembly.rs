@@ -44,6 +44,7 @@ pub(super) fn settings(config: &Config) -> PipelineSettings {
         over_budget_status: config.limits.over_budget_status,
         most_under_way: config.limits.max_concurrent_requests as usize,
         most_body: config.server.max_body_bytes,
+        most_upload: config.server.max_upload_bytes,
         body_wait: config.server.body_timeout,
         stream_error: status::stream_error,
         failure_status: status::failure_status,

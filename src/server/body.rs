@@ -15,25 +15,55 @@ use crate::coding::{self, Coding, Undecodable, UnknownCoding};
 use crate::frontend::errors::{ClientError, ErrorKind};
 use crate::telemetry::Rejection;
 
+/// What a body has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepts {
+    Json,
+    /// A form with a file in it.
+    Form,
+}
+
+impl Accepts {
+    /// What is wrong with the type that the headers tell.
+    fn unlike(self, headers: &HeaderMap) -> Option<&'static str> {
+        let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match self {
+            Accepts::Json if kind == "application/json" || kind.ends_with("+json") => None,
+            Accepts::Form if kind == "multipart/form-data" => None,
+            Accepts::Json => Some("the body must be JSON: send `content-type: application/json`"),
+            Accepts::Form => Some("the body must be a form with a file: send `content-type: multipart/form-data; boundary=...`"),
+        }
+    }
+
+    /// The setting that bounds such a body.
+    const fn setting(self) -> &'static str {
+        match self {
+            Accepts::Json => "server.max_body_bytes",
+            Accepts::Form => "server.max_upload_bytes",
+        }
+    }
+}
+
 /// What a body may take.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
+    pub accepts: Accepts,
     /// Bytes, on the wire and decoded.
     pub most: usize,
     /// From the head to its last byte.
     pub wait: Duration,
 }
 
-/// Reads a JSON body, or says why not.
+/// Reads a body, or says why not.
 pub async fn read(headers: &HeaderMap, body: &mut Body, limits: BodyLimits, coder: &Coder) -> Result<Bytes, Refusal> {
-    if !is_json(headers) {
-        let message = "the body must be JSON: send `content-type: application/json`";
-        return Err(wrong(415, "unsupported_media_type", message).because(Rejection::MediaType));
+    if let Some(wanted) = limits.accepts.unlike(headers) {
+        return Err(wrong(415, "unsupported_media_type", wanted).because(Rejection::MediaType));
     }
     let coding = Coding::of_content(headers).map_err(|unknown| unknown_coding(&unknown))?;
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limits.most) {
-        return Err(too_large(limits.most));
+        return Err(too_large(limits));
     }
     let arriving = async {
         let sent = whole(body, announced.unwrap_or(0), limits.most).await?;
@@ -46,7 +76,7 @@ pub async fn read(headers: &HeaderMap, body: &mut Body, limits: BodyLimits, code
         let message = format!("the body did not arrive within {} ms (server.body_timeout_ms)", limits.wait.as_millis());
         return Err(wrong(408, "body_timeout", message).because(Rejection::TooSlow));
     };
-    read.map_err(|unread| unread.refusal(limits.most))
+    read.map_err(|unread| unread.refusal(limits))
 }
 
 /// Why a body was not read to its end.
@@ -57,9 +87,9 @@ enum Unread {
 }
 
 impl Unread {
-    fn refusal(&self, most: usize) -> Refusal {
+    fn refusal(&self, limits: BodyLimits) -> Refusal {
         match self {
-            Unread::TooLarge | Unread::Undecodable(Undecodable::TooLarge) => too_large(most),
+            Unread::TooLarge | Unread::Undecodable(Undecodable::TooLarge) => too_large(limits),
             Unread::Broken => {
                 wrong(400, "body_incomplete", "the body ended before it was complete").because(Rejection::BadRequest)
             }
@@ -102,18 +132,12 @@ fn wrong(status: u16, code: &'static str, message: impl Into<String>) -> Refusal
     Refusal::of(ClientError::new(status, ErrorKind::InvalidRequest, code, message))
 }
 
-fn too_large(most: usize) -> Refusal {
-    let message = format!("the body is larger than {most} bytes (server.max_body_bytes)");
+fn too_large(BodyLimits { accepts, most, .. }: BodyLimits) -> Refusal {
+    let message = format!("the body is larger than {most} bytes ({})", accepts.setting());
     wrong(413, "request_too_large", message).because(Rejection::TooLarge)
 }
 
 fn unknown_coding(unknown: &UnknownCoding) -> Refusal {
     let refusal = wrong(415, "unsupported_content_encoding", unknown.to_string()).because(Rejection::MediaType);
     Refusal { accepts: Some(HeaderValue::from_static(coding::ACCEPTED)), ..refusal }
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case("application/json") || kind.to_ascii_lowercase().ends_with("+json")
 }

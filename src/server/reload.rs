@@ -231,7 +231,8 @@ impl Reloader {
     /// Reloads when the files change or somebody asks, until the gateway stops. A reload that is waiting for files or books
     /// then has put nothing in force yet, and is left.
     pub async fn run(self, asks: mpsc::Receiver<Ask>, stopping: CancellationToken) {
-        stopping.run_until_cancelled(self.serve(asks)).await;
+        // A set-up on its way into force is large.
+        stopping.run_until_cancelled(Box::pin(self.serve(asks))).await;
     }
 
     async fn serve(mut self, mut asks: mpsc::Receiver<Ask>) {

@@ -1,7 +1,7 @@
 //! The paths of both listeners: HTTP in, a call of the pipeline, HTTP out. No routing decision is made here.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 use super::admin;
 use super::admin_keys;
-use super::body::{self, BodyLimits};
+use super::body::{self, Accepts, BodyLimits};
 use super::compress::Coder;
 use super::decisions::{self, PastTables};
 use super::discard::discard;
@@ -57,12 +57,10 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const MOST_HEADERS: usize = 100;
 
 /// Paths of the OpenAI API that this gateway does not serve: a client is told so, rather than "not found".
-const NOT_SERVED: [&str; 11] = [
+const NOT_SERVED: [&str; 9] = [
     "/v1/moderations",
-    "/v1/images/generations",
     "/v1/images/edits",
-    "/v1/audio/speech",
-    "/v1/audio/transcriptions",
+    "/v1/images/variations",
     "/v1/audio/translations",
     "/v1/files",
     "/v1/batches",
@@ -111,7 +109,7 @@ pub fn api(front: Arc<Front>) -> Router {
 }
 
 /// What the API listener answers to a path it does not have, after the path.
-const BASE_URL_HINT: &str = "an OpenAI SDK's base_url must end in /v1, an Anthropic SDK's must not; served are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/embeddings, POST /v1/completions, POST /v1/rerank, GET /v1/models, \
+const BASE_URL_HINT: &str = "an OpenAI SDK's base_url must end in /v1, an Anthropic SDK's must not; served are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/embeddings, POST /v1/completions, POST /v1/rerank, POST /v1/images/generations, POST /v1/audio/speech, POST /v1/audio/transcriptions, GET /v1/models, \
     POST /v1/route, GET /v1/usage and GET /v1/decisions/{id}";
 /// The same for the operations listener.
 const OPERATIONS_HINT: &str = "here are the page at /, /feed, /usage, /decisions/{id}, /metrics, /healthz and /readyz, and POST /reload; \
@@ -330,7 +328,7 @@ async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
         .any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/')))
     {
         let message = format!(
-            "{path} is not served by this gateway; served are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/embeddings, POST /v1/completions, POST /v1/rerank, GET /v1/models, POST /v1/route, \
+            "{path} is not served by this gateway; served are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/embeddings, POST /v1/completions, POST /v1/rerank, POST /v1/images/generations, POST /v1/audio/speech, POST /v1/audio/transcriptions, GET /v1/models, POST /v1/route, \
                  GET /v1/usage and GET /v1/decisions/{{id}}"
         );
         ClientError::new(501, ErrorKind::InvalidRequest, "not_implemented", message)
@@ -375,7 +373,8 @@ async fn receive(front: &Front, request: Request<Body>, marks: &Marks<'_>) -> Re
     let Marks { id, route, frontend, .. } = *marks;
     let arrived = front.clock.monotonic();
     let (parts, mut body) = request.into_parts();
-    let read = read(front, &parts.headers, &mut body).await;
+    let accepts = if route == Route::Transcriptions { Accepts::Form } else { Accepts::Json };
+    let read = read(front, accepts, &parts.headers, &mut body).await;
     if read.is_err() && !body.is_end_stream() {
         discard(&front.pipeline.desk.tasks, body);
     }
@@ -383,12 +382,16 @@ async fn receive(front: &Front, request: Request<Body>, marks: &Marks<'_>) -> Re
 }
 
 /// The body, or why this request gets no further.
-async fn read(front: &Front, headers: &HeaderMap, body: &mut Body) -> Result<Bytes, Refusal> {
+async fn read(front: &Front, accepts: Accepts, headers: &HeaderMap, body: &mut Body) -> Result<Bytes, Refusal> {
     // Before a byte of the body is read: a stranger's megabytes must not be held for it.
     let limits = {
         let in_force = front.pipeline.in_force.load();
         in_force.keys.admit(headers).map_err(|stranger| refusal(&stranger.into()))?;
-        BodyLimits { most: in_force.settings.most_body, wait: in_force.settings.body_wait }
+        let most = match accepts {
+            Accepts::Json => in_force.settings.most_body,
+            Accepts::Form => in_force.settings.most_upload,
+        };
+        BodyLimits { accepts, most, wait: in_force.settings.body_wait }
     };
     body::read(headers, body, limits, &front.coder).await
 }
@@ -445,6 +448,9 @@ impl<'f> Marks<'f> {
 
     fn whole(&self, receipt: Receipt, body: Bytes) -> Response {
         let mut response = answer(StatusCode::OK, "application/json", body);
+        if let Some(kind) = &receipt.media_type {
+            response.headers_mut().insert(CONTENT_TYPE, kind.clone());
+        }
         self.mark(&mut response);
         mark_receipt(&mut response, receipt);
         response
@@ -452,18 +458,21 @@ impl<'f> Marks<'f> {
 
     /// The pump stays in its box: it is handed on at every chunk.
     fn stream(&self, receipt: Receipt, pump: Box<Pump>) -> Response {
-        let trailers = self.trailers;
+        let (trailers, silent) = (self.trailers, receipt.media_type.is_some());
         let frames = unfold(Some(pump), move |pump| async move {
             let mut pump = pump?;
             match pump.next().await {
-                Some(bytes) => Some((Ok::<_, Infallible>(Frame::data(bytes)), Some(pump))),
+                Some(bytes) => Some((Ok(Frame::data(bytes)), Some(pump))),
+                // Nothing in the answer itself could tell that it was cut.
+                None if silent && pump.was_cut() => Some((Err(io::Error::other("the answer was cut")), None)),
                 None if trailers => Some((Ok(Frame::trailers(cost_trailer(&pump))), None)),
                 None => None,
             }
         });
         let mut response = Response::new(Body::new(StreamBody::new(frames)));
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        let events = || HeaderValue::from_static("text/event-stream; charset=utf-8");
+        headers.insert(CONTENT_TYPE, receipt.media_type.clone().unwrap_or_else(events));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(BUFFERING, HeaderValue::from_static("no"));
         if trailers {
@@ -509,8 +518,8 @@ impl<'f> Marks<'f> {
             .unwrap_or_else(|| self.frontend.error_body(&refusal.error, &self.id.to_string()));
         let mut response = self.json(status, body);
         let headers = response.headers_mut();
-        if let Some(after) = refusal.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(rates::seconds(after)));
+        if let Some(seconds) = refusal.retry_after_seconds() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(codings) = &refusal.accepts {
             headers.insert(ACCEPT_ENCODING, codings.clone());

@@ -9,6 +9,7 @@ use http::HeaderValue;
 use serde_json::{Value, json};
 
 use super::parameters::WrongParameter;
+use super::rates;
 use crate::canonical::event::ErrorClass;
 use crate::dispatch::{AttemptFailure, Cause, RunFailure, Stopped};
 use crate::frontend::errors::{BadRequest, ClientError, ErrorKind};
@@ -60,6 +61,11 @@ impl Refusal {
         Self { retry_after: Some(after), should_retry: true, ..Self::of(error) }
     }
 
+    /// What `retry-after` says.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(rates::seconds)
+    }
+
     /// The gateway itself refuses, for this reason.
     #[must_use]
     pub fn because(mut self, rejection: Rejection) -> Self {
@@ -91,6 +97,10 @@ pub fn refusal(error: &GatewayError) -> Refusal {
         }
         GatewayError::Untranslatable(_) => {
             let error = ClientError::new(400, ErrorKind::InvalidRequest, "untranslatable", said);
+            Refusal::of(error).because(Rejection::NoneAdequate)
+        }
+        GatewayError::NotServed(_) => {
+            let error = ClientError::new(400, ErrorKind::InvalidRequest, "no_adequate_backend", said).about("model");
             Refusal::of(error).because(Rejection::NoneAdequate)
         }
         GatewayError::NoPlan { error, .. } => no_plan(error).because(Rejection::NoneAdequate),
@@ -265,6 +275,14 @@ fn verdict(run: &RunFailure) -> (u16, &'static str) {
     }
 }
 
+/// Whether a provider that broke an answer off says "later".
+const fn told_code(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::RateLimited | ErrorClass::Overloaded => "upstream_unavailable",
+        _ => "upstream_error",
+    }
+}
+
 /// The error that ends a stream which broke off.
 pub fn stream_error(end: &StreamEnd<'_>) -> ClientError {
     let (code, message) = match end {
@@ -276,7 +294,9 @@ pub fn stream_error(end: &StreamEnd<'_>) -> ClientError {
         StreamEnd::Books(error) => ("books_unwritable", format!("the answer cannot be booked, so it ends here: {error}")),
         StreamEnd::Withheld => ("upstream_error", "the provider sent something that cannot be passed on".to_owned()),
         StreamEnd::OffSchema(off) => ("schema_mismatch", format!("the answer does not keep to its schema: {off}")),
-        StreamEnd::Told(error) => ("upstream_error", format!("the provider broke the answer off: {}", error.message)),
+        StreamEnd::Told(error) => (told_code(error.class), format!("the provider broke the answer off: {}", error.message)),
     };
-    ClientError::new(502, ErrorKind::Server, code, message)
+    // The status is not sent any more: the words of Messages go by it.
+    let status = if code == "upstream_unavailable" { 503 } else { 502 };
+    ClientError::new(status, ErrorKind::Server, code, message)
 }

@@ -19,7 +19,7 @@ use super::texts::{ByFamily, FAMILIES, Kind, Text, Texts};
 use crate::canonical::{Feature, Features, Members, QualityTier, ReasoningWish, Request, Shape, TextProfile, Wishes};
 use crate::catalog::TokenizerFamily;
 use crate::meter::Estimate;
-use crate::units::{Pieces, Tokens};
+use crate::units::{ImageWish, Pieces, Tokens};
 
 /// What a session is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,6 +289,7 @@ fn request(prompt: &Prompt, floor: QualityTier, session: String) -> Request {
         token_input: Tokens::ZERO,
         dimensions: None,
         pieces: Pieces::default(),
+        image: ImageWish::default(),
         thinking_budget: None,
         no_object: false,
         may_hold_thoughts: false,

@@ -133,7 +133,7 @@ impl World {
     pub fn answer(&self, turn: &Turn, index: BackendIndex) -> Option<Answer> {
         let backend = self.snapshot.backend(index);
         let longest = SignedDuration::try_from(self.settings.longest).unwrap_or(SignedDuration::MAX);
-        let pricing = backend.prices.pricing(Purchase::Usual, turn.at, turn.at.saturating_add(longest).ok()?)?;
+        let pricing = backend.prices.pricing(Purchase::default(), turn.at, turn.at.saturating_add(longest).ok()?)?;
         let rate = self.snapshot.fx.at(pricing.currency(), turn.at)?;
         let (output, reasoning, thinking) = self.output(turn, backend);
         let took = FIRST_TOKEN_MS + output * 1000 / TOKENS_PER_SECOND;

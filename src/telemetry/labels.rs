@@ -46,6 +46,9 @@ pub enum Route {
     Embeddings,
     Completions,
     Rerank,
+    Images,
+    Speech,
+    Transcriptions,
     Models,
     Model,
     Route,
@@ -73,13 +76,25 @@ impl Route {
             Route::Embeddings => Some(Shape::OpenAiEmbeddings),
             Route::Completions => Some(Shape::OpenAiCompletions),
             Route::Rerank => Some(Shape::Rerank),
+            Route::Images => Some(Shape::OpenAiImages),
+            Route::Speech => Some(Shape::OpenAiSpeech),
+            Route::Transcriptions => Some(Shape::OpenAiTranscriptions),
             _ => None,
         }
     }
 
     /// Those by which a model is asked.
-    pub const ANSWERED: [Route; 6] =
-        [Route::ChatCompletions, Route::Responses, Route::Messages, Route::Embeddings, Route::Completions, Route::Rerank];
+    pub const ANSWERED: [Route; 9] = [
+        Route::ChatCompletions,
+        Route::Responses,
+        Route::Messages,
+        Route::Embeddings,
+        Route::Completions,
+        Route::Rerank,
+        Route::Images,
+        Route::Speech,
+        Route::Transcriptions,
+    ];
 
     /// Whether a model is asked there.
     pub fn is_answered(self) -> bool {
@@ -96,6 +111,9 @@ impl Route {
             "/v1/embeddings" => Route::Embeddings,
             "/v1/completions" => Route::Completions,
             "/v1/rerank" => Route::Rerank,
+            "/v1/images/generations" => Route::Images,
+            "/v1/audio/speech" => Route::Speech,
+            "/v1/audio/transcriptions" => Route::Transcriptions,
             "/v1/models" => Route::Models,
             "/v1/route" => Route::Route,
             "/v1/usage" => Route::Usage,
@@ -124,6 +142,9 @@ impl Label for Route {
             Route::Embeddings => "/v1/embeddings",
             Route::Completions => "/v1/completions",
             Route::Rerank => "/v1/rerank",
+            Route::Images => "/v1/images/generations",
+            Route::Speech => "/v1/audio/speech",
+            Route::Transcriptions => "/v1/audio/transcriptions",
             Route::Models => "/v1/models",
             Route::Model => "/v1/models/{id}",
             Route::Route => "/v1/route",

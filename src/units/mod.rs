@@ -4,6 +4,7 @@
 pub mod free;
 pub mod glob;
 pub mod ids;
+pub mod image;
 pub mod money;
 pub mod pieces;
 pub mod pricing;
@@ -14,6 +15,7 @@ pub mod tokens;
 
 pub use free::{Counted, Draw, Free, FreePart, FreeTokens, Grant};
 pub use ids::{BackendId, KeyName, RequestId, spread};
+pub use image::{ImageKind, ImageWish, Pixels, Quality, Wanted};
 pub use money::{Amount, Currency, ExchangeRate, TokenPrice, Usd};
 pub use pieces::{Piece, PiecePrice, Pieces};
 pub use pricing::{Billed, BilledAt, Course, Pricing, Span};

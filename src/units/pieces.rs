@@ -9,6 +9,12 @@
 pub enum Piece {
     /// A query against so many documents, as vendors of ranking bill it.
     Search,
+    /// An image of an answer.
+    Image,
+    /// A character of a text that is spoken: a Unicode scalar value.
+    Character,
+    /// A thousandth of a second of sound that is written down.
+    Millisecond,
 }
 
 impl Piece {
@@ -16,6 +22,9 @@ impl Piece {
     pub const fn word(self) -> &'static str {
         match self {
             Piece::Search => "searches",
+            Piece::Image => "images",
+            Piece::Character => "characters",
+            Piece::Millisecond => "milliseconds of sound",
         }
     }
 
@@ -23,6 +32,9 @@ impl Piece {
     pub const fn prices(self) -> &'static [(&'static str, u32)] {
         match self {
             Piece::Search => &[("per_thousand_searches", 1_000)],
+            Piece::Image => &[("per_image", 1)],
+            Piece::Character => &[("per_million_characters", 1_000_000), ("per_thousand_characters", 1_000)],
+            Piece::Millisecond => &[("per_hour", 3_600_000), ("per_minute", 60_000), ("per_second", 1_000)],
         }
     }
 }

@@ -5,6 +5,7 @@
 //! input at the price of its own cell, as income tax does), the sheet is [`Extent::Part`].
 
 use super::money::{Amount, Currency, TokenPrice};
+use super::pieces::PiecePrice;
 use super::tariff::{Factor, Tariff};
 use super::tokens::{Tokens, Usage};
 
@@ -179,6 +180,28 @@ impl Sheet {
         self.cells.iter().any(|cell| !cell.tariff.pieces.is_free())
     }
 
+    /// Whether tokens of the answer have a price.
+    pub fn bills_output(&self) -> bool {
+        self.cells.iter().any(|cell| cell.tariff.dearest_output() != TokenPrice::FREE)
+    }
+
+    /// Whether any token has a price.
+    pub fn bills_tokens(&self) -> bool {
+        self.bills_output() || self.cells.iter().any(|cell| cell.tariff.dearest_input() != TokenPrice::FREE)
+    }
+
+    /// The same with another price by the piece.
+    #[must_use]
+    pub fn with_pieces(&self, pieces: PiecePrice) -> Self {
+        let cell = |cell: &Cell| Cell { tariff: Tariff { pieces, ..cell.tariff }, ..*cell };
+        Self { cells: self.cells.iter().map(cell).collect(), ..self.clone() }
+    }
+
+    /// What a piece costs at most, in 10⁻¹² units of the currency.
+    pub fn dearest_piece(&self) -> i128 {
+        self.cells.iter().map(|cell| cell.tariff.pieces.cost(1)).max().unwrap_or(0)
+    }
+
     /// The longest input that any cell prices.
     pub fn priced_input(&self) -> Tokens {
         Tokens::new(self.cells.iter().map(|cell| cell.input.to).max().unwrap_or(u64::MAX))
@@ -300,7 +323,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::units::PiecePrice;
 
     fn tariff(input: &str, output: &str) -> Tariff {
         let price = |text| TokenPrice::per_million(text).unwrap();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::canonical::{Direct, Request, Shape};
-use crate::catalog::capability::Quirks;
+use crate::catalog::capability::{Hint, Quirks};
 use crate::catalog::{ConverseFields, Reasoning, Steering};
 use crate::dialect::{self, Outgoing, Path};
 use crate::frontend::{self, FrontendRef};
@@ -43,7 +43,7 @@ const CHAT: &[Row] = &[
     ("`tool_choice`: a function", TOOLS, r#""tool_choice":{"type":"function","function":{"name":"f"}}"#),
     (
         "`tool_choice`: allowed tools",
-        TOOLS,
+        r#""tools":[{"type":"function","function":{"name":"f"}},{"type":"function","function":{"name":"g"}}]"#,
         r#""tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"f"}}]}}"#,
     ),
     ("`parallel_tool_calls`: false", TOOLS, r#""parallel_tool_calls":false"#),
@@ -67,7 +67,17 @@ const CHAT: &[Row] = &[
     ("`store`, `metadata`", "", r#""store":true,"metadata":{"a":"b"}"#),
     ("`prompt_cache_key`", "", r#""prompt_cache_key":"k""#),
     ("`safety_identifier`, `user`", "", r#""safety_identifier":"u""#),
-    ("a message of `system` or `developer`", SAYS, r#"{"role":"developer","content":"Be brief."}"#),
+    ("a message of `system` or `developer`, anywhere", SAYS, r#"{"role":"developer","content":"Be brief."}"#),
+    (
+        "`prompt_cache_breakpoint` of a part",
+        r#"{"role":"user","content":[{"type":"text","text":"x"}]}"#,
+        r#"{"role":"user","content":[{"type":"text","text":"x","prompt_cache_breakpoint":{"mode":"explicit"}}]}"#,
+    ),
+    (
+        "`detail`: low of an `image_url`",
+        r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}"#,
+        r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA","detail":"low"}}]}"#,
+    ),
     ("`image_url`", SAYS, r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}"#),
     ("`input_audio`", SAYS, r#"{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"AAAA","format":"wav"}}]}"#),
     (
@@ -93,6 +103,8 @@ const MESSAGES: &[Row] = &[
         r#""system":[{"type":"text","text":"Be brief."}]"#,
         r#""system":[{"type":"text","text":"Be brief.","cache_control":{"type":"ephemeral"}}]"#,
     ),
+    ("`cache_control` of the whole request", "", r#""cache_control":{"type":"ephemeral"}"#),
+    ("a message of `system`, anywhere", SAYS, r#"{"role":"system","content":"Be brief."}"#),
     ("`temperature`", "", r#""temperature":0.5"#),
     ("`top_p`", "", r#""top_p":0.5"#),
     ("`top_k`", "", r#""top_k":5"#),
@@ -175,6 +187,11 @@ const RESPONSES: &[Row] = &[
     ("`store`, `metadata`", "", r#""store":true,"metadata":{"a":"b"}"#),
     ("`prompt_cache_key`", "", r#""prompt_cache_key":"k""#),
     ("`safety_identifier`, `user`", "", r#""user":"u""#),
+    (
+        "`prompt_cache_breakpoint` of a part",
+        r#"{"role":"user","content":[{"type":"input_text","text":"x"}]}"#,
+        r#"{"role":"user","content":[{"type":"input_text","text":"x","prompt_cache_breakpoint":{"mode":"explicit"}}]}"#,
+    ),
     ("`input_image`", SAYS, r#"{"role":"user","content":[{"type":"input_image","image_url":"data:image/png;base64,AAAA"}]}"#),
     (
         "`input_file` with its data",
@@ -223,8 +240,10 @@ struct Written {
 fn written(frontend: FrontendRef, body: String, endpoint: Shape) -> Option<Written> {
     let conversation = frontend.conversation(&read(frontend, body)?).ok()?;
     // At Bedrock, one of the models that take the words of Messages.
-    let steering = Steering { converse: ConverseFields::Messages, ..Steering::UNKNOWN };
-    let out = Outgoing { reasoning: Reasoning::Switchable, steering, ..Outgoing::to("up", Quirks::default()) };
+    let steering = Steering { converse: ConverseFields::Messages, cache_marks: true, ..Steering::UNKNOWN };
+    // In chat and Responses, a site that knows what OpenAI's does.
+    let quirks = Quirks { hints: Hint::WORDS.into_iter().map(|(hint, _)| hint).collect(), ..Quirks::default() };
+    let out = Outgoing { reasoning: Reasoning::Switchable, steering, ..Outgoing::to("up", quirks) };
     let dialect = dialect::of(endpoint);
     let path = match dialect.path() {
         Path::Fixed(path) => path.to_owned(),
@@ -239,6 +258,7 @@ fn becomes(shape: Shape, (_, before, member): &Row, endpoint: Shape) -> &'static
     let frontend = frontend::of(Some(shape), true, &HeaderMap::new());
     let (without, with) = match *before {
         SAYS => (body(shape, "", ""), body(shape, "", member)),
+        turn if turn.starts_with('{') => (body(shape, "", turn), body(shape, "", member)),
         // What stands there already is replaced.
         before if !before.is_empty() && before.split(':').next() == member.split(':').next() => {
             (body(shape, before, ""), body(shape, member, ""))
@@ -270,7 +290,9 @@ fn page() -> String {
          - **left out**: there is no word for it there, and the answer is the same without it.\n\
          - **refused**: the provider is not asked; where nobody else is adequate the client gets 400 `untranslatable`.\n\n\
          Bedrock is told in the words of a model with `converse_fields = \"messages\"`; where none are known, `top_k` and thinking are\n\
-         dropped there, and marks of a cache left out.\n",
+         dropped there, and marks of a cache left out. Chat and Responses are told as at a site whose `hints` have `prompt_cache_key`,\n\
+         `service_tier` and `verbosity`, with a model that has `cache_marks`; elsewhere these are dropped, and what concerns a cache is\n\
+         left out.\n",
     );
     let clients = [
         (Shape::OpenAiChat, "Chat completions", CHAT),

@@ -30,7 +30,7 @@ fn fixtures(shape: Shape, extension: &str) -> Vec<(String, Vec<u8>, String)> {
 /// Every stream of a shape, in the bytes of its framing.
 fn streams(shape: Shape) -> Vec<(String, Vec<u8>, String)> {
     match dialect::of(shape).framing() {
-        Framing::Events => fixtures(shape, "sse"),
+        Framing::Events | Framing::Bytes => fixtures(shape, "sse"),
         Framing::EventStream => {
             let written = |text: Vec<u8>| eventstream::written(std::str::from_utf8(&text).unwrap()).concat();
             fixtures(shape, "events").into_iter().map(|(name, text, expected)| (name, written(text), expected)).collect()
@@ -51,7 +51,7 @@ fn error_line(error: &ProviderError) -> String {
 }
 
 /// Deviations of the site that a fixture is of, by its name.
-fn quirks_of(name: &str) -> Quirks {
+pub(super) fn quirks_of(name: &str) -> Quirks {
     Quirks {
         reasoning_outside_output: name.ends_with("reasoning-outside-the-output"),
         messages_input_includes_cache: name.ends_with("input-with-the-cache"),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::canonical::Request;
-use crate::catalog::capability::{OutputBoundField, Quirks, StreamUsage, ThinkingDepth, ThinkingSwitch};
+use crate::catalog::capability::{KnownHints, OutputBoundField, Quirks, StreamUsage, ThinkingDepth, ThinkingSwitch};
 use crate::dialect::{Dialect, OpenAiChat, Outgoing};
 use crate::frontend::{BadRequest, parse};
 use crate::units::Tokens;
@@ -25,6 +25,9 @@ const PLAIN: Quirks = Quirks {
     short_call_ids: false,
     random_seed: false,
     messages_formats: true,
+    unopened_thoughts: false,
+    hints: KnownHints::NONE,
+    instructions_anywhere: false,
     encrypted_reasoning: false,
 };
 

@@ -151,3 +151,20 @@ async fn a_reload_forgets_nothing_of_what_was_asked() {
         assert_eq!(gateway.ask(&hello(ANN)).await.status, status, "{now} a minute");
     }
 }
+
+#[tokio::test]
+async fn what_a_budget_does_not_bear_takes_nothing_of_the_minute() {
+    let east = Provider::start("east").await;
+    east.always(provider::whole(&chat::answer("Hello.", 9, 4)));
+    let gateway = two_keys(&east)
+        .set("keys.ann.requests_per_minute", "2")
+        .set("keys.ann.budget_usd", "0.001")
+        .set("keys.ann.budget_window", "total")
+        .start();
+    for _ in 0..4 {
+        let dear = Call::chat(chat::ask_with("auto", r#""max_tokens":4000"#)).key(ANN);
+        assert_eq!(gateway.ask(&dear).await.status, 402);
+    }
+    assert_eq!([gateway.ask(&hello(ANN)).await.status, gateway.ask(&hello(ANN)).await.status], [200, 200]);
+    assert_eq!(refused(&gateway.ask(&hello(ANN)).await).2, 2);
+}

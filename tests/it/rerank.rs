@@ -2,14 +2,11 @@
 //!
 //! Prices are of the tests' own table.
 
-use std::fs;
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 use tokenbroker::units::{Tokens, Usd};
 
 use crate::harness::provider::{status, whole};
-use crate::harness::{Call, Crowd, Gateway, Provider, Setup, Site, Step, Whole, chat, crowd, rows, until};
+use crate::harness::{Call, Crowd, Gateway, Provider, Setup, Site, Step, Whole, chat, crowd, rows};
 
 /// An answer with these members beside its results.
 fn answer(members: &str) -> String {
@@ -197,14 +194,7 @@ async fn a_killed_gateways_searches_are_in_the_books_of_the_next() {
     let gateway = Gateway::of([by_search(&east)]);
     let client = gateway.sent(&ask("rank", &json!(vec!["short"; 101]))).await;
     east.call(0).await;
-    let data = gateway.setup.data();
-    until("the attempt in the journal", async || {
-        let files = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
-        let mut journals = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
-        let begins = |path: PathBuf| fs::read(path).unwrap().into_iter().take(65_536).collect::<Vec<u8>>();
-        journals.any(|path| begins(path).windows(12).any(|part| part == b"east/rank-v1")).then_some(())
-    })
-    .await;
+    gateway.journaled("east/rank-v1").await;
     let again = gateway.kill().start();
     drop(client);
     let row = again.all_booked(1).await.remove(0);

@@ -30,7 +30,7 @@ async fn what_is_dropped_is_named_in_the_header() {
     for body in [chat::ask_with("auto", SEED), chat::ask_with("auto", &format!(r#"{SEED},"stream":true"#))] {
         let answer = ask(&gateway, "tb-loose", body).await;
         assert_eq!((answer.status, backend(&answer)), (200, "speaks/jade-v3"), "{}", answer.text());
-        assert_eq!(answer.header(DROPPED), "verbosity, seed");
+        assert_eq!(answer.header(DROPPED), "seed, verbosity");
     }
     let sent: Value = serde_json::from_str(speaks.call(0).await.text()).unwrap();
     assert_eq!((sent.get("seed"), sent.get("verbosity"), &sent["temperature"]), (None, None, &json!(0.5)));

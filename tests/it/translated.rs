@@ -342,3 +342,78 @@ async fn where_only_the_maker_of_a_seal_could_be_told_and_is_down_the_client_is_
     assert_eq!((answer.status, (1..=30).contains(&wait)), (503, true), "{wait}: {}", answer.text());
     assert!(west.calls().is_empty());
 }
+
+/// Found by a reviewer: the long names of a server of tools were refused by every API but Anthropic's.
+#[tokio::test]
+async fn a_long_name_of_a_tool_is_told_in_a_short_one_and_comes_back() {
+    let (east, gateway) = chats().await;
+    let long = format!("mcp__{}", "weather_".repeat(10));
+    let tools = format!(r#""tools":[{{"name":"{long}","input_schema":{{"type":"object"}}}}]"#);
+    let ask = |beside: &str| Call::messages(messages::ask_with("auto", &format!("{tools}{beside}")));
+    east.next(whole(&chat::answer("Hello.", 9, 4)));
+    assert_eq!(gateway.ask(&ask("")).await.status, 200);
+    let sent: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
+    let short = sent["tools"][0]["function"]["name"].as_str().unwrap().to_owned();
+    assert!(short.len() <= 64 && short.starts_with("mcp__weather"), "{short}");
+
+    let call = json!([{"index": 0, "id": "call_1", "type": "function", "function": {"name": short, "arguments": "{}"}}]);
+    let choice =
+        |member: &str| json!([{"index": 0, member: {"role": "assistant", "tool_calls": call}, "finish_reason": "tool_calls"}]);
+    let usage = json!({"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13});
+    east.next(whole(&json!({"id": "c1", "model": "served", "choices": choice("message"), "usage": usage}).to_string()));
+    let told = gateway.ask(&ask("")).await.json();
+    assert_eq!((&told["content"][0]["name"], &told["stop_reason"]), (&json!(long), &json!("tool_use")), "{told}");
+
+    let chunk = json!({"id": "c1", "model": "served", "choices": choice("delta")});
+    east.next(stream(&[format!("data: {chunk}\n\n"), chat::DONE.to_owned()]));
+    let answer = gateway.ask(&ask(r#","stream":true"#)).await;
+    let begins = events(answer.text()).into_iter().find(|(name, _)| name == "content_block_start").unwrap().1;
+    assert_eq!(begins["content_block"]["name"], long);
+}
+
+/// Found by a reviewer: each reminder between the turns changed the first message, and with it all that is cached.
+#[tokio::test]
+async fn instructions_between_the_turns_stand_where_the_site_takes_them() {
+    let body = r#"{"model":"auto","max_tokens":64,"system":"One.","messages":[{"role":"user","content":"Hi."},{"role":"assistant","content":"Ho."},
+        {"role":"user","content":"?"},{"role":"system","content":"Two."}]}"#;
+    for (quirk, expected) in [
+        ("instructions_anywhere = true", "system user assistant user system"),
+        ("instructions_anywhere = false", "system user assistant user"),
+    ] {
+        let east = Provider::start("east").await;
+        let gateway = Gateway::of([Site::of(&east).quirk(quirk)]);
+
+        assert_eq!(gateway.ask(&Call::messages(body.to_owned())).await.status, 200);
+
+        let sent: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
+        let roles: Vec<&str> =
+            sent["messages"].as_array().unwrap().iter().filter_map(|message| message["role"].as_str()).collect();
+        assert_eq!(roles.join(" "), expected, "{sent}");
+    }
+}
+
+/// Found by a reviewer: what a local server thought was told as its answer, where its template opens the thought.
+#[tokio::test]
+async fn a_thought_that_a_template_opens_is_no_part_of_the_answer() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).quirk("unopened_thoughts = true")]);
+    let frames = [
+        chat::role(),
+        chat::text("Greet. </thi"),
+        chat::text("nk>\\n\\nHel"),
+        chat::text("lo."),
+        chat::finish(),
+        chat::DONE.into(),
+    ];
+    east.next(stream(&frames));
+
+    let answer = gateway.ask(&Call::messages(messages::ask_stream("auto"))).await;
+
+    let told = |member: &str| {
+        events(answer.text())
+            .iter()
+            .filter_map(|(_, event)| event["delta"][member].as_str().map(str::to_owned))
+            .collect::<String>()
+    };
+    assert_eq!((told("thinking"), told("text")), ("Greet. ".to_owned(), "Hello.".to_owned()), "{}", answer.text());
+}

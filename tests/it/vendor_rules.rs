@@ -27,7 +27,7 @@ fn check(id: &str, (arrived, completed): (&str, &str), usage: &Usage, thinking: 
     let table = shipped();
     let (provider, model) = id.split_once('/').unwrap();
     let schedule = table.prices_of(provider, model).unwrap();
-    let pricing = schedule.pricing(Purchase::Usual, at(arrived), at(completed)).unwrap();
+    let pricing = schedule.pricing(Purchase::default(), at(arrived), at(completed)).unwrap();
     let billed = pricing.cost(usage, thinking, Course { arrived: at(arrived), completed: Some(at(completed)) });
     assert_eq!(billed.amount.to_string(), expected, "{id}, {arrived} to {completed}");
 }
@@ -161,7 +161,7 @@ fn a_rise_announced_for_tomorrow() {
     let table = Snapshot::parse("announced.toml", &announced).unwrap();
     let schedule = table.prices_of("deepseek", "deepseek-v4-pro").unwrap();
     let cost = |instant: &str| {
-        let pricing = schedule.pricing(Purchase::Usual, at(instant), at(instant)).unwrap();
+        let pricing = schedule.pricing(Purchase::default(), at(instant), at(instant)).unwrap();
         pricing.cost(&usage(1_000_000, 0, 0, 0), Thinking::Off, Course::at(at(instant))).amount.to_string()
     };
     // A Saturday and a Sunday: no peak hours.
@@ -176,7 +176,7 @@ fn a_price_in_yuan_across_a_change_of_the_rate() {
     let table = shipped();
     let schedule = table.prices_of("deepseek", "deepseek-v4-pro").unwrap();
     let dollars = |instant: &str| {
-        let pricing = schedule.pricing(Purchase::Usual, at(instant), at(instant)).unwrap();
+        let pricing = schedule.pricing(Purchase::default(), at(instant), at(instant)).unwrap();
         let amount = pricing.cost(&usage(0, 0, 0, 1_000_000), Thinking::Off, Course::at(at(instant))).amount;
         (amount.to_string(), table.fx.convert(amount, at(instant)).unwrap().to_exact())
     };

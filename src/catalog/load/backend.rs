@@ -8,7 +8,7 @@ use super::allowance::Quotas;
 use super::price::{self, Setting};
 use super::{date, required, words};
 use crate::canonical::conversation::Effort;
-use crate::canonical::{Direct, Feature, Features, SchemaBy, Shape};
+use crate::canonical::{Direct, Feature, Features, SchemaBy, Shape, Writes};
 use crate::catalog::allowance::Quota;
 use crate::catalog::calendar::Calendar;
 use crate::catalog::capability::{Backend, Dimensions, Limits, Provider, Quality, QualitySignal, Reasoning, TokenizerFamily};
@@ -43,7 +43,15 @@ const REASONING: [(Reasoning, &str); 3] =
     [(Reasoning::Never, "never"), (Reasoning::Switchable, "switchable"), (Reasoning::Always, "always")];
 
 /// What a backend may be asked for beside conversations.
-const SERVES: [&str; Direct::ALL.len()] = [Direct::ALL[0].word, Direct::ALL[1].word, Direct::ALL[2].word];
+const SERVES: [&str; Direct::ALL.len()] = {
+    let mut words = [""; Direct::ALL.len()];
+    let mut place = 0;
+    while place < words.len() {
+        words[place] = Direct::ALL[place].word;
+        place += 1;
+    }
+    words
+};
 
 /// Above the length of any vectors that are sold or announced.
 const MOST_DIMENSIONS: u64 = 1 << 20;
@@ -101,7 +109,7 @@ impl<'a> Reader<'a> {
         let provider = self.provider(&section);
         let model = section.required_text("model", NAME).unwrap_or_default();
         let id = BackendId::new(provider.map_or("", |p| self.providers[p.0 as usize].id.as_str()), &model);
-        let prices = self.prices(&section, provider, &id, Terms { free: false, writes: true, piece: None });
+        let prices = self.prices(&section, provider, &id, Terms { free: false, writes: Writes::Text, piece: None });
         if provider.is_some() && !self.ids.insert(id.clone()) {
             section.problem(
                 "model",
@@ -121,7 +129,7 @@ impl<'a> Reader<'a> {
         let free = section.truth("free").unwrap_or(false);
         let id = BackendId::new(provider_id, &upstream_model);
         let serves = self.serves(&section, provider);
-        let writes = serves.is_none_or(|direct| direct.writes);
+        let writes = serves.map_or(Writes::Text, |direct| direct.writes);
         let prices = self.prices(&section, provider, &id, Terms { free, writes, piece: serves.and_then(|direct| direct.piece) });
         let quotas = self.quotas.of(&section, provider_id, id.as_str());
         let (features, schema_by) = if serves.is_none() { abilities(&section) } else { (Features::NONE, SchemaBy::Native) };
@@ -132,7 +140,7 @@ impl<'a> Reader<'a> {
             model,
             upstream_model,
             aliases: section.texts("aliases"),
-            limits: limits(&section, writes),
+            limits: limits(&section, writes, &prices),
             features,
             schema_by,
             reasoning: if serves.is_none() { reasoning(&section) } else { Reasoning::Never },
@@ -229,8 +237,8 @@ impl<'a> Reader<'a> {
 struct Terms {
     /// The operator says that it costs nothing.
     free: bool,
-    /// Its answers have tokens, which have a price.
-    writes: bool,
+    /// What of its answers has tokens, which have a price.
+    writes: Writes,
     /// What of it may be billed by the piece.
     piece: Option<Piece>,
 }
@@ -243,12 +251,19 @@ fn check_name(section: &Section<'_, '_>, member: &str, name: &str) {
     }
 }
 
-fn limits(section: &Section<'_, '_>, writes: bool) -> Limits {
+fn limits(section: &Section<'_, '_>, writes: Writes, prices: &PriceSchedule) -> Limits {
     let tokens = |name| section.whole(name, 1..=MOST_TOKENS);
-    let whole = if writes { "input and output together" } else { "the longest single input" };
+    let whole = if writes == Writes::Text { "input and output together" } else { "the longest single input" };
     let context = required(section, "context_tokens", whole, |_, name| tokens(name));
     let longest = || required(section, "max_output_tokens", "the longest answer", |_, name| tokens(name));
-    let max_output = if writes { longest() } else { None };
+    let billed = || prices.rows().iter().any(|row| row.sheets.iter().any(|sheet| sheet.bills_output()));
+    let max_output = match writes {
+        Writes::Nothing => None,
+        Writes::Text => longest(),
+        // What no token is billed for has as many as it likes.
+        Writes::Media if billed() => longest(),
+        Writes::Media => tokens("max_output_tokens"),
+    };
     let priced_input = tokens("priced_input_tokens");
     for (name, bound) in [("max_output_tokens", max_output), ("priced_input_tokens", priced_input)] {
         if let (Some(bound), Some(context)) = (bound, context)
@@ -298,6 +313,8 @@ fn steering(section: &Section<'_, '_>) -> Steering {
         budget: Some(bounds).filter(|_| ordered && (least.is_some() || most.is_some())),
         sampling: section.truth("sampling").unwrap_or(true),
         converse: section.word("converse_fields", &ConverseFields::WORDS).unwrap_or_default(),
+        cache_marks: section.truth("cache_marks").unwrap_or(false),
+        form_beside_tools: section.truth("form_beside_tools").unwrap_or(true),
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{CURRENCIES, required};
+use super::{CURRENCIES, images, required};
+use crate::canonical::Writes;
 use crate::catalog::calendar::Calendar;
 use crate::catalog::price::{PriceRow, PriceSchedule};
 use crate::document::{Section, nearest};
@@ -47,7 +48,7 @@ pub(super) struct Setting<'a> {
     /// The operator says that the backend costs nothing.
     pub(super) free: bool,
     /// Its answers have tokens, which have a price.
-    pub(super) writes: bool,
+    pub(super) writes: Writes,
     /// What of it may be billed by the piece.
     pub(super) piece: Option<Piece>,
     pub(super) calendars: &'a [Arc<Calendar>],
@@ -84,7 +85,9 @@ fn row(section: &Section<'_, '_>, from: Option<Timestamp>, setting: &Setting<'_>
     let calendar = calendar(section, setting.calendars);
     let free = section.truth("free").unwrap_or(false) || setting.free;
     let currency = section.word("currency", &CURRENCIES).unwrap_or(setting.currency);
-    let list = List { currency, free, writes: setting.writes, piece: setting.piece, fees: fees(section) };
+    let list = List { currency, free, writes: setting.writes, piece: setting.piece, dearest: None, fees: fees(section) };
+    let images = images::read(section, setting.piece, free);
+    let list = List { dearest: images.dearest(), ..list };
     let sheet = list.sheet(section)?;
     let batch = section.section("batch").map(|section| {
         let sheet = list.sheet(&section);
@@ -98,6 +101,7 @@ fn row(section: &Section<'_, '_>, from: Option<Timestamp>, setting: &Setting<'_>
         until,
         source,
         billed_at,
+        images: images.prices(&sheet, |sheet| by_hours(section, sheet, calendar.as_deref()))?,
         sheets: by_hours(section, sheet, calendar.as_deref())?,
         batch: batch.unwrap_or_default(),
         calendar,
@@ -160,8 +164,10 @@ fn fees(section: &Section<'_, '_>) -> Fees {
 struct List {
     currency: Currency,
     free: bool,
-    writes: bool,
+    writes: Writes,
     piece: Option<Piece>,
+    /// What the dearest piece costs, where prices of them go by what they are.
+    dearest: Option<PiecePrice>,
     fees: Fees,
 }
 
@@ -211,7 +217,10 @@ impl List {
     fn pieces(&self, section: &Section<'_, '_>) -> Option<PiecePrice> {
         let members = self.piece?.prices().iter().filter(|(name, _)| section.has(name));
         let mut prices = members.map(|(name, per)| (name, piece_price(section, name, *per, self.free)));
-        let (_, price) = prices.next()?;
+        let Some((name, price)) = prices.next() else { return self.dearest };
+        if self.dearest.is_some() {
+            section.problem(name, "a price stands beside those in `images`", "either one price, or prices by size and quality");
+        }
         for (name, _) in prices {
             section.problem(name, "what is billed by the piece has two prices", "one of them");
         }
@@ -224,7 +233,7 @@ impl List {
         let otherwise = pieces.is_some() || self.piece.is_some() && self.fees.per_request > 0;
         let tokens = |name| if otherwise { figure(name) } else { required(section, name, PRICE, |_, name| figure(name)) };
         let input = tokens("input").unwrap_or_default();
-        let output = if self.writes { tokens("output") } else { None };
+        let output = if self.writes == Writes::Nothing { None } else { tokens("output") };
         let output = output.unwrap_or_default();
         let cache_write = figure("cache_write").unwrap_or(input);
         Tariff {
@@ -310,7 +319,7 @@ fn figure(section: &Section<'_, '_>, name: &'static str, free: bool) -> Option<T
 }
 
 /// So much for so many pieces, in whole units of the currency.
-fn piece_price(section: &Section<'_, '_>, name: &'static str, per: u32, free: bool) -> Option<PiecePrice> {
+pub(super) fn piece_price(section: &Section<'_, '_>, name: &'static str, per: u32, free: bool) -> Option<PiecePrice> {
     let text = section.decimal(name)?;
     let most = u128::from(DEAREST_PIECES) * 1_000_000_000_000;
     let pico = Usd::parse(&text).ok().and_then(|amount| u64::try_from(amount.pico()).ok());

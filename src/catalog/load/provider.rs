@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::{CURRENCIES, allowance, required, signing};
+use super::{CURRENCIES, allowance, required, signing, words};
 use crate::canonical::Shape;
 use crate::catalog::address::{self, DEPLOYMENT};
 use crate::catalog::capability::{
-    CacheRules, KeyHeader, MoreEndpoint, OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits, StreamUsage,
-    ThinkingDepth, ThinkingSwitch,
+    CacheRules, Hint, KeyHeader, MoreEndpoint, OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits,
+    StreamUsage, ThinkingDepth, ThinkingSwitch,
 };
 use crate::catalog::snapshot::ProviderIndex;
 use crate::document::{Section, nearest};
@@ -357,6 +357,9 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
         short_call_ids: section.truth("short_call_ids").unwrap_or(plain.short_call_ids),
         random_seed: section.truth("random_seed").unwrap_or(plain.random_seed),
         messages_formats: section.truth("messages_formats").unwrap_or(plain.messages_formats),
+        unopened_thoughts: section.truth("unopened_thoughts").unwrap_or(plain.unopened_thoughts),
+        hints: words(&section, "hints", &Hint::WORDS).into_iter().collect(),
+        instructions_anywhere: section.truth("instructions_anywhere").unwrap_or(plain.instructions_anywhere),
         encrypted_reasoning: section.truth("encrypted_reasoning").unwrap_or(plain.encrypted_reasoning),
     };
     section.finish();

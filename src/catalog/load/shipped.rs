@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::tests::{damages, inflict};
-use crate::canonical::{Feature, QualityTier};
-use crate::catalog::capability::OutputBoundField;
+use crate::canonical::{Feature, Form, QualityTier, SchemaBy};
+use crate::catalog::capability::{Hint, OutputBoundField};
 use crate::catalog::price::PriceRow;
 use crate::catalog::{Backend, Snapshot};
 use crate::units::{Cell, Factor, Tariff, TokenPrice, Tokens};
@@ -64,6 +64,25 @@ fn it_sells_something_of_everybody() {
     for provider in table.providers() {
         assert!(table.backends().iter().any(|b| table.provider_of(b).id == provider.id), "{} has no backend", provider.id);
     }
+}
+
+/// Found by a reviewer: what only some sites and models take was told to none, or to all.
+#[test]
+fn what_sites_and_models_take_of_a_translation_is_told_by_their_rows() {
+    let table = shipped();
+    let backend = |provider: &str, model: &str| {
+        let sold = |b: &&Backend| table.provider_of(b).id == provider && b.model.as_str() == model;
+        table.backends().iter().find(sold).unwrap_or_else(|| panic!("{provider} {model}"))
+    };
+    let quirks = |provider: &str| table.providers().iter().find(|p| p.id == provider).unwrap().quirks;
+    let hints = |provider: &str| Hint::WORDS.map(|(hint, _)| quirks(provider).hints.contains(hint));
+    assert_eq!([hints("openai"), hints("moonshotai"), hints("groq")], [[true; 3], [true, false, false], [false; 3]]);
+    assert_eq!(["openai", "xai", "minimax", "vllm"].map(|id| quirks(id).instructions_anywhere), [true, true, false, false]);
+    assert_eq!(["gpt-5.6-sol", "gpt-5.5"].map(|model| backend("openai", model).steering.cache_marks), [true, false]);
+    let older = backend("google", "gemini-2.5-pro");
+    assert_eq!((older.schema_by(true), older.schema_by(false)), (SchemaBy::Tool, SchemaBy::Native));
+    assert!(older.by_hand(Form::Schema, true) && !older.by_hand(Form::Schema, false) && !older.by_hand(Form::Object, true));
+    assert_eq!(backend("openai", "gpt-5.5").schema_by(true), SchemaBy::Native);
 }
 
 #[test]

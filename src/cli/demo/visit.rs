@@ -162,7 +162,7 @@ impl Guide<'_> {
         let found = self.snapshot.backend_named(backend).with_context(|| format!("{backend} is not in the table"))?;
         let now = self.clock.wall();
         let billed = |pricing: Pricing| pricing.cost(&usage, Thinking::Unsaid, Course::at(now)).amount;
-        let amount = found.prices.pricing(Purchase::Usual, now, now).map(billed);
+        let amount = found.prices.pricing(Purchase::default(), now, now).map(billed);
         let cost = amount.and_then(|amount| self.snapshot.fx.convert(amount, now));
         let cost = cost.with_context(|| format!("{backend} has no price"))?;
         Ok(Priced { backend: backend.to_owned(), quality: found.quality.score, cost })

@@ -141,7 +141,7 @@ fn cost(answered: &Answered, snapshot: &Snapshot) -> Result<(&'static str, Strin
     if schedule.at(counts).is_none() {
         return Err(format!("{name} has no price in force at {counts}"));
     }
-    let purchase = if answered.batch { Purchase::Batch } else { Purchase::Usual };
+    let purchase = if answered.batch { Purchase::Batch } else { Purchase::default() };
     // What counts is the row in force at the instant that it says to look at, whatever was in force before.
     let pricing =
         schedule.pricing(purchase, counts, completed.max(counts)).ok_or_else(|| format!("{name} is sold in no batch"))?;

@@ -29,7 +29,7 @@ pub struct FilterArgs {
     /// At least this quality: economy, standard, premium, or a score from 0 to 100.
     #[arg(long, value_name = "FLOOR", value_parser = floor)]
     pub quality: Option<Floor>,
-    /// Only what serves this in place of conversations: embeddings, completions, rerank. Without it such a model is listed where `--model` names it.
+    /// Only what serves this in place of conversations: embeddings, completions, rerank, images, speech, transcriptions. Without it such a model is listed where `--model` names it.
     #[arg(long, value_name = "WHAT", value_parser = direct)]
     pub serves: Option<&'static Direct>,
     /// Only rows that hold each of these words, in whichever column.

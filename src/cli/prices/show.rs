@@ -150,7 +150,9 @@ pub(super) fn provenance(listing: &Listing<'_>) -> Vec<String> {
 fn by_piece(row: &Row<'_>) -> Option<String> {
     let figures = &row.price.as_ref()?.vendor;
     let ((price, per), piece) = (figures.pieces?, row.backend.serves?.piece?);
-    Some(format!("{}: {} {} for {per} {}.", row.backend.id, price.to_exact(), figures.currency(), piece.word()))
+    let kinds = &row.price.as_ref()?.row.images.all;
+    let dearest = if kinds.len() > 1 { "at most, by size and quality, " } else { "" };
+    Some(format!("{}: {} {} {dearest}for {per} {}.", row.backend.id, price.to_exact(), figures.currency(), piece.word()))
 }
 
 /// Each rate that a row's conversion went through, once.

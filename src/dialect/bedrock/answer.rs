@@ -17,6 +17,17 @@ pub(super) struct Whole<'a> {
     #[serde(borrow)]
     pub(super) stop_reason: Option<Cow<'a, str>>,
     pub(super) usage: Option<Counts>,
+    #[serde(borrow, rename = "additionalModelResponseFields")]
+    pub(super) fields: Option<&'a RawValue>,
+}
+
+/// The stop sequence among what a model tells in its own words, where it is asked for that.
+pub(super) fn sequence_in(fields: Option<&RawValue>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Fields {
+        stop_sequence: Option<String>,
+    }
+    serde_json::from_str::<Fields>(fields?.get()).ok()?.stop_sequence.filter(|sequence| !sequence.is_empty())
 }
 
 impl<'a> Whole<'a> {

@@ -104,8 +104,9 @@ pub(super) struct Caches {
 }
 
 impl Caches {
-    pub(super) fn of(conversation: &Conversation, fields: ConverseFields) -> Self {
-        Self { marks: Marks::of(conversation), fields }
+    /// Those of tools count where the tools are told.
+    pub(super) fn of(conversation: &Conversation, with_tools: bool, fields: ConverseFields) -> Self {
+        Self { marks: if with_tools { Marks::of(conversation) } else { Marks::without_tools(conversation) }, fields }
     }
 
     /// What stands for the next mark, in the order tools, system, messages.
@@ -133,7 +134,9 @@ pub(super) fn messages<'c>(conversation: &'c Conversation, caches: &mut Caches) 
     for turn in &conversation.turns {
         let role = match turn.role {
             Role::User => USER,
-            Role::Assistant => "assistant",
+            Role::Assistant => ASSISTANT,
+            // They stand before the first turn here.
+            Role::System => continue,
         };
         let mut content = Vec::new();
         for part in &turn.parts {
@@ -146,6 +149,12 @@ pub(super) fn messages<'c>(conversation: &'c Conversation, caches: &mut Caches) 
         }
     }
     messages.iter_mut().for_each(Message::order);
+    // An answer that is begun must not end in white space.
+    if let Some(Message { role: ASSISTANT, content }) = messages.last_mut()
+        && let Some(Block::Text(text)) = content.iter_mut().rev().find(|block| !matches!(block, Block::CachePoint(_)))
+    {
+        *text = text.trim_end();
+    }
     if messages.first().is_none_or(|first| first.role != USER) {
         messages.insert(0, Message { role: USER, content: vec![Block::Text(GO_ON)] });
     }
@@ -153,6 +162,7 @@ pub(super) fn messages<'c>(conversation: &'c Conversation, caches: &mut Caches) 
 }
 
 const USER: &str = "user";
+const ASSISTANT: &str = "assistant";
 
 impl Message<'_> {
     /// Tools' answers stand first, each with the mark behind it, and a document has a text beside it.
@@ -190,7 +200,7 @@ impl Writer<'_> {
             Part::Text(Text { text, .. }) | Part::Refusal(text) => out.push(Block::Text(text)),
             Part::Image(medium) => out.push(Block::Image(attached("an image", medium, &IMAGES)?)),
             Part::Audio(medium) => out.push(Block::Audio(attached("a sound", medium, &SOUNDS)?)),
-            Part::Document(medium) => out.extend(self.document(medium)?),
+            Part::Document(medium) => self.document(medium, out)?,
             Part::Call(Call { id, name, arguments, .. }) => {
                 out.push(Block::ToolUse(ToolUse { id: fit_id(id), name, input: Input::of(arguments) }));
             }
@@ -217,13 +227,16 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// A plain text is said as one.
-    fn document<'c>(&mut self, medium: &'c Medium) -> Result<Option<Block<'c>>, Untranslatable> {
+    /// A plain text is said as one, behind its title.
+    fn document<'c>(&mut self, medium: &'c Medium, out: &mut Vec<Block<'c>>) -> Result<(), Untranslatable> {
         if let Source::Text(text) = &medium.source {
-            return Ok((!text.trim().is_empty()).then_some(Block::Text(text)));
+            let lines = medium.name.as_deref().into_iter().chain([text.as_str()]);
+            out.extend(lines.filter(|line| !line.trim().is_empty()).map(Block::Text));
+            return Ok(());
         }
         let Attached { format, source } = attached("a document", medium, &DOCUMENTS)?;
-        Ok(Some(Block::Document(Document { format, name: self.name(medium.name.as_deref()), source })))
+        out.push(Block::Document(Document { format, name: self.name(medium.name.as_deref()), source }));
+        Ok(())
     }
 
     /// A name that is taken, and that no other document has.

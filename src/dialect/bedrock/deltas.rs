@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::answer::{Block, End, Reasoning, ToolUse, Whole, end_of};
+use super::answer::{Block, End, Reasoning, ToolUse, Whole, end_of, sequence_in};
 use super::event::{CallStart, Event, Part, Piece};
 use super::usage::Counts;
-use crate::canonical::Delta;
 use crate::canonical::conversation::{Seal, SealKind};
+use crate::canonical::{Delta, Finish};
 use crate::dialect::DeltaReader;
 
 /// Reads one answer.
@@ -17,6 +17,8 @@ pub(super) struct Deltas {
     calls: u32,
     /// The slots of calls by the blocks that they are.
     slots: BTreeMap<u32, u32>,
+    /// The slot of the call that is told, while it has no arguments.
+    bare: Option<u32>,
     /// Of the thought that is told: its seal so far, which may come in pieces.
     signature: String,
     redacted: String,
@@ -26,11 +28,11 @@ impl Deltas {
     /// Reads a whole answer.
     pub(super) fn whole(&mut self, whole: Whole<'_>, out: &mut Vec<Delta>) {
         out.extend(whole.usage.as_ref().and_then(Counts::usage).map(Delta::Usage));
-        let finish = end_of(whole.stop_reason.as_deref().unwrap_or_default());
+        let (finish, sequence) = (end_of(whole.stop_reason.as_deref().unwrap_or_default()), sequence_in(whole.fields));
         for block in whole.into_blocks() {
             self.block(block, out);
         }
-        finished(finish, out);
+        finished(finish, sequence, out);
     }
 
     fn block(&mut self, block: Block<'_>, out: &mut Vec<Delta>) {
@@ -67,11 +69,13 @@ impl Deltas {
         let Some(CallStart { tool_use_id, name, .. }) = part.call() else { return };
         let slot = self.begin(tool_use_id.as_deref(), name.as_deref(), out);
         self.slots.extend(block.map(|block| (block, slot)));
+        self.bare = Some(slot);
     }
 
     fn piece(&mut self, block: Option<u32>, piece: Piece<'_>, out: &mut Vec<Delta>) {
         let slot = block.and_then(|block| self.slots.get(&block)).copied();
         if let (Some(slot), Some(arguments)) = (slot, piece.arguments().filter(|arguments| !arguments.is_empty())) {
+            self.bare = self.bare.filter(|bare| *bare != slot);
             out.push(Delta::Arguments { slot, piece: arguments.to_owned() });
         }
         out.extend(piece.text.and_then(text).map(Delta::Text));
@@ -95,8 +99,9 @@ fn text(text: Cow<'_, str>) -> Option<String> {
     (!text.is_empty()).then(|| text.into_owned())
 }
 
-fn finished(end: Option<End>, out: &mut Vec<Delta>) {
+fn finished(end: Option<End>, sequence: Option<String>, out: &mut Vec<Delta>) {
     match end {
+        Some(End::Ended(Finish::StopSequence(_))) => out.push(Delta::Finish(Finish::StopSequence(sequence))),
         Some(End::Ended(finish)) => out.push(Delta::Finish(finish)),
         Some(End::Broke) | None => {}
     }
@@ -114,10 +119,14 @@ impl DeltaReader for Deltas {
                     self.piece(content_block_index, piece, out);
                 }
             }
-            Event::BlockStop => self.seal(out),
+            Event::BlockStop => {
+                self.seal(out);
+                // A call without arguments is told to have none, so that what follows need not wait for any.
+                out.extend(self.bare.take().map(|slot| Delta::Arguments { slot, piece: "{}".to_owned() }));
+            }
             Event::MessageStop(part) => {
                 self.seal(out);
-                finished(end_of(part.stop_reason.as_deref().unwrap_or_default()), out);
+                finished(end_of(part.stop_reason.as_deref().unwrap_or_default()), sequence_in(part.fields), out);
             }
             Event::Metadata(part) => out.extend(part.usage.as_ref().and_then(Counts::usage).map(Delta::Usage)),
             Event::MessageStart | Event::Failed(_) | Event::Unknown => {}

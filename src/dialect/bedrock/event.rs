@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use super::failure;
 use super::usage::Counts;
@@ -70,6 +71,8 @@ pub(super) struct Part<'a> {
     #[serde(borrow)]
     pub(super) stop_reason: Option<Cow<'a, str>>,
     pub(super) usage: Option<Counts>,
+    #[serde(borrow, rename = "additionalModelResponseFields")]
+    pub(super) fields: Option<&'a RawValue>,
 }
 
 impl<'a> Part<'a> {

@@ -3,6 +3,7 @@
 
 use super::answer::{End, end_of};
 use super::event::{Event, Piece};
+use super::usage::GUARDRAIL;
 use crate::canonical::{Finish, FrameFacts, FrameKind};
 use crate::dialect::FrameReader;
 use crate::dialect::frame::broken;
@@ -12,6 +13,8 @@ use crate::dialect::frame::broken;
 pub(super) struct Frames {
     /// A reason was told why the answer ended.
     ended: bool,
+    /// By a guardrail.
+    blocked: bool,
 }
 
 impl FrameReader for Frames {
@@ -32,7 +35,8 @@ impl FrameReader for Frames {
             Event::Metadata(part) => {
                 let counts = part.usage.unwrap_or_default();
                 let kind = if self.ended { FrameKind::Done } else { FrameKind::UsageOnly };
-                let (usage, lifetimes_told) = (counts.usage(), counts.tells_lifetimes());
+                let (usage, lifetimes_told) =
+                    (counts.usage_after(if self.blocked { GUARDRAIL } else { "" }), counts.tells_lifetimes());
                 FrameFacts { usage, lifetimes_told, ..FrameFacts::only(kind) }
             }
         }
@@ -45,6 +49,7 @@ impl Frames {
             Some(End::Broke) => FrameFacts::only(FrameKind::Error(broken(reason))),
             Some(End::Ended(finish)) => {
                 self.ended = true;
+                self.blocked = reason == GUARDRAIL;
                 let too_long = finish == Finish::Length;
                 FrameFacts { finished: true, too_long, ..FrameFacts::only(FrameKind::Content) }
             }

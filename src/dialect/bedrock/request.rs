@@ -18,24 +18,30 @@ use crate::dialect::messages_request::{JSON_ONLY, Schema, Thinking, calls, effor
 
 /// There is no member for it, so it is said.
 const ONE_CALL: &str = "Call at most one tool at a time.";
+/// Where the models of Messages tell which stop sequence they came upon: it is told where it is asked for (AWS, "Converse", API
+/// reference, 2026-11).
+const STOP_SEQUENCE: &str = "/stop_sequence";
 /// Neither for this, where tools have to be declared because some were called before.
 const NO_CALLS: &str = "Do not call any tool: answer in words.";
 
 /// The body that goes out.
 pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
-    let mut caches = Caches::of(conversation, out.steering.converse);
+    let mut caches = Caches::of(conversation, ToolConfig::is_told(conversation), out.steering.converse);
     // Marks count in this order.
     let tool_config = ToolConfig::of(conversation, &mut caches);
     let system = system(conversation, tool_config.is_some(), &mut caches);
     let messages = blocks::messages(conversation, &mut caches)?;
     let thinks = thinks(conversation, out);
     let fields = Fields::of(conversation, out);
+    let stops = !conversation.sampling.stop.is_empty();
     let body = Body {
         messages,
         system,
         inference_config: InferenceConfig::of(conversation, out),
         tool_config,
         additional_model_request_fields: fields.says_something().then_some(fields),
+        additional_model_response_field_paths: (stops && out.steering.converse == ConverseFields::Messages)
+            .then_some([STOP_SEQUENCE]),
         output_config: OutputConfig::of(conversation, out, thinks),
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
@@ -72,6 +78,8 @@ struct Body<'c> {
     #[serde(skip_serializing_if = "Option::is_none")]
     additional_model_request_fields: Option<Fields<'c>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    additional_model_response_field_paths: Option<[&'static str; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     output_config: Option<OutputConfig<'c>>,
 }
 
@@ -84,7 +92,7 @@ enum System<'c> {
 
 fn system<'c>(conversation: &'c Conversation, declared: bool, caches: &mut Caches) -> Vec<System<'c>> {
     let mut system = Vec::new();
-    for part in &conversation.system {
+    for part in conversation.instructions() {
         if let Part::Text(text) = part
             && !text.text.trim().is_empty()
         {
@@ -176,13 +184,17 @@ enum Choice<'c> {
 }
 
 impl<'c> ToolConfig<'c> {
+    fn is_told(conversation: &Conversation) -> bool {
+        may_call(conversation) || calls(conversation).next().is_some()
+    }
+
     /// The tools; where none are to be called, only if some were: a conversation with calls in it is refused without tools, and there
     /// is no word for calling none.
     fn of(conversation: &'c Conversation, caches: &mut Caches) -> Option<Self> {
-        let called: BTreeSet<&str> = calls(conversation).collect();
-        if !may_call(conversation) && called.is_empty() {
+        if !Self::is_told(conversation) {
             return None;
         }
+        let called: BTreeSet<&str> = calls(conversation).collect();
         let mut tools = Vec::new();
         for tool in &conversation.tools {
             tools.push(Declared::ToolSpec(ToolSpec::of(tool)));

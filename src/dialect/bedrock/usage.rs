@@ -9,6 +9,9 @@ use serde::de::{DeserializeSeed, Deserializer};
 use crate::dialect::usage::Count;
 use crate::units::{Tokens, Usage};
 
+/// The stop reason where a guardrail stepped in.
+pub(super) const GUARDRAIL: &str = "guardrail_intervened";
+
 /// The counts of one answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -75,6 +78,13 @@ impl Counts {
         })
     }
 
+    /// The same where a guardrail stepped in: nothing counted is all that there was, as the model was not asked (AWS, "How Amazon
+    /// Bedrock Guardrails works", 2026-11).
+    pub(super) fn usage_after(&self, reason: &str) -> Option<Usage> {
+        let unasked = reason == GUARDRAIL && (self.input_tokens, self.output_tokens) == (Some(0), Some(0));
+        self.usage().or_else(|| unasked.then(Usage::default))
+    }
+
     /// Whether it says for how long what was written to a cache is kept.
     pub(super) const fn tells_lifetimes(&self) -> bool {
         self.cache_details.told
@@ -118,6 +128,16 @@ mod tests {
         );
         check(r#"{"inputTokens":0,"outputTokens":0}"#, None, false);
         check("{}", None, false);
+    }
+
+    /// Found by a reviewer: zeros were no report, and the whole prompt was booked by our own estimate.
+    #[test]
+    fn what_a_guardrail_blocked_was_not_used() {
+        let used = |json: &str, reason: &str| read(json).usage_after(reason).map(|usage| usage.fresh_input.get());
+        assert_eq!(used(r#"{"inputTokens":0,"outputTokens":0,"totalTokens":0}"#, GUARDRAIL), Some(0));
+        assert_eq!(used(r#"{"inputTokens":9,"outputTokens":0}"#, GUARDRAIL), Some(9), "it stepped in behind the model");
+        assert_eq!(used(r#"{"inputTokens":0,"outputTokens":0}"#, "end_turn"), None);
+        assert_eq!(used("{}", GUARDRAIL), None);
     }
 
     proptest! {

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::canonical::Answer;
 use crate::canonical::conversation::{Call, Part, Thought};
+use crate::dialect::testing::told;
+use crate::dialect::{Dialect, OpenAiChat};
 
 fn whole(body: &str) -> Answer {
     Answer::of(Deltas::default().whole(serde_json::from_str(body).unwrap()))
@@ -270,4 +272,42 @@ proptest! {
         let found: Vec<String> = calls(&deltas).into_iter().map(|(_, _, arguments)| arguments).collect();
         prop_assert_eq!(found, texts);
     }
+}
+
+/// Found by a reviewer: the sequence that vLLM tells was not told to clients that ask which it was.
+#[test]
+fn the_stop_sequence_is_told_where_it_is_known() {
+    let finish = |stop: &str, reason: &str| {
+        let body = format!(
+            r#"{{"choices":[{{"index":0,"message":{{"content":"a"}},"finish_reason":"{reason}","stop_reason":{stop}}}]}}"#
+        );
+        OpenAiChat.read_deltas(body.as_bytes()).unwrap().pop()
+    };
+    let at = |sequence: &str| Some(Delta::Finish(Finish::StopSequence(Some(sequence.into()))));
+    assert_eq!(finish(r#""END""#, "stop"), at("END"));
+    assert_eq!(finish("null", "stop"), Some(Delta::Finish(Finish::Stop)));
+    assert_eq!(finish("128009", "stop"), Some(Delta::Finish(Finish::Stop)));
+    assert_eq!(finish(r#""end_turn""#, "stop"), Some(Delta::Finish(Finish::Stop)));
+    assert_eq!(finish(r#""END""#, "length"), Some(Delta::Finish(Finish::Length)));
+}
+
+/// Found by a reviewer: what a local server thought was told as its answer, where its template opens the thought.
+#[test]
+fn a_thought_that_nothing_opens_is_told_apart() {
+    let whole = |message: &str| {
+        let body = format!(r#"{{"choices":[{{"index":0,"message":{message},"finish_reason":"stop"}}]}}"#);
+        told(&OpenAiChat.read_deltas(body.as_bytes()).unwrap())
+    };
+    assert_eq!(whole(r#"{"content":"hm</think>\n\nyes"}"#), "begin - -\nthought hm\ntext yes\nfinish Stop\n");
+    let parsed = whole(r#"{"reasoning_content":"hm","content":"Close it: </think>"}"#);
+    assert_eq!(parsed, "begin - -\nthought hm\ntext Close it: </think>\nfinish Stop\n");
+    let quirks = Quirks { unopened_thoughts: true, ..Quirks::default() };
+    let mut reader = OpenAiChat.delta_reader_at(quirks);
+    let mut out = Vec::new();
+    for piece in ["hm", "</think>", "yes"] {
+        let frame = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{piece}\"}}}}]}}\n\n");
+        reader.read(frame.as_bytes(), &mut out);
+    }
+    reader.end(&mut out);
+    assert_eq!(told(&out), "begin - -\nthought hm\ntext yes\n");
 }

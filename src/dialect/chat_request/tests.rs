@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::canonical::conversation::{
-    CacheLifetime, Call, Medium, Part, Role, Sampling, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
+    CacheLifetime, Call, Hints, Medium, Part, Role, Sampling, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
 };
-use crate::catalog::capability::Quirks;
+use crate::catalog::capability::{Hint, Quirks};
 use crate::catalog::{BudgetBounds, Steering};
 
 fn turn(role: Role, parts: Vec<Part>) -> Turn {
@@ -343,4 +343,121 @@ fn ids_of_calls_are_short_where_the_site_wants_them_so() {
     let short = ids(true);
     assert!(short.iter().all(|id| id.len() == 9 && id.bytes().all(|b| b.is_ascii_alphanumeric())), "{short:?}");
     assert!(short[1] == "aB3dE6gH9" && short[0] != short[2], "{short:?}");
+}
+
+/// What the messages of turns are, at a site as the quirks say.
+fn messages_of(turns: Vec<Turn>, out: &Outgoing<'_>) -> Value {
+    let conversation = Conversation { system: vec![Part::text("One.")], turns: turns.into(), ..Conversation::default() };
+    serde_json::from_slice::<Value>(&body(&conversation, out).unwrap()).unwrap()["messages"].take()
+}
+
+/// Found by a reviewer: each reminder changed the first message, so that all of the cached prompt was lost.
+#[test]
+fn instructions_between_the_turns_keep_their_place_behind_what_tools_answered() {
+    let turns = || {
+        vec![
+            turn(Role::User, vec![Part::text("Hi.")]),
+            turn(Role::Assistant, vec![call("a", "{}")]),
+            turn(Role::System, vec![Part::text("Two."), Part::text("Three.")]),
+            turn(Role::User, vec![result("a", vec![Part::text("4")])]),
+        ]
+    };
+    let roles =
+        |told: &Value| told.as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let anywhere = Quirks { instructions_anywhere: true, ..Quirks::default() };
+    let in_place = messages_of(turns(), &out(anywhere));
+    assert_eq!(roles(&in_place), ["system", "user", "assistant", "tool", "system"]);
+    assert_eq!((&in_place[0]["content"], &in_place[4]["content"]), (&json!("One."), &json!("Two.\n\nThree.")));
+    let quirks = Quirks::default();
+    let hoisted = messages_of(turns(), &out(quirks));
+    assert_eq!(roles(&hoisted), ["system", "user", "assistant", "tool"]);
+    assert_eq!(hoisted[0]["content"], "One.\n\nTwo.\n\nThree.");
+    let begun = || vec![turn(Role::Assistant, vec![Part::text("{")]), turn(Role::System, vec![Part::text("Go on.")])];
+    assert_eq!(roles(&messages_of(begun(), &out(anywhere))), ["system", "assistant", "system"]);
+    let conversation = Conversation { turns: begun().into(), ..Conversation::default() };
+    assert!(body(&conversation, &out(quirks)).is_err(), "there the answer is begun");
+}
+
+/// Found by a reviewer: a picture that a tool showed stood between what two tools answered, which is refused.
+#[test]
+fn what_tools_answered_in_neighbouring_turns_stands_together() {
+    let image = || Part::Image(medium(Source::Base64("AAAA".into()), None));
+    let turns = vec![
+        turn(Role::Assistant, vec![call("a", "{}"), call("b", "{}")]),
+        turn(Role::User, vec![result("a", vec![image()])]),
+        turn(Role::User, vec![result("b", vec![Part::text("5")]), Part::text("So?")]),
+    ];
+    let told = messages_of(turns, &out(Quirks::default()));
+    let said: Vec<&str> = told.as_array().unwrap().iter().map(|message| message["role"].as_str().unwrap()).collect();
+    assert_eq!(said, ["system", "assistant", "tool", "tool", "user", "user"]);
+    assert_eq!(told[5]["content"], "So?");
+}
+
+/// Found by a reviewer: a tool that failed without a word looked like one that had nothing to say.
+#[test]
+fn that_a_tool_failed_is_said() {
+    let failed = |parts| Part::Result(ToolResult { id: "a".into(), parts, is_error: true, cached: None });
+    let told = |parts| {
+        messages_of(
+            vec![turn(Role::Assistant, vec![call("a", "{}")]), turn(Role::User, vec![failed(parts)])],
+            &out(Quirks::default()),
+        )
+    };
+    assert_eq!(told(vec![])[2]["content"], "Error: the tool failed.");
+    assert_eq!(told(vec![Part::text("No such file.")])[2]["content"], "Error: the tool failed.\nNo such file.");
+}
+
+/// Found by a reviewer: two contracts could not be told apart.
+#[test]
+fn the_title_of_a_document_that_is_text_is_said() {
+    let titled = |name: &str| Part::Document(Medium { name: Some(name.into()), ..medium(Source::Text("Words.".into()), None) });
+    let told = messages_of(vec![turn(Role::User, vec![titled("Contract A"), titled("")])], &out(Quirks::default()));
+    assert_eq!(told[1]["content"], "Contract A\nWords.\nWords.");
+}
+
+/// Found by a reviewer: the other API's same words for which cache, how soon and how long an answer were not said.
+#[test]
+fn hints_are_told_to_sites_and_models_that_know_them() {
+    let said = |text: &str| Some(text.to_owned());
+    let hints = Hints { cache_key: said("k"), tier: said("flex"), verbosity: said("low") };
+    let all = Quirks { hints: Hint::WORDS.into_iter().map(|(hint, _)| hint).collect(), ..Quirks::default() };
+    check_with(all, |c| c.hints = hints.clone(), json!({"prompt_cache_key": "k", "service_tier": "flex", "verbosity": "low"}));
+    check(|c| c.hints = hints.clone(), json!({}));
+    let conversation = Conversation { hints, ..asked() };
+    let told = |reasoning| {
+        let out = Outgoing { reasoning, ..out(all) };
+        let told: Value = serde_json::from_slice(&body(&conversation, &out).unwrap()).unwrap();
+        (told.get("service_tier").is_some(), told.get("verbosity").is_some(), told.get("prompt_cache_key").is_some())
+    };
+    assert_eq!((told(Reasoning::Always), told(Reasoning::Never)), ((true, true, true), (false, false, true)));
+}
+
+/// Found by a reviewer: where a client marks its prompt was lost to models that keep only what is marked.
+#[test]
+fn marks_of_the_cache_are_told_to_models_that_take_them() {
+    let marked = |text: &str| Part::Text(Text { text: text.into(), cached: Some(CacheLifetime::Hour) });
+    let answered = Part::Result(ToolResult {
+        id: "a".into(),
+        parts: vec![Part::text("4")],
+        is_error: false,
+        cached: Some(CacheLifetime::Minutes),
+    });
+    let turns = || {
+        vec![
+            turn(Role::User, vec![Part::text("Hi."), marked("There.")]),
+            turn(Role::Assistant, vec![marked("So."), call("a", "{}")]),
+            turn(Role::User, vec![answered.clone()]),
+        ]
+    };
+    let steering = Steering { cache_marks: true, ..Steering::UNKNOWN };
+    let told = messages_of(turns(), &Outgoing { steering, ..out(Quirks::default()) });
+    let mark = json!({"mode": "explicit"});
+    assert_eq!(
+        told[1]["content"],
+        json!([{"type": "text", "text": "Hi."}, {"type": "text", "text": "There.", "prompt_cache_breakpoint": mark}])
+    );
+    assert_eq!(told[2]["content"], "So.", "what the assistant said takes none");
+    assert_eq!(told[3]["content"], json!([{"type": "text", "text": "4", "prompt_cache_breakpoint": mark}]));
+    let unmarked = messages_of(turns(), &out(Quirks::default()));
+    assert_eq!((&unmarked[1]["content"], &unmarked[3]["content"]), (&json!("Hi.\nThere."), &json!("4")));
 }

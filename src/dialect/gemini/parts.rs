@@ -99,22 +99,22 @@ const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 /// What stands before the turns, and the turns. A request needs a turn: where there is none, what stands before them is one.
 pub(super) fn contents<'c>(
     conversation: &'c Conversation,
-    instruction: Option<&'static str>,
+    beside: [Option<&'static str>; 2],
 ) -> Result<(Option<Content<'c>>, Vec<Content<'c>>), Untranslatable> {
     let mut writer = Writer::default();
-    for turn in &conversation.turns {
+    for turn in conversation.turns.iter().filter(|turn| turn.role != Role::System) {
         let mut parts = Vec::new();
         for part in &turn.parts {
             writer.part(part, &mut parts)?;
         }
-        writer.say(role_word(turn.role), parts);
+        writer.say(if turn.role == Role::Assistant { MODEL } else { USER }, parts);
     }
     let mut contents = writer.contents;
     contents.iter_mut().for_each(Content::order);
     sign(&mut contents);
     let texts =
-        conversation.system.iter().filter_map(|part| if let conversation::Part::Text(text) = part { Some(text) } else { None });
-    let told = texts.map(|text| text.text.as_str()).chain(instruction).filter(|text| !text.is_empty());
+        conversation.instructions().filter_map(|part| if let conversation::Part::Text(text) = part { Some(text) } else { None });
+    let told = texts.map(|text| text.text.as_str()).chain(beside.into_iter().flatten()).filter(|text| !text.is_empty());
     let system: Vec<Part<'c>> = told.map(Part::text).collect();
     if contents.is_empty() && !system.is_empty() {
         return Ok((None, vec![Content { role: Some(USER), parts: system }]));
@@ -124,13 +124,6 @@ pub(super) fn contents<'c>(
 
 const USER: &str = "user";
 const MODEL: &str = "model";
-
-const fn role_word(role: Role) -> &'static str {
-    match role {
-        Role::User => USER,
-        Role::Assistant => MODEL,
-    }
-}
 
 impl<'c> Part<'c> {
     fn text(text: &'c str) -> Self {
@@ -230,7 +223,11 @@ impl<'c> Writer<'c> {
             conversation::Part::Text(text) => out.extend((!text.text.is_empty()).then(|| Part::text(&text.text))),
             conversation::Part::Refusal(text) => out.extend((!text.is_empty()).then(|| Part::text(text))),
             conversation::Part::Image(medium) => out.extend(Part::medium("an image", medium)?),
-            conversation::Part::Document(medium) => out.extend(Part::medium("a document", medium)?),
+            // There is no member for its name, so it is said.
+            conversation::Part::Document(medium) => {
+                out.extend(medium.name.as_deref().filter(|name| !name.is_empty()).map(Part::text));
+                out.extend(Part::medium("a document", medium)?);
+            }
             conversation::Part::Audio(medium) => out.extend(Part::medium("a sound", medium)?),
             conversation::Part::Thought(thought) => out.extend(Part::thought(thought)),
             conversation::Part::Call(call) => {

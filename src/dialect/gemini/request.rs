@@ -5,12 +5,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::parts::{self, Content};
-use crate::canonical::conversation::{Effort, Format, Json, ThinkingWish, Tool, ToolChoice};
+use crate::canonical::conversation::{Effort, Format, Json, Part, Source, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::request::ReasoningWish;
 use crate::canonical::{Conversation, Shape, Untranslatable};
 use crate::catalog::Steering;
 use crate::catalog::capability::{Reasoning, ThinkingDepth};
 use crate::dialect::Outgoing;
+use crate::dialect::messages_request::JSON_ONLY;
 use crate::units::Tokens;
 
 /// More texts than these cannot end an answer (dialects.md 5.5).
@@ -30,7 +31,9 @@ const ONE_CALL: &str = "Call at most one function at a time.";
 pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<Bytes, Untranslatable> {
     let calls = !conversation.tools.is_empty() && conversation.tool_choice != ToolChoice::None;
     let one_call = (calls && conversation.parallel_calls == Some(false)).then_some(ONE_CALL);
-    let (system_instruction, contents) = parts::contents(conversation, one_call)?;
+    let in_words = conversation.format == Format::JsonObject && !takes_form(conversation, out);
+    let said = [one_call, in_words.then_some(JSON_ONLY)];
+    let (system_instruction, contents) = parts::contents(conversation, said)?;
     let declared = (!conversation.tools.is_empty()).then(|| Declared::of(&conversation.tools));
     let body = Body {
         system_instruction,
@@ -41,6 +44,11 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
     serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
+}
+
+/// Whether the form of the answer can be told by its member.
+fn takes_form(conversation: &Conversation, out: &Outgoing<'_>) -> bool {
+    conversation.tools.is_empty() || out.steering.form_beside_tools
 }
 
 pub(super) fn untranslatable(what: String) -> Untranslatable {
@@ -140,6 +148,24 @@ struct GenerationConfig<'c> {
     response_json_schema: Option<&'c RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking_config: Option<ThinkingConfig>,
+    /// Of all images and documents alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media_resolution: Option<&'static str>,
+}
+
+/// Whether all that is to be seen may be looked at from afar, which cannot be said of some of it.
+pub(in crate::dialect) fn sees_from_afar(conversation: &Conversation) -> bool {
+    let shown = |part: &Part| match part {
+        Part::Image(medium) => Some(medium.detail.as_deref() == Some("low")),
+        Part::Document(medium) => (!matches!(medium.source, Source::Text(_))).then_some(false),
+        _ => None,
+    };
+    let within = |part: &Part| match part {
+        Part::Result(result) => result.parts.iter().filter_map(shown).collect(),
+        other => shown(other).into_iter().collect::<Vec<bool>>(),
+    };
+    let all: Vec<bool> = conversation.turns.iter().flat_map(|turn| &turn.parts).flat_map(within).collect();
+    !all.is_empty() && all.into_iter().all(|low| low)
 }
 
 impl<'c> GenerationConfig<'c> {
@@ -148,7 +174,7 @@ impl<'c> GenerationConfig<'c> {
         if sampling.stop.len() > MOST_STOPS {
             return Err(untranslatable(format!("more than {MOST_STOPS} stop sequences")));
         }
-        let json = conversation.format != Format::Text;
+        let json = conversation.format != Format::Text && takes_form(conversation, out);
         let schema = if let Format::JsonSchema(schema) = &conversation.format { Some(schema.schema.raw()) } else { None };
         Ok(Self {
             temperature: number(sampling.temperature.as_ref()),
@@ -163,12 +189,13 @@ impl<'c> GenerationConfig<'c> {
             response_mime_type: json.then_some("application/json"),
             response_json_schema: schema,
             thinking_config: ThinkingConfig::of(conversation.thinking, out),
+            media_resolution: sees_from_afar(conversation).then_some("MEDIA_RESOLUTION_LOW"),
         })
     }
 
     fn says_nothing(&self) -> bool {
         let Self { temperature, top_p, top_k, max_output_tokens, stop_sequences, seed, .. } = self;
-        let Self { presence_penalty, frequency_penalty, response_mime_type, thinking_config, .. } = self;
+        let Self { presence_penalty, frequency_penalty, response_mime_type, thinking_config, media_resolution, .. } = self;
         let numbers = [temperature, top_p, top_k, presence_penalty, frequency_penalty];
         numbers.into_iter().all(Option::is_none)
             && max_output_tokens.is_none()
@@ -176,6 +203,7 @@ impl<'c> GenerationConfig<'c> {
             && seed.is_none()
             && response_mime_type.is_none()
             && thinking_config.is_none()
+            && media_resolution.is_none()
     }
 }
 

@@ -121,3 +121,25 @@ proptest! {
         reader.end(&mut out);
     }
 }
+
+/// Found by a reviewer: what followed a call without arguments waited for the end of the answer.
+#[test]
+fn a_call_without_arguments_ends_with_its_block() {
+    let event = |data: &str| format!("data: {data}\n\n");
+    let stream = [
+        r#"{"type":"message_start","message":{"id":"msg_1","model":"m","content":[]}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"a","name":"now","input":{}}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":""}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"b","name":"at","input":{}}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{\"h\":1}"}}"#,
+        r#"{"type":"content_block_stop","index":1}"#,
+    ];
+    let stream: String = stream.into_iter().map(event).collect();
+    let told = crate::dialect::testing::told(&crate::dialect::testing::streamed(
+        &crate::dialect::AnthropicMessages,
+        stream.as_bytes(),
+        stream.len(),
+    ));
+    assert_eq!(told, "begin msg_1 m\ncall 0 a now\narguments 0 {}\ncall 1 b at\narguments 1 {\"h\":1}\n");
+}

@@ -319,3 +319,54 @@ proptest! {
         prop_assert!(roles[0] == "user" && roles.windows(2).all(|pair| pair[0] != pair[1]), "{roles:?}");
     }
 }
+
+/// Found by a reviewer: kinds that are refused went out as they were told.
+#[test]
+fn media_go_out_in_kinds_that_are_taken() {
+    let medium = |media_type: &str, data: &str| Medium {
+        source: Source::Base64(data.into()),
+        media_type: Some(media_type.into()),
+        name: None,
+        detail: None,
+        cached: None,
+    };
+    let source = |part: Part| {
+        let conversation = Conversation { turns: vec![turn(Role::User, vec![part])].into(), ..Conversation::default() };
+        let told = body(&conversation, &out()).map_err(|refused| refused.what)?;
+        Ok::<Value, String>(serde_json::from_slice::<Value>(&told).unwrap()["messages"][0]["content"][0]["source"].take())
+    };
+    let jpeg = json!({"type": "base64", "media_type": "image/jpeg", "data": "AAAA"});
+    assert_eq!(source(Part::Image(medium("image/jpg", "AAAA"))), Ok(jpeg));
+    assert_eq!(source(Part::Image(medium("image/tiff", "AAAA"))), Err("an image of type `image/tiff`".into()));
+    let text = json!({"type": "text", "media_type": "text/plain", "data": "a,b"});
+    assert_eq!(source(Part::Document(medium("text/csv; charset=utf-8", "YSxi"))), Ok(text));
+    let pdf = json!({"type": "base64", "media_type": "application/pdf", "data": "AAAA"});
+    assert_eq!(source(Part::Document(medium("Application/PDF", "AAAA"))), Ok(pdf));
+    let word = "application/msword";
+    assert_eq!(source(Part::Document(medium(word, "AAAA"))), Err(format!("a document of type `{word}`")));
+}
+
+/// Found by a reviewer: an answer that was begun and ended in white space was refused, and so was an error without a word.
+#[test]
+fn what_would_be_refused_at_the_end_is_trimmed_and_said() {
+    let turns = vec![turn(Role::User, vec![Part::text("Hi. ")]), turn(Role::Assistant, vec![Part::text("{ \n")])];
+    let told = written(&Conversation { turns: turns.into(), ..Conversation::default() });
+    let text = |text: &str| json!([{"type": "text", "text": text}]);
+    assert_eq!((&told["messages"][0]["content"], &told["messages"][1]["content"]), (&text("Hi. "), &text("{")));
+    let failed = Part::Result(ToolResult { id: "a".into(), parts: vec![], is_error: true, cached: None });
+    let turns = vec![turn(Role::Assistant, vec![call("a", "{}")]), turn(Role::User, vec![failed])];
+    let told = written(&Conversation { turns: turns.into(), ..Conversation::default() });
+    let said = &told["messages"].as_array().unwrap().last().unwrap()["content"][0];
+    assert_eq!((&said["content"], &said["is_error"]), (&text("Error: the tool failed."), &json!(true)));
+}
+
+/// Instructions between the turns stand before the first, and their marks count there.
+#[test]
+fn instructions_between_the_turns_stand_before_the_first() {
+    let marked = Part::Text(Text { text: "b".into(), cached: Some(CacheLifetime::Minutes) });
+    let turns = vec![turn(Role::User, vec![Part::text("hi")]), turn(Role::System, vec![marked])];
+    let told = written(&Conversation { system: vec![Part::text("a")], turns: turns.into(), ..Conversation::default() });
+    let mark = json!({"type": "ephemeral"});
+    assert_eq!(told["system"], json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": mark}]));
+    assert_eq!(told["messages"].as_array().unwrap().len(), 1);
+}

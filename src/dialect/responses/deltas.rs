@@ -188,6 +188,7 @@ impl Deltas {
             }
             Some(Kind::Other) => {
                 self.told.insert((at, Voice::Opaque, u64::MAX));
+                self.named(at, item);
                 Seen::Opaque
             }
             Some(Kind::Message | Kind::Reasoning) | None => Seen::Part,
@@ -224,14 +225,20 @@ impl Deltas {
                 self.rest_of_arguments(at, item.arguments(), out);
             }
             Kind::Other => {
+                self.named(at, Some(item));
                 if self.told.insert((at, Voice::Opaque, 0)) {
-                    self.aside.extend(item.name.as_deref().map(str::to_owned));
                     self.aside.extend(item.input().map(Cow::into_owned));
                 }
                 return Seen::Opaque;
             }
         }
         Seen::Part
+    }
+
+    /// The name of a call that nobody here knows, once.
+    fn named(&mut self, at: u64, item: Option<&Item<'_>>) {
+        let name = item.and_then(|item| item.name.as_deref()).filter(|name| !name.is_empty());
+        self.aside.extend(name.filter(|_| self.told.insert((at, Voice::Opaque, u64::MAX - 1))).map(str::to_owned));
     }
 
     fn call(&mut self, at: u64, item: &Item<'_>, out: &mut Vec<Delta>) {

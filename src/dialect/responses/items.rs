@@ -8,6 +8,9 @@ use serde::Serialize;
 use super::request::untranslatable;
 use crate::canonical::conversation::{Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn};
 use crate::canonical::{Conversation, Untranslatable};
+use crate::dialect::Outgoing;
+use crate::dialect::chat_messages::FAILED;
+use crate::dialect::hints::Breakpoint;
 
 /// Where an image's detail is not told.
 const SOME_DETAIL: &str = "auto";
@@ -52,9 +55,18 @@ pub(super) enum Summary<'c> {
 #[serde(tag = "type")]
 pub(super) enum Piece<'c> {
     #[serde(rename = "input_text")]
-    Text { text: &'c str },
+    Text {
+        text: &'c str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        prompt_cache_breakpoint: Option<Breakpoint>,
+    },
     #[serde(rename = "input_image")]
-    Image { image_url: Cow<'c, str>, detail: &'c str },
+    Image {
+        image_url: Cow<'c, str>,
+        detail: &'c str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        prompt_cache_breakpoint: Option<Breakpoint>,
+    },
     #[serde(rename = "input_file")]
     File {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,29 +75,78 @@ pub(super) enum Piece<'c> {
         file_data: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         file_url: Option<&'c str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        prompt_cache_breakpoint: Option<Breakpoint>,
     },
 }
 
-/// The instructions, and an item for whatever was said.
-pub(super) fn of(conversation: &Conversation) -> Result<(Option<String>, Vec<Item<'_>>), Untranslatable> {
-    if conversation.turns.last().is_some_and(|last| last.role == Role::Assistant && !last.parts.iter().any(is_call)) {
+impl<'c> Piece<'c> {
+    fn text(text: &'c str) -> Self {
+        Self::Text { text, prompt_cache_breakpoint: None }
+    }
+
+    /// The text of one that is nothing else.
+    fn plain(&self) -> Option<&'c str> {
+        if let Self::Text { text, prompt_cache_breakpoint: None } = self { Some(*text) } else { None }
+    }
+
+    fn mark(&mut self, mark: Option<Breakpoint>) {
+        let (Self::Text { prompt_cache_breakpoint: own, .. }
+        | Self::Image { prompt_cache_breakpoint: own, .. }
+        | Self::File { prompt_cache_breakpoint: own, .. }) = self;
+        *own = own.or(mark);
+    }
+}
+
+impl<'c> Content<'c> {
+    /// Plain texts are one, as most sites take it.
+    fn of(pieces: Vec<Piece<'c>>, between: &str) -> Option<Self> {
+        Some(match pieces.iter().map(Piece::plain).collect::<Option<Vec<&str>>>().as_deref() {
+            Some([]) => return None,
+            Some(&[text]) => Self::Text(Cow::Borrowed(text)),
+            Some(texts) => Self::Text(texts.join(between).into()),
+            None => Self::Parts(pieces),
+        })
+    }
+}
+
+/// The instructions, and an item for whatever was said. Instructions with a mark of the cache are an item as well: the member is a
+/// text.
+pub(super) fn of<'c>(
+    conversation: &'c Conversation,
+    out: &Outgoing<'_>,
+) -> Result<(Option<String>, Vec<Item<'c>>), Untranslatable> {
+    let in_place = out.quirks.instructions_anywhere;
+    let last = conversation.turns.iter().rfind(|turn| turn.role != Role::System || in_place);
+    if last.is_some_and(|last| last.role == Role::Assistant && !last.parts.iter().any(is_call)) {
         return Err(untranslatable("an answer that is begun already"));
     }
     let mut items = Vec::with_capacity(conversation.turns.len());
     for turn in &conversation.turns {
         match turn.role {
-            Role::User => user(turn, &mut items)?,
+            Role::User => user(turn, out, &mut items)?,
             Role::Assistant => assistant(turn, &mut items),
+            Role::System if in_place => items.extend(system(turn.parts.iter(), out)?.map(instructing)),
+            Role::System => {}
         }
     }
-    let system = conversation.system.iter().filter_map(said).collect::<Vec<_>>().join("\n\n");
-    let instructions = Some(system).filter(|text| !text.is_empty());
-    if !items.is_empty() {
-        return Ok((instructions, items));
+    let first: Vec<&Part> = if in_place { conversation.system.iter().collect() } else { conversation.instructions().collect() };
+    match system(first.into_iter(), out)? {
+        Some(Content::Text(text)) if !items.is_empty() => Ok((Some(text.into_owned()), items)),
+        // There must be an item.
+        told => {
+            items.splice(0..0, told.map(instructing));
+            Ok((None, items))
+        }
     }
-    // There must be an item.
-    let said = instructions.map(|text| Item::Message { role: "system", content: Content::Text(text.into()) });
-    Ok((None, said.into_iter().collect()))
+}
+
+fn instructing(content: Content<'_>) -> Item<'_> {
+    Item::Message { role: "system", content }
+}
+
+fn system<'c>(parts: impl Iterator<Item = &'c Part>, out: &Outgoing<'_>) -> Result<Option<Content<'c>>, Untranslatable> {
+    Ok(Content::of(pieces(parts.filter(|part| matches!(part, Part::Text(_))), out)?, "\n\n"))
 }
 
 fn is_call(part: &Part) -> bool {
@@ -100,28 +161,30 @@ fn said(part: &Part) -> Option<&str> {
 }
 
 /// What tools answered stands before what is said beside it.
-fn user<'c>(turn: &'c Turn, items: &mut Vec<Item<'c>>) -> Result<(), Untranslatable> {
+fn user<'c>(turn: &'c Turn, out: &Outgoing<'_>, items: &mut Vec<Item<'c>>) -> Result<(), Untranslatable> {
     let (results, others): (Vec<&Part>, Vec<&Part>) = turn.parts.iter().partition(|part| matches!(part, Part::Result(_)));
     for result in results {
-        if let Part::Result(ToolResult { id, parts, is_error: _, cached: _ }) = result {
-            let output = content(parts.iter())?.unwrap_or(Content::Text(Cow::Borrowed("")));
+        if let Part::Result(ToolResult { id, parts, is_error, cached }) = result {
+            let mut said: Vec<Piece<'c>> = is_error.then_some(Piece::text(FAILED)).into_iter().collect();
+            said.append(&mut pieces(parts.iter(), out)?);
+            if let Some(last) = said.last_mut() {
+                last.mark(Breakpoint::of(*cached, out));
+            }
+            let output = Content::of(said, "\n").unwrap_or(Content::Text(Cow::Borrowed("")));
             items.push(Item::FunctionCallOutput { call_id: id, output });
         }
     }
-    items.extend(content(others.into_iter())?.map(|content| Item::Message { role: "user", content }));
+    let content = Content::of(pieces(others.into_iter(), out)?, "\n");
+    items.extend(content.map(|content| Item::Message { role: "user", content }));
     Ok(())
 }
 
-/// Texts alone are one, as most sites take it.
-fn content<'c>(parts: impl Iterator<Item = &'c Part>) -> Result<Option<Content<'c>>, Untranslatable> {
-    let pieces: Vec<Piece<'c>> = parts.map(piece).filter_map(Result::transpose).collect::<Result<_, _>>()?;
-    let texts = pieces.iter().map(|piece| if let Piece::Text { text } = piece { Some(*text) } else { None });
-    Ok(match texts.collect::<Option<Vec<&str>>>().as_deref() {
-        Some([]) => None,
-        Some(&[text]) => Some(Content::Text(Cow::Borrowed(text))),
-        Some(texts) => Some(Content::Text(texts.join("\n").into())),
-        None => Some(Content::Parts(pieces)),
-    })
+fn pieces<'c>(parts: impl Iterator<Item = &'c Part>, out: &Outgoing<'_>) -> Result<Vec<Piece<'c>>, Untranslatable> {
+    let mut pieces = Vec::new();
+    for part in parts {
+        piece(part, out, &mut pieces)?;
+    }
+    Ok(pieces)
 }
 
 /// A thought that led to nothing is refused, and one without a seal is looked up where nothing is stored: neither is sent.
@@ -153,15 +216,20 @@ fn reasoning(thought: &Thought) -> Option<Item<'_>> {
     Some(Item::Reasoning { summary, encrypted_content: value })
 }
 
-fn piece(part: &Part) -> Result<Option<Piece<'_>>, Untranslatable> {
-    Ok(match part {
-        Part::Text(_) | Part::Refusal(_) => said(part).map(|text| Piece::Text { text }),
-        Part::Image(medium) => Some(image(medium)?),
-        Part::Document(medium) => Some(document(medium)?),
+fn piece<'c>(part: &'c Part, out: &Outgoing<'_>, pieces: &mut Vec<Piece<'c>>) -> Result<(), Untranslatable> {
+    let before = pieces.len();
+    match part {
+        Part::Text(_) | Part::Refusal(_) => pieces.extend(said(part).map(Piece::text)),
+        Part::Image(medium) => pieces.push(image(medium)?),
+        Part::Document(medium) => document(medium, pieces)?,
         Part::Audio(_) => return Err(untranslatable("sound")),
         // A user calls nothing and thinks nothing that a client could know.
-        Part::Call(_) | Part::Result(_) | Part::Thought(_) => None,
-    })
+        Part::Call(_) | Part::Result(_) | Part::Thought(_) => {}
+    }
+    if let Some(last) = pieces[before..].last_mut() {
+        last.mark(Breakpoint::of(part.cached(), out));
+    }
+    Ok(())
 }
 
 fn image(medium: &Medium) -> Result<Piece<'_>, Untranslatable> {
@@ -170,21 +238,27 @@ fn image(medium: &Medium) -> Result<Piece<'_>, Untranslatable> {
         Source::Url(url) => Cow::Borrowed(url.as_str()),
         Source::Text(_) | Source::FileId(_) => return Err(untranslatable("an image that another provider keeps")),
     };
-    Ok(Piece::Image { image_url, detail: medium.detail.as_deref().unwrap_or(SOME_DETAIL) })
+    let detail = medium.detail.as_deref().unwrap_or(SOME_DETAIL);
+    Ok(Piece::Image { image_url, detail, prompt_cache_breakpoint: None })
 }
 
-fn document(medium: &Medium) -> Result<Piece<'_>, Untranslatable> {
+/// A plain text is said as one, behind its title; the title of a link stands before it, as a name beside a link is refused.
+fn document<'c>(medium: &'c Medium, pieces: &mut Vec<Piece<'c>>) -> Result<(), Untranslatable> {
+    let title = medium.name.as_deref().filter(|name| !name.is_empty());
+    let file = |filename, file_data, file_url| Piece::File { filename, file_data, file_url, prompt_cache_breakpoint: None };
     match &medium.source {
-        Source::Text(text) => Ok(Piece::Text { text }),
+        Source::Text(text) => pieces.extend(title.into_iter().chain([text.as_str()]).map(Piece::text)),
         Source::Base64(data) => {
-            let filename = Some(medium.name.as_deref().unwrap_or("document.pdf"));
-            let file_data = Some(data_url(medium, "application/pdf", data));
-            Ok(Piece::File { filename, file_data, file_url: None })
+            let filename = Some(title.unwrap_or("document.pdf"));
+            pieces.push(file(filename, Some(data_url(medium, "application/pdf", data)), None));
         }
-        // A name beside a link is refused.
-        Source::Url(url) => Ok(Piece::File { filename: None, file_data: None, file_url: Some(url) }),
-        Source::FileId(_) => Err(untranslatable("a document that another provider keeps")),
+        Source::Url(url) => {
+            pieces.extend(title.map(Piece::text));
+            pieces.push(file(None, None, Some(url)));
+        }
+        Source::FileId(_) => return Err(untranslatable("a document that another provider keeps")),
     }
+    Ok(())
 }
 
 fn data_url(medium: &Medium, usual: &str, data: &str) -> String {

@@ -10,6 +10,7 @@ use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Thinkin
 use crate::canonical::request::ReasoningWish;
 use crate::canonical::{Conversation, Shape, Untranslatable};
 use crate::catalog::Reasoning;
+use crate::dialect::hints::Told;
 use crate::dialect::{Outgoing, SEALS_WANTED};
 use crate::units::Tokens;
 
@@ -27,11 +28,12 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         return Err(untranslatable("a stop sequence"));
     }
     let no_parameters: Box<RawValue> = serde_json::from_str(NO_PARAMETERS).map_err(|e| untranslatable(e.to_string()))?;
-    let (instructions, input) = items::of(conversation)?;
+    let (instructions, input) = items::of(conversation, out)?;
     let bounds = [conversation.output_bound, out.output_bound];
     let tools = &conversation.tools;
     let seals = out.quirks.encrypted_reasoning && out.reasoning != Reasoning::Never;
     let drawn = |json| raw(json).filter(|_| out.steering.sampling);
+    let Told { prompt_cache_key, service_tier, verbosity } = Told::of(&conversation.hints, out);
     let body = Body {
         model: out.upstream_model,
         instructions,
@@ -39,7 +41,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         tools: (!tools.is_empty()).then(|| tools.iter().map(|tool| Declared::of(tool, &no_parameters)).collect()),
         tool_choice: if tools.is_empty() { None } else { Choice::of(&conversation.tool_choice) },
         parallel_tool_calls: conversation.parallel_calls.filter(|_| !tools.is_empty()),
-        text: AnswerFormat::of(&conversation.format).map(|format| TextConfig { format }),
+        text: TextConfig::of(&conversation.format, verbosity),
         reasoning: effort(conversation.thinking, out).map(|effort| Depth { effort }),
         temperature: drawn(sampling.temperature.as_ref()),
         top_p: drawn(sampling.top_p.as_ref()),
@@ -48,6 +50,8 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         store: false,
         include: seals.then_some([SEALS_WANTED]),
         user: conversation.user.as_deref().filter(|user| user.chars().count() <= USER_CHARS),
+        prompt_cache_key,
+        service_tier,
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
     serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
@@ -90,6 +94,10 @@ struct Body<'c> {
     include: Option<[&'static str; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'c str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_cache_key: Option<&'c str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'c str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -138,7 +146,17 @@ impl<'c> Choice<'c> {
 
 #[derive(Debug, Serialize)]
 struct TextConfig<'c> {
-    format: AnswerFormat<'c>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<AnswerFormat<'c>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verbosity: Option<&'c str>,
+}
+
+impl<'c> TextConfig<'c> {
+    fn of(format: &'c Format, verbosity: Option<&'c str>) -> Option<Self> {
+        let format = AnswerFormat::of(format);
+        (format.is_some() || verbosity.is_some()).then_some(Self { format, verbosity })
+    }
 }
 
 #[derive(Debug, Serialize)]

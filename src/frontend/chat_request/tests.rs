@@ -7,7 +7,7 @@ use super::super::testing::{KINDS, any_request, conversation, refused, survives}
 use super::*;
 use crate::canonical::Part;
 use crate::canonical::conversation::{
-    CacheLifetime, Call, Medium, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
+    CacheLifetime, Call, Hints, Medium, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
 };
 
 fn asked(members: &str) -> Conversation {
@@ -46,19 +46,34 @@ fn medium(source: Source, media_type: Option<&str>) -> Medium {
 }
 
 #[test]
-fn instructions_stand_before_the_first_turn_in_their_order() {
+fn instructions_keep_their_place() {
     let read = asked(
-        r#""messages":[{"role":"system","content":"a"},{"role":"user","content":"hi"},{"role":"assistant","content":"ho"},
+        r#""messages":[{"role":"system","content":"a"},{"role":"system","content":"c"},{"role":"user","content":"hi"},{"role":"assistant","content":"ho"},
             {"role":"developer","content":[{"type":"text","text":"b","cache_control":{"type":"ephemeral"}},{"type":"text","text":""}]},
             {"role":"system","content":null}]"#,
     );
     let marked = Part::Text(Text { text: "b".into(), cached: Some(CacheLifetime::Minutes) });
-    assert_eq!(read.system, [Part::text("a"), marked]);
-    assert_eq!(read.turns.iter().map(|turn| turn.role).collect::<Vec<_>>(), [Role::User, Role::Assistant]);
+    assert_eq!(read.system, [Part::text("a"), Part::text("c")]);
+    assert_eq!(read.turns.iter().map(|turn| turn.role).collect::<Vec<_>>(), [Role::User, Role::Assistant, Role::System]);
+    assert_eq!(read.turns[2].parts, std::slice::from_ref(&marked));
+    assert_eq!(read.instructions().cloned().collect::<Vec<_>>(), [Part::text("a"), Part::text("c"), marked]);
     cannot_say_message(
         r#"{"role":"system","content":[{"type":"image_url","image_url":{"url":"https://a"}}]}"#,
         "messages[0].content",
     );
+}
+
+/// Found by a reviewer: what says which cache, how soon and how long an answer was lost although the other API has the same words.
+#[test]
+fn hints_are_read_and_a_breakpoint_is_a_mark() {
+    let read = beside(r#""prompt_cache_key":"k","service_tier":"flex","verbosity":"low""#);
+    let said = |text: &str| Some(text.to_owned());
+    assert_eq!(read.hints, Hints { cache_key: said("k"), tier: said("flex"), verbosity: said("low") });
+    assert!(read.unsaid.is_empty());
+    assert_eq!(beside(r#""prompt_cache_key":null,"service_tier":"auto","verbosity":null"#).hints, Hints::default());
+    let marked = Part::Text(Text { text: "a".into(), cached: Some(CacheLifetime::Minutes) });
+    let part = r#"{"type":"text","text":"a","prompt_cache_breakpoint":{"mode":"explicit"}}"#;
+    check_turns(&format!(r#"{{"role":"user","content":[{part}]}}"#), &[(Role::User, vec![marked])]);
 }
 
 #[test]
@@ -117,6 +132,8 @@ fn the_assistant_thinks_then_speaks_then_calls() {
     assistant(r#""content":null"#, vec![]);
     assistant(r#""content":"","refusal":null"#, vec![]);
     assistant(r#""content":"a<think>","reasoning_content":"hm""#, vec![thought("hm"), Part::text("a<think>")]);
+    // A template opened it, and the client says it again as it was told.
+    assistant(r#""content":"hm\n</think>\n\na""#, vec![Part::text("a")]);
     assistant(r#""content":"a","reasoning":"hm""#, vec![thought("hm"), Part::text("a")]);
     assistant(
         r#""content":"a","reasoning":"hm","reasoning_content":"","reasoning_details":{}"#,
@@ -232,7 +249,11 @@ fn tools_and_their_choice_are_read() {
     check(r#""function_call":{"name":"f"}"#, ToolChoice::Named("f".into()));
     check(r#""function_call":"none""#, ToolChoice::None);
     cannot_say(r#""tool_choice":"some""#, "`tool_choice` with the value `some`");
-    cannot_say(r#""tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[]}}"#, "`allowed_tools`");
+    cannot_say(r#""tool_choice":{"type":"allowed_tools"}"#, "`allowed_tools`");
+    let two = r#""tools":[{"type":"function","function":{"name":"f"}},{"type":"function","function":{"name":"g"}}]"#;
+    let allowed = r#"{"mode":"required","tools":[{"type":"function","function":{"name":"g"}}]}"#;
+    let few = beside(&format!(r#"{two},"tool_choice":{{"type":"allowed_tools","allowed_tools":{allowed}}}"#));
+    assert_eq!((few.tools.len(), &*few.tools[0].name, few.tool_choice), (1, "g", ToolChoice::Required));
     cannot_say(r#""tool_choice":{"type":"custom","custom":{"name":"f"}}"#, "`custom`");
     cannot_say(r#""tool_choice":{"type":"function"}"#, "`tool_choice`");
     cannot_say(r#""function_call":{}"#, "`function_call`");

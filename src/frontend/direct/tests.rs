@@ -77,6 +77,42 @@ fn a_query_is_read_with_each_document_and_comes_to_searches() {
     bad(&format!(r#""query":"a","documents":{beyond}"#), "invalid_type", "documents[10000]");
 }
 
+fn drawing(members: &str) -> Request {
+    OpenAiDirect::ALL[3].parse(format!(r#"{{"model":"m","prompt":"a cat",{members}}}"#).into(), &HeaderMap::new()).unwrap()
+}
+
+#[test]
+fn images_are_as_many_as_are_wished_and_of_the_kind_that_is_said() {
+    use crate::units::{Pixels, Quality, Wanted};
+    let check = |members: &str, (n, size, quality): (u64, Wanted<Pixels>, Wanted<Quality>)| {
+        let request = drawing(members);
+        let found = (request.pieces, u64::from(request.choices), request.image.size, request.image.quality);
+        assert_eq!(found, (Pieces::exactly(n), n, size, quality), "{members}");
+        assert_eq!((request.output_bound, request.text.bytes()), (None, 5));
+    };
+    let square = Wanted::This(Pixels { width: 1024, height: 1024 });
+    check(r#""user":"u""#, (1, Wanted::Unsaid, Wanted::Unsaid));
+    check(r#""n":4,"size":"1024x1024","quality":"h\u0064""#, (4, square, Wanted::This(Quality::Hd)));
+    check(r#""n":null,"size":"auto","quality":"best","best_of":9"#, (1, Wanted::Auto, Wanted::Other));
+    assert!(drawing(r#""stream":true,"n":1"#).stream && !drawing(r#""input":7"#).stream);
+    let unpriced = |members: &str| drawing(members).unpriced;
+    assert_eq!((unpriced(r#""partial_images":0"#), unpriced(r#""partial_images":2"#)), (None, Some("partial_images")));
+}
+
+#[test]
+fn speech_is_as_many_characters_as_its_text_has() {
+    let spoken = |input: &str, more: &str| {
+        let body = format!(r#"{{"model":"m","input":{input}{more}}}"#);
+        OpenAiDirect::ALL[4].parse(body.into(), &HeaderMap::new()).unwrap()
+    };
+    let check = |input: &str, characters| assert_eq!(spoken(input, "").pieces, Pieces::exactly(characters), "{input}");
+    check(r#""hello""#, 5);
+    check(r#""""#, 0);
+    check(r#""h\u00e9llo 你好 😀""#, 10);
+    let told = spoken(r#""hi""#, r#","instructions":"slowly","stream":null,"n":"x""#);
+    assert_eq!((told.pieces, told.text.bytes(), told.choices, told.stream), (Pieces::exactly(2), 8, 1, true));
+}
+
 #[test]
 fn members_of_other_apis_only_pass() {
     let request = parsed(r#"{"model":"m","input":"a","prompt":7,"prompt":[],"n":"x","stream":"y","MAX_TOKENS":1}"#).unwrap();

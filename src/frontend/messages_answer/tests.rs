@@ -19,11 +19,14 @@ fn blocks_stand_in_the_order_in_which_they_were_said() {
     let saying = [begin(), text("a"), Delta::Refusal("b".into()), text("c")];
     let texts = json!([{"type":"text","text":"a"},{"type":"text","text":"b"},{"type":"text","text":"c"}]);
     let ending = |finish| [&saying[..], &[Delta::Finish(finish)]].concat();
-    check(&ending(Finish::Stop), &texts, &json!(["end_turn", null]));
-    check(&ending(Finish::Calls), &texts, &json!(["end_turn", null]));
+    // Found by a reviewer: what declined was told as an answer like others.
+    check(&ending(Finish::Stop), &texts, &json!(["refusal", null]));
+    check(&ending(Finish::Calls), &texts, &json!(["refusal", null]));
+    check(&[begin(), text("a"), Delta::Finish(Finish::Calls)], &json!([{"type":"text","text":"a"}]), &json!(["end_turn", null]));
     check(&ending(Finish::Length), &texts, &json!(["max_tokens", null]));
-    check(&ending(Finish::StopSequence(Some("x".into()))), &texts, &json!(["stop_sequence", "x"]));
-    check(&ending(Finish::StopSequence(None)), &texts, &json!(["stop_sequence", null]));
+    let stopped = |at: Option<&str>| [begin(), text("a"), Delta::Finish(Finish::StopSequence(at.map(Into::into)))];
+    check(&stopped(Some("x")), &json!([{"type":"text","text":"a"}]), &json!(["stop_sequence", "x"]));
+    check(&stopped(None), &json!([{"type":"text","text":"a"}]), &json!(["stop_sequence", null]));
     check(&ending(Finish::Filtered), &texts, &json!(["refusal", null]));
     let calls = [begin(), call(0, "f"), call(1, "g"), arguments(0, "{\"a\":1}"), Delta::Finish(Finish::StopSequence(None))];
     let used = json!([{"type":"tool_use","id":"call_0","name":"f","input":{"a":1}},{"type":"tool_use","id":"call_1","name":"g","input":{}}]);

@@ -51,17 +51,37 @@ fn thought(text: &str, kind: SealKind, value: &str) -> Part {
 }
 
 #[test]
-fn the_system_is_a_text_or_blocks_and_takes_what_comes_later() {
+fn the_system_is_a_text_or_blocks_and_what_comes_later_keeps_its_place() {
     assert_eq!(beside(r#""system":"a""#).system, [Part::text("a")]);
     assert!(beside(r#""system":"""#).system.is_empty() && beside(r#""system":null"#).system.is_empty());
     let read = asked(
         r#""system":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}},{"type":"text","text":"b","cache_control":{"type":"ephemeral","ttl":"1h"}}],
             "messages":[{"role":"user","content":"hi"},{"role":"system","content":"c"},{"role":"assistant","content":"ho"}]"#,
     );
-    assert_eq!(read.system, [marked("a", CacheLifetime::Minutes), marked("b", CacheLifetime::Hour), Part::text("c")]);
+    assert_eq!(read.system, [marked("a", CacheLifetime::Minutes), marked("b", CacheLifetime::Hour)]);
     let said = |role, text: &str| Turn { role, parts: vec![Part::text(text)] };
-    assert_eq!(*read.turns, [said(Role::User, "hi"), said(Role::Assistant, "ho")]);
+    assert_eq!(*read.turns, [said(Role::User, "hi"), said(Role::System, "c"), said(Role::Assistant, "ho")]);
+    let first = asked(r#""messages":[{"role":"system","content":"c"},{"role":"user","content":"hi"}]"#);
+    assert_eq!((first.system, first.turns.len()), (vec![Part::text("c")], 1));
     cannot_say(r#""system":[{"type":"image","source":{"type":"url","url":"https://a"}}]"#, "`system` that is not text");
+}
+
+/// Found by a reviewer: automatic caching was dropped without a word, and the whole prompt was paid for in full each turn.
+#[test]
+fn a_mark_of_the_whole_request_stands_at_its_last_block() {
+    let hour = r#""cache_control":{"type":"ephemeral","ttl":"1h"}"#;
+    let last = |messages: &str| asked(&format!(r#"{hour},"messages":[{messages}]"#)).turns.to_vec().pop().unwrap().parts;
+    assert_eq!(last(r#"{"role":"user","content":"hi"}"#), [marked("hi", CacheLifetime::Hour)]);
+    let own = r#"{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b","cache_control":{"type":"ephemeral"}}]}"#;
+    assert_eq!(last(own), [Part::text("a"), marked("b", CacheLifetime::Minutes)]);
+    let thinks =
+        r#"{"role":"assistant","content":[{"type":"text","text":"a"},{"type":"thinking","thinking":"hm","signature":"s"}]}"#;
+    assert_eq!(last(thinks)[0], marked("a", CacheLifetime::Hour));
+    let reminded = asked(&format!(r#"{hour},"messages":[{{"role":"user","content":"hi"}},{{"role":"system","content":"c"}}]"#));
+    assert_eq!(reminded.turns[0].parts, [marked("hi", CacheLifetime::Hour)], "instructions are told before it elsewhere");
+    let silent = asked(&format!(r#"{hour},"system":"s","messages":[{{"role":"user","content":""}}]"#));
+    assert_eq!(silent.system, [marked("s", CacheLifetime::Hour)]);
+    assert_eq!(beside(r#""cache_control":null"#).turns[0].parts, [Part::text("hi")]);
 }
 
 #[test]
@@ -226,6 +246,10 @@ fn thinking_form_and_sampling_are_read() {
     let form = Format::JsonSchema(AnswerSchema { name: String::new(), description: None, schema: schema(), strict: None });
     assert_eq!(beside(r#""output_config":{"format":{"type":"json_schema","schema":{"type": "object"}}}"#).format, form);
     assert_eq!(beside(r#""output_format":{"type":"json_schema","schema":{"type": "object"}}"#).format, form);
+    // Found by a reviewer: a schema that is kept to here was told elsewhere as one that need not be.
+    let closed = r#"{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}"#;
+    let format = beside(&format!(r#""output_config":{{"format":{{"type":"json_schema","schema":{closed}}}}}"#)).format;
+    assert!(matches!(format, Format::JsonSchema(AnswerSchema { strict: Some(true), .. })));
     assert_eq!(beside(r#""output_config":{}"#).format, Format::Text);
     cannot_say(r#""output_config":{"format":{"type":"json_schema"}}"#, "`output_config.format`");
 

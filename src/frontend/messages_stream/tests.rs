@@ -43,8 +43,10 @@ fn a_text_is_one_block() {
     check(&[begin(), text("Os"), text("lo"), cut], &blocks, r#"{"stop_reason":"max_tokens","stop_sequence":null}"#);
     let at = Delta::Finish(Finish::StopSequence(Some("X".into())));
     check(&[begin(), text("Os"), text("lo"), at], &blocks, r#"{"stop_reason":"stop_sequence","stop_sequence":"X"}"#);
-    let refused = [begin(), Delta::Refusal("Os".into()), Delta::Refusal("lo".into()), Delta::Finish(Finish::Filtered)];
-    check(&refused, &blocks, r#"{"stop_reason":"refusal","stop_sequence":null}"#);
+    for finish in [Finish::Filtered, Finish::Stop] {
+        let refused = [begin(), Delta::Refusal("Os".into()), Delta::Refusal("lo".into()), Delta::Finish(finish)];
+        check(&refused, &blocks, r#"{"stop_reason":"refusal","stop_sequence":null}"#);
+    }
     check(&[begin()], &[], END);
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::testing::{any_json, conversation as read, refused, survives};
 use super::super::{FrontendRef, OpenAiResponses};
 use super::*;
-use crate::canonical::conversation::{Call, Medium, Seal, SealKind, Source, Thought, ToolResult, Turn};
+use crate::canonical::conversation::{CacheLifetime, Call, Hints, Medium, Seal, SealKind, Source, Thought, ToolResult, Turn};
 use crate::units::Tokens;
 
 const FRONTEND: FrontendRef = &OpenAiResponses;
@@ -45,8 +45,34 @@ fn a_text_is_one_turn_and_instructions_stand_before_it() {
     let all = of(
         r#""instructions":"a","input":[{"role":"developer","content":"b"},{"type":"message","role":"user","content":[{"type":"input_text","text":"hi"}]},{"role":"system","content":[{"type":"input_text","text":"c"}]}]"#,
     );
-    assert_eq!(all.system, ["a", "b", "c"].map(Part::text));
-    assert_eq!(*all.turns, [user(vec![Part::text("hi")])]);
+    assert_eq!(all.system, ["a", "b"].map(Part::text));
+    let later = Turn { role: Role::System, parts: vec![Part::text("c")] };
+    assert_eq!(*all.turns, [user(vec![Part::text("hi")]), later]);
+}
+
+/// Found by a reviewer: what says which cache, how soon and how long an answer was lost although the other API has the same words.
+#[test]
+fn hints_are_read_and_a_breakpoint_is_a_mark() {
+    let part = r#"{"type":"input_text","text":"a","prompt_cache_breakpoint":{"mode":"explicit"}}"#;
+    let read = of(&format!(
+        r#""input":[{{"role":"user","content":[{part}]}}],"prompt_cache_key":"k","service_tier":"flex","text":{{"verbosity":"low"}}"#
+    ));
+    let said = |text: &str| Some(text.to_owned());
+    assert_eq!(read.hints, Hints { cache_key: said("k"), tier: said("flex"), verbosity: said("low") });
+    assert!(read.unsaid.is_empty());
+    assert_eq!(read.turns[0].parts[0].cached(), Some(CacheLifetime::Minutes));
+    assert_eq!(of(r#""input":"hi","service_tier":"default","text":{"verbosity":null}"#).hints, Hints::default());
+}
+
+/// Found by a reviewer: two messages of the assistant became one without anything between them.
+#[test]
+fn neighbouring_messages_of_the_assistant_are_told_apart() {
+    let said = |text: &str| format!(r#"{{"role":"assistant","content":"{text}"}}"#);
+    check(&format!("{},{}", said("A."), said("B.")), &[assistant(vec![Part::text("A."), Part::text("\nB.")])]);
+    check(
+        &format!(r#"{},{{"role":"user","content":"?"}},{}"#, said("A."), said("B.")),
+        &[assistant(vec![Part::text("A.")]), user(vec![Part::text("?")]), assistant(vec![Part::text("B.")])],
+    );
 }
 
 #[test]
@@ -206,7 +232,7 @@ fn what_only_responses_can_say_is_refused() {
 
 #[test]
 fn what_merely_hints_or_concerns_what_is_stored_is_left_out() {
-    let hints = r#""metadata":{"a":"b"},"store":true,"include":["reasoning.encrypted_content"],"prompt_cache_key":"k","service_tier":"auto",
+    let hints = r#""metadata":{"a":"b"},"store":true,"include":["reasoning.encrypted_content"],"service_tier":"auto",
         "truncation":"disabled","background":false,"context_management":[],"top_logprobs":0,"stream_options":{"include_obfuscation":false}"#;
     assert_eq!(of(&format!(r#""input":"hi",{hints}"#)), of(r#""input":"hi""#));
 }
@@ -242,6 +268,9 @@ const WORDS: &[&str] = &[
     "function",
     "mode",
     "allowed_tools",
+    "service_tier",
+    "verbosity",
+    "prompt_cache_breakpoint",
 ];
 
 fn any_body() -> impl Strategy<Value = String> {

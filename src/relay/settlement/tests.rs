@@ -69,6 +69,7 @@ async fn settled(
     let opening = opening(&tab, &budget, now);
     let basis = AnswerBasis {
         pieces: Pieces::default(),
+        media: None,
         backend: opened.backend.clone(),
         endpoint: Shape::OpenAiChat,
         asked_model: "fast".into(),

@@ -1,14 +1,15 @@
 //! The shape of the request among the facts, whether it may be told in other shapes and whether its conversation is sealed, as
 //! one byte behind all others, with what says whether its schema is an object's and who would leave out too much of it; facts without it are of a chat request, and until the first translation none was either. Behind
-//! that of a request which is no conversation stands how long the vectors are to be, and how many pieces it may be billed for where it may.
+//! that of a request which is no conversation stands how long the vectors are to be, and how many pieces it may be billed for where it may;
+//! behind those of images, which are wished.
 
 use super::super::facts::Facts;
 use super::{Kept, Reader, Unreadable, Writer};
 use crate::canonical::{Parameters, Shape};
 use crate::catalog::{BackendIndex, Snapshot};
-use crate::units::Pieces;
+use crate::units::{ImageWish, Pieces, Pixels, Quality, Wanted};
 
-/// Added where it may be told in other shapes.
+/// Added where it may be told in other shapes. What is no conversation never is, so with the numbers of such shapes it stands for others.
 const TRANSLATED: u8 = 0x80;
 /// Added where its answer is to keep to a schema of something that is no object.
 const NO_OBJECT: u8 = 0x20;
@@ -34,6 +35,9 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
         Shape::BedrockConverse => 5,
         Shape::OpenAiCompletions => 6,
         Shape::Rerank => 7,
+        Shape::OpenAiImages => TRANSLATED | 4,
+        Shape::OpenAiSpeech => TRANSLATED | 6,
+        Shape::OpenAiTranscriptions => TRANSLATED | 7,
     };
     let sealed = facts.affinity.session.as_ref().is_some_and(|session| session.sealed);
     let unsaid = &facts.ask.unsaid;
@@ -52,6 +56,9 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
         out.number(facts.ask.pieces.expected);
         out.number(facts.ask.pieces.most);
     }
+    if facts.ask.shape == Shape::OpenAiImages {
+        put_image(out, facts.ask.image);
+    }
     if !unsaid.is_empty() {
         out.number(unsaid.len() as u64);
         for (BackendIndex(index), lost) in unsaid {
@@ -66,7 +73,37 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
 
 pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept, snapshot: &Snapshot) -> Result<(), Unreadable> {
     let byte = from.byte()?;
-    kept.ask.shape = match byte & !(TRANSLATED | SEALED | NO_OBJECT | UNSAID | MODELS) {
+    kept.ask.shape = match byte & !(SEALED | NO_OBJECT | UNSAID | MODELS) {
+        byte if byte == TRANSLATED | 4 => Shape::OpenAiImages,
+        byte if byte == TRANSLATED | 6 => Shape::OpenAiSpeech,
+        byte if byte == TRANSLATED | 7 => Shape::OpenAiTranscriptions,
+        byte => plain(byte & !TRANSLATED)?,
+    };
+    if kept.ask.shape.direct().is_some() {
+        kept.ask.dimensions = from.option(Reader::small)?;
+    }
+    if by_piece(kept.ask.shape) {
+        kept.ask.pieces = Pieces { expected: from.number()?, most: from.number()? };
+    }
+    if kept.ask.shape == Shape::OpenAiImages {
+        kept.ask.image = read_image(from)?;
+    }
+    if byte & UNSAID != 0 {
+        kept.ask.unsaid = read_unsaid(from, snapshot)?;
+    }
+    if byte & MODELS != 0 {
+        kept.limits.models = from.texts()?;
+    }
+    kept.ask.no_object = byte & NO_OBJECT != 0;
+    kept.ask.translated = byte & TRANSLATED != 0 && kept.ask.shape.direct().is_none();
+    if let Some(session) = &mut kept.affinity.session {
+        session.sealed = byte & SEALED != 0;
+    }
+    Ok(())
+}
+
+fn plain(number: u8) -> Result<Shape, Unreadable> {
+    Ok(match number {
         0 => Shape::OpenAiChat,
         1 => Shape::AnthropicMessages,
         2 => Shape::GeminiGenerate,
@@ -76,25 +113,46 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept, snapshot: &Snapshot) 
         6 => Shape::OpenAiCompletions,
         7 => Shape::Rerank,
         _ => return Err(Unreadable),
-    };
-    if kept.ask.shape.direct().is_some() {
-        kept.ask.dimensions = from.option(Reader::small)?;
+    })
+}
+
+fn put_image(out: &mut Writer, image: ImageWish) {
+    put_wanted(out, image.size, |out, Pixels { width, height }| {
+        out.number(width.into());
+        out.number(height.into());
+    });
+    put_wanted(out, image.quality, |out, quality| out.byte(quality as u8));
+}
+
+fn put_wanted<T>(out: &mut Writer, wanted: Wanted<T>, put: impl FnOnce(&mut Writer, T)) {
+    match wanted {
+        Wanted::Unsaid => out.byte(0),
+        Wanted::Auto => out.byte(1),
+        Wanted::Other => out.byte(2),
+        Wanted::This(this) => {
+            out.byte(3);
+            put(out, this);
+        }
     }
-    if by_piece(kept.ask.shape) {
-        kept.ask.pieces = Pieces { expected: from.number()?, most: from.number()? };
+}
+
+fn read_image(from: &mut Reader<'_>) -> Result<ImageWish, Unreadable> {
+    let pixels = |from: &mut Reader<'_>| Ok(Pixels { width: from.small()?, height: from.small()? });
+    let quality = |from: &mut Reader<'_>| Quality::ALL.get(usize::from(from.byte()?)).copied().ok_or(Unreadable);
+    Ok(ImageWish { size: read_wanted(from, pixels)?, quality: read_wanted(from, quality)? })
+}
+
+fn read_wanted<T>(
+    from: &mut Reader<'_>,
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T, Unreadable>,
+) -> Result<Wanted<T>, Unreadable> {
+    match from.byte()? {
+        0 => Ok(Wanted::Unsaid),
+        1 => Ok(Wanted::Auto),
+        2 => Ok(Wanted::Other),
+        3 => read(from).map(Wanted::This),
+        _ => Err(Unreadable),
     }
-    if byte & UNSAID != 0 {
-        kept.ask.unsaid = read_unsaid(from, snapshot)?;
-    }
-    if byte & MODELS != 0 {
-        kept.limits.models = from.texts()?;
-    }
-    kept.ask.no_object = byte & NO_OBJECT != 0;
-    kept.ask.translated = byte & TRANSLATED != 0;
-    if let Some(session) = &mut kept.affinity.session {
-        session.sealed = byte & SEALED != 0;
-    }
-    Ok(())
 }
 
 fn read_unsaid(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Vec<(BackendIndex, Parameters)>, Unreadable> {

@@ -11,13 +11,14 @@ use crate::catalog::capability::Quirks;
 use crate::dialect::{self, BodyProblem, Framing};
 use crate::dispatch::Cause;
 use crate::dispatch::opening::Frame;
-use crate::dispatch::retelling::Retelling;
+use crate::dispatch::retelling::{Reading, Retelling};
 use crate::frontend::FrontendRef;
 use crate::meter::OwnCount;
 use crate::relay::StreamEnd;
 use crate::server::status::stream_error;
 use crate::units::Tokens;
 use crate::wire_tests::eventstream;
+use crate::wire_tests::fixtures::quirks_of;
 
 /// What stands for bytes that pass.
 const PASSES: &str = "(as it came)";
@@ -41,8 +42,8 @@ struct Passing {
 impl Passing {
     fn new(client: FrontendRef, provider: Shape) -> Self {
         let reader = || dialect::of(provider).delta_reader();
-        let retelling =
-            (client.shape() != provider).then(|| Retelling::new(reader(), client.stream_writer(about()), count(), None));
+        let retelling = (client.shape() != provider)
+            .then(|| Retelling::new(reader(), client.stream_writer(about()), count(), Reading::default()));
         Self { client, provider, retelling, out: Vec::new(), begun: false, finished: false }
     }
 
@@ -77,7 +78,7 @@ impl Passing {
     }
 
     /// The provider has closed.
-    fn closed(mut self) -> String {
+    fn closed(&mut self) -> String {
         if !self.begun {
             return told(self.client, &failed(Cause::Broken, "the stream ended before it said anything"));
         }
@@ -90,26 +91,22 @@ impl Passing {
     }
 }
 
-fn stream(client: FrontendRef, provider: Shape, stream: &Bytes) -> String {
+fn stream(client: FrontendRef, provider: Shape, quirks: Quirks, stream: &Bytes) -> String {
     let dialect = dialect::of(provider);
     let (mut cutter, mut frames) = (dialect.framing().cutter(), Vec::new());
     cutter.push(stream, &mut frames).unwrap();
-    frames.extend(cutter.finish());
-    let mut reader = dialect.frame_reader(Quirks::default(), 1);
+    let mut reader = dialect.frame_reader(quirks, 1);
+    let mut read = |bytes: Bytes| Frame { facts: reader.read(&bytes, &mut |_| {}), bytes };
+    let mut frames: Vec<Frame> = frames.into_iter().map(&mut read).collect();
+    frames.extend(cutter.finish().and_then(|last| read(last).at_the_end()));
     let mut passing = Passing::new(client, provider);
-    for bytes in frames {
-        let facts = reader.read(&bytes, &mut |_| {});
-        if let Some(told) = passing.frame(Frame { bytes, facts }) {
-            return told;
-        }
-    }
-    passing.closed()
+    frames.into_iter().find_map(|frame| passing.frame(frame)).unwrap_or_else(|| passing.closed())
 }
 
 /// A whole answer, as `dispatch/attempt.rs` reads it.
-fn whole(client: FrontendRef, provider: Shape, body: &[u8]) -> String {
+fn whole(client: FrontendRef, provider: Shape, quirks: Quirks, body: &[u8]) -> String {
     let dialect = dialect::of(provider);
-    let facts = match dialect.read_answer(body, Quirks::default()) {
+    let facts = match dialect.read_answer(body, quirks) {
         Ok(facts) => facts,
         Err(BodyProblem::Provider { error, .. }) => return told(client, &said_no(client, provider, &error, None)),
         Err(BodyProblem::Malformed(what)) => return told(client, &failed(Cause::Malformed, &what)),
@@ -139,7 +136,7 @@ fn streams_are_told_as_they_were_reviewed() {
     hold(pairs().map(|(client, provider)| {
         let mut golden = Golden::of(client, &format!("{}.streams", provider.word()));
         for (name, came) in streams(provider) {
-            let told = stream(client, provider, &came);
+            let told = stream(client, provider, quirks_of(&name), &came);
             golden.add(&name, if told.as_bytes() == came { PASSES.to_owned() } else { told });
         }
         golden
@@ -151,7 +148,7 @@ fn whole_answers_are_told_as_they_were_reviewed() {
     hold(pairs().map(|(client, provider)| {
         let mut golden = Golden::of(client, &format!("{}.answers", provider.word()));
         for (name, body) in files(&fixtures().join(provider.word()), "json") {
-            golden.add(&name, whole(client, provider, &body));
+            golden.add(&name, whole(client, provider, quirks_of(&name), &body));
         }
         golden
     }));

@@ -59,7 +59,7 @@ pub(super) fn said_no(client: FrontendRef, provider: Shape, error: &ProviderErro
 pub(super) fn told(client: FrontendRef, failure: &AttemptFailure) -> String {
     let stopped = if failure.cause.another_may_help() { Stopped::Exhausted } else { Stopped::Refused };
     let refused = refusal(&GatewayError::Failed(RunFailure { failures: vec![failure.clone()], stopped }));
-    let again = refused.retry_after.map_or(String::new(), |after| format!(", retry-after {}", after.as_secs().max(1)));
+    let again = refused.retry_after_seconds().map_or(String::new(), |seconds| format!(", retry-after {seconds}"));
     let passing = refused.verbatim.filter(|body| client.is_error(body));
     let whose = if passing.is_some() { ", the provider's body" } else { "" };
     let body = passing.unwrap_or_else(|| client.error_body(&refused.error, "req_1"));

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use super::{Golden, clients, files, folder, hold, laid_out};
 use crate::canonical::conversation::{Effort, Efforts};
 use crate::canonical::{Request, Shape};
-use crate::catalog::capability::{OutputBoundField, Quirks, StreamUsage, ThinkingDepth, ThinkingSwitch};
+use crate::catalog::capability::{Hint, OutputBoundField, Quirks, StreamUsage, ThinkingDepth, ThinkingSwitch};
 use crate::catalog::{BudgetBounds, ConverseFields, Reasoning, Steering};
 use crate::dialect::{self, Outgoing, Path};
 use crate::frontend::FrontendRef;
@@ -25,6 +25,7 @@ struct Site {
 
 const ALL: &[&str] = &[""];
 const THINKING: &[&str] = &["agent", "choice", "thinking", "thoughts"];
+const OF_OPENAI: &[&str] = &["agent", "cached", "choice", "in-the-middle", "sampling", "thinking", "thoughts"];
 
 fn site(name: &'static str, shape: Shape, quirks: Quirks, reasoning: Reasoning, steering: Steering) -> Site {
     let out = Outgoing { reasoning, steering, max_output: Tokens::new(32_000), ..Outgoing::to("up", quirks) };
@@ -41,12 +42,19 @@ fn tokens(least: u64, most: u64) -> Steering {
     Steering { budget: Some(BudgetBounds { least: Tokens::new(least), most: Tokens::new(most) }), ..Steering::UNKNOWN }
 }
 
+/// Of a model that takes marks of a cache.
+fn marked(steering: Steering) -> Steering {
+    Steering { cache_marks: true, ..steering }
+}
+
 /// As OpenAI's row is.
 fn of_openai() -> Quirks {
     Quirks {
         output_bound: OutputBoundField::MaxCompletionTokens,
         developer_role: true,
         encrypted_reasoning: true,
+        instructions_anywhere: true,
+        hints: Hint::WORDS.into_iter().map(|(hint, _)| hint).collect(),
         ..Quirks::default()
     }
 }
@@ -76,14 +84,14 @@ fn sites() -> Vec<Site> {
     let only = |cases, site| Site { cases, ..site };
     vec![
         site("openai-chat", OpenAiChat, plain, switchable, Steering::UNKNOWN),
-        only(THINKING, site("openai-chat-of-openai", OpenAiChat, of_openai(), always, all())),
+        only(OF_OPENAI, site("openai-chat-of-openai", OpenAiChat, of_openai(), always, marked(all()))),
         only(
             &["agent", "ids", "thinking", "thoughts"],
             site("openai-chat-contrary", OpenAiChat, contrary(), switchable, Steering::UNKNOWN),
         ),
         site("anthropic-messages", AnthropicMessages, adaptive, switchable, all()),
         only(THINKING, site("anthropic-messages-by-tokens", AnthropicMessages, plain, switchable, tokens(1_024, 24_000))),
-        site("openai-responses", OpenAiResponses, of_openai(), switchable, three()),
+        site("openai-responses", OpenAiResponses, of_openai(), switchable, marked(three())),
         site("gemini-generate-content", GeminiGenerate, level, always, three()),
         only(THINKING, site("gemini-generate-content-by-tokens", GeminiGenerate, plain, switchable, tokens(0, 24_576))),
         site("bedrock-converse", BedrockConverse, adaptive, switchable, claude),

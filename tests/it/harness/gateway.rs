@@ -231,6 +231,18 @@ impl Gateway {
         .await
     }
 
+    /// Waits until an attempt at a backend is in the journal.
+    pub(crate) async fn journaled(&self, backend: &str) {
+        let data = self.setup.data();
+        until("the attempt in the journal", async || {
+            let files = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+            let mut journals = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+            let begins = |path: PathBuf| fs::read(path).unwrap().into_iter().take(65_536).collect::<Vec<u8>>();
+            journals.any(|path| begins(path).windows(backend.len()).any(|part| part == backend.as_bytes())).then_some(())
+        })
+        .await;
+    }
+
     /// Asks it to stop, and waits until it has.
     pub(crate) async fn drain(mut self) -> (ExitStatus, Setup) {
         self.terminate();

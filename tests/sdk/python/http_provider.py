@@ -30,13 +30,14 @@ class HttpProvider:
             def tell(self, script):
                 if not isinstance(script, tuple):
                     return self.stream(script)
-                status, answer = script
-                raw = json.dumps(answer).encode()
+                status, answer, *kind = script
+                raw = answer if kind else json.dumps(answer).encode()
                 self.send_response(status)
-                self.send_header("content-type", "application/json")
+                self.send_header("content-type", *kind or ["application/json"])
                 self.send_header("content-length", str(len(raw)))
                 self.end_headers()
-                self.wfile.write(raw)
+                # What is announced longer than it is breaks off.
+                self.close_connection |= self.wfile.write(raw) < len(raw)
 
             def stream(self, events):
                 self.send_response(200)
@@ -59,7 +60,7 @@ class HttpProvider:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def answer(self, path, headers, body):
-        """The script for a request: (status, body) for a whole answer, the events of a stream."""
+        """The script for a request: (status, body) for a whole answer, with its content type where it is bytes, or the events of a stream."""
         raise NotImplementedError
 
     def log(self):

@@ -82,10 +82,20 @@ def test_the_document_is_valid(document):
     OpenAPIV31SpecValidator(document).validate()
 
 
+FORM = {"content-type": "multipart/form-data; boundary=x"}
+
+
+def form(model):
+    """A file of sound for a model, as a form."""
+    field = "--x\r\nContent-Disposition: form-data; name={}\r\n\r\n{}\r\n"
+    return (field.format("model", model) + field.format("file; filename=a.mp3", "ID3") + "--x--\r\n").encode()
+
+
 def requests():
     """Path as described, method, path as sent, body, headers, expected status."""
     chat, messages, route, vectors = "/v1/chat/completions", "/v1/messages", "/v1/route", "/v1/embeddings"
     text, rank = "/v1/completions", "/v1/rerank"
+    image, speech, heard = "/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions"
     responses, said = "/v1/responses", {"model": "auto", "input": "hi", "max_output_tokens": 64}
     told = {**ASK, "tokenbroker": {"dry_run": True}}
     wished = {**ASK, "tokenbroker": {"quality": "economy", "max_cost_usd": 0.5, "regions": None, "session": "s", "deadline_ms": 20000, "race": 2}}
@@ -131,6 +141,16 @@ def requests():
         (rank, "post", rank, {"model": "pearl-chat", "query": "q", "documents": ["a", {"text": "b"}], "tokenbroker": {"dry_run": True}}, {}, 200),
         (rank, "post", rank, {"model": "pearl-chat", "documents": ["a"]}, {}, 400),
         (rank, "post", rank, {"model": "gtp-nine", "query": "q", "documents": ["a"]}, {}, 404),
+        (image, "post", image, {"model": "pearl-chat", "prompt": "a cat", "size": "1024x1024", "n": 2, "tokenbroker": {"dry_run": True}}, {}, 200),
+        (image, "post", image, {"model": "pearl-chat", "prompt": "a cat"}, {}, 400),
+        (image, "post", image, {"model": "gtp-nine", "prompt": "a cat"}, {}, 404),
+        (speech, "post", speech, {"model": "pearl-chat", "input": "hi", "voice": "alloy", "tokenbroker": {"dry_run": True}}, {}, 200),
+        (speech, "post", speech, {"model": "pearl-chat", "voice": "alloy"}, {}, 400),
+        (speech, "post", speech, {"model": "gtp-nine", "input": "hi", "voice": "alloy"}, {}, 404),
+        (heard, "post", heard, form("pearl-chat"), {**FORM, "x-tokenbroker-dry-run": "true"}, 200),
+        (heard, "post", heard, form("pearl-chat"), FORM, 400),
+        (heard, "post", heard, form("gtp-nine"), FORM, 404),
+        (heard, "post", heard, {"model": "pearl-chat"}, {}, 415),
         ("/v1/models", "get", "/v1/models", None, {"anthropic-version": "2023-06-01"}, 200),
         ("/v1/models/{id}", "get", "/v1/models/auto", None, {"x-api-key": "any"}, 200),
         ("/v1/models/{id}", "get", "/v1/models/gtp-nine", None, {"x-api-key": "any"}, 404),

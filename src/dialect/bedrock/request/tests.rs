@@ -93,7 +93,7 @@ fn all_of_a_conversation_is_written() {
     });
     let out = Outgoing { output_bound: Some(Tokens::new(300)), ..out(ConverseFields::Messages) };
     let body = String::from_utf8(BedrockConverse.write(&conversation, &out).unwrap().to_vec()).unwrap();
-    let expected = r#"{"messages":[{"role":"user","content":[{"text":"Weather in Oslo?"}]}],"system":[{"text":"Be brief."},{"cachePoint":{"type":"default","ttl":"1h"}},{"text":"Call at most one tool at a time."}],"inferenceConfig":{"maxTokens":300,"temperature":0.70,"stopSequences":["END"]},"toolConfig":{"tools":[{"toolSpec":{"name":"weather","description":"by city","inputSchema":{"json":PARAMETERS}}},{"cachePoint":{"type":"default"}},{"toolSpec":{"name":"time","inputSchema":{"json":{"properties":{},"type":"object"}}}}],"toolChoice":{"tool":{"name":"weather"}}},"additionalModelRequestFields":{"top_k":40},"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"schema":"{\"type\": \"object\"}","name":"a"}}}}}"#;
+    let expected = r#"{"messages":[{"role":"user","content":[{"text":"Weather in Oslo?"}]}],"system":[{"text":"Be brief."},{"cachePoint":{"type":"default","ttl":"1h"}},{"text":"Call at most one tool at a time."}],"inferenceConfig":{"maxTokens":300,"temperature":0.70,"stopSequences":["END"]},"toolConfig":{"tools":[{"toolSpec":{"name":"weather","description":"by city","inputSchema":{"json":PARAMETERS}}},{"cachePoint":{"type":"default"}},{"toolSpec":{"name":"time","inputSchema":{"json":{"properties":{},"type":"object"}}}}],"toolChoice":{"tool":{"name":"weather"}}},"additionalModelRequestFields":{"top_k":40},"additionalModelResponseFieldPaths":["/stop_sequence"],"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"schema":"{\"type\": \"object\"}","name":"a"}}}}}"#;
     assert_eq!(body, expected.replace("PARAMETERS", parameters));
 }
 
@@ -269,6 +269,18 @@ fn only_a_model_that_is_known_to_cache_is_told_where() {
     // Four at most, the last ones.
     assert_eq!(points(ConverseFields::Messages), [vec![long.clone()], vec![short.clone()], vec![long, short.clone()]]);
     assert_eq!(points(ConverseFields::Nova), [vec![], vec![short.clone()], vec![short.clone(), short]]);
+}
+
+/// Found by a reviewer: marks of tools that were not told took the place of others.
+#[test]
+fn marks_of_tools_that_are_not_told_do_not_count() {
+    let all = ["a", "b", "c"].map(|text| marked(text, CacheLifetime::Minutes));
+    let mut conversation = of([user(all)]);
+    conversation.tools = ["f", "g"].map(|name| Tool { cached: Some(CacheLifetime::Minutes), ..tool(name) }).to_vec();
+    conversation.tool_choice = ToolChoice::None;
+    let told = sent_to(&conversation, &out(ConverseFields::Messages));
+    let points = told["messages"][0]["content"].as_array().unwrap().iter().filter(|block| block.get("cachePoint").is_some());
+    assert_eq!((points.count(), told.get("toolConfig")), (3, None));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::canonical::Parameter;
 use crate::canonical::conversation::{
     AnswerSchema, CacheLifetime, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
 };
@@ -219,6 +220,54 @@ fn media_are_sent_along_and_links_only_where_they_are_followed() {
             {"text": "plain"},
             {"fileData": {"mimeType": "application/pdf", "fileUri": file}},
             {"fileData": {"fileUri": "gs://bucket/a.png"}},
+        ]}]),
+    );
+}
+
+/// Found by a reviewer: an image that was to be seen from afar was paid for as one that is looked at closely.
+#[test]
+fn images_are_seen_from_afar_where_all_are() {
+    let image = |detail: Option<&str>| {
+        let low = medium(Source::Base64("AAAA".into()), Some("image/png"));
+        Part::Image(Medium { detail: detail.map(Into::into), ..low })
+    };
+    let resolution = |parts: Vec<Part>| sent(&of([user(parts)]))["generationConfig"]["mediaResolution"].take();
+    assert_eq!(resolution(vec![image(Some("low")), Part::text("?"), image(Some("low"))]), "MEDIA_RESOLUTION_LOW");
+    assert_eq!(resolution(vec![image(Some("low")), image(None)]), Value::Null);
+    let document = Part::Document(medium(Source::Base64("AAAA".into()), Some("application/pdf")));
+    assert_eq!(resolution(vec![image(Some("low")), document]), Value::Null, "a document would be read from afar as well");
+    let mixed = of([user([image(Some("low")), image(Some("high"))])]);
+    let lost = GeminiGenerate.leaves_out(&mixed, &Outgoing::to("m", Quirks::default()));
+    assert!(lost.contains(Parameter::ImageDetail));
+    let far = of([user([image(Some("low"))])]);
+    assert!(GeminiGenerate.leaves_out(&far, &Outgoing::to("m", Quirks::default())).is_empty());
+}
+
+/// Found by a reviewer: older models refuse a form of the answer where they are offered tools.
+#[test]
+fn a_form_beside_tools_is_asked_for_in_words_where_it_would_be_refused() {
+    let tool = Tool { name: "f".into(), description: None, parameters: None, strict: None, cached: None };
+    let asked = |tools| Conversation { tools, format: Format::JsonObject, ..of([user([Part::text("Hi")])]) };
+    let told = |conversation: &Conversation, form_beside_tools| {
+        let steering = Steering { form_beside_tools, ..Steering::UNKNOWN };
+        let out = Outgoing { steering, ..Outgoing::to("m", Quirks::default()) };
+        let told: Value = serde_json::from_slice(&GeminiGenerate.write(conversation, &out).unwrap()).unwrap();
+        (told["generationConfig"]["responseMimeType"].is_string(), told.get("systemInstruction").is_some())
+    };
+    assert_eq!(told(&asked(vec![tool.clone()]), false), (false, true));
+    assert_eq!(told(&asked(vec![tool]), true), (true, false));
+    assert_eq!(told(&asked(vec![]), false), (true, false));
+}
+
+/// Found by a reviewer: two contracts could not be told apart.
+#[test]
+fn the_name_of_a_document_stands_before_it() {
+    let named = |source, kind: &str| Part::Document(Medium { name: Some("A".into()), ..medium(source, Some(kind)) });
+    contents(
+        [user([named(Source::Text("Words.".into()), "text/plain"), named(Source::Base64("AAAA".into()), "application/pdf")])],
+        &json!([{"role": "user", "parts": [
+            {"text": "A"}, {"text": "Words."},
+            {"text": "A"}, {"inlineData": {"mimeType": "application/pdf", "data": "AAAA"}},
         ]}]),
     );
 }

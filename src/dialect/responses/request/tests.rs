@@ -4,8 +4,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::canonical::conversation::{CacheLifetime, Medium, Part, Seal, SealKind, Source, Text, Thought, ToolResult, Turn};
-use crate::catalog::capability::Quirks;
+use crate::canonical::conversation::{
+    CacheLifetime, Hints, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
+};
+use crate::catalog::Steering;
+use crate::catalog::capability::{Hint, Quirks};
 use crate::dialect::testing::{call, model, of, raw, user};
 use crate::dialect::{Dialect, OpenAiResponses};
 
@@ -201,6 +204,7 @@ fn media_have_parts_of_their_own() {
         {"type": "input_image", "image_url": "data:image/jpeg;base64,AAAA", "detail": "low"},
         {"type": "input_image", "image_url": "https://x.example/a", "detail": "auto"},
         {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"},
+        {"type": "input_text", "text": "b"},
         {"type": "input_file", "file_url": "https://x.example/a"},
         {"type": "input_text", "text": "Words."},
     ]);
@@ -219,6 +223,56 @@ fn what_has_no_word_here_is_refused() {
     refused(&of([user([Part::Image(medium(kept(), None))])]), "an image that another provider keeps");
     refused(&of([user([Part::Document(medium(kept(), None))])]), "a document that another provider keeps");
     refused(&of([user([Part::Audio(medium(Source::Base64("AAAA".into()), None))])]), "sound");
+}
+
+/// Found by a reviewer: each reminder changed the instructions, so that all of the cached prompt was lost.
+#[test]
+fn instructions_between_the_turns_keep_their_place() {
+    let later = Turn { role: Role::System, parts: vec![Part::text("b"), Part::text("c")] };
+    let said = Conversation { system: vec![Part::text("a")], ..of([user([Part::text("hi")]), model([Part::text("ho")]), later]) };
+    let anywhere = Quirks { instructions_anywhere: true, ..seals() };
+    let told = write(&said, anywhere, Reasoning::Switchable, None).unwrap();
+    assert_eq!(told["instructions"], "a");
+    assert_eq!(told["input"], json!([says("user", "hi"), says("assistant", "ho"), says("system", "b\n\nc")]));
+    let begun = write(&said, seals(), Reasoning::Switchable, None).unwrap_err();
+    assert_eq!(begun, "an answer that is begun already cannot be said in openai-responses");
+    let mut asked = said;
+    asked.turns.push(user([Part::text("?")]));
+    assert_eq!(write(&asked, seals(), Reasoning::Switchable, None).unwrap()["instructions"], "a\n\nb\n\nc");
+}
+
+/// Found by a reviewer: which cache, how soon, how long an answer and where the prompt is marked was lost on the way from chat.
+#[test]
+fn hints_and_marks_are_told_to_those_that_know_them() {
+    let said = |text: &str| Some(text.to_owned());
+    let marked = |text: &str| Part::Text(Text { text: text.into(), cached: Some(CacheLifetime::Minutes) });
+    let mut conversation = of([user([Part::text("hi"), marked("ho")])]);
+    conversation.system = vec![marked("a")];
+    conversation.hints = Hints { cache_key: said("k"), tier: said("flex"), verbosity: said("low") };
+    let plain = sent(&conversation);
+    assert_eq!((&plain["instructions"], &plain["input"]), (&json!("a"), &json!([says("user", "hi\nho")])));
+    assert!(["prompt_cache_key", "service_tier", "text"].iter().all(|name| plain.get(name).is_none()), "{plain}");
+    let quirks = Quirks { hints: Hint::WORDS.into_iter().map(|(hint, _)| hint).collect(), ..seals() };
+    let steering = Steering { cache_marks: true, ..Steering::UNKNOWN };
+    let out = Outgoing { reasoning: Reasoning::Always, steering, ..Outgoing::to("gpt-6-luna", quirks) };
+    let told: Value = serde_json::from_slice(&OpenAiResponses.write(&conversation, &out).unwrap()).unwrap();
+    assert_eq!((&told["prompt_cache_key"], &told["service_tier"]), (&json!("k"), &json!("flex")));
+    assert_eq!(told["text"], json!({"verbosity": "low"}));
+    let piece = |text: &str| json!({"type": "input_text", "text": text, "prompt_cache_breakpoint": {"mode": "explicit"}});
+    let content = |role: &str, parts: Value| json!({"type": "message", "role": role, "content": parts});
+    let first = content("system", json!([piece("a")]));
+    let second = content("user", json!([{"type": "input_text", "text": "hi"}, piece("ho")]));
+    assert_eq!((&told["input"], told.get("instructions")), (&json!([first, second]), None));
+}
+
+/// Found by a reviewer: a tool that failed without a word looked like one that had nothing to say, and documents lost their titles.
+#[test]
+fn failures_and_titles_are_said() {
+    let failed = Part::Result(ToolResult { id: "c".into(), parts: vec![], is_error: true, cached: None });
+    let titled = Part::Document(Medium { name: Some("A".into()), ..medium(Source::Text("Words.".into()), None) });
+    let told = sent(&of([model([call("c", "f", "{}")]), user([failed, titled])]));
+    assert_eq!(told["input"][1]["output"], "Error: the tool failed.");
+    assert_eq!(told["input"][2], says("user", "A\nWords."));
 }
 
 fn a_part() -> impl Strategy<Value = Part> {
