@@ -1,3 +1,5 @@
+//! Prompts against the templates of their vendors.
+
 use super::super::testing;
 use super::*;
 

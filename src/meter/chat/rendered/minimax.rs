@@ -1,4 +1,5 @@
-//! `MiniMax` M3.
+//! `MiniMax` M3. The mark that its template puts before each element is written `]<]ns[>[` here: a mark is one token, however it is
+//! spelt.
 
 use super::super::json::{Layout, laid_out};
 use super::super::message::{Chat, Message};
@@ -7,7 +8,7 @@ use super::{arguments, system_first, without_reasoning};
 use serde_json::value::RawValue;
 
 pub(super) const MARKS: &[&str] =
-    &["]~!b[", "]~b]", "[e~[", "]<]minimax[>[", "<tool_call>", "</tool_call>", "<mm:think>", "</mm:think>"];
+    &["]~!b[", "]~b]", "[e~[", "]<]ns[>[", "<tool_call>", "</tool_call>", "<mm:think>", "</mm:think>"];
 
 const SYSTEM: &str = "]~!b[]~b]system\nYour model version is MiniMax-M3, developed by MiniMax. Knowledge cutoff: January 2026. \
                       Founded in early 2022, MiniMax is a global AI foundation model company committed to advancing the \
@@ -20,13 +21,13 @@ const SYSTEM: &str = "]~!b[]~b]system\nYour model version is MiniMax-M3, develop
 const TOOLS: &str = "\n\n# Tools\nYou may call one or more tools to assist with the user query.\nHere are the tools available in \
                      JSONSchema format:\n\n<tools>\n";
 const CALLS: &str = "</tools>\n\nTo call tools, wrap all invocations in a single \
-                     ]<]minimax[>[<tool_call>]<]minimax[>[</tool_call> block. Parameter values containing nested objects or \
-                     arrays are recursively expanded into XML elements. Example:\n\n]<]minimax[>[<tool_call>\n\
-                     ]<]minimax[>[<invoke name=\"tool-name-1\">]<]minimax[>[<param-1>value-1]<]minimax[>[</param-1>\
-                     ]<]minimax[>[<param-2>]<]minimax[>[<item>]<]minimax[>[<key-a>val-a]<]minimax[>[</key-a>\
-                     ]<]minimax[>[<key-b>val-b]<]minimax[>[</key-b>]<]minimax[>[</item>]<]minimax[>[</param-2>\
-                     ]<]minimax[>[</invoke>\n]<]minimax[>[<invoke name=\"tool-name-2\">]<]minimax[>[<param-1>value-1\
-                     ]<]minimax[>[</param-1>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>";
+                     ]<]ns[>[<tool_call>]<]ns[>[</tool_call> block. Parameter values containing nested objects or \
+                     arrays are recursively expanded into XML elements. Example:\n\n]<]ns[>[<tool_call>\n\
+                     ]<]ns[>[<invoke name=\"tool-name-1\">]<]ns[>[<param-1>value-1]<]ns[>[</param-1>\
+                     ]<]ns[>[<param-2>]<]ns[>[<item>]<]ns[>[<key-a>val-a]<]ns[>[</key-a>\
+                     ]<]ns[>[<key-b>val-b]<]ns[>[</key-b>]<]ns[>[</item>]<]ns[>[</param-2>\
+                     ]<]ns[>[</invoke>\n]<]ns[>[<invoke name=\"tool-name-2\">]<]ns[>[<param-1>value-1\
+                     ]<]ns[>[</param-1>]<]ns[>[</invoke>\n]<]ns[>[</tool_call>";
 
 pub(super) fn write(chat: &Chat, out: &mut Prompt) {
     let (system, rest) = system_first(chat);
@@ -78,16 +79,16 @@ fn answered(message: &Message, out: &mut Prompt) {
     out.fixed("</mm:think>");
     out.text(&text);
     if !message.tool_calls.is_empty() {
-        out.fixed("]<]minimax[>[<tool_call>\n");
+        out.fixed("]<]ns[>[<tool_call>\n");
         for call in &message.tool_calls {
-            out.fixed("]<]minimax[>[");
+            out.fixed("]<]ns[>[");
             out.text(&format!("<invoke name=\"{}\">", call.function.name));
             for argument in arguments(&call.function.arguments).iter().filter(|argument| argument.raw.get() != "null") {
                 element(&argument.name, argument.raw.get(), 0, out);
             }
-            out.fixed("]<]minimax[>[</invoke>\n");
+            out.fixed("]<]ns[>[</invoke>\n");
         }
-        out.fixed("]<]minimax[>[</tool_call>");
+        out.fixed("]<]ns[>[</tool_call>");
     }
     out.fixed("[e~[\n");
 }
@@ -97,7 +98,7 @@ const MOST_DEPTH: usize = 32;
 
 /// A value as an element: members and items are elements of their own.
 fn element(name: &str, raw: &str, depth: usize, out: &mut Prompt) {
-    out.fixed("]<]minimax[>[");
+    out.fixed("]<]ns[>[");
     out.text(&format!("<{name}>"));
     let inner = depth + 1;
     if depth < MOST_DEPTH && raw.starts_with('{') {
@@ -112,6 +113,6 @@ fn element(name: &str, raw: &str, depth: usize, out: &mut Prompt) {
     } else {
         out.text(&serde_json::from_str::<String>(raw).unwrap_or_else(|_| raw.to_owned()));
     }
-    out.fixed("]<]minimax[>[");
+    out.fixed("]<]ns[>[");
     out.text(&format!("</{name}>"));
 }

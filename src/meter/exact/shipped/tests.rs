@@ -1,3 +1,5 @@
+//! Every vocabulary against the public counts, against itself in pieces, against hostile texts and against another crate.
+
 use std::time::{Duration, Instant};
 
 use super::super::Stream;
