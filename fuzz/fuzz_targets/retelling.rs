@@ -2,9 +2,12 @@
 //! client's shape, and who reads them hears what the provider said.
 #![no_main]
 
+use std::collections::HashSet;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokenbroker::canonical::conversation::Part;
 use tokenbroker::canonical::event::FrameKind;
@@ -60,6 +63,18 @@ fn said(answer: &Answer) -> (Vec<&str>, String) {
     (answer.calls().map(|call| call.name.as_str()).collect(), texts.collect())
 }
 
+/// By what its client answers the calls of an answer.
+fn ids(client: Shape, body: &Value) -> Vec<String> {
+    let (list, member, kind) = match client {
+        Shape::OpenAiChat => ("/choices/0/message/tool_calls", "id", "function"),
+        Shape::AnthropicMessages => ("/content", "id", "tool_use"),
+        _ => ("/output", "call_id", "function_call"),
+    };
+    let items = body.pointer(list).and_then(Value::as_array).into_iter().flatten();
+    let calls = items.filter(|item| item["type"] == kind);
+    calls.map(|call| call[member].as_str().unwrap_or_default().to_owned()).collect()
+}
+
 fuzz_target!(|input: (u8, &[u8])| {
     let (choice, stream) = input;
     let choice = usize::from(choice);
@@ -88,7 +103,10 @@ fuzz_target!(|input: (u8, &[u8])| {
         }
     }
     let (answer, whole) = heard(dialect, &given);
-    assert!(serde_json::from_slice::<&RawValue>(&frontend.answer_body(&answer, &about)).is_ok(), "a whole answer is JSON");
+    let body: Value = serde_json::from_slice(&frontend.answer_body(&answer, &about)).expect("a whole answer is JSON");
+    let ids = ids(client, &body);
+    assert!(ids.iter().all(|id| !id.is_empty()) && ids.len() == answer.calls().count(), "every call can be answered: {body}");
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "and each by itself: {body}");
     if whole {
         let (again, ended) = heard(dialect::of(client), &told);
         assert!(ended, "a whole answer is told as whole");

@@ -41,9 +41,13 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     let tools = &conversation.tools;
     let drawn = |json| raw(json).filter(|_| out.steering.sampling);
     let asks = conversation.stream && out.quirks.stream_usage == StreamUsage::OnRequest;
+    let messages = chat_messages::messages(conversation, out)?;
+    if messages.is_empty() {
+        return Err(untranslatable(SILENCE));
+    }
     let body = Body {
         model: out.upstream_model,
-        messages: chat_messages::messages(conversation, out)?,
+        messages,
         tools: (!tools.is_empty()).then(|| tools.iter().map(|tool| Declared::of(tool, &no_parameters)).collect()),
         tool_choice: if tools.is_empty() { None } else { Choice::of(&conversation.tool_choice) },
         parallel_tool_calls: conversation.parallel_calls.filter(|_| !tools.is_empty()),
@@ -67,6 +71,9 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     // Strings and checked JSON can be written; that they can is not seen in the types.
     serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
 }
+
+/// No API takes that, and nothing is made up for it.
+pub(super) const SILENCE: &str = "a conversation in which nobody says anything";
 
 pub(super) fn untranslatable(what: impl Into<String>) -> Untranslatable {
     Untranslatable { what: what.into(), shape: Shape::OpenAiChat.word() }

@@ -461,3 +461,11 @@ fn marks_of_the_cache_are_told_to_models_that_take_them() {
     let unmarked = messages_of(turns(), &out(Quirks::default()));
     assert_eq!((&unmarked[1]["content"], &unmarked[3]["content"]), (&json!("Hi.\nThere."), &json!("4")));
 }
+
+/// Found by fuzzing: a request whose messages have no content went out as one without messages.
+#[test]
+fn a_conversation_in_which_nobody_says_anything_is_not_sent() {
+    let silent = Conversation { turns: vec![turn(Role::User, Vec::new())].into(), ..asked() };
+    let refused = body(&silent, &out(Quirks::default())).unwrap_err();
+    assert_eq!(refused.what, SILENCE);
+}

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::super::chat_request::SILENCE;
 use super::items::{self, Item};
 use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::request::ReasoningWish;
@@ -29,6 +30,9 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     }
     let no_parameters: Box<RawValue> = serde_json::from_str(NO_PARAMETERS).map_err(|e| untranslatable(e.to_string()))?;
     let (instructions, input) = items::of(conversation, out)?;
+    if input.is_empty() {
+        return Err(untranslatable(SILENCE));
+    }
     let bounds = [conversation.output_bound, out.output_bound];
     let tools = &conversation.tools;
     let seals = out.quirks.encrypted_reasoning && out.reasoning != Reasoning::Never;

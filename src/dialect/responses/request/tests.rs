@@ -301,3 +301,9 @@ proptest! {
         prop_assert_eq!(&items[items.len() - 1], &says("user", "?"));
     }
 }
+
+/// Found by fuzzing, as with chat.
+#[test]
+fn a_conversation_in_which_nobody_says_anything_is_not_sent() {
+    refused(&of([Turn { role: Role::User, parts: Vec::new() }]), SILENCE);
+}
