@@ -178,7 +178,7 @@ async fn a_stream_that_breaks_off_ends_in_the_clients_error() {
         ("upstream_broken", then(begun_as(FRAMING, &started), [Step::Close])),
         ("upstream_truncated", stream_as(FRAMING, &started)),
         ("upstream_truncated", stream_as(FRAMING, &and(&format!("{}~", delta(0, &text("lo.")).trim_end())))),
-        ("upstream_error", stream_as(FRAMING, &and(failed))),
+        ("upstream_unavailable", stream_as(FRAMING, &and(failed))),
         ("upstream_broken", stream_as(FRAMING, &and(&format!("x{}", delta(0, &text("lo.")))))),
     ] {
         for api in APIS {

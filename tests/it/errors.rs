@@ -123,7 +123,7 @@ async fn paths_and_methods_that_are_not_served_are_told_apart() {
         check(&gateway.ask(&Call::get(path)).await, 404, "path_not_found");
     }
     for path in
-        ["/v1/moderations", "/v1/fine_tuning/jobs/ft_1", "/v1/batches", "/v1/images/edits", "/v1/files", "/v1/audio/speech"]
+        ["/v1/moderations", "/v1/fine_tuning/jobs/ft_1", "/v1/batches", "/v1/images/edits", "/v1/files", "/v1/audio/translations"]
     {
         check(&gateway.ask(&Call::post(path, "{}")).await, 501, "not_implemented");
     }

@@ -173,6 +173,9 @@ async fn a_conversation_that_is_too_long_for_everybody_is_the_clients_to_shorten
     let told = [json!(["east/jade-v3", "context_too_long"]), json!(["west/jade-v3", "context_too_long"])];
     assert_eq!(attempts_told(&answer), told);
     // Those of Messages know it by its first words.
+    for provider in [&east, &west] {
+        provider.always(status(400, &[], &too_long));
+    }
     let answer = gateway.ask(&Call::messages(messages::ask("auto"))).await;
     assert_eq!((answer.status, answer.error("type")), (400, "invalid_request_error".into()), "{}", answer.text());
     let said = answer.error("message").as_str().unwrap().to_owned();

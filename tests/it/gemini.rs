@@ -218,7 +218,7 @@ async fn a_stream_that_breaks_off_ends_in_the_clients_error() {
     for (code, script) in [
         ("upstream_broken", then(begun(&started), [Step::Close])),
         ("upstream_truncated", stream(&started)),
-        ("upstream_error", stream(&[started.concat(), overloaded])),
+        ("upstream_unavailable", stream(&[started.concat(), overloaded])),
     ] {
         for api in APIS {
             let (east, gateway) = alone(thinks).await;

@@ -157,7 +157,7 @@ async fn a_stream_that_breaks_off_ends_as_a_response_that_failed() {
         ("upstream_truncated", false, stream(&of_messages)),
         ("upstream_broken", true, then(begun(&frames), [Step::Close])),
         ("upstream_truncated", true, stream(&frames)),
-        ("upstream_error", true, stream(&told)),
+        ("upstream_unavailable", true, stream(&told)),
     ] {
         let (east, gateway) = if speaks_chat { chats().await } else { speaks().await };
         east.next(script);

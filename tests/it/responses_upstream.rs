@@ -228,7 +228,7 @@ async fn a_stream_that_breaks_off_never_looks_finished() {
     for (code, script) in [
         ("upstream_broken", then(begun(&frames), [Step::Close])),
         ("upstream_truncated", stream(&frames)),
-        ("upstream_error", stream(&told)),
+        ("upstream_unavailable", stream(&told)),
     ] {
         let calls = [ask(r#""stream":true"#), Call::chat(chat::ask_stream("auto")), Call::messages(messages::ask_stream("auto"))];
         for (call, end) in calls.iter().zip(["response.completed", r#""finish_reason":"stop""#, "message_stop"]) {
@@ -236,7 +236,7 @@ async fn a_stream_that_breaks_off_never_looks_finished() {
             east.next(script.clone());
             let answer = gateway.ask(call).await;
             // What the provider says itself passes to who speaks alike.
-            let passed = code == "upstream_error" && end == "response.completed";
+            let passed = code == "upstream_unavailable" && end == "response.completed";
             let told = if passed { "server_error" } else { code };
             assert!(answer.text().contains(told) && !answer.text().contains(end), "{}", answer.text());
             let row = gateway.row_of(&answer).await;

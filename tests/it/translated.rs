@@ -151,7 +151,7 @@ async fn a_stream_that_breaks_off_never_looks_finished_in_other_words() {
     for (code, script) in [
         ("upstream_broken", then(begun(&of_chat), [Step::Close])),
         ("upstream_truncated", stream(&of_chat)),
-        ("upstream_error", stream(&told)),
+        ("upstream_unavailable", stream(&told)),
     ] {
         let (east, gateway) = chats().await;
         east.next(script);
