@@ -185,6 +185,15 @@ def requests():
         ("/admin/prices/override", "post", "/admin/prices/override", {"whi": 1}, admin, 400),
         ("/admin/prices/approve", "post", "/admin/prices/approve", {"id": "none", "why": "a test"}, admin, 422),
         ("/admin/prices/reject", "post", "/admin/prices/reject", {"id": "none", "why": "a test"}, admin, 422),
+        ("/admin/keys", "get", "/admin/keys", None, {}, 401),
+        ("/admin/keys", "get", "/admin/keys", None, admin, 200),
+        ("/admin/keys/history", "get", "/admin/keys/history", None, admin, 200),
+        # Once there is one, nobody is let in without: none is made here.
+        ("/admin/keys/new", "post", "/admin/keys/new", {"name": "bot", "settings": {"budgit": 1}, "why": "a test"}, admin, 422),
+        ("/admin/keys/new", "post", "/admin/keys/new", {"name": "bot"}, admin, 400),
+        ("/admin/keys/rotate", "post", "/admin/keys/rotate", {"name": "nobody", "why": "a test"}, admin, 422),
+        ("/admin/keys/expire", "post", "/admin/keys/expire", {"name": "nobody", "why": "a test"}, admin, 422),
+        ("/admin/keys/revoke", "post", "/admin/keys/revoke", {"name": "nobody", "why": "a test"}, admin, 422),
         ("/admin/prices/end", "post", "/admin/prices/end", {"backend": "nobody/serves-this", "why": "a test"}, admin, 422),
     ]
 
