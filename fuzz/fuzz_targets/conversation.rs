@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
-use tokenbroker::canonical::conversation::Part;
+use tokenbroker::canonical::conversation::{Part, Role};
 use tokenbroker::canonical::{Conversation, Shape};
 use tokenbroker::catalog::capability::{Quirks, Reasoning, ThinkingDepth, ThinkingSwitch};
 use tokenbroker::dialect::{self, Outgoing};
@@ -16,10 +16,12 @@ use tokenbroker::units::Tokens;
 const REASONING: [Reasoning; 3] = [Reasoning::Never, Reasoning::Switchable, Reasoning::Always];
 
 /// The names of the calls in it, and how many results.
-fn tools_used(conversation: &Conversation) -> (Vec<&str>, usize) {
-    let parts = || conversation.turns.iter().flat_map(|turn| &turn.parts);
-    let calls = parts().filter_map(|part| if let Part::Call(call) = part { Some(call.name.as_str()) } else { None });
-    (calls.collect(), parts().filter(|part| matches!(part, Part::Result(_))).count())
+fn tools_used<'c>(conversation: &'c Conversation) -> (Vec<&'c str>, usize) {
+    // A call by the user, or a result of the assistant's own, has words in one shape only.
+    let parts = |role| conversation.turns.iter().filter(move |turn| turn.role == role).flat_map(|turn| &turn.parts);
+    let name = |part: &'c Part| if let Part::Call(call) = part { Some(call.name.as_str()) } else { None };
+    let results = parts(Role::User).filter(|part| matches!(part, Part::Result(_))).count();
+    (parts(Role::Assistant).filter_map(name).collect(), results)
 }
 
 fn heard(client: Shape, body: Bytes) -> Option<Conversation> {
