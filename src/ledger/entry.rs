@@ -212,6 +212,8 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 words! {
     /// How an attempt ended.
     Ending {
