@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
 use super::{
-    check, count, demo, export, health, keys, ledger, prices, reconcile, report, route, sandbox, serve, settings, simulate, top,
+    budgets, check, count, demo, export, health, keys, ledger, prices, reconcile, report, route, sandbox, serve, settings,
+    simulate, top,
 };
 use crate::config::Config;
 use crate::config::load::PREFIX;
@@ -132,6 +133,9 @@ pub enum Command {
     /// Make a gateway key, and look after those of a running gateway.
     #[command(subcommand)]
     Keys(Box<keys::KeysCommand>),
+    /// See how the budgets of a running gateway stand, and set, lift or top up their limits.
+    #[command(subcommand)]
+    Budgets(Box<budgets::BudgetsCommand>),
     /// Print every setting with its default, as a configuration to begin with.
     #[command(after_help = "Example:\n  tokenbroker settings > tokenbroker.toml")]
     Settings(settings::SettingsArgs),
@@ -218,6 +222,7 @@ impl Cli {
             Command::Simulate(command) => simulate::run(command, environment, output),
             Command::Health(args) => health::run(args, environment, output),
             Command::Keys(command) => keys::run(command, environment, output),
+            Command::Budgets(command) => budgets::run(command, environment, output),
             Command::Settings(args) => settings::run(args, output),
         }
     }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row};
 
 use super::entry::{ClosedAttempt, Ending};
+use super::marks::Marks;
 use super::query::{Books, usage, usd};
 use super::store::StoreError;
 use super::tab::OpenRequest;
@@ -92,6 +93,8 @@ pub struct BookedRequest {
     pub id: RequestId,
     pub client_request_id: Option<String>,
     pub key: KeyName,
+    /// Team, project and tags that it is booked under.
+    pub marks: Marks,
     /// What shape of API the client spoke.
     pub frontend: String,
     pub requested_model: String,
@@ -123,7 +126,7 @@ const USAGE: &str = "fresh_input, cache_read, cache_write, output, reasoning";
 /// What [`booked_request`] reads, with `id` behind.
 pub(super) const REQUEST_COLUMNS: &str = "fresh_input, cache_read, cache_write, output, reasoning, client_request_id, key, frontend, \
     requested_model, stream, session, arrived_at_us, outcome, status, first_byte_ms, duration_ms, overhead_us, book_version, \
-    cost_pico_usd, quoted_pico_usd, runner_up_pico_usd, baseline_model, baseline_pico_usd";
+    cost_pico_usd, quoted_pico_usd, runner_up_pico_usd, baseline_model, baseline_pico_usd, team, project, tags";
 
 impl BookedRequest {
     /// What stands as the outcome of a request that has not ended.
@@ -137,6 +140,7 @@ impl From<&OpenRequest> for BookedRequest {
             id: opened.id,
             client_request_id: opened.client_request_id.clone(),
             key: opened.key.clone(),
+            marks: opened.marks.clone(),
             frontend: opened.frontend.clone().into_owned(),
             requested_model: opened.requested_model.clone(),
             stream: opened.stream,
@@ -275,6 +279,7 @@ pub(super) fn booked_request(row: &Row<'_>) -> rusqlite::Result<BookedRequest> {
         id: RequestId::from_bytes(row.get("id")?),
         client_request_id: row.get("client_request_id")?,
         key: KeyName::new(&key),
+        marks: Marks::of_row(row.get("team")?, row.get("project")?, &row.get::<_, String>("tags")?),
         frontend: row.get("frontend")?,
         requested_model: row.get("requested_model")?,
         stream: row.get("stream")?,

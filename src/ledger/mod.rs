@@ -26,6 +26,7 @@ mod gate;
 mod health;
 mod housekeeping;
 mod journal;
+mod marks;
 mod postings;
 mod pruning;
 mod query;
@@ -54,8 +55,9 @@ pub use entry::{
     LEAD_TOKENS, MARGIN_TOKENS, Outcome, Purse, RequestEnd, RequestOpened, SettledAttempt, Terms, lost_margin,
 };
 pub use health::Unwritable;
+pub use marks::{Mark, Marks};
 pub use postings::{Account, Entry, Posting, Settled};
-pub use query::{Books, Charged, Drawn, KeySpend, Totals};
+pub use query::{Books, Charged, Drawn, GroupSpend, KeySpend, Totals};
 pub use reader::ReadError;
 pub use recovery::RecoveryReport;
 pub use rows::Stretch;
