@@ -285,10 +285,25 @@ fn kept_facts() -> Vec<Vec<u8>> {
     vec![digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()]
 }
 
+/// In the order of the shipped mappings; then readings of a balance, then a mapping.
+fn bills() -> Vec<Vec<u8>> {
+    let all = [
+        "账单日期,实例ID,用量,用量单位,应付金额,币种\n2026-11-01,text_token;llm-1;qwen-max;output_token;app,1.5,千tokens,0.0036,CNY\n",
+        "usage_date_utc,model_version,usage_input_tokens_no_cache,usage_input_tokens_cache_read,usage_output_tokens\n2026-11-01,m,1,2,3\n",
+        "utc_date,model,type,amount\n2026-11-01,m,output_tokens,7\n2026-11-02,m,request_count,1\n",
+        "start_time,amount_value,amount_currency,line_item\n1790553600,0.00383598,usd,\"m, input\"\n",
+        "账单日期,实例名称,计费项,用量,单位,应付金额\n2026-11-01,m,推理输入,1.5,千tokens,0.0036\n",
+        "time,balance\n2026-11-01T00:00:00Z,\"1,234.50\"\n2026-11-02,1e3\n",
+        "name = \"x\"\nproviders = [\"x\"]\ncurrency = \"USD\"\n[[files]]\nname = \"a\"\nday = [\"d\"]\nmodel = [\"m\"]\namount = [\"a\"]\n",
+    ];
+    all.iter().zip(0_u8..).map(|(text, which)| [&[which], text.as_bytes()].concat()).collect()
+}
+
 targets! {
     answer "../fuzz/fuzz_targets/answer.rs" files(WIRE, ".json", b"");
     bedrock_answer "../fuzz/fuzz_targets/bedrock_answer.rs" files(BEDROCK, ".json", b"");
     bedrock_stream "../fuzz/fuzz_targets/bedrock_stream.rs" bedrock_streams(b"");
+    bill "../fuzz/fuzz_targets/bill.rs" bills();
     classify "../fuzz/fuzz_targets/classify.rs" errors();
     coding "../fuzz/fuzz_targets/coding.rs" coded();
     conversation "../fuzz/fuzz_targets/conversation.rs" conversations();

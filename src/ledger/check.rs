@@ -297,8 +297,8 @@ fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
     for (at, sum) in sums.iter_mut().enumerate() {
         *sum = row.get::<_, i64>(at + 4)?.into();
     }
-    for amount in SUMMED.len() - 2..SUMMED.len() {
-        sums[amount] = sums[amount] * 1_000_000 + i128::from(row.get::<_, i64>(amount + 6)?);
+    for (place, sum) in sums.iter_mut().enumerate().skip(SUMMED.len() - 2) {
+        *sum = *sum * 1_000_000 + i128::from(row.get::<_, i64>(place + 6)?);
     }
     Ok(Line { name: (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?), sums })
 }
@@ -306,8 +306,8 @@ fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
 /// The sums of reports against those of the rows, for the days of which the rows are there.
 fn sums(connection: &Connection, proof: &mut Proof) -> rusqlite::Result<()> {
     let from = super::pruning::first_whole_day(connection)?;
-    let counts = SUMMED.iter().take(SUMMED.len() - 2).map(|column| format!("sum({column}), ")).collect::<String>();
-    let columns = counts + AMOUNTS;
+    let counts = SUMMED.iter().take(SUMMED.len() - 2).map(|column| format!("sum({column})"));
+    let columns = counts.chain([AMOUNTS.to_owned()]).collect::<Vec<_>>().join(", ");
     let said = format!(
         "SELECT key, day, backend, model, {columns} FROM usage_daily WHERE day >= ?1 GROUP BY key, day, backend, model \
          ORDER BY key, day, backend, model"

@@ -81,14 +81,13 @@ pub fn readings(from: impl Read, zone: &TimeZone) -> Result<Vec<Reading>, BillEr
                 return Err(TableError::TooLong.into());
             }
             let [time, balance] = places.map(|place| row.cell(Some(place)));
-            match (instant(time, zone), Decimal::read(balance)) {
-                (Some(at), Some(read)) => found.push(Reading { at, pico: read.pico, step: 10_i128.pow(12 - read.places) }),
-                _ => {
-                    count += 1;
-                    if told.len() < 10 {
-                        told.push(format!("line {}: {time:?} and {balance:?} are no instant and balance", row.line));
-                    }
-                }
+            if let (Some(at), Some(read)) = (instant(time, zone), Decimal::read(balance)) {
+                found.push(Reading { at, pico: read.pico, step: 10_i128.pow(12 - read.places) });
+                return Ok(());
+            }
+            count += 1;
+            if told.len() < 10 {
+                told.push(format!("line {}: {time:?} and {balance:?} are no instant and balance", row.line));
             }
             Ok(())
         },

@@ -248,8 +248,8 @@ fn fits<'m>(shape: &'m FileShape, heading: &Heading) -> Option<Columns<'m>> {
 }
 
 fn part_of<'c>(cell: &'c str, part: &Part) -> Result<&'c str, String> {
-    let found = if part.between.is_empty() { Some(cell) } else { cell.split(part.between.as_str()).nth(part.part) };
-    found.map(str::trim).filter(|text| !text.is_empty()).ok_or_else(|| format!("{cell:?} has no part {}", part.part + 1))
+    let found = if part.between.is_empty() { Some(cell) } else { cell.split(part.between.as_str()).nth(part.number) };
+    found.map(str::trim).filter(|text| !text.is_empty()).ok_or_else(|| format!("{cell:?} has no part {}", part.number + 1))
 }
 
 fn unit(cell: &str, shape: &FileShape) -> Result<u64, String> {

@@ -294,6 +294,8 @@ fn border_run(lines: &[Line], places: &[usize]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
     use crate::ledger::BookedAttempt;
     use crate::ledger::fixtures::{attempt_end, attempt_opened};
@@ -331,10 +333,10 @@ mod tests {
                 ("request_count", requests),
             ];
             for (word, count) in counts {
-                amount += &format!("2026-11-{day:02},fast-1,{word},{count}\n");
+                writeln!(amount, "2026-11-{day:02},fast-1,{word},{count}").unwrap();
             }
             if !money.is_empty() {
-                cost += &format!("2026-11-{day:02},fast-1,{money},CNY\n");
+                writeln!(cost, "2026-11-{day:02},fast-1,{money},CNY").unwrap();
             }
         }
         let mut bill = Bill::default();
@@ -345,7 +347,9 @@ mod tests {
 
     fn causes(bill: &Bill, attempts: &[BookedAttempt]) -> Vec<Cause> {
         let mut gathered = Gathered::against(bill);
-        attempts.iter().for_each(|attempt| gathered.add(&mapping(), "v1", attempt));
+        for attempt in attempts {
+            gathered.add(&mapping(), "v1", attempt);
+        }
         compare(bill, &gathered).lines.into_iter().map(|line| line.cause).collect()
     }
 
@@ -410,7 +414,7 @@ mod tests {
         let mut free = BookedAttempt::from(&ClosedAttempt::settle(0, attempt_opened(), end));
         free.started_at = "2026-11-01T12:00:00Z".parse().unwrap();
         assert_eq!(free.amount_pico, 0);
-        assert_eq!(causes(&bill(&[(1, 0, 100, 10, 1, "0.00028")]), &[free]), [Cause::FreeQuota]);
+        assert_eq!(causes(&bill(&[(1, 0, 100, 10, 1, "0.00028")]), std::slice::from_ref(&free)), [Cause::FreeQuota]);
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub struct Part {
     /// What stands between parts; the whole cell where empty.
     pub between: String,
     /// Which part, from 0.
-    pub part: usize,
+    pub number: usize,
 }
 
 /// One export of a vendor.
@@ -160,14 +160,14 @@ fn mapping(root: &Section<'_, '_>) -> Option<Mapping> {
     let models = root.section("models").map(|section| words(&section, |_, text| Some(text))).unwrap_or_default();
     let unverified = root.text("unverified").unwrap_or_default();
     let _ = root.text("source");
-    let files: Vec<FileShape> = root.sections("files").into_iter().filter_map(file).collect();
+    let files: Vec<FileShape> = root.sections("files").into_iter().map(file).collect();
     if files.is_empty() {
         root.problem("files", "none are described", "a [[files]] for each export");
     }
     Some(Mapping { name: name?, providers, zone: zone?, currency: currency?, counts_when, models, unverified, files })
 }
 
-fn file(section: Section<'_, '_>) -> Option<FileShape> {
+fn file(section: Section<'_, '_>) -> FileShape {
     let name = section.required_text("name", "what the export is called");
     let forms = [(DayForm::Date, "date"), (DayForm::Unix, "unix"), (DayForm::Instant, "instant")];
     let day = section.texts("day");
@@ -213,7 +213,7 @@ fn file(section: Section<'_, '_>) -> Option<FileShape> {
         section.problem("kind", "is missing", "the column that says what a quantity is of");
     }
     section.finish();
-    Some(shape)
+    shape
 }
 
 /// `NAME`, `NAME_between` and `NAME_part`.
@@ -222,8 +222,8 @@ fn part(section: &Section<'_, '_>, name: &'static str) -> Part {
         "model" => ("model_between", "model_part"),
         _ => ("kind_between", "kind_part"),
     };
-    let part = section.whole(number, 0..=31).and_then(|part| usize::try_from(part).ok()).unwrap_or(0);
-    Part { columns: section.texts(name), between: section.text(between).unwrap_or_default(), part }
+    let number = section.whole(number, 0..=31).and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
+    Part { columns: section.texts(name), between: section.text(between).unwrap_or_default(), number }
 }
 
 /// The members of a section, each a text, in small letters.

@@ -112,7 +112,7 @@ pub(super) const COLUMNS: &[Column] = &[
     attempt("tokenbroker.attempt.duration_ms", Kind::Count, |a| count(a.duration_ms)),
     // What it used.
     attempt("tokenbroker.usage.provenance", Kind::Text, |a| text(&a.provenance)),
-    attempt("gen_ai.usage.input_tokens", Kind::Count, |a| tokens(a, |u| u.input())),
+    attempt("gen_ai.usage.input_tokens", Kind::Count, |a| tokens(a, Usage::input)),
     attempt("gen_ai.usage.cache_read.input_tokens", Kind::Count, |a| tokens(a, |u| u.cache_read)),
     attempt("gen_ai.usage.cache_creation.input_tokens", Kind::Count, |a| tokens(a, |u| u.cache_write)),
     attempt("tokenbroker.usage.cache_creation_long.input_tokens", Kind::Count, |a| tokens(a, |u| u.cache_write_long)),
@@ -161,7 +161,7 @@ fn price<'r>(price: TokenPrice) -> Cell<'r> {
     Cell::Money(price.pico().into())
 }
 
-fn tokens(attempt: &BookedAttempt, of: fn(&Usage) -> Tokens) -> Cell<'_> {
+fn tokens(attempt: &BookedAttempt, of: impl Fn(&Usage) -> Tokens) -> Cell<'_> {
     Cell::Count(of(&attempt.usage).get())
 }
 

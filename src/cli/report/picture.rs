@@ -1,5 +1,5 @@
-//! A report as a picture: the spend of each day, by provider one upon the other, and what the baseline would have cost. Plain SVG on
-//! a white ground.
+//! A report as a picture: the spend of each day, by provider one upon the other, and what the baseline would have cost; below, where
+//! days were compared whole, what was saved against it. Plain SVG on a white ground.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -41,21 +41,30 @@ struct Drawn {
 /// Draws lines that are told apart by day and provider.
 pub(super) fn picture(query: &UsageQuery, lines: &[UsageLine]) -> String {
     let drawn = Drawn::of(query, lines);
-    let sums = drawn.spend.values().map(|parts| parts.iter().sum::<i128>());
-    let most = sums.chain(drawn.baseline.values().copied()).max().unwrap_or(0).max(1) * 105 / 100;
+    let saved = drawn.saved();
+    let height = if saved.is_some() { 2 * HEIGHT } else { HEIGHT };
     let last = query.until.yesterday().unwrap_or(query.until);
     let key = query.key.as_ref().map_or_else(String::new, |key| format!(" of {}", escaped(key.as_str())));
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
          font-family=\"Helvetica, Arial, sans-serif\" font-size=\"13\" fill=\"#222222\" role=\"img\" aria-labelledby=\"title\">\n\
-         <title id=\"title\">Spend by day and provider</title>\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n\
+         <title id=\"title\">Spend by day and provider</title>\n<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n\
          <text x=\"{LEFT}\" y=\"26\" font-size=\"18\" font-weight=\"bold\">Spend by day and provider{key}</text>\n\
          <text x=\"{LEFT}\" y=\"46\" fill=\"#555555\">US dollars, {} to {last} (UTC)</text>\n",
         query.from
     );
-    drawn.axes(&mut svg, most);
-    drawn.columns(&mut svg, most);
-    drawn.legend(&mut svg);
+    drawn.draw(&mut svg);
+    if let Some(saved) = saved {
+        put(&mut svg, format_args!("<g transform=\"translate(0 {HEIGHT})\">"));
+        put(
+            &mut svg,
+            format_args!(
+                "<text x=\"{LEFT}\" y=\"26\" font-size=\"18\" font-weight=\"bold\">Saved against the baseline by day</text>"
+            ),
+        );
+        saved.draw(&mut svg);
+        put(&mut svg, format_args!("</g>"));
+    }
     svg += "</svg>\n";
     svg
 }
@@ -89,6 +98,24 @@ impl Drawn {
         let baseline = compared.into_iter().filter_map(whole).collect();
         let days = (0..).map_while(|n| query.from.checked_add(i64::from(n).days()).ok().filter(|day| *day < query.until));
         Self { days: days.collect(), names, spend, baseline }
+    }
+
+    /// What days cost less than the baseline, of those that were compared whole; `None` where none was. A day that cost more has no
+    /// column, and counts in the sum.
+    fn saved(&self) -> Option<Self> {
+        let cost = |day: &Date| self.spend.get(day).into_iter().flatten().sum::<i128>();
+        let saved = self.baseline.iter().map(|(day, baseline)| (*day, vec![baseline - cost(day)]));
+        let names = vec!["saved".to_owned()];
+        let drawn = Self { days: self.days.clone(), names, spend: saved.collect(), baseline: BTreeMap::new() };
+        (!self.baseline.is_empty()).then_some(drawn)
+    }
+
+    fn draw(&self, svg: &mut String) {
+        let sums = self.spend.values().map(|parts| parts.iter().sum::<i128>());
+        let most = sums.chain(self.baseline.values().copied()).max().unwrap_or(0).max(1) * 105 / 100;
+        self.axes(svg, most);
+        self.columns(svg, most);
+        self.legend(svg);
     }
 
     /// The width of a day.
@@ -211,7 +238,9 @@ mod tests {
         let mut lines: Vec<UsageLine> = (1..=9).map(|n| line(1, &format!("site-{n}"), 20 - n, 1)).collect();
         lines.push(line(3, "a<b", 30, 0));
         let drawn = picture(&query, &lines);
-        assert_eq!(drawn.matches("<rect x=").count(), 7 + 1 + 8, "seven of the first day, one of the third, the legend");
+        // Seven of the first day, one of the third, the legend; below, what the first day saved (180 - 135), and its legend.
+        assert_eq!(drawn.matches("<rect x=").count(), 7 + 1 + 8 + 1 + 1, "{drawn}");
+        assert!(drawn.contains("Saved against the baseline") && drawn.contains("saved 45.0000"), "{drawn}");
         for told in ["others 36.0000", "a&lt;b 30.0000", "site-6 14.0000", ">2026-11-03<", "baseline 180.0000"] {
             assert!(drawn.contains(told), "{told}\n{drawn}");
         }
