@@ -28,6 +28,7 @@ use super::ids::Ids;
 use super::openapi;
 use super::rates;
 use super::reload::Reloads;
+use super::reports;
 use super::status::{Refusal, refusal};
 use super::usage;
 use crate::clock::SharedClock;
@@ -132,6 +133,8 @@ pub fn operations(front: Arc<Front>) -> Router {
         .route("/admin/prices/reject", post(admin::wish))
         .route("/admin/prices/override", post(admin::wish))
         .route("/admin/prices/end", post(admin::wish))
+        .route("/admin/reports", get(reports::list))
+        .route(reports::ACCEPT, post(reports::accept))
         .route("/admin/keys", get(admin_keys::list))
         .route("/admin/keys/history", get(admin_keys::history))
         .route("/admin/keys/new", post(admin_keys::wish))
@@ -273,6 +276,7 @@ async fn metrics(State(front): Shared) -> Response {
     front.metrics.ledger_writable(books.writable);
     tell_allowances(&front);
     tell_prices(&front);
+    reports::tell(&front);
     match front.metrics.render() {
         Ok(text) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
         Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", error.to_string().into()),
@@ -357,6 +361,7 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
     let posted = Route::of(path).is_answered()
         || matches!(path, "/v1/messages/count_tokens" | "/v1/route" | "/reload")
         || admin::WISHES.contains(&path)
+        || path == reports::ACCEPT
         || admin_keys::WISHES.contains(&path);
     let allowed = if posted { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());

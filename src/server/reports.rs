@@ -1,0 +1,169 @@
+//! What is known of providers' reports, for operators: as metrics, and `/admin/reports` on the operations listener, by an
+//! administrator's key: who reports how many tokens of what is estimated here, who has left the usual band and what that costs;
+//! and to take for usual what a provider reports now.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, Request};
+use serde::{Deserialize, Serialize};
+
+use super::admin::{MOST_BODY, admitted, refused, told};
+use super::routes::Front;
+use crate::frontend::errors::{ClientError, ErrorKind};
+use crate::meter::calibration::{Ratio, Side, View, Watch};
+use crate::telemetry::Reports;
+use crate::units::BackendId;
+
+/// The path that changes something.
+pub(super) const ACCEPT: &str = "/admin/reports/accept";
+/// The class that a ratio of counts is told under: they are not told apart by what the text is made of.
+const COUNTED: &str = "counted";
+
+type Shared = State<Arc<Front>>;
+
+/// Tells the metrics. What is known changes with each answer, and a scrape is rare: nothing is told as it happens.
+pub(super) fn tell(front: &Front) {
+    let views = front.pipeline.learning.reports.view();
+    front.metrics.reports(views.iter().map(as_metrics));
+}
+
+fn as_metrics(view: &View) -> Reports<'_> {
+    let ratio = |ratio: &Ratio| (ratio.side.word(), class(ratio), ratio.ratio, ratio.error);
+    let mut drifts: Vec<&'static str> = view.drifts.iter().map(|drift| drift.side.word()).collect();
+    drifts.dedup();
+    Reports { backend: &view.backend, ratios: view.ratios.iter().map(ratio).collect(), drifts, stake: view.at_stake }
+}
+
+fn class(ratio: &Ratio) -> &'static str {
+    ratio.class.map_or(COUNTED, |class| class.word())
+}
+
+#[derive(Serialize)]
+struct Told {
+    backend: String,
+    /// What its reports out of the band cost beyond what was expected, in dollars; below zero where they cost less.
+    at_stake_usd: String,
+    drifts: Vec<ToldDrift>,
+    sides: Vec<ToldSide>,
+}
+
+#[derive(Serialize)]
+struct ToldDrift {
+    side: &'static str,
+    /// `estimated` or `counted`: what its reports were compared with.
+    against: &'static str,
+    /// `above` or `below`.
+    way: &'static str,
+    /// What was reported lately over what was usual.
+    ratio: f64,
+}
+
+#[derive(Serialize)]
+struct ToldSide {
+    side: &'static str,
+    /// How many reports taught.
+    reports: u32,
+    /// Tokens that it reports beside those of the text: lines of its own, marks.
+    beside_tokens: f64,
+    ratios: Vec<ToldRatio>,
+}
+
+#[derive(Serialize)]
+struct ToldRatio {
+    class: &'static str,
+    ratio: f64,
+    error: f64,
+}
+
+impl Told {
+    fn of(view: &View) -> Self {
+        let side = |side: Side| ToldSide {
+            side: side.word(),
+            reports: view.reports[side as usize],
+            beside_tokens: rounded(view.beside[side as usize]),
+            ratios: view.ratios.iter().filter(|ratio| ratio.side == side).map(ToldRatio::of).collect(),
+        };
+        Self {
+            backend: view.backend.to_string(),
+            at_stake_usd: view.at_stake.to_string(),
+            drifts: view.drifts.iter().map(ToldDrift::of).collect(),
+            sides: Side::ALL.map(side).into(),
+        }
+    }
+}
+
+impl ToldDrift {
+    fn of(drift: &Watch) -> Self {
+        let against = if drift.counted { COUNTED } else { "estimated" };
+        Self { side: drift.side.word(), against, way: drift.way.word(), ratio: rounded(drift.lately) }
+    }
+}
+
+impl ToldRatio {
+    fn of(ratio: &Ratio) -> Self {
+        Self { class: class(ratio), ratio: rounded(ratio.ratio), error: rounded(ratio.error) }
+    }
+}
+
+/// To a thousandth.
+fn rounded(figure: f64) -> f64 {
+    (figure * 1e3).round() / 1e3
+}
+
+/// Everything that is known of reports, those who left their band first.
+pub(super) async fn list(State(front): Shared, headers: HeaderMap) -> Response {
+    #[derive(Serialize)]
+    struct List {
+        backends: Vec<Told>,
+    }
+    if let Err(stranger) = admitted(&front, &headers) {
+        return *stranger;
+    }
+    let mut backends: Vec<Told> = front.pipeline.learning.reports.view().iter().map(Told::of).collect();
+    backends.sort_by_key(|told| told.drifts.is_empty());
+    told(&List { backends })
+}
+
+/// What an administrator asks for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    backend: String,
+}
+
+/// Takes for usual what a backend reports from now on: what was learned of it is forgotten.
+pub(super) async fn accept(State(front): Shared, request: Request<Body>) -> Response {
+    #[derive(Serialize)]
+    struct Done {
+        result: &'static str,
+        backend: String,
+    }
+    let admin = match admitted(&front, request.headers()) {
+        Ok(admin) => admin,
+        Err(stranger) => return *stranger,
+    };
+    let wrong = |status, code: &'static str, message: String| {
+        refused(&ClientError::new(status, ErrorKind::InvalidRequest, code, message))
+    };
+    let Ok(body) = to_bytes(request.into_body(), MOST_BODY).await else {
+        return wrong(400, "invalid_value", format!("the body cannot be read, or is larger than {MOST_BODY} bytes"));
+    };
+    let Wish { backend } = match serde_json::from_slice(&body) {
+        Ok(wish) => wish,
+        Err(error) => return wrong(400, "invalid_value", format!("the body is no wish: {error}")),
+    };
+    let known = backend.split_once('/').map(|(provider, model)| BackendId::new(provider, model));
+    if !known.is_some_and(|id| front.pipeline.learning.reports.forget(&id)) {
+        return wrong(
+            422,
+            "nothing_known",
+            format!("nothing is known of reports of {backend:?}; GET /admin/reports lists who is"),
+        );
+    }
+    front.pipeline.learning.noted();
+    tracing::info!(admin, backend, "what a provider reports from now on is taken for usual");
+    told(&Done { result: "accepted", backend })
+}
