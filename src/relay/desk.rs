@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::served::ServedNames;
 use crate::clock::SharedClock;
 use crate::feed::Feed;
-use crate::meter::Tokenizer;
+use crate::meter::{Calibration, Tokenizer};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 
@@ -18,6 +18,8 @@ pub struct Desk {
     pub feed: Arc<Feed>,
     /// Which model each backend says it serves.
     pub served: Arc<ServedNames>,
+    /// What providers report against what is estimated and counted here.
+    pub reports: Arc<Calibration>,
     pub tasks: Tasks,
     pub clock: SharedClock,
     /// The prompt's text from the client's bytes, for an exact count.

@@ -3,11 +3,13 @@
 pub mod desk;
 pub mod media;
 pub mod pump;
+pub mod reports;
 pub mod served;
 pub mod settlement;
 
 pub use desk::Desk;
 pub use media::Media;
 pub use pump::{EndEvent, Pump, StreamEnd};
+pub use reports::Compared;
 pub use served::{KeptName, ServedNames};
 pub use settlement::{Account, AccountOpening, AnswerBasis, Comparison, Learn, Settlement, WholeAnswer};

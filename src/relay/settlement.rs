@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::desk::Desk;
 use super::media::{self, Media};
+use super::reports::{self, Compared, Written};
 use super::served::Change;
 use crate::canonical::Shape;
 use crate::catalog::TokenizerFamily;
@@ -203,6 +204,8 @@ pub struct WholeAnswer {
     pub provenance: Provenance,
     /// A choice was cut for its length.
     pub too_long: bool,
+    /// Its backend's reports are out of their usual band: nothing is to be learned from it.
+    pub flagged: bool,
 }
 
 /// Told of an answer that came whole.
@@ -220,6 +223,8 @@ pub struct AnswerBasis {
     pub says_lifetimes: bool,
     /// The estimate of the input, where nothing better turns up.
     pub input_estimate: Tokens,
+    /// The prompt, where a report of it can be compared with an estimate.
+    pub compared: Option<Compared>,
     /// The client's bytes, for an exact count of the prompt; empty where that does not read as it stands.
     pub prompt: Bytes,
     /// From sending to the first meaningful byte.
@@ -379,6 +384,7 @@ impl OpenAnswer {
         // Before anything is counted: some vendors price by the instant at which an answer was complete.
         let took = desk.clock.monotonic().saturating_sub(basis.sent);
         let so_far = open.running.expected(basis.family);
+        let text = *open.running.profile();
         let whole = |usage: &Usage| usage.output >= so_far || (ending == Ending::Complete && usage.output > Tokens::ZERO);
         let measured = match reported {
             _ if basis.media.is_some() => Metered::reported(Usage::default()),
@@ -417,7 +423,10 @@ impl OpenAnswer {
         };
         if ending == Ending::Complete {
             let Metered { usage, provenance } = measured;
-            (open.basis.learn)(&WholeAnswer { usage, provenance, too_long: open.too_long });
+            let written = Written { text: &text, reasoning_bytes: open.reasoning_bytes };
+            let reported = provenance == Provenance::Reported;
+            let flagged = reported && reports::heard(&desk, &open.basis, &open.page, &written, &usage);
+            (open.basis.learn)(&WholeAnswer { usage, provenance, too_long: open.too_long, flagged });
         }
         // Both ends are queued before either is waited for: one write of the journal carries them.
         open.page.settle(end);

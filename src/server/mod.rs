@@ -25,6 +25,7 @@ pub mod openapi;
 mod parameters;
 mod rates;
 pub mod reload;
+mod reports;
 pub mod routes;
 pub mod status;
 mod tokens;
@@ -228,6 +229,7 @@ async fn assemble(
         // What the books do not keep is explained from here.
         feed: Feed::new(config.server.dashboard || !ledger.keeps_all_facts()),
         served: Arc::clone(&learning.served),
+        reports: Arc::clone(&learning.reports),
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
         prompt_text: frontend::prompt_text,

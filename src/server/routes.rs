@@ -27,6 +27,7 @@ use super::ids::Ids;
 use super::openapi;
 use super::rates;
 use super::reload::Reloads;
+use super::reports;
 use super::status::{Refusal, refusal};
 use super::usage;
 use super::{admin_budgets, admin_keys};
@@ -134,6 +135,8 @@ pub fn operations(front: Arc<Front>) -> Router {
         .route("/admin/prices/reject", post(admin::wish))
         .route("/admin/prices/override", post(admin::wish))
         .route("/admin/prices/end", post(admin::wish))
+        .route("/admin/reports", get(reports::list))
+        .route("/admin/reports/accept", post(reports::accept))
         .route("/admin/keys", get(admin_keys::list))
         .route("/admin/keys/history", get(admin_keys::history))
         .route("/admin/keys/new", post(admin_keys::wish))
@@ -281,6 +284,7 @@ async fn metrics(State(front): Shared) -> Response {
     front.metrics.ledger_writable(books.writable);
     tell_allowances(&front);
     tell_prices(&front);
+    reports::tell(&front);
     match front.metrics.render() {
         Ok(text) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
         Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", error.to_string().into()),
@@ -365,6 +369,7 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
     let posted = Route::of(path).is_answered()
         || matches!(path, "/v1/messages/count_tokens" | "/v1/route" | "/reload")
         || admin::WISHES.contains(&path)
+        || path == reports::ACCEPT
         || admin_keys::WISHES.contains(&path)
         || admin_budgets::WISHES.contains(&path);
     let allowed = if posted { "POST" } else { "GET" };
