@@ -197,7 +197,8 @@ async fn assemble(
     let prices = Arc::new(PriceBook::open(&config.books.directory, &config.feeds)?);
     let key_book = Arc::new(KeyBook::open(&config.books.directory)?);
     let budget_book = Arc::new(BudgetBook::open(&config.books.directory)?);
-    let in_effect = in_effect((&key_book, &budget_book), &config, clock.wall());
+    // Apart, so that what waits for the books stays small.
+    let in_effect = Box::new(in_effect((&key_book, &budget_book), &config, clock.wall()));
     metrics.know_keys(in_effect.keys.iter().map(|key| key.name.clone()));
     let snapshot = prices.over(snapshot, clock.wall());
     metrics.know(&snapshot);
