@@ -32,9 +32,10 @@ Examples:
   tokenbroker report
   tokenbroker report --days 7 --by provider,model
   tokenbroker report --from 2026-11-01 --to 2026-11-30 --key web --format csv > november.csv
+  tokenbroker report --by tag,model
   tokenbroker report --svg spend.svg
 
-saved is told where every request was compared with the baseline (routing.baseline).";
+A request counts at each of its tags; what has none is in the sums of all only. saved is told where every request was compared with the baseline (routing.baseline).";
 
 /// What `report` takes.
 #[derive(Debug, Args)]
@@ -95,10 +96,11 @@ pub fn run(args: &ReportArgs, environment: &Environment, output: &mut Output) ->
     if lines.len() >= MOST_LINES {
         bail!("more than {MOST_LINES} lines: ask for fewer days, or tell less apart");
     }
+    let total = books.usage_total(&query, &lines)?;
     match args.format {
-        Form::Table => told::table(&query, &lines, output)?,
+        Form::Table => told::table(&query, &lines, &total, output)?,
         Form::Csv => output.text(&told::csv(&query, &lines))?,
-        Form::Json => output.line(String::from_utf8_lossy(&server::usage_body(&query, &lines)))?,
+        Form::Json => output.line(String::from_utf8_lossy(&server::usage_body(&query, &lines, &total)))?,
     }
     if let Some(path) = &args.svg {
         let days = books.usage(&UsageQuery { group_by: vec![UsageBy::Day, UsageBy::Provider], ..query.clone() })?;
@@ -131,6 +133,9 @@ fn query(args: &ReportArgs) -> anyhow::Result<UsageQuery> {
         if !group_by.contains(by) {
             group_by.push(*by);
         }
+    }
+    if !UsageQuery::is_answerable(&group_by) {
+        bail!("--by takes one of team, project and tag at a time");
     }
     let until = last.tomorrow().context("--to is the last day that there is")?;
     Ok(UsageQuery { key: args.key.as_deref().map(KeyName::new), from, until, group_by, most_lines: MOST_LINES })

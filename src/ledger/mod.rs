@@ -24,6 +24,7 @@ mod gate;
 mod health;
 mod housekeeping;
 mod journal;
+mod marks;
 mod query;
 mod reader;
 mod recovery;
@@ -47,7 +48,8 @@ pub use entry::{
     LEAD_TOKENS, MARGIN_TOKENS, Outcome, Purse, RequestEnd, RequestOpened, SettledAttempt, Terms, lost_margin,
 };
 pub use health::Unwritable;
-pub use query::{Books, Charged, Drawn, KeySpend, Totals};
+pub use marks::{Mark, Marks};
+pub use query::{Books, Charged, Drawn, GroupSpend, KeySpend, Totals};
 pub use reader::ReadError;
 pub use recovery::RecoveryReport;
 pub use sampling::Sampling;
