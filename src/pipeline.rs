@@ -516,6 +516,8 @@ impl Pipeline {
             says_lifetimes: answered.shape == request.shape || answered.shape.says_lifetimes(),
             input_estimate: quote.usage.input(),
             compared: Compared::of(request, backend.tokenizer),
+            factors: self.learning.reports.factors(&backend.id),
+            asked_in: request.shape,
             prompt: if request.reads_as_it_stands() && media.is_none() { request.body.clone() } else { Bytes::new() },
             first_byte: answered.first_byte,
             sent: answered.sent,

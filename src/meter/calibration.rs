@@ -7,7 +7,7 @@
 //!
 //! Reports are also [watched](Drift). Those of a backend that has left its usual band teach nothing, neither here nor
 //! elsewhere, until they are back: what they are off by is money at stake. A count of a sample of answers is watched beside
-//! the estimate; its band is some times narrower.
+//! the estimate: its band is some times narrower, and where it stays calm it was the texts that became others, not the reports.
 //!
 //! Holds only ever rise by what is learned here: a bound that shrank with a provider's habits would be none.
 //!
@@ -25,7 +25,7 @@ use foldhash::HashMap;
 
 pub use self::classes::TextClass;
 use self::classes::{CLASSES, parts};
-use self::drift::Drift;
+use self::drift::{Drift, USUAL_ROWS};
 pub use self::drift::{Turn, Way};
 use self::fit::{Fit, Noise, Row};
 pub use self::kept::KeptReports;
@@ -40,14 +40,16 @@ use crate::units::{BackendId, Tokens, Usd};
 const MOST_BACKENDS: usize = 512;
 /// So many reports are needed before an estimate is corrected by them.
 const USED_FROM: u32 = 8;
-/// Factors, and what stands beside.
-const ESTIMATED: usize = CLASSES + 1;
+/// From so many reports on, every fourth teaches: it costs some thousand instructions. All are watched.
+const WELL_KNOWN: u32 = 256;
+/// Factors of classes, one of what a template puts around texts, and what stands beside.
+const ESTIMATED: usize = CLASSES + 2;
 /// The same for counts, which need no classes.
 const COUNTED: usize = 2;
 /// An estimate by classes is some five hundredths off, a short one more.
-const ESTIMATE_NOISE: Noise = Noise { sure: 0.002, short: 0.7 };
+const ESTIMATE_NOISE: Noise = Noise { sure: 0.002, least: 0.04, short: 0.7 };
 /// A count is exact but for what stands around it.
-const COUNT_NOISE: Noise = Noise { sure: 0.000_1, short: 0.05 };
+const COUNT_NOISE: Noise = Noise { sure: 0.000_1, least: 0.01, short: 0.05 };
 
 /// What a report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,6 +101,8 @@ struct Backend {
 struct Watched<const N: usize> {
     fit: Fit<N>,
     drift: Drift,
+    /// Counts rows, to pick those that teach.
+    turn: u8,
 }
 
 /// One side of an answer's report.
@@ -164,15 +168,12 @@ impl Calibration {
         known.placed.iter().filter_map(own).collect()
     }
 
-    /// What a backend is expected to report of a text that it wrote, whose estimate this is.
-    pub fn output(&self, backend: &BackendId, text: &TextProfile, estimate: Tokens) -> Tokens {
+    /// What was learned of a backend's answers, to be asked as one streams; nothing while that is too little.
+    pub fn factors(&self, backend: &BackendId) -> Option<Factors> {
         let known = self.lock();
-        let Some(backend) = known.backends.get(backend).filter(|_| estimate > Tokens::ZERO) else { return estimate };
+        let backend = known.backends.get(backend)?;
         let fit = &backend.estimated[Side::Output as usize].fit;
-        if fit.rows() < USED_FROM {
-            return estimate;
-        }
-        corrected(estimate, fit.correction(&with_one(parts(text, backend.family))))
+        (fit.rows() >= USED_FROM).then(|| Factors { family: backend.family, means: *fit.means() })
     }
 
     /// What a backend is expected to report where this many were counted, in a vocabulary that is not certainly its own.
@@ -213,10 +214,12 @@ impl Calibration {
             return verdict;
         }
         for (side, row) in Side::ALL.into_iter().zip(&rows) {
-            let Some(row) = row else { continue };
-            backend.estimated[side as usize].fit.learn(row, ESTIMATE_NOISE);
+            let watched = &mut backend.estimated[side as usize];
+            let Some(row) = row.as_ref().filter(|_| watched.is_due()) else { continue };
+            watched.fit.learn(row, ESTIMATE_NOISE);
             // A vocabulary that nobody knows says nothing of another one.
-            if report.family != TokenizerFamily::Unknown {
+            let rows = watched.fit.rows();
+            if report.family != TokenizerFamily::Unknown && (rows <= WELL_KNOWN / 4 || rows.is_multiple_of(8)) {
                 families.entry((side, report.family)).or_insert_with(Fit::new).learn(row, ESTIMATE_NOISE);
             }
         }
@@ -238,6 +241,7 @@ impl Calibration {
         for (side, row) in Side::ALL.into_iter().zip(&rows) {
             if let Some(row) = row {
                 backend.counted[side as usize].watch(row, COUNT_NOISE, side, &mut verdict);
+                backend.acquit(row, side, &mut verdict);
             }
         }
         backend.judged(&mut verdict);
@@ -269,6 +273,20 @@ impl Calibration {
     }
 }
 
+/// What was learned of one backend's answers when one of them began.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Factors {
+    family: TokenizerFamily,
+    means: [f64; ESTIMATED],
+}
+
+impl Factors {
+    /// What the backend is expected to report of a text that it wrote, whose estimate this is.
+    pub fn of(&self, text: &TextProfile, estimate: Tokens) -> Tokens {
+        corrected(estimate, fit::correction(&self.means, &with_frame(parts(text, self.family), 0.0)))
+    }
+}
+
 impl Known {
     /// Finds the backends' places in a table that they were not found in yet.
     fn place(&mut self, table: &Snapshot) {
@@ -297,30 +315,45 @@ impl Backend {
     fn new(family: TokenizerFamily, families: &HashMap<(Side, TokenizerFamily), Fit<ESTIMATED>>) -> Self {
         let estimated = Side::ALL.map(|side| {
             let fit = families.get(&(side, family)).map_or_else(Fit::new, |fit| Fit::from(fit.means()));
-            Watched { fit, drift: Drift::default() }
+            Watched { fit, drift: Drift::default(), turn: 0 }
         });
-        let counted = Side::ALL.map(|_| Watched { fit: Fit::new(), drift: Drift::default() });
+        let counted = Side::ALL.map(|_| Watched { fit: Fit::new(), drift: Drift::default(), turn: 0 });
         Self { family, heard: 0, estimated, counted, at_stake: Usd::ZERO }
     }
 
     /// What it is expected to report of a prompt; nothing while too little is known of it.
     fn input(&self, text: &TextProfile, estimate: &Estimate, index: BackendIndex) -> Option<OwnInput> {
-        let Watched { fit, drift } = &self.estimated[Side::Input as usize];
+        let Watched { fit, drift, .. } = &self.estimated[Side::Input as usize];
         if fit.rows() < USED_FROM && drift.flagged().is_none() {
             return None;
         }
         let family = self.family;
-        let parts = with_one(parts(text, family));
-        let (correction, beside) = (fit.correction(&parts), fit.means()[CLASSES].max(0.0));
-        let expected = corrected(estimate.expected(family), correction);
-        let own_text = corrected(estimate::expected(text, family), correction - beside);
+        let (whole, plain) = (estimate.expected(family), estimate::expected(text, family));
+        let frame = real(whole.saturating_sub(plain));
+        let parts = parts(text, family);
+        let expected = corrected(whole, fit.correction(&with_frame(parts, frame)));
+        let in_text = fit.correction(&with_frame(parts, 0.0)) - fit.means()[ESTIMATED - 1];
+        let own_text = corrected(plain, in_text);
         let widened = estimate::widened(text, family, own_text).max(own_text);
-        let beside = tokens(2.0 * beside) + estimate.upper(family).saturating_sub(estimate::upper(text, family));
+        // Twice what the fit expects around the text, and no less than the family's bound has there.
+        let around = tokens(2.0 * real(expected.saturating_sub(own_text)));
+        let beside = around.max(estimate.upper(family).saturating_sub(estimate::upper(text, family)));
         // Of a provider that reports more than it did, no less than that can be held.
         let drifted = drift.lately().max(self.counted[Side::Input as usize].drift.lately());
         let upper = estimate.upper(family).max(widened + beside).max(expected);
         let upper = upper.max(tokens(real(upper) * drifted));
         Some(OwnInput { backend: index, expected, upper })
+    }
+
+    /// Clears what estimates flagged where counts of the same texts have stayed within their band: the texts became others.
+    fn acquit(&mut self, row: &Row<COUNTED>, side: Side, verdict: &mut Verdict) {
+        let (estimated, counted) = (&mut self.estimated[side as usize], &self.counted[side as usize]);
+        let residual = counted.fit.residual(row, COUNT_NOISE);
+        let usual = counted.fit.rows() >= USUAL_ROWS && !counted.drift.is_suspected();
+        if usual && residual.off.abs() <= residual.error && estimated.drift.acquit() {
+            estimated.fit.widen();
+            verdict.turns.push((side, Turn::Ended));
+        }
     }
 
     /// Whether it is flagged now, and what of it there is a suspicion about.
@@ -342,6 +375,12 @@ impl Backend {
 }
 
 impl<const N: usize> Watched<N> {
+    /// Whether the next row teaches.
+    fn is_due(&mut self) -> bool {
+        self.turn = self.turn.wrapping_add(1);
+        self.fit.rows() < WELL_KNOWN || self.turn.is_multiple_of(4)
+    }
+
     /// Looks at a row before it teaches.
     fn watch(&mut self, row: &Row<N>, noise: Noise, side: Side, verdict: &mut Verdict) {
         let residual = self.fit.residual(row, noise);
@@ -354,13 +393,15 @@ impl<const N: usize> Watched<N> {
 }
 
 fn row(heard: &Heard, family: TokenizerFamily) -> Row<ESTIMATED> {
-    let parts = with_one(parts(&heard.text, family));
+    let frame = real(heard.estimate.saturating_sub(estimate::expected(&heard.text, family)));
+    let parts = with_frame(parts(&heard.text, family), frame);
     Row { parts, estimate: real(heard.estimate), reported: real(heard.reported) }
 }
 
-fn with_one(parts: [f64; CLASSES]) -> [f64; ESTIMATED] {
+fn with_frame(parts: [f64; CLASSES], frame: f64) -> [f64; ESTIMATED] {
     let mut with = [1.0; ESTIMATED];
     with[..CLASSES].copy_from_slice(&parts);
+    with[CLASSES] = frame;
     with
 }
 

@@ -31,6 +31,7 @@ pub mod usage;
 mod testing;
 
 pub use calibration::Calibration;
+pub use chat::How;
 pub use learned::{Answer, Asking, Known, Lengths};
 pub use own::OwnCount;
 pub use prompt::Estimate;

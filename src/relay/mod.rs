@@ -1,5 +1,6 @@
 //! The way back: an answer's bytes to the client, counted as they pass, and its page in the books ended exactly once.
 
+pub mod counting;
 pub mod desk;
 pub mod media;
 pub mod pump;
@@ -7,6 +8,7 @@ pub mod reports;
 pub mod served;
 pub mod settlement;
 
+pub use counting::Sampler;
 pub use desk::Desk;
 pub use media::Media;
 pub use pump::{EndEvent, Pump, StreamEnd};

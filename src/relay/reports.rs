@@ -8,7 +8,7 @@ use crate::catalog::TokenizerFamily;
 use crate::ledger::OpenAttempt;
 use crate::meter::calibration::{Heard, Report, Side, Turn, Verdict};
 use crate::meter::{Estimate, estimate};
-use crate::units::{Thinking, Tokens, Usage, Usd};
+use crate::units::{BackendId, Thinking, Tokens, Usage, Usd};
 
 /// A prompt that can be compared with what is reported of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,25 +46,29 @@ pub(super) fn heard(desk: &Desk, basis: &AnswerBasis, page: &OpenAttempt, writte
         at: u64::try_from(desk.clock.wall().as_second()).unwrap_or(0),
     };
     let verdict = desk.reports.heard(&report);
-    judged(desk, basis, page, usage, &verdict);
+    let mut at_stake = Usd::ZERO;
+    if verdict.expected.iter().any(Option::is_some) {
+        let more = page.would_cost(usage) - page.would_cost(&instead(usage, verdict.expected));
+        at_stake = desk.reports.stake(&basis.backend, more);
+    }
+    tell(&basis.backend, at_stake, &verdict);
     verdict.flagged
+}
+
+/// Whether a part of what was written may not have been read.
+pub(super) fn is_hidden(basis: &AnswerBasis, reasoning_bytes: u64, usage: &Usage) -> bool {
+    reasoning_bytes > 0 || basis.thinking == Thinking::On && usage.reasoning == Tokens::ZERO
 }
 
 /// The answer's text and what is reported of it; `None` where a part of what was written cannot have been read.
 fn output(basis: &AnswerBasis, written: &Written<'_>, usage: &Usage) -> Option<Heard> {
-    let hidden = written.reasoning_bytes > 0 || basis.thinking == Thinking::On && usage.reasoning == Tokens::ZERO;
+    let hidden = is_hidden(basis, written.reasoning_bytes, usage);
     let (text, reported) = (*written.text, usage.output.saturating_sub(usage.reasoning));
     (!hidden && reported > Tokens::ZERO).then(|| Heard { text, estimate: estimate::expected(&text, basis.family), reported })
 }
 
-/// Tells what a report turned, and adds up what is at stake.
-pub(super) fn judged(desk: &Desk, basis: &AnswerBasis, page: &OpenAttempt, usage: &Usage, verdict: &Verdict) {
-    let backend = &basis.backend;
-    let mut at_stake = Usd::ZERO;
-    if verdict.expected.iter().any(Option::is_some) {
-        let more = page.would_cost(usage) - page.would_cost(&instead(usage, verdict.expected));
-        at_stake = desk.reports.stake(backend, more);
-    }
+/// Tells what a report turned.
+pub(super) fn tell(backend: &BackendId, at_stake: Usd, verdict: &Verdict) {
     for (side, turn) in &verdict.turns {
         let side = side.word();
         match turn {

@@ -70,7 +70,7 @@ use crate::pipeline::{InForce, Pipeline};
 use crate::policy::{Admission, Exploring, KeyRing, Places};
 use crate::price_book::PriceBook;
 use crate::price_book::store::StoreError;
-use crate::relay::Desk;
+use crate::relay::{Desk, Sampler};
 use crate::setup::Setup;
 use crate::tasks::Tasks;
 use crate::telemetry::{Metrics, MetricsError};
@@ -233,6 +233,8 @@ async fn assemble(
         reports: Arc::clone(&learning.reports),
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
+        sampler: Sampler::new(config.books.counted_per_minute, clock.monotonic()),
+        conversation: frontend::conversation,
         prompt_text: frontend::prompt_text,
         asks_long_cache: frontend::asks_long_cache,
     };

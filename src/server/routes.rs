@@ -49,6 +49,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-tokenbroker-request-id
 const BACKEND: HeaderName = HeaderName::from_static("x-tokenbroker-backend");
 const COST: HeaderName = HeaderName::from_static("x-tokenbroker-cost-usd");
 const DECISION: HeaderName = HeaderName::from_static("x-tokenbroker-decision");
+/// How tokens were counted.
+const COUNT: HeaderName = HeaderName::from_static("x-tokenbroker-count");
 const DROPPED: HeaderName = HeaderName::from_static("x-tokenbroker-dropped");
 const BUDGET: HeaderName = HeaderName::from_static("x-tokenbroker-budget");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -184,15 +186,19 @@ pub(super) async fn answered(front: &Front, request: Request<Body>) -> Response 
     }
 }
 
-/// An estimate of ours: nobody is asked.
+/// A count of ours: nobody is asked.
 async fn count_tokens(State(front): Shared, request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::CountTokens, request.headers());
     let counted = match receive(&front, request, &marks).await {
-        Ok(call) => front.pipeline.count(&call).map_err(|error| refusal(&error)),
+        Ok(call) => front.pipeline.count(&call).await.map_err(|error| refusal(&error)),
         Err(refusal) => Err(refusal),
     };
     match counted {
-        Ok(tokens) => marks.own(format!("{{\"input_tokens\":{tokens}}}").into()),
+        Ok((tokens, how)) => {
+            let mut response = marks.own(format!("{{\"input_tokens\":{tokens}}}").into());
+            response.headers_mut().insert(COUNT, HeaderValue::from_static(how.word()));
+            response
+        }
         Err(refusal) => marks.refuse(&refusal),
     }
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tokenbroker::config::keys::to_hex;
 use tokenbroker::policy::keys::hash;
 
-use crate::harness::{Call, Gateway, Sandbox};
+use crate::harness::provider::whole;
+use crate::harness::{Call, Gateway, Provider, Sandbox, Setup, Site, chat, until};
 
 const BACKEND: &str = "sandbox-lotus/lotus-lite";
 const ADMIN: &str = "ta-admin-5d2e8f";
@@ -108,4 +109,20 @@ async fn an_administrator_takes_a_change_for_usual() {
     ask(&gateway, 50).await;
     let after = told(&gateway).await;
     assert_eq!((&after["drifts"], &after["sides"][0]["reports"]), (&json!([]), &json!(50)), "{after}");
+}
+
+#[tokio::test]
+async fn some_answers_are_counted_beside_their_reports() {
+    let east = Provider::start("east").await;
+    east.always(whole(&chat::answer("Hello there.", 30, 6)));
+    let gateway = Setup::of([Site::of(&east)]).set("books.counted_per_minute", "600").start();
+    let ratio = |side: &str| format!(r#"report_ratio{{backend="east/jade-v3",class="counted",side="{side}"}}"#);
+    until("an answer to be counted", async || {
+        assert_eq!(gateway.chat(&chat::ask("auto")).await.status, 200);
+        gateway.sample(&ratio("output")).await.filter(|told| *told > 1.0)
+    })
+    .await;
+    assert!(gateway.sample(&ratio("input")).await.unwrap() > 1.0);
+    let (status, _) = gateway.drain().await;
+    assert!(status.success());
 }

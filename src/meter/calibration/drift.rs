@@ -11,9 +11,9 @@ const DRIFTED: f64 = 8.0;
 /// and no sum is let grow above this, so that reports that came back are believed within some dozen rows.
 const MOST: f64 = 12.0;
 /// So many rows have to be known before there is a usual band to leave.
-const USUAL_ROWS: u32 = 30;
-/// An error is not taken to be less than this: rounding and a mark more or less are no drift.
-const LEAST_ERROR: f64 = 0.01;
+pub(super) const USUAL_ROWS: u32 = 30;
+/// So many counts within their band clear a flag that estimates raised: the texts became others, not the reports.
+const ACQUITTALS: u8 = 3;
 
 /// Which way reports went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -49,6 +49,8 @@ pub(super) struct Drift {
     flagged: Option<Way>,
     /// What was reported over what was usual while it was flagged; fading.
     lately: f64,
+    /// How many counts have spoken against the flag.
+    acquitted: u8,
 }
 
 impl Drift {
@@ -72,7 +74,7 @@ impl Drift {
         if rows < USUAL_ROWS {
             return None;
         }
-        let errors = (off / error.max(LEAST_ERROR)).clamp(-MOST_A_ROW, MOST_A_ROW);
+        let errors = (off / error).clamp(-MOST_A_ROW, MOST_A_ROW);
         self.above = (self.above + errors - BORNE).clamp(0.0, MOST);
         self.below = (self.below - errors - BORNE).clamp(0.0, MOST);
         let gone = match self.flagged {
@@ -98,6 +100,19 @@ impl Drift {
         Some(Turn::Began(way))
     }
 
+    /// Takes that a count of the same texts is within its band. Answers whether that clears the flag.
+    pub(super) fn acquit(&mut self) -> bool {
+        if self.flagged.is_none() {
+            return false;
+        }
+        self.acquitted += 1;
+        let cleared = self.acquitted >= ACQUITTALS;
+        if cleared {
+            *self = Self::default();
+        }
+        cleared
+    }
+
     /// What was kept of it: whether it was flagged and what was reported lately, in thousandths of what was usual.
     pub(super) fn kept(&self) -> Option<(Way, i64)> {
         #[expect(clippy::cast_possible_truncation, reason = "a float's conversion saturates")]
@@ -108,7 +123,7 @@ impl Drift {
         let Some((way, lately)) = kept else { return Self::default() };
         let lately = f64::from(i32::try_from(lately.clamp(0, 1_000_000)).unwrap_or(0)) / 1e3;
         let (above, below) = if way == Way::Above { (MOST, 0.0) } else { (0.0, MOST) };
-        Self { above, below, flagged: Some(way), lately }
+        Self { above, below, flagged: Some(way), lately, acquitted: 0 }
     }
 }
 
@@ -158,6 +173,15 @@ mod tests {
     fn too_few_rows_have_no_band() {
         let mut drift = Drift::default();
         assert!((0..100).all(|_| drift.hear(9.0, 0.05, USUAL_ROWS - 1, 10.0).is_none()) && !drift.is_suspected());
+    }
+
+    #[test]
+    fn counts_within_their_band_clear_a_flag() {
+        let mut drift = Drift::default();
+        assert!(!drift.acquit() && drift == Drift::default(), "nothing to clear");
+        turns_after(&mut drift, 6.0, 10).unwrap();
+        assert_eq!([drift.acquit(), drift.acquit(), drift.acquit()], [false, false, true]);
+        assert_eq!(drift, Drift::default());
     }
 
     #[test]

@@ -9,6 +9,8 @@
 
 /// The prior's variance of a factor: a quarter more or less is nothing unusual.
 const PRIOR_FACTOR: f64 = 0.06;
+/// The same of the last factor, which belongs to what a template puts around texts.
+const PRIOR_FRAME: f64 = 0.25;
 /// The prior's variance of the tokens beside, in tokens: a frame that is not as documented, a line of the provider's own.
 const PRIOR_BESIDE: f64 = 256.0;
 /// How much of its prior's variance a figure gets back with each row: what changes slowly is followed over some thousand.
@@ -28,6 +30,8 @@ const SPREADS: (f64, f64) = (0.04, 16.0);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Noise {
     pub(super) sure: f64,
+    /// an error that none is taken to be less than when reports are watched: rounding and a mark more or less are no drift;
+    pub(super) least: f64,
     /// and what comes on top of it at one token, falling with length.
     pub(super) short: f64,
 }
@@ -88,8 +92,7 @@ impl<const N: usize> Fit<N> {
 
     /// What is to be added to an estimate of these parts.
     pub(super) fn correction(&self, parts: &[f64; N]) -> f64 {
-        let factors = self.means.iter().zip(parts).take(N - 1).map(|(mean, part)| (mean - 1.0) * part);
-        factors.sum::<f64>() + self.means[N - 1] * parts[N - 1]
+        correction(&self.means, parts)
     }
 
     /// A figure's standard error.
@@ -103,7 +106,7 @@ impl<const N: usize> Fit<N> {
         let direction = row.parts.map(|part| part / row.estimate);
         let explained: f64 = direction.iter().zip(self.along(&direction)).map(|(part, along)| part * along).sum();
         let variance = explained.max(0.0) + noise.sure + noise.short / row.estimate;
-        Residual { off, error: (variance * self.spread).sqrt(), variance }
+        Residual { off, error: (variance * self.spread).sqrt().max(noise.least), variance }
     }
 
     /// Takes a row.
@@ -134,13 +137,31 @@ impl<const N: usize> Fit<N> {
         self.rows = self.rows.saturating_add(1);
     }
 
+    /// Makes all of it as uncertain as it was at the beginning, and keeps what is believed.
+    pub(super) fn widen(&mut self) {
+        let Self { means, rows, .. } = *self;
+        *self = Self { means, rows, ..Self::new() };
+    }
+
     fn along(&self, direction: &[f64; N]) -> [f64; N] {
         self.covariance.map(|row| row.iter().zip(direction).map(|(one, part)| one * part).sum())
     }
 }
 
+/// The same by figures that were taken of a fit.
+pub(super) fn correction<const N: usize>(means: &[f64; N], parts: &[f64; N]) -> f64 {
+    let factors = means.iter().zip(parts).take(N - 1).map(|(mean, part)| (mean - 1.0) * part);
+    factors.sum::<f64>() + means[N - 1] * parts[N - 1]
+}
+
 const fn prior<const N: usize>(place: usize) -> f64 {
-    if place == N - 1 { PRIOR_BESIDE } else { PRIOR_FACTOR }
+    if place + 1 == N {
+        PRIOR_BESIDE
+    } else if place + 2 == N && N > 2 {
+        PRIOR_FRAME
+    } else {
+        PRIOR_FACTOR
+    }
 }
 
 /// A fit as it is kept, in whole numbers so that it is the same however often it is kept.
@@ -209,7 +230,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const NOISE: Noise = Noise { sure: 0.002, short: 0.7 };
+    const NOISE: Noise = Noise { sure: 0.002, least: 0.01, short: 0.7 };
 
     fn row(first: f64, second: f64, reported: f64) -> Row<3> {
         Row { parts: [first, second, 1.0], estimate: first + second, reported }

@@ -103,6 +103,6 @@ impl<const N: usize> Watched<N> {
     }
 
     fn restored(kept: &KeptWatched) -> Option<Self> {
-        Some(Self { fit: Fit::restored(&kept.fit)?, drift: Drift::restored(kept.drift) })
+        Some(Self { fit: Fit::restored(&kept.fit)?, drift: Drift::restored(kept.drift), turn: 0 })
     }
 }

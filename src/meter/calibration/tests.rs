@@ -94,11 +94,19 @@ fn lines_that_a_provider_puts_before_every_prompt_are_learned_as_such() {
 }
 
 #[test]
+fn of_a_backend_that_is_well_known_every_fourth_report_teaches() {
+    let known = Calibration::default();
+    lengths(WELL_KNOWN + 400).for_each(|words| _ = report(&known, words, 100, 2));
+    assert_eq!(known.view()[0].reports, [WELL_KNOWN + 100; 2]);
+}
+
+#[test]
 fn few_reports_correct_nothing() {
     let (known, table) = (Calibration::default(), table());
     of_table(&known, &table, 200, 0, USED_FROM - 1);
     assert_eq!(expected(&known, "hello there", &table), None);
-    assert_eq!(known.output(&backend(), &TextProfile::of("hello"), Tokens::new(9)), Tokens::new(9), "unknown");
+    assert_eq!(known.factors(&table.backends()[0].id), None);
+    assert_eq!(known.factors(&backend()), None, "unknown");
 }
 
 #[test]
@@ -111,7 +119,7 @@ fn a_new_backend_begins_where_its_family_is() {
     known.heard(&report);
     let known = known.lock();
     let fit = &known.backends[&other].estimated[0].fit;
-    assert!(fit.rows() == 0 && fit.correction(&with_one([0.0, 100.0, 0.0, 0.0, 100.0, 0.0, 0.0])) > 40.0, "{fit:?}");
+    assert!(fit.rows() == 0 && fit.correction(&with_frame([0.0, 100.0, 0.0, 0.0, 100.0, 0.0, 0.0], 0.0)) > 40.0, "{fit:?}");
 }
 
 #[test]
@@ -120,7 +128,7 @@ fn output_is_expected_as_it_was_reported() {
     lengths(60).for_each(|words| _ = report(&known, words, 120, 0));
     let profile = TextProfile::of(&text(100, 4));
     let estimate = estimate::expected(&profile, TokenizerFamily::O200k);
-    let told = known.output(&backend(), &profile, estimate).get();
+    let told = known.factors(&backend()).unwrap().of(&profile, estimate).get();
     assert!(told.abs_diff(estimate.get() * 120 / 100) * 50 < told, "{told} for {estimate}");
 }
 
@@ -179,6 +187,29 @@ fn a_count_is_watched_in_a_narrower_band() {
     assert!(began.is_some(), "five per cent more than is counted");
     assert!(known.view()[0].drifts.iter().all(|drift| drift.counted));
     assert!(report(&known, 100, 100, 2).flagged, "nothing is learned of the backend while it is");
+}
+
+/// A gateway's traffic may turn to texts that the estimate is worse at, while the provider reports as ever.
+#[test]
+fn other_texts_are_no_drift_where_counts_stay_calm() {
+    let known = Calibration::default();
+    let (family, backend) = (TokenizerFamily::O200k, backend());
+    let counted = |reported: u64| {
+        let pair = Some((Tokens::new(reported - 2), Tokens::new(reported)));
+        known.heard_counted(&CountedReport { backend: &backend, family, input: pair, output: pair, at: 1 })
+    };
+    for words in lengths(60) {
+        report(&known, words, 100, 2);
+        counted(u64::from(words) * 3);
+    }
+    let mut flagged = 0;
+    for words in lengths(80) {
+        flagged += u32::from(report(&known, words, 130, 2).flagged);
+        counted(u64::from(words) * 3);
+    }
+    assert!((1..=6).contains(&flagged), "{flagged}");
+    let ratio = known.view()[0].ratios[0].ratio;
+    assert!(known.view()[0].drifts.is_empty() && ratio > 1.05, "it goes on learning: {ratio}");
 }
 
 #[test]
@@ -261,8 +292,9 @@ fn a_family_never_seen_before_is_known_after_a_hundred_reports() {
                 let output = Some(Heard { text: text.profile, estimate, reported: Tokens::new(text.truth) });
                 known.heard(&Report { backend: &backend(), family: unknown, input: None, output, at: seed });
             }
+            let factors = known.factors(&backend()).unwrap();
             for text in &texts[100..] {
-                let told = known.output(&backend(), &text.profile, estimate::expected(&text.profile, unknown)).get();
+                let told = factors.of(&text.profile, estimate::expected(&text.profile, unknown)).get();
                 all.add(text.truth, told, u64::MAX);
                 if text.bytes >= 1024 {
                     long.add(text.truth, told, u64::MAX);

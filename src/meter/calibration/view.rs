@@ -3,7 +3,7 @@
 use super::classes::CLASSES;
 use super::drift::Way;
 use super::fit::Fit;
-use super::{Backend, Calibration, Side, TextClass, Watched};
+use super::{Backend, Calibration, ESTIMATED, Side, TextClass, Watched};
 use crate::units::{BackendId, Usd};
 
 /// What is known of one backend.
@@ -65,7 +65,7 @@ impl Backend {
             drifts.extend(watch(estimated, side, false).into_iter().chain(watch(counted, side, true)));
         }
         let reports = Side::ALL.map(|side| self.estimated[side as usize].fit.rows());
-        let beside = Side::ALL.map(|side| self.estimated[side as usize].fit.means()[CLASSES]);
+        let beside = Side::ALL.map(|side| self.estimated[side as usize].fit.means()[ESTIMATED - 1]);
         View { backend: id.clone(), reports, beside, ratios, drifts, at_stake: self.at_stake }
     }
 }
