@@ -19,8 +19,7 @@ use self::picture::picture;
 use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
 use crate::clock::SystemClock;
-use crate::config::Config;
-use crate::ledger::{Books, UsageBy, UsageQuery};
+use crate::ledger::{UsageBy, UsageQuery};
 use crate::server;
 use crate::units::KeyName;
 
@@ -86,11 +85,7 @@ fn told_apart(word: &str) -> Result<UsageBy, String> {
 
 /// Runs `tokenbroker report`.
 pub fn run(args: &ReportArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
-    let folder = data_directory(args, environment)?;
-    if !Books::are_in(&folder) {
-        bail!("no books in {}: a gateway that ran there leaves some; --data-dir names another directory", folder.display());
-    }
-    let books = Books::open(&folder)?;
+    let books = super::ledger::open(&args.gateway, environment)?;
     let query = query(args)?;
     let lines = books.usage(&query)?;
     if lines.len() >= MOST_LINES {
@@ -107,18 +102,6 @@ pub fn run(args: &ReportArgs, environment: &Environment, output: &mut Output) ->
         std::fs::write(path, picture(&query, &days)).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(Exit::Success)
-}
-
-/// Where the configuration and the options say that the books are.
-fn data_directory(args: &ReportArgs, environment: &Environment) -> anyhow::Result<PathBuf> {
-    let shown = args.gateway.config.as_ref().map(|path| path.display().to_string());
-    let text = match (&args.gateway.config, &shown) {
-        (Some(path), Some(shown)) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?),
-        _ => None,
-    };
-    // A problem elsewhere in the file is for `check` to tell: books can be read without a gateway that could start.
-    let (config, _) = Config::read(shown.as_deref().zip(text.as_deref()), &args.gateway.over(environment));
-    Ok(config.books.directory)
 }
 
 fn query(args: &ReportArgs) -> anyhow::Result<UsageQuery> {

@@ -116,7 +116,7 @@ pub(super) fn books() -> Group<Books> {
         setting("decision_days", whole(0..=3_650), |b: &mut Books| &mut b.decision_days)
             .means(
                 "For how many days a decision can be explained (GET /v1/decisions/{id}); 0 keeps no explanations. It takes about \
-                 200 bytes a request, and a copy of each version of the table. What requests used and cost is kept for good.",
+                 200 bytes a request, and a copy of each version of the table. What requests used and cost is kept by `row_days`.",
             )
             .on_restart(),
         setting("decision_sample_percent", whole(0..=100), |b: &mut Books| &mut b.decision_sample_percent)
@@ -130,6 +130,13 @@ pub(super) fn books() -> Group<Books> {
                 "How many whole answers a minute are counted here although their provider reports them, so that a provider that \
                  begins to report more is noticed (a few milliseconds of one core each, and the vocabularies' memory); 0: none.",
             )
+            .on_restart(),
+        setting("row_days", Maybe(whole(62..=36_500)), |b: &mut Books| &mut b.row_days)
+            .means(
+                "For how many days each request and attempt keeps its row (about 700 bytes a request). Older rows are deleted; what \
+                 reports, budgets, quotas and balances need of them stays as sums by day for good.",
+            )
+            .unset("for good", "400")
             .on_restart(),
     ];
     Group { name: "books", about: "The ledger on the disk.", settings }

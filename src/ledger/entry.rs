@@ -214,6 +214,8 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 words! {
     /// How an attempt ended.
     Ending {

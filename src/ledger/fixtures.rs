@@ -86,7 +86,7 @@ pub(crate) fn attempt_end(input: u64, output: u64) -> AttemptEnd {
     }
 }
 
-pub(super) fn request_end() -> RequestEnd {
+pub(crate) fn request_end() -> RequestEnd {
     RequestEnd { outcome: Outcome::Answered, status: 200, first_byte_ms: Some(20), duration_ms: 41, overhead_us: 90 }
 }
 

@@ -43,8 +43,14 @@ impl Marks {
         groups.filter(|(_, name)| !name.is_empty()).chain(self.tags.iter().map(|tag| (Mark::Tag, tag.as_str())))
     }
 
+    /// What a row says.
+    pub(super) fn of_row(team: Option<String>, project: Option<String>, tags: &str) -> Self {
+        let tags = tags.split(BETWEEN).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+        Self { team, project, tags }
+    }
+
     /// All tags as one text.
-    pub(super) fn tags_text(&self) -> String {
+    pub fn tags_text(&self) -> String {
         self.tags.join(BETWEEN)
     }
 }

@@ -62,9 +62,11 @@ pub struct GroupSpend {
     pub cost: Usd,
 }
 
-const MICROS_PER_DAY: i64 = 86_400_000_000;
+pub(super) const MICROS_PER_DAY: i64 = 86_400_000_000;
+/// Of 10⁻¹² units, where an amount is split.
+const MILLION: i64 = 1_000_000;
 /// How far the time in a request's id may be from that of its arrival, in microseconds.
-const SKEW: i64 = 60_000_000;
+pub(super) const SKEW: i64 = 60_000_000;
 
 /// What the requests of the first day cost, in two columns.
 const SPENT: &str = "cost_pico_usd / 1000000 AS micro, cost_pico_usd % 1000000 AS rest FROM requests \
@@ -206,13 +208,15 @@ impl Books {
     }
 
     /// What was used of each backend by attempts that began at or after an instant, of requests that arrived at most `slack`
-    /// before it.
+    /// before it. Of days whose rows were pruned a day counts whole, so that what was used is never told too low.
     pub fn drawn_since(&self, since: Timestamp, slack: Duration) -> Result<Vec<Drawn>, StoreError> {
-        let [input, output] = ["fresh_input + cache_read + cache_write", "output"]
-            .map(|tokens| format!("coalesce(sum(min({tokens}, {MOST_TOKENS})), 0)"));
+        let tokens = "fresh_input + cache_read + cache_write";
         let sql = format!(
-            "SELECT backend, quota, sum(fresh_input + cache_read + cache_write + output + pieces > 0), {input}, {output} FROM attempts \
-             WHERE request >= ?1 AND started_at_us >= ?2 GROUP BY backend, quota ORDER BY backend, quota"
+            "SELECT backend, quota, sum(used), sum(input), sum(output) FROM ( \
+                SELECT backend, quota, {tokens} + output + pieces > 0 AS used, min({tokens}, {MOST_TOKENS}) AS input, \
+                    min(output, {MOST_TOKENS}) AS output FROM attempts WHERE request >= ?1 AND started_at_us >= ?2 \
+                UNION ALL SELECT backend, nullif(quota, ''), used, {tokens}, output FROM attempts_daily WHERE day >= ?3 \
+            ) GROUP BY backend, quota ORDER BY backend, quota"
         );
         let read = |row: &Row<'_>| {
             let id: String = row.get(0)?;
@@ -226,9 +230,11 @@ impl Books {
     /// What each provider charged for attempts that began at or after an instant, as above.
     pub fn charged_since(&self, since: Timestamp, slack: Duration) -> Result<Vec<Charged>, StoreError> {
         let sql = format!(
-            "SELECT provider, currency, {} FROM attempts WHERE request >= ?1 AND started_at_us >= ?2 GROUP BY provider, currency \
-             ORDER BY provider, currency",
-            sum_parts("amount_pico"),
+            "SELECT provider, currency, coalesce(sum(micro), 0), coalesce(sum(rest), 0) FROM ( \
+                SELECT provider, currency, amount_pico / {MILLION} AS micro, amount_pico % {MILLION} AS rest FROM attempts \
+                WHERE request >= ?1 AND started_at_us >= ?2 \
+                UNION ALL SELECT provider, currency, amount_micro, amount_rest_pico FROM attempts_daily WHERE day >= ?3 \
+            ) GROUP BY provider, currency ORDER BY provider, currency"
         );
         let read = |row: &Row<'_>| Ok(Charged { provider: row.get(0)?, currency: row.get(1)?, pico: joined(row, 2)?.pico() });
         self.attempts_since(&sql, since, slack, read)
@@ -243,7 +249,8 @@ impl Books {
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, StoreError> {
         let first = first_id_at(since.checked_sub(slack).unwrap_or(Timestamp::UNIX_EPOCH));
-        let begun = rusqlite::params![first.as_bytes(), since.as_microsecond()];
+        let micros = since.as_microsecond();
+        let begun = rusqlite::params![first.as_bytes(), micros, micros.div_euclid(MICROS_PER_DAY)];
         let rows = || self.connection.prepare_cached(sql)?.query_map(begun, read)?.collect();
         self.explained(rows())
     }

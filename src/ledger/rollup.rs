@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Statement, ToSql, Transaction, params};
+use rusqlite::{Connection, Statement, ToSql, Transaction, TransactionBehavior, params};
 
 use super::entry::{ClosedAttempt, ClosedRequest, Ending};
 use super::marks::Mark;
+use super::pruning::first_whole_day;
 use super::sqlite::{counts, fitting};
 use crate::units::{Provenance, RequestId, Usd};
 
@@ -203,6 +204,39 @@ const ADD_LINE: &str = "INSERT INTO usage_daily (key, day, backend, model, provi
     baseline_rest_pico = baseline_rest_pico + excluded.baseline_rest_pico, reported = reported + excluded.reported, \
     counted = counted + excluded.counted, estimated = estimated + excluded.estimated, \
     model_changes = model_changes + excluded.model_changes";
+
+/// The same sums from the rows, from a day on: one line for each row and one for each request, with the columns of `usage_daily`.
+pub(super) const OF_ROWS: &str = "SELECT r.key, r.arrived_at_us / 86400000000 AS day, a.backend, a.model, a.provider, \
+    0 AS requests, 1 AS attempts, min(a.fresh_input, 1000000000000) AS fresh_input, min(a.cache_read, 1000000000000) AS cache_read, \
+    min(a.cache_write, 1000000000000) AS cache_write, min(a.output, 1000000000000) AS output, \
+    min(a.reasoning, 1000000000000) AS reasoning, a.cost_pico_usd / 1000000 AS cost_micro_usd, \
+    a.cost_pico_usd % 1000000 AS cost_rest_pico, 0 AS compared, 0 AS baseline_micro_usd, 0 AS baseline_rest_pico, \
+    a.provenance = 'reported' AS reported, a.provenance = 'counted' AS counted, a.provenance = 'estimated' AS estimated, \
+    a.served_before IS NOT NULL AS model_changes \
+    FROM requests r JOIN attempts a ON a.request = r.id WHERE r.arrived_at_us / 86400000000 >= ?1 \
+    UNION ALL SELECT r.key, r.arrived_at_us / 86400000000, coalesce(a.backend, ''), coalesce(a.model, ''), coalesce(a.provider, ''), \
+    1, 0, 0, 0, 0, 0, 0, 0, 0, r.baseline_pico_usd IS NOT NULL, coalesce(r.baseline_pico_usd / 1000000, 0), \
+    coalesce(r.baseline_pico_usd % 1000000, 0), 0, 0, 0, 0 \
+    FROM requests r LEFT JOIN attempts a ON a.request = r.id AND a.number = ( \
+        SELECT number FROM attempts WHERE request = r.id ORDER BY ending = 'complete' DESC, number DESC LIMIT 1 \
+    ) WHERE r.arrived_at_us / 86400000000 >= ?1";
+
+/// Makes the sums of the days anew of which every row is there; answers how many lines they are.
+pub(super) fn rebuild(connection: &mut Connection) -> rusqlite::Result<usize> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let from = first_whole_day(&transaction)?;
+    transaction.execute("DELETE FROM usage_daily WHERE day >= ?1", [from])?;
+    let figures = "requests, attempts, fresh_input, cache_read, cache_write, output, reasoning, cost_micro_usd, cost_rest_pico, \
+        compared, baseline_micro_usd, baseline_rest_pico, reported, counted, estimated, model_changes";
+    let sums = figures.split(", ").map(|figure| format!("sum({figure})")).collect::<Vec<_>>().join(", ");
+    let insert = format!(
+        "INSERT INTO usage_daily (key, day, backend, model, provider, {figures}) \
+         SELECT key, day, backend, model, max(provider), {sums} FROM ({OF_ROWS}) GROUP BY key, day, backend, model"
+    );
+    let lines = transaction.execute(&insert, [from])?;
+    transaction.commit()?;
+    Ok(lines)
+}
 
 const USE_TABLE: &str = "INSERT INTO tables_used (version, last_request) VALUES (?1, ?2) \
     ON CONFLICT (version) DO UPDATE SET last_request = max(last_request, excluded.last_request)";

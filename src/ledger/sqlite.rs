@@ -17,7 +17,8 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, TransactionBehavior, params};
 
 use super::entry::{ClosedAttempt, ClosedRequest, Ending};
-use super::rollup::RollUp;
+use super::pruning::prune;
+use super::rollup::{self, RollUp};
 use super::store::{Inserted, Store, StoreError, Upkeep};
 use crate::units::{RequestId, TokenPrice, Tokens, Usage};
 
@@ -32,6 +33,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
 ];
 
 /// What a row says at most of one kind of token; far above what any model takes. Providers may report anything, and a few
@@ -57,6 +59,11 @@ impl SqliteStore {
         let mut store = Self { connection, file };
         store.migrate().map_err(|error| explain(&store.file, error))??;
         Ok(store)
+    }
+
+    /// Makes the sums of reports anew from the rows; answers how many lines they are.
+    pub(super) fn rebuild(&mut self) -> Result<usize, StoreError> {
+        rollup::rebuild(&mut self.connection).map_err(|error| explain(&self.file, error))
     }
 
     #[cfg(test)]
@@ -156,6 +163,10 @@ impl Upkeep for SqliteUpkeep {
             connection.prepare_cached(forget)?.execute(params![before.as_bytes(), whole(most as u64)])
         };
         run(&self.connection).map_err(|error| explain(&self.file, error))
+    }
+
+    fn prune(&mut self, day: i64, most: usize) -> Result<usize, StoreError> {
+        prune(&mut self.connection, day, most).map_err(|error| explain(&self.file, error))
     }
 
     fn tables_used(&mut self, since: RequestId) -> Result<BTreeSet<String>, StoreError> {

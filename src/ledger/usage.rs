@@ -233,10 +233,10 @@ fn split_sum(row: &Row<'_>, at: usize) -> rusqlite::Result<Usd> {
     Ok(Usd::from_pico(part(at)? * 1_000_000 + part(at + 1)?))
 }
 
-fn number(day: Date) -> i64 {
+pub(super) fn number(day: Date) -> i64 {
     day.duration_since(EPOCH).as_hours() / 24
 }
 
-fn day(number: i64) -> Date {
+pub(super) fn day(number: i64) -> Date {
     EPOCH.saturating_add(SignedDuration::from_hours(24 * number))
 }
