@@ -6,6 +6,7 @@ mod affinity;
 pub mod appraise;
 mod bounds;
 mod brown_out;
+mod counting;
 mod entry;
 mod in_force;
 pub mod learning;
@@ -39,15 +40,16 @@ use self::said::Said;
 use self::told::Told;
 pub use self::weighed::ExploreRule;
 use crate::canonical::{Request, Shape, Untranslatable};
-use crate::catalog::TokenizerFamily;
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Cause, Dispatcher, Journey, Opening, RunFailure, Wording, Written};
-use crate::frontend::{self, BadRequest, FrontendRef, anthropic_messages};
+use crate::frontend::{self, BadRequest, FrontendRef};
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::{Makers, Market};
 use crate::meter::Class;
 use crate::policy::{Admission, Exploring, Full, NotAdmitted, OverBudget, Places, Portfolio, Standing, TooMany};
-use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Media, Pump, Settlement, StreamEnd, WholeAnswer};
+use crate::relay::{
+    Account, AccountOpening, AnswerBasis, Compared, Desk, Learn, Media, Pump, Settlement, StreamEnd, WholeAnswer,
+};
 use crate::route::{self, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
 use crate::telemetry::Route;
 use crate::units::{BackendId, Pieces, RequestId, Tokens, Usd};
@@ -271,24 +273,6 @@ impl Pipeline {
         Ok(self.explain(call, &admitted))
     }
 
-    /// How many input tokens a request is expected to have at the model that it names: what its quote would count with. Of
-    /// `auto` the commonest tokenizer's.
-    pub fn count(&self, call: &InboundCall) -> Result<Tokens, GatewayError> {
-        let in_force = self.in_force.load();
-        in_force.keys.admit(&call.headers)?;
-        let request = anthropic_messages::parse_prompt(call.body.clone(), &call.headers)?;
-        let snapshot = &in_force.market.snapshot;
-        let family = match route::resolve(&request.model, snapshot, &in_force.settings.aliases)? {
-            Target::Auto(_) => TokenizerFamily::O200k,
-            Target::Backend(index) => snapshot.backend(index).tokenizer,
-            Target::Model(name) => {
-                let serving = snapshot.serving(&name).first();
-                serving.map_or(TokenizerFamily::O200k, |index| snapshot.backend(*index).tokenizer)
-            }
-        };
-        Ok(Appraisal::of(&request).input.of(family).expected())
-    }
-
     fn admit(&self, call: &InboundCall) -> Result<Admitted, GatewayError> {
         let in_force = self.in_force.load_full();
         let admission = in_force.keys.admit(&call.headers)?;
@@ -388,7 +372,8 @@ impl Pipeline {
         let Admitted { admission, request, in_force, target, .. } = admitted;
         let InForce { market, settings, allowances, .. } = &**in_force;
         let (snapshot, at) = (&market.snapshot, self.clock.wall());
-        let appraisal = Appraisal::by(request, &mut self.learning.lengths(Class::of(request)), snapshot, second(at));
+        let Learning { reports, .. } = &*self.learning;
+        let appraisal = Appraisal::by(request, &mut self.learning.lengths(Class::of(request)), reports, snapshot, second(at));
         let now = self.clock.monotonic();
         let (affinity, trace) = affinity::look(&self.learning, request, &admission.key, snapshot, &appraisal.input, now);
         let limits = limits_of(&admission.limits);
@@ -486,7 +471,10 @@ impl Pipeline {
         };
         let (learning, desk) = (Arc::clone(&self.learning), Arc::clone(&self.desk));
         Box::new(move |answer: &WholeAnswer| {
-            let WholeAnswer { usage, provenance, too_long } = *answer;
+            let WholeAnswer { usage, provenance, too_long, flagged } = *answer;
+            if flagged {
+                return learning.noted();
+            }
             let heard = Heard { usage, provenance, cut_at_bound: too_long, at: second(desk.clock.wall()) };
             lesson.take(&learning, &desk.metrics, &heard);
         })
@@ -527,6 +515,9 @@ impl Pipeline {
             family: backend.tokenizer,
             says_lifetimes: answered.shape == request.shape || answered.shape.says_lifetimes(),
             input_estimate: quote.usage.input(),
+            compared: Compared::of(request, backend.tokenizer),
+            factors: self.learning.reports.factors(&backend.id),
+            asked_in: request.shape,
             prompt: if request.reads_as_it_stands() && media.is_none() { request.body.clone() } else { Bytes::new() },
             first_byte: answered.first_byte,
             sent: answered.sent,

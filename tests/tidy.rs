@@ -84,6 +84,7 @@ const OTHER_MEANINGS: &[(&str, &str)] = &[
     // What the example configuration shows, switched off, for lists of providers and for a baseline.
     ("config/reference/limits.rs", "deepseek"),
     ("config/reference/limits.rs", "openai"),
+    ("config/reference.rs", "openai"),
     ("config/reference/limits.rs", "openrouter"),
 ];
 

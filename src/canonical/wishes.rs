@@ -132,18 +132,16 @@ impl Wishes {
     /// Takes what these do not say from others. A list that is empty says nothing; a session, tags and a dry run are
     /// a request's own.
     pub fn or(&mut self, others: &Wishes) {
-        fn said<T: Clone>(own: &mut Option<T>, other: &Option<T>) {
-            if own.is_none() {
-                own.clone_from(other);
-            }
+        fn said<T: Copy>(own: &mut Option<T>, other: Option<T>) {
+            *own = own.or(other);
         }
-        said(&mut self.quality, &others.quality);
-        said(&mut self.max_cost, &others.max_cost);
-        said(&mut self.max_price, &others.max_price);
-        said(&mut self.prefer, &others.prefer);
-        said(&mut self.deadline_ms, &others.deadline_ms);
-        said(&mut self.race, &others.race);
-        said(&mut self.data.max_retention_days, &others.data.max_retention_days);
+        said(&mut self.quality, others.quality);
+        said(&mut self.max_cost, others.max_cost);
+        said(&mut self.max_price, others.max_price);
+        said(&mut self.prefer, others.prefer);
+        said(&mut self.deadline_ms, others.deadline_ms);
+        said(&mut self.race, others.race);
+        said(&mut self.data.max_retention_days, others.data.max_retention_days);
         let lists = [
             (&mut self.regions, &others.regions),
             (&mut self.providers, &others.providers),

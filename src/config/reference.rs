@@ -125,6 +125,12 @@ pub(super) fn books() -> Group<Books> {
                  can be explained in any case: they are in memory.",
             )
             .on_restart(),
+        setting("counted_per_minute", whole(0..=600), |b: &mut Books| &mut b.counted_per_minute)
+            .means(
+                "How many whole answers a minute are counted here although their provider reports them, so that a provider that \
+                 begins to report more is noticed (a few milliseconds of one core each, and the vocabularies' memory); 0: none.",
+            )
+            .on_restart(),
         setting("row_days", Maybe(whole(62..=36_500)), |b: &mut Books| &mut b.row_days)
             .means(
                 "For how many days each request and attempt keeps its row (about 700 bytes a request). Older rows are deleted; what \

@@ -143,13 +143,11 @@ impl Pipeline {
         lesser.target = route::resolve(to, &in_force.market.snapshot, &in_force.settings.aliases).ok()?;
         lesser.request.wishes.quality = None;
         lesser.lesser.degraded = Some(to.to_owned());
-        match lesser.request.output_bound {
-            Some(_) => self.shortened(call, lesser),
-            None => {
-                self.cap(&mut lesser)?;
-                Some(lesser)
-            }
+        if lesser.request.output_bound.is_some() {
+            return self.shortened(call, lesser);
         }
+        self.cap(&mut lesser)?;
+        Some(lesser)
     }
 
     /// Bounds what a request may cost by what is left of every budget.

@@ -25,6 +25,7 @@ pub mod openapi;
 mod parameters;
 mod rates;
 pub mod reload;
+mod reports;
 pub mod routes;
 pub mod status;
 mod tokens;
@@ -69,7 +70,7 @@ use crate::pipeline::{InForce, Pipeline};
 use crate::policy::{Admission, Exploring, KeyRing, Places};
 use crate::price_book::PriceBook;
 use crate::price_book::store::StoreError;
-use crate::relay::Desk;
+use crate::relay::{Desk, Sampler};
 use crate::setup::Setup;
 use crate::tasks::Tasks;
 use crate::telemetry::{Metrics, MetricsError};
@@ -196,7 +197,8 @@ async fn assemble(
     let prices = Arc::new(PriceBook::open(&config.books.directory, &config.feeds)?);
     let key_book = Arc::new(KeyBook::open(&config.books.directory)?);
     let budget_book = Arc::new(BudgetBook::open(&config.books.directory)?);
-    let in_effect = in_effect((&key_book, &budget_book), &config, clock.wall());
+    // Apart, so that what waits for the books stays small.
+    let in_effect = Box::new(in_effect((&key_book, &budget_book), &config, clock.wall()));
     metrics.know_keys(in_effect.keys.iter().map(|key| key.name.clone()));
     let snapshot = prices.over(snapshot, clock.wall());
     metrics.know(&snapshot);
@@ -228,8 +230,11 @@ async fn assemble(
         // What the books do not keep is explained from here.
         feed: Feed::new(config.server.dashboard || !ledger.keeps_all_facts()),
         served: Arc::clone(&learning.served),
+        reports: Arc::clone(&learning.reports),
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
+        sampler: Sampler::new(config.books.counted_per_minute, clock.monotonic()),
+        conversation: frontend::conversation,
         prompt_text: frontend::prompt_text,
         asks_long_cache: frontend::asks_long_cache,
     };

@@ -27,6 +27,7 @@ use super::ids::Ids;
 use super::openapi;
 use super::rates;
 use super::reload::Reloads;
+use super::reports;
 use super::status::{Refusal, refusal};
 use super::usage;
 use super::{admin_budgets, admin_keys};
@@ -48,6 +49,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-tokenbroker-request-id
 const BACKEND: HeaderName = HeaderName::from_static("x-tokenbroker-backend");
 const COST: HeaderName = HeaderName::from_static("x-tokenbroker-cost-usd");
 const DECISION: HeaderName = HeaderName::from_static("x-tokenbroker-decision");
+/// How tokens were counted.
+const COUNT: HeaderName = HeaderName::from_static("x-tokenbroker-count");
 const DROPPED: HeaderName = HeaderName::from_static("x-tokenbroker-dropped");
 const BUDGET: HeaderName = HeaderName::from_static("x-tokenbroker-budget");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -134,6 +137,8 @@ pub fn operations(front: Arc<Front>) -> Router {
         .route("/admin/prices/reject", post(admin::wish))
         .route("/admin/prices/override", post(admin::wish))
         .route("/admin/prices/end", post(admin::wish))
+        .route("/admin/reports", get(reports::list))
+        .route("/admin/reports/accept", post(reports::accept))
         .route("/admin/keys", get(admin_keys::list))
         .route("/admin/keys/history", get(admin_keys::history))
         .route("/admin/keys/new", post(admin_keys::wish))
@@ -181,15 +186,19 @@ pub(super) async fn answered(front: &Front, request: Request<Body>) -> Response 
     }
 }
 
-/// An estimate of ours: nobody is asked.
+/// A count of ours: nobody is asked.
 async fn count_tokens(State(front): Shared, request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::CountTokens, request.headers());
     let counted = match receive(&front, request, &marks).await {
-        Ok(call) => front.pipeline.count(&call).map_err(|error| refusal(&error)),
+        Ok(call) => front.pipeline.count(&call).await.map_err(|error| refusal(&error)),
         Err(refusal) => Err(refusal),
     };
     match counted {
-        Ok(tokens) => marks.own(format!("{{\"input_tokens\":{tokens}}}").into()),
+        Ok((tokens, how)) => {
+            let mut response = marks.own(format!("{{\"input_tokens\":{tokens}}}").into());
+            response.headers_mut().insert(COUNT, HeaderValue::from_static(how.word()));
+            response
+        }
         Err(refusal) => marks.refuse(&refusal),
     }
 }
@@ -281,6 +290,7 @@ async fn metrics(State(front): Shared) -> Response {
     front.metrics.ledger_writable(books.writable);
     tell_allowances(&front);
     tell_prices(&front);
+    reports::tell(&front);
     match front.metrics.render() {
         Ok(text) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
         Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", error.to_string().into()),
@@ -365,6 +375,7 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
     let posted = Route::of(path).is_answered()
         || matches!(path, "/v1/messages/count_tokens" | "/v1/route" | "/reload")
         || admin::WISHES.contains(&path)
+        || path == reports::ACCEPT
         || admin_keys::WISHES.contains(&path)
         || admin_budgets::WISHES.contains(&path);
     let allowed = if posted { "POST" } else { "GET" };

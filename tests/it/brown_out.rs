@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokenbroker::units::Usd;
 
@@ -64,6 +65,18 @@ async fn an_empty_budget_degrades_to_something_cheaper_and_says_so() {
     assert_eq!((last.status, last.error("code")), (402, json!("insufficient_quota")));
     let spent = spent(&gateway).await;
     assert!(spent > usd("0.05") && spent <= usd("0.06"), "{spent}");
+}
+
+#[tokio::test]
+async fn many_at_once_that_degrade_exceed_no_budget() {
+    let (_east, _west, setup) = two("0.12").await;
+    let gateway = setup.set("keys.brown.when_empty", "degrade").start();
+    let answers = join_all((0..80).map(|_| ask(&gateway, "auto:premium"))).await;
+    let served = |by: &str| answers.iter().filter(|answer| answer.header("x-tokenbroker-backend") == by).count();
+    let (premium, cheap) = (served("east/jade-v3"), served("west/opal-v3"));
+    assert!(premium >= 1 && cheap >= 20, "{premium} and {cheap}");
+    let spent = spent(&gateway).await;
+    assert!(spent <= usd("0.12"), "{spent}");
 }
 
 #[tokio::test]

@@ -54,6 +54,7 @@ mod reload;
 mod reload_budget;
 mod reload_load;
 mod reload_odd;
+mod report_drift;
 mod rerank;
 mod resilience;
 mod responses;

@@ -1,6 +1,7 @@
 //! What becomes of an answer's end, whatever its client and its provider do.
 
 use super::*;
+use crate::canonical::TextProfile;
 use crate::clock::{ManualClock, SharedClock, SystemClock};
 use crate::dispatch::{Health, HealthSettings};
 use crate::feed::Feed;
@@ -8,6 +9,7 @@ use crate::ledger::fixtures::{attempt_end, attempt_opened, request_opened};
 use crate::ledger::{AttemptOpened, Ledger, Settings};
 use crate::meter::Tokenizer;
 use crate::policy::{Budget, BudgetWindow, Passage, Places};
+use crate::relay::Sampler;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 use crate::units::{BilledAt, Cell, Currency, ExchangeRate, Extent, Pieces, Pricing, Sheet, Span, Tariff, TokenPrice};
@@ -33,8 +35,11 @@ fn desk() -> Arc<Desk> {
         metrics: Arc::new(Metrics::new([]).unwrap()),
         feed: Feed::new(true),
         served: Arc::default(),
+        reports: Arc::default(),
         tasks: Tasks::on_this_runtime(),
         clock: SystemClock::shared(),
+        sampler: Sampler::new(0, Duration::ZERO),
+        conversation: |_, _| None,
         prompt_text: |_| String::new(),
         asks_long_cache: |prompt| prompt == b"for an hour",
     })
@@ -76,6 +81,9 @@ async fn settled(
         family: TokenizerFamily::O200k,
         says_lifetimes: true,
         input_estimate: Tokens::new(10),
+        compared: Some(Compared { text: TextProfile::of("a prompt"), estimate: Tokens::new(10) }),
+        factors: None,
+        asked_in: Shape::OpenAiChat,
         prompt: Bytes::from_static(prompt),
         first_byte: Duration::ZERO,
         sent: desk.clock.monotonic(),
