@@ -397,7 +397,7 @@ mod tests {
         let books = [attempt(1, 100, 0, 10), estimated(attempt(1, 100, 0, 600))];
         let rows = Cause::Estimated { rows: 1 };
         // Booked with a margin above what the vendor counted.
-        assert_eq!(causes(&bill(&[(1, 0, 200, 120, 2, "0.00136")]), &books), [rows.clone()]);
+        assert_eq!(causes(&bill(&[(1, 0, 200, 120, 2, "0.00136")]), &books), std::slice::from_ref(&rows));
         // Never billed at all.
         assert_eq!(causes(&bill(&[(1, 0, 100, 10, 1, "0.00028")]), &books), [rows]);
         assert_eq!(causes(&bill(&[(1, 0, 200, 2_000, 2, "0.0164")]), &books), [Cause::MissingRows { requests: None }]);
