@@ -86,6 +86,14 @@ const OTHER_MEANINGS: &[(&str, &str)] = &[
     ("config/reference/limits.rs", "openai"),
     ("config/reference.rs", "openai"),
     ("config/reference/limits.rs", "openrouter"),
+    // Files of `config/bills`, which are what is known of a vendor's bill, and examples of them.
+    ("reconcile/mapping.rs", "alibaba"),
+    ("reconcile/mapping.rs", "anthropic"),
+    ("reconcile/mapping.rs", "deepseek"),
+    ("reconcile/mapping.rs", "openai"),
+    ("reconcile/mapping.rs", "volcengine"),
+    ("cli/reconcile.rs", "deepseek"),
+    ("cli/reconcile.rs", "openai"),
 ];
 
 /// Written in pieces, or this file would break its own rule.
