@@ -44,7 +44,7 @@ fn folded(name: &str) -> String {
     name.trim_start_matches(MARK).trim().to_lowercase()
 }
 
-/// A row, and the line on which it begins.
+/// A row, and the line on which it begins (that of the blank lines before it, where there are such).
 pub(super) struct Row<'t> {
     pub(super) line: u64,
     record: &'t StringRecord,
@@ -71,11 +71,11 @@ pub(super) fn read<T, E: From<TableError>>(
     let mut counted = Counted { inner: from.take(MOST_BYTES + 1), read: 0 };
     let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(&mut counted);
     let names = reader.headers().map_err(wrong)?.clone();
-    if names.iter().all(|name| name.trim_start_matches(MARK).is_empty()) {
-        return Err(TableError::Empty.into());
-    }
     if names.len() > MOST_COLUMNS {
         return Err(TableError::TooWide(names.len()).into());
+    }
+    if names.iter().all(|name| name.trim_start_matches(MARK).is_empty()) {
+        return Err(TableError::Empty.into());
     }
     let mut places = BTreeMap::new();
     for (place, name) in names.iter().enumerate() {
@@ -100,6 +100,7 @@ fn wrong(error: csv::Error) -> TableError {
     }
 }
 
+/// Leaves out carriage returns, so that a line ends in one way only and its number is right.
 struct Counted<R> {
     inner: R,
     read: u64,
@@ -107,9 +108,20 @@ struct Counted<R> {
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        let got = self.inner.read(into)?;
-        self.read += got as u64;
-        Ok(got)
+        loop {
+            let got = self.inner.read(into)?;
+            self.read += got as u64;
+            let mut kept = 0;
+            for at in 0..got {
+                if into[at] != b'\r' {
+                    into[kept] = into[at];
+                    kept += 1;
+                }
+            }
+            if kept > 0 || got == 0 {
+                return Ok(kept);
+            }
+        }
     }
 }
 
