@@ -377,7 +377,7 @@ mod tests {
             "line 3: \"yesterday\" is no day",
             "line 4: \"shoes\" is no kind",
             "line 5: \"many\" is no count",
-            "line 7",
+            "line 6",
         ] {
             assert!(wrong.contains(part), "{part}: {wrong}");
         }

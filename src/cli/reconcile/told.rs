@@ -185,11 +185,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_balance_that_fell_by_what_was_charged_agrees() {
-        let readings = "time,balance\n2023-11-14T22:00:00Z,10\n2023-11-14T23:00:00Z,9.99916\n";
+        let readings = "time,balance\n2023-11-14T22:00:00Z,10.00000\n2023-11-14T23:00:00Z,9.99916\n";
         let balances = |args: &mut ReconcileArgs| args.balances = args.bill.pop();
         let (exit, out, err) = told(readings, balances).await;
         assert!(exit == Exit::Success && out.contains("0.00084") && out.contains("agrees"), "{out}{err}");
-        let (exit, out, _) = told(&readings.replace("9.99916", "9.5"), |args| {
+        let (exit, out, _) = told(&readings.replace("9.99916", "9.50000"), |args| {
             args.balances = args.bill.pop();
             args.format = Form::Json;
         })
