@@ -94,22 +94,21 @@ impl Framed {
             seen.push(first);
             beyond.merge(&TextProfile::of(rest));
         }
-        let (within, how) = match counter {
-            Some(counter) => {
-                let texts: u64 = seen.iter().map(|text| counter.count(text)).sum();
-                (texts, if self.ruled { How::Exact } else { How::Calibrated })
-            }
+        let (within, how) = if let Some(counter) = counter {
+            let texts: u64 = seen.iter().map(|text| counter.count(text)).sum();
+            (texts, if self.ruled { How::Exact } else { How::Calibrated })
+        } else {
             // The fit has a constant for every text, so they are counted as one.
-            None => {
-                let whole = seen.concat();
-                (calibrated::count(vocabularies, &whole, &TextProfile::of(&whole), family), How::Calibrated)
-            }
+            let whole = seen.concat();
+            (calibrated::count(vocabularies, &whole, &TextProfile::of(&whole), family), How::Calibrated)
         };
         if beyond.bytes() == 0 {
             return (self.marks + within, how);
         }
         let mut profile = TextProfile::default();
-        seen.iter().for_each(|text| profile.merge(&TextProfile::of(text)));
+        for text in &seen {
+            profile.merge(&TextProfile::of(text));
+        }
         let told = |profile: &TextProfile| estimate::expected(profile, family);
         let rest = estimate::scaled(Tokens::new(within), told(&beyond), told(&profile));
         (self.marks + within + rest.get(), How::Estimate)
