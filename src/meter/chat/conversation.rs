@@ -160,7 +160,8 @@ mod tests {
         for (family, word) in TokenizerFamily::WORDS {
             let count = |chat: &Chat| Framed::of(chat, family).estimate(&vocabularies, family);
             let (expected, found) = (count(&sent), count(&Chat::of(&conversation())));
-            assert!(expected.abs_diff(found) <= 1, "{word}: {found} for {expected}");
+            // Parts of a text are estimated one by one.
+            assert!(expected.abs_diff(found) <= 1 + expected / 50, "{word}: {found} for {expected}");
         }
     }
 
