@@ -45,4 +45,6 @@ pub mod server;
 pub mod simulate;
 
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod wire_tests;

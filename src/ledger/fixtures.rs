@@ -1,7 +1,7 @@
 //! Values and disks for the tests of this folder, and values for those of its callers.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -84,7 +84,7 @@ pub(crate) fn attempt_end(input: u64, output: u64) -> AttemptEnd {
     }
 }
 
-pub(super) fn request_end() -> RequestEnd {
+pub(crate) fn request_end() -> RequestEnd {
     RequestEnd { outcome: Outcome::Answered, status: 200, first_byte_ms: Some(20), duration_ms: 41, overhead_us: 90 }
 }
 
@@ -148,6 +148,18 @@ impl Disk for FaultyDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         FileDisk.remove(path)
+    }
+
+    fn files(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        FileDisk.files(folder)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        FileDisk.read(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        FileDisk.rename(from, to)
     }
 }
 

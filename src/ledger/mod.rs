@@ -34,6 +34,8 @@ mod scenarios;
 mod segment;
 mod shares;
 mod sqlite;
+#[cfg(test)]
+pub(crate) mod stepped;
 mod store;
 mod tab;
 mod tables;

@@ -41,6 +41,8 @@ pub struct Whose {
 pub struct Tokenizer {
     places: Arc<Semaphore>,
     vocabularies: Arc<Vocabularies>,
+    #[cfg(test)]
+    at_once: bool,
 }
 
 impl Default for Tokenizer {
@@ -55,20 +57,28 @@ impl Tokenizer {
     }
 
     /// Counts in these vocabularies.
-    pub fn with(vocabularies: Vocabularies) -> Self {
-        Self { places: Arc::new(Semaphore::new(AT_ONCE)), vocabularies: Arc::new(vocabularies) }
+    pub fn with(vocabularies: impl Into<Arc<Vocabularies>>) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            vocabularies: vocabularies.into(),
+            #[cfg(test)]
+            at_once: false,
+        }
+    }
+
+    /// The same on the thread that asks, so that nothing is left to chance.
+    #[cfg(test)]
+    pub(crate) fn at_once(self) -> Self {
+        Self { at_once: true, ..self }
     }
 
     /// Counts a text that has yet to be made, which happens off the reactor too. `None`: the runtime is going down.
     pub async fn count_made(&self, make: impl FnOnce() -> String + Send + 'static, of: Whose) -> Option<Count> {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let vocabularies = Arc::clone(&self.vocabularies);
-        let counting = tokio::task::spawn_blocking(move || {
-            let _held_until_counted = place;
+        let count = move |vocabularies: &Vocabularies| {
             let text = make();
-            count_within(&vocabularies, &text, &TextProfile::of(&text), &of, BUDGET_BYTES)
-        });
-        counting.await.ok()
+            count_within(vocabularies, &text, &TextProfile::of(&text), &of, BUDGET_BYTES)
+        };
+        self.aside(count).await
     }
 
     /// Counts a text of which only the beginning is at hand, with the profile of the whole: what
@@ -77,13 +87,24 @@ impl Tokenizer {
     /// Always answers: where counting is impossible (the runtime is going down), with the estimate.
     pub async fn count_beginning(&self, text: String, whole: TextProfile, of: Whose) -> Count {
         let family = of.family;
+        let count = move |vocabularies: &Vocabularies| count_within(vocabularies, &text, &whole, &of, BUDGET_BYTES);
+        let counted = self.aside(count).await;
+        counted.unwrap_or_else(|| Count { tokens: estimate::expected(&whole, family), provenance: Provenance::Estimated })
+    }
+
+    /// Runs a count on the blocking pool, once there is a place.
+    async fn aside(&self, count: impl FnOnce(&Vocabularies) -> Count + Send + 'static) -> Option<Count> {
+        #[cfg(test)]
+        if self.at_once {
+            return Some(count(&self.vocabularies));
+        }
         let place = Arc::clone(&self.places).acquire_owned().await;
         let vocabularies = Arc::clone(&self.vocabularies);
         let counting = tokio::task::spawn_blocking(move || {
             let _held_until_counted = place;
-            count_within(&vocabularies, &text, &whole, &of, BUDGET_BYTES)
+            count(&vocabularies)
         });
-        counting.await.unwrap_or_else(|_| Count { tokens: estimate::expected(&whole, family), provenance: Provenance::Estimated })
+        counting.await.ok()
     }
 }
 
