@@ -534,12 +534,8 @@ impl Pipeline {
                 Ok(Reply::Whole { receipt: Receipt { cost: Some(cost), media_type, ..receipt }, body })
             }
             Opening::Stream(stream) => {
-                // Should it end before the first frame goes out, what was told by then is known.
-                for frame in &stream.held {
-                    settlement.reported(frame.facts.usage, frame.facts.lifetimes_told);
-                }
                 // No answer outruns the books: the opening was written while the provider worked.
-                settlement.checkpoint().await?;
+                settlement.begins(&stream.held).await?;
                 tab.journaled().await?;
                 let in_force = Arc::clone(in_force);
                 let (index, shape) = (answered.planned.backend, answered.shape);
