@@ -254,7 +254,7 @@ struct Books {
 impl Books {
     /// Works for ever.
     async fn work(&self, dice: Dice) {
-        let (mut writes, mut folds) = (dice.clone(), dice);
+        let (mut writes, mut folds, mut rounds) = (dice.clone(), dice.clone(), dice);
         let writing = async {
             loop {
                 let _ticked = tokio::time::timeout(Duration::from_millis(250), self.alive.stirred.notified()).await;
@@ -266,13 +266,13 @@ impl Books {
         };
         let folding = async {
             loop {
-                tokio::time::sleep(Duration::from_millis(folds.between(20, 400))).await;
+                tokio::time::sleep(Duration::from_millis(folds.between(20, 800))).await;
                 self.stepped.lock().unwrap().fold(folds.size(1, 8));
             }
         };
         let keeping_house = async {
             loop {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_millis(rounds.between(100, 1_000))).await;
                 self.stepped.lock().unwrap().keep_house();
                 if !self.is_suffering(Broken::Syncs) {
                     let mut ended = self.ended.lock().unwrap();

@@ -178,7 +178,7 @@ fn whole(pieces: VecDeque<Result<Bytes, UpstreamError>>) -> ScriptedBody {
 /// An answer, whole or streamed.
 fn answer(alive: &Arc<Alive>, call: &Call, place: usize, dice: &mut Dice) -> Response<ScriptedBody> {
     let length = dice.between(1, 500);
-    let tokens = if dice.chance(15) { call.bound } else { length.min(call.bound) }.min(4_000);
+    let tokens = if dice.chance(25) { call.bound } else { length.min(call.bound) }.min(4_000);
     let dishonest = !alive.world.scene.honest && dice.chance(30);
     let script = Script { served: alive.world.served.lock().unwrap()[place].clone(), tokens, dishonest, dice };
     let (kind, steps) = if call.stream { script.stream(call) } else { script.whole() };
@@ -272,7 +272,7 @@ impl Script<'_> {
         let mut steps = VecDeque::new();
         let tells = call.wants_usage && self.dice.chance(85);
         let running = tells && self.dice.chance(20);
-        let (chunk, most_wait) = (self.dice.pick(&[1, 3, 8, 40, 64]), self.dice.pick(&[0, 20, 150]));
+        let (chunk, most_wait) = (self.dice.pick(&[4, 8, 40, 64]), self.dice.pick(&[0, 20, 150]));
         if self.dice.chance(50) {
             self.frame(&mut steps, &json!({"role": "assistant"}), None, None);
         }

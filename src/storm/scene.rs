@@ -124,7 +124,7 @@ impl Scene {
         let sync = if dice.chance(50) { SyncPolicy::Always } else { SyncPolicy::Second };
         let planned = if seed.is_multiple_of(3) { 0 } else { dice.size(1, 3) };
         let limits = [(300, 30_000), (500, 60_000), (1_000, 90_000)].map(|(low, high)| dice.between(low, high));
-        let segment_bytes = dice.pick(&[4_096, 8_192, 65_536]);
+        let segment_bytes = dice.pick(&[1_024, 4_096, 65_536]);
         let broken = dice.chance(35);
         let lives = (0..=planned.min(crashes)).map(|number| {
             let mut end = Self::end(seed, number, planned);
@@ -141,7 +141,8 @@ impl Scene {
         if number >= crashes {
             return End::Peace;
         }
-        let after = dice.between(1, 220);
+        let most = dice.pick(&[60, 200, 500]);
+        let after = dice.between(1, most);
         let torn = dice.chance(50).then(|| dice.size(0, 99));
         if dice.chance(25) { End::PowerLoss { after } } else { End::Kill { after, torn } }
     }
@@ -177,7 +178,15 @@ impl Life {
 impl Fault {
     fn of(dice: &mut Dice) -> Self {
         let torn = dice.size(0, 100);
-        let what = dice.pick(&[Broken::Full, Broken::Writes(torn), Broken::Hangs, Broken::Syncs, Broken::Store]);
+        let what = dice.pick(&[
+            Broken::Full,
+            Broken::Writes(torn),
+            Broken::Hangs,
+            Broken::Hangs,
+            Broken::Syncs,
+            Broken::Store,
+            Broken::Store,
+        ]);
         Self { what, from_ms: dice.between(0, 3_000), for_ms: dice.between(10, 5_000) }
     }
 }
@@ -196,7 +205,7 @@ impl Asking {
             model: dice.pick(&MODELS),
             stream: dice.chance(65),
             wants_usage: dice.chance(40),
-            most_output: dice.chance(75).then(|| if dice.chance(20) { dice.between(1_500, 4_000) } else { dice.between(5, 400) }),
+            most_output: dice.chance(75).then(|| if dice.chance(25) { dice.between(1_500, 4_000) } else { dice.between(5, 400) }),
             most_cost: dice.chance(10).then(|| dice.pick(&["0.001", "0.01", "0.1"])),
             race: dice.chance(8),
             deadline_ms: dice.chance(6).then(|| dice.between(100, 3_000)),
