@@ -79,8 +79,9 @@ fn forecasts(models: usize) {
         let output = Tokens::new(100 + 7 * n as u64);
         (0..20).for_each(|_| learning.answered(class, &Answer { output, ..answer(name) }, NOW));
     }
-    let appraise =
-        |request: &Request| best(&|| Appraisal::by(request, &mut learning.lengths(class), &snapshot, NOW).learned.known().len());
+    let appraise = |request: &Request| {
+        best(&|| Appraisal::by(request, &mut learning.lengths(class), &learning.reports, &snapshot, NOW).learned.known().len())
+    };
     let plain = best(&|| usize::from(Appraisal::of(&request).output.plain > Tokens::ZERO));
     let unbounded = appraise(&request);
     request.output_bound = Some(Tokens::new(256));

@@ -35,6 +35,7 @@ pub mod key_book;
 pub mod ledger;
 pub mod policy;
 pub mod price_book;
+pub mod reconcile;
 pub mod setup;
 pub mod telemetry;
 

@@ -28,14 +28,29 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["server/"]),
     ("brotli", &["coding.rs"]),
     ("clap", &["cli/", "main.rs"]),
+    ("csv", &["cli/export.rs", "reconcile/table.rs"]),
     ("flate2", &["coding.rs"]),
     ("hyper_rustls", &["upstream/"]),
     // The pooled client; the sandbox's loopback client is hyper's bare connection.
     ("hyper_util::client", &["upstream/"]),
+    ("parquet", &["cli/export.rs", "cli/export/parquet.rs"]),
     ("prometheus", &["telemetry/"]),
     (
         "rusqlite",
-        &["ledger/booked.rs", "ledger/query.rs", "ledger/rollup.rs", "ledger/shares.rs", "ledger/sqlite.rs", "ledger/usage.rs"],
+        &[
+            "ledger/backup.rs",
+            "ledger/bill.rs",
+            "ledger/booked.rs",
+            "ledger/check.rs",
+            "ledger/postings.rs",
+            "ledger/pruning.rs",
+            "ledger/query.rs",
+            "ledger/rollup.rs",
+            "ledger/rows.rs",
+            "ledger/shares.rs",
+            "ledger/sqlite.rs",
+            "ledger/usage.rs",
+        ],
     ),
     ("rustls", &["upstream/"]),
     ("rustls_platform_verifier", &["upstream/"]),
@@ -67,9 +82,10 @@ const OTHER_MEANINGS: &[(&str, &str)] = &[
     // The Python package in the snippet that the demo prints.
     ("cli/demo/show.rs", "openai"),
     // What the example configuration shows, switched off, for lists of providers and for a baseline.
-    ("config/reference.rs", "deepseek"),
+    ("config/reference/limits.rs", "deepseek"),
+    ("config/reference/limits.rs", "openai"),
     ("config/reference.rs", "openai"),
-    ("config/reference.rs", "openrouter"),
+    ("config/reference/limits.rs", "openrouter"),
 ];
 
 /// Written in pieces, or this file would break its own rule.

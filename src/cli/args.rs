@@ -4,10 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, count, demo, health, keys, prices, report, route, sandbox, serve, settings, simulate, top};
+use super::{
+    budgets, check, count, demo, export, health, keys, ledger, prices, reconcile, report, route, sandbox, serve, settings,
+    simulate, top,
+};
+use crate::config::Config;
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -107,6 +112,15 @@ pub enum Command {
     /// Tell what was spent, and what it would have cost at the baseline, from the books: as a table, for programs, as a picture.
     #[command(after_help = report::EXAMPLES)]
     Report(Box<report::ReportArgs>),
+    /// Write the rows of the books for other programs: an attempt each, as CSV, lines of JSON or Parquet.
+    #[command(after_help = export::EXAMPLES)]
+    Export(Box<export::ExportArgs>),
+    /// Hold the books against a vendor's bill or balance: what differs, and what most likely makes the difference.
+    #[command(after_help = reconcile::EXAMPLES)]
+    Reconcile(Box<reconcile::ReconcileArgs>),
+    /// Look after the books: prove them, copy them while they are written, make their sums anew.
+    #[command(subcommand)]
+    Ledger(Box<ledger::LedgerCommand>),
     /// Play through what policies would have spent: nothing is sent.
     #[command(subcommand)]
     Simulate(simulate::SimulateCommand),
@@ -119,6 +133,9 @@ pub enum Command {
     /// Make a gateway key, and look after those of a running gateway.
     #[command(subcommand)]
     Keys(Box<keys::KeysCommand>),
+    /// See how the budgets of a running gateway stand, and set, lift or top up their limits.
+    #[command(subcommand)]
+    Budgets(Box<budgets::BudgetsCommand>),
     /// Print every setting with its default, as a configuration to begin with.
     #[command(after_help = "Example:\n  tokenbroker settings > tokenbroker.toml")]
     Settings(settings::SettingsArgs),
@@ -155,6 +172,18 @@ impl GatewayArgs {
         laid
     }
 
+    /// Where the configuration, the variables and the options say that the books are. A problem elsewhere in the configuration is
+    /// for `check` to tell: books can be read without a gateway that could start.
+    pub fn books(&self, environment: &Environment) -> anyhow::Result<PathBuf> {
+        let shown = self.config.as_ref().map(|path| path.display().to_string());
+        let text = match (&self.config, &shown) {
+            (Some(path), Some(shown)) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?),
+            _ => None,
+        };
+        let (config, _) = Config::read(shown.as_deref().zip(text.as_deref()), &self.over(environment));
+        Ok(config.books.directory)
+    }
+
     /// The option, as it is typed, that stands behind a variable of [`GatewayArgs::over`]. `None` for a real variable.
     pub fn behind(&self, variable: &str) -> Option<&'static str> {
         let name = variable.strip_prefix(PREFIX)?;
@@ -187,9 +216,13 @@ impl Cli {
             Command::Route(args) => route::run(args, environment, output),
             Command::Prices(args) => prices::run(args, environment, output),
             Command::Report(args) => report::run(args, environment, output),
+            Command::Export(args) => export::run(args, environment, output),
+            Command::Reconcile(args) => reconcile::run(args, environment, output),
+            Command::Ledger(command) => ledger::run(command, environment, output),
             Command::Simulate(command) => simulate::run(command, environment, output),
             Command::Health(args) => health::run(args, environment, output),
             Command::Keys(command) => keys::run(command, environment, output),
+            Command::Budgets(command) => budgets::run(command, environment, output),
             Command::Settings(args) => settings::run(args, output),
         }
     }
@@ -198,7 +231,6 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use clap::CommandFactory;
 
     #[test]

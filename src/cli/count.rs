@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::output::{Exit, Output};
 use crate::canonical::TextProfile;
 use crate::catalog::TokenizerFamily;
-use crate::meter::chat::{Chat, Framed};
+use crate::meter::chat::{Chat, Framed, How};
 use crate::meter::exact::Vocabularies;
 use crate::meter::{calibrated, sampled};
 
@@ -41,15 +41,6 @@ pub struct CountArgs {
 fn families() -> impl TypedValueParser<Value = TokenizerFamily> {
     PossibleValuesParser::new(TokenizerFamily::WORDS.map(|(_, word)| word))
         .map(|word| TokenizerFamily::from_word(&word).unwrap_or(TokenizerFamily::Unknown))
-}
-
-/// How a number came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum How {
-    Exact,
-    Calibrated,
-    Estimate,
 }
 
 #[derive(Serialize)]
@@ -107,8 +98,7 @@ fn counted(args: &CountArgs, vocabularies: &Vocabularies, line: &[u8]) -> Result
         if args.estimate {
             return Ok((framed.estimate(vocabularies, family), How::Estimate));
         }
-        let (tokens, exact) = framed.count(vocabularies, family);
-        return Ok((tokens, if exact { How::Exact } else { How::Calibrated }));
+        return Ok(framed.count(vocabularies, family));
     }
     let Text { text } = read(line, "an object with `text`, a string (for `messages`, say --messages)")?;
     if args.estimate {

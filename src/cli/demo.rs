@@ -75,7 +75,7 @@ async fn demonstrate(
     let options = SandboxOptions { seed: DEFAULT_SEED, pace, failures: true, clock: Arc::clone(&clock) };
     let sandbox = Sandbox::start(options).await?;
     let books = TemporaryBooks::create()?;
-    let gateway = start_gateway(args, &sandbox, &books, Arc::clone(&clock)).await?;
+    let gateway = Box::pin(start_gateway(args, &sandbox, &books, Arc::clone(&clock))).await?;
     let shown = tokio::select! {
         shown = show_all(args, &sandbox, &gateway, clock, output) => Some(shown),
         () = &mut told_to_stop => None,

@@ -2,14 +2,19 @@
 //! returns through [`Output`]; nothing else in the crate prints. A command answers with an [`Exit`]; an error is for
 //! what no command foresaw.
 
+mod administered;
 pub mod args;
+pub mod budgets;
 pub mod check;
 pub mod count;
 pub mod demo;
+pub mod export;
 pub mod health;
 pub mod keys;
+pub mod ledger;
 pub mod output;
 pub mod prices;
+pub mod reconcile;
 pub mod report;
 pub mod route;
 pub mod sandbox;

@@ -63,6 +63,11 @@ impl Output {
         self.columns
     }
 
+    /// Where what was asked for goes, for whoever writes much of it. To be flushed.
+    pub fn writer(&mut self) -> &mut (dyn Write + Send) {
+        &mut *self.out
+    }
+
     /// What was asked for, to the byte.
     pub fn text(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.as_bytes())?;

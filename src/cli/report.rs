@@ -19,8 +19,7 @@ use self::picture::picture;
 use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
 use crate::clock::SystemClock;
-use crate::config::Config;
-use crate::ledger::{Books, UsageBy, UsageQuery};
+use crate::ledger::{UsageBy, UsageQuery};
 use crate::server;
 use crate::units::KeyName;
 
@@ -32,9 +31,10 @@ Examples:
   tokenbroker report
   tokenbroker report --days 7 --by provider,model
   tokenbroker report --from 2026-11-01 --to 2026-11-30 --key web --format csv > november.csv
+  tokenbroker report --by tag,model
   tokenbroker report --svg spend.svg
 
-saved is told where every request was compared with the baseline (routing.baseline).";
+A request counts at each of its tags; what has none is in the sums of all only. saved is told where every request was compared with the baseline (routing.baseline).";
 
 /// What `report` takes.
 #[derive(Debug, Args)]
@@ -85,38 +85,23 @@ fn told_apart(word: &str) -> Result<UsageBy, String> {
 
 /// Runs `tokenbroker report`.
 pub fn run(args: &ReportArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
-    let folder = data_directory(args, environment)?;
-    if !Books::are_in(&folder) {
-        bail!("no books in {}: a gateway that ran there leaves some; --data-dir names another directory", folder.display());
-    }
-    let books = Books::open(&folder)?;
+    let books = super::ledger::open(&args.gateway, environment)?;
     let query = query(args)?;
     let lines = books.usage(&query)?;
     if lines.len() >= MOST_LINES {
         bail!("more than {MOST_LINES} lines: ask for fewer days, or tell less apart");
     }
+    let total = books.usage_total(&query, &lines)?;
     match args.format {
-        Form::Table => told::table(&query, &lines, output)?,
+        Form::Table => told::table(&query, &lines, &total, output)?,
         Form::Csv => output.text(&told::csv(&query, &lines))?,
-        Form::Json => output.line(String::from_utf8_lossy(&server::usage_body(&query, &lines)))?,
+        Form::Json => output.line(String::from_utf8_lossy(&server::usage_body(&query, &lines, &total)))?,
     }
     if let Some(path) = &args.svg {
         let days = books.usage(&UsageQuery { group_by: vec![UsageBy::Day, UsageBy::Provider], ..query.clone() })?;
         std::fs::write(path, picture(&query, &days)).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(Exit::Success)
-}
-
-/// Where the configuration and the options say that the books are.
-fn data_directory(args: &ReportArgs, environment: &Environment) -> anyhow::Result<PathBuf> {
-    let shown = args.gateway.config.as_ref().map(|path| path.display().to_string());
-    let text = match (&args.gateway.config, &shown) {
-        (Some(path), Some(shown)) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?),
-        _ => None,
-    };
-    // A problem elsewhere in the file is for `check` to tell: books can be read without a gateway that could start.
-    let (config, _) = Config::read(shown.as_deref().zip(text.as_deref()), &args.gateway.over(environment));
-    Ok(config.books.directory)
 }
 
 fn query(args: &ReportArgs) -> anyhow::Result<UsageQuery> {
@@ -131,6 +116,9 @@ fn query(args: &ReportArgs) -> anyhow::Result<UsageQuery> {
         if !group_by.contains(by) {
             group_by.push(*by);
         }
+    }
+    if !UsageQuery::is_answerable(&group_by) {
+        bail!("--by takes one of team, project and tag at a time");
     }
     let until = last.tomorrow().context("--to is the last day that there is")?;
     Ok(UsageQuery { key: args.key.as_deref().map(KeyName::new), from, until, group_by, most_lines: MOST_LINES })

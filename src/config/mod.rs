@@ -24,7 +24,7 @@ mod setting;
 pub mod settings;
 
 pub use feeds::{Admin, FeedKind, FeedOrigin, PriceFeed};
-pub use keys::GatewayKey;
+pub use keys::{GatewayKey, Standing};
 pub use means::Means;
 pub use outbound::Outbound;
 pub use secret::{ProviderKeys, Purpose, Secret, provider_keys};

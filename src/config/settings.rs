@@ -184,12 +184,23 @@ pub struct Books {
     pub decision_days: u32,
     /// Of how many of a hundred requests; the last decisions of all requests are in memory anyway.
     pub decision_sample_percent: u32,
+    /// How many whole answers a minute are counted although their provider reports them.
+    pub counted_per_minute: u32,
+    /// For how many days the rows of a request are kept; `None` keeps them for good.
+    pub row_days: Option<u32>,
 }
 
 impl Default for Books {
     fn default() -> Self {
         let directory = PathBuf::from("tokenbroker-data");
-        Self { directory, sync: BooksSync::Second, decision_days: 30, decision_sample_percent: 100 }
+        Self {
+            directory,
+            sync: BooksSync::Second,
+            decision_days: 30,
+            decision_sample_percent: 100,
+            counted_per_minute: 10,
+            row_days: None,
+        }
     }
 }
 

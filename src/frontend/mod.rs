@@ -149,6 +149,18 @@ pub fn unpriced(frontend: FrontendRef, request: &Request) -> Option<&'static str
 /// A frontend, chosen once for a request.
 pub type FrontendRef = &'static dyn Frontend;
 
+/// The conversation in a client's bytes of a shape, where they hold one that can be told in nobody's words.
+pub fn conversation(body: &Bytes, shape: Shape) -> Option<Conversation> {
+    let frontend = ALL.into_iter().find(|frontend| frontend.shape() == shape)?;
+    let headers = HeaderMap::new();
+    // A prompt that is to be counted only bounds no answer.
+    let request = match shape {
+        Shape::AnthropicMessages => anthropic_messages::parse_prompt(body.clone(), &headers),
+        _ => frontend.parse(body.clone(), &headers),
+    };
+    frontend.conversation(&request.ok()?).ok()
+}
+
 /// One for each of the shapes that clients hold conversations in.
 const ALL: [FrontendRef; Shape::CLIENTS.len()] = [&OpenAiChat, &AnthropicMessages, &OpenAiResponses];
 /// One for each of the others.

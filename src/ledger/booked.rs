@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row};
 
 use super::entry::{ClosedAttempt, Ending};
+use super::marks::Marks;
 use super::query::{Books, usage, usd};
 use super::store::StoreError;
 use super::tab::OpenRequest;
@@ -92,6 +93,8 @@ pub struct BookedRequest {
     pub id: RequestId,
     pub client_request_id: Option<String>,
     pub key: KeyName,
+    /// Team, project and tags that it is booked under.
+    pub marks: Marks,
     /// What shape of API the client spoke.
     pub frontend: String,
     pub requested_model: String,
@@ -120,6 +123,11 @@ pub struct BookedRequest {
 
 const USAGE: &str = "fresh_input, cache_read, cache_write, output, reasoning";
 
+/// What [`booked_request`] reads, with `id` behind.
+pub(super) const REQUEST_COLUMNS: &str = "fresh_input, cache_read, cache_write, output, reasoning, client_request_id, key, frontend, \
+    requested_model, stream, session, arrived_at_us, outcome, status, first_byte_ms, duration_ms, overhead_us, book_version, \
+    cost_pico_usd, quoted_pico_usd, runner_up_pico_usd, baseline_model, baseline_pico_usd, team, project, tags";
+
 impl BookedRequest {
     /// What stands as the outcome of a request that has not ended.
     pub const UNDER_WAY: &'static str = "under_way";
@@ -132,6 +140,7 @@ impl From<&OpenRequest> for BookedRequest {
             id: opened.id,
             client_request_id: opened.client_request_id.clone(),
             key: opened.key.clone(),
+            marks: opened.marks.clone(),
             frontend: opened.frontend.clone().into_owned(),
             requested_model: opened.requested_model.clone(),
             stream: opened.stream,
@@ -208,42 +217,11 @@ impl Books {
     }
 
     fn request_row(&self, id: RequestId) -> rusqlite::Result<Option<BookedRequest>> {
-        let sql = format!(
-            "SELECT {USAGE}, client_request_id, key, frontend, requested_model, stream, session, arrived_at_us, outcome, status, \
-             first_byte_ms, duration_ms, overhead_us, book_version, cost_pico_usd, quoted_pico_usd, runner_up_pico_usd, \
-             baseline_model, baseline_pico_usd FROM requests WHERE id = ?1"
-        );
-        let read = |row: &Row<'_>| {
-            let key: String = row.get("key")?;
-            Ok(BookedRequest {
-                id,
-                client_request_id: row.get("client_request_id")?,
-                key: KeyName::new(&key),
-                frontend: row.get("frontend")?,
-                requested_model: row.get("requested_model")?,
-                stream: row.get("stream")?,
-                session: row.get("session")?,
-                arrived_at: instant(row, "arrived_at_us")?,
-                outcome: row.get("outcome")?,
-                status: row.get("status")?,
-                first_byte_ms: whole(row, "first_byte_ms")?,
-                duration_ms: whole(row, "duration_ms")?,
-                overhead_us: whole(row, "overhead_us")?,
-                book_version: row.get("book_version")?,
-                usage: usage(row, 0)?,
-                cost: usd(row.get("cost_pico_usd")?),
-                quoted: usd(row.get("quoted_pico_usd")?),
-                runner_up: row.get::<_, Option<i64>>("runner_up_pico_usd")?.map(usd),
-                baseline_model: row.get("baseline_model")?,
-                baseline: row.get::<_, Option<i64>>("baseline_pico_usd")?.map(usd),
-                attempts: Vec::new(),
-                open_attempts: 0,
-            })
-        };
-        self.connection().query_row(&sql, [id.as_bytes()], read).optional()
+        let sql = format!("SELECT {REQUEST_COLUMNS}, id FROM requests WHERE id = ?1");
+        self.connection().query_row(&sql, [id.as_bytes()], booked_request).optional()
     }
 
-    fn attempt_rows(&self, id: RequestId) -> rusqlite::Result<Vec<BookedAttempt>> {
+    pub(super) fn attempt_rows(&self, id: RequestId) -> rusqlite::Result<Vec<BookedAttempt>> {
         let sql = format!(
             "SELECT {USAGE}, number, backend, provider, model, served_model, ending, provenance, currency, amount_pico, \
              rate_per_usd, rate_date, cost_pico_usd, input_price_pico, cache_read_price_pico, cache_write_price_pico, \
@@ -292,6 +270,36 @@ impl Books {
         };
         self.connection().prepare_cached(&sql)?.query_map([id.as_bytes()], read)?.collect()
     }
+}
+
+/// A row of `requests`, without its attempts.
+pub(super) fn booked_request(row: &Row<'_>) -> rusqlite::Result<BookedRequest> {
+    let key: String = row.get("key")?;
+    Ok(BookedRequest {
+        id: RequestId::from_bytes(row.get("id")?),
+        client_request_id: row.get("client_request_id")?,
+        key: KeyName::new(&key),
+        marks: Marks::of_row(row.get("team")?, row.get("project")?, &row.get::<_, String>("tags")?),
+        frontend: row.get("frontend")?,
+        requested_model: row.get("requested_model")?,
+        stream: row.get("stream")?,
+        session: row.get("session")?,
+        arrived_at: instant(row, "arrived_at_us")?,
+        outcome: row.get("outcome")?,
+        status: row.get("status")?,
+        first_byte_ms: whole(row, "first_byte_ms")?,
+        duration_ms: whole(row, "duration_ms")?,
+        overhead_us: whole(row, "overhead_us")?,
+        book_version: row.get("book_version")?,
+        usage: usage(row, 0)?,
+        cost: usd(row.get("cost_pico_usd")?),
+        quoted: usd(row.get("quoted_pico_usd")?),
+        runner_up: row.get::<_, Option<i64>>("runner_up_pico_usd")?.map(usd),
+        baseline_model: row.get("baseline_model")?,
+        baseline: row.get::<_, Option<i64>>("baseline_pico_usd")?.map(usd),
+        attempts: Vec::new(),
+        open_attempts: 0,
+    })
 }
 
 fn instant(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {

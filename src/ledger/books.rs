@@ -58,6 +58,8 @@ pub struct Settings {
     pub decision_days: u32,
     /// Of which requests.
     pub decisions: Sampling,
+    /// For how many days the rows of a request are kept; `None` keeps them for good. Sums are kept in any case.
+    pub row_days: Option<u32>,
 }
 
 impl Settings {
@@ -73,6 +75,7 @@ impl Settings {
             retry_every: Duration::from_secs(1),
             decision_days: 30,
             decisions: Sampling::ALL,
+            row_days: None,
         }
     }
 }
@@ -242,6 +245,7 @@ impl Ledger {
             retry_every,
             decision_days,
             decisions,
+            row_days,
         } = settings;
         let mut upkeep = store.upkeep()?;
         let (report, next) = recovery::run(&folder, disk.as_ref(), store.as_mut(), upkeep.as_mut())?;
@@ -254,6 +258,7 @@ impl Ledger {
         let tables = Arc::new(Tables::new(&folder));
         let forgetting = Forgetting {
             days: decision_days,
+            row_days,
             tables: Arc::clone(&tables),
             clock: Arc::clone(&clock),
             tables_due: Duration::ZERO,
@@ -267,6 +272,12 @@ impl Ledger {
         let housekeeping = Arc::clone(&core.housekeeping);
         let workers = Workers { writer, bookkeeper, housekeeping, upkeep, forgetting, gate };
         Ok((Self { core: Arc::new(core) }, workers, report))
+    }
+
+    /// Makes the sums of reports anew from the rows, in a data directory that no gateway uses; answers how many lines they are.
+    pub fn rebuild(folder: &Path) -> Result<usize, LedgerError> {
+        let _held = lock_folder(folder)?;
+        Ok(SqliteStore::open(folder)?.rebuild()?)
     }
 
     /// Whether new requests may be taken on.

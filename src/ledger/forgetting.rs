@@ -1,12 +1,12 @@
-//! What is kept for some days only goes here, off the path: the facts of decisions, and the versions of the price table
-//! that no kept decision was made from. Rows of requests and attempts are kept for good.
+//! What is kept for some days only goes here, off the path: the facts of decisions, the versions of the price table that no kept
+//! decision was made from, and, where the operator wants it, the rows of old requests and attempts. Sums are kept for good.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::query::first_id_at;
+use super::query::{MICROS_PER_DAY, first_id_at};
 use super::store::{StoreError, Upkeep};
 use super::tables::Tables;
 use crate::clock::SharedClock;
@@ -26,6 +26,8 @@ const TABLES_EVERY: Duration = Duration::from_hours(1);
 pub(super) struct Forgetting {
     /// How many days the facts of a decision are kept; 0 keeps none.
     pub(super) days: u32,
+    /// How many days the rows of a request are kept; `None` keeps all.
+    pub(super) row_days: Option<u32>,
     pub(super) tables: Arc<Tables>,
     pub(super) clock: SharedClock,
     /// When the tables are to be looked through again, on the monotonic clock.
@@ -38,6 +40,11 @@ impl Forgetting {
         let kept_since = self.kept_since();
         if let Err(error) = forget_facts(upkeep, first_id_at(kept_since)) {
             tracing::warn!(%error, "old decisions could not be deleted; trying again");
+        }
+        if let Some(days) = self.row_days
+            && let Err(error) = prune(upkeep, self.first_kept_day(days))
+        {
+            tracing::warn!(%error, "old rows could not be deleted; trying again");
         }
         let now = self.clock.monotonic();
         if now >= self.tables_due {
@@ -53,6 +60,11 @@ impl Forgetting {
         self.clock.wall().checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
+    /// The day (counted since 1970) from which on rows are kept: today is one of so many.
+    fn first_kept_day(&self, days: u32) -> i64 {
+        self.clock.wall().as_microsecond().div_euclid(MICROS_PER_DAY) - i64::from(days) + 1
+    }
+
     fn old_tables(&self, upkeep: &mut dyn Upkeep, kept_since: Timestamp) -> Result<(), StoreError> {
         let used = upkeep.tables_used(first_id_at(kept_since))?;
         // By the clock that is never set: a gateway that is told a new date must not lose what it works with.
@@ -64,6 +76,15 @@ impl Forgetting {
 fn forget_facts(upkeep: &mut dyn Upkeep, before: RequestId) -> Result<(), StoreError> {
     for _ in 0..BATCHES {
         if upkeep.forget_facts(before, BATCH)? < BATCH {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn prune(upkeep: &mut dyn Upkeep, day: i64) -> Result<(), StoreError> {
+    for _ in 0..BATCHES {
+        if upkeep.prune(day, BATCH)? < BATCH {
             break;
         }
     }

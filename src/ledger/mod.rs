@@ -11,8 +11,10 @@
 //! A request holds a [`Tab`], each attempt an [`OpenAttempt`]; both end exactly once, dropped or not. The books know
 //! nothing of routes, budgets, HTTP or prices in force: they are handed [`Terms`] and keep to them.
 
+mod backup;
 mod booked;
 mod books;
+mod check;
 mod codec;
 mod disk;
 mod entry;
@@ -24,10 +26,14 @@ mod gate;
 mod health;
 mod housekeeping;
 mod journal;
+mod marks;
+mod postings;
+mod pruning;
 mod query;
 mod reader;
 mod recovery;
 mod rollup;
+mod rows;
 mod sampling;
 #[cfg(test)]
 mod scenarios;
@@ -41,17 +47,22 @@ mod tab;
 mod tables;
 mod usage;
 
+pub use backup::BackupError;
 pub use booked::{BookedAttempt, BookedPrices, BookedRequest};
 pub use books::{Gauges, Ledger, LedgerError, Observer, Settings, SyncPolicy};
+pub use check::{Balance, Fault, MOST_FAULTS, Proof};
 pub use disk::{Disk, FileDisk, SegmentFile};
 pub use entry::{
     AttemptEnd, AttemptOpened, Baseline, ClosedAttempt, ClosedRequest, Cost, ESTIMATE_MARGIN_PERCENT, Ending, IN_FLIGHT_TOKENS,
     LEAD_TOKENS, MARGIN_TOKENS, Outcome, Purse, RequestEnd, RequestOpened, SettledAttempt, Terms, lost_margin,
 };
 pub use health::Unwritable;
-pub use query::{Books, Charged, Drawn, KeySpend, Totals};
+pub use marks::{Mark, Marks};
+pub use postings::{Account, Entry, Posting, Settled};
+pub use query::{Books, Charged, Drawn, GroupSpend, KeySpend, Totals};
 pub use reader::ReadError;
 pub use recovery::RecoveryReport;
+pub use rows::Stretch;
 pub use sampling::Sampling;
 pub use shares::ProviderSpend;
 pub use store::{Inserted, Store, StoreError, Upkeep};

@@ -17,7 +17,8 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, TransactionBehavior, params};
 
 use super::entry::{ClosedAttempt, ClosedRequest, Ending};
-use super::rollup::RollUp;
+use super::pruning::prune;
+use super::rollup::{self, RollUp};
 use super::store::{Inserted, Store, StoreError, Upkeep};
 use crate::units::{RequestId, TokenPrice, Tokens, Usage};
 
@@ -31,6 +32,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
 ];
 
 /// What a row says at most of one kind of token; far above what any model takes. Providers may report anything, and a few
@@ -56,6 +59,11 @@ impl SqliteStore {
         let mut store = Self { connection, file };
         store.migrate().map_err(|error| explain(&store.file, error))??;
         Ok(store)
+    }
+
+    /// Makes the sums of reports anew from the rows; answers how many lines they are.
+    pub(super) fn rebuild(&mut self) -> Result<usize, StoreError> {
+        rollup::rebuild(&mut self.connection).map_err(|error| explain(&self.file, error))
     }
 
     #[cfg(test)]
@@ -157,6 +165,10 @@ impl Upkeep for SqliteUpkeep {
         run(&self.connection).map_err(|error| explain(&self.file, error))
     }
 
+    fn prune(&mut self, day: i64, most: usize) -> Result<usize, StoreError> {
+        prune(&mut self.connection, day, most).map_err(|error| explain(&self.file, error))
+    }
+
     fn tables_used(&mut self, since: RequestId) -> Result<BTreeSet<String>, StoreError> {
         let run = |connection: &Connection| -> rusqlite::Result<BTreeSet<String>> {
             connection.execute("DELETE FROM tables_used WHERE last_request < ?1", [since.as_bytes()])?;
@@ -208,8 +220,8 @@ macro_rules! execute {
 const INSERT_REQUEST: &str = "INSERT OR IGNORE INTO requests (id, client_request_id, key, frontend, requested_model, \
     stream, session, arrived_at_us, book_version, outcome, status, first_byte_ms, duration_ms, overhead_us, attempts, \
     input_estimate, expected_output, fresh_input, cache_read, cache_write, output, reasoning, cost_pico_usd, \
-    quoted_pico_usd, runner_up_pico_usd, baseline_model, baseline_pico_usd) VALUES \
-    (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27)";
+    quoted_pico_usd, runner_up_pico_usd, baseline_model, baseline_pico_usd, team, project, tags) VALUES \
+    (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30)";
 
 fn insert_request(row: &mut Statement<'_>, request: &ClosedRequest) -> rusqlite::Result<usize> {
     let (opened, end, usage) = (&request.opened, &request.end, request.usage());
@@ -243,6 +255,9 @@ fn insert_request(row: &mut Statement<'_>, request: &ClosedRequest) -> rusqlite:
         opened.runner_up.map(|usd| pico(opened.id, usd.pico())),
         opened.baseline.as_ref().map(|baseline| &baseline.model),
         request.baseline_cost().map(|usd| pico(opened.id, usd.pico())),
+        opened.marks.team,
+        opened.marks.project,
+        opened.marks.tags_text(),
     )
 }
 
@@ -396,7 +411,9 @@ mod tests {
         store.insert(&mut [closed(1)].iter()).unwrap();
         let back = "ALTER TABLE attempts DROP COLUMN served_before; ALTER TABLE usage_daily DROP COLUMN model_changes; \
             ALTER TABLE attempts DROP COLUMN pieces; ALTER TABLE attempts DROP COLUMN piece_price_pico; \
-            ALTER TABLE attempts DROP COLUMN piece_price_per; PRAGMA user_version = 3";
+            ALTER TABLE attempts DROP COLUMN piece_price_per; ALTER TABLE requests DROP COLUMN team; \
+            ALTER TABLE requests DROP COLUMN project; ALTER TABLE requests DROP COLUMN tags; DROP TABLE usage_marked; \
+            PRAGMA user_version = 3";
         store.connection().execute_batch(back).unwrap();
         drop(store);
         let mut again = SqliteStore::open(folder.path()).unwrap();
@@ -410,6 +427,8 @@ mod tests {
         assert_eq!(told("SELECT group_concat(coalesce(served_before, '-') ORDER BY request) FROM attempts"), "-,fast-0");
         assert_eq!(told("SELECT group_concat(pieces || coalesce(piece_price_per, '-') ORDER BY request) FROM attempts"), "0-,3-");
         assert_eq!(told("SELECT sum(attempts) || ' ' || sum(model_changes) FROM usage_daily"), "2 1");
+        assert_eq!(told("SELECT group_concat(coalesce(team, '-') || tags ORDER BY id) FROM requests"), "-,weba,b:1");
+        assert_eq!(told("SELECT sum(attempts) || ' ' || sum(model_changes) FROM usage_marked WHERE kind = 'team'"), "1 1");
     }
 
     #[test]

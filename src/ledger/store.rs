@@ -57,4 +57,10 @@ pub trait Upkeep: Send {
 
     /// The versions of the price table that facts of requests from an id on belong to; forgets the others.
     fn tables_used(&mut self, since: RequestId) -> Result<BTreeSet<String>, StoreError>;
+
+    /// Deletes the rows of at most so many requests that arrived before a day (counted since 1970, UTC), the oldest first, and
+    /// carries forward what only they knew; answers how many. A store that keeps age at bay in its own way need not.
+    fn prune(&mut self, _day: i64, _most: usize) -> Result<usize, StoreError> {
+        Ok(0)
+    }
 }

@@ -21,7 +21,7 @@ use super::entry::{
 };
 use super::health::lock;
 use super::journal::{Journal, Meaning, OpenedIn};
-use crate::units::{Provenance, RequestId, Tokens, Usage, Usd};
+use crate::units::{Course, Provenance, RequestId, Tokens, Usage, Usd};
 
 /// A checkpoint is queued after this many output tokens, at half the lead that is allowed, so that it is normally
 /// written before the lead is used up and nobody waits;
@@ -318,6 +318,13 @@ impl OpenAttempt {
             Some(opened) => (unanswered(opened), Provenance::Estimated),
             None => (Usage::default(), Provenance::Counted),
         }
+    }
+
+    /// What a usage costs by the attempt's terms, were it complete as soon as it began and nothing of it free: to compare
+    /// one with another. Nothing once it has ended.
+    pub fn would_cost(&self, usage: &Usage) -> Usd {
+        let cost = |opened: &AttemptOpened| opened.terms.cost(usage, opened.thinking, Course::at(opened.started_at)).0.usd;
+        self.opened.as_ref().map_or(Usd::ZERO, cost)
     }
 
     fn checkpoint(&mut self, now: Duration) {

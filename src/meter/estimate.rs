@@ -39,6 +39,16 @@ pub fn ceiling(profile: &TextProfile) -> Tokens {
     Tokens::new(bytes + u64::from(bytes > 0))
 }
 
+/// A count of a part of a text, of which so much was estimated, scaled to another part: to the nearest token. A part without
+/// tokens says nothing of another one, which is then as it was estimated.
+pub(super) fn scaled(counted: Tokens, estimated: Tokens, of: Tokens) -> Tokens {
+    if of == Tokens::ZERO {
+        return estimated;
+    }
+    let (of, product) = (u128::from(of.get()), u128::from(counted.get()) * u128::from(estimated.get()));
+    Tokens::new(u64::try_from((product + of / 2) / of).unwrap_or(u64::MAX))
+}
+
 /// [`upper`] where the expectation is already known.
 pub(super) fn widened(profile: &TextProfile, family: TokenizerFamily, expected: Tokens) -> Tokens {
     let margin = (expected.get() * coefficients::of(family).upper_permille).div_ceil(1000);

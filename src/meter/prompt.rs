@@ -56,7 +56,13 @@ impl Estimate {
         estimate
     }
 
-    /// The tokens to expect: what a quote uses.
+    /// What [`Self::expected`] tells of one family, without the others.
+    pub fn expected_in(request: &Request, family: TokenizerFamily) -> Tokens {
+        let (media, framing) = (media(request).0, framing(request, family).0);
+        media + framing + estimate::expected(&request.text, family)
+    }
+
+    /// The tokens to expect: what a quote uses where nothing was learned.
     pub fn expected(&self, family: TokenizerFamily) -> Tokens {
         self.expected[family as usize]
     }
@@ -145,6 +151,15 @@ mod tests {
         let (expected, upper) =
             (estimate::expected(&text, TokenizerFamily::Cl100k), estimate::upper(&text, TokenizerFamily::Cl100k));
         check("hello there", 0, 1, expected.get(), upper.get() + 2);
+    }
+
+    #[test]
+    fn one_family_is_told_as_among_all() {
+        let mut asked = request("What is in it? 里面有什么？", 3);
+        (asked.tools, asked.images) = (2, 1);
+        for (family, word) in TokenizerFamily::WORDS {
+            assert_eq!(Estimate::expected_in(&asked, family), Estimate::of(&asked).expected(family), "{word}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The estimate by byte classes is a few per cent off for most texts and a third for some: it knows how many letters a text
 //! has, not which words. A vocabulary knows, but takes its time. So a few short blocks, spread over the text and cut at borders,
 //! are counted exactly, and the estimate of the whole is corrected by how far the estimate of the blocks was off. Some 550 bytes
-//! are counted, whatever the length of the text; a text not much longer than that is counted whole.
+//! are counted, of a long text 370, whose profile takes its time too; a text not much longer than that is counted whole.
 
 use super::exact::{Vocabularies, border_after};
 use super::{calibrated, estimate};
@@ -15,6 +15,9 @@ use crate::units::Tokens;
 const BLOCKS: usize = 5;
 /// and how long each is at least.
 const BLOCK_BYTES: usize = 96;
+/// A longer text is looked at in blocks of this length.
+const LONG_BYTES: usize = 12 * 1024;
+const LONG_BLOCK_BYTES: usize = 64;
 /// A text up to this long is looked at whole.
 const WHOLE_BYTES: usize = BLOCKS * BLOCK_BYTES * 5 / 4;
 
@@ -43,12 +46,13 @@ pub fn estimate(vocabularies: &Vocabularies, text: &str, family: TokenizerFamily
 
 /// Blocks at equal distances, the first at the text's beginning.
 fn blocks(text: &str) -> impl Iterator<Item = &str> {
-    let stride = text.len().saturating_sub(BLOCK_BYTES) / (BLOCKS - 1);
+    let bytes = if text.len() > LONG_BYTES { LONG_BLOCK_BYTES } else { BLOCK_BYTES };
+    let stride = text.len().saturating_sub(bytes) / (BLOCKS - 1);
     let mut done = 0;
     (0..BLOCKS).map(move |block| {
         let from = (block * stride).max(done);
         let start = if from == 0 { 0 } else { border_after(text, from) };
-        let end = if start + BLOCK_BYTES >= text.len() { text.len() } else { border_after(text, start + BLOCK_BYTES) };
+        let end = if start + bytes >= text.len() { text.len() } else { border_after(text, start + bytes) };
         done = end;
         &text[start.min(end)..end]
     })

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::chat::{Chat, Framed, How};
 use super::exact::Vocabularies;
 use super::{calibrated, estimate};
 use crate::canonical::TextProfile;
@@ -20,6 +21,8 @@ pub const BUDGET_BYTES: usize = 256 * 1024;
 
 /// How many counts run at once: they must not crowd out the blocking pool's other users or the reactor's cores.
 const AT_ONCE: usize = 2;
+/// How many counts that somebody may do without wait for their turn; a further one is not made.
+const WAITING: usize = 64;
 
 /// A number of tokens and where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,7 @@ pub struct Whose {
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     places: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     vocabularies: Arc<Vocabularies>,
     #[cfg(test)]
     at_once: bool,
@@ -58,8 +62,10 @@ impl Tokenizer {
 
     /// Counts in these vocabularies.
     pub fn with(vocabularies: impl Into<Arc<Vocabularies>>) -> Self {
+        let (places, waiting) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Semaphore::new(WAITING)));
         Self {
-            places: Arc::new(Semaphore::new(AT_ONCE)),
+            places,
+            waiting,
             vocabularies: vocabularies.into(),
             #[cfg(test)]
             at_once: false,
@@ -72,13 +78,55 @@ impl Tokenizer {
         Self { at_once: true, ..self }
     }
 
+    /// Whether nothing is being counted.
+    pub fn is_idle(&self) -> bool {
+        self.places.available_permits() == AT_ONCE
+    }
+
+    /// Counts a conversation that has yet to be read, as its model reads it. `None`: it cannot be read, or the runtime is going
+    /// down.
+    pub async fn count_chat(&self, make: impl FnOnce() -> Option<Chat> + Send + 'static, of: Whose) -> Option<(Tokens, How)> {
+        self.on_pool(move |vocabularies| {
+            let framed = Framed::of(&make()?, of.family);
+            let counter = vocabularies.counter_of(of.backend.as_str(), of.family);
+            let (tokens, how) = framed.count_within(vocabularies, counter.as_deref(), of.family, BUDGET_BYTES);
+            Some((Tokens::new(tokens), how))
+        })
+        .await?
+    }
+
+    /// The same for who can do with an estimate: `None` too where too many wait already.
+    pub async fn count_chat_soon(
+        &self,
+        make: impl FnOnce() -> Option<Chat> + Send + 'static,
+        of: Whose,
+    ) -> Option<(Tokens, How)> {
+        let _waits = self.waiting.try_acquire().ok()?;
+        self.count_chat(make, of).await
+    }
+
+    /// Works off the reactor, when there is a place. `None`: the runtime is going down.
+    async fn on_pool<T: Send + 'static>(&self, work: impl FnOnce(&Vocabularies) -> T + Send + 'static) -> Option<T> {
+        #[cfg(test)]
+        if self.at_once {
+            return Some(work(&self.vocabularies));
+        }
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let vocabularies = Arc::clone(&self.vocabularies);
+        let working = tokio::task::spawn_blocking(move || {
+            let _held_until_done = place;
+            work(&vocabularies)
+        });
+        working.await.ok()
+    }
+
     /// Counts a text that has yet to be made, which happens off the reactor too. `None`: the runtime is going down.
     pub async fn count_made(&self, make: impl FnOnce() -> String + Send + 'static, of: Whose) -> Option<Count> {
-        let count = move |vocabularies: &Vocabularies| {
+        self.on_pool(move |vocabularies| {
             let text = make();
             count_within(vocabularies, &text, &TextProfile::of(&text), &of, BUDGET_BYTES)
-        };
-        self.aside(count).await
+        })
+        .await
     }
 
     /// Counts a text of which only the beginning is at hand, with the profile of the whole: what
@@ -87,24 +135,8 @@ impl Tokenizer {
     /// Always answers: where counting is impossible (the runtime is going down), with the estimate.
     pub async fn count_beginning(&self, text: String, whole: TextProfile, of: Whose) -> Count {
         let family = of.family;
-        let count = move |vocabularies: &Vocabularies| count_within(vocabularies, &text, &whole, &of, BUDGET_BYTES);
-        let counted = self.aside(count).await;
+        let counted = self.on_pool(move |vocabularies| count_within(vocabularies, &text, &whole, &of, BUDGET_BYTES)).await;
         counted.unwrap_or_else(|| Count { tokens: estimate::expected(&whole, family), provenance: Provenance::Estimated })
-    }
-
-    /// Runs a count on the blocking pool, once there is a place.
-    async fn aside(&self, count: impl FnOnce(&Vocabularies) -> Count + Send + 'static) -> Option<Count> {
-        #[cfg(test)]
-        if self.at_once {
-            return Some(count(&self.vocabularies));
-        }
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let vocabularies = Arc::clone(&self.vocabularies);
-        let counting = tokio::task::spawn_blocking(move || {
-            let _held_until_counted = place;
-            count(&vocabularies)
-        });
-        counting.await.ok()
     }
 }
 
@@ -120,18 +152,9 @@ fn count_within(vocabularies: &Vocabularies, text: &str, whole: &TextProfile, of
     }
     let profile = TextProfile::of(seen);
     let counted = counted.unwrap_or_else(|| calibrated::count(vocabularies, seen, &profile, family));
-    let told = estimate::expected(whole, family).get();
-    let seen_told = estimate::expected(&profile, family).get();
-    Count { tokens: Tokens::new(scaled(counted, told, seen_told)), provenance: Provenance::Estimated }
-}
-
-/// `counted × told / seen_told`, rounded to the nearest. What was seen as empty is told by the estimate alone.
-fn scaled(counted: u64, told: u64, seen_told: u64) -> u64 {
-    if seen_told == 0 {
-        return told;
-    }
-    let exact = (u128::from(counted) * u128::from(told) + u128::from(seen_told / 2)) / u128::from(seen_told);
-    u64::try_from(exact).unwrap_or(u64::MAX)
+    let told = |profile: &TextProfile| estimate::expected(profile, family);
+    let tokens = estimate::scaled(Tokens::new(counted), told(whole), told(&profile));
+    Count { tokens, provenance: Provenance::Estimated }
 }
 
 #[cfg(test)]
@@ -178,6 +201,40 @@ mod tests {
             assert!(count.tokens > Tokens::ZERO, "{word}");
             assert_eq!(counted("", family, BUDGET_BYTES).tokens, Tokens::ZERO, "{word}");
         }
+    }
+
+    fn chat(text: &str) -> Chat {
+        let line = serde_json::json!({"messages": [{"role": "user", "content": text}, {"role": "user", "content": text}]});
+        serde_json::from_value(line).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_conversation_is_counted_as_its_model_reads_it_and_scaled_beyond_the_budget() {
+        let tokenizer = Tokenizer::new();
+        let count = async |text: String, family| tokenizer.count_chat(move || Some(chat(&text)), whose(family)).await.unwrap();
+        let (text, o200k, _) = testing::OWN_TEXTS[0];
+        let frame = 3 + 2 * (3 + 1);
+        let whole = count(text.to_owned(), TokenizerFamily::O200k).await;
+        assert_eq!(whole, (Tokens::new(2 * o200k + frame), How::Exact));
+        assert_eq!(count(text.to_owned(), TokenizerFamily::Claude47Recon).await.1, How::Calibrated);
+
+        let words = "the quick brown fox jumps over the lazy dog, ".repeat(BUDGET_BYTES / 45 * 3 / 4);
+        let truth = 2 * Vocabularies::default().counter(TokenizerFamily::O200k).unwrap().count(&words) + frame;
+        let (tokens, how) = count(words, TokenizerFamily::O200k).await;
+        assert_eq!(how, How::Estimate);
+        assert!(tokens.get().abs_diff(truth) * 100 < truth, "{tokens} for {truth}");
+        assert_eq!(tokenizer.count_chat(|| None, whose(TokenizerFamily::O200k)).await, None);
+    }
+
+    #[tokio::test]
+    async fn who_can_do_with_an_estimate_does_not_wait_behind_many() {
+        let tokenizer = Tokenizer::new();
+        let soon = || tokenizer.count_chat_soon(|| Some(chat("hello there")), whose(TokenizerFamily::O200k));
+        let all = tokenizer.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
+        assert_eq!(soon().await, None);
+        drop(all);
+        assert_eq!(soon().await, Some((Tokens::new(2 * 2 + 11), How::Exact)));
+        assert_eq!(tokenizer.waiting.available_permits(), WAITING, "the place is given back");
     }
 
     #[tokio::test]

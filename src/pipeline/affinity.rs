@@ -46,7 +46,7 @@ pub(super) fn look(
         let Some(backend) = snapshot.backend_named(backend.as_str()) else { continue };
         let rules = snapshot.provider_of(backend).cache;
         let rate = learning.prefixes.hit_rate(&backend.id);
-        let expected = input.of(backend.tokenizer).expected();
+        let expected = input.at(backend.index, backend.tokenizer).expected();
         warm.extend(Warm::of(backend.index, expected, *share, *age, rules, rate));
         // A rate is learned from those alone whose cache cannot have been emptied for its age.
         if Warm::of(backend.index, expected, *share, *age, rules, 1_000_000).is_some_and(|all| all.likely == all.known) {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::canonical::{ReasoningWish, Request};
 use crate::catalog::{Backend, BackendIndex, Snapshot};
-use crate::meter::{Asking, Class, Estimate, Expected, Lengths, Stretch};
+use crate::meter::{Asking, Calibration, Class, Estimate, Expected, Lengths, Stretch};
 use crate::policy::{Allowances, BalanceReport, KeyLimits};
 use crate::route::{self, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast, OutputStretch};
 use crate::units::Tokens;
@@ -13,6 +13,8 @@ use crate::units::Tokens;
 /// How many tokens a request is expected to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appraisal {
+    /// Before anything learned.
+    estimate: Estimate,
     pub input: InputEstimate,
     pub output: OutputForecast,
     /// The output of single backends, where something was learned.
@@ -29,8 +31,8 @@ impl Appraisal {
         Self::with(request, Lengths::new(Class::of(request)).forecast(&asking).map(mean), LearnedOutput::default())
     }
 
-    /// The same with what was learned of answers of the request's class.
-    pub fn by(request: &Request, lengths: &mut Lengths, snapshot: &Snapshot, at: u64) -> Self {
+    /// The same with what was learned of answers of the request's class, and of what backends report of prompts.
+    pub fn by(request: &Request, lengths: &mut Lengths, reports: &Calibration, snapshot: &Snapshot, at: u64) -> Self {
         // What answers in conversations teach says nothing of others.
         if request.shape.direct().is_some() {
             return Self::of(request);
@@ -53,7 +55,11 @@ impl Appraisal {
                 }
             }
         });
-        Self::with(request, lengths.forecast(&asking).map(mean), learned)
+        let mut appraisal = Self::with(request, lengths.forecast(&asking).map(mean), learned);
+        let own = reports.inputs(&request.text, &appraisal.estimate, snapshot);
+        let own = own.into_iter().map(|own| (own.backend, InputTokens::new(own.expected, own.upper)));
+        appraisal.input = appraisal.input.with_own(own);
+        appraisal
     }
 
     /// Of what is answered without a token.
@@ -64,7 +70,7 @@ impl Appraisal {
     fn with(request: &Request, [plain, thinking]: [Tokens; 2], learned: LearnedOutput) -> Self {
         let estimate = Estimate::of(request);
         let input = InputEstimate::by_family(|family| InputTokens::new(estimate.expected(family), estimate.upper(family)));
-        Self { input, output: OutputForecast { plain, thinking }, learned }
+        Self { estimate, input, output: OutputForecast { plain, thinking }, learned }
     }
 }
 
@@ -132,7 +138,7 @@ mod tests {
             [40; 60].into_iter().chain([4_000; 20]).for_each(|output| lengths.learn(&answer(output), at));
         }
         let spread = |request: &Request, lengths: &mut Lengths, id: &str| {
-            let learned = Appraisal::by(request, lengths, &table, at).learned;
+            let learned = Appraisal::by(request, lengths, &Calibration::default(), &table, at).learned;
             let spread = learned.spread_of(table.backend_named(id).unwrap().index);
             spread.map(|stretch| (stretch.share / 10_000, stretch.mean.get())).collect::<Vec<_>>()
         };

@@ -1,5 +1,5 @@
 //! What this gateway learns from its answers and uses in its next quotes: how long answers are, which prompts are warm
-//! where, how much of them is given back, how conversations go on. Whoever decides is handed figures of it as facts; the
+//! where, how much of them is given back, how conversations go on, what providers report of a text. Whoever decides is handed figures of it as facts; the
 //! decision itself knows nothing of histograms and hashes.
 //!
 //! Everything but the prompts' beginnings is kept between two lives, as text in one file of the data directory; the text is
@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::meter::calibration::KeptReports;
 use crate::meter::learned::KeptLengths;
-use crate::meter::{Answer, Class, Lengths};
+use crate::meter::{Answer, Calibration, Class, Lengths};
 use crate::policy::{Prefixes, Ratio, Turns};
 use crate::relay::{KeptName, ServedNames};
 use crate::units::BackendId;
@@ -28,6 +29,8 @@ pub struct Learning {
     pub turns: Turns,
     /// Which model each backend says it serves.
     pub served: Arc<ServedNames>,
+    /// What providers report against what is estimated and counted here.
+    pub reports: Arc<Calibration>,
     /// How often something was learned, so that an unchanged state is not written again.
     lessons: AtomicU64,
 }
@@ -52,6 +55,8 @@ struct Kept {
     /// Files of before have none.
     #[serde(default)]
     served: Vec<KeptName>,
+    #[serde(default)]
+    reports: KeptReports,
 }
 
 impl Learning {
@@ -63,6 +68,7 @@ impl Learning {
             prefixes: Prefixes::new(seed),
             turns: Turns::default(),
             served: Arc::default(),
+            reports: Arc::default(),
             lessons: AtomicU64::new(0),
         }
     }
@@ -75,6 +81,11 @@ impl Learning {
     /// Takes a whole answer.
     pub fn answered(&self, class: Class, answer: &Answer<'_>, at: u64) {
         self.lengths(class).learn(answer, at);
+        self.noted();
+    }
+
+    /// Something is known that was not before.
+    pub fn noted(&self) {
         self.lessons.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -93,6 +104,7 @@ impl Learning {
             cache_hits: self.prefixes.kept_hits().into_iter().map(hit).collect(),
             turns_followed: self.turns.kept().iter().map(Ratio::parts).collect(),
             served: self.served.kept(),
+            reports: self.reports.kept(),
         };
         serde_json::to_string(&kept).unwrap_or_default()
     }
@@ -117,9 +129,14 @@ impl Learning {
         let hits = hits.ok_or_else(|| wrong("hits of caches"))?;
         let turns: Option<Vec<Ratio>> = kept.turns_followed.iter().map(|(sum, count)| Ratio::from_parts(*sum, *count)).collect();
         let turns = turns.and_then(|turns| turns.try_into().ok()).ok_or_else(|| wrong("turns of conversations"))?;
+        let reports = Calibration::default();
+        if !reports.restore(&kept.reports) {
+            return Err(wrong("ratios of reports"));
+        }
         if !self.served.restore(&kept.served) {
             return Err(wrong("names of models"));
         }
+        self.reports.take_up(reports);
         for (place, of_class) in lengths {
             *self.lengths[place].lock().unwrap_or_else(PoisonError::into_inner) = of_class;
         }
@@ -137,7 +154,9 @@ fn hit((id, sum, count): &(String, u64, u64)) -> Option<(BackendId, Ratio)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::canonical::{Request, Shape};
+    use crate::canonical::{Request, Shape, TextProfile};
+    use crate::catalog::TokenizerFamily;
+    use crate::meter::calibration::{Heard, Report};
     use crate::units::Tokens;
     use proptest::prelude::*;
 
@@ -149,6 +168,11 @@ mod tests {
         learning.prefixes.hit(&BackendId::new("north", "mist"), 900_000);
         learning.turns.answered(1);
         learning.served.named(&BackendId::new("north", "mist"), Shape::OpenAiChat, "mist", "mist-2026-11-01");
+        let text = TextProfile::of("hello there, how are you?");
+        let heard = Some(Heard { text, estimate: Tokens::new(7), reported: Tokens::new(9) });
+        let backend = &BackendId::new("north", "mist");
+        let report = Report { backend, family: TokenizerFamily::O200k, input: heard, output: heard, at: 1_790_000_000 };
+        learning.reports.heard(&report);
         learning
     }
 
@@ -178,6 +202,7 @@ mod tests {
         check(&text.replace("900000,1000000", "900000,10"), &damaged("hits of caches"));
         check(&text.replace("\"turns_followed\":[", "\"turns_followed\":[[0,0],"), &damaged("turns of conversations"));
         check(&text.replace("\"openai-chat\"", "\"chat\""), &damaged("names of models"));
+        check(&text.replace("\"family\":\"o200k\"", "\"family\":\"o300k\""), &damaged("ratios of reports"));
     }
 
     proptest! {

@@ -11,8 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::counting::{self, Sample};
 use super::desk::Desk;
 use super::media::{self, Media};
+use super::reports::{self, Compared, Written};
 use super::served::Change;
 use crate::canonical::Shape;
 use crate::catalog::TokenizerFamily;
@@ -21,7 +23,8 @@ use crate::dispatch::{BackendAttempt, Failure};
 use crate::feed::{End, Shown};
 use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace, RequestEnd, SettledAttempt, Tab, Terms};
 use crate::meter::RunningCount;
-use crate::meter::tokenizer::{BUDGET_BYTES, Count, Whose};
+use crate::meter::calibration::Factors;
+use crate::meter::tokenizer::Count;
 use crate::meter::usage::{Heard, Metered, completed, metered};
 use crate::policy::{Hold, OverBudget, Passage, Place, ShareHold, Standing as RateStanding};
 use crate::telemetry::{OpenRequest, Route, Settled};
@@ -204,6 +207,8 @@ pub struct WholeAnswer {
     pub provenance: Provenance,
     /// A choice was cut for its length.
     pub too_long: bool,
+    /// Its backend's reports are out of their usual band: nothing is to be learned from it.
+    pub flagged: bool,
 }
 
 /// Told of an answer that came whole.
@@ -221,6 +226,12 @@ pub struct AnswerBasis {
     pub says_lifetimes: bool,
     /// The estimate of the input, where nothing better turns up.
     pub input_estimate: Tokens,
+    /// The prompt, where a report of it can be compared with an estimate.
+    pub compared: Option<Compared>,
+    /// What was learned of the backend's answers.
+    pub factors: Option<Factors>,
+    /// The shape of the client's bytes.
+    pub asked_in: Shape,
     /// The client's bytes, for an exact count of the prompt; empty where that does not read as it stands.
     pub prompt: Bytes,
     /// From sending to the first meaningful byte.
@@ -238,6 +249,12 @@ pub struct AnswerBasis {
 }
 
 impl AnswerBasis {
+    /// The tokens of an answer so far, estimated as the backend would report them.
+    fn written(&self, running: &RunningCount) -> Tokens {
+        let estimate = running.expected(self.family);
+        self.factors.map_or(estimate, |factors| factors.of(running.profile(), estimate))
+    }
+
     /// Whether a report says what was used. Where no model writes, it has to name what the price goes by: tokens, unless that is
     /// pieces.
     fn is_report(&self, usage: &Usage) -> bool {
@@ -346,7 +363,7 @@ impl Settlement {
         let Some(open) = &mut self.open else { return Ok(()) };
         let usage = match &open.basis.media {
             Some(media) => media.metered(open.reported).usage,
-            None => seen(open.reported, open.basis.input_estimate, open.running.expected(open.basis.family)),
+            None => seen(open.reported, open.basis.input_estimate, open.basis.written(&open.running)),
         };
         let provenance = if open.reported.is_some() { Provenance::Reported } else { Provenance::Estimated };
         match open.page.progress(usage, provenance) {
@@ -387,7 +404,8 @@ impl OpenAnswer {
         let (basis, reported) = (&open.basis, open.reported);
         // Before anything is counted: some vendors price by the instant at which an answer was complete.
         let took = desk.clock.monotonic().saturating_sub(basis.sent);
-        let so_far = open.running.expected(basis.family);
+        let so_far = basis.written(&open.running);
+        let text = *open.running.profile();
         let whole = |usage: &Usage| usage.output >= so_far || (ending == Ending::Complete && usage.output > Tokens::ZERO);
         let measured = match reported {
             _ if basis.media.is_some() => Metered::reported(Usage::default()),
@@ -395,7 +413,7 @@ impl OpenAnswer {
             _ => {
                 // Should the client leave while it is counted, the page is booked from this.
                 let _ = open.page.progress(seen(reported, basis.input_estimate, so_far), Provenance::Estimated);
-                Box::pin(count(&desk, open.running, reported, basis)).await
+                Box::pin(counting::count(&desk, std::mem::take(&mut open.running), reported, basis)).await
             }
         };
         let measured = match (&basis.media, reported) {
@@ -424,13 +442,25 @@ impl OpenAnswer {
             duration_ms: millis(took),
             free: None,
         };
+        let mut sample = None;
         if ending == Ending::Complete {
             let Metered { usage, provenance } = measured;
-            (open.basis.learn)(&WholeAnswer { usage, provenance, too_long: open.too_long });
+            let written = Written { text: &text, reasoning_bytes: open.reasoning_bytes };
+            let reported = provenance == Provenance::Reported;
+            let flagged = reported && reports::heard(&desk, &open.basis, &open.page, &written, &usage);
+            if reported {
+                let running = std::mem::take(&mut open.running);
+                sample = Sample::of(&desk, &open.basis, (running, &usage), (open.reasoning_bytes, flagged));
+            }
+            (open.basis.learn)(&WholeAnswer { usage, provenance, too_long: open.too_long, flagged });
         }
         // Both ends are queued before either is waited for: one write of the journal carries them.
         open.page.settle(end);
-        open.account.close(outcome_of(ending), 200, Some(first_byte)).await
+        let closed = open.account.close(outcome_of(ending), 200, Some(first_byte)).await;
+        if let Some(sample) = sample {
+            desk.tasks.spawn("count a sample", sample.count(Arc::clone(&desk)));
+        }
+        closed
     }
 }
 
@@ -466,30 +496,11 @@ fn served_before(desk: &Desk, basis: &AnswerBasis, named: &str) -> Option<String
 
 /// What an answer has used so far. A report that came within a stream may be of its beginning only, so the output is never
 /// less than what was counted.
-fn seen(reported: Option<Usage>, input_estimate: Tokens, counted: Tokens) -> Usage {
+pub(super) fn seen(reported: Option<Usage>, input_estimate: Tokens, counted: Tokens) -> Usage {
     match reported {
         Some(usage) => Usage { output: usage.output.max(counted), ..usage },
         None => Usage::fresh(input_estimate, counted),
     }
-}
-
-/// Counts what was not reported: the answer's text as far as it was kept, and the prompt where nobody told its length and
-/// it is not too long.
-async fn count(desk: &Desk, running: RunningCount, reported: Option<Usage>, basis: &AnswerBasis) -> Metered {
-    let (kept, whole) = running.into_parts();
-    let of = Whose { backend: basis.backend.clone(), family: basis.family };
-    let output = desk.tokenizer.count_beginning(kept, whole, of.clone()).await;
-    if let Some(usage) = reported {
-        let provenance = if output.tokens > usage.output { output.provenance } else { Provenance::Reported };
-        return Metered { usage: seen(reported, basis.input_estimate, output.tokens), provenance };
-    }
-    let counted = if !basis.prompt.is_empty() && basis.prompt.len() <= BUDGET_BYTES {
-        let (prompt, prompt_text) = (basis.prompt.clone(), desk.prompt_text);
-        desk.tokenizer.count_made(move || prompt_text(&prompt), of).await
-    } else {
-        None
-    };
-    metered(None, counted.unwrap_or(estimated(basis.input_estimate)), output)
 }
 
 /// With where a usage comes from whose pieces may be ours: counted where they were known beforehand, else estimated.
@@ -511,7 +522,7 @@ fn report(turn: BackendAttempt, ending: Ending, lesson: Option<Failure>) {
     }
 }
 
-fn estimated(tokens: Tokens) -> Count {
+pub(super) fn estimated(tokens: Tokens) -> Count {
     Count { tokens, provenance: Provenance::Estimated }
 }
 

@@ -155,11 +155,13 @@ impl InputTokens {
     }
 }
 
-/// Tokens of the prompt by each tokenizer family.
+/// Tokens of the prompt by each tokenizer family, and at single backends whose reports taught better.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputEstimate {
     /// By the family's discriminant.
     families: [InputTokens; TokenizerFamily::WORDS.len()],
+    /// By [`BackendIndex`]; nothing where the bound is none, and beyond the end.
+    own: Vec<InputTokens>,
 }
 
 impl InputEstimate {
@@ -169,12 +171,42 @@ impl InputEstimate {
         for (family, _) in TokenizerFamily::WORDS {
             families[family as usize] = tokens(family);
         }
-        Self { families }
+        Self { families, own: Vec::new() }
+    }
+
+    /// Sets what single backends are expected to count.
+    #[must_use]
+    pub fn with_own(mut self, own: impl IntoIterator<Item = (BackendIndex, InputTokens)>) -> Self {
+        for (BackendIndex(n), tokens) in own {
+            let n = n as usize;
+            if self.own.len() <= n {
+                self.own.resize(n + 1, InputTokens::default());
+            }
+            self.own[n] = tokens;
+        }
+        self
     }
 
     /// The tokens of the prompt by one family.
     pub const fn of(&self, family: TokenizerFamily) -> InputTokens {
         self.families[family as usize]
+    }
+
+    /// The tokens of the prompt at a backend of a family.
+    #[inline]
+    pub fn at(&self, index: BackendIndex, family: TokenizerFamily) -> InputTokens {
+        self.own(index).unwrap_or_else(|| self.of(family))
+    }
+
+    /// What one backend's own reports taught of the prompt.
+    #[inline]
+    pub fn own(&self, BackendIndex(n): BackendIndex) -> Option<InputTokens> {
+        self.own.get(n as usize).copied().filter(|own| own.upper > Tokens::ZERO)
+    }
+
+    /// Those whose own reports taught, in their order.
+    pub fn all_own(&self) -> impl Iterator<Item = (BackendIndex, InputTokens)> + '_ {
+        (0..).map(BackendIndex).zip(self.own.iter().copied()).filter(|(_, own)| own.upper > Tokens::ZERO)
     }
 }
 
@@ -231,8 +263,8 @@ pub struct Limits {
     pub providers: Vec<String>,
     /// Not these providers.
     pub excluded_providers: Vec<String>,
-    /// Only these models: patterns of names of the table, or of `provider/model`.
-    pub models: Vec<String>,
+    /// Only these models: patterns of names of the table, or of `provider/model`; each of the lists must have one that fits.
+    pub models: Vec<Vec<String>>,
     /// Only providers that serve in one of these regions.
     pub regions: Vec<String>,
     /// Only providers whose data falls under one of these laws.

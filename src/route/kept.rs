@@ -33,7 +33,7 @@ use crate::canonical::{Features, ReasoningWish};
 use crate::catalog::{BackendIndex, Snapshot, TokenizerFamily};
 
 /// The form of the bytes; their first byte.
-const FORMAT: u8 = 4;
+const FORMAT: u8 = 5;
 /// The first form: nothing learned, one warm backend by its id, nothing weighed beside the price but failures, and not how
 /// long a request may take.
 const FIRST: u8 = 1;
@@ -41,6 +41,8 @@ const FIRST: u8 = 1;
 const WITH_SPREAD: u8 = 3;
 /// The first form that tells the request's shape; before it every request was one for chat completions.
 const WITH_SHAPE: u8 = 4;
+/// The first form with what single backends count of the prompt; before it the family's estimate was everybody's.
+const WITH_OWN_INPUT: u8 = 5;
 /// What ordinary facts take, so that writing them allocates once.
 const ORDINARY_BYTES: usize = 256;
 
@@ -103,6 +105,9 @@ impl Kept {
         if format >= WITH_SHAPE {
             shape::read(from, &mut kept, snapshot)?;
         }
+        if format >= WITH_OWN_INPUT {
+            kept.input = kept.input.with_own(read_own_input(from, snapshot)?);
+        }
         kept.board = Board::of(snapshot, kept.at);
         if from.0.is_empty() { Ok(kept) } else { Err(Unreadable) }
     }
@@ -158,6 +163,7 @@ impl Facts<'_> {
         weighed::put(&mut out, self);
         allowances::put(&mut out, self.allowances);
         shape::put(&mut out, self);
+        put_own_input(&mut out, self.input);
         out.0
     }
 }
@@ -250,6 +256,29 @@ fn read_input(from: &mut Reader<'_>) -> Result<InputEstimate, Unreadable> {
         })
     });
     whole.map(|()| estimate)
+}
+
+/// Those backends that have figures of their own; each place counts from the one before it.
+fn put_own_input(out: &mut Writer, input: &InputEstimate) {
+    out.number(input.all_own().count() as u64);
+    let mut next = 0;
+    for (BackendIndex(n), tokens) in input.all_own() {
+        out.number(u64::from(n - next));
+        next = n + 1;
+        out.tokens(tokens.expected());
+        out.tokens(tokens.upper().saturating_sub(tokens.expected()));
+    }
+}
+
+fn read_own_input(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Vec<(BackendIndex, InputTokens)>, Unreadable> {
+    let (mut own, mut next) = (Vec::new(), 0_u32);
+    for _ in 0..from.number()? {
+        let n = next.checked_add(from.small()?).filter(|n| (*n as usize) < snapshot.backends().len()).ok_or(Unreadable)?;
+        next = n + 1;
+        let expected = from.tokens()?;
+        own.push((BackendIndex(n), InputTokens::new(expected, expected + from.tokens()?)));
+    }
+    Ok(own)
 }
 
 fn put_limits(out: &mut Writer, limits: &Limits) {

@@ -213,6 +213,23 @@ fn plan_of(case: &Case) -> Option<(Snapshot, Plan)> {
 }
 
 proptest! {
+    /// What a backend's own reports taught is what it is judged and quoted by, and nobody else is.
+    #[test]
+    fn a_backends_own_count_is_its_own(case in case(), place in 0_usize..12, own in (1_u64..4_000, 0_u64..900)) {
+        let index = BackendIndex(u32::try_from(place % case.specs.len()).unwrap());
+        let (own, other) = ((own.0, own.0 + own.1), case.input);
+        let case = Case { own_input: vec![(index, own)], ..case };
+        case.with_facts(|facts| {
+            let all = explained(facts).map(|whole| whole.plan.candidates).unwrap_or_default();
+            for candidate in all {
+                let (expected, upper) = if candidate.backend == index { own } else { other };
+                prop_assert_eq!(candidate.quote.input_upper.get(), upper);
+                prop_assert_eq!(candidate.quote.usage.input().get(), expected);
+            }
+            Ok(())
+        })?;
+    }
+
     #[test]
     fn every_backend_is_a_candidate_or_rejected_for_a_rule_it_breaks(case in case()) {
         let told = Told::of(&case);

@@ -93,7 +93,7 @@ impl<'a> Quoter<'a> {
         let image = row.image(self.needs.image).ok_or(Unfit::ImageUnpriced)?;
         let sheet: &Sheet = row.sheet_of(image, factor);
         let exchange_rate = self.facts.board.rate(sheet.currency()).ok_or(Unfit::NoExchangeRate(sheet.currency()))?;
-        let input = if self.needs.sound { heard(backend, sheet) } else { self.facts.input.of(backend.tokenizer) };
+        let input = if self.needs.sound { heard(backend, sheet) } else { self.facts.input.at(backend.index, backend.tokenizer) };
         let priced_up_to = sheet.priced_input();
         if input.upper() > priced_up_to {
             return Err(Unfit::InputUnpriced { priced_up_to, needed: input.upper() });

@@ -7,12 +7,13 @@
 //! cost, a preference for speed), the backend is quoted in any case; and where all of them are to be explained, all are.
 //! What is found is the same either way.
 
-use super::adequate::{Rules, Unfit, anybody, available, barred, may_have, permitted, says_all};
+use super::adequate::{Rules, Unfit, available, barred, says_all};
 use super::ahead::{Ahead, Queue};
 use super::board::{Price, Rates, Row};
 use super::caps::Ruling;
 use super::facts::{Facts, OutputForecast};
 use super::needs::Needs;
+use super::permit::{anybody, may_have, permitted};
 use super::plan::Candidate;
 use super::price_risk;
 use super::quote::{Quote, Quoter};
@@ -121,9 +122,9 @@ impl<'a> Sieve<'a> {
                 continue;
             }
             let screen = facts.board.screen(*index);
-            let why = || rules.judge(facts.board.row(*index), facts.input.of(screen.tokenizer).upper()).err();
+            let why = || rules.judge(facts.board.row(*index), facts.input.at(*index, screen.tokenizer).upper()).err();
             let broken = match &self.sizes {
-                Some(sizes) => wanted.broken(screen, sizes.input(screen).upper),
+                Some(sizes) => wanted.broken(screen, sizes.input(screen, *index).upper),
                 None => why().map(Unfit::rule),
             };
             debug_assert_eq!(broken, why().map(Unfit::rule), "{index:?}");
@@ -133,7 +134,8 @@ impl<'a> Sieve<'a> {
             }
             let says = bounded && (price_alone || is_borne_by_price(*index, screen, facts));
             let sizes = self.sizes.as_ref().filter(|_| says);
-            let costs = |sizes: &Sizes<'_>| screen.costs(sizes.input(screen).expected, sizes.output(screen, *index), marked);
+            let costs =
+                |sizes: &Sizes<'_>| screen.costs(sizes.input(screen, *index).expected, sizes.output(screen, *index), marked);
             let Some((least, most)) = sizes.and_then(costs) else {
                 self.quote(*index);
                 continue;
@@ -209,7 +211,7 @@ impl<'a> Sieve<'a> {
         let taken = self.ahead.take_all(|ahead| {
             let row = board.by_id(ahead.by_id());
             let screen = board.screen(row.index);
-            let input = || Tokens::new(sizes.input(screen).expected.into());
+            let input = || Tokens::new(sizes.input(screen, row.index).expected.into());
             let tokens = || (input(), Tokens::new(sizes.output(screen, row.index)));
             matches!(&row.price, Price::Bounded(bounds) if may_be_better(&bounds.least, tokens()))
         });
@@ -351,7 +353,7 @@ impl Asked<'_> {
     fn says_all(&self, index: BackendIndex, rules: &Rules<'_>) -> Result<(), Unfit> {
         let row = self.facts.board.row(index);
         says_all(index, self.facts).or_else(|unfit| {
-            let able = rules.judge(row, self.facts.input.of(row.tokenizer).upper()).is_ok();
+            let able = rules.judge(row, self.facts.input.at(index, row.tokenizer).upper()).is_ok();
             if able { Err(unfit) } else { Ok(()) }
         })
     }

@@ -214,6 +214,8 @@ pub(crate) struct Case {
     pub(crate) target: String,
     /// Expected and upper bound, the same for every tokenizer.
     pub(crate) input: (u64, u64),
+    /// The same of single backends.
+    pub(crate) own_input: Vec<(BackendIndex, (u64, u64))>,
     pub(crate) forecast: OutputForecast,
     pub(crate) limits: Limits,
     pub(crate) learned: LearnedOutput,
@@ -244,6 +246,7 @@ impl Case {
             unsaid: Vec::new(),
             target: "auto".into(),
             input: (1000, 1100),
+            own_input: Vec::new(),
             forecast: OutputForecast { plain: Tokens::new(200), thinking: Tokens::new(800) },
             limits: Limits::default(),
             learned: LearnedOutput::default(),
@@ -301,13 +304,14 @@ impl Case {
         let keyless = |p: &Provider| if self.keyless.contains(&p.id) { Availability::NoKey } else { Availability::Ready };
         let availability: Vec<Availability> = snapshot.providers().iter().map(keyless).collect();
         let health: Vec<BackendHealth> = self.specs.iter().map(|spec| spec.health).collect();
-        let (expected, upper) = (Tokens::new(self.input.0), Tokens::new(self.input.1));
+        let tokens = |(expected, upper)| InputTokens::new(Tokens::new(expected), Tokens::new(upper));
+        let own = self.own_input.iter().map(|(index, input)| (*index, tokens(*input)));
         decide(&Facts {
             ask: &Ask { translated: self.translated, unsaid: self.unsaid.clone(), ..Ask::of(&self.request) },
             snapshot,
             board: &Board::of(snapshot, now()),
             target: &resolve(&self.target, snapshot, &BTreeMap::new()).unwrap(),
-            input: &InputEstimate::by_family(|_| InputTokens::new(expected, upper)),
+            input: &InputEstimate::by_family(|_| tokens(self.input)).with_own(own),
             expected_output: self.forecast,
             limits: &self.limits,
             usable: &Usable::of(snapshot, availability),

@@ -60,6 +60,8 @@ pub enum Fault {
         #[serde(default)]
         output_tokens: Option<u64>,
     },
+    /// Reports so many hundredths of the true counts, of both sides.
+    ScaleUsage { percent: u64 },
     /// Sends an error frame in the middle of a stream, and ends.
     ErrorInStream {
         #[serde(default = "few")]
@@ -116,6 +118,7 @@ impl Fault {
             Fault::CutMidStream { .. } => "cut_mid_stream",
             Fault::NoUsage => "no_usage",
             Fault::LieAboutUsage { .. } => "lie_about_usage",
+            Fault::ScaleUsage { .. } => "scale_usage",
             Fault::ErrorInStream { .. } => "error_in_stream",
             Fault::ErrorFrameFirst { .. } => "error_frame_first",
             Fault::Slow { .. } => "slow",
@@ -145,6 +148,10 @@ impl Fault {
             Fault::NoUsage => None,
             Fault::LieAboutUsage { input_tokens, output_tokens } => {
                 Some(Count { input: input_tokens.unwrap_or(truth.input), output: output_tokens.unwrap_or(truth.output), ..truth })
+            }
+            Fault::ScaleUsage { percent } => {
+                let scaled = |count: u64| count.saturating_mul(*percent) / 100;
+                Some(Count { input: scaled(truth.input), output: scaled(truth.output), ..truth })
             }
             _ => Some(truth),
         }

@@ -287,6 +287,9 @@ fn every_fault_does_over_tcp_what_it_says() {
         assert!(!whole(order("no_done", json!({})).await).await.contains("[DONE]"));
         assert!(!whole(order("no_usage", json!({})).await).await.contains("prompt_tokens"));
         assert!(whole(order("lie_about_usage", json!({"output_tokens": 99_999})).await).await.contains("99999"));
+        let scaled = whole(order("scale_usage", json!({"percent": 300})).await).await;
+        let output = 3 * asker.last().output_tokens;
+        assert!(scaled.contains(&format!("\"completion_tokens\":{output}")), "{scaled}");
         assert!(whole(order("crlf", json!({})).await).await.ends_with("data: [DONE]\r\n\r\n"));
         assert!(whole(order("keep_alive_comments", json!({})).await).await.starts_with(": keep-alive\n\n"));
         assert!(whole(order("error_frame_first", json!({})).await).await.starts_with("data: {\"error\""));

@@ -21,6 +21,7 @@ pub(super) fn books(config: &Config) -> ledger::Settings {
     ledger::Settings {
         sync,
         decision_days: config.books.decision_days,
+        row_days: config.books.row_days,
         decisions: Sampling::percent(config.books.decision_sample_percent),
         ..ledger::Settings::new(&config.books.directory)
     }

@@ -4,6 +4,7 @@
 //! The operations listener goes last, so that a drain can be watched.
 
 mod admin;
+mod admin_budgets;
 mod admin_keys;
 mod assembly;
 mod begun;
@@ -17,12 +18,14 @@ pub mod edge;
 mod feeds;
 mod http2;
 mod ids;
+mod in_effect;
 mod learned;
 pub mod listener;
 pub mod openapi;
 mod parameters;
 mod rates;
 pub mod reload;
+mod reports;
 pub mod routes;
 pub mod status;
 mod tokens;
@@ -42,11 +45,12 @@ use self::dashboard::Looks;
 use self::decisions::PastTables;
 use self::edge::Edge;
 use self::ids::Ids;
+use self::in_effect::in_effect;
 use self::learned::LearnedFile;
 pub use self::learned::take_up_learned;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
 pub use self::reload::allowances_of_books;
-use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares, keys_with};
+use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares};
 use self::routes::Front;
 use self::tokens::TokenKeeper;
 pub use self::usage::body_of as usage_body;
@@ -56,7 +60,7 @@ use crate::config::keys::ANONYMOUS;
 use crate::dispatch::{Dispatcher, HealthByShape, RetryBudget};
 use crate::feed::Feed;
 use crate::frontend;
-use crate::key_book::{self, KeyBook};
+use crate::key_book::{self, BudgetBook, KeyBook};
 use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
 use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
@@ -66,7 +70,7 @@ use crate::pipeline::{InForce, Pipeline};
 use crate::policy::{Admission, Exploring, KeyRing, Places};
 use crate::price_book::PriceBook;
 use crate::price_book::store::StoreError;
-use crate::relay::Desk;
+use crate::relay::{Desk, Sampler};
 use crate::setup::Setup;
 use crate::tasks::Tasks;
 use crate::telemetry::{Metrics, MetricsError};
@@ -192,8 +196,10 @@ async fn assemble(
     // After the books, which know better what is wrong with a data directory.
     let prices = Arc::new(PriceBook::open(&config.books.directory, &config.feeds)?);
     let key_book = Arc::new(KeyBook::open(&config.books.directory)?);
-    let keys = keys_with(&key_book, &config, clock.wall());
-    metrics.know_keys(keys.iter().map(|key| key.name.clone()));
+    let budget_book = Arc::new(BudgetBook::open(&config.books.directory)?);
+    // Apart, so that what waits for the books stays small.
+    let in_effect = Box::new(in_effect((&key_book, &budget_book), &config, clock.wall()));
+    metrics.know_keys(in_effect.keys.iter().map(|key| key.name.clone()));
     let snapshot = prices.over(snapshot, clock.wall());
     metrics.know(&snapshot);
     metrics.know_feeds(config.feeds.iter().map(|feed| feed.name.as_str()));
@@ -212,7 +218,7 @@ async fn assemble(
     tasks.spawn("keep tokens", keeper.keep(tasks.stopping().clone()));
     let follows = upstream.clone();
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
-    let accounts = Accounts::at_start(&keys, &config, &ledger, Arc::clone(clock)).await;
+    let accounts = Accounts::at_start(&in_effect, &ledger, Arc::clone(clock)).await;
     let learning = Arc::new(Learning::new(getrandom::u64().map_err(StartError::Randomness)?));
     learned.restore(&learning);
     tasks.spawn("keep what was learned", learned.clone().keep(Arc::clone(&learning), tasks.stopping().clone()));
@@ -224,14 +230,17 @@ async fn assemble(
         // What the books do not keep is explained from here.
         feed: Feed::new(config.server.dashboard || !ledger.keeps_all_facts()),
         served: Arc::clone(&learning.served),
+        reports: Arc::clone(&learning.reports),
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
+        sampler: Sampler::new(config.books.counted_per_minute, clock.monotonic()),
+        conversation: frontend::conversation,
         prompt_text: frontend::prompt_text,
         asks_long_cache: frontend::asks_long_cache,
     };
     let (allotted, allowances) = Allotted::at_start(&config, &market.snapshot, &ledger, Arc::clone(clock)).await;
     let in_force = InForce {
-        keys: accounts.ring(&keys, &config),
+        keys: accounts.ring(&in_effect),
         market: Arc::new(market),
         allowances: Arc::new(allowances),
         settings: assembly::settings(&config),
@@ -260,6 +269,7 @@ async fn assemble(
         past_tables: PastTables::default(),
         prices,
         key_book,
+        budget_book,
         admins: admins(&config),
     });
     feeds::follow(&front, &config.feeds, &follows, tasks);

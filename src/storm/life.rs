@@ -31,7 +31,7 @@ use crate::policy::keys::hash;
 use crate::policy::{
     Admission, Allowances, Bound, Budget, BudgetWindow, Budgets, Exploring, KeyRing, Payer, Places, Portfolio, Spent,
 };
-use crate::relay::Desk;
+use crate::relay::{Desk, Sampler};
 use crate::server::{routing_settings, status};
 use crate::tasks::Tasks;
 use crate::units::{KeyName, Tokens, Usd};
@@ -149,7 +149,7 @@ fn budgets(world: &World) -> Vec<(Payer, Arc<Budget>)> {
         let bound = |limit: u64, every: BudgetWindow| {
             let (limit, window) = (Usd::from_pico(i128::from(limit) * 1_000_000), every.utc());
             let spent = Spent { amount: Some(spent_since(window.start(now))), at: now, mark: Usd::ZERO };
-            (Bound { limit, window }, Some(spent))
+            (Bound::new(limit, window), Some(spent))
         };
         budget.bind(bounds.into_iter().flat_map(|(limit, windows)| windows.map(|every| bound(limit, every))));
         (payer, budget)
@@ -220,6 +220,10 @@ fn pipeline(
         served: Arc::clone(&learning.served),
         tasks: tasks.clone(),
         clock: Arc::clone(&clock),
+        // Samples are counted in tasks of their own and change no row.
+        sampler: Sampler::new(0, Duration::ZERO),
+        reports: Arc::clone(&learning.reports),
+        conversation: frontend::conversation,
         prompt_text: frontend::prompt_text,
         asks_long_cache: frontend::asks_long_cache,
     };

@@ -56,6 +56,43 @@ pub(super) struct Families {
     pub(super) held_back: IntGaugeVec,
     pub(super) held_since: IntGaugeVec,
     pub(super) token_renewals: IntCounterVec,
+    pub(super) reported: Reported,
+}
+
+/// What is known of providers' reports.
+#[derive(Debug)]
+pub(super) struct Reported {
+    pub(super) ratio: GaugeVec,
+    pub(super) error: GaugeVec,
+    pub(super) drifted: IntGaugeVec,
+    pub(super) at_stake: GaugeVec,
+}
+
+impl Reported {
+    fn register(r: &impl Register) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            ratio: r.decimals(
+                "report_ratio",
+                "Tokens that a backend reports by those that are estimated, or counted, here.",
+                &["backend", "side", "class"],
+            )?,
+            error: r.decimals(
+                "report_ratio_error",
+                "Standard error of the ratio of reported tokens.",
+                &["backend", "side", "class"],
+            )?,
+            drifted: r.gauges(
+                "reports_drifted",
+                "1 while a backend's reports are out of their usual band.",
+                &["backend", "side"],
+            )?,
+            at_stake: r.decimals(
+                "reports_at_stake_usd",
+                "What reports out of their band cost beyond what was expected, since they began to leave it.",
+                &["backend"],
+            )?,
+        })
+    }
 }
 
 impl Families {
@@ -135,6 +172,7 @@ impl Families {
                 "Tokens that were to be made or fetched with a provider's key.",
                 &["provider", "result"],
             )?,
+            reported: Reported::register(r)?,
             feed_age: r.gauges("price_feed_age_seconds", "How old the last good copy of a price feed is.", &["feed"])?,
             feed_looks: r.counters("price_feed_looks_total", "Looks at a price feed.", &["feed", "result"])?,
             held_back: r.gauges("price_quarantined", "Proposals of prices that are held back.", &["feed"])?,

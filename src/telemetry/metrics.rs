@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use prometheus::core::{MetricVec, MetricVecBuilder};
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
-use super::families::Families;
+use super::families::{Families, Reported};
 use super::labels::{AnswerEnd, FeedLook, Label, Rejection, Reloaded, Renewal, Route};
 use super::process::Process;
 use crate::catalog::Snapshot;
@@ -60,6 +60,18 @@ pub struct Settled<'a, E> {
     pub quoted: Usd,
     /// What was held for it: more than this cannot be spent, so a cost above it is an overage.
     pub held: Usd,
+}
+
+/// What is known of one backend's reports, in words of closed lists.
+#[derive(Debug)]
+pub struct Reports<'r> {
+    pub backend: &'r BackendId,
+    /// Side, class of text, ratio and its standard error.
+    pub ratios: Vec<(&'static str, &'static str, f64, f64)>,
+    /// The sides that are out of their band.
+    pub drifts: Vec<&'static str>,
+    /// What they cost beyond what was expected.
+    pub stake: Usd,
 }
 
 impl Metrics {
@@ -326,6 +338,27 @@ impl Metrics {
             // As the figure that it is: the currency is the provider's.
             let figure = Usd::from_pico(amount.pico()).to_metric();
             self.families.prepaid.with_label_values(&[provider]).set(figure);
+        }
+    }
+
+    /// What is known of backends' reports, in the place of what was said before.
+    pub fn reports<'r>(&self, reports: impl Iterator<Item = Reports<'r>>) {
+        let Reported { ratio: known, error: errors, drifted, at_stake } = &self.families.reported;
+        known.reset();
+        errors.reset();
+        drifted.reset();
+        at_stake.reset();
+        for Reports { backend, ratios, drifts, stake } in reports {
+            for (side, class, ratio, error) in ratios {
+                known.with_label_values(&[backend.as_str(), side, class]).set(ratio);
+                errors.with_label_values(&[backend.as_str(), side, class]).set(error);
+            }
+            for side in &drifts {
+                drifted.with_label_values(&[backend.as_str(), side]).set(1);
+            }
+            if !drifts.is_empty() {
+                at_stake.with_label_values(&[backend.as_str()]).set(stake.to_metric());
+            }
         }
     }
 

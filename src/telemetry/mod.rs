@@ -11,4 +11,4 @@ mod process;
 
 pub use labels::{AnswerEnd, FeedLook, Label, Rejection, Reloaded, Renewal, Route};
 pub use logs::LogLevel;
-pub use metrics::{Metrics, MetricsError, OpenRequest, Settled};
+pub use metrics::{Metrics, MetricsError, OpenRequest, Reports, Settled};

@@ -29,6 +29,8 @@ EMPTY_WHERE_ALL_IS_WELL = {
     "tokenbroker_provider_token_renewals_total",
     "tokenbroker_quota_granted",
     "tokenbroker_quota_remaining",
+    "tokenbroker_reports_at_stake_usd",
+    "tokenbroker_reports_drifted",
     "tokenbroker_served_model_changes_total",
 }
 

@@ -2,6 +2,10 @@
 //! booked as any other request.
 
 use serde_json::{Value, json};
+use tokenbroker::catalog::TokenizerFamily;
+use tokenbroker::meter::How;
+use tokenbroker::meter::chat::{Chat, Framed};
+use tokenbroker::meter::exact::Vocabularies;
 use tokenbroker::units::{Tokens, Usd};
 
 use crate::harness::provider::{begun, status, stream, then, whole};
@@ -239,21 +243,32 @@ async fn a_keys_bound_is_sent_and_a_request_is_explained_afterwards_as_it_was_de
 }
 
 #[tokio::test]
-async fn tokens_are_counted_as_the_quote_counts_them_and_nobody_is_asked() {
+async fn tokens_are_counted_as_the_program_counts_them_and_nobody_is_asked() {
     let (east, gateway) = alone(Site::and_messages).await;
     let body = |model: &str, members: &str| {
         let text = "Count these words, please. ".repeat(40);
         format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{text}"}}],"system":"Be brief."{members}}}"#)
     };
+    let chat = |members: &str| -> Chat {
+        let text = "Count these words, please. ".repeat(40);
+        let messages = json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]);
+        let tool = json!({"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}});
+        let tools = if members.is_empty() { json!([]) } else { json!([tool]) };
+        serde_json::from_value(json!({"messages": messages, "tools": tools})).unwrap()
+    };
     let tools = r#","tools":[{"name":"weather","input_schema":{"type":"object"}}]"#;
-    let mut counts = Vec::new();
-    for (model, members) in [("auto", ""), ("jade", ""), ("east/jade-v3", tools)] {
+    let (mut counts, vocabularies) = (Vec::new(), Vocabularies::default());
+    let (o200k, cl100k) = (TokenizerFamily::O200k, TokenizerFamily::Cl100k);
+    for (model, members, family) in [("auto", "", o200k), ("jade", "", cl100k), ("east/jade-v3", tools, cl100k)] {
         let counted = gateway.ask(&Call::post("/v1/messages/count_tokens", body(model, members))).await;
         assert_eq!(counted.status, 200, "{}", counted.text());
         let tokens = counted.json()["input_tokens"].as_u64().unwrap();
         let dry = body(model, &format!(r#"{members},"max_tokens":9,"tokenbroker":{{"dry_run":true}}"#));
         let decision = gateway.ask(&Call::messages(dry)).await.json();
-        assert_eq!(decision["chosen"]["tokens"]["input"], tokens, "{decision:#}");
+        let quoted = decision["chosen"]["tokens"]["input"].as_u64().unwrap();
+        assert!(quoted.abs_diff(tokens) * 10 < tokens, "{decision:#}");
+        assert_eq!((tokens, How::Exact), Framed::of(&chat(members), family).count(&vocabularies, family));
+        assert_eq!(counted.header("x-tokenbroker-count"), "exact");
         counts.push(tokens);
     }
     assert!(counts[0] > 200 && counts[0] == counts[1] && counts[2] > counts[1], "{counts:?}");

@@ -37,10 +37,10 @@ async fn a_newer_schema_is_refused_and_stays_as_it_is() {
     Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = fs::read(database(&setup)).unwrap();
 
-    check_refused(&setup, &["ledger.sqlite3 has schema version 99", "knows up to 5", "run the newer version"]);
+    check_refused(&setup, &["ledger.sqlite3 has schema version 99", "knows up to 7", "run the newer version"]);
     assert_eq!(fs::read(database(&setup)).unwrap(), before);
 
-    Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 5).unwrap();
+    Connection::open(database(&setup)).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let again = setup.start();
     assert_eq!(rows::requests(&again.setup.data()).len(), 1);
 }
@@ -125,7 +125,9 @@ async fn books_of_the_third_schema_open_with_every_row_and_go_on() {
     let (setup, east) = with_books().await;
     let back = "ALTER TABLE attempts DROP COLUMN served_before; ALTER TABLE usage_daily DROP COLUMN model_changes; \
         ALTER TABLE attempts DROP COLUMN pieces; ALTER TABLE attempts DROP COLUMN piece_price_pico; \
-        ALTER TABLE attempts DROP COLUMN piece_price_per; PRAGMA user_version = 3";
+        ALTER TABLE attempts DROP COLUMN piece_price_per; ALTER TABLE requests DROP COLUMN team; \
+        ALTER TABLE requests DROP COLUMN project; ALTER TABLE requests DROP COLUMN tags; DROP TABLE usage_marked; \
+        PRAGMA user_version = 3";
     Connection::open(database(&setup)).unwrap().execute_batch(back).unwrap();
 
     let gateway = setup.start();

@@ -163,9 +163,13 @@ async fn a_preference_is_the_requests_then_the_aliass_then_the_keys() {
 async fn exploring_ends_with_its_money() {
     let (east, west, sites) = two().await;
     let gateway = Setup::of(sites.clone()).start();
-    // Bounded, so that no quote moves with what is learned of answers.
+    // Bounded and reported as estimated, so that no quote moves with what is learned of answers.
     let asked = chat::ask_with("auto", r#""max_tokens":1"#);
     let told = route(&gateway, asked.clone()).await;
+    let input = told["chosen"]["tokens"]["input"].as_u64().unwrap();
+    for provider in [&east, &west] {
+        provider.always(whole(&chat::answer("Hello.", input, 1)));
+    }
     let more = pico(&told["runner_up"]["expected_usd"]) - pico(&told["chosen"]["expected_usd"]);
     // Three requests and a half may look at west; one in five would, if there were money.
     let money = tokenbroker::units::Usd::from_pico(more * 7 / 2).to_exact();

@@ -74,7 +74,9 @@ impl State {
     /// How many tokens a request is expected to take.
     pub(super) fn appraise(&self, request: &Request, snapshot: &Snapshot, at: Timestamp) -> Appraisal {
         let second = u64::try_from(at.as_second()).unwrap_or(0);
-        let learned = |learning: &Learning| Appraisal::by(request, &mut learning.lengths(Class::of(request)), snapshot, second);
+        let learned = |learning: &Learning| {
+            Appraisal::by(request, &mut learning.lengths(Class::of(request)), &learning.reports, snapshot, second)
+        };
         self.learning.as_ref().map_or_else(|| Appraisal::of(request), learned)
     }
 

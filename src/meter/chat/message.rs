@@ -74,6 +74,10 @@ struct Function<'t> {
 }
 
 impl Tool {
+    pub(super) fn from_raw(raw: Box<RawValue>) -> Self {
+        Self(raw)
+    }
+
     /// The whole of it.
     pub(super) fn raw(&self) -> &str {
         self.0.get()

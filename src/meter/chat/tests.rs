@@ -62,7 +62,12 @@ fn calls_and_results_are_counted_as_templates_have_them() {
         for (messages, expected) in [(later, all), (5, five)] {
             let mut chat: Chat = serde_json::from_str(AGENT).unwrap();
             chat.messages.truncate(messages);
-            assert_eq!(Framed::of(&chat, family).count(&vocabularies, family), (expected, true), "{} {messages}", family.word());
+            assert_eq!(
+                Framed::of(&chat, family).count(&vocabularies, family),
+                (expected, How::Exact),
+                "{} {messages}",
+                family.word()
+            );
         }
     }
 }

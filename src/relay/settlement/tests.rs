@@ -3,6 +3,7 @@
 use futures_util::FutureExt;
 
 use super::*;
+use crate::canonical::TextProfile;
 use crate::canonical::event::{FrameFacts, FrameKind};
 use crate::clock::{ManualClock, SharedClock, SystemClock};
 use crate::dispatch::{Health, HealthSettings};
@@ -11,6 +12,7 @@ use crate::ledger::fixtures::{attempt_end, attempt_opened, request_opened};
 use crate::ledger::{AttemptOpened, Ledger, Settings};
 use crate::meter::Tokenizer;
 use crate::policy::{Budget, BudgetWindow, Passage, Places};
+use crate::relay::Sampler;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 use crate::units::{BilledAt, Cell, Currency, ExchangeRate, Extent, Pieces, Pricing, Sheet, Span, Tariff, TokenPrice};
@@ -36,8 +38,11 @@ fn desk() -> Arc<Desk> {
         metrics: Arc::new(Metrics::new([]).unwrap()),
         feed: Feed::new(true),
         served: Arc::default(),
+        reports: Arc::default(),
         tasks: Tasks::on_this_runtime(),
         clock: SystemClock::shared(),
+        sampler: Sampler::new(0, Duration::ZERO),
+        conversation: |_, _| None,
         prompt_text: |_| String::new(),
         asks_long_cache: |prompt| prompt == b"for an hour",
     })
@@ -79,6 +84,9 @@ async fn settled(
         family: TokenizerFamily::O200k,
         says_lifetimes: true,
         input_estimate: Tokens::new(10),
+        compared: Some(Compared { text: TextProfile::of("a prompt"), estimate: Tokens::new(10) }),
+        factors: None,
+        asked_in: Shape::OpenAiChat,
         prompt: Bytes::from_static(prompt),
         first_byte: Duration::ZERO,
         sent: desk.clock.monotonic(),
@@ -195,9 +203,8 @@ async fn what_the_first_frames_report_is_booked_before_they_go_out() {
     let usage = Usage::fresh(Tokens::new(7), Tokens::new(3));
     let facts = FrameFacts { usage: Some(usage), ..FrameFacts::only(FrameKind::UsageOnly) };
     let held = [Frame { bytes: Bytes::new(), facts }];
-    let attempt = settled(&desk(), attempt_opened(), b"", |settlement| {
-        settlement.begins(&held).now_or_never().unwrap().unwrap();
-    });
-    let attempt = attempt.await;
+    let desk = desk();
+    let begins = |settlement: &mut Settlement| settlement.begins(&held).now_or_never().unwrap().unwrap();
+    let attempt = settled(&desk, attempt_opened(), b"", begins).await;
     assert_eq!((attempt.usage, attempt.provenance), (usage, Provenance::Reported));
 }

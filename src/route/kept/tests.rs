@@ -137,6 +137,7 @@ fn every_fact_reads_back_and_no_part_of_them_does() {
     check(|_| {});
     check(|case| *case = self::case());
     check(|case| *case = unusual());
+    check(|case| *case = with_own_input());
     check(|case| case.target = "auto:standard".into());
     check(|case| (case.request.no_object, case.translated) = (true, true));
     let lost = Parameters::NONE.with_if(true, Parameter::Seed);
@@ -165,13 +166,29 @@ fn ordinary_facts_take_little() {
 #[test]
 fn the_format_is_what_it_was() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
-    weighed().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("../kept_4.hex").trim()));
+    with_own_input().with_facts(|facts| assert_eq!(hex(&facts.keep()), include_str!("../kept_5.hex").trim()));
+}
+
+/// Two backends whose reports taught what they count of the prompt.
+fn with_own_input() -> Case {
+    Case { own_input: vec![(BackendIndex(1), (1_400, 1_900)), (BackendIndex(3), (0, 1))], ..weighed() }
+}
+
+#[test]
+fn facts_of_the_fourth_format_have_nobodys_own_count() {
+    let case = weighed();
+    let table = case.table();
+    case.with_facts_of(&table, |facts| {
+        let kept = Kept::read(&bytes_of(include_str!("../kept_4.hex")), &table).unwrap();
+        assert_eq!(kept.facts(&table).keep(), facts.keep());
+        assert_eq!(kept.decision(&table), Decision::of(explained(facts).as_ref(), &table));
+    });
 }
 
 #[test]
 fn the_models_that_a_key_may_have_are_kept() {
     let mut case = weighed();
-    case.limits.models = vec!["*fog".into(), "east/*".into()];
+    case.limits.models = vec![vec!["*fog".into(), "east/*".into()], vec!["*o*".into()]];
     case.with_facts(|facts| {
         let kept = Kept::read(&facts.keep(), facts.snapshot).unwrap();
         assert_eq!(kept.limits, *facts.limits);

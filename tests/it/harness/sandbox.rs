@@ -91,6 +91,20 @@ impl Sandbox {
             .collect()
     }
 
+    /// Has a provider do something wrong from now on.
+    pub(crate) async fn order(&self, fault: &Value) {
+        let url = format!("{}/faults", self.control);
+        let mut answer = loopback::call(&self.tasks, Method::POST, &url, &[], fault.to_string()).await.unwrap();
+        assert_eq!(answer.status, 200, "{fault}");
+        answer.whole().await.unwrap();
+    }
+
+    /// Has every provider behave again.
+    pub(crate) async fn lift_faults(&self) {
+        let mut answer = loopback::call(&self.tasks, Method::DELETE, &format!("{}/faults", self.control), &[], "").await.unwrap();
+        answer.whole().await.unwrap();
+    }
+
     /// The table that its providers are in, with their addresses.
     pub(crate) fn table(&self) -> &str {
         &self.table

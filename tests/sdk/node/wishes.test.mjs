@@ -263,6 +263,7 @@ const WRONG = {
   registered: ["yes", "true or false"],
   prefer: ["quickest", "one of cheapest, balanced, fastest"],
   max_price_per_million_usd: ["-0.5", "dollars of zero or more"],
+  tags: [["a b"], "a list of at most 8 tags"],
 };
 
 bothForms("a wish of a wrong value is refused by its name", async (_, form) => {

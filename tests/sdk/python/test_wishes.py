@@ -188,6 +188,13 @@ def test_only_registered_models_are_used_if_wished(broker, wish):
     refused(broker, "no_adequate_backend", **wish(registered=True, providers=["sandbox-fjord"]))
 
 
+def test_a_wished_tag_is_summed_up(broker, wish):
+    tag = "run:body" if wish is in_body else "run:header"
+    broker.ask(**wish(tags=[tag, "sdk"]))
+    lines = broker.client.get("/usage?group_by=tag", cast_to=object)["data"]
+    assert {tag, "sdk"} <= {line["tag"] for line in lines}
+
+
 def test_a_wished_price_per_million_is_not_exceeded(broker, wish):
     row = dearest(broker)
     name = f"{row['provider']}/{row['model']}"
@@ -278,6 +285,7 @@ WRONG = {
     "registered": ("yes", "true or false"),
     "prefer": ("quickest", "one of cheapest, balanced, fastest"),
     "max_price_per_million_usd": ("-0.5", "dollars of zero or more"),
+    "tags": (["a b"], "a list of at most 8 tags"),
 }
 
 

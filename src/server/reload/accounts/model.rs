@@ -18,8 +18,8 @@ use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::ledger::fixtures::{attempt_end, attempt_opened, request_end, request_opened};
 use crate::ledger::stepped::Stepped;
-use crate::ledger::{AttemptOpened, OpenAttempt, RequestOpened, Settings, Tab};
-use crate::policy::{BudgetWindow, Hold, KeyLimits};
+use crate::ledger::{AttemptOpened, Marks, OpenAttempt, RequestOpened, Settings, Tab};
+use crate::policy::{BudgetWindow, Hold};
 use crate::units::{Course, Provenance, RequestId, Thinking, Tokens, Usage};
 
 const BEGIN: i64 = 1_795_000_000;
@@ -93,7 +93,6 @@ struct Play {
     folder: tempfile::TempDir,
     clock: Arc<ManualClock>,
     config: Config,
-    keys: Vec<GatewayKey>,
     /// Absent between two lives.
     running: Option<Running>,
     truth: Vec<Truth>,
@@ -135,7 +134,7 @@ fn cost(input: u64, output: u64) -> i128 {
 
 fn limits(limits: &[Option<u64>]) -> Vec<Bound> {
     let bound = |(limit, window): (&Option<u64>, BudgetWindow)| {
-        limit.map(|millis| Bound { limit: Usd::from_pico(i128::from(millis) * 100_000_000), window: window.utc() })
+        limit.map(|millis| Bound::new(Usd::from_pico(i128::from(millis) * 100_000_000), window.utc()))
     };
     limits.iter().zip(WINDOWS).filter_map(bound).collect()
 }
@@ -153,14 +152,14 @@ impl Play {
             sha256: [u8::try_from(number).unwrap(); 32],
             also: None,
             shut: false,
-            limits: KeyLimits::default(),
             team: TEAMS.get(number % 3).map(|team| (*team).to_owned()),
             project: None,
+            tags: Vec::new(),
             means: means(150),
         };
         let clock = ManualClock::starting_at(Timestamp::from_second(BEGIN).unwrap());
-        let keys = (0..KEYS).map(key).collect();
-        let mut play = Self { folder, clock, config, keys, running: None, truth: Vec::new(), life: 0, members: Vec::new() };
+        config.keys = (0..KEYS).map(key).collect();
+        let mut play = Self { folder, clock, config, running: None, truth: Vec::new(), life: 0, members: Vec::new() };
         play.start().await;
         play
     }
@@ -170,7 +169,7 @@ impl Play {
         let settings = Settings { segment_bytes: 16_384, decision_days: 0, ..Settings::new(self.folder.path()) };
         let (ledger, mut stepped, report) = Stepped::on_files(settings, Arc::clone(&clock)).unwrap();
         assert!(report.problems.is_empty(), "{report:?}");
-        let accounts = Running::working(&mut stepped, Accounts::at_start(&self.keys, &self.config, &ledger, clock)).await;
+        let accounts = Running::working(&mut stepped, Accounts::at_start(&self.config, &ledger, clock)).await;
         self.life += 1;
         let came = self.truth.len();
         self.members = self.teamed().map(|(key, team)| (key, team, came)).collect();
@@ -178,7 +177,7 @@ impl Play {
     }
 
     fn teamed(&self) -> impl Iterator<Item = (usize, String)> {
-        self.keys.iter().enumerate().filter_map(|(number, key)| Some((number, key.team.clone()?)))
+        self.config.keys.iter().enumerate().filter_map(|(number, key)| Some((number, key.team.clone()?)))
     }
 
     async fn step(&mut self, step: Step) {
@@ -219,13 +218,13 @@ impl Play {
             Step::Pass { seconds } => self.clock.advance(Duration::from_secs(seconds)),
             Step::Move { key, team } => {
                 let key = key.index(KEYS);
-                self.keys[key].team = team.map(|team| TEAMS[team.index(TEAMS.len())].to_owned());
+                self.config.keys[key].team = team.map(|team| TEAMS[team.index(TEAMS.len())].to_owned());
                 self.reload().await;
             }
             Step::Bind { payer, limits: wanted } => {
                 let bounds = limits(&wanted);
                 match payer.index(KEYS + TEAMS.len() + 1) {
-                    key if key < KEYS => self.keys[key].means.budgets = bounds,
+                    key if key < KEYS => self.config.keys[key].means.budgets = bounds,
                     KEYS => self.config.gateway.budgets = bounds,
                     team => self.config.teams.get_mut(TEAMS[team - KEYS - 1]).unwrap().budgets = bounds,
                 }
@@ -238,7 +237,7 @@ impl Play {
 
     fn ask(&mut self, key: usize, bound: u64, now: Timestamp) {
         let running = self.running.as_mut().unwrap();
-        let admission = running.accounts.admission(&self.keys[key], &self.config);
+        let admission = running.accounts.admission(&self.config.keys[key], &self.config).unwrap();
         let worst = Usd::from_pico(cost(INPUT, bound));
         let Ok(hold) = admission.budgets.hold(worst, now) else { return };
         for report in admission.budgets.report(now) {
@@ -253,6 +252,7 @@ impl Play {
             key: admission.key,
             arrived_at: now,
             facts: Vec::new(),
+            marks: Marks { team: self.config.keys[key].team.clone(), ..Marks::default() },
             client_request_id: Some(number.to_string()),
             ..request_opened(number as u64)
         };
@@ -266,7 +266,7 @@ impl Play {
         });
         attempt.sent();
         running.open.push(Open { number, bound, made: 0, hold, tab, attempt });
-        let (team, life) = (self.keys[key].team.clone(), self.life);
+        let (team, life) = (self.config.keys[key].team.clone(), self.life);
         self.truth.push(Truth { key, team, life, came: now, worst: worst.pico(), ended: None, known: false, safe: false });
     }
 
@@ -280,7 +280,7 @@ impl Play {
         }
         let Running { ledger, stepped, accounts, .. } = self.running.as_mut().unwrap();
         stepped.write();
-        let bindings = Running::working(stepped, accounts.prepare(&self.keys, &self.config, ledger)).await.unwrap();
+        let bindings = Running::working(stepped, accounts.prepare(&self.config, ledger)).await.unwrap();
         accounts.bind(bindings);
         self.written();
     }
@@ -312,7 +312,7 @@ impl Play {
             truth.ended = Some((truth.came, booked.unwrap_or(0)));
         }
         assert!(costs.is_empty(), "booked and never asked: {costs:?}");
-        for before in before.iter().filter(|before| before.window == BudgetWindow::Total) {
+        for before in before.iter().filter(|before| before.window.every == BudgetWindow::Total) {
             let after = running.accounts.budgets([before.payer.clone()]).report(now);
             let after = after.iter().find(|after| after.window == before.window).unwrap();
             if matches!(before.payer, Payer::Key(_) | Payer::Gateway) {
@@ -330,23 +330,21 @@ impl Play {
     }
 
     fn payers(&self) -> Vec<Payer> {
-        let keys = self.keys.iter().map(|key| Payer::Key(key.name.clone()));
+        let keys = self.config.keys.iter().map(|key| Payer::Key(key.name.clone()));
         keys.chain(TEAMS.map(|team| Payer::Team(team.to_owned()))).chain([Payer::Gateway]).collect()
     }
 
     /// Whether a request surely counts for a payer, and whether it may.
     fn counts(&self, payer: &Payer, number: usize, truth: &Truth) -> (bool, bool) {
         match payer {
-            Payer::Key(name) => [*name == self.keys[truth.key].name; 2].into(),
+            Payer::Key(name) => [*name == self.config.keys[truth.key].name; 2].into(),
             Payer::Gateway => (true, true),
             Payer::Project(_) => (false, false),
             Payer::Team(team) => {
                 let joined = self.members.iter().find(|(key, of, _)| (*key, of) == (truth.key, team)).map(|(.., came)| *came);
-                let own = truth.life == self.life && truth.team.as_ref() == Some(team);
-                (
-                    own || joined.is_some_and(|came| number < came && truth.ended.is_some_and(|_| truth.life < self.life)),
-                    joined.is_some(),
-                )
+                let own = truth.team.as_ref() == Some(team);
+                let brought = joined.is_some_and(|came| number < came) && truth.life < self.life;
+                (own || brought, own || joined.is_some())
             }
         }
     }
@@ -355,7 +353,7 @@ impl Play {
         let (now, running) = (self.clock.wall(), self.running.as_ref().unwrap());
         for payer in self.payers() {
             for report in running.accounts.budgets([payer.clone()]).report(now) {
-                let start = report.window.utc().start(now);
+                let start = report.window.start(now);
                 let (mut least, mut most) = (0, 0);
                 for (number, truth) in self.truth.iter().enumerate() {
                     let Some((ended, cost)) = truth.ended else { continue };
