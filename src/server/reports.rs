@@ -88,7 +88,7 @@ impl Told {
         };
         Self {
             backend: view.backend.to_string(),
-            at_stake_usd: view.at_stake.to_string(),
+            at_stake_usd: view.at_stake.to_exact(),
             drifts: view.drifts.iter().map(ToldDrift::of).collect(),
             sides: Side::ALL.map(side).into(),
         }
