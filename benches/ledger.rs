@@ -10,6 +10,7 @@
 
 #![expect(
     clippy::print_stdout,
+    clippy::cast_precision_loss,
     clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "a tool for measuring, not the product"
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokenbroker::clock::SystemClock;
 use tokenbroker::ledger::{
-    AttemptEnd, AttemptOpened, Disk, Ending, FileDisk, Ledger, Observer, Outcome, RequestEnd, RequestOpened, SegmentFile,
+    AttemptEnd, AttemptOpened, Disk, Ending, FileDisk, Ledger, Marks, Observer, Outcome, RequestEnd, RequestOpened, SegmentFile,
     Settings, SyncPolicy, Terms,
 };
 use tokenbroker::units::{
@@ -109,9 +110,9 @@ impl SegmentFile for WatchedFile {
 }
 
 fn main() {
-    let mut told = format!(
+    let mut told = String::from(
         "| books.sync | rows/s sustained | CPU a request | first byte waits p50 / p99 | last byte waits p50 / p99 | \
-         transactions p50 / p99 | not on the disk for at most |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+         transactions p50 / p99 | not on the disk for at most |\n| --- | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut bytes = 0.0;
     for (sync, word) in [(SyncPolicy::Second, "second"), (SyncPolicy::Always, "always")] {
@@ -254,6 +255,7 @@ fn request(task: u64, round: u64) -> RequestOpened {
     RequestOpened {
         id: RequestId::from_parts(u64::try_from(now.as_millisecond()).unwrap(), random),
         client_request_id: None,
+        marks: Marks::default(),
         key: KeyName::new(if task.is_multiple_of(2) { "web" } else { "batch" }),
         frontend: "openai_chat".into(),
         requested_model: "auto".into(),
