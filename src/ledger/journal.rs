@@ -415,7 +415,8 @@ impl Writer {
     /// then holds for the whole record. A batch larger than a segment gets one of its own.
     fn position_for(&mut self, bytes: usize) -> std::io::Result<Position> {
         if let Some(position) = self.current.take() {
-            if position.offset + bytes as u64 <= position.segment.room {
+            // One of which nothing is written yet takes any batch: left behind with a torn header it would look damaged after a kill.
+            if position.fresh || position.offset + bytes as u64 <= position.segment.room {
                 return Ok(position);
             }
             self.current = Some(position);
