@@ -46,4 +46,6 @@ pub mod server;
 pub mod simulate;
 
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod wire_tests;

@@ -418,6 +418,7 @@ impl Pipeline {
             longest: admitted.settings().routing.longest,
             metrics: &self.desk.metrics,
             choices: request.choices,
+            bound_told: request.output_bound.is_some() || admitted.is_bounded(),
             image: request.image,
             account,
             portfolio: &self.portfolio,
@@ -539,7 +540,7 @@ impl Pipeline {
             }
             Opening::Stream(stream) => {
                 // No answer outruns the books: the opening was written while the provider worked.
-                settlement.checkpoint().await?;
+                settlement.begins(&stream.held).await?;
                 tab.journaled().await?;
                 let in_force = Arc::clone(in_force);
                 let (index, shape) = (answered.planned.backend, answered.shape);

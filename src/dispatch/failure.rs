@@ -158,8 +158,28 @@ impl RunFailure {
         self.failures.iter().filter(move |failure| !any || could(failure))
     }
 
-    /// The last of them: what the client is told.
+    /// What the client is told: the refusal that ended the run, else the last of them. Of a race others may fail after that one.
     pub fn decisive(&self) -> Option<&AttemptFailure> {
-        self.telling().last()
+        let refusals = self.telling().filter(|failure| self.stopped == Stopped::Refused && !failure.cause.another_may_help());
+        refusals.last().or_else(|| self.telling().last())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by a storm: the client was told 400 and the cause of the one that failed last.
+    #[test]
+    fn of_a_race_the_refusal_is_told_and_not_what_failed_after_it() {
+        let failed = |cause| AttemptFailure::idle(&BackendId::new("east", "jade"), cause, String::new(), None);
+        let refusal = Cause::Provider(ErrorClass::BadRequest);
+        let failures: Vec<AttemptFailure> = [Cause::Timeout, refusal, Cause::Broken].map(failed).into();
+        let check = |stopped, expected| {
+            let run = RunFailure { failures: failures.clone(), stopped };
+            assert_eq!(run.decisive().map(|failure| failure.cause), Some(expected), "{stopped:?}");
+        };
+        check(Stopped::Refused, refusal);
+        check(Stopped::Exhausted, Cause::Broken);
     }
 }

@@ -54,6 +54,7 @@ pub const CODES: &[Known] = &[
     known("price_not_changed", &[422]),
     known("key_not_changed", &[422]),
     known("budget_not_changed", &[422]),
+    known("reports_not_changed", &[422]),
     known("rate_limit_exceeded", &[429]),
     known("headers_too_large", &[431]),
     known("decision_unreadable", &[500]),

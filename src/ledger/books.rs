@@ -22,7 +22,7 @@ use super::reader::Readers;
 use super::recovery::{self, RecoveryReport};
 use super::sampling::Sampling;
 use super::sqlite::SqliteStore;
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, Upkeep};
 use super::tab::Tab;
 use super::tables::Tables;
 use crate::clock::SharedClock;
@@ -158,6 +158,16 @@ pub(super) struct Core {
     decisions: Sampling,
 }
 
+/// What works behind the books, each on a thread of its own.
+pub(super) struct Workers {
+    pub(super) writer: Writer,
+    pub(super) bookkeeper: Bookkeeper,
+    pub(super) housekeeping: Arc<Housekeeping>,
+    pub(super) upkeep: Box<dyn Upkeep>,
+    pub(super) forgetting: Forgetting,
+    pub(super) gate: Arc<Gate>,
+}
+
 impl Core {
     fn writer(&self, observer: Arc<dyn Observer>, sync: SyncPolicy, retry_every: Duration) -> Writer {
         Writer {
@@ -202,6 +212,29 @@ impl Ledger {
         disk: Arc<dyn Disk>,
         observer: Arc<dyn Observer>,
     ) -> Result<(Self, RecoveryReport), LedgerError> {
+        let folder = settings.folder.clone();
+        std::fs::create_dir_all(&folder).map_err(LedgerError::io(&folder))?;
+        let held = Arc::new(lock_folder(&folder)?);
+        let store = SqliteStore::open(&folder)?;
+        let (ledger, workers, report) = Self::put_together(settings, clock, disk, Box::new(store), observer)?;
+        let Workers { writer, bookkeeper, housekeeping, upkeep, forgetting, gate } = workers;
+        let threads = [
+            spawn("journal", &held, move || writer.run()),
+            spawn("bookkeeper", &held, move || bookkeeper.run()),
+            spawn("housekeeping", &held, move || housekeeping.run(upkeep, forgetting, &gate)),
+        ];
+        *lock(&ledger.core.threads) = threads.into_iter().collect::<io::Result<_>>().map_err(LedgerError::io(&folder))?;
+        Ok((ledger, report))
+    }
+
+    /// Recovers what a disk and a store hold, and makes the books of them. Nothing is written until the workers work.
+    pub(super) fn put_together(
+        settings: Settings,
+        clock: SharedClock,
+        disk: Arc<dyn Disk>,
+        mut store: Box<dyn Store>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<(Self, Workers, RecoveryReport), LedgerError> {
         let Settings {
             folder,
             sync,
@@ -214,11 +247,8 @@ impl Ledger {
             decisions,
             row_days,
         } = settings;
-        std::fs::create_dir_all(&folder).map_err(LedgerError::io(&folder))?;
-        let held = Arc::new(lock_folder(&folder)?);
-        let mut store = SqliteStore::open(&folder)?;
         let mut upkeep = store.upkeep()?;
-        let (report, next) = recovery::run(&folder, disk.as_ref(), &mut store, upkeep.as_mut())?;
+        let (report, next) = recovery::run(&folder, disk.as_ref(), store.as_mut(), upkeep.as_mut())?;
 
         let health = Arc::new(Health::new(Arc::clone(&clock), stuck_after, retry_every));
         let files = SegmentFiles { folder: folder.clone(), disk, bytes: segment_bytes };
@@ -238,15 +268,10 @@ impl Ledger {
         let (threads, readers) = (Mutex::default(), Readers::new(&folder, Arc::clone(&gate)));
         let core = Core { journal, folding, housekeeping, threads, tables, readers, decision_days, decisions };
         let writer = core.writer(Arc::clone(&observer), sync, retry_every);
-        let bookkeeper = core.bookkeeper(Box::new(store), observer, retry_every);
+        let bookkeeper = core.bookkeeper(store, observer, retry_every);
         let housekeeping = Arc::clone(&core.housekeeping);
-        let threads = [
-            spawn("journal", &held, move || writer.run()),
-            spawn("bookkeeper", &held, move || bookkeeper.run()),
-            spawn("housekeeping", &held, move || housekeeping.run(upkeep, forgetting, &gate)),
-        ];
-        *lock(&core.threads) = threads.into_iter().collect::<io::Result<_>>().map_err(LedgerError::io(&folder))?;
-        Ok((Self { core: Arc::new(core) }, report))
+        let workers = Workers { writer, bookkeeper, housekeeping, upkeep, forgetting, gate };
+        Ok((Self { core: Arc::new(core) }, workers, report))
     }
 
     /// Makes the sums of reports anew from the rows, in a data directory that no gateway uses; answers how many lines they are.

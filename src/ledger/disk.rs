@@ -1,22 +1,31 @@
-//! The few things the journal asks of a disk, behind a trait so that a test can make the disk full, failing or stuck.
-//! Reading back is not part of it: recovery reads whole files before anything is written.
+//! The few things the journal asks of a disk, behind a trait so that a test can make the disk full, failing or stuck, or keep it
+//! in memory. Recovery reads whole files, before anything is written.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-/// Makes and removes segment files.
+/// Makes, finds, reads and removes segment files.
 pub trait Disk: Send + Sync + 'static {
     /// Makes a new file with room set aside for `bytes` bytes, so that writing that many cannot fail for want of space.
     fn create(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn SegmentFile>>;
 
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Every file of a folder, in any order.
+    fn files(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// The whole of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// Gives a file another name in its folder.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 }
 
 /// One segment file.
@@ -45,6 +54,18 @@ impl Disk for FileDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    fn files(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
     }
 }
 

@@ -130,6 +130,14 @@ impl FoldQueue {
         }
     }
 
+    /// What waits, for a bookkeeper that is moved by hand.
+    #[cfg(test)]
+    pub(super) fn take_now(&self, most: usize) -> Vec<Folding> {
+        let mut state = lock(&self.state);
+        let count = state.requests.len().min(most);
+        state.requests.drain(..count).collect()
+    }
+
     fn done(&self, count: usize) {
         let mut state = lock(&self.state);
         state.folded += count as u64;
@@ -189,23 +197,29 @@ impl Bookkeeper {
     /// Inserts a batch, however often that takes. `false` when the gateway stops over a store that does not take it:
     /// the journal keeps it for the next start.
     fn fold(&mut self, requests: &[Folding]) -> bool {
-        let clock = Arc::clone(&self.queue.clock);
-        loop {
-            let began = clock.monotonic();
-            match self.store.insert(&mut requests.iter().map(|folding| &folding.request)) {
-                Ok(inserted) => {
-                    self.housekeeping.release(requests.iter().map(|folding| folding.opened_in.load(Ordering::Acquire)));
-                    self.observer.committed(inserted.rows, clock.monotonic().saturating_sub(began));
-                    self.queue.done(requests.len());
-                    return true;
-                }
-                Err(error) => {
-                    tracing::error!(%error, requests = requests.len(), "the store refused closed requests; trying again");
-                    self.queue.failed(&error);
-                }
-            }
+        while !self.try_fold(requests) {
             if self.queue.pause(self.retry_every) {
                 return false;
+            }
+        }
+        true
+    }
+
+    /// Inserts a batch; `false` when the store does not take it.
+    pub(super) fn try_fold(&mut self, requests: &[Folding]) -> bool {
+        let clock = Arc::clone(&self.queue.clock);
+        let began = clock.monotonic();
+        match self.store.insert(&mut requests.iter().map(|folding| &folding.request)) {
+            Ok(inserted) => {
+                self.housekeeping.release(requests.iter().map(|folding| folding.opened_in.load(Ordering::Acquire)));
+                self.observer.committed(inserted.rows, clock.monotonic().saturating_sub(began));
+                self.queue.done(requests.len());
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, requests = requests.len(), "the store refused closed requests; trying again");
+                self.queue.failed(&error);
+                false
             }
         }
     }

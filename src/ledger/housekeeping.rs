@@ -145,14 +145,19 @@ impl Housekeeping {
     pub(super) fn run(&self, mut upkeep: Box<dyn Upkeep>, mut forgetting: Forgetting, readers: &Gate) {
         loop {
             let stopping = self.rest();
-            self.provide_spare_unless(stopping);
-            self.sync();
-            self.delete_folded(upkeep.as_mut(), readers);
+            self.round(upkeep.as_mut(), readers, stopping);
             if stopping {
                 return;
             }
             forgetting.round(upkeep.as_mut());
         }
+    }
+
+    /// What is due now.
+    pub(super) fn round(&self, upkeep: &mut dyn Upkeep, readers: &Gate, stopping: bool) {
+        self.provide_spare_unless(stopping);
+        self.sync();
+        self.delete_folded(upkeep, readers);
     }
 
     fn rest(&self) -> bool {

@@ -123,13 +123,22 @@ enum Phase {
 
 /// Records to be written together.
 #[derive(Default)]
-struct Batch {
+pub(super) struct Batch {
     bytes: Vec<u8>,
     records: usize,
     last: u64,
     since: Duration,
     opened: Vec<OpenedIn>,
     closed: Vec<Folding>,
+}
+
+impl Queue {
+    /// What is queued, to be written; the next batch begins.
+    fn cut(&mut self) -> Batch {
+        self.urgent = false;
+        let next = Batch { bytes: std::mem::take(&mut self.room), ..Batch::default() };
+        std::mem::replace(&mut self.batch, next)
+    }
 }
 
 impl Journal {
@@ -250,6 +259,13 @@ impl Journal {
         self.wake.notify_all();
     }
 
+    /// What is queued, for a writer that is moved by hand.
+    #[cfg(test)]
+    pub(super) fn take_now(&self) -> Option<Batch> {
+        let mut queue = lock(&self.queue);
+        (queue.batch.records > 0).then(|| queue.cut())
+    }
+
     /// Waits for the next batch; `None` when the journal is closed and nothing is left.
     fn take(&self) -> Option<Batch> {
         let mut queue = lock(&self.queue);
@@ -257,9 +273,7 @@ impl Journal {
         loop {
             let filled = queue.batch.records > 0;
             if filled && (queue.urgent || queue.phase == Phase::Closing || ticked) {
-                queue.urgent = false;
-                let next = Batch { bytes: std::mem::take(&mut queue.room), ..Batch::default() };
-                return Some(std::mem::replace(&mut queue.batch, next));
+                return Some(queue.cut());
             }
             if queue.phase == Phase::Closing {
                 queue.phase = Phase::Stopped;
@@ -344,26 +358,33 @@ impl Writer {
     }
 
     /// Writes a batch, however often that takes; gives up only when the gateway stops over a disk that does not write.
-    fn write(&mut self, batch: Batch) {
-        let health = Arc::clone(&self.journal.health);
-        loop {
-            health.write_begins();
-            let written = self.append(&batch);
-            health.write_ends();
-            match written {
-                Ok(()) => {
-                    health.clear(Part::Write);
-                    return self.publish(batch);
-                }
-                Err(error) => {
-                    let reason = format!("the journal cannot be written: {error}");
-                    health.fault(Part::Write, reason.clone());
-                    self.journal.fail_waiters(&reason);
-                }
-            }
+    fn write(&mut self, mut batch: Batch) {
+        while let Some(refused) = self.try_write(batch) {
+            batch = refused;
             if self.journal.pause(self.retry_every) {
                 tracing::error!(records = batch.records, "stopped with records that the journal could not take");
                 return;
+            }
+        }
+    }
+
+    /// Writes a batch and tells whoever waits for it; gives it back where the disk does not take it.
+    pub(super) fn try_write(&mut self, batch: Batch) -> Option<Batch> {
+        let health = Arc::clone(&self.journal.health);
+        health.write_begins();
+        let written = self.append(&batch);
+        health.write_ends();
+        match written {
+            Ok(()) => {
+                health.clear(Part::Write);
+                self.publish(batch);
+                None
+            }
+            Err(error) => {
+                let reason = format!("the journal cannot be written: {error}");
+                health.fault(Part::Write, reason.clone());
+                self.journal.fail_waiters(&reason);
+                Some(batch)
             }
         }
     }

@@ -40,6 +40,8 @@ mod scenarios;
 mod segment;
 mod shares;
 mod sqlite;
+#[cfg(test)]
+pub(crate) mod stepped;
 mod store;
 mod tab;
 mod tables;

@@ -207,6 +207,15 @@ impl Books {
         self.explained(rows())
     }
 
+    /// What each request cost, by the id that its client gave it.
+    #[cfg(test)]
+    pub(crate) fn costs_by_client(&self) -> Result<std::collections::BTreeMap<String, i128>, StoreError> {
+        let sql = "SELECT client_request_id, cost_pico_usd FROM requests";
+        let read = |row: &Row<'_>| Ok((row.get(0)?, i128::from(row.get::<_, i64>(1)?)));
+        let rows = || self.connection.prepare_cached(sql)?.query_map([], read)?.collect();
+        self.explained(rows())
+    }
+
     /// What was used of each backend by attempts that began at or after an instant, of requests that arrived at most `slack`
     /// before it. Of days whose rows were pruned a day counts whole, so that what was used is never told too low.
     pub fn drawn_since(&self, since: Timestamp, slack: Duration) -> Result<Vec<Drawn>, StoreError> {

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::ledger::fixtures::{attempt_end, attempt_opened, request_end, request_opened};
-    use crate::ledger::{Settings, segment};
+    use crate::ledger::{FileDisk, Settings, segment};
 
     /// Requests that are folded after one read has begun and before the one before it ends; some such lots fill a segment.
     const BETWEEN: usize = 32;
@@ -173,7 +173,7 @@ mod tests {
             ..Settings::new(folder.path())
         };
         let (ledger, _) = Ledger::open(settings, SystemClock::shared()).unwrap();
-        let (_, oldest) = segment::list(folder.path()).unwrap().swap_remove(0);
+        let (_, oldest) = segment::list(&FileDisk, folder.path()).unwrap().swap_remove(0);
         let mut reading = Overlapping::begin(&ledger).await;
         let cut = async {
             let mut numbers = 0..;

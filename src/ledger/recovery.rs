@@ -49,15 +49,15 @@ pub(super) fn run(
     store: &mut dyn Store,
     upkeep: &mut dyn Upkeep,
 ) -> Result<(RecoveryReport, u64), LedgerError> {
-    let segments = segment::list(folder).map_err(LedgerError::io(folder))?;
+    let segments = segment::list(disk, folder).map_err(LedgerError::io(folder))?;
     let next = segments.last().map_or(1, |(number, _)| number + 1);
     let mut replay = Replay { store, pages: HashMap::new(), finished: Vec::new(), report: RecoveryReport::default() };
-    let damaged = replay.read_all(&segments)?;
+    let damaged = replay.read_all(disk, &segments)?;
     let report = replay.finish()?;
     let durable = upkeep.make_durable()?;
     for (_, path) in &segments {
         if damaged.contains(path) {
-            std::fs::rename(path, path.with_extension("damaged")).map_err(LedgerError::io(path))?;
+            disk.rename(path, &path.with_extension("damaged")).map_err(LedgerError::io(path))?;
         } else if durable {
             disk.remove(path).map_err(LedgerError::io(path))?;
         }
@@ -87,11 +87,11 @@ struct Attempt {
 
 impl Replay<'_> {
     /// Reads every segment and returns the damaged ones.
-    fn read_all(&mut self, segments: &[(u64, PathBuf)]) -> Result<Vec<PathBuf>, LedgerError> {
+    fn read_all(&mut self, disk: &dyn Disk, segments: &[(u64, PathBuf)]) -> Result<Vec<PathBuf>, LedgerError> {
         let mut damaged = Vec::new();
         let mut torn: Option<(&PathBuf, usize)> = None;
         for (_, path) in segments {
-            let bytes = std::fs::read(path).map_err(LedgerError::io(path))?;
+            let bytes = disk.read(path).map_err(LedgerError::io(path))?;
             if segment::is_empty(&bytes) {
                 continue;
             }

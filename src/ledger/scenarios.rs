@@ -42,14 +42,14 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// The journal's files as a kill would leave them, in a new folder.
 fn crashed(folder: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for (_, path) in segment::list(folder).unwrap() {
+    for (_, path) in segment::list(&FileDisk, folder).unwrap() {
         std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
     }
     copy
 }
 
 fn segments(folder: &Path) -> Vec<PathBuf> {
-    segment::list(folder).unwrap().into_iter().map(|(_, path)| path).collect()
+    segment::list(&FileDisk, folder).unwrap().into_iter().map(|(_, path)| path).collect()
 }
 
 async fn one_request(ledger: &Ledger, number: u64) -> Result<(), LedgerError> {

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::codec::{self, FRAME_HEADER, Record};
+use super::disk::Disk;
 use crate::units::RequestId;
 
 const MAGIC: &[u8; 8] = b"tbjourn\n";
@@ -28,10 +29,9 @@ pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
 }
 
 /// Every segment of a folder, oldest first.
-pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(super) fn list(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut segments = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
+    for path in disk.files(folder)? {
         let number = path
             .file_name()
             .and_then(|name| name.to_str())

@@ -32,6 +32,8 @@ pub(super) struct Pages<'a> {
     pub(super) metrics: &'a Metrics,
     /// How many answers each attempt is to give.
     pub(super) choices: u32,
+    /// The provider is told how long an answer may be.
+    pub(super) bound_told: bool,
     /// Which images are wished.
     pub(super) image: ImageWish,
     /// Where the request's money is held.
@@ -95,7 +97,7 @@ impl AttemptBook for Pages<'_> {
             input_estimate: quote.usage.input(),
             input_upper: quote.input_upper,
             expected_output: quote.usage.output,
-            output_bound: Tokens::new(quote.output_bound.get().saturating_mul(u64::from(self.choices))),
+            output_bound: most_output(quote.output_bound, self.choices, offer.backend.limits.max_output, self.bound_told),
             started_at: now,
             thinking: quote.thinking,
             pieces: Pieces { expected: quote.usage.pieces, most: quote.most_pieces },
@@ -154,8 +156,32 @@ impl AttemptBook for Pages<'_> {
     }
 }
 
+/// What all choices of an answer have at most. Where the provider is not told how long one may be, it is as long as its model lets it:
+/// what a quote counts with leaves room for a prompt that may be shorter than it was thought to be.
+fn most_output(quoted: Tokens, choices: u32, of_model: Tokens, told: bool) -> Tokens {
+    let each = if told { quoted } else { quoted.max(of_model) };
+    Tokens::new(each.get().saturating_mul(u64::from(choices)))
+}
+
 /// Why an attempt failed, as the books say it. What is wrong with an answer is told in its own words, and no text goes into the books.
 fn booked(failure: &AttemptFailure) -> String {
     let message = if failure.cause == Cause::OffSchema { "the answer does not keep to its schema" } else { &failure.message };
     format!("{}: {message}", failure.cause.word())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by a kill: an answer to a prompt that left a small model little room, by our estimate of it, was cut off and booked below
+    /// what it had.
+    #[test]
+    fn a_bound_that_nobody_was_told_is_none() {
+        let check = |told, expected| {
+            let most = most_output(Tokens::new(314), 2, Tokens::new(2_048), told);
+            assert_eq!(most.get(), expected, "{told}");
+        };
+        check(true, 628);
+        check(false, 4_096);
+    }
 }

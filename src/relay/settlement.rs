@@ -18,6 +18,7 @@ use super::reports::{self, Compared, Written};
 use super::served::Change;
 use crate::canonical::Shape;
 use crate::catalog::TokenizerFamily;
+use crate::dispatch::opening::Frame;
 use crate::dispatch::{BackendAttempt, Failure};
 use crate::feed::{End, Shown};
 use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace, RequestEnd, SettledAttempt, Tab, Terms};
@@ -347,6 +348,14 @@ impl Settlement {
         if let Some(open) = &mut self.open {
             open.lesson = lesson;
         }
+    }
+
+    /// Takes what was told by the frames that were held back until the answer began, should it end before they go out; and checkpoints.
+    pub async fn begins(&mut self, held: &[Frame]) -> Result<(), LedgerError> {
+        for frame in held {
+            self.reported(frame.facts.usage, frame.facts.lifetimes_told);
+        }
+        self.checkpoint().await
     }
 
     /// Checkpoints the running count, where it is time to; waits where the journal has fallen too far behind.

@@ -88,7 +88,7 @@ impl Told {
         };
         Self {
             backend: view.backend.to_string(),
-            at_stake_usd: view.at_stake.to_string(),
+            at_stake_usd: view.at_stake.to_exact(),
             drifts: view.drifts.iter().map(ToldDrift::of).collect(),
             sides: Side::ALL.map(side).into(),
         }
@@ -155,7 +155,7 @@ pub(super) async fn accept(State(front): Shared, request: Request<Body>) -> Resp
     let known = backend.split_once('/').map(|(provider, model)| BackendId::new(provider, model));
     if !known.is_some_and(|id| front.pipeline.learning.reports.forget(&id)) {
         let message = format!("nothing is known of reports of {backend:?}; GET /admin/reports lists who is");
-        return refused(&ClientError::new(422, ErrorKind::InvalidRequest, "nothing_known", message));
+        return refused(&ClientError::new(422, ErrorKind::InvalidRequest, "reports_not_changed", message));
     }
     front.pipeline.learning.noted();
     tracing::info!(admin, backend, why, "what a provider reports from now on is taken for usual");

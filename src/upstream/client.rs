@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -73,7 +73,43 @@ pub enum UpstreamError {
 /// The client.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    client: Client<Connector, Full<Bytes>>,
+    way: Way,
+}
+
+/// How requests get out.
+#[derive(Debug, Clone)]
+enum Way {
+    Wire(Box<Client<Connector, Full<Bytes>>>),
+    #[cfg(test)]
+    Scripted(Arc<dyn Scripted>),
+}
+
+/// Answers in the place of the network, without a socket.
+#[cfg(test)]
+pub(crate) trait Scripted: std::fmt::Debug + Send + Sync {
+    fn answer(&self, request: Request<Full<Bytes>>) -> BoxFuture<'static, Result<Response<ScriptedBody>, UpstreamError>>;
+}
+
+/// What such an answer holds, in pieces as they arrive.
+#[cfg(test)]
+pub(crate) type ScriptedBody = http_body_util::combinators::BoxBody<Bytes, UpstreamError>;
+
+/// The body of an answer.
+#[derive(Debug)]
+enum AnswerBody {
+    Wire(Incoming),
+    #[cfg(test)]
+    Scripted(ScriptedBody),
+}
+
+impl AnswerBody {
+    async fn frame(&mut self) -> Option<Result<Frame<Bytes>, UpstreamError>> {
+        match self {
+            Self::Wire(body) => body.frame().await.map(|frame| frame.map_err(|error| UpstreamError::Broken(chain(&error)))),
+            #[cfg(test)]
+            Self::Scripted(body) => body.frame().await,
+        }
+    }
 }
 
 impl Upstream {
@@ -93,7 +129,7 @@ impl Upstream {
             .pool_idle_timeout(settings.pool_idle)
             .pool_timer(TokioTimer::new())
             .build(Connector { https: Arc::new(https), wait: settings.connect });
-        Ok(Self { client })
+        Ok(Self { way: Way::Wire(Box::new(client)) })
     }
 
     /// Sends a request to an address of an endpoint and waits for the status line. `passing` are headers that the client sent and
@@ -141,14 +177,11 @@ impl Upstream {
     }
 
     async fn ask(&self, request: Request<Full<Bytes>>) -> Result<UpstreamAnswer, UpstreamError> {
-        let response = self.client.request(request).await.map_err(|error| {
-            // The client's own words for it ("client error (Connect)") say nothing that "no connection" does not.
-            match error.source().filter(|_| error.is_connect()) {
-                Some(cause) => UpstreamError::Connect(chain(cause)),
-                None if error.is_connect() => UpstreamError::Connect(chain(&error)),
-                None => UpstreamError::Broken(chain(&error)),
-            }
-        })?;
+        let response = match &self.way {
+            Way::Wire(client) => client.request(request).await.map_err(|error| unanswered(&error))?.map(AnswerBody::Wire),
+            #[cfg(test)]
+            Way::Scripted(script) => script.answer(request).await?.map(AnswerBody::Scripted),
+        };
         let decoder = match Coding::of_content(response.headers()) {
             Ok(coding) => coding.map(Decoder::new).map(Box::new),
             // The status of such an answer still says something; its body does not.
@@ -158,8 +191,22 @@ impl Upstream {
     }
 }
 
+fn unanswered(error: &hyper_util::client::legacy::Error) -> UpstreamError {
+    // The client's own words for it ("client error (Connect)") say nothing that "no connection" does not.
+    match error.source().filter(|_| error.is_connect()) {
+        Some(cause) => UpstreamError::Connect(chain(cause)),
+        None if error.is_connect() => UpstreamError::Connect(chain(error)),
+        None => UpstreamError::Broken(chain(error)),
+    }
+}
+
 #[cfg(test)]
 impl Upstream {
+    /// One whose requests are answered by a script.
+    pub(crate) fn scripted(script: Arc<dyn Scripted>) -> Self {
+        Self { way: Way::Scripted(script) }
+    }
+
     /// One that reaches whom it can, for tests in which nobody is asked.
     pub(super) fn for_tests() -> Self {
         let (connect, pool_idle) = (Duration::from_secs(1), Duration::from_secs(1));
@@ -198,7 +245,7 @@ impl Service<Uri> for Connector {
 /// An answer whose status line has arrived.
 #[derive(Debug)]
 pub struct UpstreamAnswer {
-    response: Response<Incoming>,
+    response: Response<AnswerBody>,
     /// Of an answer that came compressed, until its end.
     decoder: Option<Box<Decoder>>,
     /// It is in a coding that nobody asked for and nobody here reads.
@@ -239,7 +286,7 @@ impl UpstreamAnswer {
         }
         while let Some(frame) = self.response.body_mut().frame().await {
             // What is no data is a trailer, which nobody reads.
-            if let Ok(data) = frame.map_err(|error| UpstreamError::Broken(chain(&error)))?.into_data() {
+            if let Ok(data) = frame?.into_data() {
                 return Ok(Some(data));
             }
         }

@@ -8,6 +8,8 @@ pub mod sigv4;
 pub mod token;
 pub mod trust;
 
+#[cfg(test)]
+pub(crate) use client::{Scripted, ScriptedBody};
 pub use client::{Upstream, UpstreamAnswer, UpstreamError, UpstreamSettings};
 pub use endpoint::{Endpoint, EndpointError, Key};
 pub use proxy::{Direct, Proxy};

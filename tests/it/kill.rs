@@ -2,15 +2,20 @@
 //! the token, a cut one from above within the stated margin, and nothing twice.
 //!
 //! Held against each other are what the clients saw, what the sandbox truly served, and what the books say after the next
-//! start. `TOKENBROKER_KILLS` sets how many gateways die; each next one goes on with the books of the last.
+//! start. Each gateway is asked 500 times a second, whether it keeps up or not, until the client that gets a certain piece of an
+//! answer kills it; the next one serves within a second and goes on with the books of the last. The same once more where the disk
+//! was full when it died. `TOKENBROKER_KILLS` sets how many gateways die, and `TOKENBROKER_KILLS_INTO` where what was found is
+//! written (`scripts/kills` makes `docs/kills.md` of it).
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::Method;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
 use tokenbroker::clock::SystemClock;
 use tokenbroker::ledger::{ESTIMATE_MARGIN_PERCENT, MARGIN_TOKENS};
@@ -21,14 +26,21 @@ use crate::harness::money::{self, Prices};
 use crate::harness::rows::{self, AttemptRow, RequestRow};
 use crate::harness::sandbox::Served;
 use crate::harness::seeded::Seeded;
-use crate::harness::{Gateway, Sandbox};
+use crate::harness::small_disk::SmallDisk;
+use crate::harness::{Call, Gateway, Sandbox, Setup};
 
 const SEED: u64 = 0x0070_6b69_6c6c;
-const CLIENTS: usize = 150;
+/// How often a gateway is asked, in a second.
+const ASKED_A_SECOND: u64 = 500;
+/// How soon after its start one must serve.
+const SERVES_WITHIN: Duration = Duration::from_secs(1);
 const MODELS: [&str; 6] = ["auto", "auto", "auto:standard", "auto:premium", "pearl-chat", "fjord-small"];
 /// A request reaches the provider while its opening is still being written: one sent this shortly before the kill may be
 /// missing from the books, if no client saw anything of it.
 const UNWRITTEN_MS: i64 = 250;
+
+/// The status of a request that cannot be booked.
+const UNWRITABLE: u16 = 503;
 
 /// What a client saw of one answer.
 #[derive(Debug, Clone, Default)]
@@ -45,45 +57,90 @@ struct Seen {
     whole: bool,
 }
 
-/// Clients that keep asking until the gateway is dead.
-struct Load {
+/// Clients that ask until the gateway is dead.
+struct Load<'g> {
     url: String,
-    gateway: Pid,
+    gateway: &'g Gateway,
     tasks: Tasks,
     dice: Mutex<Seeded>,
     seen: Mutex<Vec<Seen>>,
-    next: AtomicU64,
-    chunks: AtomicU64,
-    /// The client that gets this chunk kills the gateway.
-    fatal: u64,
+    pieces: AtomicU64,
+    dead: AtomicBool,
+    doom: &'g Doom,
 }
 
-impl Load {
-    /// Asks until the gateway dies; answers what was seen and when it died, in Unix milliseconds.
-    async fn run(gateway: &Gateway, first: u64, dice: Seeded, fatal: u64) -> (Vec<Seen>, i64) {
+/// What ends a gateway.
+struct Doom {
+    /// The client that gets this piece of an answer kills it.
+    fatal: u64,
+    /// The one that gets this piece takes it the room to write.
+    filling: Option<(u64, Full)>,
+    /// When it was taken, in Unix milliseconds.
+    full_ms: AtomicU64,
+}
+
+/// How a disk comes to be full.
+enum Full {
+    /// It is.
+    Disk(std::path::PathBuf),
+    /// The process may let no file grow: where nothing can be mounted.
+    Limit,
+}
+
+impl Full {
+    fn fill(&self, gateway: Pid) {
+        match self {
+            Self::Disk(disk) => SmallDisk::fill(disk),
+            Self::Limit => {
+                prlimit(Some(gateway), Resource::Fsize, Rlimit { current: Some(0), maximum: None }).unwrap();
+            }
+        }
+    }
+}
+
+/// What came of a load.
+struct Loaded {
+    seen: Vec<Seen>,
+    /// When the gateway died, in Unix milliseconds.
+    died_ms: i64,
+    lasted: Duration,
+}
+
+impl<'g> Load<'g> {
+    /// Asks until the gateway dies.
+    async fn run(gateway: &'g Gateway, first: u64, dice: Seeded, doom: &'g Doom) -> Loaded {
         let load = Self {
             url: format!("http://{}/v1/chat/completions", gateway.api),
-            gateway: gateway.process(),
+            gateway,
             tasks: Tasks::on_this_runtime(),
             dice: Mutex::new(dice),
             seen: Mutex::default(),
-            next: AtomicU64::new(first),
-            chunks: AtomicU64::new(0),
-            fatal,
+            pieces: AtomicU64::new(0),
+            dead: AtomicBool::new(false),
+            doom,
         };
-        join_all((0..CLIENTS).map(|_| load.client())).await;
-        (load.seen.into_inner().unwrap(), SystemClock::shared().wall().as_millisecond())
-    }
-
-    async fn client(&self) {
-        loop {
-            let mut seen = Seen { number: self.next.fetch_add(1, Ordering::Relaxed), ..Seen::default() };
-            let ended = self.ask(&mut seen).await;
-            self.seen.lock().unwrap().push(seen);
-            if ended.is_err() {
-                return;
+        let began = clock();
+        let mut numbers = first..;
+        let mut under_way: FuturesUnordered<_> = FuturesUnordered::new();
+        let mut beat = tokio::time::interval(Duration::from_micros(1_000_000 / ASKED_A_SECOND));
+        while !load.dead.load(Ordering::Relaxed) {
+            tokio::select! {
+                _ = beat.tick() => under_way.push(load.client(numbers.next().unwrap())),
+                Some(()) = under_way.next() => {}
             }
         }
+        let lasted = began.elapsed();
+        let died_ms = SystemClock::shared().wall().as_millisecond();
+        while under_way.next().await.is_some() {}
+        drop(under_way);
+        Loaded { seen: load.seen.into_inner().unwrap(), died_ms, lasted }
+    }
+
+    async fn client(&self, number: u64) {
+        let mut seen = Seen { number, ..Seen::default() };
+        // A dead gateway is seen by many.
+        let _ended = self.ask(&mut seen).await;
+        self.seen.lock().unwrap().push(seen);
     }
 
     async fn ask(&self, seen: &mut Seen) -> Result<(), LoopbackError> {
@@ -96,67 +153,160 @@ impl Load {
             seen.bytes += chunk.len();
             // The mark is what a client takes for the end, whatever becomes of the connection after it.
             seen.whole = stream && chunk.ends_with(b"data: [DONE]\n\n");
-            self.count_chunk();
+            self.count_piece();
         }
         seen.whole |= !stream;
         answer.header("x-tokenbroker-cost-usd").clone_into(&mut seen.cost);
         Ok(())
     }
 
-    fn count_chunk(&self) {
-        if self.chunks.fetch_add(1, Ordering::Relaxed) + 1 == self.fatal {
-            kill_process(self.gateway, Signal::KILL).unwrap();
+    fn count_piece(&self) {
+        let number = self.pieces.fetch_add(1, Ordering::Relaxed) + 1;
+        let gateway = self.gateway.process();
+        if let Some((_, full)) = self.doom.filling.as_ref().filter(|(filling, _)| *filling == number) {
+            let now = u64::try_from(SystemClock::shared().wall().as_millisecond()).unwrap();
+            self.doom.full_ms.store(now, Ordering::Relaxed);
+            full.fill(gateway);
+        }
+        if number == self.doom.fatal {
+            kill_process(gateway, Signal::KILL).unwrap();
+            self.dead.store(true, Ordering::Relaxed);
         }
     }
 
     fn request(&self) -> (Value, bool) {
         let mut dice = self.dice.lock().unwrap();
-        let stream = dice.between(0, 2) > 0;
+        let stream = dice.between(0, 2) == 0;
         let mut body = json!({
             "model": dice.pick(&MODELS),
             "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": dice.prompt()}],
             "stream": stream,
         });
-        if dice.between(0, 1) == 0 {
-            body["sandbox"] = json!({"output_tokens": dice.between(60, 600)});
-        }
+        // Most are short, so that many fit into a second; one in ten is long enough to be cut.
+        let tokens = if dice.between(0, 9) == 0 { dice.between(60, 600) } else { dice.between(1, 30) };
+        body["sandbox"] = json!({"output_tokens": tokens});
         (body, stream)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how fast a machine is, is measured by its clock")]
+fn clock() -> Instant {
+    Instant::now()
 }
 
 fn client_id(number: u64) -> String {
     format!("client-{number}")
 }
 
+fn kills() -> usize {
+    std::env::var("TOKENBROKER_KILLS").map_or(5, |kills| kills.parse().unwrap())
+}
+
+/// How long a process was ready to run and others ran: that says how busy the machine is, and nothing of the process.
+fn waited_for_a_core(process: Pid) -> Duration {
+    let told = std::fs::read_to_string(format!("/proc/{}/schedstat", process.as_raw_nonzero())).unwrap_or_default();
+    let nanos = told.split_ascii_whitespace().nth(1).and_then(|waited| waited.parse().ok());
+    nanos.map_or(Duration::ZERO, Duration::from_nanos)
+}
+
+/// Starts a gateway, and sees that it serves in time.
+async fn started(setup: Setup, tally: &mut Tally) -> Gateway {
+    let began = clock();
+    let gateway = setup.start();
+    let ready = gateway.ask(&Call::get("/readyz")).await;
+    let took = began.elapsed().saturating_sub(waited_for_a_core(gateway.process()));
+    assert_eq!(ready.status, 200, "{}", ready.text());
+    assert!(took <= SERVES_WITHIN, "it served only after {took:?}");
+    tally.slowest_start = tally.slowest_start.max(took);
+    gateway
+}
+
+/// Judges what the clients of one gateway saw, in the books of the next.
+async fn judged(setup: Setup, sandbox: &Sandbox, loaded: &Loaded, mute: Mute, tally: &mut Tally) -> Setup {
+    let gateway = started(setup, tally).await;
+    let evidence = Evidence::gather(&gateway, sandbox, mute).await;
+    tally.load(loaded);
+    for seen in &loaded.seen {
+        evidence.check(seen, tally);
+    }
+    let (_, stopped) = gateway.drain().await;
+    assert_eq!(rows::attempts(&stopped.data()), evidence.all_attempts, "a start books nothing twice");
+    stopped
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_outruns_the_books_whenever_the_gateway_is_killed() {
-    let kills = std::env::var("TOKENBROKER_KILLS").map_or(5, |kills| kills.parse().unwrap());
     let mut dice = Seeded::new(SEED);
     let sandbox = Sandbox::start(&["--seed", "7"]);
     // Failovers are part of the load: the retry budget must not end them.
     let mut setup = sandbox.gateway().set("retries.floor_per_second", "1000").variable("TOKENBROKER_LOG", "warn");
     let (mut first, mut tally) = (1, Tally::default());
-    for _ in 0..kills {
-        let gateway = setup.start();
-        let fatal = dice.between(300, 15_000);
-        let (seen, died_ms) = Load::run(&gateway, first, Seeded::new(dice.between(1, u64::from(u32::MAX))), fatal).await;
-        first += u64::try_from(seen.len()).unwrap() + u64::try_from(CLIENTS).unwrap();
-        let gateway = gateway.kill().start();
-        let evidence = Evidence::gather(&gateway, &sandbox, died_ms).await;
-        for seen in &seen {
-            evidence.check(seen, &mut tally);
-        }
-        let (_, stopped) = gateway.drain().await;
-        assert_eq!(rows::attempts(&stopped.data()), evidence.all_attempts, "a start books nothing twice");
-        setup = stopped;
+    for _ in 0..kills() {
+        let gateway = started(setup, &mut tally).await;
+        let doom = Doom { fatal: dice.between(100, 4_000), filling: None, full_ms: AtomicU64::new(0) };
+        let loaded = Load::run(&gateway, first, Seeded::new(dice.between(1, u64::from(u32::MAX))), &doom).await;
+        first += u64::try_from(loaded.seen.len()).unwrap();
+        setup = judged(gateway.kill(), &sandbox, &loaded, Mute { since_ms: loaded.died_ms, refuses: false }, &mut tally).await;
     }
-    println!("{tally:?}");
+    println!("{}", tally.tell("killed"));
     assert!(tally.whole > 0 && tally.cut > 0 && tally.unseen > 0, "the kills missed: {tally:?}");
+}
+
+/// Room was set aside for what is open, and rows wait in the journal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_outruns_the_books_when_the_gateway_is_killed_on_a_full_disk() {
+    let Some(disk) = SmallDisk::mount("256m") else {
+        println!("skipped: cannot mount");
+        return;
+    };
+    let data = disk.path().join("data");
+    let setup = |setup: Setup| setup.set("books.directory", &data.to_string_lossy());
+    let tally = killed_without_room(SEED + 1, setup, || Full::Disk(disk.path().to_owned()), || disk.empty()).await;
+    println!("{}", tally.tell("killed on a full disk"));
+    assert!(tally.whole > 0, "nothing was answered: {tally:?}");
+}
+
+/// Not even what is open can be ended. What is refused is no answer; what was one is in the books.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_outruns_the_books_when_the_gateway_is_killed_while_nothing_can_be_written() {
+    // A write beyond the limit is an error only for a process that ignores the signal that comes with it.
+    let tally = killed_without_room(SEED + 2, |setup| setup.after("trap '' XFSZ"), || Full::Limit, || ()).await;
+    println!("{}", tally.tell("killed while nothing could be written"));
+    assert!(tally.whole > 0 && tally.refused > 0, "everything could be written: {tally:?}");
+}
+
+async fn killed_without_room(seed: u64, with: impl Fn(Setup) -> Setup, full: impl Fn() -> Full, free: impl Fn()) -> Tally {
+    let mut dice = Seeded::new(seed);
+    let sandbox = Sandbox::start(&["--seed", "8"]);
+    let setup = sandbox.gateway().set("retries.floor_per_second", "1000").variable("TOKENBROKER_LOG", "warn");
+    // What explains decisions would fill the disk.
+    let mut setup = with(setup.set("books.decision_days", "0"));
+    let (mut first, mut tally) = (1, Tally::default());
+    for _ in 0..kills() {
+        let gateway = started(setup, &mut tally).await;
+        let filling = dice.between(50, 1_500);
+        let fatal = filling + dice.between(1, 1_500);
+        let doom = Doom { fatal, filling: Some((filling, full())), full_ms: AtomicU64::new(0) };
+        let loaded = Load::run(&gateway, first, Seeded::new(dice.between(1, u64::from(u32::MAX))), &doom).await;
+        first += u64::try_from(loaded.seen.len()).unwrap();
+        let killed = gateway.kill();
+        free();
+        let full_ms = i64::try_from(doom.full_ms.load(Ordering::Relaxed)).unwrap();
+        setup =
+            judged(killed, &sandbox, &loaded, Mute { since_ms: full_ms.min(loaded.died_ms), refuses: true }, &mut tally).await;
+    }
+    tally
 }
 
 /// How many of each the test has judged.
 #[derive(Debug, Default)]
 struct Tally {
+    kills: usize,
+    asked: usize,
+    lasted: Duration,
+    slowest_start: Duration,
+    /// Refused because the books could not be written.
+    refused: usize,
     whole: usize,
     cut: usize,
     /// Sent, but no client saw a byte.
@@ -165,9 +315,33 @@ struct Tally {
     unwritten: usize,
     /// How long before the kill the oldest of these was sent.
     unwritten_ms: i64,
-    /// By how many tokens cut answers were booked above the truth, at most and in sum.
+    /// By how many tokens cut answers were booked above the truth, at most.
     most_above: i64,
-    sum_above: i64,
+}
+
+impl Tally {
+    fn load(&mut self, loaded: &Loaded) {
+        self.kills += 1;
+        self.asked += loaded.seen.len();
+        self.lasted += loaded.lasted;
+    }
+
+    /// What was found, as a row of a table; written where somebody gathers them.
+    fn tell(&self, what: &str) -> String {
+        let Self {
+            kills, asked, lasted, slowest_start, refused, whole, cut, unseen, unwritten, unwritten_ms, most_above, ..
+        } = self;
+        let a_second = *asked as u128 * 1_000 / lasted.as_millis().max(1);
+        let row = format!(
+            "| {what} | {kills} | {asked} in {:.1} s ({a_second}/s) | {whole} | {cut} | {most_above} | {unseen} | {unwritten} ({unwritten_ms} ms) | {refused} | {} ms |",
+            lasted.as_secs_f64(),
+            slowest_start.as_millis()
+        );
+        if let Some(folder) = std::env::var_os("TOKENBROKER_KILLS_INTO") {
+            std::fs::write(std::path::Path::new(&folder).join(format!("{what}.row")), format!("{row}\n")).unwrap();
+        }
+        row
+    }
 }
 
 /// The books after the next start, and the truth.
@@ -177,11 +351,20 @@ struct Evidence {
     all_attempts: Vec<AttemptRow>,
     served: BTreeMap<String, Vec<Served>>,
     prices: BTreeMap<String, Prices>,
-    died_ms: i64,
+    mute: Mute,
+}
+
+/// When the books could not be written any more.
+#[derive(Debug, Clone, Copy)]
+struct Mute {
+    /// In Unix milliseconds.
+    since_ms: i64,
+    /// The gateway lived on and refused what it could not book.
+    refuses: bool,
 }
 
 impl Evidence {
-    async fn gather(gateway: &Gateway, sandbox: &Sandbox, died_ms: i64) -> Self {
+    async fn gather(gateway: &Gateway, sandbox: &Sandbox, mute: Mute) -> Self {
         let data = gateway.setup.data();
         let all_attempts = rows::attempts(&data);
         let mut evidence = Self {
@@ -189,7 +372,7 @@ impl Evidence {
             attempts: BTreeMap::new(),
             served: BTreeMap::new(),
             prices: money::prices(sandbox.table()),
-            died_ms,
+            mute,
             all_attempts: all_attempts.clone(),
         };
         for request in rows::requests(&data) {
@@ -210,8 +393,10 @@ impl Evidence {
         let attempts = self.attempts.get(&client_id(seen.number)).unwrap_or(&none.0);
         let served = self.served.get(&format!("{:032x}", seen.number)).unwrap_or(&none.1);
         let shown = || format!("{seen:?}\n{attempts:#?}\n{served:#?}");
-        // An error is an answer too, where providers were asked.
-        let answered = seen.bytes > 0 && !served.is_empty();
+        let refused = self.mute.refuses && seen.status == UNWRITABLE;
+        tally.refused += usize::from(refused);
+        // An error is an answer too, where providers were asked; that nothing can be booked is none.
+        let answered = seen.bytes > 0 && !refused && !served.is_empty();
         if answered {
             let request = self.requests.get(&client_id(seen.number)).unwrap_or_else(|| panic!("not booked: {}", shown()));
             assert_eq!(request.id, seen.id, "{}", shown());
@@ -231,7 +416,6 @@ impl Evidence {
             tally.cut += 1;
             let above = last.output - truth.output;
             tally.most_above = tally.most_above.max(above);
-            tally.sum_above += above;
             // The margin grows with the checkpoint, which is what is left of the booking without it.
             let fixed = i64::try_from(MARGIN_TOKENS).unwrap();
             let percent = i64::try_from(ESTIMATE_MARGIN_PERCENT).unwrap();
@@ -263,10 +447,10 @@ impl Evidence {
             );
         }
         let unwritten = served.get(attempts.len()..).unwrap_or_default();
-        let fresh = |sent: &Served| self.died_ms - sent.started_ms <= UNWRITTEN_MS;
+        let fresh = |sent: &Served| self.mute.since_ms - sent.started_ms <= UNWRITTEN_MS;
         assert!(unwritten.iter().all(|sent| fresh(sent) && !answered), "sent and not booked: {attempts:#?} {served:#?}");
         tally.unwritten += unwritten.len();
-        let oldest = unwritten.iter().map(|sent| self.died_ms - sent.started_ms).max();
+        let oldest = unwritten.iter().map(|sent| self.mute.since_ms - sent.started_ms).max();
         tally.unwritten_ms = tally.unwritten_ms.max(oldest.unwrap_or(0));
     }
 

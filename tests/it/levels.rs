@@ -22,7 +22,8 @@ fn setup((east, west): &(Provider, Provider)) -> Setup {
         .key("ann", ANN)
         .set("keys.ann.team", "web")
         .set("keys.ann.project", "search")
-        .set("gateway.budget_usd", "100")
+        .set("teams.web.max_cost_usd", "1")
+        .set("projects.search.max_cost_usd", "2")
 }
 
 async fn backend(gateway: &Gateway, body: &str) -> String {

@@ -3,13 +3,10 @@
 //! Two ways for a disk to fail: one on which no file may grow (a limit of the process, so that it runs everywhere), where
 //! not even what is open can be ended; and one that is really full, where room was set aside for that.
 
-use std::path::Path;
-use std::process::Command;
-
 use rustix::process::{Resource, Rlimit, prlimit};
-use tempfile::TempDir;
 
 use crate::harness::client::Connection;
+use crate::harness::small_disk::SmallDisk;
 use crate::harness::{Answer, Call, Gate, Gateway, Provider, Setup, Site, Step, Whole, chat, provider, until};
 
 const KEY: &str = "tb-unwritable";
@@ -109,7 +106,7 @@ async fn what_is_open_ends_well_on_a_full_disk_and_new_requests_wait_until_there
     let (stream, gate) = open_stream(&gateway, &east).await;
     let id = stream.header("x-tokenbroker-request-id").to_owned();
 
-    disk.fill();
+    SmallDisk::fill(disk.path());
     assert!(until_ready(&gateway, 503).await.contains("no journal segment could be set aside"));
     check_red(&gateway, &east).await;
     gate.open();
@@ -120,40 +117,4 @@ async fn what_is_open_ends_well_on_a_full_disk_and_new_requests_wait_until_there
     check_green(&gateway).await;
     assert_eq!(gateway.booked(&id).await.outcome, "answered");
     assert_eq!(gateway.drain().await.0.code(), Some(0));
-}
-
-/// A file system in memory, as small as a test wants it.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// `None` where this process may not mount.
-    fn mount(size: &str) -> Option<Self> {
-        let disk = Self(tempfile::tempdir().unwrap());
-        disk.run("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).then_some(disk)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Leaves no byte free.
-    fn fill(&self) {
-        let filler = std::io::copy(&mut std::io::repeat(0), &mut std::fs::File::create(self.path().join("filler")).unwrap());
-        assert_eq!(filler.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
-    }
-
-    fn grow(&self, size: &str) {
-        assert!(self.run("mount", &["-o", &format!("remount,size={size}")]));
-    }
-
-    fn run(&self, command: &str, arguments: &[&str]) -> bool {
-        Command::new(command).args(arguments).arg(self.path()).output().is_ok_and(|output| output.status.success())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a gateway that a failed test left may still hold it.
-        self.run("umount", &["-l"]);
-    }
 }

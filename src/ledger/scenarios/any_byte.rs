@@ -224,7 +224,7 @@ async fn killed_at_any_byte(steps: Vec<Step>, cut: prop::sample::Index) {
     check(&driver.truth, copy.path(), records);
     let before = Books::open(copy.path()).unwrap().totals().unwrap();
 
-    for (_, path) in segment::list(copy.path()).unwrap() {
+    for (_, path) in segment::list(&FileDisk, copy.path()).unwrap() {
         std::fs::remove_file(path).unwrap();
     }
     std::fs::write(&journal, &bytes).unwrap();

@@ -3,10 +3,13 @@
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 
 const BEGIN: i64 = 1_795_000_000;
+const ZONES: [&str; 3] = ["UTC", "Europe/Berlin", "Asia/Kolkata"];
 const WINDOWS: [BudgetWindow; 4] = [BudgetWindow::Hour, BudgetWindow::Day, BudgetWindow::Week, BudgetWindow::Total];
 
 #[derive(Debug, Clone)]
@@ -66,6 +69,29 @@ fn payers(keys: &[(Option<usize>, Option<usize>)]) -> Vec<Payer> {
     named.chain(projects).chain(teams).chain([Payer::Gateway]).collect()
 }
 
+/// What was settled for one payer, in the order of time.
+#[derive(Debug, Default)]
+struct Settled {
+    /// When, and how much it is in all from then on.
+    sums: Vec<(Timestamp, i128)>,
+}
+
+impl Settled {
+    fn add(&mut self, at: Timestamp, cost: i128) {
+        let before = self.all();
+        self.sums.push((at, before + cost));
+    }
+
+    fn all(&self) -> i128 {
+        self.sums.last().map_or(0, |(_, sum)| *sum)
+    }
+
+    fn since(&self, since: Option<Timestamp>) -> i128 {
+        let earlier = self.sums.partition_point(|(at, _)| Some(*at) < since);
+        self.all() - earlier.checked_sub(1).map_or(0, |last| self.sums[last].1)
+    }
+}
+
 /// The truth: every settlement there was, and every hold that is open.
 struct Model {
     payers: Vec<Payer>,
@@ -73,24 +99,36 @@ struct Model {
     /// The payers above and of each key, by their place.
     chains: Vec<Vec<usize>>,
     open: Vec<(usize, i128)>,
-    settled: Vec<(usize, Timestamp, i128)>,
+    /// By payer.
+    held: Vec<i128>,
+    settled: Vec<Settled>,
 }
 
 impl Model {
     fn spent(&self, payer: usize, since: Option<Timestamp>) -> i128 {
-        let counts = |(key, at, _): &&(usize, Timestamp, i128)| self.chains[*key].contains(&payer) && Some(*at) >= since;
-        self.settled.iter().filter(counts).map(|(.., cost)| cost).sum()
+        self.settled[payer].since(since)
     }
 
-    fn held(&self, payer: usize) -> i128 {
-        self.open.iter().filter(|(key, _)| self.chains[*key].contains(&payer)).map(|(_, held)| held).sum()
+    fn hold(&mut self, key: usize, more: i128) {
+        self.chains[key].iter().for_each(|payer| self.held[*payer] += more);
+    }
+
+    fn begin(&mut self, key: usize, held: i128) {
+        self.open.push((key, held));
+        self.hold(key, held);
+    }
+
+    fn end(&mut self, place: usize) -> usize {
+        let (key, held) = self.open.swap_remove(place);
+        self.hold(key, -held);
+        key
     }
 
     /// What every bound of a key has left.
     fn left(&self, key: usize, now: Timestamp) -> Vec<(Payer, Bound, i128)> {
         let of = |payer: usize| {
             self.bounds[payer].iter().map(move |bound| {
-                let left = bound.limit.pico() - self.spent(payer, bound.window.start(now)) - self.held(payer);
+                let left = bound.limit.pico() - self.spent(payer, bound.window.start(now)) - self.held[payer];
                 // What costs nothing is borne by an empty one.
                 (self.payers[payer].clone(), bound.clone(), left.max(0))
             })
@@ -109,17 +147,20 @@ fn check_refused(over: &OverBudget, left: &[(Payer, Bound, i128)], wanted: i128,
     assert!(short.iter().all(|(_, other, _)| later(other) <= later(bound)), "the one that is waited for");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-    #[test]
-    fn holds_fit_every_budget_and_sums_are_exact(
-        keys in keys(),
-        zone in select(vec!["UTC", "Europe/Berlin", "Asia/Kolkata"]),
-        first in proptest::collection::vec(bounds(), 9),
-        steps in proptest::collection::vec(step(), 1..100),
-    ) {
-        let zone = jiff::tz::TimeZone::get(zone).unwrap();
-        let payers = payers(&keys);
+/// Budgets beside their model.
+struct Play {
+    model: Model,
+    budgets: Vec<Arc<Budget>>,
+    /// Those of each key.
+    of_keys: Vec<Arc<Budgets>>,
+    holds: Vec<Hold>,
+    now: Timestamp,
+    zone: jiff::tz::TimeZone,
+}
+
+impl Play {
+    fn new(keys: &[(Option<usize>, Option<usize>)], zone: &str, first: &[Vec<(BudgetWindow, i128)>]) -> Self {
+        let payers = payers(keys);
         let budgets: Vec<Arc<Budget>> = payers.iter().cloned().map(Budget::of).collect();
         let at = |payer: Payer| payers.iter().position(|known| *known == payer).unwrap();
         let chain = |(key, (project, team)): (usize, &(Option<usize>, Option<usize>))| {
@@ -129,69 +170,129 @@ proptest! {
         let chains: Vec<Vec<usize>> = keys.iter().enumerate().map(chain).collect();
         let of_keys: Vec<Arc<Budgets>> =
             chains.iter().map(|chain| Budgets::of(chain.iter().rev().map(|payer| Arc::clone(&budgets[*payer])))).collect();
-        let mut model =
-            Model { bounds: vec![Vec::new(); payers.len()], payers: payers.clone(), chains, open: Vec::new(), settled: Vec::new() };
-        let mut holds: Vec<Hold> = Vec::new();
-        let mut now = Timestamp::from_second(BEGIN).unwrap();
-        let bind = |model: &mut Model, payer: usize, bounds: &[(BudgetWindow, i128)], now: Timestamp| {
-            let bound = |(every, limit): &(BudgetWindow, i128)| Bound::new(Usd::from_pico(*limit), every.in_zone(zone.clone()));
-            model.bounds[payer] = bounds.iter().map(bound).collect();
-            let read = |bound: &Bound| {
-                let must = budgets[payer].must_be_read_for(&bound.window);
-                let amount = Usd::from_pico(model.spent(payer, bound.window.start(now)));
-                must.then(|| Spent { amount: Some(amount), at: now, mark: budgets[payer].settled_ever() })
-            };
-            budgets[payer].bind(model.bounds[payer].iter().map(|bound| (bound.clone(), read(bound))));
+        let count = payers.len();
+        let settled = (0..count).map(|_| Settled::default()).collect();
+        let model = Model { bounds: vec![Vec::new(); count], payers, chains, open: Vec::new(), held: vec![0; count], settled };
+        let (now, zone) = (Timestamp::from_second(BEGIN).unwrap(), jiff::tz::TimeZone::get(zone).unwrap());
+        let mut play = Self { model, budgets, of_keys, holds: Vec::new(), now, zone };
+        (0..count).for_each(|payer| play.bind(payer, &first[payer % first.len()]));
+        play
+    }
+
+    fn bind(&mut self, payer: usize, bounds: &[(BudgetWindow, i128)]) {
+        let Self { model, budgets, now, zone, .. } = self;
+        let bound = |(every, limit): &(BudgetWindow, i128)| Bound::new(Usd::from_pico(*limit), every.in_zone(zone.clone()));
+        model.bounds[payer] = bounds.iter().map(bound).collect();
+        let read = |bound: &Bound| {
+            let must = budgets[payer].must_be_read_for(&bound.window);
+            let amount = Usd::from_pico(model.spent(payer, bound.window.start(*now)));
+            must.then(|| Spent { amount: Some(amount), at: *now, mark: budgets[payer].settled_ever() })
         };
-        (0..payers.len()).for_each(|payer| bind(&mut model, payer, &first[payer % first.len()], now));
+        budgets[payer].bind(model.bounds[payer].iter().map(|bound| (bound.clone(), read(bound))));
+    }
+
+    fn step(&mut self, step: Step) {
+        let Self { model, of_keys, holds, now, .. } = self;
+        let now = *now;
+        match step {
+            Step::Hold { key, wanted } => {
+                let key = key.index(of_keys.len());
+                let left = model.left(key, now);
+                match of_keys[key].hold(Usd::from_pico(wanted), now) {
+                    Ok(hold) => {
+                        assert!(left.iter().all(|(.., left)| wanted <= *left), "{wanted} of {left:?}");
+                        holds.push(hold);
+                        model.begin(key, wanted);
+                    }
+                    Err(over) => check_refused(&over, &left, wanted, now),
+                }
+            }
+            Step::Cover { hold, wanted } if !holds.is_empty() => {
+                let place = hold.index(holds.len());
+                let (key, held) = model.open[place];
+                let left = model.left(key, now);
+                match holds[place].cover(Usd::from_pico(wanted), now) {
+                    Ok(()) => {
+                        assert!(wanted <= held || left.iter().all(|(.., left)| wanted - held <= *left));
+                        model.open[place].1 = held.max(wanted);
+                        model.hold(key, held.max(wanted) - held);
+                    }
+                    Err(over) => check_refused(&over, &left, wanted - held, now),
+                }
+            }
+            Step::Settle { hold, cost } if !holds.is_empty() => {
+                let hold = hold.index(holds.len());
+                holds.swap_remove(hold).settle(Usd::from_pico(cost), now);
+                let key = model.end(hold);
+                let Model { chains, settled, .. } = model;
+                chains[key].iter().for_each(|payer| settled[*payer].add(now, cost));
+            }
+            Step::Release { hold } if !holds.is_empty() => {
+                let hold = hold.index(holds.len());
+                drop(holds.swap_remove(hold));
+                model.end(hold);
+            }
+            Step::Pass { seconds } => self.now = Timestamp::from_second(now.as_second() + seconds).unwrap(),
+            Step::Bind { payer, bounds } => self.bind(payer.index(self.budgets.len()), &bounds),
+            Step::Cover { .. } | Step::Settle { .. } | Step::Release { .. } => {}
+        }
+    }
+
+    /// Every budget says of itself what is true.
+    fn check(&self) {
+        let Self { model, budgets, now, .. } = self;
+        for (payer, budget) in budgets.iter().enumerate() {
+            let told = budget.report(*now);
+            let told: Vec<_> = told.iter().map(|told| (told.limit, told.spent.pico(), told.held.pico())).collect();
+            let truth = |bound: &Bound| (bound.limit, model.spent(payer, bound.window.start(*now)), model.held[payer]);
+            let truth: Vec<_> = model.bounds[payer].iter().map(truth).collect();
+            assert_eq!(told, truth, "{}", model.payers[payer]);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn holds_fit_every_budget_and_sums_are_exact(
+        keys in keys(),
+        zone in select(ZONES.to_vec()),
+        first in proptest::collection::vec(bounds(), 9),
+        steps in proptest::collection::vec(step(), 1..100),
+    ) {
+        let mut play = Play::new(&keys, zone, &first);
         for step in steps {
-            match step {
-                Step::Hold { key, wanted } => {
-                    let key = key.index(keys.len());
-                    let left = model.left(key, now);
-                    match of_keys[key].hold(Usd::from_pico(wanted), now) {
-                        Ok(hold) => {
-                            prop_assert!(left.iter().all(|(.., left)| wanted <= *left), "{wanted} of {left:?}");
-                            holds.push(hold);
-                            model.open.push((key, wanted));
-                        }
-                        Err(over) => check_refused(&over, &left, wanted, now),
-                    }
-                }
-                Step::Cover { hold, wanted } if !holds.is_empty() => {
-                    let hold = hold.index(holds.len());
-                    let (key, held) = model.open[hold];
-                    let left = model.left(key, now);
-                    match holds[hold].cover(Usd::from_pico(wanted), now) {
-                        Ok(()) => {
-                            prop_assert!(wanted <= held || left.iter().all(|(.., left)| wanted - held <= *left));
-                            model.open[hold].1 = held.max(wanted);
-                        }
-                        Err(over) => check_refused(&over, &left, wanted - held, now),
-                    }
-                }
-                Step::Settle { hold, cost } if !holds.is_empty() => {
-                    let hold = hold.index(holds.len());
-                    holds.swap_remove(hold).settle(Usd::from_pico(cost), now);
-                    let (key, _) = model.open.swap_remove(hold);
-                    model.settled.push((key, now, cost));
-                }
-                Step::Release { hold } if !holds.is_empty() => {
-                    let hold = hold.index(holds.len());
-                    drop(holds.swap_remove(hold));
-                    model.open.swap_remove(hold);
-                }
-                Step::Pass { seconds } => now = Timestamp::from_second(now.as_second() + seconds).unwrap(),
-                Step::Bind { payer, bounds } => bind(&mut model, payer.index(payers.len()), &bounds, now),
-                Step::Cover { .. } | Step::Settle { .. } | Step::Release { .. } => {}
-            }
-            for (payer, budget) in budgets.iter().enumerate() {
-                let told = budget.report(now);
-                let told: Vec<_> = told.iter().map(|told| (told.limit, told.spent.pico(), told.held.pico())).collect();
-                let truth = |bound: &Bound| (bound.limit, model.spent(payer, bound.window.start(now)), model.held(payer));
-                let truth: Vec<_> = model.bounds[payer].iter().map(truth).collect();
-                prop_assert_eq!(told, truth, "{}", model.payers[payer]);
-            }
+            play.step(step);
+            play.check();
+        }
+    }
+}
+
+/// Steps of [`a_long_life_goes_by_the_model`], unless `TOKENBROKER_STEPS` says how many.
+const STEPS: usize = 2_000_000;
+/// Steps of one life of it, and between two looks at everything.
+const LIFE: usize = 20_000;
+const LOOK_EVERY: usize = 50;
+
+/// What a short run never comes to: many windows, many holds, many changes of the bounds.
+#[test]
+fn a_long_life_goes_by_the_model() {
+    let steps = std::env::var("TOKENBROKER_STEPS").map_or(STEPS, |steps| steps.parse().unwrap());
+    let mut runner = TestRunner::deterministic();
+    let begin = |runner: &mut TestRunner| {
+        let strategy = (keys(), select(ZONES.to_vec()), proptest::collection::vec(bounds(), 9));
+        let (keys, zone, first) = strategy.new_tree(runner).unwrap().current();
+        Play::new(&keys, zone, &first)
+    };
+    let steps_of = step();
+    let mut play = begin(&mut runner);
+    for number in 0..steps {
+        if number % LIFE == LIFE - 1 {
+            play = begin(&mut runner);
+        }
+        play.step(steps_of.new_tree(&mut runner).unwrap().current());
+        if number % LOOK_EVERY == 0 {
+            play.check();
         }
     }
 }

@@ -1,7 +1,10 @@
 //! What becomes of an answer's end, whatever its client and its provider do.
 
+use futures_util::FutureExt;
+
 use super::*;
 use crate::canonical::TextProfile;
+use crate::canonical::event::{FrameFacts, FrameKind};
 use crate::clock::{ManualClock, SharedClock, SystemClock};
 use crate::dispatch::{Health, HealthSettings};
 use crate::feed::Feed;
@@ -192,4 +195,16 @@ async fn a_client_that_leaves_while_its_end_is_written_has_spent_it() {
         assert!(tab.spent() > Usd::ZERO);
         assert_eq!(budget.standing(), (spent + tab.spent(), Usd::ZERO));
     }
+}
+
+/// Fixed once: what a provider reported with its first frames was forgotten where nothing of them went out.
+#[tokio::test]
+async fn what_the_first_frames_report_is_booked_before_they_go_out() {
+    let usage = Usage::fresh(Tokens::new(7), Tokens::new(3));
+    let facts = FrameFacts { usage: Some(usage), ..FrameFacts::only(FrameKind::UsageOnly) };
+    let held = [Frame { bytes: Bytes::new(), facts }];
+    let desk = desk();
+    let begins = |settlement: &mut Settlement| settlement.begins(&held).now_or_never().unwrap().unwrap();
+    let attempt = settled(&desk, attempt_opened(), b"", begins).await;
+    assert_eq!((attempt.usage, attempt.provenance), (usage, Provenance::Reported));
 }

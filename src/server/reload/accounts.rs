@@ -307,6 +307,8 @@ async fn spent_since(folder: &Path, starts: BTreeSet<Option<Timestamp>>) -> Resu
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
