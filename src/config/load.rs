@@ -382,7 +382,7 @@ mod tests {
         let config = load(&example, &[]).unwrap();
         let server = Server { cors_origins: config.server.cors_origins.clone(), ..Server::default() };
         assert_eq!(config.server, server);
-        assert_eq!(config.books, Books::default());
+        assert_eq!(config.books, Books { row_days: config.books.row_days, ..Books::default() });
         assert_eq!(config.timeouts, Timeouts::default());
         assert_eq!((config.retries, config.limits, config.log), (Retries::default(), Limits::default(), Log::default()));
         assert_eq!((config.reload, config.providers_file), (Reload::default(), Config::default().providers_file));
