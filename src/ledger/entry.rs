@@ -24,7 +24,8 @@ pub const IN_FLIGHT_TOKENS: u64 = 256;
 
 /// What an answer cut by a kill is booked above its last checkpoint, so that truth ≤ booked ≤ truth + margin.
 ///
-/// A checkpoint that rests on an estimate may itself be short: its share of [`ESTIMATE_MARGIN_PERCENT`] comes on top.
+/// A checkpoint that rests on an estimate may itself be short: its share of [`ESTIMATE_MARGIN_PERCENT`] comes on top. It may be
+/// long by as much, which is then booked above the margin.
 pub const MARGIN_TOKENS: u64 = LEAD_TOKENS + IN_FLIGHT_TOKENS;
 
 /// How far an estimate of output tokens may lie below the truth, in hundredths of the estimate: above the 99th percentile

@@ -69,14 +69,16 @@ async fn an_empty_budget_degrades_to_something_cheaper_and_says_so() {
 
 #[tokio::test]
 async fn many_at_once_that_degrade_exceed_no_budget() {
-    let (_east, _west, setup) = two("0.12").await;
+    let (_east, _west, setup) = two("0.092").await;
     let gateway = setup.set("keys.brown.when_empty", "degrade").start();
+    // A plan may name the dearer one behind the cheaper, cut to all that is left, and hold that while it runs: so how many of a crowd
+    // are served by the cheaper one depends on who comes when.
     let answers = join_all((0..80).map(|_| ask(&gateway, "auto:premium"))).await;
-    let served = |by: &str| answers.iter().filter(|answer| answer.header("x-tokenbroker-backend") == by).count();
-    let (premium, cheap) = (served("east/jade-v3"), served("west/opal-v3"));
-    assert!(premium >= 1 && cheap >= 20, "{premium} and {cheap}");
+    let premium = answers.iter().filter(|answer| answer.header("x-tokenbroker-backend") == "east/jade-v3").count();
+    assert!(premium >= 1, "{premium}");
+    assert!(answers.iter().all(|answer| [200, 402].contains(&answer.status)));
     let spent = spent(&gateway).await;
-    assert!(spent <= usd("0.12"), "{spent}");
+    assert!(spent <= usd("0.092"), "{spent}");
 }
 
 #[tokio::test]
