@@ -35,11 +35,21 @@ const CRATES: &[(&str, &[&str])] = &[
     ("prometheus", &["telemetry/"]),
     (
         "rusqlite",
-        &["ledger/booked.rs", "ledger/query.rs", "ledger/rollup.rs", "ledger/shares.rs", "ledger/sqlite.rs", "ledger/usage.rs"],
+        &[
+            "ledger/booked.rs",
+            "ledger/outbox.rs",
+            "ledger/query.rs",
+            "ledger/rollup.rs",
+            "ledger/shares.rs",
+            "ledger/sqlite.rs",
+            "ledger/usage.rs",
+        ],
     ),
     ("rustls", &["upstream/"]),
     ("rustls_platform_verifier", &["upstream/"]),
     ("tiktoken", &["meter/exact/"]),
+    ("tokio_postgres", &["fleet/"]),
+    ("tokio_rustls", &["upstream/"]),
     ("tokenizers", &["meter/exact/given.rs"]),
     // An option of the command line is laid over the configuration as a value in its syntax.
     ("toml", &["document.rs", "document/", "cli/args.rs"]),

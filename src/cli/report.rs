@@ -19,8 +19,10 @@ use self::picture::picture;
 use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
 use crate::clock::SystemClock;
-use crate::config::Config;
-use crate::ledger::{Books, UsageBy, UsageQuery};
+use crate::config::stores::POSTGRES_PASSWORD;
+use crate::config::{Config, ProviderKeys, Purpose, provider_keys};
+use crate::fleet;
+use crate::ledger::{Books, UsageBy, UsageLine, UsageQuery};
 use crate::server;
 use crate::units::KeyName;
 
@@ -85,11 +87,7 @@ fn told_apart(word: &str) -> Result<UsageBy, String> {
 
 /// Runs `tokenbroker report`.
 pub fn run(args: &ReportArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
-    let folder = data_directory(args, environment)?;
-    if !Books::are_in(&folder) {
-        bail!("no books in {}: a gateway that ran there leaves some; --data-dir names another directory", folder.display());
-    }
-    let books = Books::open(&folder)?;
+    let books = Told::by(args, environment)?;
     let query = query(args)?;
     let lines = books.usage(&query)?;
     if lines.len() >= MOST_LINES {
@@ -107,8 +105,45 @@ pub fn run(args: &ReportArgs, environment: &Environment, output: &mut Output) ->
     Ok(Exit::Success)
 }
 
-/// Where the configuration and the options say that the books are.
-fn data_directory(args: &ReportArgs, environment: &Environment) -> anyhow::Result<PathBuf> {
+/// Whose books tell.
+enum Told {
+    /// This gateway's own.
+    Own(Box<Books>),
+    /// Those of all gateways.
+    Shared(Box<Config>, ProviderKeys),
+}
+
+impl Told {
+    /// A data directory that is named is asked; else the store that gateways share, where there is one.
+    fn by(args: &ReportArgs, environment: &Environment) -> anyhow::Result<Self> {
+        let config = configuration(args, environment)?;
+        if config.fleet.postgres.is_some() && args.gateway.data_dir.is_none() {
+            let (password, problems) = provider_keys([(POSTGRES_PASSWORD, Purpose::Key)], &args.gateway.over(environment));
+            if let Some(problem) = problems.first() {
+                bail!("{problem}");
+            }
+            return Ok(Self::Shared(Box::new(config), password));
+        }
+        let folder = config.books.directory;
+        if !Books::are_in(&folder) {
+            bail!("no books in {}: a gateway that ran there leaves some; --data-dir names another directory", folder.display());
+        }
+        Ok(Self::Own(Box::new(Books::open(&folder)?)))
+    }
+
+    fn usage(&self, query: &UsageQuery) -> anyhow::Result<Vec<UsageLine>> {
+        match self {
+            Self::Own(books) => Ok(books.usage(query)?),
+            Self::Shared(config, password) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                Ok(runtime.block_on(fleet::read_usage(config, password, query))??)
+            }
+        }
+    }
+}
+
+/// What the configuration and the options say.
+fn configuration(args: &ReportArgs, environment: &Environment) -> anyhow::Result<Config> {
     let shown = args.gateway.config.as_ref().map(|path| path.display().to_string());
     let text = match (&args.gateway.config, &shown) {
         (Some(path), Some(shown)) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?),
@@ -116,7 +151,7 @@ fn data_directory(args: &ReportArgs, environment: &Environment) -> anyhow::Resul
     };
     // A problem elsewhere in the file is for `check` to tell: books can be read without a gateway that could start.
     let (config, _) = Config::read(shown.as_deref().zip(text.as_deref()), &args.gateway.over(environment));
-    Ok(config.books.directory)
+    Ok(config)
 }
 
 fn query(args: &ReportArgs) -> anyhow::Result<UsageQuery> {

@@ -15,9 +15,10 @@ use super::entry::{RequestOpened, clip};
 use super::folding::{Bookkeeper, FoldQueue};
 use super::forgetting::Forgetting;
 use super::gate::Gate;
-use super::health::{Health, Unwritable, lock};
+use super::health::{Health, Part, Unwritable, lock};
 use super::housekeeping::{Housekeeping, SegmentFiles};
 use super::journal::{Journal, Writer};
+use super::outbox::Outbox;
 use super::reader::Readers;
 use super::recovery::{self, RecoveryReport};
 use super::sampling::Sampling;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub decision_days: u32,
     /// Of which requests.
     pub decisions: Sampling,
+    /// Whether what is folded is noted for the store of a fleet, and waits until that has taken it.
+    pub outbox: bool,
 }
 
 impl Settings {
@@ -73,6 +76,7 @@ impl Settings {
             retry_every: Duration::from_secs(1),
             decision_days: 30,
             decisions: Sampling::ALL,
+            outbox: false,
         }
     }
 }
@@ -209,10 +213,13 @@ impl Ledger {
             retry_every,
             decision_days,
             decisions,
+            outbox,
         } = settings;
         std::fs::create_dir_all(&folder).map_err(LedgerError::io(&folder))?;
         let held = Arc::new(lock_folder(&folder)?);
         let mut store = SqliteStore::open(&folder)?;
+        // Before the journal is read: what a kill left is forwarded too.
+        store.forward(outbox)?;
         let mut upkeep = store.upkeep()?;
         let (report, next) = recovery::run(&folder, disk.as_ref(), &mut store, upkeep.as_mut())?;
 
@@ -260,6 +267,20 @@ impl Ledger {
             clip(text, 128);
         }
         Ok(Tab::open(&self.core.journal, opened))
+    }
+
+    /// What waits for the store of a fleet; only where [`Settings::outbox`] is set.
+    pub fn outbox(&self) -> Result<Outbox, StoreError> {
+        self.core.readers.outbox()
+    }
+
+    /// No new request is taken on for this reason, until it is taken back: too much waits for the store of a fleet.
+    pub fn hold_back(&self, reason: Option<String>) {
+        let health = &self.core.journal.health;
+        match reason {
+            Some(reason) => health.fault(Part::Spool, reason),
+            None => health.clear(Part::Spool),
+        }
     }
 
     /// Whether the facts of decisions are kept at all.

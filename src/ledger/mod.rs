@@ -24,6 +24,7 @@ mod gate;
 mod health;
 mod housekeeping;
 mod journal;
+mod outbox;
 mod query;
 mod reader;
 mod recovery;
@@ -47,6 +48,7 @@ pub use entry::{
     LEAD_TOKENS, MARGIN_TOKENS, Outcome, Purse, RequestEnd, RequestOpened, SettledAttempt, Terms, lost_margin,
 };
 pub use health::Unwritable;
+pub use outbox::{Cells, Column, Kind, Lot, Outbox, Rows, Standing, Table};
 pub use query::{Books, Charged, Drawn, KeySpend, Totals};
 pub use reader::ReadError;
 pub use recovery::RecoveryReport;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, TransactionBehavior, params};
 
 use super::entry::{ClosedAttempt, ClosedRequest, Ending};
+use super::outbox;
 use super::rollup::RollUp;
 use super::store::{Inserted, Store, StoreError, Upkeep};
 use crate::units::{RequestId, TokenPrice, Tokens, Usage};
@@ -56,6 +57,11 @@ impl SqliteStore {
         let mut store = Self { connection, file };
         store.migrate().map_err(|error| explain(&store.file, error))??;
         Ok(store)
+    }
+
+    /// Whether new requests are noted for the store of a fleet.
+    pub(super) fn forward(&mut self, on: bool) -> Result<(), StoreError> {
+        outbox::switch(&mut self.connection, on).map_err(|error| explain(&self.file, error))
     }
 
     #[cfg(test)]
@@ -166,7 +172,7 @@ impl Upkeep for SqliteUpkeep {
     }
 }
 
-fn connect(file: &Path) -> Result<Connection, StoreError> {
+pub(super) fn connect(file: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || {
         let connection = Connection::open_with_flags(file, flags)?;

@@ -7,6 +7,9 @@ use crate::policy::{Hold, Passage, TooMany};
 use crate::route::Plan;
 use crate::units::Tokens;
 
+/// How often more is asked for: others may take what was lent.
+const LOANS: usize = 4;
+
 impl Pipeline {
     /// Refuses a request for which there is no room anyway, before anything is worked out for it.
     pub(super) fn look(&self, admitted: &Admitted) -> Result<(), Box<TooMany>> {
@@ -22,11 +25,25 @@ impl Pipeline {
         throttles.pass(tokens, self.clock.monotonic())
     }
 
-    /// Sets aside what the plan can cost at most.
-    pub(super) fn hold(&self, admitted: &Admitted, plan: &Plan) -> Result<Hold, GatewayError> {
-        let now = self.clock.wall();
-        admitted.admission.budgets.hold(plan.worst_case(), now).map_err(|over| {
+    /// Sets aside what the plan can cost at most. Where gateways share a budget and this one's slice does not bear it, more is
+    /// asked for, which is the only wait and a short one.
+    pub(super) async fn hold(&self, admitted: &Admitted, plan: &Plan) -> Result<Hold, GatewayError> {
+        let (budgets, wanted) = (&admitted.admission.budgets, plan.worst_case());
+        let mut held = budgets.hold(wanted, self.clock.wall());
+        if let Some(lender) = &self.lender {
+            for _ in 0..LOANS {
+                match &held {
+                    Err(over) if over.shared && lender.lend(budgets, wanted).await => {
+                        held = budgets.hold(wanted, self.clock.wall());
+                    }
+                    _ => break,
+                }
+            }
+        }
+        held.map_err(|mut over| {
+            let now = self.clock.wall();
             let refills_in: Option<Duration> = over.refills_at.map(|at| at.duration_since(now).unsigned_abs());
+            over.cut_off = over.shared && self.lender.as_ref().is_some_and(|lender| !lender.is_up());
             GatewayError::OverBudget { over, refills_in, status: admitted.settings().over_budget_status }
         })
     }

@@ -16,6 +16,8 @@ pub mod turns;
 pub mod window;
 
 pub use allowances::{Allowances, Balance, BalanceReport, Claim, FreeQuota};
+pub use budget::lease::up as lease_up;
+pub use budget::lease::{Leased, Lender, SharedBudgets, Whose};
 pub use budget::{Bound, Budget, BudgetReport, Budgets, Hold, OverBudget, Payer, Spent};
 pub use exploring::Exploring;
 pub use keys::{Admission, KeyLimits, KeyRing, NotAdmitted};

@@ -22,6 +22,7 @@ pub(super) fn books(config: &Config) -> ledger::Settings {
         sync,
         decision_days: config.books.decision_days,
         decisions: Sampling::percent(config.books.decision_sample_percent),
+        outbox: config.fleet.postgres.is_some(),
         ..ledger::Settings::new(&config.books.directory)
     }
 }

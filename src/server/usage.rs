@@ -4,6 +4,7 @@
 //! Amounts are decimal strings with every digit that counts. The sums are exact: they are those of the books' rows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -16,8 +17,8 @@ use serde::Serialize;
 
 use super::parameters::{Given, WrongParameter, parse};
 use super::routes::{Front, Marks};
-use super::status::{refusal, unread, wrong_parameter};
-use crate::ledger::{UsageBy, UsageLine, UsageQuery, UsageSums};
+use super::status::{Refusal, refusal, unread, unshared, wrong_parameter};
+use crate::ledger::{ReadError, UsageBy, UsageLine, UsageQuery, UsageSums};
 use crate::policy::BudgetReport;
 use crate::telemetry::Route;
 use crate::units::{KeyName, Usage};
@@ -26,6 +27,8 @@ use crate::units::{KeyName, Usage};
 const USUAL_DAYS: i64 = 30;
 /// No question spans more days.
 const MOST_DAYS: i64 = 400;
+/// How long the books of all gateways may take to answer.
+const SHARED_WAIT: Duration = Duration::from_secs(5);
 /// No answer has more lines.
 const MOST_LINES: usize = 10_000;
 
@@ -65,16 +68,25 @@ pub(super) async fn all(State(front): State<Arc<Front>>, request: Request<Body>)
 }
 
 async fn told(front: &Front, marks: &Marks<'_>, query: UsageQuery, budgets: Vec<Budget>) -> Response {
-    let asked = query.clone();
     // One line more than is told shows that there are too many.
-    let read = front.pipeline.ledger.ask(move |books| books.usage(&UsageQuery { most_lines: MOST_LINES + 1, ..asked })).await;
-    match read {
+    match lines(front, UsageQuery { most_lines: MOST_LINES + 1, ..query.clone() }).await {
         Ok(lines) if lines.len() > MOST_LINES => {
             let fewer = format!("fewer days: the answer has more than {MOST_LINES} lines");
             marks.refuse(&wrong_parameter(&WrongParameter::new("start_date", fewer)))
         }
         Ok(lines) => marks.own(body(&query, &lines, budgets)),
-        Err(error) => marks.refuse(&unread(&error)),
+        Err(refusal) => marks.refuse(&refusal),
+    }
+}
+
+/// The sums: of all gateways where books are shared, else of this one.
+async fn lines(front: &Front, query: UsageQuery) -> Result<Vec<UsageLine>, Refusal> {
+    match &front.fleet {
+        Some(fleet) => match tokio::time::timeout(SHARED_WAIT, fleet.usage(&query)).await {
+            Ok(read) => read.map_err(|error| unshared(&error)),
+            Err(_) => Err(unread(&ReadError::Slow)),
+        },
+        None => front.pipeline.ledger.ask(move |books| books.usage(&query)).await.map_err(|error| unread(&error)),
     }
 }
 

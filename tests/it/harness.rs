@@ -23,6 +23,7 @@ pub(crate) mod rows;
 pub(crate) mod sandbox;
 pub(crate) mod seeded;
 pub(crate) mod site;
+pub(crate) mod stores;
 pub(crate) mod talk;
 pub(crate) mod thinker;
 pub(crate) mod tls;
