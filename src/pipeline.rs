@@ -209,7 +209,7 @@ impl Pipeline {
         let Decided { plan, facts, trace, makers, written } = self.plan(call, admitted, &told)?;
         let plan = Arc::new(plan);
         let place = self.places.take(admitted.settings().most_under_way)?;
-        let passage = self.pass(admitted, &plan)?;
+        let passage = self.pass(admitted, &plan).await?;
         let hold = self.hold(admitted, &plan).await?;
         self.tell_cap_cost(&plan);
         // What the books do not keep is explained as long as the feed remembers it.

@@ -134,7 +134,7 @@ pub(super) fn fleet() -> Group<Fleet> {
             .on_restart(),
         setting("redis", Store(StoreKind::Redis), |f: &mut Fleet| &mut f.redis)
             .means(
-                "Where gateways share budgets (Redis 7 or Valkey). Each works on leases, so a budget is a bound for all of them \
+                "Where gateways share budgets and limits (Redis 7 or Valkey). Each works on leases, so a budget is a bound for all of them \
                  together, also while Redis is away. It wants postgres too: from there budgets are rebuilt after Redis lost its data.",
             )
             .unset("a budget bounds each gateway by itself", "\"redis://cache.example.com\"")

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -23,7 +22,7 @@ use super::reading::SpentAt;
 use super::redis::{Connected, Redis, RedisError, Words, words};
 use super::resp::Reply;
 use crate::clock::SharedClock;
-use crate::policy::{Budget, Budgets, Leased, Lender, SharedBudgets, Whose, lease_up};
+use crate::policy::{Budget, Budgets, Leased, SharedBudgets, Whose, lease_up};
 use crate::units::Usd;
 
 /// How often slices are looked at.
@@ -101,9 +100,10 @@ pub struct Leases {
     up: Arc<AtomicBool>,
 }
 
-impl Lender for Leases {
-    fn lend<'l>(&'l self, budgets: &'l Arc<Budgets>, wanted: Usd) -> BoxFuture<'l, bool> {
-        let rounds = async move {
+impl Leases {
+    /// Asks for so much more of every budget that does not bear it now. Answers whether to try again.
+    pub(super) async fn lend(&self, budgets: &Arc<Budgets>, wanted: Usd) -> bool {
+        let rounds = async {
             loop {
                 let (told, answer) = oneshot::channel();
                 let ask = Ask { budgets: Arc::clone(budgets), wanted: lease_up(wanted), told };
@@ -117,10 +117,10 @@ impl Lender for Leases {
                 }
             }
         };
-        Box::pin(async move { timeout(PATIENCE, rounds).await.unwrap_or(false) })
+        timeout(PATIENCE, rounds).await.unwrap_or(false)
     }
 
-    fn is_up(&self) -> bool {
+    pub(super) fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
     }
 }
@@ -238,8 +238,8 @@ impl LeaseKeeper {
                     tracing::debug!(%error, "budgets cannot be shared yet");
                 }
                 for ask in asks {
-                ask.tell(Told::Nothing);
-            }
+                    ask.tell(Told::Nothing);
+                }
             }
         }
     }

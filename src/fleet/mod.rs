@@ -1,6 +1,6 @@
 //! What several gateways share. The books of all of them come together in PostgreSQL (`forwarding`, `reading`); nothing on the
 //! path of a request waits for it, and what it has not taken yet is safe in each gateway's own books. Budgets bound all of them
-//! together by slices that Redis hands out (`leases`), ahead of need.
+//! together by slices that Redis hands out (`leases`), ahead of need, and so do limits on rates (`rates`).
 //!
 //! The choice between this and a store that a gateway folds into directly is argued in `docs/adr/0004-fleet-stores.md`.
 
@@ -8,6 +8,7 @@ mod forwarding;
 mod hints;
 mod leases;
 mod postgres;
+mod rates;
 mod reading;
 pub mod redis;
 pub mod resp;
@@ -16,12 +17,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 pub use self::forwarding::{ForwardError, Forwarder, Forwarding, Status};
 pub use self::hints::Hints;
-pub use self::leases::{LeaseKeeper, Leases};
+use self::leases::{LeaseKeeper, Leases};
 pub use self::postgres::{Connected, Known, Postgres, PostgresError};
+use self::rates::{RateKeeper, RateSlices};
 pub use self::reading::SpentAt;
 use self::redis::Redis;
 use crate::clock::SharedClock;
@@ -29,8 +32,9 @@ use crate::config::secret::Secret;
 use crate::config::stores::{POSTGRES_PASSWORD, REDIS_PASSWORD};
 use crate::config::{Config, ProviderKeys};
 use crate::ledger::{Ledger, StoreError, UsageLine, UsageQuery};
-use crate::policy::{Lender, SharedBudgets};
+use crate::policy::{Budgets, Lender, SharedBounds, Throttles};
 use crate::tasks::Tasks;
+use crate::units::{Tokens, Usd};
 use crate::upstream::UpstreamError;
 
 /// How long what is left to forward may take when the gateway stops; the next start goes on with it.
@@ -70,15 +74,35 @@ pub struct Fleet {
     leases: Option<Shared>,
 }
 
-/// Budgets that are shared.
+/// Budgets and limits that are shared.
 struct Shared {
-    budgets: SharedBudgets,
-    leases: Arc<Leases>,
+    bounds: SharedBounds,
+    lending: Arc<Lending>,
     tasks: Tasks,
     /// Until it is begun.
-    keeping: Mutex<Option<LeaseKeeper>>,
+    keeping: Mutex<Option<(LeaseKeeper, RateKeeper)>>,
     /// Whether everything that was leased was given back.
     returned: Arc<AtomicBool>,
+}
+
+/// Where slices come from.
+struct Lending {
+    leases: Leases,
+    rates: RateSlices,
+}
+
+impl Lender for Lending {
+    fn lend<'l>(&'l self, budgets: &'l Arc<Budgets>, wanted: Usd) -> BoxFuture<'l, bool> {
+        Box::pin(self.leases.lend(budgets, wanted))
+    }
+
+    fn let_in<'l>(&'l self, throttles: &'l Arc<Throttles>, tokens: Tokens) -> BoxFuture<'l, bool> {
+        Box::pin(self.rates.ask(throttles, tokens.get()))
+    }
+
+    fn is_up(&self) -> bool {
+        self.leases.is_up()
+    }
 }
 
 impl Fleet {
@@ -101,11 +125,15 @@ impl Fleet {
             None => None,
             Some(address) => {
                 let redis = Redis::at(address, passwords.get(REDIS_PASSWORD), &config.upstream.trust)?;
-                let (budgets, tasks) = (SharedBudgets::default(), Tasks::on_this_runtime());
-                let whoami = (forwarder.gateway().to_owned(), Arc::clone(&forwarding.status));
-                let (keeper, leases) = LeaseKeeper::new((redis, postgres.clone()), whoami, budgets.clone(), Arc::clone(clock));
-                let (keeping, returned) = (Mutex::new(Some(keeper)), Arc::clone(&returned));
-                Some(Shared { budgets, leases: Arc::new(leases), tasks, keeping, returned })
+                let (bounds, tasks) = (SharedBounds::default(), Tasks::on_this_runtime());
+                let gateway = forwarder.gateway().to_owned();
+                let (rate_keeper, rates) =
+                    RateKeeper::new(redis.clone(), gateway.clone(), bounds.throttles.clone(), Arc::clone(clock));
+                let whoami = (gateway, Arc::clone(&forwarding.status));
+                let (keeper, leases) =
+                    LeaseKeeper::new((redis, postgres.clone()), whoami, bounds.budgets.clone(), Arc::clone(clock));
+                let (keeping, returned) = (Mutex::new(Some((keeper, rate_keeper))), Arc::clone(&returned));
+                Some(Shared { bounds, lending: Arc::new(Lending { leases, rates }), tasks, keeping, returned })
             }
         };
         tasks.spawn("forward the books", forwarder.run(stopping.clone(), returned));
@@ -116,25 +144,26 @@ impl Fleet {
     /// Of backends, gateways tell each other what `hints` know.
     pub fn begin_to_lease(&self, hints: Arc<dyn Hints>) {
         let Some(shared) = &self.leases else { return };
-        if let Some(keeper) = shared.keeping.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some((keeper, rates)) = shared.keeping.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let run = keeper.run(hints, shared.tasks.stopping().clone(), Arc::clone(&shared.returned));
             shared.tasks.spawn("lease budgets", run);
+            shared.tasks.spawn("share rate limits", rates.run(shared.tasks.stopping().clone()));
         }
     }
 
-    /// The budgets that gateways share, where they do.
-    pub fn budgets(&self) -> Option<SharedBudgets> {
-        self.leases.as_ref().map(|shared| shared.budgets.clone())
+    /// The budgets and limits that gateways share, where they do.
+    pub fn bounds(&self) -> Option<SharedBounds> {
+        self.leases.as_ref().map(|shared| shared.bounds.clone())
     }
 
     /// Where more of them comes from.
     pub fn lender(&self) -> Option<Arc<dyn Lender>> {
-        self.leases.as_ref().map(|shared| Arc::clone(&shared.leases) as Arc<dyn Lender>)
+        self.leases.as_ref().map(|shared| Arc::clone(&shared.lending) as Arc<dyn Lender>)
     }
 
     /// Whether slices of budgets can be had; `None` where budgets are not shared.
     pub fn lends(&self) -> Option<bool> {
-        self.leases.as_ref().map(|shared| shared.leases.is_up())
+        self.leases.as_ref().map(|shared| shared.lending.is_up())
     }
 
     /// How forwarding stands.

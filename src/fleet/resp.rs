@@ -1,4 +1,4 @@
-//! The words of Redis (RESP2): a command as bytes, bytes as a reply. By our own hand, because six commands are needed and the
+//! The words of Redis (RESP2): a command as bytes, bytes as a reply. By our own hand, because a dozen commands are needed and the
 //! well-kept crate for it brings twenty-three others with it (tables of Unicode for host names among them).
 //!
 //! The decoder is total: any bytes are a reply, the beginning of one, or refused; a reply is bounded in size and depth.

@@ -13,16 +13,26 @@ const LOANS: usize = 4;
 impl Pipeline {
     /// Refuses a request for which there is no room anyway, before anything is worked out for it.
     pub(super) fn look(&self, admitted: &Admitted) -> Result<(), Box<TooMany>> {
-        let Some(throttles) = &admitted.admission.throttles else { return Ok(()) };
+        // Where gateways share limits there may be more than this one has.
+        let Some(throttles) = admitted.admission.throttles.as_ref().filter(|_| self.lender.is_none()) else { return Ok(()) };
         throttles.look(self.clock.monotonic())
     }
 
     /// Takes a request and the tokens that its first attempt is expected to use from every limit that applies.
-    pub(super) fn pass(&self, admitted: &Admitted, plan: &Plan) -> Result<Passage, Box<TooMany>> {
+    pub(super) async fn pass(&self, admitted: &Admitted, plan: &Plan) -> Result<Passage, Box<TooMany>> {
         let Some(throttles) = &admitted.admission.throttles else { return Ok(Passage::free()) };
         let expected = plan.root.attempts().next().map(|attempt| attempt.quote.usage);
         let tokens = expected.map_or(Tokens::ZERO, |usage| usage.input() + usage.output);
-        throttles.pass(tokens, self.clock.monotonic())
+        let mut passed = throttles.pass(tokens, self.clock.monotonic());
+        if let Some(lender) = &self.lender {
+            for _ in 0..LOANS {
+                if passed.is_ok() || !lender.let_in(throttles, tokens).await {
+                    break;
+                }
+                passed = throttles.pass(tokens, self.clock.monotonic());
+            }
+        }
+        passed
     }
 
     /// Sets aside what the plan can cost at most. Where gateways share a budget and this one's slice does not bear it, more is

@@ -17,13 +17,14 @@ pub mod window;
 
 pub use allowances::{Allowances, Balance, BalanceReport, Claim, FreeQuota};
 pub use budget::lease::up as lease_up;
-pub use budget::lease::{Leased, Lender, SharedBudgets, Whose};
+pub use budget::lease::{Leased, Lender, SharedBounds, SharedBudgets, Whose};
 pub use budget::{Bound, Budget, BudgetReport, Budgets, Hold, OverBudget, Payer, Spent};
 pub use exploring::Exploring;
 pub use keys::{Admission, KeyLimits, KeyRing, NotAdmitted};
 pub use places::{Full, Place, Places};
 pub use portfolio::{OverShare, Portfolio, ShareCap, ShareHold, ShareStanding};
 pub use prefixes::{Known, Prefixes, Read};
+pub use rates::slices::{SharedThrottles, SlicedLimit};
 pub use rates::{Counted, Lane, Passage, Rates, Standing, Throttle, Throttles, TooMany};
 pub use ratio::Ratio;
 pub use turns::Turns;

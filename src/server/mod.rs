@@ -220,7 +220,7 @@ async fn assemble(
     tasks.spawn("keep tokens", keeper.keep(tasks.stopping().clone()));
     let follows = upstream.clone();
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
-    let shared = fleet.as_ref().and_then(Fleet::budgets);
+    let shared = fleet.as_ref().and_then(Fleet::bounds);
     let accounts = Accounts::at_start(&keys, &config, (&ledger, shared), Arc::clone(clock)).await;
     if let Some(fleet) = &fleet {
         fleet.begin_to_lease(Arc::new(HealthHints(Arc::clone(&health))));

@@ -275,3 +275,26 @@ async fn what_one_gateway_finds_of_a_backend_the_others_take_as_a_hint() {
     assert_eq!(two.chat(&chat::ask("auto")).await.status, 200);
     assert_eq!((fleet.east.calls().len(), west.calls().len()), (1, 2));
 }
+
+/// A limit on requests a minute is one for all gateways: whoever needs its slices gets them, and together they let in what one would.
+#[tokio::test]
+async fn a_limit_on_rates_is_shared_and_passed_nowhere() {
+    let Some(fleet) = Fleet::start().await else { return };
+    fleet.east.always(provider::whole(&chat::answer("Hello.", 9, 4)));
+    let start = || {
+        let setup = Setup::of([Site::of(&fleet.east)]).key("team", KEY).set("keys.team.requests_per_minute", "12");
+        fleet.redis.for_gateway(fleet.postgres.for_gateway(setup)).start()
+    };
+    let (one, two) = (start(), start());
+    lends(&one).await;
+    lends(&two).await;
+    let began = tokio::time::Instant::now();
+    let answers = join_all((0..36).map(async |number: usize| asked(if number % 2 == 0 { &one } else { &two }).await)).await;
+    let passed = answers.iter().filter(|answer| answer.status == 200).count();
+    // One more is due every five seconds.
+    let due = 12 + usize::try_from(began.elapsed().as_secs() / 5).unwrap() + 1;
+    assert!((10..=due).contains(&passed), "{passed} of at most {due}");
+    let refused = answers.iter().find(|answer| answer.status != 200).expect("a refusal");
+    assert_eq!((refused.status, refused.error("code").as_str()), (429, Some("rate_limit_exceeded")), "{}", refused.text());
+    assert_eq!(refused.header("x-ratelimit-limit-requests"), "12");
+}

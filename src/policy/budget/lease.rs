@@ -12,8 +12,10 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::{Bound, Budget, Budgets, Counted, Lease, Payer};
+use crate::policy::rates::Throttles;
+use crate::policy::rates::slices::SharedThrottles;
 use crate::policy::window::Window;
-use crate::units::{KeyName, Usd};
+use crate::units::{KeyName, Tokens, Usd};
 
 const PICO_PER_MICRO: i128 = 1_000_000;
 
@@ -22,7 +24,10 @@ pub trait Lender: Send + Sync {
     /// Asks for so much more of every budget that does not bear it now. Answers whether to try again.
     fn lend<'l>(&'l self, budgets: &'l Arc<Budgets>, wanted: Usd) -> BoxFuture<'l, bool>;
 
-    /// Whether slices can be had now.
+    /// Asks for so much more of every limit that does not let a request of so many tokens in now. Answers whether to try again.
+    fn let_in<'l>(&'l self, throttles: &'l Arc<Throttles>, tokens: Tokens) -> BoxFuture<'l, bool>;
+
+    /// Whether slices of budgets can be had now.
     fn is_up(&self) -> bool;
 }
 
@@ -60,6 +65,13 @@ impl SharedBudgets {
     pub fn all(&self) -> Vec<(Arc<Budget>, Whose)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Everything that bounds all gateways together.
+#[derive(Debug, Clone, Default)]
+pub struct SharedBounds {
+    pub budgets: SharedBudgets,
+    pub throttles: SharedThrottles,
 }
 
 /// A window of a budget as its lender sees it, in millionths of a dollar.

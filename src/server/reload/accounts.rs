@@ -22,7 +22,7 @@ use crate::config::keys::ANONYMOUS;
 use crate::config::{Access, Config, GatewayKey, Means};
 use crate::ledger::{Books, KeySpend, Ledger, StoreError};
 use crate::policy::{
-    Admission, Bound, Budget, Budgets, KeyRing, Payer, Rates, SharedBudgets, Spent, Throttle, Throttles, Whose, Window,
+    Admission, Bound, Budget, Budgets, KeyRing, Payer, Rates, SharedBounds, Spent, Throttle, Throttles, Whose, Window,
 };
 use crate::units::{KeyName, Usd};
 
@@ -37,7 +37,7 @@ pub struct Accounts {
     /// The data directory.
     folder: PathBuf,
     /// Where gateways share what bounds a payer.
-    shared: Option<SharedBudgets>,
+    shared: Option<SharedBounds>,
     clock: SharedClock,
 }
 
@@ -122,7 +122,7 @@ impl Accounts {
     pub async fn at_start(
         keys: &[GatewayKey],
         config: &Config,
-        (ledger, shared): (&Ledger, Option<SharedBudgets>),
+        (ledger, shared): (&Ledger, Option<SharedBounds>),
         clock: SharedClock,
     ) -> Self {
         let mut accounts = Self { by_payer: BTreeMap::new(), folder: config.books.directory.clone(), shared, clock };
@@ -223,7 +223,8 @@ impl Accounts {
             let account = self.by_payer.entry(payer.clone()).or_insert_with(new);
             account.members = account.members.and(&members);
             if let Some(shared) = &self.shared {
-                shared.share(&account.budget, account.members.whose());
+                shared.budgets.share(&account.budget, account.members.whose());
+                shared.throttles.share(&account.throttle);
             }
             account.budget.bind(bounds);
             account.throttle.set(rates);
