@@ -174,12 +174,13 @@ impl Market {
         self.sites.get(backend.provider.0 as usize)?.iter().find(|site| site.shape == shape)
     }
 
-    /// The models that can be asked for by name right now: those that a reachable provider serves, sorted.
+    /// The models that can be asked for by name right now: those that a reachable provider serves and that are open to whoever asks,
+    /// sorted.
     ///
     /// Each with who stands behind it: the provider of a backend, nobody in particular for a model.
-    pub fn models(&self) -> BTreeMap<&str, &str> {
+    pub fn models(&self, open: impl Fn(&Backend) -> bool) -> BTreeMap<&str, &str> {
         let has_site = |backend: &Backend| self.sites.get(backend.provider.0 as usize).is_some_and(|sites| !sites.is_empty());
-        let reachable = |backend: &&Backend| has_site(backend) && backend.disabled.is_none();
+        let reachable = |backend: &&Backend| has_site(backend) && backend.disabled.is_none() && open(backend);
         let names = |backend: &'_ Backend| {
             let owner = self.snapshot.provider_of(backend).id.as_str();
             let backend = self.snapshot.backend(backend.index);

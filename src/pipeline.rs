@@ -5,11 +5,14 @@
 mod affinity;
 pub mod appraise;
 mod bounds;
+mod brown_out;
 mod entry;
 mod in_force;
 pub mod learning;
+mod names;
 mod not_served;
 mod pages;
+mod passing;
 mod said;
 mod shown;
 mod taking;
@@ -21,14 +24,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 
 use self::affinity::{Heard, Lesson, Trace};
 use self::appraise::{Appraisal, allowances_at, limits_of, thinks_on};
+use self::brown_out::Lesser;
 pub use self::in_force::{AliasWishes, InForce, PipelineSettings, asked};
 use self::learning::Learning;
+pub use self::names::NotAllowed;
 pub use self::not_served::NotServed;
 use self::pages::Pages;
+use self::passing::{PASSING, headers, passing};
 use self::said::Said;
 use self::told::{Told, second};
 pub use self::weighed::ExploreRule;
@@ -36,7 +42,6 @@ use crate::canonical::{Request, Shape, Untranslatable};
 use crate::catalog::TokenizerFamily;
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Cause, Dispatcher, Journey, Opening, RunFailure, Wording, Written};
-use crate::frontend::models::ListedModel;
 use crate::frontend::{self, BadRequest, FrontendRef, anthropic_messages};
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::{Makers, Market};
@@ -46,9 +51,6 @@ use crate::relay::{Account, AccountOpening, AnswerBasis, Desk, Learn, Media, Pum
 use crate::route::{self, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
 use crate::telemetry::Route;
 use crate::units::{BackendId, Pieces, RequestId, Tokens, Usd};
-
-/// Headers that pass through to the provider as they are: a trace must not end at the gateway.
-static PASSING: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
 /// A request as it came in.
 #[derive(Debug)]
@@ -82,6 +84,8 @@ pub struct Receipt {
     pub cost: Option<Usd>,
     /// The decision in a few words.
     pub decision: String,
+    /// What the budgets made of the request, where they did not bear it as it was asked.
+    pub budget: Option<String>,
     /// What the answer is, where that is not what all answers of its shape are; a stream of it has no event that could tell an end.
     pub media_type: Option<HeaderValue>,
     /// Parameters that the backend's API has no word for and that were left out, by the client's names.
@@ -105,6 +109,8 @@ pub enum GatewayError {
     NoPlan { error: PlanError, decision: Box<Decision> },
     #[error("{0}")]
     NotServed(NotServed),
+    #[error(transparent)]
+    NotAllowed(NotAllowed),
     #[error("{over}")]
     OverBudget {
         over: Box<OverBudget>,
@@ -142,9 +148,14 @@ pub struct Pipeline {
 }
 
 /// A request that was let in, with everything that decides about it.
+#[derive(Clone)]
 struct Admitted {
     admission: Admission,
     request: Request,
+    /// The bound on its answer that the client itself set.
+    client_bound: Option<Tokens>,
+    /// What its budgets made of it.
+    lesser: Lesser,
     /// Taken once: what changes after this does not concern the request.
     in_force: Arc<InForce>,
     target: Target,
@@ -184,6 +195,12 @@ impl Admitted {
         &self.in_force.settings
     }
 
+    /// The decision in a few words.
+    fn reason(&self, plan: &Plan) -> String {
+        let reason = plan.reason(&self.market().snapshot);
+        if self.lesser.is_any() { format!("{reason}; budget: {}", self.lesser) } else { reason }
+    }
+
     /// Money is bounded: the output bound that the quote counts with must reach the provider.
     fn is_bounded(&self) -> bool {
         let Self { admission, request, .. } = self;
@@ -196,7 +213,17 @@ impl Pipeline {
     pub async fn answer(&self, call: InboundCall) -> Result<Reply, GatewayError> {
         // Apart, so that what waits for an answer stays small.
         let admitted = Box::new(self.admit(&call).inspect_err(|error| self.show_refusal(&call, None, error))?);
-        let answered = self.serve(&call, &admitted).await;
+        let mut course = self.course(&call, &admitted);
+        let answered = loop {
+            let answered = self.serve(&call, course.of(&admitted)).await;
+            match answered {
+                Err(error) if course.goes_on_after(&error) => match self.lessen(&call, &admitted, course, error) {
+                    Ok(next) => course = next,
+                    Err(over) => break Err(over),
+                },
+                answered => break answered,
+            }
+        };
         answered.inspect_err(|error| self.show_refusal(&call, Some(&admitted.request.model), error))
     }
 
@@ -264,36 +291,18 @@ impl Pipeline {
         Ok(Appraisal::of(&request).input.of(family).expected())
     }
 
-    /// Every name that can be asked for right now: the `auto` names, the operator's aliases, models and backends.
-    pub fn models(&self) -> Vec<ListedModel> {
-        let in_force = self.in_force.load();
-        let ours = ["auto", "auto:economy", "auto:standard", "auto:premium"].into_iter();
-        let ours = ours.chain(in_force.settings.aliases.keys().map(String::as_str));
-        let mut models: Vec<ListedModel> = ours.map(|id| listed(id, "tokenbroker")).collect();
-        models.extend(in_force.market.models().into_iter().map(|(name, owner)| listed(name, owner)));
-        models
-    }
-
-    /// The names near one that is not served.
-    pub fn unknown(&self, name: &str) -> UnknownModel {
-        let in_force = self.in_force.load();
-        match route::resolve(name, &in_force.market.snapshot, &in_force.settings.aliases) {
-            Err(unknown) => unknown,
-            // Known to the table, but nobody who serves it can be reached.
-            Ok(_) => UnknownModel { name: name.to_owned(), near: Vec::new() },
-        }
-    }
-
     fn admit(&self, call: &InboundCall) -> Result<Admitted, GatewayError> {
         let in_force = self.in_force.load_full();
         let admission = in_force.keys.admit(&call.headers)?;
         let mut request = call.frontend.parse(call.body.clone(), &call.headers)?;
+        request.wishes.or(&admission.wishes);
+        let client_bound = request.output_bound;
         let budgeted = admission.budgeted.then_some(in_force.settings.budgeted_output);
         bounds::output(&mut request, admission.limits.max_output, budgeted)?;
         let target = route::resolve(&request.model, &in_force.market.snapshot, &in_force.settings.aliases)?;
         bounds::named(&request, &target)?;
         bounds::vectors(&request, &target, &in_force.market.snapshot)?;
-        let admitted = Admitted { admission, request, in_force, target };
+        let admitted = Admitted { admission, request, client_bound, lesser: Lesser::default(), in_force, target };
         if admitted.is_bounded() {
             bounds::priced(call.frontend, &admitted.request)?;
         }
@@ -329,6 +338,9 @@ impl Pipeline {
                 (Err(error), _) => {
                     if let Some(other) = NotServed::of(admitted) {
                         return Err(GatewayError::NotServed(other));
+                    }
+                    if let Some(forbidden) = NotAllowed::of(admitted) {
+                        return Err(GatewayError::NotAllowed(forbidden));
                     }
                     let decision = Box::new(Decision::of(Err(&error), facts.snapshot));
                     Err(GatewayError::NoPlan { error, decision })
@@ -375,7 +387,7 @@ impl Pipeline {
 
     /// Gathers everything that the decision depends on.
     fn with_facts<T>(&self, call: &InboundCall, admitted: &Admitted, decide: impl FnOnce(Facts<'_>, Trace) -> T) -> T {
-        let Admitted { admission, request, in_force, target } = admitted;
+        let Admitted { admission, request, in_force, target, .. } = admitted;
         let InForce { market, settings, allowances, .. } = &**in_force;
         let (snapshot, at) = (&market.snapshot, self.clock.wall());
         let appraisal = Appraisal::by(request, &mut self.learning.lengths(Class::of(request)), snapshot, second(at));
@@ -501,7 +513,8 @@ impl Pipeline {
         let receipt = Receipt {
             backend: backend.id.clone(),
             cost: None,
-            decision: plan.reason(&market.snapshot),
+            decision: admitted.reason(plan),
+            budget: admitted.lesser.is_any().then(|| admitted.lesser.to_string()),
             media_type: None,
             dropped: answered.dropped,
             standing: account.standing(),
@@ -574,24 +587,4 @@ fn makers(request: &Request, trace: &Trace) -> Makers {
 /// When a request must be over, on the monotonic clock.
 fn ends(call: &InboundCall, settings: &PipelineSettings) -> Duration {
     call.arrived.saturating_add(settings.total)
-}
-
-fn passing(call: &InboundCall) -> HeaderMap {
-    let mut passing = headers(call, &PASSING);
-    passing.extend(headers(call, call.frontend.passing()));
-    passing
-}
-
-fn headers(call: &InboundCall, names: &[HeaderName]) -> HeaderMap {
-    let mut passing = HeaderMap::new();
-    for name in names {
-        for value in call.headers.get_all(name) {
-            passing.append(name.clone(), value.clone());
-        }
-    }
-    passing
-}
-
-fn listed(id: &str, owner: &str) -> ListedModel {
-    ListedModel { id: id.to_owned(), owned_by: owner.to_owned(), created: 0 }
 }

@@ -77,9 +77,9 @@ const OTHER_MEANINGS: &[(&str, &str)] = &[
     // The Python package in the snippet that the demo prints.
     ("cli/demo/show.rs", "openai"),
     // What the example configuration shows, switched off, for lists of providers and for a baseline.
-    ("config/reference.rs", "deepseek"),
-    ("config/reference.rs", "openai"),
-    ("config/reference.rs", "openrouter"),
+    ("config/reference/limits.rs", "deepseek"),
+    ("config/reference/limits.rs", "openai"),
+    ("config/reference/limits.rs", "openrouter"),
 ];
 
 /// Written in pieces, or this file would break its own rule.

@@ -29,4 +29,4 @@ pub use schema::{Mismatch, Schema, SchemaBy};
 pub use shape::{Direct, Form, Manner, Shape, Shapes, Takes, Writes, Yields};
 pub use shared::Shared;
 pub use text::TextProfile;
-pub use wishes::{DataRules, Preference, QualityTier, Wishes};
+pub use wishes::{DataRules, MOST_TAGS, Preference, QualityTier, TAGS_SHAPE, Wishes, is_tag};

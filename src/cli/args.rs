@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::output::{Exit, Output};
-use super::{check, count, demo, health, keys, prices, report, route, sandbox, serve, settings, simulate, top};
+use super::{budgets, check, count, demo, health, keys, prices, report, route, sandbox, serve, settings, simulate, top};
 use crate::config::load::PREFIX;
 
 /// The variables of this process, as far as commands may read them.
@@ -119,6 +119,9 @@ pub enum Command {
     /// Make a gateway key, and look after those of a running gateway.
     #[command(subcommand)]
     Keys(Box<keys::KeysCommand>),
+    /// See how the budgets of a running gateway stand, and set, lift or top up their limits.
+    #[command(subcommand)]
+    Budgets(Box<budgets::BudgetsCommand>),
     /// Print every setting with its default, as a configuration to begin with.
     #[command(after_help = "Example:\n  tokenbroker settings > tokenbroker.toml")]
     Settings(settings::SettingsArgs),
@@ -190,6 +193,7 @@ impl Cli {
             Command::Simulate(command) => simulate::run(command, environment, output),
             Command::Health(args) => health::run(args, environment, output),
             Command::Keys(command) => keys::run(command, environment, output),
+            Command::Budgets(command) => budgets::run(command, environment, output),
             Command::Settings(args) => settings::run(args, output),
         }
     }

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde::Serialize;
 use serde_json::json;
 
-use self::remote::Where;
+use super::administered::Where;
 use super::args::Environment;
 use super::output::{Exit, Output};
 use crate::config::keys::{is_key_name, to_hex};

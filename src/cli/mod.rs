@@ -2,7 +2,9 @@
 //! returns through [`Output`]; nothing else in the crate prints. A command answers with an [`Exit`]; an error is for
 //! what no command foresaw.
 
+mod administered;
 pub mod args;
+pub mod budgets;
 pub mod check;
 pub mod count;
 pub mod demo;

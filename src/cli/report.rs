@@ -21,8 +21,8 @@ use super::output::{Exit, Output};
 use crate::clock::SystemClock;
 use crate::config::stores::POSTGRES_PASSWORD;
 use crate::config::{Config, ProviderKeys, Purpose, provider_keys};
-use crate::fleet;
-use crate::ledger::{Books, UsageBy, UsageLine, UsageQuery};
+use crate::fleet::{self, UsageTold};
+use crate::ledger::{Books, UsageBy, UsageQuery};
 use crate::server;
 use crate::units::KeyName;
 
@@ -34,9 +34,10 @@ Examples:
   tokenbroker report
   tokenbroker report --days 7 --by provider,model
   tokenbroker report --from 2026-11-01 --to 2026-11-30 --key web --format csv > november.csv
+  tokenbroker report --by tag,model
   tokenbroker report --svg spend.svg
 
-saved is told where every request was compared with the baseline (routing.baseline).";
+A request counts at each of its tags; what has none is in the sums of all only. saved is told where every request was compared with the baseline (routing.baseline).";
 
 /// What `report` takes.
 #[derive(Debug, Args)]
@@ -89,17 +90,17 @@ fn told_apart(word: &str) -> Result<UsageBy, String> {
 pub fn run(args: &ReportArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
     let books = Told::by(args, environment)?;
     let query = query(args)?;
-    let lines = books.usage(&query)?;
+    let (lines, total) = books.usage(&query)?;
     if lines.len() >= MOST_LINES {
         bail!("more than {MOST_LINES} lines: ask for fewer days, or tell less apart");
     }
     match args.format {
-        Form::Table => told::table(&query, &lines, output)?,
+        Form::Table => told::table(&query, &lines, &total, output)?,
         Form::Csv => output.text(&told::csv(&query, &lines))?,
-        Form::Json => output.line(String::from_utf8_lossy(&server::usage_body(&query, &lines)))?,
+        Form::Json => output.line(String::from_utf8_lossy(&server::usage_body(&query, &lines, &total)))?,
     }
     if let Some(path) = &args.svg {
-        let days = books.usage(&UsageQuery { group_by: vec![UsageBy::Day, UsageBy::Provider], ..query.clone() })?;
+        let (days, _) = books.usage(&UsageQuery { group_by: vec![UsageBy::Day, UsageBy::Provider], ..query.clone() })?;
         std::fs::write(path, picture(&query, &days)).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(Exit::Success)
@@ -131,9 +132,13 @@ impl Told {
         Ok(Self::Own(Box::new(Books::open(&folder)?)))
     }
 
-    fn usage(&self, query: &UsageQuery) -> anyhow::Result<Vec<UsageLine>> {
+    fn usage(&self, query: &UsageQuery) -> anyhow::Result<UsageTold> {
         match self {
-            Self::Own(books) => Ok(books.usage(query)?),
+            Self::Own(books) => {
+                let lines = books.usage(query)?;
+                let total = books.usage_total(query, &lines)?;
+                Ok((lines, total))
+            }
             Self::Shared(config, password) => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 Ok(runtime.block_on(fleet::read_usage(config, password, query))??)
@@ -166,6 +171,9 @@ fn query(args: &ReportArgs) -> anyhow::Result<UsageQuery> {
         if !group_by.contains(by) {
             group_by.push(*by);
         }
+    }
+    if !UsageQuery::is_answerable(&group_by) {
+        bail!("--by takes one of team, project and tag at a time");
     }
     let until = last.tomorrow().context("--to is the last day that there is")?;
     Ok(UsageQuery { key: args.key.as_deref().map(KeyName::new), from, until, group_by, most_lines: MOST_LINES })

@@ -22,6 +22,7 @@ use super::table::{Align, Table};
 use crate::canonical::Request;
 use crate::catalog::Snapshot;
 use crate::clock::SystemClock;
+use crate::config::Standing;
 use crate::frontend;
 use crate::pipeline::appraise::limits_of;
 use crate::pipeline::asked;
@@ -63,11 +64,13 @@ pub fn run(args: &RouteArgs, environment: &Environment, output: &mut Output) -> 
         Ok(setup) => setup,
         Err(exit) => return Ok(exit),
     };
-    let limits = limits_of_key(&setup, args.key.as_deref())?;
+    let Standing { limits, wishes, .. } = standing_of(&setup, args.key.as_deref())?;
+    let limits = limits_of(&limits);
     if from_stdin(args.request.as_deref()) && std::io::stdin().is_terminal() {
         output.note("Reading a chat completion request in JSON from the terminal; Ctrl-D ends it.")?;
     }
-    let request = read(args.request.as_deref(), setup.config.server.max_body_bytes)?;
+    let mut request = read(args.request.as_deref(), setup.config.server.max_body_bytes)?;
+    request.wishes.or(&wishes);
     let at = args.at.unwrap_or_else(|| SystemClock::shared().wall());
     let (setup, state) = if args.no_state { (setup, State::default()) } else { State::read(setup, at)? };
     for problem in &state.problems {
@@ -112,9 +115,9 @@ fn read(path: Option<&Path>, max_bytes: usize) -> anyhow::Result<Request> {
     })
 }
 
-fn limits_of_key(setup: &Setup, key: Option<&str>) -> anyhow::Result<Limits> {
+fn standing_of(setup: &Setup, key: Option<&str>) -> anyhow::Result<Standing> {
     let Some(name) = key else {
-        return Ok(Limits::default());
+        return Ok(Standing::of_everybody(&setup.config));
     };
     let Some(key) = setup.config.keys.iter().find(|key| key.name.as_str() == name) else {
         let known: Vec<&str> = setup.config.keys.iter().map(|key| key.name.as_str()).collect();
@@ -123,7 +126,7 @@ fn limits_of_key(setup: &Setup, key: Option<&str>) -> anyhow::Result<Limits> {
             if known.is_empty() { "none".into() } else { known.join(", ") }
         );
     };
-    Ok(limits_of(&key.limits))
+    key.standing(&setup.config).map_err(|(payer, left)| anyhow::anyhow!("{name}: {left}, by {payer}"))
 }
 
 fn decide(

@@ -9,8 +9,9 @@ use super::load::document;
 use super::means::{self, HasMeans, Means};
 use super::reference;
 use super::settings::Config;
+use crate::canonical::{MOST_TAGS, TAGS_SHAPE, Wishes, is_tag};
 use crate::document::{Document, Problem, Section, nearest};
-use crate::policy::KeyLimits;
+use crate::policy::{BrownOut, KeyLimits, NothingLeft, Payer};
 use crate::units::KeyName;
 
 /// The name that stands for clients of an open gateway, in rows and metrics; no key may have it.
@@ -29,19 +30,76 @@ pub struct GatewayKey {
     pub also: Option<[u8; 32]>,
     /// It lets nobody in: what it spent counts for its team all the same.
     pub shut: bool,
-    pub limits: KeyLimits,
     /// Whose budgets its requests fall under beside its own; there are such.
     pub team: Option<String>,
     pub project: Option<String>,
-    /// What all requests of the key together may cost.
+    /// What its requests are tagged with.
+    pub tags: Vec<String>,
+    /// What it may ask for and spend by itself.
     pub means: Means,
 }
 
 impl GatewayKey {
     /// One that lets nobody in.
     pub fn shut(name: &str) -> Self {
-        let (limits, means) = (KeyLimits::default(), Means::default());
-        Self { name: KeyName::new(name), sha256: [0; 32], also: None, shut: true, limits, team: None, project: None, means }
+        let means = Means::default();
+        Self {
+            name: KeyName::new(name),
+            sha256: [0; 32],
+            also: None,
+            shut: true,
+            team: None,
+            project: None,
+            tags: Vec::new(),
+            means,
+        }
+    }
+
+    /// Its project, its team and the gateway, from the narrowest on, with what each may.
+    pub fn above<'c>(&'c self, config: &'c Config) -> impl Iterator<Item = (Payer, &'c Means)> {
+        let named =
+            |all: &'c BTreeMap<String, Means>, name: &'c Option<String>| name.as_ref().and_then(|name| all.get_key_value(name));
+        let project = named(&config.projects, &self.project).map(|(name, means)| (Payer::Project(name.clone()), means));
+        let team = named(&config.teams, &self.team).map(|(name, means)| (Payer::Team(name.clone()), means));
+        [project, team, Some((Payer::Gateway, &config.gateway))].into_iter().flatten()
+    }
+
+    /// What it may ask for when all levels have had their say, and what its requests wish where they do not say: there the narrowest
+    /// level counts.
+    ///
+    /// # Errors
+    /// When a level above leaves nothing of what it may; with that level.
+    pub fn standing(&self, config: &Config) -> Result<Standing, (Payer, NothingLeft)> {
+        let mut own = self.means.clone();
+        for (payer, means) in self.above(config) {
+            own.limits = own.limits.within(&means.limits).map_err(|left| (payer, left))?;
+            own.wishes.or(&means.wishes);
+            own.brown_out.or(&means.brown_out);
+        }
+        Ok(Standing::of(own))
+    }
+}
+
+/// What requests may ask for, and what they wish where they do not say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    pub limits: KeyLimits,
+    pub wishes: Wishes,
+    /// What becomes of those that a budget does not bear.
+    pub brown_out: BrownOut,
+}
+
+impl Standing {
+    /// An alias says what matters before a default does, so that one stands among the limits, which are asked last.
+    fn of(means: Means) -> Self {
+        let Means { limits, mut wishes, brown_out, .. } = means;
+        let prefer = limits.prefer.or(wishes.prefer.take());
+        Self { limits: KeyLimits { prefer, ..limits }, wishes, brown_out }
+    }
+
+    /// Of a gateway that asks for no key.
+    pub fn of_everybody(config: &Config) -> Self {
+        Self::of(config.gateway.clone())
     }
 }
 
@@ -73,22 +131,14 @@ pub fn is_key_name(name: &str) -> bool {
 }
 
 /// A key's section as it is written, each value by itself.
+#[derive(Default)]
 pub(super) struct Raw {
     pub(super) sha256: Option<String>,
     pub(super) sha256_file: Option<String>,
-    pub(super) limits: KeyLimits,
-    pub(super) may_train: bool,
     pub(super) team: Option<String>,
     pub(super) project: Option<String>,
+    pub(super) tags: Vec<String>,
     pub(super) means: means::Raw,
-}
-
-impl Default for Raw {
-    fn default() -> Self {
-        let limits = KeyLimits::default();
-        let means = means::Raw::default();
-        Self { sha256: None, sha256_file: None, limits, may_train: true, team: None, project: None, means }
-    }
 }
 
 impl HasMeans for Raw {
@@ -100,22 +150,20 @@ impl HasMeans for Raw {
 fn one(name: &str, section: Section<'_, '_>) -> Option<GatewayKey> {
     let raw = reference::key().read_into(&section);
     let sha256 = sha256(&section, &raw);
-    let limits = KeyLimits { no_training: !raw.may_train, ..raw.limits };
-    if let Some(both) = limits.providers.iter().find(|provider| limits.excluded_providers.contains(provider)) {
-        section.problem("exclude_providers", format!("{both:?} is allowed and excluded"), "each provider in one of the lists");
-    }
     let means = raw.means.judged(&section);
+    if raw.tags.len() > MOST_TAGS || !raw.tags.iter().all(|tag| is_tag(tag)) {
+        section.problem("tags", "these cannot be tags", TAGS_SHAPE);
+    }
     section.finish();
-    let Raw { team, project, .. } = raw;
-    Some(GatewayKey { name: KeyName::new(name), sha256: sha256?, also: None, shut: false, limits, team, project, means })
+    let Raw { team, project, tags, .. } = raw;
+    Some(GatewayKey { name: KeyName::new(name), sha256: sha256?, also: None, shut: false, team, project, tags, means })
 }
 
 /// Reads a key whose settings are kept outside the configuration, as `[keys.NAME]` would have them.
 pub fn of_settings(name: &str, settings: &str, config: &Config) -> Result<GatewayKey, Vec<Problem>> {
     let document = Document::parse("settings", settings);
     let key = one(name, document.root());
-    let groups = [("teams", "team", &config.teams), ("projects", "project", &config.projects)];
-    for (member, problem) in key.iter().flat_map(|key| missing_groups(key, groups)) {
+    for (member, problem) in key.iter().flat_map(|key| problems_above(key, config)) {
         document.root().problem(member, problem.wrong, problem.accepted);
     }
     match (key, document.into_problems()) {
@@ -124,34 +172,38 @@ pub fn of_settings(name: &str, settings: &str, config: &Config) -> Result<Gatewa
     }
 }
 
-type Groups<'g> = [(&'static str, &'static str, &'g BTreeMap<String, Means>); 2];
-
-/// Teams and projects that keys name must be there: a name that was misspelt would bound nothing.
-pub(super) fn check_groups(root: &Section<'_, '_>, keys: &[GatewayKey], groups: Groups<'_>) {
+/// Teams and projects that keys name must be there (a name that was misspelt would bound nothing), and leave them something.
+pub(super) fn check_above(root: &Section<'_, '_>, config: &Config) {
     let Some(sections) = root.named_section("keys") else { return };
-    for key in keys {
-        for (member, missing) in missing_groups(key, groups) {
+    for key in &config.keys {
+        for (member, problem) in problems_above(key, config) {
             if let Some(section) = sections.named_section(key.name.as_str()) {
-                section.problem(member, missing.wrong, missing.accepted);
+                section.problem(member, problem.wrong, problem.accepted);
             }
         }
     }
 }
 
-/// A team or project that is not there.
-struct Missing {
+/// What is wrong between a key and those above it.
+struct Above {
     wrong: String,
     accepted: String,
 }
 
-fn missing_groups<'k>(key: &'k GatewayKey, groups: Groups<'k>) -> impl Iterator<Item = (&'static str, Missing)> + use<'k> {
-    groups.into_iter().zip([&key.team, &key.project]).filter_map(|((of, member, known), named)| {
+fn problems_above(key: &GatewayKey, config: &Config) -> Vec<(&'static str, Above)> {
+    let groups = [("teams", "team", &config.teams, &key.team), ("projects", "project", &config.projects, &key.project)];
+    let missing = groups.into_iter().filter_map(|(of, member, known, named)| {
         let named = named.as_ref().filter(|named| !known.contains_key(*named))?;
         let hint = nearest(named, known.keys().map(String::as_str));
         let hint = hint.map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default();
         let wrong = format!("there is no [{of}.{named}]{hint}");
-        Some((member, Missing { wrong, accepted: format!("the NAME of a [{of}.NAME]") }))
-    })
+        Some((member, Above { wrong, accepted: format!("the NAME of a [{of}.NAME]") }))
+    });
+    let nothing = key.standing(config).err().map(|(payer, NothingLeft(what))| {
+        let wrong = format!("nothing is left: none of these is allowed by {payer}");
+        (what, Above { wrong, accepted: format!("{what} that all levels above allow") })
+    });
+    missing.chain(nothing).collect()
 }
 
 /// The files that hold hashes of keys (`sha256_file`), readable or not. The arguments are those of

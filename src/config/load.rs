@@ -49,7 +49,6 @@ pub(super) fn document<'t>(file: Option<(&str, &'t str)>, environment: &'t BTree
 fn read(root: Section<'_, '_>) -> Config {
     let keys = keys::read(&root);
     let (teams, projects) = (means::read_named(&root, "teams", "a team"), means::read_named(&root, "projects", "a project"));
-    keys::check_groups(&root, &keys, [("teams", "team", &teams), ("projects", "project", &projects)]);
     // A key that could not be read is a problem of its own and must not be told as a missing one too.
     let names = |of: &str| root.named_section(of).is_some_and(|section| section.names().next().is_some());
     let asking = Asking { keys: names("keys"), admins: names("admins") };
@@ -75,6 +74,7 @@ fn read(root: Section<'_, '_>) -> Config {
         admins: feeds::read_admins(&root),
         ..section(&root, &reference::providers_file())
     };
+    keys::check_above(&root, &config);
     root.finish();
     config
 }
@@ -245,9 +245,9 @@ mod tests {
         assert_eq!(config.access(), Access::Keys);
         let key = &config.keys[0];
         assert_eq!((key.name.as_str(), key.sha256), ("web", hash(b"tb-x")));
-        let bound = Bound { limit: Usd::parse("2.5").unwrap(), window: BudgetWindow::Month.utc() };
+        let bound = Bound::new(Usd::parse("2.5").unwrap(), BudgetWindow::Month.utc());
         assert_eq!(key.means.budgets, [bound]);
-        assert_eq!(key.limits.regions, ["EU", "local"]);
+        assert_eq!(key.means.limits.regions, ["EU", "local"]);
         assert_eq!(config.routing.aliases["fast"], "auto:economy");
         assert_eq!(config.log.level, LevelFilter::DEBUG);
     }
@@ -397,7 +397,7 @@ mod tests {
         let Routing { aliases, alias_wishes, baseline, .. } = config.routing.clone();
         let routing = Routing { aliases, alias_wishes, baseline, ..Routing::default() };
         assert_eq!(config.routing, routing);
-        assert_eq!(config.keys[0].limits.quality, Some(QualityTier::Standard));
+        assert_eq!(config.keys[0].means.limits.quality, Some(QualityTier::Standard));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What a key, a project, a team or the whole gateway may spend and how often it may ask, as the file tells it: the same
-//! settings for each, but that requests of the whole gateway at once are `[limits]`.
+//! What a key, a project, a team or the whole gateway may ask for and spend, how often it may ask, and what is wished for its
+//! requests, as the file tells it: the same settings for each, but that requests of the whole gateway at once are `[limits]`.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,20 @@ use jiff::tz::TimeZone;
 use super::keys::{NAME_SHAPE, is_key_name};
 use super::reference;
 use super::setting::{Dollars, Kind};
+use crate::canonical::Wishes;
 use crate::document::Section;
-use crate::policy::{Bound, BudgetWindow, Rates};
+use crate::policy::{Bound, BrownOut, BudgetWindow, KeyLimits, Rates};
 use crate::units::Usd;
 
 /// What may be spent and asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Means {
+    /// What may be asked for.
+    pub limits: KeyLimits,
+    /// What requests wish that do not say so themselves.
+    pub wishes: Wishes,
+    /// What becomes of those that a budget does not bear.
+    pub brown_out: BrownOut,
     /// In which window how much, each window once.
     pub budgets: Vec<Bound>,
     pub rates: Rates,
@@ -22,6 +29,10 @@ pub struct Means {
 
 /// The settings as they are written, each value by itself.
 pub(super) struct Raw {
+    pub(super) limits: KeyLimits,
+    pub(super) models: Vec<String>,
+    pub(super) wishes: Wishes,
+    pub(super) brown_out: BrownOut,
     pub(super) budget: Option<Usd>,
     pub(super) window: BudgetWindow,
     pub(super) budgets: BTreeMap<BudgetWindow, Usd>,
@@ -31,14 +42,33 @@ pub(super) struct Raw {
 
 impl Default for Raw {
     fn default() -> Self {
-        Self { budget: None, window: BudgetWindow::Month, budgets: BTreeMap::new(), zone: TimeZone::UTC, rates: Rates::default() }
+        Self {
+            limits: KeyLimits::default(),
+            models: Vec::new(),
+            wishes: Wishes::default(),
+            brown_out: BrownOut::default(),
+            budget: None,
+            window: BudgetWindow::Month,
+            budgets: BTreeMap::new(),
+            zone: TimeZone::UTC,
+            rates: Rates::default(),
+        }
     }
 }
 
 impl Raw {
     /// What they come to together.
     pub(super) fn judged(self, section: &Section<'_, '_>) -> Means {
-        let Self { budget, window, mut budgets, zone, rates } = self;
+        let Self { limits, models, wishes, brown_out, budget, window, mut budgets, zone, rates } = self;
+        let models = if models.is_empty() { Vec::new() } else { vec![models] };
+        let limits = KeyLimits { models, ..limits };
+        if let Some(both) = limits.providers.iter().find(|provider| limits.excluded_providers.contains(provider)) {
+            section.problem(
+                "exclude_providers",
+                format!("{both:?} is allowed and excluded"),
+                "each provider in one of the lists",
+            );
+        }
         if section.has("budget_window") && !section.has("budget_usd") {
             section.problem("budget_usd", "missing beside `budget_window`", "an amount in US dollars, such as 25.00");
         }
@@ -51,8 +81,8 @@ impl Raw {
             let wrong = format!("`budget_usd` gives one for the {} too", window.word());
             section.problem("budgets", wrong, "each window once");
         }
-        let bound = |(window, limit): (BudgetWindow, Usd)| Bound { limit, window: window.in_zone(zone.clone()) };
-        Means { budgets: budgets.into_iter().map(bound).collect(), rates }
+        let bound = |(window, limit): (BudgetWindow, Usd)| Bound::new(limit, window.in_zone(zone.clone()));
+        Means { limits, wishes, brown_out, budgets: budgets.into_iter().map(bound).collect(), rates }
     }
 }
 
@@ -118,6 +148,53 @@ impl Kind for Amounts {
     fn written(&self, value: &Self::Value) -> Option<String> {
         let pairs: Vec<String> = value.iter().map(|(window, usd)| format!("{} = {}", window.word(), usd.to_exact())).collect();
         (!pairs.is_empty()).then(|| format!("{{ {} }}", pairs.join(", ")))
+    }
+}
+
+/// What requests wish that do not say so themselves, by the names that a request has for it.
+pub(super) struct DefaultWishes;
+
+impl Kind for DefaultWishes {
+    type Value = Wishes;
+
+    fn read(&self, section: &Section<'_, '_>, name: &'static str) -> Option<Wishes> {
+        let inner = section.section(name)?;
+        let wishes = reference::wishes().read_into(&inner).0;
+        let says_training = inner.has("may_train");
+        let says_registered = inner.has("registered");
+        inner.finish();
+        Some(Wishes { says_training, says_registered, ..wishes })
+    }
+
+    fn accepted(&self) -> String {
+        format!("wishes by name: any of {}", reference::wishes().names().collect::<Vec<_>>().join(", "))
+    }
+
+    fn written(&self, _: &Wishes) -> Option<String> {
+        None
+    }
+}
+
+/// Wishes, as the reader fills them.
+#[derive(Default)]
+pub(super) struct RawWishes(pub(super) Wishes);
+
+/// `false` where data may be trained on, which is what the setting says the other way round.
+pub(super) struct MayTrain;
+
+impl Kind for MayTrain {
+    type Value = bool;
+
+    fn read(&self, section: &Section<'_, '_>, name: &'static str) -> Option<bool> {
+        section.truth(name).map(|may| !may)
+    }
+
+    fn accepted(&self) -> String {
+        "true or false".to_owned()
+    }
+
+    fn written(&self, value: &bool) -> Option<String> {
+        Some((!value).to_string())
     }
 }
 

@@ -25,7 +25,7 @@ pub mod settings;
 pub mod stores;
 
 pub use feeds::{Admin, FeedKind, FeedOrigin, PriceFeed};
-pub use keys::GatewayKey;
+pub use keys::{GatewayKey, Standing};
 pub use means::Means;
 pub use outbound::Outbound;
 pub use secret::{ProviderKeys, Purpose, Secret, provider_keys};

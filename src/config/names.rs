@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::load::document;
-use super::reference::TOKENIZER_NAME;
+use super::reference::{ALIAS_TARGET, TOKENIZER_NAME};
 use crate::canonical::QualityTier;
 use crate::catalog::TokenizerFamily;
 use crate::document::{Problem, Section, nearest};
@@ -35,14 +35,13 @@ pub fn unknown_names(file: Option<(&str, &str)>, environment: &BTreeMap<String, 
 }
 
 fn check(root: &Section<'_, '_>, known: &Known<'_>) {
-    if let Some(keys) = root.named_section("keys") {
-        for key in keys.names().filter_map(|name| keys.named_section(name)) {
-            check_all(&key, "providers", "provider", &known.providers);
-            check_all(&key, "exclude_providers", "provider", &known.providers);
-            check_models(&key, known);
-            check_all(&key, "regions", "region", &known.regions);
-            check_all(&key, "jurisdictions", "jurisdiction", &known.jurisdictions);
+    for of in ["keys", "teams", "projects"] {
+        if let Some(all) = root.named_section(of) {
+            all.names().filter_map(|name| all.named_section(name)).for_each(|one| check_limits(&one, known));
         }
+    }
+    if let Some(gateway) = root.named_section("gateway") {
+        check_limits(&gateway, known);
     }
     if let Some(aliases) = root.named_section("aliases") {
         for name in aliases.names() {
@@ -107,6 +106,28 @@ fn check_cap(cap: &Section<'_, '_>, known: &Known<'_>) {
         let list = names.iter().copied().collect::<Vec<_>>().join(", ");
         cap.problem("name", unknown("such name", &name, names.iter().copied()), list);
     }
+}
+
+/// What a key, a team, a project or the gateway may ask for, and wishes.
+fn check_limits(section: &Section<'_, '_>, known: &Known<'_>) {
+    check_lists(section, "exclude_providers", known);
+    check_models(section, known);
+    if let Some(target) = section.text("degrade_to").filter(|target| !is_target(target, known)) {
+        let all = known.backends.union(&known.models).copied();
+        section.problem("degrade_to", unknown("model or backend", &target, all), ALIAS_TARGET);
+    }
+    if section.has("wishes")
+        && let Some(wishes) = section.named_section("wishes")
+    {
+        check_lists(&wishes, "exclude", known);
+    }
+}
+
+fn check_lists(section: &Section<'_, '_>, exclude: &'static str, known: &Known<'_>) {
+    check_all(section, "providers", "provider", &known.providers);
+    check_all(section, exclude, "provider", &known.providers);
+    check_all(section, "regions", "region", &known.regions);
+    check_all(section, "jurisdictions", "jurisdiction", &known.jurisdictions);
 }
 
 fn check_all(section: &Section<'_, '_>, member: &'static str, what: &str, known: &BTreeSet<&str>) {
@@ -175,6 +196,14 @@ mod tests {
                 "t.toml:2:13: keys.a.providers: the table knows no provider \"depseek\" (did you mean \"deepseek\"?)",
                 "t.toml:3:21: keys.a.exclude_providers: the table knows no provider \"x\"; accepted: deepseek, openai",
                 "t.toml:4:11: keys.a.regions: the table knows no region \"cn\" (did you mean \"CN\"?)",
+            ],
+        );
+        check_text(
+            "[teams.a.wishes]\nexclude = [\"depseek\"]\n[projects.b]\nregions = [\"EU\"]\n[gateway]\nproviders = [\"opnai\"]\n",
+            &[
+                "t.toml:2:11: teams.a.wishes.exclude: the table knows no provider \"depseek\" (did you mean \"deepseek\"?)",
+                "t.toml:4:11: projects.b.regions: the table knows no region \"EU\"",
+                "t.toml:6:13: gateway.providers: the table knows no provider \"opnai\" (did you mean \"openai\"?)",
             ],
         );
         check_text("[keys.a]\nmodels = [\"gpt-*\", \"openai/*\", \"lab/fog\"]\n", &[]);

@@ -5,16 +5,18 @@
 //! write both files anew. What depends on two settings at once is judged by the reader, beside its call.
 
 mod feeds;
+mod limits;
 mod means;
 
 pub(super) use self::feeds::{admin, feed};
+pub(super) use self::limits::wishes;
 pub(super) use self::means::{gateway, project, team};
 use super::keys::{HASH_SHAPE, Raw};
 use super::outbound::{self, ORIGINS};
 use super::portfolio;
 use super::setting::{
-    Address, Applies, BackendName, Dollars, FilePath, Maybe, Millis, OneOf, Seconds, Setting, Text, Texts, TokenCount, Truth,
-    Unset, Word, setting, whole,
+    Address, Applies, BackendName, Dollars, FilePath, Maybe, Millis, OneOf, Seconds, Setting, Text, Texts, Truth, Unset, Word,
+    setting, whole,
 };
 use super::settings::{
     AliasWishes, Books, BooksSync, Config, LEVELS, Limits, Log, LogFormat, PREFERENCE_WORDS, QUALITY_WORDS, Reload, Retries,
@@ -44,6 +46,11 @@ impl<S> Group<S> {
     /// Reads every setting over what `values` hold.
     pub(super) fn read(&self, section: &Section<'_, '_>, values: &mut S) {
         self.settings.iter().for_each(|setting| setting.read(section, values));
+    }
+
+    /// What its settings are called.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.settings.iter().map(|setting| setting.name)
     }
 
     /// Reads every setting over its default.
@@ -350,56 +357,22 @@ pub(super) fn key() -> Group<Raw> {
         setting("sha256_file", Maybe(Text("the path of a file that holds such digits")), |k: &mut Raw| &mut k.sha256_file)
             .means("Instead of `sha256`.")
             .unset("`sha256`", ""),
-        setting("providers", Texts("providers of the table"), |k: &mut Raw| &mut k.limits.providers)
-            .means("Only these providers.")
-            .unset("any", "[\"deepseek\", \"openai\"]"),
-        setting("exclude_providers", Texts("providers of the table"), |k: &mut Raw| &mut k.limits.excluded_providers)
-            .means("Not these providers.")
-            .unset("none", "[\"openrouter\"]"),
-        setting("models", Texts("models of the table, or provider/model, with `*` for any run of characters"), |k: &mut Raw| {
-            &mut k.limits.models
-        })
-        .means("Only these models; `auto` chooses among them.")
-        .unset("any", "[\"gpt-*\", \"deepseek/*\"]"),
-        setting("regions", Texts("regions of the table"), |k: &mut Raw| &mut k.limits.regions)
-            .means("Only backends that serve from these regions.")
-            .unset("any", "[\"EU\", \"US\", \"local\"]"),
-        setting("jurisdictions", Texts("jurisdictions of the table"), |k: &mut Raw| &mut k.limits.jurisdictions)
-            .means("Only providers whose data falls under one of these laws.")
-            .unset("any", "[\"FR\", \"US\", \"local\"]"),
-        setting("quality", Maybe(Word(&QUALITY_WORDS)), |k: &mut Raw| &mut k.limits.quality)
-            .means("At least this quality, whatever a request asks for.")
-            .unset("no floor", "\"standard\""),
-        setting("max_cost_usd", Maybe(Dollars), |k: &mut Raw| &mut k.limits.max_cost)
-            .means("What one request may cost at most.")
-            .unset("no bound", "0.50"),
-        setting("max_output_tokens", Maybe(TokenCount(1..=10_000_000)), |k: &mut Raw| &mut k.limits.max_output)
-            .means("What one answer may be long at most.")
-            .unset("no bound", "8192"),
-        setting("may_train", Truth, |k: &mut Raw| &mut k.may_train)
-            .means("Whether providers that train on API data, or do not say, may be used."),
-        setting("max_retention_days", Maybe(whole(0..=36_500)), |k: &mut Raw| &mut k.limits.max_retention_days)
-            .means("Only providers known to keep prompts for no longer than this; 0 wants those that keep none.")
-            .unset("any", "30"),
-        setting("registered", Truth, |k: &mut Raw| &mut k.limits.registered)
-            .means("Only providers whose models are known to be registered for public service."),
-        setting("prefer", Maybe(Word(&PREFERENCE_WORDS)), |k: &mut Raw| &mut k.limits.prefer)
-            .means("What matters among adequate backends, where neither request nor alias says.")
-            .unset("cheapest", "\"balanced\""),
-        setting("strict", Truth, |k: &mut Raw| &mut k.limits.strict).means(
-            "Refuse a request with a parameter that no adequate backend's API can express (`seed`, `top_k`, \
-                 `verbosity`). Otherwise it is left out, and `x-tokenbroker-dropped` names it.",
-        ),
-        setting("max_price_per_million_usd", Maybe(Dollars), |k: &mut Raw| &mut k.limits.max_price)
-            .means("What a million tokens in a request's own mix may be expected to cost at most.")
-            .unset("no bound", "5.00"),
         setting("team", Maybe(Text("the NAME of a [teams.NAME]")), |k: &mut Raw| &mut k.team)
             .means("Whose budgets and limits its requests fall under, beside the key's own.")
             .unset("no team", "\"research\""),
         setting("project", Maybe(Text("the NAME of a [projects.NAME]")), |k: &mut Raw| &mut k.project)
             .means("The same for a project.")
             .unset("no project", "\"search\""),
+        setting("tags", Texts("tags"), |k: &mut Raw| &mut k.tags)
+            .means("What its requests are tagged with, beside their own tags: usage can be told by tag.")
+            .unset("none", "[\"product:search\", \"cost-centre:42\"]"),
     ];
+    settings.extend(limits::limits());
+    settings.push(
+        setting("prefer", Maybe(Word(&PREFERENCE_WORDS)), |k: &mut Raw| &mut k.means.limits.prefer)
+            .means("What matters among adequate backends, where neither request nor alias says.")
+            .unset("cheapest", "\"balanced\""),
+    );
     settings.extend(means::means_at_once());
     let about = "One section per gateway key; `tokenbroker keys new NAME` prints a key and the lines that let it in; an administrator makes keys while the gateway runs (virtual ones, /admin/keys), and of two by the same name the one here counts. Without any, \
                  the gateway is open. NAME is 1 to 64 letters, digits, `-`, `_` and `.`; it stands in metrics and in the books.";

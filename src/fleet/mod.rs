@@ -31,7 +31,7 @@ use crate::clock::SharedClock;
 use crate::config::secret::Secret;
 use crate::config::stores::{POSTGRES_PASSWORD, REDIS_PASSWORD};
 use crate::config::{Config, ProviderKeys};
-use crate::ledger::{Ledger, StoreError, UsageLine, UsageQuery};
+use crate::ledger::{Ledger, StoreError, UsageLine, UsageQuery, UsageSums};
 use crate::policy::{Budgets, Lender, SharedBounds, Throttles};
 use crate::tasks::Tasks;
 use crate::units::{Tokens, Usd};
@@ -52,17 +52,26 @@ pub enum FleetError {
     Store(#[from] StoreError),
 }
 
+/// Lines and their total.
+pub type UsageTold = (Vec<UsageLine>, UsageSums);
+
 /// What all gateways used and spent, for somebody beside them.
 pub async fn read_usage(
     config: &Config,
     passwords: &ProviderKeys,
     query: &UsageQuery,
-) -> Result<Result<Vec<UsageLine>, ForwardError>, FleetError> {
-    let Some(address) = &config.fleet.postgres else { return Ok(Ok(Vec::new())) };
+) -> Result<Result<UsageTold, ForwardError>, FleetError> {
+    let Some(address) = &config.fleet.postgres else { return Ok(Ok(UsageTold::default())) };
     let password = passwords.get(POSTGRES_PASSWORD);
     let postgres = Postgres::at(address, password, &config.upstream.trust, &Tasks::on_this_runtime())?;
-    let read = async { Ok(postgres.connect().await?.usage(query).await?) };
-    Ok(read.await)
+    Ok(usage_of(&postgres, query).await)
+}
+
+async fn usage_of(postgres: &Postgres, query: &UsageQuery) -> Result<UsageTold, ForwardError> {
+    let books = postgres.connect().await?;
+    let lines = books.usage(query).await?;
+    let total = books.usage_total(query, &lines).await?;
+    Ok((lines, total))
 }
 
 /// What this gateway shares with others.
@@ -171,10 +180,10 @@ impl Fleet {
         &self.forwarding.status
     }
 
-    /// What all gateways used and spent. Everything that ended at this one before the question is in the answer.
-    pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageLine>, ForwardError> {
+    /// What all gateways used and spent, and in all. Everything that ended at this one before the question is in the answer.
+    pub async fn usage(&self, query: &UsageQuery) -> Result<UsageTold, ForwardError> {
         self.forwarding.flush().await?;
-        Ok(self.postgres.connect().await?.usage(query).await?)
+        usage_of(&self.postgres, query).await
     }
 
     /// What is to be known of a gateway that is ready all the same; a line each.

@@ -52,7 +52,11 @@ impl Connected {
         let mut sql = "SELECT ".to_owned();
         sql.extend(columns.iter().flat_map(|column| [*column, ", "]));
         let sums: Vec<String> = SUMS.iter().map(|sum| format!("coalesce(sum({sum}), 0)::bigint")).collect();
-        let _ = write!(sql, "{} FROM tokenbroker.usage_daily WHERE day >= $1 AND day < $2", sums.join(", "));
+        let table = match query.mark() {
+            Some(mark) => format!("usage_marked WHERE kind = '{}' AND", mark.word()),
+            None => "usage_daily WHERE".to_owned(),
+        };
+        let _ = write!(sql, "{} FROM tokenbroker.{table} day >= $1 AND day < $2", sums.join(", "));
         let (from, until, most) = (number(query.from), number(query.until), i64::try_from(query.most_lines).unwrap_or(i64::MAX));
         let mut asked: Vec<&(dyn ToSql + Sync)> = vec![&from, &until, &most];
         let key = query.key.as_ref().map(KeyName::as_str);
@@ -67,6 +71,15 @@ impl Connected {
         let rows = answered(self.client.query(&sql, &asked)).await?;
         let lines = rows.iter().map(|row| line(row, &query.group_by));
         Ok(lines.filter(|line| line.sums != UsageSums::default()).collect())
+    }
+
+    /// As [`crate::ledger::Books::usage_total`], of all gateways.
+    pub async fn usage_total(&self, query: &UsageQuery, lines: &[UsageLine]) -> Result<UsageSums, PostgresError> {
+        let sum = |lines: &[UsageLine]| lines.iter().fold(UsageSums::default(), |sum, line| sum.plus(&line.sums));
+        if query.mark().is_none() {
+            return Ok(sum(lines));
+        }
+        Ok(sum(&self.usage(&UsageQuery { group_by: Vec::new(), ..query.clone() }).await?))
     }
 
     /// What each key spent at each gateway by requests that arrived at or after an instant (`None`: by all there were). Whole
@@ -105,6 +118,7 @@ const fn column(by: UsageBy) -> &'static str {
         UsageBy::Model => "model",
         UsageBy::Provider => "provider",
         UsageBy::Backend => "backend",
+        UsageBy::Team | UsageBy::Project | UsageBy::Tag => "name",
     }
 }
 
@@ -118,6 +132,9 @@ fn line(row: &Row, group_by: &[UsageBy]) -> UsageLine {
             UsageBy::Model => line.model = text(),
             UsageBy::Provider => line.provider = text(),
             UsageBy::Backend => line.backend = text(),
+            UsageBy::Team => line.team = text(),
+            UsageBy::Project => line.project = text(),
+            UsageBy::Tag => line.tag = text(),
         }
     }
     let at = group_by.len();

@@ -82,7 +82,12 @@ pub(super) fn read_message(at: usize, message: Message<'_>) -> Result<Turn, Untr
         Some(other) => return Err(cannot(format!("`messages[{at}]` with the role `{other}`"))),
         None => return Err(cannot(format!("`messages[{at}]` without a role"))),
     };
-    Ok(Turn { role, parts: read_content(&place, message.content)? })
+    let parts = read_content(&place, message.content)?;
+    // Nobody but Anthropic's own shape has a place for it, and no model writes one.
+    if role == Role::User && parts.iter().any(|part| matches!(part, Part::Call(_))) {
+        return Err(cannot(format!("a `tool_use` in `{place}`, whose role is `user`")));
+    }
+    Ok(Turn { role, parts })
 }
 
 fn read_content(place: &str, content: Option<Content<Block<'_>>>) -> Result<Vec<Part>, Untranslatable> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::errors::BadRequest;
-use crate::canonical::{Preference, QualityTier, Wishes};
+use crate::canonical::{MOST_TAGS, Preference, QualityTier, TAGS_SHAPE, Wishes, is_tag};
 use crate::document::nearest;
 use crate::units::Usd;
 
@@ -43,10 +43,11 @@ enum Wish {
     Registered,
     Prefer,
     MaxPricePerMillionUsd,
+    Tags,
 }
 
 /// Every wish, with its name in the body and in a header.
-const WISHES: [(Wish, &str, &str); 15] = [
+const WISHES: [(Wish, &str, &str); 16] = [
     (Wish::Quality, "quality", "quality"),
     (Wish::MaxCostUsd, "max_cost_usd", "max-cost-usd"),
     (Wish::Regions, "regions", "regions"),
@@ -62,6 +63,7 @@ const WISHES: [(Wish, &str, &str); 15] = [
     (Wish::Registered, "registered", "registered"),
     (Wish::Prefer, "prefer", "prefer"),
     (Wish::MaxPricePerMillionUsd, "max_price_per_million_usd", "max-price-per-million-usd"),
+    (Wish::Tags, "tags", "tags"),
 ];
 
 /// Every wish by its names in the body and in a header, for what describes them.
@@ -163,11 +165,12 @@ fn apply(wish: Wish, given: &Given<'_>, wishes: &mut Wishes) -> Result<(), &'sta
         Wish::Race => wishes.race = Some(race(given)?),
         Wish::DryRun => wishes.dry_run = truth(given)?,
         Wish::Jurisdictions => wishes.jurisdictions = list(given)?,
-        Wish::MayTrain => wishes.data.no_training = !truth(given)?,
+        Wish::MayTrain => (wishes.data.no_training, wishes.says_training) = (!truth(given)?, true),
         Wish::MaxRetentionDays => wishes.data.max_retention_days = Some(days(given)?),
-        Wish::Registered => wishes.data.registered = truth(given)?,
+        Wish::Registered => (wishes.data.registered, wishes.says_registered) = (truth(given)?, true),
         Wish::Prefer => wishes.prefer = Some(preference(given)?),
         Wish::MaxPricePerMillionUsd => wishes.max_price = Some(dollars(given)?),
+        Wish::Tags => wishes.tags = tags(given)?,
     }
     Ok(())
 }
@@ -222,14 +225,24 @@ fn plain_decimal(digits: &str) -> Option<Cow<'_, str>> {
 
 fn list(given: &Given<'_>) -> Result<Vec<String>, &'static str> {
     const ACCEPTED: &str = "a list of at most 64 names of at most 64 letters, digits, dots, dashes or underscores";
-    let items: Vec<String> = match given {
-        Given::List(items) => items.clone(),
-        Given::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
-        Given::Number(_) | Given::Truth(_) | Given::Other => return Err(ACCEPTED),
-    };
+    let items = items(given).ok_or(ACCEPTED)?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     let fits = |item: &String| (1..=MAX_ITEM_BYTES).contains(&item.len()) && item.bytes().all(plain);
     if items.len() <= MAX_ITEMS && items.iter().all(fits) { Ok(items) } else { Err(ACCEPTED) }
+}
+
+fn tags(given: &Given<'_>) -> Result<Vec<String>, &'static str> {
+    let fits = |items: &Vec<String>| items.len() <= MOST_TAGS && items.iter().all(|item| is_tag(item));
+    items(given).filter(fits).ok_or(TAGS_SHAPE)
+}
+
+/// A list, or a text with commas.
+fn items(given: &Given<'_>) -> Option<Vec<String>> {
+    match given {
+        Given::List(items) => Some(items.clone()),
+        Given::Text(text) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
+        Given::Number(_) | Given::Truth(_) | Given::Other => None,
+    }
 }
 
 fn session(given: &Given<'_>) -> Result<String, &'static str> {
@@ -332,7 +345,10 @@ mod tests {
             jurisdictions: vec!["DE".into()],
             max_price: Some(Usd::parse("1.5").unwrap()),
             data: DataRules { no_training: true, max_retention_days: Some(30), registered: true },
+            says_training: true,
+            says_registered: true,
             prefer: Some(Preference::Fastest),
+            tags: vec!["cost-centre:42".into(), "a/b=c_d.e".into()],
         }
     }
 
@@ -341,7 +357,7 @@ mod tests {
         let json = r#"{"quality":"premium","max_cost_usd":0.02,"regions":["CN","EU"],"providers":["north"],
             "exclude":["south-2"],"session":"chat 7","deadline_ms":2500,"race":2,"dry_run":true,
             "jurisdictions":["DE"],"may_train":false,"max_retention_days":30,"registered":true,"prefer":"fastest",
-            "max_price_per_million_usd":1.5}"#;
+            "max_price_per_million_usd":1.5,"tags":["cost-centre:42","a/b=c_d.e"]}"#;
         assert_eq!(body(json), Ok(all()));
         let pairs = [
             ("x-tokenbroker-quality", "premium"),
@@ -359,6 +375,7 @@ mod tests {
             ("x-tokenbroker-registered", "true"),
             ("x-tokenbroker-prefer", "fastest"),
             ("x-tokenbroker-max-price-per-million-usd", "1.5"),
+            ("x-tokenbroker-tags", "cost-centre:42, a/b=c_d.e"),
             ("x-tokenbroker-request-id", "echoed"),
             ("content-type", "application/json"),
         ];
@@ -407,6 +424,9 @@ mod tests {
             r#"{"max_retention_days":36501}"#,
             r#"{"registered":"maybe"}"#,
             r#"{"dry_run":"maybe"}"#,
+            r#"{"tags":["a,b"]}"#,
+            r#"{"tags":["ä"]}"#,
+            r#"{"tags":["1","2","3","4","5","6","7","8","9"]}"#,
             r#"{"race":2,"race":3}"#,
             "[]",
             "true",

@@ -3,8 +3,10 @@
 //! of the audit before it is in force. Who puts them in force is the server's.
 //!
 //! A key that was revoked or has expired stays on record: what it spent counts for its team, and its name is not given again.
-//! A key of the configuration wins over a virtual one of the same name.
+//! A key of the configuration wins over a virtual one of the same name. Beside the keys stand the limits of budgets that are set
+//! while the gateway runs (`budgets`).
 
+mod budgets;
 mod settings;
 mod store;
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::budgets::{BudgetBook, BudgetNotDone, BudgetRow};
 pub use self::settings::to_toml;
 use self::store::Store;
 pub use self::store::StoreError;
@@ -147,9 +150,10 @@ pub struct KeyBook {
 impl KeyBook {
     /// Reads those of a data directory; touches nothing.
     pub fn open(data: &Path) -> Result<Self, StoreError> {
-        let store = Store::new(data);
-        let keys = Mutex::new(store.keys()?);
-        Ok(Self { store, keys })
+        let store = Store::new(data, "keys", "keys.json");
+        let mut keys: Vec<VirtualKey> = store.all()?;
+        keys.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Self { store, keys: Mutex::new(keys) })
     }
 
     /// Every key there is and was, by name.

@@ -1,57 +1,55 @@
-//! The key book on the disk, in the folder `keys` of the data directory: the keys in one file, which is replaced whole, and the audit
-//! as lines. There is no key in either, only hashes.
+//! A book on the disk, in a folder of the data directory: all that holds in one file, which is replaced whole, and the audit as
+//! lines. There is no key in either, only hashes.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{AuditRow, VirtualKey};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::folder;
 
-const FOLDER: &str = "keys";
-const KEYS: &str = "keys.json";
 const AUDIT: &str = "audit.jsonl";
 
-/// Why the key book cannot be read or written.
+/// Why a book cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
-    #[error("{}: {what}; move the file away to go on without virtual keys", path.display())]
+    #[error("{}: {what}; move the file away to go on without what it holds", path.display())]
     Damaged { path: PathBuf, what: String },
 }
 
 #[derive(Debug)]
 pub(super) struct Store {
     folder: PathBuf,
+    file: &'static str,
 }
 
 impl Store {
-    pub(super) fn new(data: &Path) -> Self {
-        Self { folder: data.join(FOLDER) }
+    pub(super) fn new(data: &Path, folder: &str, file: &'static str) -> Self {
+        Self { folder: data.join(folder), file }
     }
 
-    /// Every key, by name.
-    pub(super) fn keys(&self) -> Result<Vec<VirtualKey>, StoreError> {
-        let path = self.folder.join(KEYS);
-        let Some(text) = self.text(KEYS)? else { return Ok(Vec::new()) };
-        let mut keys: Vec<VirtualKey> =
-            serde_json::from_str(&text).map_err(|error| StoreError::Damaged { path, what: error.to_string() })?;
-        keys.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(keys)
+    /// All that holds.
+    pub(super) fn all<T: DeserializeOwned>(&self) -> Result<Vec<T>, StoreError> {
+        let path = self.folder.join(self.file);
+        let Some(text) = self.text(self.file)? else { return Ok(Vec::new()) };
+        serde_json::from_str(&text).map_err(|error| StoreError::Damaged { path, what: error.to_string() })
     }
 
-    pub(super) fn keep(&self, keys: &[VirtualKey]) -> Result<(), StoreError> {
+    pub(super) fn keep<T: Serialize>(&self, all: &[T]) -> Result<(), StoreError> {
         // Texts: nothing in it can fail to become JSON.
-        let bytes = serde_json::to_vec_pretty(keys).unwrap_or_default();
-        self.told(KEYS, folder::replace(&self.folder, KEYS, &bytes))
+        let bytes = serde_json::to_vec_pretty(all).unwrap_or_default();
+        self.told(self.file, folder::replace(&self.folder, self.file, &bytes))
     }
 
-    pub(super) fn audit(&self) -> Result<Vec<AuditRow>, StoreError> {
+    pub(super) fn audit<R: DeserializeOwned>(&self) -> Result<Vec<R>, StoreError> {
         let text = self.text(AUDIT)?.unwrap_or_default();
         Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
-    pub(super) fn append(&self, row: &AuditRow) -> Result<(), StoreError> {
+    pub(super) fn append(&self, row: &impl Serialize) -> Result<(), StoreError> {
         let line = serde_json::to_string(row).unwrap_or_default() + "\n";
         self.told(AUDIT, folder::append(&self.folder, AUDIT, &line))
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::entry::{AttemptEnd, AttemptOpened, Baseline, Ending, Outcome, RequestEnd, RequestOpened, Terms};
+use super::marks::Marks;
 use crate::units::{
     BackendId, Currency, ExchangeRate, KeyName, Pieces, Provenance, RequestId, Thinking, TokenPrice, Tokens, Usage, Usd,
 };
@@ -21,14 +22,17 @@ use crate::units::{
 /// The version of the record format that is written; stands in every segment's header. Since 2 the opening of a request
 /// ends with the facts of its decision; since 3 an attempt has all prices that it may be settled by, and more kinds of token,
 /// and its end says what of it was free; since 4 that end says which model was named before, where it changed; since 5 usage, prices
-/// and expectations tell what is billed by the piece.
-pub(super) const VERSION: u32 = 5;
+/// and expectations tell what is billed by the piece; since 6 the opening of a request ends with whose team and project its key is of, and
+/// its tags.
+pub(super) const VERSION: u32 = 6;
 /// The first version in which a price is more than one tariff.
 const WITH_SHEETS: u32 = 3;
 /// The first version in which an end says that the model's name changed.
 const WITH_CHANGES: u32 = 4;
 /// The first version that knows what is billed by the piece.
 const WITH_PIECES: u32 = 5;
+/// The first version in which a request tells its team, its project and its tags.
+const WITH_MARKS: u32 = 6;
 
 /// Bytes before a payload: its length and its checksum.
 pub(super) const FRAME_HEADER: usize = 8;
@@ -340,6 +344,26 @@ impl Wire for Pieces {
     }
 }
 
+/// Behind all that stood there before.
+impl Wire for Marks {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.team.put(out);
+        self.project.put(out);
+        (self.tags.len() as u64).put(out);
+        self.tags.iter().for_each(|tag| tag.put(out));
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if from.version < WITH_MARKS {
+            return Ok(Self::default());
+        }
+        let (team, project) = (Wire::take(from)?, Wire::take(from)?);
+        // Each takes a byte at least, so a damaged count ends where the bytes do.
+        let tags = (0..u64::take(from)?).map(|_| Wire::take(from)).collect::<Result<_, _>>()?;
+        Ok(Self { team, project, tags })
+    }
+}
+
 impl Wire for Terms {
     fn put(&self, out: &mut Vec<u8>) {
         self.pricing().put(out);
@@ -371,7 +395,7 @@ wire_members! {
     Baseline { model, terms }
     RequestOpened {
         id, client_request_id, key, frontend, requested_model, stream, session, arrived_at, book_version, input_estimate,
-        expected_output, quoted, runner_up, baseline, facts,
+        expected_output, quoted, runner_up, baseline, facts, marks,
     }
     AttemptOpened {
         backend, provider, model, terms, quoted, held, input_estimate, input_upper, expected_output, output_bound, started_at, thinking,
@@ -418,10 +442,13 @@ mod tests {
 
     #[test]
     fn an_opening_of_the_first_version_has_no_facts() {
-        let mut opened = RequestOpened { baseline: None, ..request_opened(7) };
+        let mut opened = RequestOpened { baseline: None, marks: Marks::default(), ..request_opened(7) };
         let facts = opened.facts.len();
         let mut old = payload(|out| put_opened(out, &opened));
-        old.truncate(old.len() - facts - 1);
+        // Neither a team nor a project nor a tag is three bytes.
+        let before = old[..old.len() - 3].to_vec();
+        assert_eq!(read_payload(&before, WITH_MARKS - 1), Ok((request_id(7), Record::Opened(Box::new(opened.clone())))));
+        old.truncate(old.len() - facts - 1 - 3);
         opened.facts.clear();
         assert_eq!(read_payload(&old, 1), Ok((request_id(7), Record::Opened(Box::new(opened)))));
         assert_eq!(read_payload(&old, 2), Err(Malformed));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::marks::Marks;
 use crate::units::{
     Amount, BackendId, Course, ExchangeRate, Free, FreePart, KeyName, Pieces, Pricing, Provenance, RequestId, Tariff, Thinking,
     Tokens, Usage, Usd,
@@ -138,6 +139,7 @@ pub struct RequestOpened {
     /// What the decision was made from, in the decider's own form, so that it can be explained later; empty where it is
     /// not to be.
     pub facts: Vec<u8>,
+    pub marks: Marks,
 }
 
 /// An attempt at one backend as it is just before it is sent.

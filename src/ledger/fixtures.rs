@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::disk::{Disk, FileDisk, SegmentFile};
 use super::entry::{AttemptEnd, AttemptOpened, Baseline, Ending, Outcome, RequestEnd, RequestOpened, Terms};
+use super::marks::Marks;
 use crate::units::{
     BackendId, Currency, ExchangeRate, KeyName, Pieces, Pricing, Provenance, RequestId, Tariff, Thinking, TokenPrice, Tokens,
     Usage, Usd,
@@ -44,6 +45,7 @@ pub(crate) fn request_opened(number: u64) -> RequestOpened {
         runner_up: Some(Usd::from_pico(2_000)),
         baseline: Some(Baseline { model: "dear".into(), terms: Terms::new(dear, ExchangeRate::USD, "2026-11-20").unwrap() }),
         facts: format!("facts of {number}").into(),
+        marks: Marks { team: Some("web".into()), project: Some(String::new()), tags: vec!["a".into(), "b:1".into()] },
     }
 }
 

@@ -24,6 +24,7 @@ mod gate;
 mod health;
 mod housekeeping;
 mod journal;
+mod marks;
 mod outbox;
 mod query;
 mod reader;
@@ -48,8 +49,9 @@ pub use entry::{
     LEAD_TOKENS, MARGIN_TOKENS, Outcome, Purse, RequestEnd, RequestOpened, SettledAttempt, Terms, lost_margin,
 };
 pub use health::Unwritable;
+pub use marks::{Mark, Marks};
 pub use outbox::{Cells, Column, Kind, Lot, Outbox, Rows, Standing, Table};
-pub use query::{Books, Charged, Drawn, KeySpend, Totals};
+pub use query::{Books, Charged, Drawn, GroupSpend, KeySpend, Totals};
 pub use reader::ReadError;
 pub use recovery::RecoveryReport;
 pub use sampling::Sampling;

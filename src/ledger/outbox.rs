@@ -18,7 +18,7 @@ use super::sqlite::{connect, explain};
 use super::store::StoreError;
 
 /// Which rows belong to a lot, by table: an expression over the ids of `lot`.
-const TABLES: [(&str, &str); 3] = [
+const TABLES: [(&str, &str); 4] = [
     ("requests", "id IN lot"),
     ("attempts", "request IN lot"),
     (
@@ -26,6 +26,11 @@ const TABLES: [(&str, &str); 3] = [
         "(key, day, backend, model) IN ( \
             SELECT r.key, r.arrived_at_us / 86400000000, coalesce(a.backend, ''), coalesce(a.model, '') \
             FROM requests r LEFT JOIN attempts a ON a.request = r.id WHERE r.id IN lot)",
+    ),
+    (
+        "usage_marked",
+        "kind IN ('team', 'project', 'tag') AND (key, day) IN ( \
+            SELECT r.key, r.arrived_at_us / 86400000000 FROM requests r WHERE r.id IN lot)",
     ),
 ];
 
@@ -77,7 +82,7 @@ pub struct Table {
 impl Table {
     /// Whether its rows are sums, of which the later one counts; other rows never change.
     pub fn is_sums(&self) -> bool {
-        self.name == "usage_daily"
+        self.name.starts_with("usage_")
     }
 }
 
@@ -305,11 +310,11 @@ mod tests {
         outbox.set_member(true).unwrap();
         assert_eq!(outbox.standing().unwrap(), Standing { ledger: Some("there".into()), lots: 7, member: true });
         let first = outbox.next(2).unwrap();
-        assert_eq!((first.requests.len(), counts(&first)), (2, vec![2, 2, 2]));
+        assert_eq!((first.requests.len(), counts(&first)), (2, vec![2, 2, 2, 6]));
         assert_eq!(outbox.next(2).unwrap(), first, "until it is sent");
         outbox.sent(&first, 8).unwrap();
         let second = outbox.next(2).unwrap();
-        assert_eq!((second.requests.len(), counts(&second), outbox.standing().unwrap().lots), (1, vec![1, 1, 1], 8));
+        assert_eq!((second.requests.len(), counts(&second), outbox.standing().unwrap().lots), (1, vec![1, 1, 1, 3], 8));
         outbox.sent(&second, 9).unwrap();
         assert_eq!((outbox.next(2).unwrap().requests.len(), outbox.waiting(9).unwrap()), (0, 0));
         let name = outbox.gateway().to_owned();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, InterruptHandle, OpenFlags, Row};
 
+use super::marks::Mark;
 use super::sqlite::{self, FILE, MOST_TOKENS, explain};
 use super::store::StoreError;
 use crate::units::{BackendId, Draw, KeyName, RequestId, Tokens, Usage, Usd};
@@ -51,9 +52,23 @@ pub struct KeySpend {
     pub cost: Usd,
 }
 
+/// What one key spent for one team or project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSpend {
+    /// Its kind: never a tag.
+    pub of: Mark,
+    pub name: String,
+    pub key: KeyName,
+    pub cost: Usd,
+}
+
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 /// How far the time in a request's id may be from that of its arrival, in microseconds.
 const SKEW: i64 = 60_000_000;
+
+/// What the requests of the first day cost, in two columns.
+const SPENT: &str = "cost_pico_usd / 1000000 AS micro, cost_pico_usd % 1000000 AS rest FROM requests \
+    WHERE id >= ?1 AND id < ?2 AND arrived_at_us >= ?3 AND arrived_at_us < ?4";
 
 /// What the attempts at a backend used that one quota bore, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,21 +158,49 @@ impl Books {
     /// What each key spent by requests that arrived at or after an instant (`None`: by all there were), by key. Whole days (UTC)
     /// come from their sums, so that only the rest of the first day is read row by row.
     pub fn spend_by_key(&self, since: Option<Timestamp>) -> Result<Vec<KeySpend>, StoreError> {
+        let sql = format!(
+            "SELECT key, coalesce(sum(micro), 0), coalesce(sum(rest), 0) FROM ( \
+                SELECT key, {SPENT} UNION ALL SELECT key, cost_micro_usd, cost_rest_pico FROM usage_daily WHERE day >= ?5 \
+            ) GROUP BY key ORDER BY key"
+        );
+        let read = |row: &Row<'_>| {
+            let key: String = row.get(0)?;
+            Ok(KeySpend { key: KeyName::new(&key), cost: joined(row, 1)? })
+        };
+        self.spent_since(&sql, since, read)
+    }
+
+    /// What each key spent in the name of each team and project, as above. Requests of before that was booked are in none.
+    pub fn spend_by_group(&self, since: Option<Timestamp>) -> Result<Vec<GroupSpend>, StoreError> {
+        let sql = format!(
+            "SELECT kind, name, key, coalesce(sum(micro), 0), coalesce(sum(rest), 0) FROM ( \
+                SELECT 'team' AS kind, team AS name, key, {SPENT} AND team <> '' \
+                UNION ALL SELECT 'project', project, key, {SPENT} AND project <> '' \
+                UNION ALL SELECT kind, name, key, cost_micro_usd, cost_rest_pico FROM usage_marked \
+                WHERE kind IN ('team', 'project') AND day >= ?5 \
+            ) GROUP BY kind, name, key ORDER BY kind, name, key"
+        );
+        let read = |row: &Row<'_>| {
+            let (kind, key): (String, String) = (row.get(0)?, row.get(2)?);
+            let of = if kind == Mark::Team.word() { Mark::Team } else { Mark::Project };
+            Ok(GroupSpend { of, name: row.get(1)?, key: KeyName::new(&key), cost: joined(row, 3)? })
+        };
+        self.spent_since(&sql, since, read)
+    }
+
+    /// Asks for rows of the first day up to its midnight, and for sums of the whole days after it.
+    fn spent_since<T>(
+        &self,
+        sql: &str,
+        since: Option<Timestamp>,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
         let first = since.map(Timestamp::as_microsecond);
         let whole = first.map_or(i64::MIN, |first| first.div_euclid(MICROS_PER_DAY) + i64::from(first % MICROS_PER_DAY != 0));
         let until = whole.saturating_mul(MICROS_PER_DAY);
         let ids = [first.unwrap_or(until).saturating_sub(SKEW), until.saturating_add(SKEW)]
             .map(|micros| first_id_at(Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)));
-        let sql = "SELECT key, coalesce(sum(micro), 0), coalesce(sum(rest), 0) FROM ( \
-                SELECT key, cost_pico_usd / 1000000 AS micro, cost_pico_usd % 1000000 AS rest FROM requests \
-                WHERE id >= ?1 AND id < ?2 AND arrived_at_us >= ?3 AND arrived_at_us < ?4 \
-                UNION ALL SELECT key, cost_micro_usd, cost_rest_pico FROM usage_daily WHERE day >= ?5 \
-            ) GROUP BY key ORDER BY key";
         let asked = rusqlite::params![ids[0].as_bytes(), ids[1].as_bytes(), first.unwrap_or(until), until, whole];
-        let read = |row: &Row<'_>| {
-            let key: String = row.get(0)?;
-            Ok(KeySpend { key: KeyName::new(&key), cost: joined(row, 1)? })
-        };
         let rows = || self.connection.prepare_cached(sql)?.query_map(asked, read)?.collect();
         self.explained(rows())
     }

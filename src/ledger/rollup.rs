@@ -2,13 +2,15 @@
 //! transaction: a report then reads a few thousand rows instead of millions, and what was summed twice or not at all would
 //! have been inserted twice or not at all.
 //!
-//! `schema_2.sql` says what counts where; it computes the same from rows that were there before the sums were.
+//! `schema_2.sql` says what counts where; it computes the same from rows that were there before the sums were. The same sums are
+//! kept once more for each mark of a request (`schema_6.sql`).
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Statement, ToSql, Transaction, params};
 
 use super::entry::{ClosedAttempt, ClosedRequest, Ending};
+use super::marks::Mark;
 use super::sqlite::{counts, fitting};
 use crate::units::{Provenance, RequestId, Usd};
 
@@ -16,10 +18,16 @@ const MICROS_PER_DAY: i64 = 86_400_000_000;
 /// Of 10⁻¹² dollars, where an amount is split.
 const SPLIT: i128 = 1_000_000;
 
+/// So many different tags of a key have sums of their own on one day.
+pub(super) const MOST_TAGS_A_DAY: i64 = 100;
+/// What the others are summed up under; no tag can be called so.
+pub(super) const OTHER_TAGS: &str = "(other)";
+
 /// What the rows of one transaction add up to.
 #[derive(Default)]
 pub(super) struct RollUp<'r> {
     lines: BTreeMap<Line<'r>, Sums>,
+    marked: BTreeMap<(Mark, &'r str, Line<'r>), Sums>,
     tables: BTreeMap<&'r str, RequestId>,
 }
 
@@ -32,7 +40,7 @@ struct Line<'r> {
     provider: &'r str,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Sums {
     requests: i64,
     attempts: i64,
@@ -50,12 +58,14 @@ impl<'r> RollUp<'r> {
     /// Adds a request that was not there before.
     pub(super) fn request(&mut self, request: &'r ClosedRequest) {
         let decisive = request.attempts.iter().max_by_key(|a| (a.end.ending == Ending::Complete, a.number));
-        let sums = self.lines.entry(Line::of(request, decisive.map(|a| &**a))).or_default();
-        sums.requests += 1;
-        if let Some(baseline) = request.baseline_cost() {
-            sums.compared += 1;
-            sums.baseline += as_kept(baseline);
-        }
+        let baseline = request.baseline_cost();
+        let more = Sums {
+            requests: 1,
+            compared: i64::from(baseline.is_some()),
+            baseline: baseline.map_or(Usd::ZERO, as_kept),
+            ..Sums::default()
+        };
+        self.add(request, Line::of(request, decisive.map(|a| &**a)), &more);
         if !request.opened.facts.is_empty() {
             let last = self.tables.entry(&request.opened.book_version).or_insert(request.opened.id);
             *last = request.opened.id.max(*last);
@@ -64,50 +74,95 @@ impl<'r> RollUp<'r> {
 
     /// Adds an attempt that was not there before.
     pub(super) fn attempt(&mut self, request: &'r ClosedRequest, attempt: &'r ClosedAttempt) {
-        let sums = self.lines.entry(Line::of(request, Some(attempt))).or_default();
-        sums.attempts += 1;
-        sums.tokens.iter_mut().zip(counts(&attempt.end.usage)).for_each(|(sum, more)| *sum += more);
-        sums.cost += as_kept(attempt.cost.usd);
-        sums.provenance[attempt.end.provenance as usize] += 1;
-        sums.model_changes += i64::from(attempt.end.served_before.is_some());
+        let mut more = Sums {
+            attempts: 1,
+            tokens: counts(&attempt.end.usage),
+            cost: as_kept(attempt.cost.usd),
+            model_changes: i64::from(attempt.end.served_before.is_some()),
+            ..Sums::default()
+        };
+        more.provenance[attempt.end.provenance as usize] = 1;
+        self.add(request, Line::of(request, Some(attempt)), &more);
+    }
+
+    fn add(&mut self, request: &'r ClosedRequest, line: Line<'r>, more: &Sums) {
+        self.lines.entry(line).or_default().add(more);
+        for (mark, name) in request.opened.marks.each() {
+            self.marked.entry((mark, name, line)).or_default().add(more);
+        }
     }
 
     /// Adds the sums to those in the store.
     pub(super) fn write(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut add = transaction.prepare_cached(ADD_LINE)?;
         for (line, sums) in &self.lines {
-            let [fresh_input, cache_read, cache_write, output, reasoning] = sums.tokens;
-            let [reported, counted, estimated] = sums.provenance;
-            let ((cost, cost_rest), (baseline, baseline_rest)) = (split(sums.cost), split(sums.baseline));
-            add.execute(params![
-                line.key,
-                line.day,
-                line.backend,
-                line.model,
-                line.provider,
-                sums.requests,
-                sums.attempts,
-                fresh_input,
-                cache_read,
-                cache_write,
-                output,
-                reasoning,
-                cost,
-                cost_rest,
-                sums.compared,
-                baseline,
-                baseline_rest,
-                reported,
-                counted,
-                estimated,
-                sums.model_changes,
-            ])?;
+            sums.bind(&mut add, line)?;
+            add.raw_execute()?;
+        }
+        if !self.marked.is_empty() {
+            self.write_marked(transaction)?;
         }
         let mut used = transaction.prepare_cached(USE_TABLE)?;
         for (version, last) in &self.tables {
             used.execute(params![version, last.as_bytes()])?;
         }
         Ok(())
+    }
+
+    fn write_marked(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        let sql = ADD_LINE
+            .replace("usage_daily (key,", "usage_marked (kind, name, key,")
+            .replace("VALUES (", "VALUES (?22,?23,")
+            .replace("(key, day, backend", "(kind, key, day, name, backend");
+        let mut add = transaction.prepare_cached(&sql)?;
+        for ((mark, name, line), sums) in &self.marked {
+            let fits = *mark != Mark::Tag || has_room(transaction, line, name)?;
+            sums.bind(&mut add, line)?;
+            add.raw_bind_parameter(22, mark.word())?;
+            add.raw_bind_parameter(23, if fits { name } else { OTHER_TAGS })?;
+            add.raw_execute()?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a tag has sums of its own on a key's day, or may still have them.
+fn has_room(transaction: &Transaction<'_>, line: &Line<'_>, tag: &str) -> rusqlite::Result<bool> {
+    let known = "SELECT EXISTS (SELECT 1 FROM usage_marked WHERE kind = 'tag' AND key = ?1 AND day = ?2 AND name = ?3)";
+    if transaction.prepare_cached(known)?.query_row(params![line.key, line.day, tag], |row| row.get(0))? {
+        return Ok(true);
+    }
+    let count = "SELECT count(DISTINCT name) FROM usage_marked WHERE kind = 'tag' AND key = ?1 AND day = ?2 AND name <> ?3";
+    let count: i64 = transaction.prepare_cached(count)?.query_row(params![line.key, line.day, OTHER_TAGS], |row| row.get(0))?;
+    Ok(count < MOST_TAGS_A_DAY)
+}
+
+impl Sums {
+    fn add(&mut self, more: &Self) {
+        self.requests += more.requests;
+        self.attempts += more.attempts;
+        self.tokens.iter_mut().zip(more.tokens).for_each(|(sum, more)| *sum += more);
+        self.cost += more.cost;
+        self.compared += more.compared;
+        self.baseline += more.baseline;
+        self.provenance.iter_mut().zip(more.provenance).for_each(|(sum, more)| *sum += more);
+        self.model_changes += more.model_changes;
+    }
+
+    /// Binds the values of [`ADD_LINE`].
+    fn bind(&self, statement: &mut Statement<'_>, line: &Line<'_>) -> rusqlite::Result<()> {
+        let mut place = 0;
+        let ((cost, cost_rest), (baseline, baseline_rest)) = (split(self.cost), split(self.baseline));
+        let mut next = |value: &dyn ToSql| {
+            place += 1;
+            statement.raw_bind_parameter(place, value)
+        };
+        next(&line.key)?;
+        next(&line.day)?;
+        [line.backend, line.model, line.provider].into_iter().try_for_each(|text| next(&text))?;
+        let sums = [self.requests, self.attempts].into_iter().chain(self.tokens).chain([cost, cost_rest, self.compared]);
+        let sums = sums.chain([baseline, baseline_rest]).chain(self.provenance).chain([self.model_changes]);
+        sums.into_iter().try_for_each(|sum| next(&sum))
     }
 }
 
@@ -229,6 +284,29 @@ mod tests {
             prop_assert_eq!(&told, &lines(store.connection()));
             prop_assert!(!told.is_empty());
         }
+    }
+
+    #[test]
+    fn a_key_has_sums_of_so_many_tags_a_day_and_of_the_rest_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(folder.path()).unwrap();
+        let tagged = |number: u64| {
+            let mut one = request(number, 0, 0, false, &[(0, 0, 0, 10, 10)]);
+            let mut opened = request_opened(number);
+            opened.marks.tags = vec![format!("t{}", number % 150)];
+            (opened.arrived_at, opened.key) = (one.opened.arrived_at, one.opened.key.clone());
+            one.opened = Arc::new(opened);
+            one
+        };
+        let all: Vec<_> = (0..300).map(tagged).collect();
+        for part in all.chunks(7) {
+            store.insert(&mut part.iter()).unwrap();
+        }
+        let told = |sql: &str| store.connection().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(told("SELECT count(DISTINCT name) FROM usage_marked WHERE kind = 'tag'"), MOST_TAGS_A_DAY + 1);
+        assert_eq!(told("SELECT sum(requests) FROM usage_marked WHERE kind = 'tag' AND name = '(other)'"), 100);
+        assert_eq!(told("SELECT sum(requests) FROM usage_marked WHERE kind = 'tag'"), 300);
+        assert_eq!(told("SELECT sum(requests) FROM usage_marked WHERE kind = 'team' AND name = 'web'"), 300);
     }
 
     /// Providers may report anything; the books of such a day must still open, grow and answer.

@@ -32,6 +32,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 
 /// What a row says at most of one kind of token; far above what any model takes. Providers may report anything, and a few
@@ -214,8 +215,8 @@ macro_rules! execute {
 const INSERT_REQUEST: &str = "INSERT OR IGNORE INTO requests (id, client_request_id, key, frontend, requested_model, \
     stream, session, arrived_at_us, book_version, outcome, status, first_byte_ms, duration_ms, overhead_us, attempts, \
     input_estimate, expected_output, fresh_input, cache_read, cache_write, output, reasoning, cost_pico_usd, \
-    quoted_pico_usd, runner_up_pico_usd, baseline_model, baseline_pico_usd) VALUES \
-    (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27)";
+    quoted_pico_usd, runner_up_pico_usd, baseline_model, baseline_pico_usd, team, project, tags) VALUES \
+    (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30)";
 
 fn insert_request(row: &mut Statement<'_>, request: &ClosedRequest) -> rusqlite::Result<usize> {
     let (opened, end, usage) = (&request.opened, &request.end, request.usage());
@@ -249,6 +250,9 @@ fn insert_request(row: &mut Statement<'_>, request: &ClosedRequest) -> rusqlite:
         opened.runner_up.map(|usd| pico(opened.id, usd.pico())),
         opened.baseline.as_ref().map(|baseline| &baseline.model),
         request.baseline_cost().map(|usd| pico(opened.id, usd.pico())),
+        opened.marks.team,
+        opened.marks.project,
+        opened.marks.tags_text(),
     )
 }
 
@@ -402,7 +406,9 @@ mod tests {
         store.insert(&mut [closed(1)].iter()).unwrap();
         let back = "ALTER TABLE attempts DROP COLUMN served_before; ALTER TABLE usage_daily DROP COLUMN model_changes; \
             ALTER TABLE attempts DROP COLUMN pieces; ALTER TABLE attempts DROP COLUMN piece_price_pico; \
-            ALTER TABLE attempts DROP COLUMN piece_price_per; PRAGMA user_version = 3";
+            ALTER TABLE attempts DROP COLUMN piece_price_per; ALTER TABLE requests DROP COLUMN team; \
+            ALTER TABLE requests DROP COLUMN project; ALTER TABLE requests DROP COLUMN tags; DROP TABLE usage_marked; \
+            PRAGMA user_version = 3";
         store.connection().execute_batch(back).unwrap();
         drop(store);
         let mut again = SqliteStore::open(folder.path()).unwrap();
@@ -416,6 +422,8 @@ mod tests {
         assert_eq!(told("SELECT group_concat(coalesce(served_before, '-') ORDER BY request) FROM attempts"), "-,fast-0");
         assert_eq!(told("SELECT group_concat(pieces || coalesce(piece_price_per, '-') ORDER BY request) FROM attempts"), "0-,3-");
         assert_eq!(told("SELECT sum(attempts) || ' ' || sum(model_changes) FROM usage_daily"), "2 1");
+        assert_eq!(told("SELECT group_concat(coalesce(team, '-') || tags ORDER BY id) FROM requests"), "-,weba,b:1");
+        assert_eq!(told("SELECT sum(attempts) || ' ' || sum(model_changes) FROM usage_marked WHERE kind = 'team'"), "1 1");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use jiff::civil::Date;
 use rusqlite::{Row, params_from_iter};
 
+use super::marks::Mark;
 use super::query::{Books, count, usage};
 use super::store::StoreError;
 use crate::units::{KeyName, Provenance, Usage, Usd};
@@ -20,17 +21,36 @@ pub enum UsageBy {
     Model,
     Provider,
     Backend,
+    /// The team that the key was of,
+    Team,
+    /// its project,
+    Project,
+    /// and each tag of the request: what has several counts at each. Of these three one at a time.
+    Tag,
 }
 
 impl UsageBy {
     /// Every value with its word.
-    pub const WORDS: [(UsageBy, &'static str); 5] = [
+    pub const WORDS: [(UsageBy, &'static str); 8] = [
         (UsageBy::Day, "day"),
         (UsageBy::Key, "key"),
         (UsageBy::Model, "model"),
         (UsageBy::Provider, "provider"),
         (UsageBy::Backend, "backend"),
+        (UsageBy::Team, "team"),
+        (UsageBy::Project, "project"),
+        (UsageBy::Tag, "tag"),
     ];
+
+    /// The mark that it is, where it is one.
+    pub const fn mark(self) -> Option<Mark> {
+        match self {
+            UsageBy::Team => Some(Mark::Team),
+            UsageBy::Project => Some(Mark::Project),
+            UsageBy::Tag => Some(Mark::Tag),
+            UsageBy::Day | UsageBy::Key | UsageBy::Model | UsageBy::Provider | UsageBy::Backend => None,
+        }
+    }
 }
 
 /// A question for sums.
@@ -42,7 +62,7 @@ pub struct UsageQuery {
     pub from: Date,
     /// up to the beginning of this one.
     pub until: Date,
-    /// One line for each combination, in this order; none makes one line of all.
+    /// One line for each combination, in this order; none makes one line of all. At most one of them is a mark.
     pub group_by: Vec<UsageBy>,
     /// No more lines than this are answered.
     pub most_lines: usize,
@@ -64,6 +84,18 @@ pub struct UsageSums {
     pub provenance: [u64; Provenance::ALL.len()],
     /// Attempts whose answer names another model than its backend had named before.
     pub model_changes: u64,
+}
+
+impl UsageQuery {
+    /// The mark that is told apart: then only what has it is told.
+    pub fn mark(&self) -> Option<Mark> {
+        self.group_by.iter().find_map(|by| by.mark())
+    }
+
+    /// Whether its words can be answered together.
+    pub fn is_answerable(group_by: &[UsageBy]) -> bool {
+        group_by.iter().filter(|by| by.mark().is_some()).count() <= 1
+    }
 }
 
 impl UsageSums {
@@ -94,6 +126,9 @@ pub struct UsageLine {
     pub model: Option<String>,
     pub provider: Option<String>,
     pub backend: Option<String>,
+    pub team: Option<String>,
+    pub project: Option<String>,
+    pub tag: Option<String>,
     pub sums: UsageSums,
 }
 
@@ -104,9 +139,13 @@ const SUMS: &str = "sum(requests), sum(attempts), sum(fresh_input), sum(cache_re
     sum(reasoning), sum(cost_micro_usd), sum(cost_rest_pico), sum(compared), sum(baseline_micro_usd), \
     sum(baseline_rest_pico), sum(reported), sum(counted), sum(estimated), sum(model_changes)";
 
-/// Every key's days in the order of the primary key: it begins with the key, so each key is a range.
-const KEYS: &str = "WITH RECURSIVE keys (key) AS (SELECT min(key) FROM usage_daily UNION ALL \
-    SELECT (SELECT min(u.key) FROM usage_daily u WHERE u.key > keys.key) FROM keys WHERE keys.key IS NOT NULL)";
+/// Every key's days in the order of the primary key: it begins with the key (behind the kind of mark), so each key is a range.
+fn keys(table: &str, of: &str) -> String {
+    format!(
+        "WITH RECURSIVE keys (key) AS (SELECT min(u.key) FROM {table} u WHERE {of} UNION ALL \
+         SELECT (SELECT min(u.key) FROM {table} u WHERE {of} AND u.key > keys.key) FROM keys WHERE keys.key IS NOT NULL)"
+    )
+}
 
 impl Books {
     /// Sums, one line for each combination of what the question tells apart, in their order.
@@ -114,11 +153,25 @@ impl Books {
         self.explained(self.usage_lines(query))
     }
 
+    /// The sums of all that a question is about, of which these are the lines: what has no mark is in no line, and what has several
+    /// tags in several.
+    pub fn usage_total(&self, query: &UsageQuery, lines: &[UsageLine]) -> Result<UsageSums, StoreError> {
+        let sum = |lines: &[UsageLine]| lines.iter().fold(UsageSums::default(), |sum, line| sum.plus(&line.sums));
+        if query.mark().is_none() {
+            return Ok(sum(lines));
+        }
+        self.usage(&UsageQuery { group_by: Vec::new(), ..query.clone() }).map(|lines| sum(&lines))
+    }
+
     fn usage_lines(&self, query: &UsageQuery) -> rusqlite::Result<Vec<UsageLine>> {
         let columns: Vec<&str> = query.group_by.iter().map(|by| column(*by)).collect();
+        let (table, of) = match query.mark() {
+            Some(mark) => ("usage_marked", format!("u.kind = '{}'", mark.word())),
+            None => ("usage_daily", "true".to_owned()),
+        };
         let (with, from) = match &query.key {
-            Some(_) => ("", "usage_daily u WHERE u.key = ?4"),
-            None => (KEYS, "keys CROSS JOIN usage_daily u WHERE u.key = keys.key"),
+            Some(_) => (String::new(), format!("{table} u WHERE {of} AND u.key = ?4")),
+            None => (keys(table, &of), format!("keys CROSS JOIN {table} u WHERE {of} AND u.key = keys.key")),
         };
         let selected = columns.iter().copied().chain([SUMS]).collect::<Vec<_>>().join(", ");
         let order = if columns.is_empty() { String::new() } else { format!("GROUP BY {0} ORDER BY {0}", columns.join(", ")) };
@@ -141,6 +194,7 @@ fn column(by: UsageBy) -> &'static str {
         UsageBy::Model => "u.model",
         UsageBy::Provider => "u.provider",
         UsageBy::Backend => "u.backend",
+        UsageBy::Team | UsageBy::Project | UsageBy::Tag => "u.name",
     }
 }
 
@@ -154,6 +208,9 @@ fn line(row: &Row<'_>, group_by: &[UsageBy]) -> rusqlite::Result<UsageLine> {
             UsageBy::Model => line.model = text()?,
             UsageBy::Provider => line.provider = text()?,
             UsageBy::Backend => line.backend = text()?,
+            UsageBy::Team => line.team = text()?,
+            UsageBy::Project => line.project = text()?,
+            UsageBy::Tag => line.tag = text()?,
         }
     }
     let at = group_by.len();

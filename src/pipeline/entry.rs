@@ -2,7 +2,8 @@
 
 use super::{Admitted, InboundCall};
 use crate::catalog::Purchase;
-use crate::ledger::{Baseline, RequestOpened, Terms};
+use crate::ledger::{Baseline, Marks, RequestOpened, Terms};
+use crate::policy::Groups;
 use crate::relay::Comparison;
 use crate::route::Plan;
 use crate::units::Usd;
@@ -34,9 +35,21 @@ pub(super) fn opening(
         quoted: quote.map_or(Usd::ZERO, |quote| quote.expected),
         runner_up: plan.candidates.get(1).map(|next| next.quote.expected),
         facts,
+        marks: marks(admitted),
         baseline: comparison.as_ref().map(|c| Baseline { model: c.backend.to_string(), terms: c.terms.clone() }),
     };
     (entry, comparison)
+}
+
+/// What it is summed up under.
+fn marks(admitted: &Admitted) -> Marks {
+    let Admitted { admission, request, .. } = admitted;
+    let Groups { team, project, tags } = &*admission.groups;
+    let mut tags: Vec<String> = tags.iter().chain(&request.wishes.tags).cloned().collect();
+    tags.sort_unstable();
+    tags.dedup();
+    let group = |name: &Option<String>| Some(name.clone().unwrap_or_default());
+    Marks { team: group(team), project: group(project), tags }
 }
 
 /// The baseline's prices at the instant of the plan, if one is configured and priced, and could have been asked this.

@@ -48,9 +48,10 @@ fn reason(error: &GatewayError) -> Option<Rejection> {
     match error {
         GatewayError::BadRequest(_) => Some(Rejection::BadRequest),
         GatewayError::UnknownModel(_) => Some(Rejection::UnknownModel),
-        GatewayError::Untranslatable(_) | GatewayError::NotServed(_) | GatewayError::NoPlan { .. } => {
-            Some(Rejection::NoneAdequate)
-        }
+        GatewayError::Untranslatable(_)
+        | GatewayError::NotServed(_)
+        | GatewayError::NotAllowed(_)
+        | GatewayError::NoPlan { .. } => Some(Rejection::NoneAdequate),
         GatewayError::OverBudget { .. } => Some(Rejection::OverBudget),
         GatewayError::TooMany(_) => Some(Rejection::RateLimited),
         GatewayError::Full(_) => Some(Rejection::Overloaded),

@@ -63,6 +63,31 @@ impl fmt::Display for Payer {
 pub struct Bound {
     pub limit: Usd,
     pub window: Window,
+    /// What may be spent beyond that for a while.
+    pub top_up: Option<TopUp>,
+}
+
+/// What may be spent beyond a limit until an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopUp {
+    pub amount: Usd,
+    pub until: Timestamp,
+}
+
+impl Bound {
+    pub fn new(limit: Usd, window: Window) -> Self {
+        Self { limit, window, top_up: None }
+    }
+
+    /// What is there beyond the limit.
+    pub fn topped_up(&self, now: Timestamp) -> Usd {
+        self.top_up.filter(|top_up| now < top_up.until).map_or(Usd::ZERO, |top_up| top_up.amount)
+    }
+
+    /// What may be spent, at an instant.
+    pub fn limit_at(&self, now: Timestamp) -> Usd {
+        self.limit + self.topped_up(now)
+    }
 }
 
 /// What the books say that a payer spent in the window that contains an instant.
@@ -119,14 +144,24 @@ struct Counted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetReport {
     pub payer: Payer,
+    /// With what tops it up.
     pub limit: Usd,
-    pub window: BudgetWindow,
+    /// What that is.
+    pub topped_up: Usd,
+    pub window: Window,
     /// Settled in the window.
     pub spent: Usd,
     /// Set aside for requests under way.
     pub held: Usd,
     /// When the window ends, if it ever does.
     pub refills_at: Option<Timestamp>,
+}
+
+impl BudgetReport {
+    /// Neither spent nor held.
+    pub fn left(&self) -> Usd {
+        (self.limit - self.spent - self.held).max(Usd::ZERO)
+    }
 }
 
 /// A budget does not bear the request. Of several, the one that refills last.
@@ -164,9 +199,9 @@ impl Counted {
         Self { ends, settled, unread: spent.amount.is_none(), bound, lease }
     }
 
-    /// What may be settled and held here together.
-    fn cap(&self) -> Usd {
-        self.lease.map_or(self.bound.limit, |lease| lease.granted.min(self.bound.limit))
+    /// What may be settled and held here together, of a limit.
+    fn cap(&self, limit: Usd) -> Usd {
+        self.lease.map_or(limit, |lease| lease.granted.min(limit))
     }
 
     /// What is held belongs to requests still under way: it stays held, and is settled into the new window.
@@ -188,11 +223,11 @@ impl State {
         let mut short: Option<Box<OverBudget>> = None;
         for counted in &mut self.windows {
             counted.turn(now);
-            let limit = counted.bound.limit;
-            let left = counted.cap() - counted.settled - self.held;
+            let limit = counted.bound.limit_at(now);
+            // What costs nothing is borne by a budget that is empty, or was made smaller than what is spent.
+            let left = (counted.cap(limit) - counted.settled - self.held).max(Usd::ZERO);
             if wanted > left {
                 let (payer, window) = (payer.clone(), counted.bound.window.clone());
-                let left = left.max(Usd::ZERO);
                 let (refills_at, shared) = (counted.ends, counted.lease.is_some());
                 let over = Box::new(OverBudget { payer, limit, window, left, wanted, refills_at, shared, cut_off: false });
                 if over.outlasts(short.as_deref()) {
@@ -228,7 +263,7 @@ impl Budget {
     pub fn new(limit: Usd, window: BudgetWindow, settled: Usd, now: Timestamp) -> Arc<Self> {
         let budget = Self::of(Payer::Key(KeyName::new("key")));
         let spent = Spent { amount: Some(settled), at: now, mark: Usd::ZERO };
-        budget.bind([(Bound { limit, window: window.utc() }, Some(spent))]);
+        budget.bind([(Bound::new(limit, window.utc()), Some(spent))]);
         budget
     }
 
@@ -273,11 +308,12 @@ impl Budget {
     pub fn report(&self, now: Timestamp) -> Vec<BudgetReport> {
         let state = self.state();
         let report = |counted: &Counted| {
-            let Counted { bound: Bound { limit, window }, settled, unread, lease, .. } = counted;
-            let counts = if *unread { *limit } else { *settled + lease.unwrap_or_default().elsewhere };
+            let Counted { bound, settled, unread, lease, .. } = counted;
+            let (limit, window) = (bound.limit_at(now), bound.window.clone());
+            let counts = if *unread { limit } else { *settled + lease.unwrap_or_default().elsewhere };
             let spent = if counted.has_ended(now) { Usd::ZERO } else { counts };
-            let (payer, refills_at) = (self.payer.clone(), window.refills_at(now));
-            BudgetReport { payer, limit: *limit, window: window.every, spent, held: state.held, refills_at }
+            let (payer, refills_at, topped_up) = (self.payer.clone(), window.refills_at(now), bound.topped_up(now));
+            BudgetReport { payer, limit, topped_up, window, spent, held: state.held, refills_at }
         };
         state.windows.iter().map(report).collect()
     }

@@ -8,21 +8,22 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
+use super::brown_out::BrownOut;
 use super::budget::Budgets;
 use super::rates::Throttles;
-use crate::canonical::{Preference, QualityTier};
+use crate::canonical::{Preference, QualityTier, Wishes};
 use crate::units::{KeyName, Tokens, Usd};
 
 /// The header that Anthropic's clients send their key in.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// What a key may ask for. Empty lists allow everything.
+/// What a key, or everybody of a team, a project or the gateway, may ask for. Empty lists allow everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyLimits {
     pub providers: Vec<String>,
     pub excluded_providers: Vec<String>,
-    /// Only these models: patterns of their names, or of `provider/model`.
-    pub models: Vec<String>,
+    /// Only these models: patterns of their names, or of `provider/model`. Each of the lists must have one that fits.
+    pub models: Vec<Vec<String>>,
     pub regions: Vec<String>,
     /// Only providers whose data falls under one of these laws.
     pub jurisdictions: Vec<String>,
@@ -46,18 +47,85 @@ pub struct KeyLimits {
     pub strict: bool,
 }
 
+/// Two levels leave nothing of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("none of its {0} is among those that are allowed above it")]
+pub struct NothingLeft(pub &'static str);
+
 impl KeyLimits {
+    /// What both leave: of two lists what stands in both, of two bounds the stricter.
+    ///
+    /// # Errors
+    /// When two lists have nothing in common: an empty one would allow everything.
+    pub fn within(&self, above: &KeyLimits) -> Result<Self, NothingLeft> {
+        let mut excluded_providers = self.excluded_providers.clone();
+        excluded_providers.extend(above.excluded_providers.iter().filter(|one| !self.excluded_providers.contains(one)).cloned());
+        let providers = common("providers", &self.providers, &above.providers)?;
+        // What a level says against itself is told by itself.
+        if bars_all(&providers, &excluded_providers) && !bars_all(&self.providers, &self.excluded_providers) {
+            return Err(NothingLeft("providers"));
+        }
+        let lower = |own: Option<Usd>, other| [own, other].into_iter().flatten().min();
+        Ok(Self {
+            providers,
+            excluded_providers,
+            models: self.models.iter().chain(&above.models).cloned().collect(),
+            regions: common("regions", &self.regions, &above.regions)?,
+            jurisdictions: common("jurisdictions", &self.jurisdictions, &above.jurisdictions)?,
+            quality: self.quality.max(above.quality),
+            max_cost: lower(self.max_cost, above.max_cost),
+            max_output: [self.max_output, above.max_output].into_iter().flatten().min(),
+            max_price: lower(self.max_price, above.max_price),
+            no_training: self.no_training || above.no_training,
+            max_retention_days: [self.max_retention_days, above.max_retention_days].into_iter().flatten().min(),
+            registered: self.registered || above.registered,
+            prefer: self.prefer.or(above.prefer),
+            strict: self.strict || above.strict,
+        })
+    }
+
     /// Whether money is bounded, so that the provider must be told the output bound.
     pub fn bounds_money(&self) -> bool {
         self.max_cost.is_some() || self.max_output.is_some()
     }
 }
 
+fn bars_all(providers: &[String], excluded: &[String]) -> bool {
+    !providers.is_empty() && providers.iter().all(|provider| excluded.contains(provider))
+}
+
+/// What stands in both lists, of which an empty one allows everything.
+fn common(what: &'static str, own: &[String], above: &[String]) -> Result<Vec<String>, NothingLeft> {
+    match (own, above) {
+        (own, []) => Ok(own.to_vec()),
+        ([], above) => Ok(above.to_vec()),
+        (own, above) => {
+            let both: Vec<String> = own.iter().filter(|one| above.contains(one)).cloned().collect();
+            if both.is_empty() { Err(NothingLeft(what)) } else { Ok(both) }
+        }
+    }
+}
+
+/// Whose money it is beside a key's, and what its requests are tagged with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Groups {
+    pub team: Option<String>,
+    pub project: Option<String>,
+    pub tags: Vec<String>,
+}
+
 /// A key that was let in.
 #[derive(Debug, Clone)]
 pub struct Admission {
     pub key: KeyName,
+    /// What its requests are booked under beside it.
+    pub groups: Arc<Groups>,
+    /// What it may ask for, by itself and by its project, its team and the gateway.
     pub limits: Arc<KeyLimits>,
+    /// What its requests wish where they do not say.
+    pub wishes: Arc<Wishes>,
+    /// What becomes of those that a budget does not bear.
+    pub brown_out: Arc<BrownOut>,
     /// What its requests hold and have spent; the same objects through every reload.
     pub budgets: Arc<Budgets>,
     /// Whether any of these is bounded in the state of the keys that let it in.
@@ -69,7 +137,16 @@ pub struct Admission {
 impl Admission {
     /// Somebody to whom no limit is set and whose money nobody counts.
     pub fn unbounded(key: KeyName) -> Self {
-        Self { key, limits: Arc::default(), budgets: Budgets::of([]), budgeted: false, throttles: None }
+        Self {
+            key,
+            groups: Arc::default(),
+            limits: Arc::default(),
+            wishes: Arc::default(),
+            brown_out: Arc::default(),
+            budgets: Budgets::of([]),
+            budgeted: false,
+            throttles: None,
+        }
     }
 }
 
@@ -150,6 +227,55 @@ mod tests {
         }
         let admitted = ring.admit(&headers).map(|a| a.key.as_str().to_owned());
         assert_eq!(admitted, expected.map(str::to_owned), "{authorization:?}");
+    }
+
+    #[test]
+    fn the_stricter_of_two_levels_counts_and_nothing_left_is_told() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let usd = |pico| Some(Usd::from_pico(pico));
+        let key = KeyLimits {
+            providers: list(&["east", "west"]),
+            excluded_providers: list(&["north"]),
+            models: vec![list(&["a*"])],
+            quality: Some(QualityTier::Economy),
+            max_cost: usd(5),
+            max_retention_days: Some(30),
+            prefer: Some(Preference::Fastest),
+            ..KeyLimits::default()
+        };
+        let team = KeyLimits {
+            providers: list(&["west", "south"]),
+            excluded_providers: list(&["north", "west2"]),
+            models: vec![list(&["*b"])],
+            regions: list(&["EU"]),
+            quality: Some(QualityTier::Standard),
+            max_cost: usd(7),
+            max_output: Some(Tokens::new(9)),
+            max_retention_days: Some(7),
+            no_training: true,
+            strict: true,
+            ..KeyLimits::default()
+        };
+        let both = KeyLimits {
+            providers: list(&["west"]),
+            excluded_providers: list(&["north", "west2"]),
+            models: vec![list(&["a*"]), list(&["*b"])],
+            regions: list(&["EU"]),
+            quality: Some(QualityTier::Standard),
+            max_cost: usd(5),
+            max_output: Some(Tokens::new(9)),
+            max_retention_days: Some(7),
+            no_training: true,
+            prefer: Some(Preference::Fastest),
+            strict: true,
+            ..KeyLimits::default()
+        };
+        assert_eq!(key.within(&team), Ok(both));
+        assert_eq!(key.within(&KeyLimits::default()), Ok(key.clone()));
+        let other = KeyLimits { providers: list(&["south"]), ..KeyLimits::default() };
+        assert_eq!(key.within(&other), Err(NothingLeft("providers")));
+        let barred = KeyLimits { excluded_providers: list(&["east", "west"]), ..KeyLimits::default() };
+        assert_eq!(key.within(&barred), Err(NothingLeft("providers")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! cache gave back, how they go on.
 
 pub mod allowances;
+pub mod brown_out;
 pub mod budget;
 pub mod exploring;
 pub mod keys;
@@ -16,11 +17,12 @@ pub mod turns;
 pub mod window;
 
 pub use allowances::{Allowances, Balance, BalanceReport, Claim, FreeQuota};
+pub use brown_out::{BrownOut, WhenEmpty, least_left};
 pub use budget::lease::up as lease_up;
 pub use budget::lease::{Leased, Lender, SharedBounds, SharedBudgets, Whose};
-pub use budget::{Bound, Budget, BudgetReport, Budgets, Hold, OverBudget, Payer, Spent};
+pub use budget::{Bound, Budget, BudgetReport, Budgets, Hold, OverBudget, Payer, Spent, TopUp};
 pub use exploring::Exploring;
-pub use keys::{Admission, KeyLimits, KeyRing, NotAdmitted};
+pub use keys::{Admission, Groups, KeyLimits, KeyRing, NotAdmitted, NothingLeft};
 pub use places::{Full, Place, Places};
 pub use portfolio::{OverShare, Portfolio, ShareCap, ShareHold, ShareStanding};
 pub use prefixes::{Known, Prefixes, Read};

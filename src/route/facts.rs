@@ -231,8 +231,8 @@ pub struct Limits {
     pub providers: Vec<String>,
     /// Not these providers.
     pub excluded_providers: Vec<String>,
-    /// Only these models: patterns of names of the table, or of `provider/model`.
-    pub models: Vec<String>,
+    /// Only these models: patterns of names of the table, or of `provider/model`; each of the lists must have one that fits.
+    pub models: Vec<Vec<String>>,
     /// Only providers that serve in one of these regions.
     pub regions: Vec<String>,
     /// Only providers whose data falls under one of these laws.

@@ -20,6 +20,7 @@ pub mod facts;
 pub mod kept;
 pub mod learned;
 pub mod needs;
+pub mod permit;
 pub mod plan;
 pub mod price_risk;
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use facts::{
 pub use kept::{Kept, Unreadable};
 pub use learned::{LearnedOutput, OutputFigures, OutputStretch};
 pub use needs::Needs;
+pub use permit::open_to;
 pub use plan::{Candidate, Node, Plan, PlanError, PlannedAttempt, Whole, explained, plan};
 pub use quote::{FreeQuote, Quote};
 pub use rule::Rule;

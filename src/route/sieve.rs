@@ -7,12 +7,13 @@
 //! cost, a preference for speed), the backend is quoted in any case; and where all of them are to be explained, all are.
 //! What is found is the same either way.
 
-use super::adequate::{Rules, Unfit, anybody, available, barred, may_have, permitted, says_all};
+use super::adequate::{Rules, Unfit, available, barred, says_all};
 use super::ahead::{Ahead, Queue};
 use super::board::{Price, Rates, Row};
 use super::caps::Ruling;
 use super::facts::{Facts, OutputForecast};
 use super::needs::Needs;
+use super::permit::{anybody, may_have, permitted};
 use super::plan::Candidate;
 use super::price_risk;
 use super::quote::{Quote, Quoter};

@@ -11,6 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
@@ -25,7 +26,7 @@ use crate::price_book::{AdminError, AuditRow, Done, Figure, HeldEntry, Set};
 use crate::units::TokenPrice;
 
 /// No wish is larger.
-pub(super) const MOST_BODY: usize = 64 << 10;
+const MOST_BODY: usize = 64 << 10;
 
 /// The paths that change something.
 pub(super) const WISHES: [&str; 5] =
@@ -195,24 +196,51 @@ impl Wish {
     }
 }
 
+/// What an administrator may ask for on some path.
+pub(super) trait Reasoned: DeserializeOwned {
+    /// Why: it stands in the audit.
+    fn why(&self) -> &str;
+}
+
+impl Reasoned for Wish {
+    fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+/// What an administrator asks for.
+pub(super) struct Asked<W> {
+    pub(super) admin: String,
+    pub(super) path: String,
+    pub(super) wish: W,
+}
+
+/// Reads who asks, and for what; or the answer that it is not to be done.
+pub(super) async fn asked<W: Reasoned>(front: &Front, request: Request<Body>) -> Result<Asked<W>, Box<Response>> {
+    let admin = admitted(front, request.headers())?;
+    let path = request.uri().path().to_owned();
+    let Ok(body) = to_bytes(request.into_body(), MOST_BODY).await else {
+        return Err(Box::new(wrong(format!("the body cannot be read, or is larger than {MOST_BODY} bytes"))));
+    };
+    let wish: W = serde_json::from_slice(&body).map_err(|error| Box::new(wrong(format!("the body is no wish: {error}"))))?;
+    let why = wish.why();
+    if why.trim().is_empty() || why.len() > 1_000 || why.contains(char::is_control) {
+        return Err(Box::new(wrong("why: a reason of one line is asked for, at most 1000 bytes".to_owned())));
+    }
+    Ok(Asked { admin, path, wish })
+}
+
+/// A wish that cannot be understood.
+pub(super) fn wrong(message: String) -> Response {
+    refused(&ClientError::new(400, ErrorKind::InvalidRequest, "invalid_value", message))
+}
+
 /// One of [`WISHES`].
 pub(super) async fn wish(State(front): Shared, request: Request<Body>) -> Response {
-    let admin = match admitted(&front, request.headers()) {
-        Ok(admin) => admin,
-        Err(stranger) => return *stranger,
+    let Asked { admin, path, wish } = match asked::<Wish>(&front, request).await {
+        Ok(asked) => asked,
+        Err(answer) => return *answer,
     };
-    let path = request.uri().path().to_owned();
-    let wrong = |message: String| refused(&ClientError::new(400, ErrorKind::InvalidRequest, "invalid_value", message));
-    let Ok(body) = to_bytes(request.into_body(), MOST_BODY).await else {
-        return wrong(format!("the body cannot be read, or is larger than {MOST_BODY} bytes"));
-    };
-    let wish: Wish = match serde_json::from_slice(&body) {
-        Ok(wish) => wish,
-        Err(error) => return wrong(format!("the body is no wish: {error}")),
-    };
-    if wish.why.trim().is_empty() || wish.why.len() > 1_000 || wish.why.contains(char::is_control) {
-        return wrong("why: a reason of one line is asked for, at most 1000 bytes".to_owned());
-    }
     let worker = Arc::clone(&front);
     match spawn_blocking(move || done(&worker, &admin, &path, wish)).await {
         Ok(Ok(done)) => put_in_force(&front, done).await,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Request};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
-use super::admin::{MOST_BODY, admitted, refused, told};
+use super::admin::{Asked, Reasoned, admitted, asked, refused, told, wrong};
 use super::routes::Front;
 use crate::config::names::unknown_names;
 use crate::frontend::errors::{ClientError, ErrorKind};
@@ -109,24 +109,18 @@ struct Wish {
     why: String,
 }
 
+impl Reasoned for Wish {
+    fn why(&self) -> &str {
+        &self.why
+    }
+}
+
 /// One of [`WISHES`].
 pub(super) async fn wish(State(front): Shared, request: Request<Body>) -> Response {
-    let admin = match admitted(&front, request.headers()) {
-        Ok(admin) => admin,
-        Err(stranger) => return *stranger,
+    let Asked { admin, path, wish } = match asked::<Wish>(&front, request).await {
+        Ok(asked) => asked,
+        Err(answer) => return *answer,
     };
-    let path = request.uri().path().to_owned();
-    let wrong = |message: String| refused(&ClientError::new(400, ErrorKind::InvalidRequest, "invalid_value", message));
-    let Ok(body) = to_bytes(request.into_body(), MOST_BODY).await else {
-        return wrong(format!("the body cannot be read, or is larger than {MOST_BODY} bytes"));
-    };
-    let wish: Wish = match serde_json::from_slice(&body) {
-        Ok(wish) => wish,
-        Err(error) => return wrong(format!("the body is no wish: {error}")),
-    };
-    if wish.why.trim().is_empty() || wish.why.len() > 1_000 || wish.why.contains(char::is_control) {
-        return wrong("why: a reason of one line is asked for, at most 1000 bytes".to_owned());
-    }
     if wish.grace_seconds.is_some_and(|grace| grace > MOST_GRACE) {
         return wrong(format!("grace_seconds: at most {MOST_GRACE}"));
     }
@@ -194,11 +188,11 @@ async fn put_in_force(front: &Front, done: Done) -> Response {
     told(&Done { in_force, ..done })
 }
 
-fn no_reload() -> Response {
-    let message = "this gateway was not started from files, so its keys cannot be changed";
+pub(super) fn no_reload() -> Response {
+    let message = "this gateway was not started from files, so its keys and budgets cannot be changed";
     refused(&ClientError::new(503, ErrorKind::Server, "no_reload", message))
 }
 
-fn failed(why: &str) -> Response {
+pub(super) fn failed(why: &str) -> Response {
     refused(&ClientError::new(500, ErrorKind::Server, "key_book_failed", why.to_owned()))
 }

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 
 /// What a page may read of an answer's headers.
 pub const EXPOSED: &str = "x-tokenbroker-request-id, x-tokenbroker-backend, x-tokenbroker-cost-usd, x-tokenbroker-decision, \
-                       x-tokenbroker-dropped, x-request-id, x-should-retry, retry-after, \
+                       x-tokenbroker-dropped, x-tokenbroker-budget, x-request-id, x-should-retry, retry-after, \
                        x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
                        x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
 /// How long a browser may remember what it was allowed, in seconds: the longest that all of them take.

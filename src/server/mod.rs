@@ -4,6 +4,7 @@
 //! The operations listener goes last, so that a drain can be watched.
 
 mod admin;
+mod admin_budgets;
 mod admin_keys;
 mod assembly;
 mod begun;
@@ -17,6 +18,7 @@ pub mod edge;
 mod feeds;
 mod http2;
 mod ids;
+mod in_effect;
 mod learned;
 pub mod listener;
 pub mod openapi;
@@ -42,11 +44,12 @@ use self::dashboard::Looks;
 use self::decisions::PastTables;
 use self::edge::Edge;
 use self::ids::Ids;
+use self::in_effect::in_effect;
 use self::learned::LearnedFile;
 pub use self::learned::take_up_learned;
 use self::listener::{BindError, ConnectionLimits, Listener, Stalled};
 pub use self::reload::allowances_of_books;
-use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares, keys_with};
+use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Running, Shares};
 use self::routes::Front;
 use self::tokens::TokenKeeper;
 pub use self::usage::body_of as usage_body;
@@ -58,7 +61,7 @@ use crate::dispatch::{Dispatcher, HealthByShape, RetryBudget};
 use crate::feed::Feed;
 use crate::fleet::{Fleet, FleetError, Hints};
 use crate::frontend;
-use crate::key_book::{self, KeyBook};
+use crate::key_book::{self, BudgetBook, KeyBook};
 use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
 use crate::market::{Market, Unreachable};
 use crate::meter::Tokenizer;
@@ -199,8 +202,9 @@ async fn assemble(
     // After the books, which know better what is wrong with a data directory.
     let prices = Arc::new(PriceBook::open(&config.books.directory, &config.feeds)?);
     let key_book = Arc::new(KeyBook::open(&config.books.directory)?);
-    let keys = keys_with(&key_book, &config, clock.wall());
-    metrics.know_keys(keys.iter().map(|key| key.name.clone()));
+    let budget_book = Arc::new(BudgetBook::open(&config.books.directory)?);
+    let in_effect = in_effect((&key_book, &budget_book), &config, clock.wall());
+    metrics.know_keys(in_effect.keys.iter().map(|key| key.name.clone()));
     let snapshot = prices.over(snapshot, clock.wall());
     metrics.know(&snapshot);
     metrics.know_feeds(config.feeds.iter().map(|feed| feed.name.as_str()));
@@ -221,7 +225,7 @@ async fn assemble(
     let follows = upstream.clone();
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
     let shared = fleet.as_ref().and_then(Fleet::bounds);
-    let accounts = Accounts::at_start(&keys, &config, (&ledger, shared), Arc::clone(clock)).await;
+    let accounts = Accounts::at_start(&in_effect, (&ledger, shared), Arc::clone(clock)).await;
     if let Some(fleet) = &fleet {
         fleet.begin_to_lease(Arc::new(HealthHints(Arc::clone(&health))));
     }
@@ -243,7 +247,7 @@ async fn assemble(
     };
     let (allotted, allowances) = Allotted::at_start(&config, &market.snapshot, &ledger, Arc::clone(clock)).await;
     let in_force = InForce {
-        keys: accounts.ring(&keys, &config),
+        keys: accounts.ring(&in_effect),
         market: Arc::new(market),
         allowances: Arc::new(allowances),
         settings: assembly::settings(&config),
@@ -273,6 +277,7 @@ async fn assemble(
         past_tables: PastTables::default(),
         prices,
         key_book,
+        budget_book,
         admins: admins(&config),
         fleet,
     });

@@ -39,12 +39,12 @@ use super::listener::Stalled;
 use super::routes::Front;
 use crate::catalog::Snapshot;
 use crate::config::secret::same_keys;
-use crate::config::{Config, GatewayKey, ProviderKeys};
+use crate::config::{Config, ProviderKeys};
 use crate::dispatch::HealthByShape;
-use crate::key_book::KeyBook;
 use crate::ledger::LedgerError;
 use crate::market::Market;
 use crate::pipeline::InForce;
+use crate::policy::BudgetReport;
 use crate::setup::{Looks, Reading, Setup, Sources, Watch};
 use crate::telemetry::{Label, LogLevel, Reloaded};
 use crate::units::BackendId;
@@ -101,8 +101,10 @@ struct Refused {
 pub enum Ask {
     /// That the files be read again.
     Files(Option<oneshot::Sender<Report>>),
-    /// That the virtual keys be put in force as the key book has them.
+    /// That virtual keys and limits of budgets be put in force as their books have them.
     Keys(oneshot::Sender<()>),
+    /// How every budget stands.
+    Budgets(oneshot::Sender<Vec<BudgetReport>>),
 }
 
 /// The way to the task that reloads.
@@ -142,12 +144,19 @@ impl Reloads {
         report.await.ok()
     }
 
-    /// Puts the virtual keys in force, whatever the files say meanwhile; returns when they are. `None`: nothing can be
+    /// Puts virtual keys and limits of budgets in force, whatever the files say meanwhile; returns when they are. `None`: nothing can be
     /// reloaded, or the gateway is stopping.
     pub async fn ask_keys(&self) -> Option<()> {
         let (told, done) = oneshot::channel();
         self.asks.as_ref()?.send(Ask::Keys(told)).await.ok()?;
         done.await.ok()
+    }
+
+    /// How every budget stands that is bounded. `None`: nothing can be reloaded, or the gateway is stopping.
+    pub async fn budgets(&self) -> Option<Vec<BudgetReport>> {
+        let (told, reports) = oneshot::channel();
+        self.asks.as_ref()?.send(Ask::Budgets(told)).await.ok()?;
+        reports.await.ok()
     }
 
     /// What a probe is told of a gateway that is ready. Problems name files and settings, so a stranger is told only that
@@ -220,8 +229,8 @@ impl Reloader {
         let Reloading { sources, looks, log_level } = from;
         let (sources, running) = (Arc::new(sources), Arc::new(running));
         let mut watch = Watch::since(looks);
-        let keys = keys_with(&parts.front.key_book, &running.config, parts.front.clock.wall());
-        if parts.accounts.wait_for_the_books(&keys, &running.config) || parts.allotted.waits_for_the_books() {
+        let in_effect = parts.front.books_over(&running.config);
+        if parts.accounts.wait_for_the_books(&in_effect) || parts.allotted.waits_for_the_books() {
             watch.distrust();
         }
         parts.front.reloads.config.store(Some(Arc::new(running.config.clone())));
@@ -263,6 +272,9 @@ impl Reloader {
                 self.take_keys().await;
                 let _ = told.send(());
             }
+            Some(Ask::Budgets(told)) => {
+                let _ = told.send(self.parts.accounts.reports(self.parts.front.clock.wall()));
+            }
             Some(Ask::Files(Some(told))) => {
                 let report = self.reload(true).await;
                 let _ = told.send(report);
@@ -283,26 +295,19 @@ impl Reloader {
     /// Puts the keys in force that the configuration and the key book have, with everything else as it is. A key that is revoked does
     /// not wait for books that cannot be read.
     async fn take_keys(&mut self) {
-        let running = Arc::clone(&self.running);
-        let keys = self.keys(&running.config);
+        let in_effect = self.parts.front.books_over(&self.running.config);
         let Parts { front, accounts, .. } = &mut self.parts;
-        let bindings = accounts.prepare(&keys, &running.config, &front.pipeline.ledger).await.unwrap_or_else(|error| {
+        let bindings = accounts.prepare(&in_effect, &front.pipeline.ledger).await.unwrap_or_else(|error| {
             tracing::error!(error, "what new keys have spent cannot be read: it counts as used up until a reload can read it");
             self.watch.distrust();
-            accounts.unread(&keys, &running.config)
+            accounts.unread(&in_effect)
         });
-        front.metrics.know_keys(keys.iter().map(|key| key.name.clone()));
+        front.metrics.know_keys(in_effect.keys.iter().map(|key| key.name.clone()));
         accounts.bind(bindings);
         let before = front.pipeline.in_force.load_full();
         let (market, allowances) = (Arc::clone(&before.market), Arc::clone(&before.allowances));
-        let (ring, settings) = (accounts.ring(&keys, &running.config), assembly::settings(&running.config));
+        let (ring, settings) = (accounts.ring(&in_effect), assembly::settings(&in_effect));
         front.pipeline.in_force.store(Arc::new(InForce { keys: ring, market, allowances, settings }));
-    }
-
-    /// Every key there is; those of the key book that a configuration does not bear are told in the log.
-    fn keys(&self, config: &Config) -> Vec<GatewayKey> {
-        let front = &self.parts.front;
-        keys_with(&front.key_book, config, front.clock.wall())
     }
 
     async fn has_changed(&mut self) -> bool {
@@ -337,7 +342,7 @@ impl Reloader {
     /// Nothing has changed; but what the books could not say at the start, they may say now.
     async fn catch_up(&mut self) -> Result<Option<Changes>, Vec<String>> {
         let running = Arc::clone(&self.running);
-        if self.parts.accounts.wait_for_the_books(&self.keys(&running.config), &running.config) {
+        if self.parts.accounts.wait_for_the_books(&self.parts.front.books_over(&running.config)) {
             let bindings = self.prepare(&running.config).await?;
             self.parts.accounts.bind(bindings);
         }
@@ -350,9 +355,8 @@ impl Reloader {
     }
 
     async fn prepare(&mut self, config: &Config) -> Result<Vec<Binding>, Vec<String>> {
-        let keys = self.keys(config);
         let Parts { front, accounts, .. } = &self.parts;
-        accounts.prepare(&keys, config, &front.pipeline.ledger).await.map_err(|error| {
+        accounts.prepare(&front.books_over(config), &front.pipeline.ledger).await.map_err(|error| {
             self.watch.distrust();
             vec![format!("what the keys have spent cannot be read: {error}")]
         })
@@ -399,7 +403,7 @@ impl Reloader {
         let Candidate { running, market, changes, reached_otherwise } = candidate;
         let bindings = self.prepare(&running.config).await?;
         let used = self.used(&market.snapshot, &running.config).await?;
-        let keys = self.keys(&running.config);
+        let in_effect = self.parts.front.books_over(&running.config);
         let Parts { front, health, accounts, allotted, shares, stalled, .. } = &mut self.parts;
         let (ledger, table) = (front.pipeline.ledger.clone(), Arc::clone(&market.snapshot));
         let kept = spawn_blocking(move || ledger.keep_table(&table.version, &table.text)).await;
@@ -409,7 +413,7 @@ impl Reloader {
         }
         let config = &running.config;
         front.metrics.know(&market.snapshot);
-        front.metrics.know_keys(keys.iter().map(|key| key.name.clone()));
+        front.metrics.know_keys(in_effect.keys.iter().map(|key| key.name.clone()));
         accounts.bind(bindings);
         shares.bind(config, &market.snapshot, &front.pipeline.ledger).await;
         health.let_wait(config.limits.max_waiting_per_backend);
@@ -419,7 +423,7 @@ impl Reloader {
         let snapshot = Arc::clone(&market.snapshot);
         let allowances = allotted.bind(&snapshot, used);
         let next = InForce {
-            keys: accounts.ring(&keys, config),
+            keys: accounts.ring(&in_effect),
             market: Arc::new(market),
             allowances: Arc::new(allowances),
             settings: assembly::settings(config),
@@ -469,15 +473,6 @@ impl Reloader {
             None => {}
         }
     }
-}
-
-/// The keys of a configuration and of the key book at an instant. What the configuration does not bear is told in the log.
-pub fn keys_with(key_book: &KeyBook, config: &Config, now: Timestamp) -> Vec<GatewayKey> {
-    let (more, wrong) = key_book.read(config, now);
-    for (key, problem) in wrong.iter().flat_map(|(key, problems)| problems.iter().map(move |problem| (key, problem))) {
-        tracing::error!(key, %problem, "a virtual key lets nobody in: the configuration does not bear its settings");
-    }
-    config.keys.iter().cloned().chain(more).collect()
 }
 
 /// Why a table cannot be put in force: what is decided by it could not be explained.

@@ -19,7 +19,6 @@ use hyper::body::{Body as _, Frame};
 use jiff::Timestamp;
 
 use super::admin;
-use super::admin_keys;
 use super::body::{self, Accepts, BodyLimits};
 use super::compress::Coder;
 use super::decisions::{self, PastTables};
@@ -30,12 +29,13 @@ use super::rates;
 use super::reload::Reloads;
 use super::status::{Refusal, refusal};
 use super::usage;
+use super::{admin_budgets, admin_keys};
 use crate::clock::SharedClock;
 use crate::fleet::Fleet;
 use crate::frontend::errors::{ClientError, ErrorKind};
 use crate::frontend::models::ListedModel;
 use crate::frontend::{self, FrontendRef};
-use crate::key_book::KeyBook;
+use crate::key_book::{BudgetBook, KeyBook};
 use crate::ledger::Outcome;
 use crate::pipeline::{GatewayError, InboundCall, Pipeline, Receipt, Reply};
 use crate::policy::KeyRing;
@@ -50,6 +50,7 @@ const BACKEND: HeaderName = HeaderName::from_static("x-tokenbroker-backend");
 const COST: HeaderName = HeaderName::from_static("x-tokenbroker-cost-usd");
 const DECISION: HeaderName = HeaderName::from_static("x-tokenbroker-decision");
 const DROPPED: HeaderName = HeaderName::from_static("x-tokenbroker-dropped");
+const BUDGET: HeaderName = HeaderName::from_static("x-tokenbroker-budget");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -85,6 +86,7 @@ pub struct Front {
     pub past_tables: PastTables,
     pub prices: Arc<PriceBook>,
     pub key_book: Arc<KeyBook>,
+    pub budget_book: Arc<BudgetBook>,
     /// Who may change prices and make keys; `None`: nobody, and the paths are off.
     pub admins: Option<KeyRing>,
     /// What is shared with other gateways.
@@ -141,6 +143,12 @@ pub fn operations(front: Arc<Front>) -> Router {
         .route("/admin/keys/rotate", post(admin_keys::wish))
         .route("/admin/keys/expire", post(admin_keys::wish))
         .route("/admin/keys/revoke", post(admin_keys::wish))
+        .route("/admin/budgets", get(admin_budgets::list))
+        .route("/admin/budgets/history", get(admin_budgets::history))
+        .route("/admin/budgets/set", post(admin_budgets::wish))
+        .route("/admin/budgets/lift", post(admin_budgets::wish))
+        .route("/admin/budgets/clear", post(admin_budgets::wish))
+        .route("/admin/budgets/top-up", post(admin_budgets::wish))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready_for_operators))
         .method_not_allowed_fallback(method_not_allowed)
@@ -222,8 +230,8 @@ async fn model(State(front): Shared, Path(id): Path<String>, headers: HeaderMap)
 }
 
 fn listed(front: &Front, headers: &HeaderMap) -> Result<Vec<ListedModel>, GatewayError> {
-    front.pipeline.in_force.load().keys.admit(headers)?;
-    Ok(front.pipeline.models())
+    let admission = front.pipeline.in_force.load().keys.admit(headers)?;
+    Ok(front.pipeline.models(&admission))
 }
 
 /// For anybody: what an operator would have to mend is told on the operations listener only.
@@ -371,7 +379,8 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
     let posted = Route::of(path).is_answered()
         || matches!(path, "/v1/messages/count_tokens" | "/v1/route" | "/reload")
         || admin::WISHES.contains(&path)
-        || admin_keys::WISHES.contains(&path);
+        || admin_keys::WISHES.contains(&path)
+        || admin_budgets::WISHES.contains(&path);
     let allowed = if posted { "POST" } else { "GET" };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
     let mut response = marks.refuse(
@@ -559,7 +568,8 @@ fn mark_receipt(response: &mut Response, receipt: Receipt) {
     let cost = receipt.cost.map(crate::units::Usd::to_exact);
     let dropped = (!receipt.dropped.is_empty()).then(|| receipt.dropped.join(", "));
     let backend = Some(receipt.backend.to_string());
-    let marks = [(BACKEND, backend), (DECISION, Some(receipt.decision)), (COST, cost), (DROPPED, dropped)];
+    let marks =
+        [(BACKEND, backend), (DECISION, Some(receipt.decision)), (COST, cost), (DROPPED, dropped), (BUDGET, receipt.budget)];
     for (name, value) in marks {
         insert(response, name, value);
     }

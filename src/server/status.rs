@@ -104,6 +104,10 @@ pub fn refusal(error: &GatewayError) -> Refusal {
             let error = ClientError::new(400, ErrorKind::InvalidRequest, "no_adequate_backend", said).about("model");
             Refusal::of(error).because(Rejection::NoneAdequate)
         }
+        GatewayError::NotAllowed(_) => {
+            let error = ClientError::new(403, ErrorKind::Permission, "model_not_allowed", said).about("model");
+            Refusal::of(error).because(Rejection::NoneAdequate)
+        }
         GatewayError::NoPlan { error, .. } => no_plan(error).because(Rejection::NoneAdequate),
         GatewayError::OverBudget { over, refills_in, status } => {
             over_budget(over, *refills_in, *status).because(Rejection::OverBudget)

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::parameters::{Given, WrongParameter, parse};
 use super::routes::{Front, Marks};
 use super::status::{Refusal, refusal, unread, unshared, wrong_parameter};
-use crate::ledger::{ReadError, UsageBy, UsageLine, UsageQuery, UsageSums};
+use crate::ledger::{Books, ReadError, UsageBy, UsageLine, UsageQuery, UsageSums};
 use crate::policy::BudgetReport;
 use crate::telemetry::Route;
 use crate::units::{KeyName, Usage};
@@ -69,24 +69,32 @@ pub(super) async fn all(State(front): State<Arc<Front>>, request: Request<Body>)
 
 async fn told(front: &Front, marks: &Marks<'_>, query: UsageQuery, budgets: Vec<Budget>) -> Response {
     // One line more than is told shows that there are too many.
-    match lines(front, UsageQuery { most_lines: MOST_LINES + 1, ..query.clone() }).await {
-        Ok(lines) if lines.len() > MOST_LINES => {
+    match sums(front, query.clone()).await {
+        Ok((lines, _)) if lines.len() > MOST_LINES => {
             let fewer = format!("fewer days: the answer has more than {MOST_LINES} lines");
             marks.refuse(&wrong_parameter(&WrongParameter::new("start_date", fewer)))
         }
-        Ok(lines) => marks.own(body(&query, &lines, budgets)),
+        Ok((lines, total)) => marks.own(body(&query, &lines, &total, budgets)),
         Err(refusal) => marks.refuse(&refusal),
     }
 }
 
-/// The sums: of all gateways where books are shared, else of this one.
-async fn lines(front: &Front, query: UsageQuery) -> Result<Vec<UsageLine>, Refusal> {
+/// The sums and their total: of all gateways where books are shared, else of this one.
+async fn sums(front: &Front, query: UsageQuery) -> Result<(Vec<UsageLine>, UsageSums), Refusal> {
+    let asked = UsageQuery { most_lines: MOST_LINES + 1, ..query };
     match &front.fleet {
-        Some(fleet) => match tokio::time::timeout(SHARED_WAIT, fleet.usage(&query)).await {
+        Some(fleet) => match tokio::time::timeout(SHARED_WAIT, fleet.usage(&asked)).await {
             Ok(read) => read.map_err(|error| unshared(&error)),
             Err(_) => Err(unread(&ReadError::Slow)),
         },
-        None => front.pipeline.ledger.ask(move |books| books.usage(&query)).await.map_err(|error| unread(&error)),
+        None => {
+            let read = move |books: &Books| {
+                let lines = books.usage(&asked)?;
+                let total = books.usage_total(&asked, &lines)?;
+                Ok((lines, total))
+            };
+            front.pipeline.ledger.ask(read).await.map_err(|error| unread(&error))
+        }
     }
 }
 
@@ -122,7 +130,7 @@ fn date(given: &Given, name: &str) -> Result<Option<Date>, WrongParameter> {
 }
 
 fn group_by(words: &str, audience: Audience) -> Result<Vec<UsageBy>, WrongParameter> {
-    let may = |by: UsageBy| audience == Audience::Operator || by != UsageBy::Key;
+    let may = |by: UsageBy| audience == Audience::Operator || !matches!(by, UsageBy::Key | UsageBy::Team | UsageBy::Project);
     let known = || UsageBy::WORDS.into_iter().filter(|(by, _)| may(*by));
     let mut group_by = Vec::new();
     for word in words.split(',').map(str::trim) {
@@ -134,16 +142,18 @@ fn group_by(words: &str, audience: Audience) -> Result<Vec<UsageBy>, WrongParame
             }
         }
     }
+    if !UsageQuery::is_answerable(&group_by) {
+        return Err(WrongParameter::new("group_by", "one of team, project and tag at a time"));
+    }
     Ok(group_by)
 }
 
 /// What `GET /usage` tells of a question, for whoever asked the books himself.
-pub fn body_of(query: &UsageQuery, lines: &[UsageLine]) -> bytes::Bytes {
-    body(query, lines, Vec::new())
+pub fn body_of(query: &UsageQuery, lines: &[UsageLine], total: &UsageSums) -> bytes::Bytes {
+    body(query, lines, total, Vec::new())
 }
 
-fn body(query: &UsageQuery, lines: &[UsageLine], budgets: Vec<Budget>) -> bytes::Bytes {
-    let total = lines.iter().fold(UsageSums::default(), |sum, line| sum.plus(&line.sums));
+fn body(query: &UsageQuery, lines: &[UsageLine], total: &UsageSums, budgets: Vec<Budget>) -> bytes::Bytes {
     let has = |by| query.group_by.contains(&by);
     let list = List {
         object: "list",
@@ -158,10 +168,13 @@ fn body(query: &UsageQuery, lines: &[UsageLine], budgets: Vec<Budget>) -> bytes:
                 model: has(UsageBy::Model).then_some(Name(line.model.as_deref())),
                 provider: has(UsageBy::Provider).then_some(Name(line.provider.as_deref())),
                 backend: has(UsageBy::Backend).then_some(Name(line.backend.as_deref())),
+                team: line.team.as_deref(),
+                project: line.project.as_deref(),
+                tag: line.tag.as_deref(),
                 sums: Sums::of(&line.sums),
             })
             .collect(),
-        total: Sums::of(&total),
+        total: Sums::of(total),
         budgets,
     };
     // Texts and numbers: nothing in it can fail to become JSON.
@@ -200,6 +213,12 @@ struct Line<'l> {
     provider: Option<Name<'l>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<Name<'l>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    team: Option<&'l str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<&'l str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'l str>,
     #[serde(flatten)]
     sums: Sums,
 }
@@ -301,7 +320,7 @@ impl Budget {
             of: report.payer.kind(),
             name: report.payer.name().map(str::to_owned),
             limit_usd: report.limit.to_exact(),
-            window: report.window.word(),
+            window: report.window.every.word(),
             spent_usd: report.spent.to_exact(),
             held_usd: report.held.to_exact(),
             refills_at: report.refills_at.map(|at| at.to_string()),
@@ -339,6 +358,9 @@ mod tests {
         check("group_by=backend,%20day&end_date=2026-11-22", Audience::Client, Ok(("2026-10-24", "2026-11-23", both)));
         check("start_date=2026-02-01&end_date=2026-02-28", Audience::Client, Ok(("2026-02-01", "2026-03-01", usual)));
         check("group_by=key", Audience::Operator, Ok(("2026-10-24", "2026-11-23", &[UsageBy::Key])));
+        let tagged: &[UsageBy] = &[UsageBy::Tag, UsageBy::Model];
+        check("group_by=tag,model", Audience::Client, Ok(("2026-10-24", "2026-11-23", tagged)));
+        check("group_by=team,tag", Audience::Operator, Err(("group_by", "one of team, project and tag")));
     }
 
     #[test]
@@ -349,7 +371,8 @@ mod tests {
             ("end_date=2026-02-30", "end_date", "such as 2026-11-22"),
             ("start_date=2026-11-23&end_date=2026-11-22", "start_date", "not after end_date"),
             ("start_date=2025-01-01", "start_date", "at most 400 days"),
-            ("group_by=key", "group_by", "day, model, provider, backend"),
+            ("group_by=key", "group_by", "day, model, provider, backend, tag"),
+            ("group_by=team", "group_by", "day, model, provider, backend, tag"),
             ("group_by=", "group_by", "day, model"),
             ("group_by=day,day", "group_by", "at most once"),
             ("key=other", "key", "start_date, end_date, group_by"),

@@ -4,6 +4,8 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use tokenbroker::config::keys::to_hex;
+use tokenbroker::policy::keys::hash;
 use tokenbroker::units::Usd;
 
 use crate::harness::rows;
@@ -127,6 +129,30 @@ async fn after_a_kill_a_team_has_spent_what_its_keys_have() {
     assert_eq!(refused(&again.ask(&up_to(BEN, 2_000)).await, 402), before);
     let total = refused(&again.ask(&up_to(BEN, 8_000)).await, 402);
     assert_eq!(total, ("team web".to_owned(), "total".to_owned(), usd("0.01")));
+}
+
+#[tokio::test]
+async fn a_teams_spend_is_not_forgotten_when_its_key_is_removed_and_the_gateway_restarts() {
+    let east = Provider::start("east").await;
+    east.always(provider::whole(&chat::answer("Hello.", 1_000, 2_000)));
+    let setup = Setup::of([Site::of(&east)]).key("ann", ANN).set("keys.ann.team", "web").set("keys.ann.project", "search");
+    let path = setup.path("tokenbroker.toml");
+    let groups = "[teams.web]\nbudget_usd = 0.012\nbudget_window = \"week\"\n\
+                  [projects.search]\nbudget_usd = 0.008\nbudget_window = \"total\"\n";
+    let ben = format!("[keys.ben]\nsha256 = \"{}\"\nteam = \"web\"\nproject = \"search\"\n", to_hex(&hash(BEN.as_bytes())));
+    fs::write(&path, format!("{groups}{ben}")).unwrap();
+    let gateway = setup.variable("TOKENBROKER_CONFIG", path.to_str().unwrap()).start();
+    assert_eq!(gateway.ask(&up_to(BEN, 2_000)).await.status, 200);
+
+    let killed = gateway.kill();
+    fs::write(&path, groups).unwrap();
+    let again = killed.start();
+
+    assert_eq!(again.ask(&up_to(BEN, 2_000)).await.status, 401);
+    let project = refused(&again.ask(&up_to(ANN, 2_000)).await, 402);
+    assert_eq!(project, ("project search".to_owned(), "total".to_owned(), usd("0.003")));
+    let team = refused(&again.kill().set("projects.search.budget_usd", "9").start().ask(&up_to(ANN, 6_000)).await, 402);
+    assert_eq!(team, ("team web".to_owned(), "week".to_owned(), usd("0.007")));
 }
 
 #[tokio::test]

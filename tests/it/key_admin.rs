@@ -188,3 +188,22 @@ async fn the_command_line_looks_after_keys() {
     let (refused, out) = keys(&["revoke", "bot"]);
     assert!(!refused && out.contains("the key \"bot\" is revoked and stays so"), "{out}");
 }
+
+/// Whatever `[keys.NAME]` may say, a key that is made while the gateway runs may too, and the levels above bound it.
+#[tokio::test]
+async fn a_virtual_key_has_limits_and_default_wishes_and_its_team_bounds_it() {
+    let east = Provider::start("east").await;
+    let gateway = start(&east, "providers = [\"east\"]\n");
+    let settings = json!({
+        "team": "web", "quality": "economy", "may_train": true, "strict": true, "prefer": "fastest",
+        "wishes": {"max_cost_usd": 0.0001},
+    });
+    let key = done(&gateway, "new", json!({"name": "bot", "settings": settings})).await;
+    assert_eq!(status(&gateway, &key).await, 400, "by default nothing is cheap enough");
+    let says = chat::ask_with("auto", r#""max_tokens":2000,"tokenbroker":{"max_cost_usd":1}"#);
+    assert_eq!(gateway.ask(&Call::chat(says).key(&key)).await.status, 200);
+    let (status, told) =
+        wish(&gateway, "new", json!({"name": "far", "settings": {"team": "web", "exclude_providers": ["east"]}})).await;
+    assert_eq!((status, &told["error"]["code"]), (422, &json!("key_not_changed")));
+    assert!(told["error"]["message"].as_str().unwrap().contains("nothing is left"), "{told}");
+}

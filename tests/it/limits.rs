@@ -183,8 +183,8 @@ async fn a_key_gets_the_models_of_its_list_and_no_others() {
     let answer = ask_with_key(&gateway, &chat::ask("auto")).await;
     assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-mini-v3"), "the dearer one");
     let refused = ask_with_key(&gateway, &chat::ask("opal")).await;
-    assert_eq!((refused.status, refused.error("code")), (400, "no_adequate_backend".into()));
-    assert!(refused.text().contains("model_not_allowed"), "{}", refused.text());
+    assert_eq!((refused.status, refused.error("code")), (403, "model_not_allowed".into()));
+    assert!(refused.text().contains("the key `web` may not use `opal`"), "{}", refused.text());
     assert_eq!(east.calls().len(), 0);
     let path = format!("/v1/decisions/{}", answer.header("x-tokenbroker-request-id"));
     let told = gateway.ask(&Call::get(&path).key(KEY)).await;

@@ -211,3 +211,46 @@ async fn a_report_tells_the_same_sums_from_the_books() {
     let (code, told) = report(&["--from", "2026-02-01", "--to", "2026-01-31"]);
     assert!(code == Some(1) && told.contains("is after"), "{told}");
 }
+
+#[tokio::test]
+async fn what_is_tagged_by_key_or_request_is_summed_up_by_tag() {
+    let (_west, _east, setup) = two_keys().await;
+    let gateway = setup
+        .set("keys.web.tags", r#"["product:search"]"#)
+        .set("teams.red.max_output_tokens", "500")
+        .set("keys.batch.team", "red")
+        .start();
+    let tagged = chat::ask_with("auto", r#""tokenbroker":{"tags":["run=7","product:search"]}"#);
+    for (key, body) in
+        [("tb-web", &tagged), ("tb-web", &chat::ask("auto")), ("tb-batch", &tagged), ("tb-batch", &chat::ask("auto"))]
+    {
+        assert_eq!(gateway.ask(&Call::chat(body.clone()).key(key)).await.status, 200);
+    }
+    let by_tag = |list: &Value| -> Vec<(String, u64)> {
+        let line = |line: &Value| (line["tag"].as_str().unwrap().to_owned(), line["requests"].as_u64().unwrap());
+        list["data"].as_array().unwrap().iter().map(line).collect()
+    };
+    let own = usage(&gateway, "tb-web", "?group_by=tag").await;
+    assert_eq!(by_tag(&own), [("product:search".to_owned(), 2), ("run=7".to_owned(), 1)]);
+    assert_eq!(own["total"]["requests"], 2, "each once");
+    let batch = usage(&gateway, "tb-batch", "?group_by=tag,model").await;
+    assert_eq!(
+        (by_tag(&batch), &batch["total"]["requests"]),
+        (vec![("product:search".to_owned(), 1), ("run=7".to_owned(), 1)], &json!(2))
+    );
+    let all = gateway.operator(&Call::get("/usage?group_by=tag")).await.json();
+    assert_eq!(by_tag(&all), [("product:search".to_owned(), 3), ("run=7".to_owned(), 2)]);
+    let teams = gateway.operator(&Call::get("/usage?group_by=team")).await.json();
+    assert_eq!(
+        (&teams["data"][0]["team"], &teams["data"][0]["requests"], &teams["total"]["requests"]),
+        (&json!("red"), &json!(2), &json!(4))
+    );
+    let misspelt = gateway.ask(&Call::chat(chat::ask("auto")).key("tb-web").header("x-tokenbroker-tags", "a b")).await;
+    assert_eq!((misspelt.status, misspelt.error("param")), (400, json!("x-tokenbroker-tags")));
+    assert!(!gateway.metrics().await.contains("product:search"), "a client must not be able to make a series");
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenbroker"));
+    command.args(["report", "--by", "tag", "--format", "csv", "--data-dir"]).arg(gateway.setup.data()).env_clear();
+    let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(text.starts_with("tag,requests,") && text.contains("\nproduct:search,3,") && text.contains("\nrun=7,2,"), "{text}");
+}

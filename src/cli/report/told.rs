@@ -26,12 +26,11 @@ const FIGURES: [&str; 14] = [
 ];
 
 /// The report for people, with a line of sums at its end.
-pub(super) fn table(query: &UsageQuery, lines: &[UsageLine], output: &mut Output) -> io::Result<()> {
+pub(super) fn table(query: &UsageQuery, lines: &[UsageLine], total: &UsageSums, output: &mut Output) -> io::Result<()> {
     if lines.is_empty() {
         let last = query.until.yesterday().unwrap_or(query.until);
         return output.line(format!("Nothing was booked from {} to {last}.", query.from));
     }
-    let total = lines.iter().fold(UsageSums::default(), |sum, line| sum.plus(&line.sums));
     let places = places(total.cost.max(total.baseline));
     let told_apart = query.group_by.len();
     let mut table = Table::new((0..told_apart).map(|_| Align::Left).chain([Align::Right; 7]));
@@ -41,7 +40,7 @@ pub(super) fn table(query: &UsageQuery, lines: &[UsageLine], output: &mut Output
         table.row(query.group_by.iter().map(|by| of(line, *by)).chain(figures(&line.sums, places)));
     }
     let sums = (0..told_apart).map(|at| if at == 0 { "all".to_owned() } else { String::new() });
-    table.row(sums.chain(figures(&total, places)));
+    table.row(sums.chain(figures(total, places)));
     output.line(table.to_string())
 }
 
@@ -107,6 +106,9 @@ fn of(line: &UsageLine, by: UsageBy) -> String {
         UsageBy::Model => line.model.clone(),
         UsageBy::Provider => line.provider.clone(),
         UsageBy::Backend => line.backend.clone(),
+        UsageBy::Team => line.team.clone(),
+        UsageBy::Project => line.project.clone(),
+        UsageBy::Tag => line.tag.clone(),
     };
     text.unwrap_or_else(|| "-".to_owned())
 }

@@ -58,7 +58,7 @@ pub(crate) fn admin() -> Group<RawAdmin> {
             .unset("`sha256`", "")
             .on_restart(),
     ];
-    let about = "Who may see and change prices and virtual keys on the operations listener (/admin/prices, /admin/keys), by a key of their own; a gateway key \
+    let about = "Who may see and change prices, virtual keys and budgets on the operations listener (/admin/prices, /admin/keys, /admin/budgets), by a key of their own; a gateway key \
                  does not open it. Without any, those paths are off. NAME stands in the audit.";
     Group { name: "admins.NAME", about, settings }
 }

@@ -3,9 +3,11 @@
 use std::ops::RangeInclusive;
 
 use super::Group;
+use super::limits::limits;
 use crate::config::means::{Amounts, HasMeans, Raw, Zone};
-use crate::config::setting::{Dollars, Maybe, Setting, Word, setting, whole};
-use crate::policy::BudgetWindow;
+use crate::config::reference::ALIAS_TARGET;
+use crate::config::setting::{Dollars, Maybe, Setting, Text, Word, setting, whole};
+use crate::policy::{BudgetWindow, WhenEmpty};
 
 /// What they have in common.
 pub(super) fn means<S: HasMeans>() -> Vec<Setting<S>> {
@@ -20,6 +22,19 @@ pub(super) fn means<S: HasMeans>() -> Vec<Setting<S>> {
             .unset("none", "{ hour = 1.00, week = 10.00 }"),
         setting("budget_zone", Zone, |s: &mut S| &mut s.means().zone)
             .means("By whose clocks hours, days, weeks and months begin."),
+        setting("when_empty", Maybe(Word(&WhenEmpty::WORDS)), |s: &mut S| &mut s.means().brown_out.when_empty)
+            .means(
+                "What becomes of a request that a budget does not bear: \"refuse\" it; \"shorten\" its answer to what the budget bears, \
+                 where that is twice what is expected of it at least; or \"degrade\" it to `degrade_to` where that does not do. The \
+                 narrowest level that says so counts.",
+            )
+            .unset("\"shorten\" where the client bounds its answer by nothing, else \"refuse\"", "\"degrade\""),
+        setting("degrade_to", Maybe(Text(ALIAS_TARGET)), |s: &mut S| &mut s.means().brown_out.to)
+            .means("What serves then, at no wished quality: within what the key may ask for and what is left of every budget.")
+            .unset("auto:economy", "\"auto:economy\""),
+        setting("degrade_below_percent", Maybe(whole(0..=100)), |s: &mut S| &mut s.means().brown_out.below_percent)
+            .means("Degrade already while less than this share of a budget is left.")
+            .unset("0", "10"),
         setting("requests_per_minute", Maybe(whole(RATES)), |s: &mut S| &mut s.means().rates.requests_per_minute)
             .means("Requests per minute: a minute's worth may come at once and comes back evenly. Further ones get 429 with `retry-after`.")
             .unset("no limit", "600"),
@@ -40,24 +55,29 @@ pub(super) fn means_at_once<S: HasMeans>() -> Vec<Setting<S>> {
     means().into_iter().chain([at_once]).collect()
 }
 
+/// What may be asked for too.
+fn all_at_once() -> Vec<Setting<Raw>> {
+    limits().into_iter().chain(means_at_once()).collect()
+}
+
 /// `[teams.NAME]`, once for each team; what `[projects.NAME]` holds is the same.
 pub(crate) fn team() -> Group<Raw> {
-    let about = "What the keys that name this team (`team` in [keys.NAME]) may spend and ask together, beside what each may by itself. \
-                 After a restart it counts what keys spent that are in the team then.";
-    Group { name: "teams.NAME", about, settings: means_at_once() }
+    let about = "What the keys that name this team (`team` in [keys.NAME]) may spend and ask together, and what each of them may ask for, \
+                 beside what each may by itself: the strictest of key, project, team and gateway counts, of lists what stands in all.";
+    Group { name: "teams.NAME", about, settings: all_at_once() }
 }
 
 /// `[projects.NAME]`, once for each project.
 pub(crate) fn project() -> Group<Raw> {
     let about = "The same for the keys that name this project (`project` in [keys.NAME]), of whatever team.";
-    Group { name: "projects.NAME", about, settings: means_at_once() }
+    Group { name: "projects.NAME", about, settings: all_at_once() }
 }
 
 /// `[gateway]`.
 pub(crate) fn gateway() -> Group<Raw> {
     Group {
         name: "gateway",
-        about: "What all keys may spend and ask together, and everybody where none is asked for.",
-        settings: means(),
+        about: "What all keys may spend and ask together, and everybody where none is asked for; and what anybody may ask for.",
+        settings: limits().into_iter().chain(means()).collect(),
     }
 }

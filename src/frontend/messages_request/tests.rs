@@ -25,9 +25,14 @@ fn cannot_say(members: &str, what: &str) {
     refused(&AnthropicMessages, &body, what);
 }
 
-/// The parts of a turn with these blocks.
+/// The parts of a turn with these blocks, which a user does not say where there are calls among them.
 fn check(blocks: &str, expected: &[Part]) {
+    let calls = expected.iter().any(|part| matches!(part, Part::Call(_)));
     for (word, role) in [("user", Role::User), ("assistant", Role::Assistant)] {
+        if calls && role == Role::User {
+            cannot_say_block(blocks, "a `tool_use` in `messages[0].content`, whose role is `user`");
+            continue;
+        }
         let read = asked(&format!(r#""messages":[{{"role":"{word}","content":[{blocks}]}}]"#));
         assert_eq!(*read.turns, [Turn { role, parts: expected.to_vec() }], "{blocks}");
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::{Bound, Budget, Budgets, Counted, Lease, Payer};
+use super::{Budget, Budgets, Counted, Lease, Payer};
 use crate::policy::rates::Throttles;
 use crate::policy::rates::slices::SharedThrottles;
 use crate::policy::window::Window;
@@ -131,13 +131,13 @@ impl Budget {
     }
 
     fn seen(&self, counted: &Counted, held: Usd, now: Timestamp) -> Option<Leased> {
-        let (lease, Bound { limit, window }) = (counted.lease?, &counted.bound);
+        let (lease, window) = (counted.lease?, &counted.bound.window);
         Some(Leased {
             payer: self.payer.clone(),
             window: window.clone(),
             starts: window.start(now),
             ends: counted.ends,
-            limit: down(*limit),
+            limit: down(counted.bound.limit_at(now)),
             used: up(counted.settled + held),
             granted: down(lease.granted),
         })
@@ -175,7 +175,7 @@ fn down(amount: Usd) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{BudgetWindow, Spent};
+    use crate::policy::{Bound, BudgetWindow, Spent};
 
     fn now() -> Timestamp {
         "2026-11-29T23:00:00Z".parse().unwrap()
@@ -189,7 +189,7 @@ mod tests {
         let budget = Budget::of(Payer::Gateway);
         SharedBudgets::default().share(&budget, None);
         let spent = Spent { amount: Some(usd(settled)), at: now(), mark: Usd::ZERO };
-        budget.bind([(Bound { limit: usd(limit), window: BudgetWindow::Day.utc() }, Some(spent))]);
+        budget.bind([(Bound::new(usd(limit), BudgetWindow::Day.utc()), Some(spent))]);
         budget
     }
 

@@ -91,7 +91,8 @@ impl Model {
         let of = |payer: usize| {
             self.bounds[payer].iter().map(move |bound| {
                 let left = bound.limit.pico() - self.spent(payer, bound.window.start(now)) - self.held(payer);
-                (self.payers[payer].clone(), bound.clone(), left)
+                // What costs nothing is borne by an empty one.
+                (self.payers[payer].clone(), bound.clone(), left.max(0))
             })
         };
         self.chains[key].iter().flat_map(|payer| of(*payer)).collect()
@@ -102,7 +103,7 @@ fn check_refused(over: &OverBudget, left: &[(Payer, Bound, i128)], wanted: i128,
     let short: Vec<_> = left.iter().filter(|(.., left)| wanted > *left).collect();
     let told = short.iter().find(|(payer, bound, _)| *payer == over.payer && bound.window == over.window);
     let (_, bound, left) = told.unwrap_or_else(|| panic!("{over:?} is none of {short:?}"));
-    assert_eq!((over.limit, over.left.pico()), (bound.limit, (*left).max(0)));
+    assert_eq!((over.limit, over.left.pico()), (bound.limit, *left));
     assert_eq!(over.refills_at, bound.window.refills_at(now));
     let later = |bound: &Bound| bound.window.refills_at(now).unwrap_or(Timestamp::MAX);
     assert!(short.iter().all(|(_, other, _)| later(other) <= later(bound)), "the one that is waited for");
@@ -133,7 +134,7 @@ proptest! {
         let mut holds: Vec<Hold> = Vec::new();
         let mut now = Timestamp::from_second(BEGIN).unwrap();
         let bind = |model: &mut Model, payer: usize, bounds: &[(BudgetWindow, i128)], now: Timestamp| {
-            let bound = |(every, limit): &(BudgetWindow, i128)| Bound { limit: Usd::from_pico(*limit), window: every.in_zone(zone.clone()) };
+            let bound = |(every, limit): &(BudgetWindow, i128)| Bound::new(Usd::from_pico(*limit), every.in_zone(zone.clone()));
             model.bounds[payer] = bounds.iter().map(bound).collect();
             let read = |bound: &Bound| {
                 let must = budgets[payer].must_be_read_for(&bound.window);

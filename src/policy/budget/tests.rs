@@ -14,7 +14,7 @@ fn unbounded() -> Arc<Budget> {
 }
 
 fn bound(limit: &str, window: BudgetWindow) -> Bound {
-    Bound { limit: usd(limit), window: window.utc() }
+    Bound::new(usd(limit), window.utc())
 }
 
 /// Whether the books must be read for such a window.
@@ -157,7 +157,7 @@ fn a_bound_that_changes_under_load_stays_a_bound() {
     let reload = || {
         for n in 0..2_000 {
             let limit = Usd::from_pico(MOST / (1 + n % 4));
-            let bound = Bound { limit, window: BudgetWindow::Total.utc() };
+            let bound = Bound::new(limit, BudgetWindow::Total.utc());
             budget.bind([(bound.clone(), None)]);
             if n % 3 == 0 {
                 // A reading of the books: what was settled up to the mark.
@@ -210,7 +210,7 @@ fn keys_that_race_for_a_budget_above_them_stay_within_it() {
     let of = |payer: Payer, limit: i128| {
         let budget = Budget::of(payer);
         let spent = Spent { amount: Some(Usd::ZERO), at: now, mark: Usd::ZERO };
-        budget.bind([(Bound { limit: pico(limit), window: BudgetWindow::Total.utc() }, Some(spent))]);
+        budget.bind([(Bound::new(pico(limit), BudgetWindow::Total.utc()), Some(spent))]);
         budget
     };
     let team = of(Payer::Team("t".to_owned()), TEAM);

@@ -15,7 +15,8 @@ const TRANSLATED: u8 = 0x80;
 const NO_OBJECT: u8 = 0x20;
 /// Added where somebody would leave out what must not be: a list of them stands behind all else.
 const UNSAID: u8 = 0x10;
-/// Added where its key may have some models only: the list of them stands behind all else.
+/// Added where its key may have some models only: the lists of them stand behind all else, an empty text (which is no pattern of
+/// anything) between two.
 const MODELS: u8 = 0x08;
 /// Added where its conversation's home alone can read what it holds.
 const SEALED: u8 = 0x40;
@@ -67,7 +68,7 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
         }
     }
     if !facts.limits.models.is_empty() {
-        out.texts(&facts.limits.models);
+        out.texts(&facts.limits.models.join(&String::new()));
     }
 }
 
@@ -92,7 +93,7 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept, snapshot: &Snapshot) 
         kept.ask.unsaid = read_unsaid(from, snapshot)?;
     }
     if byte & MODELS != 0 {
-        kept.limits.models = from.texts()?;
+        kept.limits.models = from.texts()?.split(String::is_empty).map(<[String]>::to_vec).collect();
     }
     kept.ask.no_object = byte & NO_OBJECT != 0;
     kept.ask.translated = byte & TRANSLATED != 0 && kept.ask.shape.direct().is_none();

@@ -171,7 +171,7 @@ fn the_format_is_what_it_was() {
 #[test]
 fn the_models_that_a_key_may_have_are_kept() {
     let mut case = weighed();
-    case.limits.models = vec!["*fog".into(), "east/*".into()];
+    case.limits.models = vec![vec!["*fog".into(), "east/*".into()], vec!["*o*".into()]];
     case.with_facts(|facts| {
         let kept = Kept::read(&facts.keep(), facts.snapshot).unwrap();
         assert_eq!(kept.limits, *facts.limits);

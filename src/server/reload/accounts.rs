@@ -7,8 +7,9 @@
 //! itself. A request that ends in between may be counted twice, which is the safe side; it is read once more then, so that
 //! this takes a payer that never rests.
 //!
-//! The books know keys, not teams: what a team or project spent is the sum over the keys that belonged to it since the
-//! process began. A key that leaves goes on counting where it was counted, until the window ends or the process does.
+//! What a team or project spent is what was booked in its name, and what the keys that belong to it, or did since the process
+//! began, spent elsewhere: a key that comes brings what it has spent, and one that goes, or is gone altogether, takes nothing
+//! with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,10 +20,11 @@ use jiff::Timestamp;
 
 use crate::clock::SharedClock;
 use crate::config::keys::ANONYMOUS;
-use crate::config::{Access, Config, GatewayKey, Means};
-use crate::ledger::{Books, KeySpend, Ledger, StoreError};
+use crate::config::{Access, Config, GatewayKey, Means, Standing};
+use crate::ledger::{Books, GroupSpend, KeySpend, Ledger, Mark, StoreError};
 use crate::policy::{
-    Admission, Bound, Budget, Budgets, KeyRing, Payer, Rates, SharedBounds, Spent, Throttle, Throttles, Whose, Window,
+    Admission, Bound, Budget, BudgetReport, Budgets, Groups, KeyRing, Payer, Rates, SharedBounds, Spent, Throttle, Throttles,
+    Whose, Window,
 };
 use crate::units::{KeyName, Usd};
 
@@ -80,12 +82,23 @@ impl Members {
         }
     }
 
-    fn spent(&self, spending: &[KeySpend]) -> Usd {
-        let ours = |spend: &&KeySpend| match self {
+    fn count(&self, key: &KeyName) -> bool {
+        match self {
             Self::All => true,
-            Self::These(these) => these.contains(&spend.key),
+            Self::These(these) => these.contains(key),
+        }
+    }
+
+    /// What the books say that a payer with these members spent.
+    fn spent(&self, payer: &Payer, Spending { keys, groups }: &Spending) -> Usd {
+        let name = match payer {
+            Payer::Team(name) => Some((Mark::Team, name)),
+            Payer::Project(name) => Some((Mark::Project, name)),
+            Payer::Key(_) | Payer::Gateway => None,
         };
-        spending.iter().filter(ours).map(|spend| spend.cost).sum()
+        let own: Usd = keys.iter().filter(|spend| self.count(&spend.key)).map(|spend| spend.cost).sum();
+        let in_its_name = |spend: &&GroupSpend| name == Some((spend.of, &spend.name)) && !self.count(&spend.key);
+        own + groups.iter().filter(in_its_name).map(|spend| spend.cost).sum::<Usd>()
     }
 }
 
@@ -95,8 +108,9 @@ impl Binding {
         Self { payer, members, bounds, rates: means.rates }
     }
 
-    /// The bounds of everybody that a configuration and these keys name.
-    fn of(keys: &[GatewayKey], config: &Config) -> Vec<Self> {
+    /// The bounds of everybody that a configuration names.
+    fn of(config: &Config) -> Vec<Self> {
+        let keys = &config.keys;
         let naming = |name: fn(&GatewayKey) -> Option<&String>, group: &String| {
             Members::These(keys.iter().filter(|key| name(key) == Some(group)).map(|key| key.name.clone()).collect())
         };
@@ -119,29 +133,24 @@ impl Binding {
 impl Accounts {
     /// The accounts of a gateway that starts. What cannot be read back counts as used up until it can be read, and the log
     /// says so: nothing spent would be generous.
-    pub async fn at_start(
-        keys: &[GatewayKey],
-        config: &Config,
-        (ledger, shared): (&Ledger, Option<SharedBounds>),
-        clock: SharedClock,
-    ) -> Self {
+    pub async fn at_start(config: &Config, (ledger, shared): (&Ledger, Option<SharedBounds>), clock: SharedClock) -> Self {
         let mut accounts = Self { by_payer: BTreeMap::new(), folder: config.books.directory.clone(), shared, clock };
-        let bindings = accounts.prepare(keys, config, ledger).await.unwrap_or_else(|error| {
+        let bindings = accounts.prepare(config, ledger).await.unwrap_or_else(|error| {
             tracing::error!(
                 error,
                 "what the keys have spent cannot be read: their budgets count as used up until a reload can read it"
             );
-            accounts.unread(keys, config)
+            accounts.unread(config)
         });
         accounts.bind(bindings);
         accounts
     }
 
-    /// Reads what must be known before the bounds of these keys and of this configuration can be put in force. Changes
+    /// Reads what must be known before the bounds of this configuration can be put in force. Changes
     /// nothing yet.
-    pub(super) async fn prepare(&self, keys: &[GatewayKey], config: &Config, ledger: &Ledger) -> Result<Vec<Binding>, String> {
+    pub(super) async fn prepare(&self, config: &Config, ledger: &Ledger) -> Result<Vec<Binding>, String> {
         let reading = async {
-            let mut bindings = Binding::of(keys, config);
+            let mut bindings = Binding::of(config);
             for _ in 0..READINGS {
                 self.read_for(&mut bindings, ledger).await?;
                 if bindings.iter().all(|binding| self.is_current(binding)) {
@@ -155,9 +164,9 @@ impl Accounts {
     }
 
     /// The same where the books cannot be read: what would have to be read counts as used up.
-    pub(super) fn unread(&self, keys: &[GatewayKey], config: &Config) -> Vec<Binding> {
+    pub(super) fn unread(&self, config: &Config) -> Vec<Binding> {
         let now = self.clock.wall();
-        let mut bindings = Binding::of(keys, config);
+        let mut bindings = Binding::of(config);
         for Binding { payer, bounds, .. } in &mut bindings {
             let budget = self.by_payer.get(payer).map(|account| &account.budget);
             let must = |bound: &Bound| budget.is_none_or(|budget| budget.must_be_read_for(&bound.window));
@@ -183,7 +192,7 @@ impl Accounts {
             let must = |window: &Window| grows || account.is_none_or(|account| account.budget.must_be_read_for(window));
             for (bound, spent) in bounds.iter_mut().filter(|(bound, _)| must(&bound.window)) {
                 *spent = Some(Spent { amount: None, at: now, mark: self.mark(payer) });
-                unread.push((bound.window.start(now), counted.clone(), spent));
+                unread.push((bound.window.start(now), (payer.clone(), counted.clone()), spent));
             }
         }
         if unread.is_empty() {
@@ -191,16 +200,16 @@ impl Accounts {
         }
         ledger.flush().await.map_err(|error| error.to_string())?;
         let spending = spent_since(&self.folder, unread.iter().map(|(start, ..)| *start).collect()).await?;
-        for (start, counted, spent) in unread {
-            let amount = spending.get(&start).map(|spending| counted.spent(spending));
+        for (start, (payer, counted), spent) in unread {
+            let amount = spending.get(&start).map(|spending| counted.spent(&payer, spending));
             *spent = spent.map(|spent| Spent { amount, ..spent });
         }
         Ok(())
     }
 
-    /// Whether the budget of one of these keys, or one of this configuration, waits for the books to be read.
-    pub(super) fn wait_for_the_books(&self, keys: &[GatewayKey], config: &Config) -> bool {
-        Binding::of(keys, config).iter().any(|binding| {
+    /// Whether a budget of this configuration waits for the books to be read.
+    pub(super) fn wait_for_the_books(&self, config: &Config) -> bool {
+        Binding::of(config).iter().any(|binding| {
             let budget = self.by_payer.get(&binding.payer).map(|account| &account.budget);
             budget.is_some_and(|budget| binding.bounds.iter().any(|(bound, _)| budget.must_be_read_for(&bound.window)))
         })
@@ -231,11 +240,20 @@ impl Accounts {
         }
     }
 
-    /// These keys, whose bounds are in force.
-    pub fn ring(&self, keys: &[GatewayKey], config: &Config) -> KeyRing {
+    /// How every budget stands that is bounded, from keys to the gateway.
+    pub(super) fn reports(&self, now: Timestamp) -> Vec<BudgetReport> {
+        self.by_payer.values().flat_map(|account| account.budget.report(now)).collect()
+    }
+
+    /// The keys of this configuration, whose bounds are in force.
+    pub fn ring(&self, config: &Config) -> KeyRing {
         // Where there were keys once, nobody is let in without one.
-        if config.access() == Access::Open && keys.is_empty() {
+        if config.access() == Access::Open {
+            let Standing { limits, wishes, brown_out } = Standing::of_everybody(config);
             let everybody = Admission {
+                limits: Arc::new(limits),
+                wishes: Arc::new(wishes),
+                brown_out: Arc::new(brown_out),
                 budgets: self.budgets([Payer::Gateway]),
                 budgeted: !config.gateway.budgets.is_empty(),
                 throttles: self.throttles([(Payer::Gateway, &config.gateway)]),
@@ -243,30 +261,27 @@ impl Accounts {
             };
             return KeyRing::open_to_all(everybody);
         }
-        let let_in = keys.iter().filter(|key| !key.shut).flat_map(|key| {
-            let admission = self.admission(key, config);
+        // A configuration in which the levels leave a key nothing is refused, and shuts a virtual key.
+        let let_in = config.keys.iter().filter(|key| !key.shut).filter_map(|key| Some((key, self.admission(key, config)?)));
+        KeyRing::new(let_in.flat_map(|(key, admission)| {
             [Some(key.sha256), key.also].into_iter().flatten().map(move |sha256| (sha256, admission.clone()))
-        });
-        KeyRing::new(let_in)
+        }))
     }
 
-    fn admission(&self, key: &GatewayKey, config: &Config) -> Admission {
-        let team = key.team.as_ref().and_then(|team| config.teams.get(team));
-        let project = key.project.as_ref().and_then(|project| config.projects.get(project));
-        let above = [
-            project.map(|means| (key.project.clone().map(Payer::Project), means)),
-            team.map(|means| (key.team.clone().map(Payer::Team), means)),
-        ];
-        let above = above.into_iter().flatten().filter_map(|(payer, means)| Some((payer?, means)));
-        let own = [(Payer::Key(key.name.clone()), &key.means), (Payer::Gateway, &config.gateway)];
-        let payers: Vec<(Payer, &Means)> = own.into_iter().chain(above).collect();
-        Admission {
+    fn admission(&self, key: &GatewayKey, config: &Config) -> Option<Admission> {
+        let Standing { limits, wishes, brown_out } = key.standing(config).ok()?;
+        let payers: Vec<(Payer, &Means)> =
+            [(Payer::Key(key.name.clone()), &key.means)].into_iter().chain(key.above(config)).collect();
+        Some(Admission {
             key: key.name.clone(),
-            limits: Arc::new(key.limits.clone()),
+            groups: Arc::new(Groups { team: key.team.clone(), project: key.project.clone(), tags: key.tags.clone() }),
+            limits: Arc::new(limits),
+            wishes: Arc::new(wishes),
+            brown_out: Arc::new(brown_out),
             budgets: self.budgets(payers.iter().map(|(payer, _)| payer.clone())),
             budgeted: payers.iter().any(|(_, means)| !means.budgets.is_empty()),
             throttles: self.throttles(payers),
-        }
+        })
     }
 
     /// Those that limit anything.
@@ -285,14 +300,21 @@ impl Accounts {
     }
 }
 
-type SpentSince = BTreeMap<Option<Timestamp>, Vec<KeySpend>>;
+type SpentSince = BTreeMap<Option<Timestamp>, Spending>;
 
-/// What each key spent since each of these instants; `None` is for ever.
+/// What was spent, by key and by whose name it was in.
+struct Spending {
+    keys: Vec<KeySpend>,
+    groups: Vec<GroupSpend>,
+}
+
+/// What was spent since each of these instants; `None` is for ever.
 async fn spent_since(folder: &Path, starts: BTreeSet<Option<Timestamp>>) -> Result<SpentSince, String> {
     let folder = folder.to_owned();
     let read = move || -> Result<SpentSince, StoreError> {
         let books = Books::open(&folder)?;
-        starts.into_iter().map(|start| Ok((start, books.spend_by_key(start)?))).collect()
+        let spending = |start| Ok(Spending { keys: books.spend_by_key(start)?, groups: books.spend_by_group(start)? });
+        starts.into_iter().map(|start| Ok((start, spending(start)?))).collect()
     };
     let read = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
     read.map_err(|error| error.to_string())
@@ -303,7 +325,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::ledger::Settings;
-    use crate::policy::{BudgetWindow, KeyLimits};
+    use crate::policy::BudgetWindow;
 
     #[tokio::test]
     async fn what_the_books_could_not_say_at_the_start_is_read_by_a_reload() {
@@ -311,24 +333,32 @@ mod tests {
         let clock = SystemClock::shared();
         let (ledger, _) = Ledger::open(Settings::new(folder.path()), Arc::clone(&clock)).unwrap();
         let name = KeyName::new("web");
-        let bound = Bound { limit: Usd::parse("1").unwrap(), window: BudgetWindow::Total.utc() };
-        let (limits, means) = (KeyLimits::default(), Means { budgets: vec![bound], ..Means::default() });
-        let key =
-            GatewayKey { name: name.clone(), sha256: [1; 32], also: None, shut: false, limits, team: None, project: None, means };
+        let bound = Bound::new(Usd::parse("1").unwrap(), BudgetWindow::Total.utc());
+        let means = Means { budgets: vec![bound], ..Means::default() };
+        let key = GatewayKey {
+            name: name.clone(),
+            sha256: [1; 32],
+            also: None,
+            shut: false,
+            team: None,
+            project: None,
+            tags: Vec::new(),
+            means,
+        };
         let mut config = Config { keys: vec![key], ..Config::default() };
         // Where no books are: what a store does that cannot be opened.
         config.books.directory = folder.path().join("elsewhere");
 
-        let mut accounts = Accounts::at_start(&config.keys, &config, (&ledger, None), Arc::clone(&clock)).await;
+        let mut accounts = Accounts::at_start(&config, (&ledger, None), Arc::clone(&clock)).await;
         let budget = accounts.budgets([Payer::Key(name)]);
         assert!(budget.hold(Usd::from_pico(1), clock.wall()).is_err(), "nothing spent would be generous");
-        assert!(accounts.wait_for_the_books(&config.keys, &config));
-        assert!(accounts.prepare(&config.keys, &config, &ledger).await.is_err());
+        assert!(accounts.wait_for_the_books(&config));
+        assert!(accounts.prepare(&config, &ledger).await.is_err());
 
         accounts.folder = folder.path().to_owned();
-        let bindings = accounts.prepare(&config.keys, &config, &ledger).await.unwrap();
+        let bindings = accounts.prepare(&config, &ledger).await.unwrap();
         accounts.bind(bindings);
         assert!(budget.hold(Usd::parse("1").unwrap(), clock.wall()).is_ok());
-        assert!(!accounts.wait_for_the_books(&config.keys, &config));
+        assert!(!accounts.wait_for_the_books(&config));
     }
 }

@@ -86,7 +86,6 @@ fn names(config: &Config) -> BTreeSet<&str> {
 mod tests {
     use super::*;
     use crate::config::{Means, Secret};
-    use crate::policy::KeyLimits;
     use crate::units::KeyName;
 
     fn table(backends: &[(&str, &str)]) -> Snapshot {
@@ -109,9 +108,9 @@ mod tests {
             sha256: [0; 32],
             also: None,
             shut: false,
-            limits: KeyLimits::default(),
             team: None,
             project: None,
+            tags: Vec::new(),
             means: Means::default(),
         };
         Config { keys: names.iter().map(key).collect(), ..Config::default() }

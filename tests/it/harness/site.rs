@@ -57,6 +57,12 @@ impl Site {
         self
     }
 
+    /// Costs nothing, and is marked so.
+    pub(crate) fn free(mut self) -> Self {
+        self.structured.push_str("\nfree = true");
+        self.price("0", "0")
+    }
+
     /// Reached under another address: `https://east.test`.
     pub(crate) fn at(mut self, url: &str) -> Self {
         url.clone_into(&mut self.url);

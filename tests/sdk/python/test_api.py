@@ -194,6 +194,13 @@ def requests():
         ("/admin/keys/rotate", "post", "/admin/keys/rotate", {"name": "nobody", "why": "a test"}, admin, 422),
         ("/admin/keys/expire", "post", "/admin/keys/expire", {"name": "nobody", "why": "a test"}, admin, 422),
         ("/admin/keys/revoke", "post", "/admin/keys/revoke", {"name": "nobody", "why": "a test"}, admin, 422),
+        ("/admin/budgets", "get", "/admin/budgets", None, admin, 200),
+        ("/admin/budgets/history", "get", "/admin/budgets/history", None, admin, 200),
+        ("/admin/budgets/set", "post", "/admin/budgets/set", {"of": "gateway", "window": "day", "usd": "1000", "why": "a test"}, admin, 200),
+        ("/admin/budgets/set", "post", "/admin/budgets/set", {"of": "team", "name": "nobody", "window": "day", "usd": 1, "why": "a test"}, admin, 422),
+        ("/admin/budgets/top-up", "post", "/admin/budgets/top-up", {"of": "gateway", "window": "day", "usd": 1.5, "why": "a test"}, admin, 200),
+        ("/admin/budgets/lift", "post", "/admin/budgets/lift", {"of": "gateway", "window": "day", "why": "a test"}, admin, 200),
+        ("/admin/budgets/clear", "post", "/admin/budgets/clear", {"of": "gateway", "window": "day", "why": "a test"}, admin, 200),
         ("/admin/prices/end", "post", "/admin/prices/end", {"backend": "nobody/serves-this", "why": "a test"}, admin, 422),
     ]
 

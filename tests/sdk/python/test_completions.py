@@ -7,62 +7,31 @@ import openai
 import pytest
 
 from books import booked_attempts
-from gateway import CLIENT_SECONDS, Serve, eventually
-from messages_provider import Provider
-
-SITE = """
-[providers.{name}]
-name = "{name}"
-base_url = "http://127.0.0.1:{port}/v1"
-dialect = "openai-chat"
-api_key_env = "{variable}"
-owner = "{name}"
-jurisdiction = "US"
-region = "US"
-currency = "USD"
-source = "invented for tests"
-
-[[backends]]
-provider = "{name}"
-model = "{model}"
-upstream_model = "{name}-base"
-serves = "completions"
-context_tokens = 8_192
-max_output_tokens = 4_096
-tokenizer = "cl100k"
-
-[[backends.prices]]
-input = {price}
-output = 2
-source = "invented for tests"
-"""
+from direct import backend, client_of, hosts, serving
+from gateway import eventually
 
 
 @pytest.fixture(scope="module")
-def hosts():
+def sites():
     """Two of the model `jade`, the first of which is the cheaper one, and one of a still cheaper model."""
-    running = {name: Provider() for name in ("north", "south", "west")}
-    yield running
-    for host in running.values():
-        host.stop()
+    with hosts("north", "south", "west") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
-def serve(hosts, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("completions")
-    prices = {"north": ("jade", "1"), "south": ("jade", "3"), "west": ("opal", "0.1")}
-    rows = [SITE.format(name=name, model=model, price=price, port=hosts[name].server.server_address[1], variable=f"{name.upper()}_API_KEY")
-            for name, (model, price) in prices.items()]
-    table = folder / "providers.toml"
-    table.write_text('schema = 1\nversion = "test"\n' + "".join(rows))
-    running = Serve(folder, table, {f"{name.upper()}_API_KEY": f"sk-{name}-5f1c7e90aa41" for name in prices})
-    yield running
-    running.kill()
+def serve(sites, tmp_path_factory):
+    backends = {
+        "north": [backend("jade", "completions", "input = 1\noutput = 2", "max_output_tokens = 4_096", 8_192)],
+        "south": [backend("jade", "completions", "input = 3\noutput = 2", "max_output_tokens = 4_096", 8_192)],
+        "west": [backend("opal", "completions", "input = 0.1\noutput = 2", "max_output_tokens = 4_096", 8_192)],
+    }
+    with serving(tmp_path_factory.mktemp("completions"), sites, backends) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def client(serve):
-    with openai.OpenAI(base_url=f"{serve.api}/v1", api_key="any", max_retries=0, timeout=CLIENT_SECONDS) as client:
+    with client_of(serve) as client:
         yield client
 
 
@@ -80,38 +49,38 @@ def streamed():
     return [*(f"data: {json.dumps(frame)}\n\n" for frame in frames), "data: [DONE]\n\n"]
 
 
-def test_a_text_is_written_on_and_paid_by_its_tokens(client, hosts, serve):
-    hosts["north"].scripts.append((200, {**piece(" upon a time", "length"), "usage": usage(3, 8)}))
+def test_a_text_is_written_on_and_paid_by_its_tokens(client, sites, serve):
+    sites["north"].scripts.append((200, {**piece(" upon a time", "length"), "usage": usage(3, 8)}))
     raw = client.completions.with_raw_response.create(model="jade", prompt="Once", max_tokens=8, best_of=2)
     made = raw.parse()
     assert (made.choices[0].text, made.usage.completion_tokens) == (" upon a time", 8)
-    path, _, body = hosts["north"].asked[-1]
+    path, _, body = sites["north"].asked[-1]
     sent = json.loads(body)
-    assert (path, sent["model"], sent["max_tokens"], sent["best_of"]) == ("/v1/completions", "north-base", 8, 2)
+    assert (path, sent["model"], sent["max_tokens"], sent["best_of"]) == ("/v1/completions", "north-jade", 8, 2)
     assert Decimal(raw.headers["x-tokenbroker-cost-usd"]) == Decimal(3 * 1 + 8 * 2) / 1_000_000
     wanted = raw.headers["x-tokenbroker-request-id"]
     (attempt,) = eventually(lambda: booked_attempts(serve.data, wanted), 10, f"request {wanted} in the books")
     assert (attempt["fresh_input"], attempt["output"], attempt["cost_pico_usd"]) == (3, 8, 19_000_000)
 
 
-def test_a_stream_adds_up_and_reports_where_it_is_asked(client, hosts):
+def test_a_stream_adds_up_and_reports_where_it_is_asked(client, sites):
     for options in ({}, {"stream_options": {"include_usage": True}}):
-        hosts["north"].scripts.append(streamed())
+        sites["north"].scripts.append(streamed())
         chunks = list(client.completions.create(model="jade", prompt=["Once"], stream=True, **options))
         assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == " upon a time"
         assert [chunk.usage.completion_tokens for chunk in chunks if chunk.usage] == ([5] if options else [])
-        sent = json.loads(hosts["north"].asked[-1][2])
+        sent = json.loads(sites["north"].asked[-1][2])
         assert (sent["max_tokens"], sent["stream_options"]) == (16, {"include_usage": True})
 
 
-def test_another_host_of_the_model_stands_in_and_none_is_chosen(client, hosts):
-    west = len(hosts["west"].asked)
-    hosts["north"].scripts.append((503, {"error": {"message": "busy"}}))
-    hosts["south"].scripts.append((200, {**piece("!", "stop"), "usage": usage(3, 1)}))
+def test_another_host_of_the_model_stands_in_and_none_is_chosen(client, sites):
+    west = len(sites["west"].asked)
+    sites["north"].scripts.append((503, {"error": {"message": "busy"}}))
+    sites["south"].scripts.append((200, {**piece("!", "stop"), "usage": usage(3, 1)}))
     raw = client.completions.with_raw_response.create(model="jade", prompt="Once")
-    assert raw.headers["x-tokenbroker-backend"] == "south/south-base"
+    assert raw.headers["x-tokenbroker-backend"] == "south/south-jade"
     for members, param in (({"model": "auto", "prompt": "Once"}, "model"), ({"model": "jade", "prompt": []}, "prompt")):
         with pytest.raises(openai.BadRequestError) as refusal:
             client.completions.create(**members)
         assert (refusal.value.code, refusal.value.param) == ("invalid_value", param)
-    assert len(hosts["west"].asked) == west
+    assert len(sites["west"].asked) == west

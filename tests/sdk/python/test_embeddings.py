@@ -9,62 +9,31 @@ import openai
 import pytest
 
 from books import booked_attempts
-from gateway import CLIENT_SECONDS, Serve, eventually
-from messages_provider import Provider
-
-SITE = """
-[providers.{name}]
-name = "{name}"
-base_url = "http://127.0.0.1:{port}/v1"
-dialect = "openai-chat"
-api_key_env = "{variable}"
-owner = "{name}"
-jurisdiction = "US"
-region = "US"
-currency = "USD"
-source = "invented for tests"
-
-[[backends]]
-provider = "{name}"
-model = "{model}"
-upstream_model = "{name}-vectors"
-serves = "embeddings"
-context_tokens = 8_191
-dimensions = 4
-dimensions_from = 2
-tokenizer = "cl100k"
-
-[[backends.prices]]
-input = {price}
-source = "invented for tests"
-"""
+from direct import backend, client_of, hosts, serving
+from gateway import eventually
 
 
 @pytest.fixture(scope="module")
-def hosts():
+def sites():
     """Two of the model `jade`, the first of which is the cheaper one, and one of a still cheaper model."""
-    running = {name: Provider() for name in ("north", "south", "west")}
-    yield running
-    for host in running.values():
-        host.stop()
+    with hosts("north", "south", "west") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
-def serve(hosts, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("embeddings")
-    prices = {"north": ("jade", "0.02"), "south": ("jade", "0.03"), "west": ("opal", "0.01")}
-    rows = [SITE.format(name=name, model=model, price=price, port=hosts[name].server.server_address[1], variable=f"{name.upper()}_API_KEY")
-            for name, (model, price) in prices.items()]
-    table = folder / "providers.toml"
-    table.write_text('schema = 1\nversion = "test"\n' + "".join(rows))
-    running = Serve(folder, table, {f"{name.upper()}_API_KEY": f"sk-{name}-5f1c7e90aa41" for name in prices})
-    yield running
-    running.kill()
+def serve(sites, tmp_path_factory):
+    backends = {
+        "north": [backend("jade", "embeddings", "input = 0.02", "dimensions = 4\ndimensions_from = 2", 8_191)],
+        "south": [backend("jade", "embeddings", "input = 0.03", "dimensions = 4\ndimensions_from = 2", 8_191)],
+        "west": [backend("opal", "embeddings", "input = 0.01", "dimensions = 4\ndimensions_from = 2", 8_191)],
+    }
+    with serving(tmp_path_factory.mktemp("embeddings"), sites, backends) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def client(serve):
-    with openai.OpenAI(base_url=f"{serve.api}/v1", api_key="any", max_retries=0, timeout=CLIENT_SECONDS) as client:
+    with client_of(serve) as client:
         yield client
 
 
@@ -76,40 +45,40 @@ def answer(vectors, tokens):
     return 200, {"object": "list", "data": data, "model": "vectors", "usage": usage}
 
 
-def test_vectors_come_as_they_are_and_are_paid_by_their_tokens(client, hosts, serve):
-    hosts["north"].scripts.append(answer([[0.25, -0.5, 1.0, 0.0], [1.0, 0.0, 0.5, 2.0]], 7))
+def test_vectors_come_as_they_are_and_are_paid_by_their_tokens(client, sites, serve):
+    sites["north"].scripts.append(answer([[0.25, -0.5, 1.0, 0.0], [1.0, 0.0, 0.5, 2.0]], 7))
     raw = client.embeddings.with_raw_response.create(model="jade", input=["Say hello.", "Say goodbye."], dimensions=4)
     made = raw.parse()
     assert [one.embedding for one in made.data] == [[0.25, -0.5, 1.0, 0.0], [1.0, 0.0, 0.5, 2.0]]
-    assert (made.usage.prompt_tokens, raw.headers["x-tokenbroker-backend"]) == (7, "north/north-vectors")
-    path, _, body = hosts["north"].asked[-1]
+    assert (made.usage.prompt_tokens, raw.headers["x-tokenbroker-backend"]) == (7, "north/north-jade")
+    path, _, body = sites["north"].asked[-1]
     sent = json.loads(body)
-    assert (path, sent["model"], sent["encoding_format"]) == ("/v1/embeddings", "north-vectors", "base64")
+    assert (path, sent["model"], sent["encoding_format"]) == ("/v1/embeddings", "north-jade", "base64")
     assert Decimal(raw.headers["x-tokenbroker-cost-usd"]) == 7 * Decimal("0.02") / 1_000_000
     wanted = raw.headers["x-tokenbroker-request-id"]
     (attempt,) = eventually(lambda: booked_attempts(serve.data, wanted), 10, f"request {wanted} in the books")
     assert (attempt["fresh_input"], attempt["output"], attempt["cost_pico_usd"]) == (7, 0, 140_000)
 
 
-def test_tokens_and_floats_pass_as_well(client, hosts):
+def test_tokens_and_floats_pass_as_well(client, sites):
     plain = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 1]}], "model": "vectors"}
-    hosts["north"].scripts.append((200, {**plain, "usage": {"prompt_tokens": 3, "total_tokens": 3}}))
+    sites["north"].scripts.append((200, {**plain, "usage": {"prompt_tokens": 3, "total_tokens": 3}}))
     made = client.embeddings.create(model="jade", input=[15339, 1917, 0], encoding_format="float", dimensions=2)
     assert made.data[0].embedding == [0.5, 1]
-    assert json.loads(hosts["north"].asked[-1][2])["input"] == [15339, 1917, 0]
+    assert json.loads(sites["north"].asked[-1][2])["input"] == [15339, 1917, 0]
 
 
-def test_another_host_of_the_model_stands_in_and_no_other_model(client, hosts):
-    west = len(hosts["west"].asked)
-    hosts["north"].scripts.append((503, {"error": {"message": "busy"}}))
-    hosts["south"].scripts.append(answer([[1.0, 2.0, 3.0, 4.0]], 2))
+def test_another_host_of_the_model_stands_in_and_no_other_model(client, sites):
+    west = len(sites["west"].asked)
+    sites["north"].scripts.append((503, {"error": {"message": "busy"}}))
+    sites["south"].scripts.append(answer([[1.0, 2.0, 3.0, 4.0]], 2))
     raw = client.embeddings.with_raw_response.create(model="jade", input="Say hello.")
-    assert raw.headers["x-tokenbroker-backend"] == "south/south-vectors"
-    assert len(hosts["west"].asked) == west
+    assert raw.headers["x-tokenbroker-backend"] == "south/south-jade"
+    assert len(sites["west"].asked) == west
 
 
-def test_what_no_model_can_be_chosen_for_is_refused(client, hosts):
-    asked = sum(len(host.asked) for host in hosts.values())
+def test_what_no_model_can_be_chosen_for_is_refused(client, sites):
+    asked = sum(len(host.asked) for host in sites.values())
     with pytest.raises(openai.BadRequestError) as refusal:
         client.embeddings.create(model="auto", input="Say hello.")
     assert (refusal.value.code, refusal.value.param) == ("invalid_value", "model")
@@ -119,4 +88,4 @@ def test_what_no_model_can_be_chosen_for_is_refused(client, hosts):
     with pytest.raises(openai.BadRequestError) as refusal:
         client.embeddings.create(model="jade", input=[])
     assert (refusal.value.code, refusal.value.param) == ("invalid_value", "input")
-    assert sum(len(host.asked) for host in hosts.values()) == asked
+    assert sum(len(host.asked) for host in sites.values()) == asked

@@ -8,48 +8,43 @@ import openai
 import pytest
 
 from books import booked_attempts
-from gateway import CLIENT_SECONDS, Serve, eventually
-from media_table import table
-from messages_provider import Provider
+from direct import backend, client_of, hosts, serving
+from gateway import eventually
 
-GRADED = """
-[[backends.prices]]
-unsaid_size = "1024x1024"
+GRADED = """unsaid_size = "1024x1024"
 unsaid_quality = "standard"
 images = [
   { size = "1024x1024", quality = "standard", per_image = 0.04 },
   { size = "1024x1024", quality = "hd", per_image = 0.08 },
-]
-source = "invented for tests"
-"""
-TOKENS = """
-[[backends.prices]]
-input = 5
-output = 40
-source = "invented for tests"
-"""
+]"""
 PICTURE = base64.b64encode(b"\x89PNG\r\n" * 9).decode()
 
 
 @pytest.fixture(scope="module")
-def host():
-    running = Provider()
-    yield running
-    running.stop()
+def sites():
+    with hosts("north") as running:
+        yield running
+
+
+@pytest.fixture
+def host(sites):
+    return sites["north"]
 
 
 @pytest.fixture(scope="module")
-def serve(host, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    rows = [("north", host, [("brush", "images", "", GRADED), ("pencil", "images", "max_output_tokens = 6_240", TOKENS), ("voice", "speech", "", "[[backends.prices]]\nper_million_characters = 1\nsource = \"invented for tests\"\n")])]
-    running = Serve(folder, table(folder / "providers.toml", rows), {"NORTH_API_KEY": "sk-north-5f1c7e90aa41"})
-    yield running
-    running.kill()
+def serve(sites, tmp_path_factory):
+    backends = [
+        backend("brush", "images", GRADED),
+        backend("pencil", "images", "input = 5\noutput = 40", "max_output_tokens = 6_240"),
+        backend("voice", "speech", "per_million_characters = 1"),
+    ]
+    with serving(tmp_path_factory.mktemp("images"), sites, {"north": backends}) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def client(serve):
-    with openai.OpenAI(base_url=f"{serve.api}/v1", api_key="any", max_retries=0, timeout=CLIENT_SECONDS) as client:
+    with client_of(serve) as client:
         yield client
 
 
