@@ -132,17 +132,18 @@ pub(super) fn books() -> Group<Books> {
 
 pub(super) fn fleet() -> Group<Fleet> {
     let settings = vec![
-        setting("postgres", Store(StoreKind::Postgres), |f: &mut Fleet| &mut f.postgres)
+        setting("postgres", Maybe(Store(StoreKind::Postgres)), |f: &mut Fleet| &mut f.postgres)
             .means(
                 "Where the books of all gateways come together. Each keeps its own on its disk, whatever becomes of this store, and \
                  forwards what has ended; reports and usage are then of all of them.",
             )
             .unset("each gateway has its own books only", "\"postgres://tokenbroker@db.example.com/tokenbroker\"")
             .on_restart(),
-        setting("redis", Store(StoreKind::Redis), |f: &mut Fleet| &mut f.redis)
+        setting("redis", Maybe(Store(StoreKind::Redis)), |f: &mut Fleet| &mut f.redis)
             .means(
                 "Where gateways share budgets and limits (Redis 7 or Valkey). Each works on leases, so a budget is a bound for all of them \
-                 together, also while Redis is away. It wants postgres too: from there budgets are rebuilt after Redis lost its data.",
+                 together, also while Redis is away. It wants postgres too: from there budgets are rebuilt after Redis lost its data. \
+                 A database of Redis (NUMBER) is for one fleet alone.",
             )
             .unset("a budget bounds each gateway by itself", "\"redis://cache.example.com\"")
             .on_restart(),

@@ -109,27 +109,27 @@ fn host_and_port(place: &str) -> Option<(&str, Option<u16>)> {
     is_host.then_some((host, port))
 }
 
-/// The address of a store, or none.
+/// The address of a store.
 pub(super) struct Store(pub(super) StoreKind);
 
 impl Kind for Store {
-    type Value = Option<StoreAddress>;
+    type Value = StoreAddress;
 
-    fn read(&self, section: &Section<'_, '_>, name: &'static str) -> Option<Option<StoreAddress>> {
+    fn read(&self, section: &Section<'_, '_>, name: &'static str) -> Option<StoreAddress> {
         let address = self.0.parse(&section.text(name)?);
         if address.is_none() {
             // The value is not repeated: somebody may have put the password there.
             section.problem(name, "this is no such address, or it holds a password", self.accepted());
         }
-        address.map(Some)
+        address
     }
 
     fn accepted(&self) -> String {
         self.0.shape().to_owned()
     }
 
-    fn written(&self, value: &Option<StoreAddress>) -> Option<String> {
-        value.as_ref().map(|address| format!("{:?}", address.text))
+    fn written(&self, value: &StoreAddress) -> Option<String> {
+        Some(format!("{:?}", value.text))
     }
 }
 

@@ -52,6 +52,8 @@ const SKEW: Duration = Duration::from_mins(1);
 
 const EPOCH: &str = "tokenbroker:epoch";
 const ALIVE: &str = "tokenbroker:alive";
+/// What hands slices out, what begins an account, what begins an epoch.
+const SCRIPTS: [&str; 3] = [include_str!("lease.lua"), include_str!("base.lua"), include_str!("epoch.lua")];
 
 /// Why slices cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +97,7 @@ impl Ask {
 }
 
 /// The way to the task.
-pub struct Leases {
+pub(super) struct Leases {
     asks: mpsc::Sender<Ask>,
     up: Arc<AtomicBool>,
 }
@@ -147,7 +149,7 @@ struct Wish {
 }
 
 /// The task.
-pub struct LeaseKeeper {
+pub(super) struct LeaseKeeper {
     redis: Redis,
     postgres: Postgres,
     status: Arc<Status>,
@@ -167,7 +169,7 @@ pub struct LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    pub fn new(
+    pub(super) fn new(
         (redis, postgres): (Redis, Postgres),
         (gateway, status): (String, Arc<Status>),
         budgets: SharedBudgets,
@@ -184,7 +186,7 @@ impl LeaseKeeper {
     }
 
     /// Keeps slices until the gateway stops, and gives all back then: `returned` says whether that went well.
-    pub async fn run(mut self, hints: Arc<dyn Hints>, stopping: CancellationToken, returned: Arc<AtomicBool>) {
+    pub(super) async fn run(mut self, hints: Arc<dyn Hints>, stopping: CancellationToken, returned: Arc<AtomicBool>) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stopping.is_cancelled() {
@@ -469,7 +471,6 @@ impl LeaseKeeper {
         if !self.status.is_member() {
             return Err(LeaseError::Stranger);
         }
-        const SCRIPTS: [&str; 3] = [include_str!("lease.lua"), include_str!("base.lua"), include_str!("epoch.lua")];
         let mut connected = self.redis.connect(&SCRIPTS).await?;
         let now = self.clock.wall();
         let (run, candidate) = (connected.run.clone(), format!("{:016x}", getrandom::u64()?));

@@ -141,7 +141,8 @@ impl RateKeeper {
                 let (low, said) = self.low.get(&name).copied().unwrap_or((u64::MAX, Duration::ZERO));
                 let (left, spare) = (seen.granted.saturating_sub(seen.used), !pressed.contains(&name));
                 let due = now.saturating_sub(said) >= SAID_EVERY;
-                if due || if spare { left < low } else { left > 0 } {
+                let calls = if spare { left < low } else { left > 0 };
+                if due || calls {
                     let kept = if spare { seen.granted } else { throttle.keep(seen.counted, now) };
                     wishes.insert(name, Wish::of(Arc::clone(&throttle), &seen, kept, 0, spare));
                 }

@@ -33,7 +33,7 @@ struct Server {
 impl Server {
     async fn of(redis: &Redis) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", redis.port)).await.unwrap();
-        let mut server = Self { stream, read: Vec::new(), scripts: Default::default() };
+        let mut server = Self { stream, read: Vec::new(), scripts: [const { String::new() }; 3] };
         server.tell(&["AUTH", PASSWORD]).await;
         for (at, script) in [LEASE, BASE, EPOCH].into_iter().enumerate() {
             server.scripts[at] = server.tell(&["SCRIPT", "LOAD", script]).await.text().unwrap().to_owned();

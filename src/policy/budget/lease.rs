@@ -5,7 +5,7 @@
 //!
 //! Amounts of slices are whole millionths of a dollar: what is used is rounded up, a limit down.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -37,13 +37,14 @@ pub(super) fn said(cut_off: bool) -> &'static str {
 }
 
 /// Whose spending a budget counts: these keys; `None` is every key.
-pub type Whose = Option<BTreeSet<KeyName>>;
+pub type Whose = Option<Arc<BTreeSet<KeyName>>>;
 
 /// Every budget that gateways share, as far as this one has them, with whose spending each counts.
 #[derive(Debug, Clone, Default)]
-pub struct SharedBudgets(Arc<Mutex<Vec<SharedBudget>>>);
+pub struct SharedBudgets(Arc<Mutex<BTreeMap<Payer, SharedBudget>>>);
 
-type SharedBudget = (Arc<Budget>, Whose);
+/// A budget, and whose spending it counts.
+pub type SharedBudget = (Arc<Budget>, Whose);
 
 impl SharedBudgets {
     /// From now on a budget bounds all gateways together: what is handed out to this one, it may use.
@@ -55,15 +56,12 @@ impl SharedBudgets {
         }
         drop(state);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.iter_mut().find(|(known, _)| Arc::ptr_eq(known, budget)) {
-            Some((_, known)) => *known = whose,
-            None => all.push((Arc::clone(budget), whose)),
-        }
+        all.insert(budget.payer.clone(), (Arc::clone(budget), whose));
     }
 
     /// All of them.
-    pub fn all(&self) -> Vec<(Arc<Budget>, Whose)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn all(&self) -> Vec<SharedBudget> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 

@@ -2,6 +2,7 @@
 //! its slice. What was taken of a slice comes back with time, so what is used of it shrinks by itself; only what is not used is given
 //! back, so that a minute's worth that was used up at one gateway is not there a second time at another.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,21 +41,18 @@ pub struct SlicedLimit {
 
 /// Every throttle that gateways share, as far as this one has them.
 #[derive(Debug, Clone, Default)]
-pub struct SharedThrottles(Arc<Mutex<Vec<Arc<Throttle>>>>);
+pub struct SharedThrottles(Arc<Mutex<BTreeMap<Payer, Arc<Throttle>>>>);
 
 impl SharedThrottles {
     /// From now on its limits are of all gateways together.
     pub fn share(&self, throttle: &Arc<Throttle>) {
         throttle.state().slices.get_or_insert_default();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.iter().all(|known| !Arc::ptr_eq(known, throttle)) {
-            all.push(Arc::clone(throttle));
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(throttle.payer.clone(), Arc::clone(throttle));
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<Arc<Throttle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 

@@ -78,7 +78,7 @@ impl Members {
     fn whose(&self) -> Whose {
         match self {
             Self::All => None,
-            Self::These(these) => Some(these.clone()),
+            Self::These(these) => Some(Arc::new(these.clone())),
         }
     }
 
