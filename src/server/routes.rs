@@ -32,6 +32,7 @@ use super::status::{Refusal, refusal};
 use super::usage;
 use super::{admin_budgets, admin_keys};
 use crate::clock::SharedClock;
+use crate::fleet::Fleet;
 use crate::frontend::errors::{ClientError, ErrorKind};
 use crate::frontend::models::ListedModel;
 use crate::frontend::{self, FrontendRef};
@@ -91,6 +92,8 @@ pub struct Front {
     pub budget_book: Arc<BudgetBook>,
     /// Who may change prices and make keys; `None`: nobody, and the paths are off.
     pub admins: Option<KeyRing>,
+    /// What is shared with other gateways.
+    pub fleet: Option<Fleet>,
 }
 
 type Shared = State<Arc<Front>>;
@@ -246,7 +249,12 @@ async fn ready(State(front): Shared) -> Response {
 }
 
 async fn ready_for_operators(State(front): Shared) -> Response {
-    readiness(&front, front.reloads.readiness_in_full() + &front.prices.troubles())
+    readiness(&front, front.reloads.readiness_in_full() + &front.prices.troubles() + &shared_troubles(&front))
+}
+
+/// What is wrong with what is shared: the gateway serves all the same.
+fn shared_troubles(front: &Front) -> String {
+    front.fleet.as_ref().map(Fleet::troubles).unwrap_or_default()
 }
 
 fn readiness(front: &Front, ready: String) -> Response {
@@ -288,6 +296,12 @@ async fn metrics(State(front): Shared) -> Response {
     let books = front.pipeline.ledger.gauges();
     front.metrics.ledger_queue(usize::try_from(books.backlog).unwrap_or(usize::MAX));
     front.metrics.ledger_writable(books.writable);
+    if let Some(fleet) = &front.fleet {
+        front.metrics.forwarding(fleet.status().waiting(), fleet.status().is_up());
+        if let Some(up) = fleet.lends() {
+            front.metrics.lending(up);
+        }
+    }
     tell_allowances(&front);
     tell_prices(&front);
     reports::tell(&front);
