@@ -20,7 +20,7 @@ use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
 use crate::clock::SystemClock;
 use crate::config::stores::POSTGRES_PASSWORD;
-use crate::config::{Config, Purpose, ProviderKeys, provider_keys};
+use crate::config::{Config, ProviderKeys, Purpose, provider_keys};
 use crate::fleet::{self, UsageTold};
 use crate::ledger::{Books, UsageBy, UsageQuery};
 use crate::server;

@@ -170,13 +170,10 @@ impl Forwarder {
             if lot.requests.is_empty() && self.connected.is_some() {
                 return Ok(());
             }
-            let (mut connected, lots) = match self.connected.take() {
-                Some(connected) => connected,
-                // It may be that there is more to send now.
-                None => {
-                    self.connected = Some(self.connect().await?);
-                    continue;
-                }
+            let Some((mut connected, lots)) = self.connected.take() else {
+                // It may be that there is more to send then.
+                self.connected = Some(self.connect().await?);
+                continue;
             };
             let lots = lots + 1;
             connected.take(&self.gateway, &lot, lots).await?;

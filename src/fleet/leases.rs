@@ -296,20 +296,7 @@ impl LeaseKeeper {
             }
         }
         let spare_elsewhere = self.say(wishes, now).await?;
-        Ok(asks.iter().map(|ask| self.told(ask, &spare_elsewhere, now)).collect())
-    }
-
-    /// What one who asked is told.
-    fn told(&self, ask: &Ask, elsewhere: &HashMap<String, i64>, now: Timestamp) -> Told {
-        let mut told = Told::More;
-        for (_, leased) in ask.budgets.leased(now) {
-            let lacks = ask.wanted.saturating_sub(leased.granted.saturating_sub(leased.used));
-            if lacks > 0 {
-                let there = elsewhere.get(&account(&leased)).copied().unwrap_or(0);
-                told = if told != Told::Nothing && there >= lacks { Told::Wait } else { Told::Nothing };
-            }
-        }
-        told
+        Ok(asks.iter().map(|ask| told(ask, &spare_elsewhere, now)).collect())
     }
 
     /// Says that this gateway lives, and hears who lacks something.
@@ -592,4 +579,17 @@ fn fence(epoch: &str, gateway: &str) -> String {
 
 fn pressed(epoch: &str) -> String {
     format!("tokenbroker:pressed:{epoch}")
+}
+
+/// What one who asked is told.
+fn told(ask: &Ask, elsewhere: &HashMap<String, i64>, now: Timestamp) -> Told {
+    let mut told = Told::More;
+    for (_, leased) in ask.budgets.leased(now) {
+        let lacks = ask.wanted.saturating_sub(leased.granted.saturating_sub(leased.used));
+        if lacks > 0 {
+            let there = elsewhere.get(&account(&leased)).copied().unwrap_or(0);
+            told = if told != Told::Nothing && there >= lacks { Told::Wait } else { Told::Nothing };
+        }
+    }
+    told
 }

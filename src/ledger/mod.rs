@@ -59,8 +59,8 @@ pub use entry::{
 };
 pub use health::Unwritable;
 pub use marks::{Mark, Marks};
-pub use postings::{Account, Entry, Posting, Settled};
 pub use outbox::{Cells, Column, Kind, Lot, Outbox, Rows, Standing, Table};
+pub use postings::{Account, Entry, Posting, Settled};
 pub use query::{Books, Charged, Drawn, GroupSpend, KeySpend, Totals};
 pub use reader::ReadError;
 pub use recovery::RecoveryReport;

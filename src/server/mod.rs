@@ -27,6 +27,7 @@ mod rates;
 pub mod reload;
 mod reports;
 pub mod routes;
+mod shared;
 pub mod status;
 mod tokens;
 mod usage;
@@ -226,8 +227,8 @@ async fn assemble(
     tasks.spawn("keep tokens", keeper.keep(tasks.stopping().clone()));
     let follows = upstream.clone();
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
-    let shared = fleet.as_ref().and_then(Fleet::bounds);
-    let accounts = Accounts::at_start(&in_effect, (&ledger, shared), Arc::clone(clock)).await;
+    let of_all = fleet.as_ref().and_then(Fleet::bounds);
+    let accounts = Accounts::at_start(&in_effect, (&ledger, of_all), Arc::clone(clock)).await;
     if let Some(fleet) = &fleet {
         fleet.begin_to_lease(Arc::new(HealthHints(Arc::clone(&health))));
     }

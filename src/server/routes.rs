@@ -28,6 +28,7 @@ use super::openapi;
 use super::rates;
 use super::reload::Reloads;
 use super::reports;
+use super::shared;
 use super::status::{Refusal, refusal};
 use super::usage;
 use super::{admin_budgets, admin_keys};
@@ -249,12 +250,7 @@ async fn ready(State(front): Shared) -> Response {
 }
 
 async fn ready_for_operators(State(front): Shared) -> Response {
-    readiness(&front, front.reloads.readiness_in_full() + &front.prices.troubles() + &shared_troubles(&front))
-}
-
-/// What is wrong with what is shared: the gateway serves all the same.
-fn shared_troubles(front: &Front) -> String {
-    front.fleet.as_ref().map(Fleet::troubles).unwrap_or_default()
+    readiness(&front, front.reloads.readiness_in_full() + &front.prices.troubles() + &shared::troubles(&front))
 }
 
 fn readiness(front: &Front, ready: String) -> Response {
@@ -296,12 +292,7 @@ async fn metrics(State(front): Shared) -> Response {
     let books = front.pipeline.ledger.gauges();
     front.metrics.ledger_queue(usize::try_from(books.backlog).unwrap_or(usize::MAX));
     front.metrics.ledger_writable(books.writable);
-    if let Some(fleet) = &front.fleet {
-        front.metrics.forwarding(fleet.status().waiting(), fleet.status().is_up());
-        if let Some(up) = fleet.lends() {
-            front.metrics.lending(up);
-        }
-    }
+    shared::tell(&front);
     tell_allowances(&front);
     tell_prices(&front);
     reports::tell(&front);

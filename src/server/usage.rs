@@ -82,20 +82,18 @@ async fn told(front: &Front, marks: &Marks<'_>, query: UsageQuery, budgets: Vec<
 /// The sums and their total: of all gateways where books are shared, else of this one.
 async fn sums(front: &Front, query: UsageQuery) -> Result<(Vec<UsageLine>, UsageSums), Refusal> {
     let asked = UsageQuery { most_lines: MOST_LINES + 1, ..query };
-    match &front.fleet {
-        Some(fleet) => match tokio::time::timeout(SHARED_WAIT, fleet.usage(&asked)).await {
-            Ok(read) => read.map_err(|error| unshared(&error)),
-            Err(_) => Err(unread(&ReadError::Slow)),
-        },
-        None => {
-            let read = move |books: &Books| {
-                let lines = books.usage(&asked)?;
-                let total = books.usage_total(&asked, &lines)?;
-                Ok((lines, total))
-            };
-            front.pipeline.ledger.ask(read).await.map_err(|error| unread(&error))
-        }
+    if let Some(fleet) = &front.fleet {
+        let Ok(read) = tokio::time::timeout(SHARED_WAIT, fleet.usage(&asked)).await else {
+            return Err(unread(&ReadError::Slow));
+        };
+        return read.map_err(|error| unshared(&error));
     }
+    let read = move |books: &Books| {
+        let lines = books.usage(&asked)?;
+        let total = books.usage_total(&asked, &lines)?;
+        Ok((lines, total))
+    };
+    front.pipeline.ledger.ask(read).await.map_err(|error| unread(&error))
 }
 
 /// Reads the question. Both days are inclusive, since that is how people name a month.

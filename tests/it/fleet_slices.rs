@@ -36,7 +36,8 @@ impl Server {
         let mut server = Self { stream, read: Vec::new(), scripts: [const { String::new() }; 3] };
         server.tell(&["AUTH", PASSWORD]).await;
         for (at, script) in [LEASE, BASE, EPOCH].into_iter().enumerate() {
-            server.scripts[at] = server.tell(&["SCRIPT", "LOAD", script]).await.text().unwrap().to_owned();
+            let loaded = server.tell(&["SCRIPT", "LOAD", script]).await;
+            loaded.text().unwrap().clone_into(&mut server.scripts[at]);
         }
         server
     }

@@ -19,7 +19,8 @@ use super::{Setup, until};
 /// What both servers ask for.
 pub(crate) const PASSWORD: &str = "s3cret-of-the-fleet";
 
-/// A server that is not installed; the line is one that `scripts/test` looks for.
+/// A server that is not installed.
+#[expect(clippy::print_stdout, reason = "the line is one that `scripts/test` looks for")]
 fn missing(what: &str) {
     println!("skipped: no server ({what}; Debian's postgresql and redis-server, which scripts/test installs)");
 }
