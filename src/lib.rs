@@ -31,6 +31,7 @@ pub mod upstream;
 pub mod catalog;
 pub mod config;
 pub mod feed;
+pub mod fleet;
 pub mod key_book;
 pub mod ledger;
 pub mod policy;

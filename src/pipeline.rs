@@ -37,7 +37,7 @@ pub use self::not_served::NotServed;
 use self::pages::Pages;
 use self::passing::{PASSING, headers, passing};
 use self::said::Said;
-use self::told::Told;
+use self::told::{Told, second};
 pub use self::weighed::ExploreRule;
 use crate::canonical::{Request, Shape, Untranslatable};
 use crate::clock::SharedClock;
@@ -46,7 +46,7 @@ use crate::frontend::{self, BadRequest, FrontendRef};
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::{Makers, Market};
 use crate::meter::Class;
-use crate::policy::{Admission, Exploring, Full, NotAdmitted, OverBudget, Places, Portfolio, Standing, TooMany};
+use crate::policy::{Admission, Exploring, Full, Lender, NotAdmitted, OverBudget, Places, Portfolio, Standing, TooMany};
 use crate::relay::{
     Account, AccountOpening, AnswerBasis, Compared, Desk, Learn, Media, Pump, Settlement, StreamEnd, WholeAnswer,
 };
@@ -142,6 +142,8 @@ pub struct Pipeline {
     pub portfolio: Arc<Portfolio>,
     pub exploring: Exploring,
     pub dispatcher: Dispatcher,
+    /// Where more of a budget comes from that gateways share.
+    pub lender: Option<Arc<dyn Lender>>,
     pub ledger: Ledger,
     pub desk: Arc<Desk>,
     pub clock: SharedClock,
@@ -236,8 +238,8 @@ impl Pipeline {
         let Decided { plan, facts, trace, makers, written } = self.plan(call, admitted, &told)?;
         let plan = Arc::new(plan);
         let place = self.places.take(admitted.settings().most_under_way)?;
-        let passage = self.pass(admitted, &plan)?;
-        let hold = self.hold(admitted, &plan)?;
+        let passage = self.pass(admitted, &plan).await?;
+        let hold = self.hold(admitted, &plan).await?;
         self.tell_cap_cost(&plan);
         // What the books do not keep is explained as long as the feed remembers it.
         let (booked, remembered) = if self.ledger.keeps_facts_of(call.id) { (facts, Vec::new()) } else { (Vec::new(), facts) };
@@ -572,11 +574,6 @@ fn makers(request: &Request, trace: &Trace) -> Makers {
     let told = frontend::holds_told_thoughts(request) || known.is_empty() && frontend::holds_unsigned_thoughts(request);
     let google = frontend::holds_google_seals(request);
     Makers { known, told, google }
-}
-
-/// Seconds of wall time.
-fn second(at: jiff::Timestamp) -> u64 {
-    u64::try_from(at.as_second()).unwrap_or(0)
 }
 
 /// When a request must be over, on the monotonic clock.

@@ -20,7 +20,8 @@ use crate::config::files;
 use crate::config::keys::hash_files;
 use crate::config::names::{Known, unknown_names};
 use crate::config::restart::needing_restart;
-use crate::config::secret::{is_set, key_file, purposes};
+use crate::config::secret::{self, is_set, key_file, purposes};
+use crate::config::stores::{POSTGRES_PASSWORD, REDIS_PASSWORD};
 use crate::config::{Config, ProviderKeys, Purpose, provider_keys};
 use crate::document::{Place, Problem, in_order};
 use crate::telemetry::logs;
@@ -171,7 +172,12 @@ impl Sources {
         if let Some(snapshot) = &snapshot {
             problems.extend(unknown_names(file, variables, &known(snapshot)));
         }
-        let (provider_keys, found, unused) = self.keys_for(snapshot.as_ref(), looks);
+        let (mut provider_keys, found, unused) = self.keys_for(snapshot.as_ref(), looks);
+        problems.extend(found);
+        let stores = [(config.fleet.postgres.is_some(), POSTGRES_PASSWORD), (config.fleet.redis.is_some(), REDIS_PASSWORD)];
+        let passwords = stores.into_iter().filter(|(named, _)| *named).map(|(_, variable)| (variable, Purpose::Key));
+        let (passwords, found) = secret::provider_keys(passwords, variables);
+        provider_keys.extend(passwords);
         problems.extend(found);
         match snapshot {
             Some(snapshot) if problems.is_empty() => {

@@ -195,6 +195,11 @@ fn bedrock_streams(before: &[u8]) -> Vec<Vec<u8>> {
     files(BEDROCK, ".events", b"").into_iter().map(written).collect()
 }
 
+fn redis_replies() -> Vec<Vec<u8>> {
+    let all = ["+OK\r\n", "-ERR no\r\n", ":-7\r\n", "$-1\r\n", "*2\r\n$2\r\nok\r\n*2\r\n:1\r\n*0\r\n", "$4\r\na\r\nb\r\n+more"];
+    all.map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
 fn requests() -> Vec<Vec<u8>> {
     let all = [
         r#"{"model":"auto","messages":[{"role":"user","content":"hi"}]}"#,
@@ -316,6 +321,7 @@ targets! {
     messages_request "../fuzz/fuzz_targets/messages_request.rs" messages_requests();
     messages_stream "../fuzz/fuzz_targets/messages_stream.rs" files(MESSAGES, ".sse", &[1]);
     price_feed "../fuzz/fuzz_targets/price_feed.rs" price_lists();
+    redis_reply "../fuzz/fuzz_targets/redis_reply.rs" redis_replies();
     request "../fuzz/fuzz_targets/request.rs" requests();
     responses_answer "../fuzz/fuzz_targets/responses_answer.rs" files(RESPONSES, ".json", b"");
     responses_stream "../fuzz/fuzz_targets/responses_stream.rs" files(RESPONSES, ".sse", b"");

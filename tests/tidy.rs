@@ -42,6 +42,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "ledger/bill.rs",
             "ledger/booked.rs",
             "ledger/check.rs",
+            "ledger/outbox.rs",
             "ledger/postings.rs",
             "ledger/pruning.rs",
             "ledger/query.rs",
@@ -55,6 +56,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustls", &["upstream/"]),
     ("rustls_platform_verifier", &["upstream/"]),
     ("tiktoken", &["meter/exact/"]),
+    ("tokio_postgres", &["fleet/"]),
+    ("tokio_rustls", &["upstream/"]),
     ("tokenizers", &["meter/exact/given.rs"]),
     // An option of the command line is laid over the configuration as a value in its syntax.
     ("toml", &["document.rs", "document/", "cli/args.rs"]),

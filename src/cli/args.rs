@@ -172,16 +172,21 @@ impl GatewayArgs {
         laid
     }
 
-    /// Where the configuration, the variables and the options say that the books are. A problem elsewhere in the configuration is
-    /// for `check` to tell: books can be read without a gateway that could start.
-    pub fn books(&self, environment: &Environment) -> anyhow::Result<PathBuf> {
+    /// What the configuration, the variables and the options say. A problem elsewhere in the configuration is for `check` to tell:
+    /// books can be read without a gateway that could start.
+    pub fn configuration(&self, environment: &Environment) -> anyhow::Result<Config> {
         let shown = self.config.as_ref().map(|path| path.display().to_string());
         let text = match (&self.config, &shown) {
             (Some(path), Some(shown)) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?),
             _ => None,
         };
         let (config, _) = Config::read(shown.as_deref().zip(text.as_deref()), &self.over(environment));
-        Ok(config.books.directory)
+        Ok(config)
+    }
+
+    /// Where they say that the books are.
+    pub fn books(&self, environment: &Environment) -> anyhow::Result<PathBuf> {
+        Ok(self.configuration(environment)?.books.directory)
     }
 
     /// The option, as it is typed, that stands behind a variable of [`GatewayArgs::over`]. `None` for a real variable.

@@ -19,7 +19,10 @@ use self::picture::picture;
 use super::args::{Environment, GatewayArgs};
 use super::output::{Exit, Output};
 use crate::clock::SystemClock;
-use crate::ledger::{UsageBy, UsageQuery};
+use crate::config::stores::POSTGRES_PASSWORD;
+use crate::config::{Config, ProviderKeys, Purpose, provider_keys};
+use crate::fleet::{self, UsageTold};
+use crate::ledger::{Books, UsageBy, UsageQuery};
 use crate::server;
 use crate::units::KeyName;
 
@@ -85,23 +88,59 @@ fn told_apart(word: &str) -> Result<UsageBy, String> {
 
 /// Runs `tokenbroker report`.
 pub fn run(args: &ReportArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
-    let books = super::ledger::open(&args.gateway, environment)?;
+    let books = Told::by(args, environment)?;
     let query = query(args)?;
-    let lines = books.usage(&query)?;
+    let (lines, total) = books.usage(&query)?;
     if lines.len() >= MOST_LINES {
         bail!("more than {MOST_LINES} lines: ask for fewer days, or tell less apart");
     }
-    let total = books.usage_total(&query, &lines)?;
     match args.format {
         Form::Table => told::table(&query, &lines, &total, output)?,
         Form::Csv => output.text(&told::csv(&query, &lines))?,
         Form::Json => output.line(String::from_utf8_lossy(&server::usage_body(&query, &lines, &total)))?,
     }
     if let Some(path) = &args.svg {
-        let days = books.usage(&UsageQuery { group_by: vec![UsageBy::Day, UsageBy::Provider], ..query.clone() })?;
+        let (days, _) = books.usage(&UsageQuery { group_by: vec![UsageBy::Day, UsageBy::Provider], ..query.clone() })?;
         std::fs::write(path, picture(&query, &days)).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(Exit::Success)
+}
+
+/// Whose books tell.
+enum Told {
+    /// This gateway's own.
+    Own(Box<Books>),
+    /// Those of all gateways.
+    Shared(Box<Config>, ProviderKeys),
+}
+
+impl Told {
+    /// A data directory that is named is asked; else the store that gateways share, where there is one.
+    fn by(args: &ReportArgs, environment: &Environment) -> anyhow::Result<Self> {
+        let config = args.gateway.configuration(environment)?;
+        if config.fleet.postgres.is_some() && args.gateway.data_dir.is_none() {
+            let (password, problems) = provider_keys([(POSTGRES_PASSWORD, Purpose::Key)], &args.gateway.over(environment));
+            if let Some(problem) = problems.first() {
+                bail!("{problem}");
+            }
+            return Ok(Self::Shared(Box::new(config), password));
+        }
+        Ok(Self::Own(Box::new(super::ledger::open(&args.gateway, environment)?)))
+    }
+
+    fn usage(&self, query: &UsageQuery) -> anyhow::Result<UsageTold> {
+        match self {
+            Self::Own(books) => {
+                let lines = books.usage(query)?;
+                let total = books.usage_total(query, &lines)?;
+                Ok((lines, total))
+            }
+            Self::Shared(config, password) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                Ok(runtime.block_on(fleet::read_usage(config, password, query))??)
+            }
+        }
+    }
 }
 
 fn query(args: &ReportArgs) -> anyhow::Result<UsageQuery> {

@@ -10,6 +10,7 @@ use super::outbound;
 use super::portfolio;
 use super::reference::{self, Group};
 use super::settings::{AliasWishes, Config, Deployments, Routing, Server, Tokenizers};
+use super::stores::Fleet;
 use crate::catalog::address::is_deployment;
 use crate::document::{Document, Problem, Section};
 
@@ -54,6 +55,7 @@ fn read(root: Section<'_, '_>) -> Config {
     let config = Config {
         server: checked(&root, &reference::server(), |section, server| check_addresses(section, server, asking)),
         books: section(&root, &reference::books()),
+        fleet: checked(&root, &reference::fleet(), check_fleet),
         routing: routing(&root),
         deployments: deployments(&root),
         tokenizers: tokenizers(&root),
@@ -117,6 +119,12 @@ fn check_addresses(section: &Section<'_, '_>, server: &Server, asking: Asking) {
             wrong,
             "a [keys.NAME] (see `tokenbroker keys new`), an [admins.NAME] who makes one, a loopback address, or open = true",
         );
+    }
+}
+
+fn check_fleet(section: &Section<'_, '_>, fleet: &Fleet) {
+    if fleet.redis.is_some() && fleet.postgres.is_none() && !section.has("postgres") {
+        section.problem("redis", "what gateways share there is rebuilt from the books of all of them", "postgres beside it");
     }
 }
 

@@ -22,6 +22,7 @@ pub mod restart;
 pub mod secret;
 mod setting;
 pub mod settings;
+pub mod stores;
 
 pub use feeds::{Admin, FeedKind, FeedOrigin, PriceFeed};
 pub use keys::{GatewayKey, Standing};
@@ -32,3 +33,4 @@ pub use settings::{
     Access, AliasWishes, Books, BooksSync, Config, Deployments, Limits, Log, LogFormat, Reload, Retries, Routing, Server,
     Timeouts, Tokenizers,
 };
+pub use stores::{Fleet, StoreAddress};

@@ -22,6 +22,7 @@ use super::settings::{
     AliasWishes, Books, BooksSync, Config, LEVELS, Limits, Log, LogFormat, PREFERENCE_WORDS, QUALITY_WORDS, Reload, Retries,
     Routing, Server, Timeouts,
 };
+use super::stores::{Fleet, Store, StoreKind};
 use crate::document::Section;
 use crate::units::{ShareBy, ShareKind, ShareOf};
 
@@ -140,6 +141,30 @@ pub(super) fn books() -> Group<Books> {
             .on_restart(),
     ];
     Group { name: "books", about: "The ledger on the disk.", settings }
+}
+
+pub(super) fn fleet() -> Group<Fleet> {
+    let settings = vec![
+        setting("postgres", Maybe(Store(StoreKind::Postgres)), |f: &mut Fleet| &mut f.postgres)
+            .means(
+                "Where the books of all gateways come together. Each keeps its own on its disk, whatever becomes of this store, and \
+                 forwards what has ended; reports and usage are then of all of them.",
+            )
+            .unset("each gateway has its own books only", "\"postgres://tokenbroker@db.example.com/tokenbroker\"")
+            .on_restart(),
+        setting("redis", Maybe(Store(StoreKind::Redis)), |f: &mut Fleet| &mut f.redis)
+            .means(
+                "Where gateways share budgets and limits (Redis 7 or Valkey). Each works on leases, so a budget is a bound for all of them \
+                 together, also while Redis is away. It wants postgres too: from there budgets are rebuilt after Redis lost its data. \
+                 A database of Redis (NUMBER) is for one fleet alone.",
+            )
+            .unset("a budget bounds each gateway by itself", "\"redis://cache.example.com\"")
+            .on_restart(),
+        setting("most_waiting", whole(1..=1_000_000_000), |f: &mut Fleet| &mut f.most_waiting)
+            .means("While more requests than this wait for postgres, no new one is taken on; each takes about a kilobyte on the disk.")
+            .on_restart(),
+    ];
+    Group { name: "fleet", about: "What several gateways share.", settings }
 }
 
 pub(super) fn routing() -> Group<Routing> {
@@ -422,11 +447,12 @@ impl<S> Group<S> {
 pub(super) fn fixed(config: &Config) -> Vec<Fixed> {
     let mut whole = config.clone();
     let of_config = providers_file().fixed(&mut whole);
-    let Config { server, books, routing, timeouts, retries, limits, log, reload, .. } = &mut whole;
+    let Config { server, books, fleet, routing, timeouts, retries, limits, log, reload, .. } = &mut whole;
     [
         of_config,
         self::server().fixed(server),
         self::books().fixed(books),
+        self::fleet().fixed(fleet),
         self::routing().fixed(routing),
         self::timeouts().fixed(timeouts),
         self::retries().fixed(retries),
@@ -477,6 +503,7 @@ pub(super) fn chapters() -> Vec<Chapter> {
     vec![
         server().chapter(),
         books().chapter(),
+        fleet().chapter(),
         routing().chapter(),
         aliases(),
         alias_wishes().chapter(),

@@ -12,6 +12,7 @@ use super::feeds::{Admin, PriceFeed};
 use super::keys::GatewayKey;
 use super::means::Means;
 use super::outbound::Outbound;
+use super::stores::Fleet;
 use crate::canonical::{Preference, QualityTier};
 use crate::policy::ShareCap;
 use crate::units::Usd;
@@ -45,6 +46,8 @@ pub(super) const LEVELS: [(LevelFilter, &str); 6] = [
 pub struct Config {
     pub server: Server,
     pub books: Books,
+    /// What it shares with other gateways.
+    pub fleet: Fleet,
     pub routing: Routing,
     /// What providers call models that they know under a name of the operator's own.
     pub deployments: Deployments,
@@ -85,6 +88,7 @@ impl Default for Config {
         Self {
             server: Server::default(),
             books: Books::default(),
+            fleet: Fleet::default(),
             routing: Routing::default(),
             deployments: Deployments::new(),
             tokenizers: Tokenizers::new(),

@@ -194,6 +194,18 @@ impl Breaker {
         matches!(self.lock().phase, Phase::Closed(_))
     }
 
+    /// Leaves the backend alone for a while, on somebody else's word; without effect where it is left alone already. The first
+    /// request after that is a probe as ever.
+    pub fn leave_alone(&self, time: Duration) -> bool {
+        let now = self.clock.monotonic();
+        let mut state = self.lock();
+        let believes = matches!(state.phase, Phase::Closed(_));
+        if believes {
+            state.enter(Phase::Open { until: now + time });
+        }
+        believes
+    }
+
     /// Closes it: what failed was something else. Requests that are under way teach nothing any more.
     pub fn reset(&self) {
         let now = self.clock.monotonic();

@@ -139,10 +139,28 @@ impl Health {
         self.of(id).trust_again();
     }
 
+    /// The backends that are left alone because of what was found here, and for how much longer.
+    fn cooling(&self) -> Vec<(BackendId, Duration)> {
+        let now = self.clock.monotonic();
+        let backends = self.backends.read().unwrap_or_else(PoisonError::into_inner);
+        backends.values().filter_map(|backend| Some((backend.id.clone(), backend.found_cooling(now)?))).collect()
+    }
+
+    /// Leaves a backend alone for a while on somebody else's word; nothing of one that is not known.
+    fn leave_alone(&self, id: &BackendId, time: Duration) {
+        if let Some(backend) = self.backends.read().unwrap_or_else(PoisonError::into_inner).get(id) {
+            backend.leave_alone(time);
+        }
+    }
+
     /// Drops what is known of backends that the table no longer names. Attempts under way keep theirs to their end.
     pub fn keep_only(&self, named: impl Fn(&BackendId) -> bool) {
         self.backends.write().unwrap_or_else(PoisonError::into_inner).retain(|id, _| named(id));
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Which kind of answer is waited for: the two take their own time to begin.
@@ -213,6 +231,8 @@ pub struct BackendHealth {
     /// looks at all backends need not ask this one's record and breaker.
     failures: AtomicU64,
     forgotten: AtomicU64,
+    /// Until when it is left alone on somebody else's word, in monotonic nanoseconds.
+    hinted_until: AtomicU64,
 }
 
 impl BackendHealth {
@@ -229,6 +249,7 @@ impl BackendHealth {
             marked: Marked::default(),
             failures: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
+            hinted_until: AtomicU64::new(0),
         })
     }
 
@@ -247,6 +268,21 @@ impl BackendHealth {
         self.breaker.reset();
         self.headroom.forget();
         self.with_record(self.clock.monotonic(), |record| (record.attempts, record.failed) = (0, 0));
+    }
+
+    /// Leaves it alone for a while because somebody else does.
+    fn leave_alone(&self, time: Duration) {
+        let until = self.clock.monotonic() + time;
+        if self.breaker.leave_alone(time) {
+            self.hinted_until.store(nanos(until), Ordering::Relaxed);
+            self.failures.fetch_add(1, Ordering::Release);
+            self.marked.set();
+        }
+    }
+
+    /// For how much longer it is left alone because of what was found here.
+    fn found_cooling(&self, now: Duration) -> Option<Duration> {
+        self.breaker.cooling_at(now).filter(|_| nanos(now) >= self.hinted_until.load(Ordering::Relaxed))
     }
 
     /// Whether nothing is known that may count against it.

@@ -15,9 +15,10 @@ use super::entry::{RequestOpened, clip};
 use super::folding::{Bookkeeper, FoldQueue};
 use super::forgetting::Forgetting;
 use super::gate::Gate;
-use super::health::{Health, Unwritable, lock};
+use super::health::{Health, Part, Unwritable, lock};
 use super::housekeeping::{Housekeeping, SegmentFiles};
 use super::journal::{Journal, Writer};
+use super::outbox::Outbox;
 use super::reader::Readers;
 use super::recovery::{self, RecoveryReport};
 use super::sampling::Sampling;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub decisions: Sampling,
     /// For how many days the rows of a request are kept; `None` keeps them for good. Sums are kept in any case.
     pub row_days: Option<u32>,
+    /// Whether what is folded is noted for the store of a fleet, and waits until that has taken it.
+    pub outbox: bool,
 }
 
 impl Settings {
@@ -76,6 +79,7 @@ impl Settings {
             decision_days: 30,
             decisions: Sampling::ALL,
             row_days: None,
+            outbox: false,
         }
     }
 }
@@ -215,7 +219,9 @@ impl Ledger {
         let folder = settings.folder.clone();
         std::fs::create_dir_all(&folder).map_err(LedgerError::io(&folder))?;
         let held = Arc::new(lock_folder(&folder)?);
-        let store = SqliteStore::open(&folder)?;
+        let mut store = SqliteStore::open(&folder)?;
+        // Before the journal is read: what a kill left is forwarded too.
+        store.forward(settings.outbox)?;
         let (ledger, workers, report) = Self::put_together(settings, clock, disk, Box::new(store), observer)?;
         let Workers { writer, bookkeeper, housekeeping, upkeep, forgetting, gate } = workers;
         let threads = [
@@ -246,6 +252,7 @@ impl Ledger {
             decision_days,
             decisions,
             row_days,
+            outbox: _,
         } = settings;
         let mut upkeep = store.upkeep()?;
         let (report, next) = recovery::run(&folder, disk.as_ref(), store.as_mut(), upkeep.as_mut())?;
@@ -296,6 +303,20 @@ impl Ledger {
             clip(text, 128);
         }
         Ok(Tab::open(&self.core.journal, opened))
+    }
+
+    /// What waits for the store of a fleet; only where [`Settings::outbox`] is set.
+    pub fn outbox(&self) -> Result<Outbox, StoreError> {
+        self.core.readers.outbox()
+    }
+
+    /// No new request is taken on for this reason, until it is taken back: too much waits for the store of a fleet.
+    pub fn hold_back(&self, reason: Option<String>) {
+        let health = &self.core.journal.health;
+        match reason {
+            Some(reason) => health.fault(Part::Spool, reason),
+            None => health.clear(Part::Spool),
+        }
     }
 
     /// Whether the facts of decisions are kept at all.

@@ -23,6 +23,8 @@ pub(super) enum Part {
     Spare,
     Sync,
     Backlog,
+    /// What waits for the store of a fleet.
+    Spool,
 }
 
 pub(super) struct Health {
@@ -30,7 +32,7 @@ pub(super) struct Health {
     stuck_after: Duration,
     retry_after: Duration,
     red: AtomicBool,
-    faults: Mutex<[Option<String>; 4]>,
+    faults: Mutex<[Option<String>; 5]>,
     /// Monotonic nanoseconds at which the running write began; 0 while none runs.
     write_began: AtomicU64,
 }

@@ -23,7 +23,7 @@ pub enum Mark {
 
 impl Mark {
     /// The word in the store.
-    pub(super) const fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Mark::Team => "team",
             Mark::Project => "project",

@@ -27,6 +27,7 @@ mod health;
 mod housekeeping;
 mod journal;
 mod marks;
+mod outbox;
 mod postings;
 mod pruning;
 mod query;
@@ -58,6 +59,7 @@ pub use entry::{
 };
 pub use health::Unwritable;
 pub use marks::{Mark, Marks};
+pub use outbox::{Cells, Column, Kind, Lot, Outbox, Rows, Standing, Table};
 pub use postings::{Account, Entry, Posting, Settled};
 pub use query::{Books, Charged, Drawn, GroupSpend, KeySpend, Totals};
 pub use reader::ReadError;

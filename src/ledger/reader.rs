@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::gate::Gate;
+use super::outbox::Outbox;
 use super::query::{Books, Interrupter};
 use super::store::StoreError;
 use super::tab::OpenRequest;
@@ -43,6 +44,10 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn new(folder: &Path, gate: Arc<Gate>) -> Self {
         Self { folder: folder.to_owned(), places: Arc::new(Semaphore::new(AT_ONCE)), gate }
+    }
+
+    pub(super) fn outbox(&self) -> Result<Outbox, StoreError> {
+        Outbox::open(&self.folder, Arc::clone(&self.gate))
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, TransactionBehavior, params};
 
 use super::entry::{ClosedAttempt, ClosedRequest, Ending};
+use super::outbox;
 use super::pruning::prune;
 use super::rollup::{self, RollUp};
 use super::store::{Inserted, Store, StoreError, Upkeep};
@@ -64,6 +65,11 @@ impl SqliteStore {
     /// Makes the sums of reports anew from the rows; answers how many lines they are.
     pub(super) fn rebuild(&mut self) -> Result<usize, StoreError> {
         rollup::rebuild(&mut self.connection).map_err(|error| explain(&self.file, error))
+    }
+
+    /// Whether new requests are noted for the store of a fleet.
+    pub(super) fn forward(&mut self, on: bool) -> Result<(), StoreError> {
+        outbox::switch(&mut self.connection, on).map_err(|error| explain(&self.file, error))
     }
 
     #[cfg(test)]
@@ -178,7 +184,7 @@ impl Upkeep for SqliteUpkeep {
     }
 }
 
-fn connect(file: &Path) -> Result<Connection, StoreError> {
+pub(super) fn connect(file: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || {
         let connection = Connection::open_with_flags(file, flags)?;

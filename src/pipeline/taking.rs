@@ -7,26 +7,53 @@ use crate::policy::{Hold, Passage, TooMany};
 use crate::route::Plan;
 use crate::units::Tokens;
 
+/// How often more is asked for: others may take what was lent.
+const LOANS: usize = 4;
+
 impl Pipeline {
     /// Refuses a request for which there is no room anyway, before anything is worked out for it.
     pub(super) fn look(&self, admitted: &Admitted) -> Result<(), Box<TooMany>> {
-        let Some(throttles) = &admitted.admission.throttles else { return Ok(()) };
+        // Where gateways share limits there may be more than this one has.
+        let Some(throttles) = admitted.admission.throttles.as_ref().filter(|_| self.lender.is_none()) else { return Ok(()) };
         throttles.look(self.clock.monotonic())
     }
 
     /// Takes a request and the tokens that its first attempt is expected to use from every limit that applies.
-    pub(super) fn pass(&self, admitted: &Admitted, plan: &Plan) -> Result<Passage, Box<TooMany>> {
+    pub(super) async fn pass(&self, admitted: &Admitted, plan: &Plan) -> Result<Passage, Box<TooMany>> {
         let Some(throttles) = &admitted.admission.throttles else { return Ok(Passage::free()) };
         let expected = plan.root.attempts().next().map(|attempt| attempt.quote.usage);
         let tokens = expected.map_or(Tokens::ZERO, |usage| usage.input() + usage.output);
-        throttles.pass(tokens, self.clock.monotonic())
+        let mut passed = throttles.pass(tokens, self.clock.monotonic());
+        if let Some(lender) = &self.lender {
+            for _ in 0..LOANS {
+                if passed.is_ok() || !lender.let_in(throttles, tokens).await {
+                    break;
+                }
+                passed = throttles.pass(tokens, self.clock.monotonic());
+            }
+        }
+        passed
     }
 
-    /// Sets aside what the plan can cost at most.
-    pub(super) fn hold(&self, admitted: &Admitted, plan: &Plan) -> Result<Hold, GatewayError> {
-        let now = self.clock.wall();
-        admitted.admission.budgets.hold(plan.worst_case(), now).map_err(|over| {
+    /// Sets aside what the plan can cost at most. Where gateways share a budget and this one's slice does not bear it, more is
+    /// asked for, which is the only wait and a short one.
+    pub(super) async fn hold(&self, admitted: &Admitted, plan: &Plan) -> Result<Hold, GatewayError> {
+        let (budgets, wanted) = (&admitted.admission.budgets, plan.worst_case());
+        let mut held = budgets.hold(wanted, self.clock.wall());
+        if let Some(lender) = &self.lender {
+            for _ in 0..LOANS {
+                match &held {
+                    Err(over) if over.shared && lender.lend(budgets, wanted).await => {
+                        held = budgets.hold(wanted, self.clock.wall());
+                    }
+                    _ => break,
+                }
+            }
+        }
+        held.map_err(|mut over| {
+            let now = self.clock.wall();
             let refills_in: Option<Duration> = over.refills_at.map(|at| at.duration_since(now).unsigned_abs());
+            over.cut_off = over.shared && self.lender.as_ref().is_some_and(|lender| !lender.is_up());
             GatewayError::OverBudget { over, refills_in, status: admitted.settings().over_budget_status }
         })
     }

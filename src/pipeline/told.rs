@@ -54,3 +54,8 @@ impl Translation for Told<'_> {
         self.frontend.stream_writer(self.about(model))
     }
 }
+
+/// Seconds of wall time.
+pub(super) fn second(at: jiff::Timestamp) -> u64 {
+    u64::try_from(at.as_second()).unwrap_or(0)
+}

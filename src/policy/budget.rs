@@ -108,6 +108,14 @@ pub struct Budget {
     state: Mutex<State>,
 }
 
+/// Of a bound that gateways share, the slice that this one works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Lease {
+    granted: Usd,
+    /// What the others have spent and hold.
+    elsewhere: Usd,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// One for each bound; without any, everything is counted and nothing refused.
@@ -115,6 +123,8 @@ struct State {
     held: Usd,
     /// Settled since this object was made, whatever the window.
     ever: Usd,
+    /// Whether gateways share what bounds it.
+    shared: bool,
 }
 
 /// A bound, and what was settled in its window.
@@ -126,6 +136,8 @@ struct Counted {
     settled: Usd,
     /// What was spent in this window could not be read: it counts as used up.
     unread: bool,
+    /// Where gateways share the bound.
+    lease: Option<Lease>,
 }
 
 /// How a budget stands in one of its windows.
@@ -154,7 +166,7 @@ impl BudgetReport {
 
 /// A budget does not bear the request. Of several, the one that refills last.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the budget of {payer}, {limit} {window}, has {left} left and this request may cost {wanted}")]
+#[error("the budget of {payer}, {limit} {window}, has {left} left and this request may cost {wanted}{}", lease::said(*cut_off))]
 pub struct OverBudget {
     pub payer: Payer,
     pub limit: Usd,
@@ -165,6 +177,10 @@ pub struct OverBudget {
     pub wanted: Usd,
     /// When the budget refills, if it ever does.
     pub refills_at: Option<Timestamp>,
+    /// Whether gateways share it, so that what is left is what is left of this one's slice.
+    pub shared: bool,
+    /// Whether it is shared and no more of it could be asked for.
+    pub cut_off: bool,
 }
 
 impl OverBudget {
@@ -177,15 +193,22 @@ impl OverBudget {
 }
 
 impl Counted {
-    fn new(bound: Bound, spent: Spent, ever: Usd) -> Self {
+    fn new(bound: Bound, spent: Spent, ever: Usd, shared: bool) -> Self {
         let settled = spent.amount.map_or(Usd::MAX, |amount| amount + (ever - spent.mark));
-        Self { ends: bound.window.refills_at(spent.at), settled, unread: spent.amount.is_none(), bound }
+        let (ends, lease) = (bound.window.refills_at(spent.at), shared.then(Lease::default));
+        Self { ends, settled, unread: spent.amount.is_none(), bound, lease }
+    }
+
+    /// What may be settled and held here together, of a limit.
+    fn cap(&self, limit: Usd) -> Usd {
+        self.lease.map_or(limit, |lease| lease.granted.min(limit))
     }
 
     /// What is held belongs to requests still under way: it stays held, and is settled into the new window.
     fn turn(&mut self, now: Timestamp) {
         if self.has_ended(now) {
             (self.settled, self.unread) = (Usd::ZERO, false);
+            self.lease = self.lease.map(|_| Lease::default());
             self.ends = self.bound.window.refills_at(now);
         }
     }
@@ -202,10 +225,11 @@ impl State {
             counted.turn(now);
             let limit = counted.bound.limit_at(now);
             // What costs nothing is borne by a budget that is empty, or was made smaller than what is spent.
-            let left = (limit - counted.settled - self.held).max(Usd::ZERO);
+            let left = (counted.cap(limit) - counted.settled - self.held).max(Usd::ZERO);
             if wanted > left {
                 let (payer, window) = (payer.clone(), counted.bound.window.clone());
-                let over = Box::new(OverBudget { payer, limit, window, left, wanted, refills_at: counted.ends });
+                let (refills_at, shared) = (counted.ends, counted.lease.is_some());
+                let over = Box::new(OverBudget { payer, limit, window, left, wanted, refills_at, shared, cut_off: false });
                 if over.outlasts(short.as_deref()) {
                     short = Some(over);
                 }
@@ -267,13 +291,15 @@ impl Budget {
         let bounds: Vec<(Bound, Option<Spent>)> = bounds.into_iter().collect();
         let mut state = self.state();
         let mut before = std::mem::take(&mut state.windows);
-        let ever = state.ever;
+        let (ever, shared) = (state.ever, state.shared);
         state.windows.extend(bounds.into_iter().map(|(bound, spent)| {
             let known = before.iter().position(|counted| counted.bound.window == bound.window);
             match (spent, known) {
-                (Some(spent), _) => Counted::new(bound, spent, ever),
+                (Some(spent), _) => Counted::new(bound, spent, ever, shared),
                 (None, Some(known)) => Counted { bound, ..before.swap_remove(known) },
-                (None, None) => Counted { bound, ends: None, settled: Usd::MAX, unread: true },
+                (None, None) => {
+                    Counted { bound, ends: None, settled: Usd::MAX, unread: true, lease: shared.then(Lease::default) }
+                }
             }
         }));
     }
@@ -282,9 +308,9 @@ impl Budget {
     pub fn report(&self, now: Timestamp) -> Vec<BudgetReport> {
         let state = self.state();
         let report = |counted: &Counted| {
-            let Counted { bound, settled, unread, .. } = counted;
+            let Counted { bound, settled, unread, lease, .. } = counted;
             let (limit, window) = (bound.limit_at(now), bound.window.clone());
-            let counts = if *unread { limit } else { *settled };
+            let counts = if *unread { limit } else { *settled + lease.unwrap_or_default().elsewhere };
             let spent = if counted.has_ended(now) { Usd::ZERO } else { counts };
             let (payer, refills_at, topped_up) = (self.payer.clone(), window.refills_at(now), bound.topped_up(now));
             BudgetReport { payer, limit, topped_up, window, spent, held: state.held, refills_at }
@@ -416,6 +442,7 @@ impl Drop for Hold {
     }
 }
 
+pub mod lease;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

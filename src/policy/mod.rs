@@ -18,12 +18,15 @@ pub mod window;
 
 pub use allowances::{Allowances, Balance, BalanceReport, Claim, FreeQuota};
 pub use brown_out::{BrownOut, WhenEmpty, least_left};
+pub use budget::lease::up as lease_up;
+pub use budget::lease::{Leased, Lender, SharedBounds, SharedBudgets, Whose};
 pub use budget::{Bound, Budget, BudgetReport, Budgets, Hold, OverBudget, Payer, Spent, TopUp};
 pub use exploring::Exploring;
 pub use keys::{Admission, Groups, KeyLimits, KeyRing, NotAdmitted, NothingLeft};
 pub use places::{Full, Place, Places};
 pub use portfolio::{OverShare, Portfolio, ShareCap, ShareHold, ShareStanding};
 pub use prefixes::{Known, Prefixes, Read};
+pub use rates::slices::{SharedThrottles, SlicedLimit};
 pub use rates::{Counted, Lane, Passage, Rates, Standing, Throttle, Throttles, TooMany};
 pub use ratio::Ratio;
 pub use turns::Turns;

@@ -11,6 +11,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use self::slices::Slices;
 use super::budget::Payer;
 use crate::units::Tokens;
 
@@ -138,31 +139,50 @@ struct State {
     requests: Bucket,
     tokens: Bucket,
     under_way: u64,
+    /// Where gateways share the limits.
+    slices: Option<Slices>,
 }
 
 impl State {
+    /// What may be taken here: of limits that are shared, the slice.
+    fn here(&self) -> Rates {
+        let Some(slices) = self.slices else { return self.rates };
+        Rates {
+            requests_per_minute: self.rates.requests_per_minute.map(|limit| limit.min(slices.requests)),
+            tokens_per_minute: self.rates.tokens_per_minute.map(|limit| limit.min(slices.tokens)),
+            at_once: self.rates.at_once.map(|limit| limit.min(slices.at_once)),
+        }
+    }
+
     fn leak(&mut self, now: Duration) {
-        self.requests.leak(self.rates.requests_per_minute.unwrap_or(u64::MAX), now);
-        self.tokens.leak(self.rates.tokens_per_minute.unwrap_or(u64::MAX), now);
+        let here = self.here();
+        self.requests.leak(here.requests_per_minute.unwrap_or(u64::MAX), now);
+        self.tokens.leak(here.tokens_per_minute.unwrap_or(u64::MAX), now);
     }
 
     /// What does not let a request in, by how long that takes.
     fn refusal(&self, tokens: u64) -> Option<(Counted, u64, u64, Option<Duration>)> {
-        let Rates { requests_per_minute, tokens_per_minute, at_once } = self.rates;
-        let requests = requests_per_minute.map(|limit| (Counted::Requests, limit, 1, Some(self.requests.wait(limit, 1))));
-        let tokens = tokens_per_minute.map(|limit| {
-            let wait = (tokens <= limit).then(|| self.tokens.wait(limit, tokens));
+        let (Rates { requests_per_minute, tokens_per_minute, at_once }, here) = (self.rates, self.here());
+        let requests = requests_per_minute.zip(here.requests_per_minute);
+        let requests = requests.map(|(limit, here)| (Counted::Requests, limit, 1, Some(self.requests.wait(here, 1))));
+        let tokens = tokens_per_minute.zip(here.tokens_per_minute).map(|(limit, here)| {
+            let wait = (tokens <= limit).then(|| self.tokens.wait(here, tokens));
             (Counted::Tokens, limit, tokens, wait)
         });
-        let full = at_once.filter(|most| self.under_way >= *most).map(|most| (Counted::AtOnce, most, 1, Some(SOME_WAIT)));
+        let full = at_once.zip(here.at_once).filter(|(_, here)| self.under_way >= *here);
+        let full = full.map(|(most, _)| (Counted::AtOnce, most, 1, Some(SOME_WAIT)));
         let refusals = [requests, tokens, full].into_iter().flatten();
         refusals.filter(|(.., wait)| *wait != Some(Duration::ZERO)).max_by_key(|(.., wait)| wait.unwrap_or(Duration::MAX))
     }
 
     fn standing(&self) -> Standing {
+        let here = self.here();
+        let lane = |bucket: &Bucket, limit: Option<u64>, here: Option<u64>| {
+            limit.zip(here).map(|(limit, here)| Lane { limit, ..bucket.lane(here) })
+        };
         Standing {
-            requests: self.rates.requests_per_minute.map(|limit| self.requests.lane(limit)),
-            tokens: self.rates.tokens_per_minute.map(|limit| self.tokens.lane(limit)),
+            requests: lane(&self.requests, self.rates.requests_per_minute, here.requests_per_minute),
+            tokens: lane(&self.tokens, self.rates.tokens_per_minute, here.tokens_per_minute),
         }
     }
 }
@@ -292,5 +312,6 @@ impl Drop for Passage {
     }
 }
 
+pub mod slices;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@ pub(super) fn books(config: &Config) -> ledger::Settings {
         decision_days: config.books.decision_days,
         row_days: config.books.row_days,
         decisions: Sampling::percent(config.books.decision_sample_percent),
+        outbox: config.fleet.postgres.is_some(),
         ..ledger::Settings::new(&config.books.directory)
     }
 }

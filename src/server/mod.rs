@@ -27,6 +27,7 @@ mod rates;
 pub mod reload;
 mod reports;
 pub mod routes;
+mod shared;
 pub mod status;
 mod tokens;
 mod usage;
@@ -54,11 +55,13 @@ use self::reload::{Accounts, Allotted, Parts, Reloader, Reloading, Reloads, Runn
 use self::routes::Front;
 use self::tokens::TokenKeeper;
 pub use self::usage::body_of as usage_body;
+use crate::canonical::Shape;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::config::keys::ANONYMOUS;
 use crate::dispatch::{Dispatcher, HealthByShape, RetryBudget};
 use crate::feed::Feed;
+use crate::fleet::{Fleet, FleetError, Hints};
 use crate::frontend;
 use crate::key_book::{self, BudgetBook, KeyBook};
 use crate::ledger::{FileDisk, Ledger, LedgerError, Observer, RecoveryReport};
@@ -74,7 +77,7 @@ use crate::relay::{Desk, Sampler};
 use crate::setup::Setup;
 use crate::tasks::Tasks;
 use crate::telemetry::{Metrics, MetricsError};
-use crate::units::KeyName;
+use crate::units::{BackendId, KeyName};
 use crate::upstream::{Tokens, Upstream, UpstreamError, UpstreamSettings};
 
 /// How long a connection to a provider is kept without use: below the minute after which many servers close theirs.
@@ -105,6 +108,8 @@ pub enum StartError {
     Prices(#[from] StoreError),
     #[error("the key book cannot be opened")]
     Keys(#[from] key_book::StoreError),
+    #[error("what gateways share cannot be used (fleet)")]
+    Fleet(#[from] FleetError),
 }
 
 /// A running gateway.
@@ -175,6 +180,9 @@ impl Gateway {
         }
         self.learned.write_aside(&self.front.pipeline.learning).await;
         let closed = self.front.pipeline.ledger.clone().close().await;
+        if let Some(fleet) = &self.front.fleet {
+            fleet.finish().await;
+        }
         self.watch.finish(LAST_LOOK).await;
         closed
     }
@@ -204,6 +212,7 @@ async fn assemble(
     metrics.know(&snapshot);
     metrics.know_feeds(config.feeds.iter().map(|feed| feed.name.as_str()));
     ledger.keep_table(&snapshot.version, &snapshot.text)?;
+    let fleet = Fleet::start(&config, &provider_keys, &ledger, clock)?;
     let health = Arc::new(HealthByShape::new(clock, assembly::health(&config)));
     let tokens = Arc::new(Tokens::default());
     let market = Market::open(Arc::new(snapshot), &provider_keys, &config.deployments, &tokens, &health)?;
@@ -218,7 +227,11 @@ async fn assemble(
     tasks.spawn("keep tokens", keeper.keep(tasks.stopping().clone()));
     let follows = upstream.clone();
     let retries = RetryBudget::new(Arc::clone(clock), config.retries.share_percent, config.retries.floor_per_second);
-    let accounts = Accounts::at_start(&in_effect, &ledger, Arc::clone(clock)).await;
+    let of_all = fleet.as_ref().and_then(Fleet::bounds);
+    let accounts = Accounts::at_start(&in_effect, (&ledger, of_all), Arc::clone(clock)).await;
+    if let Some(fleet) = &fleet {
+        fleet.begin_to_lease(Arc::new(HealthHints(Arc::clone(&health))));
+    }
     let learning = Arc::new(Learning::new(getrandom::u64().map_err(StartError::Randomness)?));
     learned.restore(&learning);
     tasks.spawn("keep what was learned", learned.clone().keep(Arc::clone(&learning), tasks.stopping().clone()));
@@ -252,6 +265,7 @@ async fn assemble(
         portfolio: Arc::clone(&shares.portfolio),
         exploring: Exploring::default(),
         dispatcher: Dispatcher::new(upstream, retries, Arc::clone(clock)),
+        lender: fleet.as_ref().and_then(Fleet::lender),
         ledger,
         desk: Arc::new(desk),
         clock: Arc::clone(clock),
@@ -271,6 +285,7 @@ async fn assemble(
         key_book,
         budget_book,
         admins: admins(&config),
+        fleet,
     });
     feeds::follow(&front, &config.feeds, &follows, tasks);
     if let Some(from) = reloading {
@@ -286,6 +301,25 @@ async fn assemble(
 fn admins(config: &Config) -> Option<KeyRing> {
     let keys = config.admins.iter().map(|admin| (admin.sha256, Admission::unbounded(admin.name.clone())));
     (!config.admins.is_empty()).then(|| KeyRing::new(keys))
+}
+
+/// Backends by shape and id, as gateways tell each other of them.
+struct HealthHints(Arc<HealthByShape>);
+
+impl Hints for HealthHints {
+    fn cooling(&self) -> Vec<(String, Duration)> {
+        self.0.cooling().into_iter().map(|(shape, id, time)| (format!("{}|{id}", shape.word()), time)).collect()
+    }
+
+    fn heard(&self, name: &str, time: Duration) {
+        let known = name.split_once('|').and_then(|(word, id)| {
+            let (provider, model) = id.split_once('/')?;
+            Some((Shape::ALL.into_iter().find(|shape| shape.word() == word)?, BackendId::new(provider, model)))
+        });
+        if let Some((shape, id)) = known {
+            self.0.leave_alone(shape, &id, time);
+        }
+    }
 }
 
 /// The books' timings as metrics.

@@ -28,10 +28,12 @@ use super::openapi;
 use super::rates;
 use super::reload::Reloads;
 use super::reports;
+use super::shared;
 use super::status::{Refusal, refusal};
 use super::usage;
 use super::{admin_budgets, admin_keys};
 use crate::clock::SharedClock;
+use crate::fleet::Fleet;
 use crate::frontend::errors::{ClientError, ErrorKind};
 use crate::frontend::models::ListedModel;
 use crate::frontend::{self, FrontendRef};
@@ -91,6 +93,8 @@ pub struct Front {
     pub budget_book: Arc<BudgetBook>,
     /// Who may change prices and make keys; `None`: nobody, and the paths are off.
     pub admins: Option<KeyRing>,
+    /// What is shared with other gateways.
+    pub fleet: Option<Fleet>,
 }
 
 type Shared = State<Arc<Front>>;
@@ -246,7 +250,7 @@ async fn ready(State(front): Shared) -> Response {
 }
 
 async fn ready_for_operators(State(front): Shared) -> Response {
-    readiness(&front, front.reloads.readiness_in_full() + &front.prices.troubles())
+    readiness(&front, front.reloads.readiness_in_full() + &front.prices.troubles() + &shared::troubles(&front))
 }
 
 fn readiness(front: &Front, ready: String) -> Response {
@@ -288,6 +292,7 @@ async fn metrics(State(front): Shared) -> Response {
     let books = front.pipeline.ledger.gauges();
     front.metrics.ledger_queue(usize::try_from(books.backlog).unwrap_or(usize::MAX));
     front.metrics.ledger_writable(books.writable);
+    shared::tell(&front);
     tell_allowances(&front);
     tell_prices(&front);
     reports::tell(&front);

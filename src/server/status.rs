@@ -12,6 +12,7 @@ use super::parameters::WrongParameter;
 use super::rates;
 use crate::canonical::event::ErrorClass;
 use crate::dispatch::{AttemptFailure, Cause, RunFailure, Stopped};
+use crate::fleet::ForwardError;
 use crate::frontend::errors::{BadRequest, ClientError, ErrorKind};
 use crate::ledger::ReadError;
 use crate::pipeline::GatewayError;
@@ -138,6 +139,14 @@ pub fn unread(error: &ReadError) -> Refusal {
         ReadError::Store(_) => ("the books cannot be read".to_owned(), Rejection::BooksUnwritable),
     };
     Refusal::retry(ClientError::new(503, ErrorKind::Server, "books_unavailable", message), RETRY_AFTER).because(counts_as)
+}
+
+/// The books that gateways share cannot be read.
+pub fn unshared(error: &ForwardError) -> Refusal {
+    tracing::warn!(%error, "the books of all gateways could not be read");
+    let message = "the books of all gateways cannot be read now".to_owned();
+    let refusal = Refusal::retry(ClientError::new(503, ErrorKind::Server, "books_unavailable", message), RETRY_AFTER);
+    refusal.because(Rejection::BooksUnwritable)
 }
 
 /// The status that a client gets for a run without an answer.

@@ -4,6 +4,7 @@
 //! Amounts are decimal strings with every digit that counts. The sums are exact: they are those of the books' rows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -16,8 +17,8 @@ use serde::Serialize;
 
 use super::parameters::{Given, WrongParameter, parse};
 use super::routes::{Front, Marks};
-use super::status::{refusal, unread, wrong_parameter};
-use crate::ledger::{Books, UsageBy, UsageLine, UsageQuery, UsageSums};
+use super::status::{Refusal, refusal, unread, unshared, wrong_parameter};
+use crate::ledger::{Books, ReadError, UsageBy, UsageLine, UsageQuery, UsageSums};
 use crate::policy::BudgetReport;
 use crate::telemetry::Route;
 use crate::units::{KeyName, Usage};
@@ -26,6 +27,8 @@ use crate::units::{KeyName, Usage};
 const USUAL_DAYS: i64 = 30;
 /// No question spans more days.
 const MOST_DAYS: i64 = 400;
+/// How long the books of all gateways may take to answer.
+const SHARED_WAIT: Duration = Duration::from_secs(5);
 /// No answer has more lines.
 const MOST_LINES: usize = 10_000;
 
@@ -65,21 +68,32 @@ pub(super) async fn all(State(front): State<Arc<Front>>, request: Request<Body>)
 }
 
 async fn told(front: &Front, marks: &Marks<'_>, query: UsageQuery, budgets: Vec<Budget>) -> Response {
-    let asked = query.clone();
     // One line more than is told shows that there are too many.
-    let read = move |books: &Books| {
-        let lines = books.usage(&UsageQuery { most_lines: MOST_LINES + 1, ..asked.clone() })?;
-        let total = books.usage_total(&asked, &lines)?;
-        Ok((lines, total))
-    };
-    match front.pipeline.ledger.ask(read).await {
+    match sums(front, query.clone()).await {
         Ok((lines, _)) if lines.len() > MOST_LINES => {
             let fewer = format!("fewer days: the answer has more than {MOST_LINES} lines");
             marks.refuse(&wrong_parameter(&WrongParameter::new("start_date", fewer)))
         }
         Ok((lines, total)) => marks.own(body(&query, &lines, &total, budgets)),
-        Err(error) => marks.refuse(&unread(&error)),
+        Err(refusal) => marks.refuse(&refusal),
     }
+}
+
+/// The sums and their total: of all gateways where books are shared, else of this one.
+async fn sums(front: &Front, query: UsageQuery) -> Result<(Vec<UsageLine>, UsageSums), Refusal> {
+    let asked = UsageQuery { most_lines: MOST_LINES + 1, ..query };
+    if let Some(fleet) = &front.fleet {
+        let Ok(read) = tokio::time::timeout(SHARED_WAIT, fleet.usage(&asked)).await else {
+            return Err(unread(&ReadError::Slow));
+        };
+        return read.map_err(|error| unshared(&error));
+    }
+    let read = move |books: &Books| {
+        let lines = books.usage(&asked)?;
+        let total = books.usage_total(&asked, &lines)?;
+        Ok((lines, total))
+    };
+    front.pipeline.ledger.ask(read).await.map_err(|error| unread(&error))
 }
 
 /// Reads the question. Both days are inclusive, since that is how people name a month.

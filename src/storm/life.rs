@@ -230,6 +230,7 @@ fn pipeline(
     let upstream = Upstream::scripted(Arc::new(Providers(Arc::clone(alive))));
     let retries = RetryBudget::new(Arc::clone(&clock), 20, 5);
     Pipeline {
+        lender: None,
         in_force: ArcSwap::from_pointee(InForce {
             keys: ring(budgets),
             market: Arc::new(market),

@@ -40,6 +40,8 @@ pub(super) struct Families {
     pub(super) ledger_queue: IntGauge,
     pub(super) ledger_commit: Histogram,
     pub(super) ledger_writable: IntGauge,
+    pub(super) fleet_waiting: IntGaugeVec,
+    pub(super) fleet_up: IntGaugeVec,
     pub(super) book: IntGaugeVec,
     pub(super) book_date: IntGaugeVec,
     pub(super) calendars: IntGaugeVec,
@@ -136,6 +138,8 @@ impl Families {
             ledger_queue: r.gauge("ledger_queue_records", "Records that wait for the store.")?,
             ledger_commit: r.histogram("ledger_commit_seconds", "Time to commit a batch of records.", COMMIT_SECONDS)?,
             ledger_writable: r.gauge("ledger_writable", "1 while the books can be written.")?,
+            fleet_waiting: r.gauges("fleet_waiting_requests", "Requests that wait to be forwarded to PostgreSQL.", &[])?,
+            fleet_up: r.gauges("fleet_store_up", "1 while a store that gateways share can be used.", &["store"])?,
             book: r.gauges("price_book_info", "The price book in force.", &["version"])?,
             book_date: r.gauges(
                 "price_book_timestamp_seconds",

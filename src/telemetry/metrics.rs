@@ -314,6 +314,17 @@ impl Metrics {
         self.families.ledger_writable.set(i64::from(writable));
     }
 
+    /// How many requests wait to be forwarded to the books of all gateways, and whether these can be reached.
+    pub fn forwarding(&self, waiting: u64, up: bool) {
+        self.families.fleet_waiting.with_label_values(NO_LABELS).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.families.fleet_up.with_label_values(&["postgres"]).set(i64::from(up));
+    }
+
+    /// Whether slices of shared budgets can be had.
+    pub fn lending(&self, up: bool) {
+        self.families.fleet_up.with_label_values(&["redis"]).set(i64::from(up));
+    }
+
     /// What is left of each free quota, with the backend and the quota's name, and what it gives in a window where it is given
     /// now; in the place of what was said before.
     pub fn quotas<'q>(&self, quotas: impl Iterator<Item = (&'q BackendId, &'q str, Grant, Option<Grant>)>) {

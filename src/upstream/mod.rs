@@ -5,6 +5,7 @@ pub mod endpoint;
 mod mac;
 pub mod proxy;
 pub mod sigv4;
+pub mod socket;
 pub mod token;
 pub mod trust;
 
@@ -14,5 +15,6 @@ pub use client::{Upstream, UpstreamAnswer, UpstreamError, UpstreamSettings};
 pub use endpoint::{Endpoint, EndpointError, Key};
 pub use proxy::{Direct, Proxy};
 pub use sigv4::{Credentials, Signer};
+pub use socket::{Socket, Way};
 pub use token::{Grant, Token, TokenError, Tokens};
 pub use trust::Trust;

@@ -16,6 +16,8 @@ CONFIG = ROOT / "config"
 # Stays without data as long as the promise holds that it tells about.
 # What has no series without its cause: a report beyond what was held, and what the sandbox's table and settings have not.
 EMPTY_WHERE_ALL_IS_WELL = {
+    "tokenbroker_fleet_store_up",
+    "tokenbroker_fleet_waiting_requests",
     "tokenbroker_overage_usd_total",
     "tokenbroker_cache_expected_tokens_total",
     "tokenbroker_calendar_known_until_timestamp_seconds",

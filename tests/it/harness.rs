@@ -24,6 +24,7 @@ pub(crate) mod sandbox;
 pub(crate) mod seeded;
 pub(crate) mod site;
 pub(crate) mod small_disk;
+pub(crate) mod stores;
 pub(crate) mod talk;
 pub(crate) mod thinker;
 pub(crate) mod tls;

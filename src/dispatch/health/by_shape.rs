@@ -1,6 +1,8 @@
 //! Health by shape: a provider's endpoints for each shape have their own addresses, paths and key headers, so one of
 //! them may fail while the other answers, and take its own time.
 
+use std::time::Duration;
+
 use super::{Health, HealthSettings, Roster};
 use crate::canonical::{Manner, Shape};
 use crate::clock::SharedClock;
@@ -43,6 +45,17 @@ impl HealthByShape {
         self.0.iter().for_each(|health| health.trust_again(id));
     }
 
+    /// The endpoints that are left alone because of what was found here, and for how much longer.
+    pub fn cooling(&self) -> Vec<(Shape, BackendId, Duration)> {
+        let of = |shape: Shape| self.of(shape).cooling().into_iter().map(move |(id, time)| (shape, id, time));
+        Shape::ALL.into_iter().flat_map(of).collect()
+    }
+
+    /// Leaves an endpoint alone for a while on somebody else's word: a hint, which the first request after it puts to the test.
+    pub fn leave_alone(&self, shape: Shape, id: &BackendId, time: Duration) {
+        self.of(shape).leave_alone(id, time);
+    }
+
     /// Drops what is known of backends that the table no longer names.
     pub fn keep_only(&self, named: impl Fn(&BackendId) -> bool) {
         self.0.iter().for_each(|health| health.keep_only(&named));
@@ -70,6 +83,25 @@ mod tests {
         let rosters = health.rosters(&[(&id, endpoint)].into_iter(), &[0]);
         let risks = |form| rosters[Manner { shape: Shape::AnthropicMessages, form }.place()].risks(None).len();
         assert_eq!(Form::ALL.map(risks), [0, 1, 1]);
+    }
+
+    #[test]
+    fn somebody_elses_word_leaves_an_endpoint_alone_and_is_not_passed_on() {
+        let manual = ManualClock::starting_at(Timestamp::UNIX_EPOCH);
+        let clock: SharedClock = manual.clone();
+        let health = HealthByShape::new(&clock, HealthSettings::default());
+        let (known, strange) = (BackendId::new("north", "small"), BackendId::new("north", "other"));
+        let chat = health.of(Shape::OpenAiChat);
+        let rosters = health.rosters(&[(&known, |_| Some(Shape::OpenAiChat))].into_iter(), &[0]);
+        health.leave_alone(Shape::OpenAiChat, &strange, Duration::from_secs(9));
+        health.leave_alone(Shape::OpenAiChat, &known, Duration::from_secs(9));
+        assert!(chat.enter(&known).is_err() && chat.enter(&strange).is_ok());
+        assert_eq!(rosters[0].risks(None)[0].1.cooling, Some(Duration::from_secs(9)));
+        assert_eq!(health.cooling(), []);
+        manual.advance(Duration::from_secs(10));
+        chat.enter(&known).unwrap().failed(Failure::Connect, Some(Duration::from_mins(1)));
+        let found: Vec<_> = health.cooling().into_iter().map(|(shape, id, _)| (shape, id)).collect();
+        assert_eq!(found, [(Shape::OpenAiChat, known)], "what the probe found is one's own");
     }
 
     /// Found by a reader: a broken Messages endpoint stopped its provider's chat.

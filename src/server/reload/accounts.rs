@@ -23,7 +23,8 @@ use crate::config::keys::ANONYMOUS;
 use crate::config::{Access, Config, GatewayKey, Means, Standing};
 use crate::ledger::{Books, GroupSpend, KeySpend, Ledger, Mark, StoreError};
 use crate::policy::{
-    Admission, Bound, Budget, BudgetReport, Budgets, Groups, KeyRing, Payer, Rates, Spent, Throttle, Throttles, Window,
+    Admission, Bound, Budget, BudgetReport, Budgets, Groups, KeyRing, Payer, Rates, SharedBounds, Spent, Throttle, Throttles,
+    Whose, Window,
 };
 use crate::units::{KeyName, Usd};
 
@@ -37,6 +38,8 @@ pub struct Accounts {
     by_payer: BTreeMap<Payer, Account>,
     /// The data directory.
     folder: PathBuf,
+    /// Where gateways share what bounds a payer.
+    shared: Option<SharedBounds>,
     clock: SharedClock,
 }
 
@@ -69,6 +72,13 @@ impl Members {
         match (self, other) {
             (Self::These(known), Self::These(more)) => Self::These(known.union(more).cloned().collect()),
             _ => Self::All,
+        }
+    }
+
+    fn whose(&self) -> Whose {
+        match self {
+            Self::All => None,
+            Self::These(these) => Some(Arc::new(these.clone())),
         }
     }
 
@@ -123,8 +133,8 @@ impl Binding {
 impl Accounts {
     /// The accounts of a gateway that starts. What cannot be read back counts as used up until it can be read, and the log
     /// says so: nothing spent would be generous.
-    pub async fn at_start(config: &Config, ledger: &Ledger, clock: SharedClock) -> Self {
-        let mut accounts = Self { by_payer: BTreeMap::new(), folder: config.books.directory.clone(), clock };
+    pub async fn at_start(config: &Config, (ledger, shared): (&Ledger, Option<SharedBounds>), clock: SharedClock) -> Self {
+        let mut accounts = Self { by_payer: BTreeMap::new(), folder: config.books.directory.clone(), shared, clock };
         let bindings = accounts.prepare(config, ledger).await.unwrap_or_else(|error| {
             tracing::error!(
                 error,
@@ -221,6 +231,10 @@ impl Accounts {
                 || Account { budget: Budget::of(payer.clone()), members: members.clone(), throttle: Throttle::of(payer.clone()) };
             let account = self.by_payer.entry(payer.clone()).or_insert_with(new);
             account.members = account.members.and(&members);
+            if let Some(shared) = &self.shared {
+                shared.budgets.share(&account.budget, account.members.whose());
+                shared.throttles.share(&account.throttle);
+            }
             account.budget.bind(bounds);
             account.throttle.set(rates);
         }
@@ -337,7 +351,7 @@ mod tests {
         // Where no books are: what a store does that cannot be opened.
         config.books.directory = folder.path().join("elsewhere");
 
-        let mut accounts = Accounts::at_start(&config, &ledger, Arc::clone(&clock)).await;
+        let mut accounts = Accounts::at_start(&config, (&ledger, None), Arc::clone(&clock)).await;
         let budget = accounts.budgets([Payer::Key(name)]);
         assert!(budget.hold(Usd::from_pico(1), clock.wall()).is_err(), "nothing spent would be generous");
         assert!(accounts.wait_for_the_books(&config));

@@ -123,6 +123,13 @@ impl Setup {
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     }
 
+    /// What `tokenbroker report` says of the books, with the gateway's variables.
+    pub(crate) fn report(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokenbroker"));
+        command.arg("report").args(arguments).env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).output().unwrap()
+    }
+
     fn command(&self) -> Command {
         if !self.own_table {
             fs::write(self.path("providers.toml"), table(&self.sites)).unwrap();
@@ -185,6 +192,11 @@ impl Gateway {
     /// Sends a chat request and reads the whole answer.
     pub(crate) async fn chat(&self, body: &str) -> Whole {
         self.ask(&Call::chat(body.to_owned())).await
+    }
+
+    /// Sends a short chat request with a key.
+    pub(crate) async fn chat_with_key(&self, key: &str) -> Whole {
+        self.ask(&Call::chat(super::chat::ask("auto")).key(key)).await
     }
 
     /// Asks the operations listener.

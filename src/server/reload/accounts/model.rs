@@ -169,7 +169,7 @@ impl Play {
         let settings = Settings { segment_bytes: 16_384, decision_days: 0, ..Settings::new(self.folder.path()) };
         let (ledger, mut stepped, report) = Stepped::on_files(settings, Arc::clone(&clock)).unwrap();
         assert!(report.problems.is_empty(), "{report:?}");
-        let accounts = Running::working(&mut stepped, Accounts::at_start(&self.config, &ledger, clock)).await;
+        let accounts = Running::working(&mut stepped, Accounts::at_start(&self.config, (&ledger, None), clock)).await;
         self.life += 1;
         let came = self.truth.len();
         self.members = self.teamed().map(|(key, team)| (key, team, came)).collect();

@@ -1,0 +1,169 @@
+//! Asking the books of all gateways: sums by day and key, and what each gateway spent of a budget's window.
+
+use std::fmt::Write as _;
+
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::postgres::{Connected, PostgresError, answered};
+use crate::ledger::{UsageBy, UsageLine, UsageQuery, UsageSums};
+use crate::units::{KeyName, RequestId, Tokens, Usage, Usd};
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+/// How far the time in a request's id may be from that of its arrival, in microseconds.
+const SKEW: i64 = 60_000_000;
+/// The first day that days are counted from.
+const EPOCH: Date = jiff::civil::date(1970, 1, 1);
+
+/// The sums, in the order in which [`line`] reads them.
+const SUMS: [&str; 16] = [
+    "requests",
+    "attempts",
+    "fresh_input",
+    "cache_read",
+    "cache_write",
+    "output",
+    "reasoning",
+    "cost_micro_usd",
+    "cost_rest_pico",
+    "compared",
+    "baseline_micro_usd",
+    "baseline_rest_pico",
+    "reported",
+    "counted",
+    "estimated",
+    "model_changes",
+];
+
+/// What one key spent at one gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpentAt {
+    pub gateway: String,
+    pub key: KeyName,
+    pub cost: Usd,
+}
+
+impl Connected {
+    /// As [`crate::ledger::Books::usage`], of all gateways.
+    pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageLine>, PostgresError> {
+        let columns: Vec<&str> = query.group_by.iter().map(|by| column(*by)).collect();
+        let mut sql = "SELECT ".to_owned();
+        sql.extend(columns.iter().flat_map(|column| [*column, ", "]));
+        let sums: Vec<String> = SUMS.iter().map(|sum| format!("coalesce(sum({sum}), 0)::bigint")).collect();
+        let table = match query.mark() {
+            Some(mark) => format!("usage_marked WHERE kind = '{}' AND", mark.word()),
+            None => "usage_daily WHERE".to_owned(),
+        };
+        let _ = write!(sql, "{} FROM tokenbroker.{table} day >= $1 AND day < $2", sums.join(", "));
+        let (from, until, most) = (number(query.from), number(query.until), i64::try_from(query.most_lines).unwrap_or(i64::MAX));
+        let mut asked: Vec<&(dyn ToSql + Sync)> = vec![&from, &until, &most];
+        let key = query.key.as_ref().map(KeyName::as_str);
+        if let Some(key) = &key {
+            sql.push_str(" AND key = $4");
+            asked.push(key);
+        }
+        if !columns.is_empty() {
+            let _ = write!(sql, " GROUP BY {0} ORDER BY {0}", columns.join(", "));
+        }
+        sql.push_str(" LIMIT $3");
+        let rows = answered(self.client.query(&sql, &asked)).await?;
+        let lines = rows.iter().map(|row| line(row, &query.group_by));
+        Ok(lines.filter(|line| line.sums != UsageSums::default()).collect())
+    }
+
+    /// As [`crate::ledger::Books::usage_total`], of all gateways.
+    pub async fn usage_total(&self, query: &UsageQuery, lines: &[UsageLine]) -> Result<UsageSums, PostgresError> {
+        let sum = |lines: &[UsageLine]| lines.iter().fold(UsageSums::default(), |sum, line| sum.plus(&line.sums));
+        if query.mark().is_none() {
+            return Ok(sum(lines));
+        }
+        Ok(sum(&self.usage(&UsageQuery { group_by: Vec::new(), ..query.clone() }).await?))
+    }
+
+    /// What each key spent at each gateway by requests that arrived at or after an instant (`None`: by all there were). Whole
+    /// days (UTC) come from their sums, the rest of the first day from its rows.
+    pub async fn spent(&self, since: Option<Timestamp>) -> Result<Vec<SpentAt>, PostgresError> {
+        const SQL: &str = "SELECT gateway, key, sum(micro)::bigint, sum(rest)::bigint FROM ( \
+                SELECT gateway, key, cost_pico_usd / 1000000 AS micro, cost_pico_usd % 1000000 AS rest FROM tokenbroker.requests \
+                WHERE id >= $1 AND id < $2 AND arrived_at_us >= $3 AND arrived_at_us < $4 \
+                UNION ALL SELECT gateway, key, cost_micro_usd, cost_rest_pico FROM tokenbroker.usage_daily WHERE day >= $5 \
+            ) AS spent GROUP BY gateway, key ORDER BY gateway, key";
+        let first = since.map(Timestamp::as_microsecond);
+        let whole = first.map_or(i64::MIN, |first| first.div_euclid(MICROS_PER_DAY) + i64::from(first % MICROS_PER_DAY != 0));
+        let until = whole.saturating_mul(MICROS_PER_DAY);
+        let first = first.unwrap_or(until);
+        let [from_id, until_id] = [first.saturating_sub(SKEW), until.saturating_add(SKEW)].map(first_id_at);
+        let asked: [&(dyn ToSql + Sync); 5] = [&from_id, &until_id, &first, &until, &whole];
+        let rows = answered(self.client.query(SQL, &asked)).await?;
+        let read = |row: &Row| SpentAt {
+            gateway: row.get(0),
+            key: KeyName::new(row.get(1)),
+            cost: Usd::from_pico(i128::from(row.get::<_, i64>(2)) * 1_000_000 + i128::from(row.get::<_, i64>(3))),
+        };
+        Ok(rows.iter().map(read).collect())
+    }
+}
+
+/// The least id of an instant, in microseconds: ids sort by time.
+fn first_id_at(micros: i64) -> Vec<u8> {
+    RequestId::from_parts(u64::try_from(micros / 1_000).unwrap_or(0), [0; 10]).as_bytes().to_vec()
+}
+
+const fn column(by: UsageBy) -> &'static str {
+    match by {
+        UsageBy::Day => "day",
+        UsageBy::Key => "key",
+        UsageBy::Model => "model",
+        UsageBy::Provider => "provider",
+        UsageBy::Backend => "backend",
+        UsageBy::Team | UsageBy::Project | UsageBy::Tag => "name",
+    }
+}
+
+fn line(row: &Row, group_by: &[UsageBy]) -> UsageLine {
+    let mut line = UsageLine::default();
+    for (at, by) in group_by.iter().enumerate() {
+        let text = || row.get::<_, Option<String>>(at).filter(|text| !text.is_empty());
+        match by {
+            UsageBy::Day => line.day = Some(EPOCH.saturating_add(SignedDuration::from_hours(24 * row.get::<_, i64>(at)))),
+            UsageBy::Key => line.key = text(),
+            UsageBy::Model => line.model = text(),
+            UsageBy::Provider => line.provider = text(),
+            UsageBy::Backend => line.backend = text(),
+            UsageBy::Team => line.team = text(),
+            UsageBy::Project => line.project = text(),
+            UsageBy::Tag => line.tag = text(),
+        }
+    }
+    let at = group_by.len();
+    let count = |offset: usize| u64::try_from(row.get::<_, i64>(at + offset)).unwrap_or(0);
+    let tokens = |offset| Tokens::new(count(offset));
+    let split = |offset: usize| {
+        let part = |at: usize| i128::from(row.get::<_, i64>(at));
+        Usd::from_pico(part(at + offset) * 1_000_000 + part(at + offset + 1))
+    };
+    line.sums = UsageSums {
+        requests: count(0),
+        attempts: count(1),
+        usage: Usage {
+            fresh_input: tokens(2),
+            cache_read: tokens(3),
+            cache_write: tokens(4),
+            output: tokens(5),
+            reasoning: tokens(6),
+            ..Usage::default()
+        },
+        cost: split(7),
+        compared: count(9),
+        baseline: split(10),
+        provenance: [count(12), count(13), count(14)],
+        model_changes: count(15),
+    };
+    line
+}
+
+fn number(day: Date) -> i64 {
+    day.duration_since(EPOCH).as_hours() / 24
+}

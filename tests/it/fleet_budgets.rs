@@ -1,0 +1,300 @@
+//! Budgets that gateways share by Redis: whatever is asked anywhere at once, whoever is away or killed and whatever is lost, all
+//! gateways together spend no more than the budget.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rustix::process::Signal;
+use tokenbroker::units::Usd;
+
+use crate::harness::rows;
+use crate::harness::stores::{Postgres, Redis};
+use crate::harness::{Call, Gate, Gateway, Provider, Setup, Site, Step, Whole, chat, provider, until};
+
+const KEY: &str = "tb-team";
+/// 9 tokens in at one millionth of a dollar each, 400 out at two: in 10⁻¹² dollars.
+const ONE: i64 = 809_000_000;
+
+struct Fleet {
+    postgres: Postgres,
+    redis: Redis,
+    east: Provider,
+}
+
+impl Fleet {
+    async fn start() -> Option<Self> {
+        let (postgres, redis) = (Postgres::start().await?, Redis::start().await?);
+        let east = Provider::start("east").await;
+        east.always(provider::whole(&chat::answer("Hello.", 9, 400)));
+        Some(Self { postgres, redis, east })
+    }
+
+    fn setup(&self, budget: &str) -> Setup {
+        let setup = Setup::of([Site::of(&self.east)]).key("team", KEY);
+        let setup = setup.set("keys.team.budget_usd", budget).set("keys.team.budget_window", "\"total\"");
+        self.redis.for_gateway(self.postgres.for_gateway(setup))
+    }
+
+    fn gateway(&self, budget: &str) -> Gateway {
+        self.setup(budget).start()
+    }
+}
+
+fn call() -> Call {
+    Call::chat(chat::ask_with("auto", r#""max_tokens":400"#)).key(KEY)
+}
+
+async fn asked(gateway: &Gateway) -> Whole {
+    gateway.ask(&call()).await
+}
+
+/// Waits until slices can be had.
+async fn lends(gateway: &Gateway) {
+    let up = async || (gateway.sample("fleet_store_up{store=\"redis\"}").await == Some(1.0)).then_some(());
+    until("budgets to be shared", up).await;
+}
+
+fn spent(gateways: &[&Gateway]) -> i64 {
+    gateways.iter().flat_map(|gateway| rows::attempts(&gateway.setup.data())).map(|row| row.cost).sum()
+}
+
+fn pico(budget: &str) -> i64 {
+    Usd::parse(budget).unwrap().pico().try_into().unwrap()
+}
+
+/// Asks until it is refused, and answers how often it was served.
+async fn exhaust(gateway: &Gateway) -> (usize, Whole) {
+    let mut served = 0;
+    loop {
+        let answer = gateway.ask(&call()).await;
+        match answer.status {
+            200 => gateway.row_of(&answer).await,
+            _ => return (served, answer),
+        };
+        served += 1;
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_at_once_at_two_gateways_overspend_nothing_and_eighteen_are_served() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let budget = "0.01618";
+    let gateways = [fleet.gateway(budget), fleet.gateway(budget)];
+    for gateway in &gateways {
+        lends(gateway).await;
+    }
+    let gate = Gate::shut();
+    fleet.east.always(provider::then(vec![Step::Wait(gate.clone())], provider::whole(&chat::answer("Hello.", 9, 400))));
+    let refused = AtomicUsize::new(0);
+    let asked = join_all((0..100).map(async |number: usize| {
+        let answer = gateways[number % 2].ask(&call()).await;
+        refused.fetch_add(usize::from(answer.status == 402), Ordering::Relaxed);
+        answer
+    }));
+    let director = async {
+        let all = async || (fleet.east.calls().len() + refused.load(Ordering::Relaxed) == 100).then_some(());
+        until("every request to be held or refused", all).await;
+        gate.open();
+    };
+    let (answers, ()) = tokio::join!(asked, director);
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    assert!((18..=20).contains(&served), "{served} served");
+    until("the rows", async || (spent(&[&gateways[0], &gateways[1]]) == ONE * i64::try_from(served).unwrap()).then_some(()))
+        .await;
+    assert!(spent(&[&gateways[0], &gateways[1]]) <= pico(budget));
+}
+
+/// What one does not need the other gets, to the last request.
+#[tokio::test]
+async fn one_gateway_after_the_other_uses_a_budget_up() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let budget = "0.0162";
+    let (one, two) = (fleet.gateway(budget), fleet.gateway(budget));
+    lends(&one).await;
+    lends(&two).await;
+    let (first, refused) = exhaust(&one).await;
+    assert!((19..=20).contains(&first) && refused.status == 402, "{first}: {}", refused.text());
+    assert_eq!(exhaust(&two).await.0, 0);
+    assert_eq!(spent(&[&one, &two]), i64::try_from(first).unwrap() * ONE);
+    // A stop gives back and forwards; the next life knows what was spent by whom.
+    let (status, setup) = one.drain().await;
+    assert!(status.success(), "{}", setup.log());
+    assert_eq!(fleet.postgres.number("SELECT count(*) FROM tokenbroker.gateways WHERE member").await, 1);
+    let one = setup.start();
+    lends(&one).await;
+    assert_eq!(exhaust(&one).await.0, 0);
+}
+
+#[tokio::test]
+async fn without_redis_a_gateway_uses_its_slice_up_and_says_why_it_refuses() {
+    let Some(mut fleet) = Fleet::start().await else { return };
+    let budget = "0.0809";
+    let (one, two) = (fleet.gateway(budget), fleet.gateway(budget));
+    lends(&one).await;
+    lends(&two).await;
+    assert_eq!(one.ask(&call()).await.status, 200);
+    assert_eq!(two.ask(&call()).await.status, 200);
+    until("slices ahead of need", async || (one.ask(&call()).await.status == 200).then_some(())).await;
+
+    fleet.redis.stop();
+    let ((first, refused), (second, _)) = tokio::join!(exhaust(&one), exhaust(&two));
+    assert!(first > 2 && second > 2, "there were slices in advance: {first} and {second}");
+    assert_eq!(refused.status, 402);
+    assert!(refused.text().contains("of its slice here"), "{}", refused.text());
+    assert!(one.readiness().await.contains("budgets cannot be shared"), "{}", one.readiness().await);
+    assert!(spent(&[&one, &two]) < pico(budget));
+
+    // It is back and knows nothing: what both have spent and hold is known before anything is handed out.
+    fleet.redis.resume().await;
+    lends(&one).await;
+    lends(&two).await;
+    let (_, _) = tokio::join!(exhaust(&one), exhaust(&two));
+    let total = spent(&[&one, &two]);
+    assert!(total <= pico(budget) && total > pico(budget) - 2 * ONE, "{total}");
+}
+
+#[tokio::test]
+async fn redis_that_loses_its_data_under_load_hands_out_nothing_twice() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let budget = "0.1618";
+    let gateways = [fleet.gateway(budget), fleet.gateway(budget), fleet.gateway(budget)];
+    for gateway in &gateways {
+        lends(gateway).await;
+    }
+    let loss = async {
+        for _ in 0..6 {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            assert!(fleet.redis.tell("FLUSHALL").await.contains("+OK"));
+        }
+    };
+    let load = join_all(gateways.iter().map(async |gateway| {
+        for _ in 0..24 {
+            join_all((0..4).map(|_| asked(gateway))).await;
+        }
+    }));
+    tokio::join!(loss, load);
+    let all: Vec<&Gateway> = gateways.iter().collect();
+    for gateway in &gateways {
+        lends(gateway).await;
+    }
+    join_all(gateways.iter().map(exhaust)).await;
+    let total = spent(&all);
+    // What the last requests of the others held as each of them was refused may be left.
+    assert!(total <= pico(budget) && total > pico(budget) - 4 * ONE, "{total} of {}", pico(budget));
+}
+
+/// What a killed gateway had leased counts until it is back, also where Redis lost its data meanwhile.
+#[tokio::test]
+async fn a_slice_of_a_killed_gateway_counts_until_it_is_back() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let budget = "0.0809";
+    let (one, two) = (fleet.gateway(budget), fleet.gateway(budget));
+    lends(&one).await;
+    lends(&two).await;
+    for _ in 0..5 {
+        assert_eq!(one.ask(&call()).await.status, 200);
+    }
+    // Something is under way as it dies: it is booked at the next start.
+    fleet.east.next(provider::then(provider::begun(&[chat::role(), chat::text("Hel")]), [Step::Stall]));
+    let stream = Call::chat(chat::ask_with("auto", r#""max_tokens":400,"stream":true"#)).key(KEY);
+    let mut open = one.call(&stream).await;
+    open.read_past("Hel").await;
+    let setup = one.kill();
+    let (served, _) = exhaust(&two).await;
+    assert!(served > 50, "{served}");
+    let without = rows::attempts(&two.setup.data()).iter().map(|row| row.cost).sum::<i64>();
+    assert!(without <= pico(budget) - 6 * ONE, "{without}: what the other had spent and held counts");
+
+    fleet.redis.tell("FLUSHALL").await;
+    assert_eq!(exhaust(&two).await.0, 0, "nothing is handed out before it has said what it holds");
+    let one = setup.start();
+    lends(&one).await;
+    join_all([exhaust(&one), exhaust(&two)]).await;
+    let total = spent(&[&one, &two]);
+    assert!(total <= pico(budget) && total > pico(budget) - 2 * ONE, "{total}");
+}
+
+#[tokio::test]
+async fn both_stores_stopped_and_cut_off_under_load_overspend_nothing_and_lose_no_row() {
+    let Some(mut fleet) = Fleet::start().await else { return };
+    let budget = "0.2427";
+    let (one, two) = (fleet.gateway(budget), fleet.gateway(budget));
+    lends(&one).await;
+    lends(&two).await;
+    let burst = async |gateways: &[&Gateway]| {
+        let asked = (0..24)
+            .map(|number| gateways[number % gateways.len()])
+            .map(|gateway| async move { gateway.ask(&call()).await.status });
+        join_all(asked).await.into_iter().filter(|status| *status == 200).count()
+    };
+    assert!(burst(&[&one, &two]).await > 0);
+    fleet.redis.signal(Signal::STOP);
+    fleet.postgres.cut_off();
+    burst(&[&one, &two]).await;
+    fleet.redis.signal(Signal::CONT);
+    fleet.postgres.go_on();
+    burst(&[&one, &two]).await;
+    fleet.postgres.stop();
+    let two = two.kill().start();
+    burst(&[&one, &two]).await;
+    fleet.redis.stop();
+    burst(&[&one, &two]).await;
+    fleet.postgres.resume().await;
+    fleet.redis.resume().await;
+    lends(&one).await;
+    lends(&two).await;
+    join_all([exhaust(&one), exhaust(&two)]).await;
+    let total = spent(&[&one, &two]);
+    assert!(total <= pico(budget) && total > pico(budget) - 2 * ONE, "{total} of {}", pico(budget));
+    let rows = async || {
+        (fleet.postgres.number("SELECT coalesce(sum(cost_pico_usd), 0)::bigint FROM tokenbroker.attempts").await == total)
+            .then_some(())
+    };
+    until("every row in PostgreSQL", rows).await;
+}
+
+/// A provider that told one gateway to wait is not asked by the others either, for a while.
+#[tokio::test]
+async fn what_one_gateway_finds_of_a_backend_the_others_take_as_a_hint() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let west = Provider::start("west").await;
+    let start = || {
+        let sites = [Site::of(&fleet.east).price("0.5", "1"), Site::of(&west).price("2", "4")];
+        fleet.redis.for_gateway(fleet.postgres.for_gateway(Setup::of(sites))).start()
+    };
+    let (one, two) = (start(), start());
+    lends(&one).await;
+    lends(&two).await;
+    let explained = async |gateway: &Gateway| gateway.ask(&Call::post("/v1/route", chat::ask("auto"))).await.text().to_owned();
+    assert!(!explained(&two).await.contains("cooling_down"));
+    fleet.east.next(provider::status(429, &[("retry-after", "25")], &chat::error("slow down")));
+    assert_eq!(one.chat(&chat::ask("auto")).await.status, 200);
+    assert_eq!(fleet.east.calls().len(), 1);
+    until("the hint", async || explained(&two).await.contains("cooling_down").then_some(())).await;
+    assert_eq!(two.chat(&chat::ask("auto")).await.status, 200);
+    assert_eq!((fleet.east.calls().len(), west.calls().len()), (1, 2));
+}
+
+/// A limit on requests a minute is one for all gateways: whoever needs its slices gets them, and together they let in what one would.
+#[tokio::test]
+async fn a_limit_on_rates_is_shared_and_passed_nowhere() {
+    let Some(fleet) = Fleet::start().await else { return };
+    fleet.east.always(provider::whole(&chat::answer("Hello.", 9, 4)));
+    let start = || {
+        let setup = Setup::of([Site::of(&fleet.east)]).key("team", KEY).set("keys.team.requests_per_minute", "12");
+        fleet.redis.for_gateway(fleet.postgres.for_gateway(setup)).start()
+    };
+    let (one, two) = (start(), start());
+    lends(&one).await;
+    lends(&two).await;
+    let began = tokio::time::Instant::now();
+    let answers = join_all((0..36).map(async |number: usize| asked(if number.is_multiple_of(2) { &one } else { &two }).await)).await;
+    let passed = answers.iter().filter(|answer| answer.status == 200).count();
+    // One more is due every five seconds.
+    let due = 12 + usize::try_from(began.elapsed().as_secs() / 5).unwrap() + 1;
+    assert!((10..=due).contains(&passed), "{passed} of at most {due}");
+    let refused = answers.iter().find(|answer| answer.status != 200).expect("a refusal");
+    assert_eq!((refused.status, refused.error("code").as_str()), (429, Some("rate_limit_exceeded")), "{}", refused.text());
+    assert_eq!(refused.header("x-ratelimit-limit-requests"), "12");
+}
