@@ -289,7 +289,8 @@ async fn a_limit_on_rates_is_shared_and_passed_nowhere() {
     lends(&one).await;
     lends(&two).await;
     let began = tokio::time::Instant::now();
-    let answers = join_all((0..36).map(async |number: usize| asked(if number.is_multiple_of(2) { &one } else { &two }).await)).await;
+    let answers =
+        join_all((0..36).map(async |number: usize| asked(if number.is_multiple_of(2) { &one } else { &two }).await)).await;
     let passed = answers.iter().filter(|answer| answer.status == 200).count();
     // One more is due every five seconds.
     let due = 12 + usize::try_from(began.elapsed().as_secs() / 5).unwrap() + 1;
