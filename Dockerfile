@@ -31,6 +31,7 @@ RUN mkdir src \
 # cargo compares times, and a copied file keeps its own, which may be older than the stand-in's build.
 COPY src src
 COPY providers.toml providers.toml
+COPY config/bills config/bills
 RUN touch src/lib.rs src/main.rs \
     && cargo build --locked --profile dist --bin tokenbroker \
     && mkdir books
