@@ -17,6 +17,7 @@ import trustme
 import image
 from conftest import BASE_LIBRARIES, CA_BUNDLE
 from container import Container, may_contain
+from files import ROOT
 from files import ROOT, toml
 
 BOOKS = "srv/tokenbroker/tokenbroker-data"
@@ -86,7 +87,10 @@ def test_what_dockerignore_keeps_out():
 def test_the_context_holds_nothing_but_what_the_image_needs(built):
     top = {path.name for path in built.context.iterdir()}
     assert top == {"Cargo.toml", "Cargo.lock", "LICENSE", "providers.toml", "src", "config"}
-    assert [path.name for path in (built.context / "config").rglob("*") if path.is_file()] == ["tokenbroker.toml"]
+    config = built.context / "config"
+    files = {str(path.relative_to(config)) for path in config.rglob("*") if path.is_file()}
+    bills = {f"bills/{path.name}" for path in (ROOT / "config/bills").iterdir()}
+    assert len(bills) >= 5 and files == {"container/tokenbroker.toml", *bills}
 
 
 def test_the_program_asks_for_no_library_that_the_base_image_lacks(built):
