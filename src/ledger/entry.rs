@@ -25,12 +25,17 @@ pub const IN_FLIGHT_TOKENS: u64 = 256;
 /// What an answer cut by a kill is booked above its last checkpoint, so that truth ≤ booked ≤ truth + margin.
 ///
 /// A checkpoint that rests on an estimate may itself be short: its share of [`ESTIMATE_MARGIN_PERCENT`] comes on top. It may be
-/// long by as much, which is then booked above the margin.
+/// long by as much, and by [`ESTIMATE_BESIDE_TOKENS`], which is then booked above the margin.
 pub const MARGIN_TOKENS: u64 = LEAD_TOKENS + IN_FLIGHT_TOKENS;
 
 /// How far an estimate of output tokens may lie below the truth, in hundredths of the estimate: above the 99th percentile
 /// of the measured error for texts of a kilobyte and more.
 pub const ESTIMATE_MARGIN_PERCENT: u64 = 25;
+
+/// By how many tokens, beside its share, the estimate of a short text may lie above the truth: rounding, and what a backend's first
+/// reports seem to say stands beside every answer (two of the errors that the prior of that gives it, see
+/// [`calibration`](crate::meter::calibration)).
+pub const ESTIMATE_BESIDE_TOKENS: u64 = 32;
 
 /// The most that a lost answer is booked above the output that its last checkpoint said.
 pub const fn lost_margin(checkpoint: Tokens, provenance: Provenance) -> Tokens {

@@ -54,8 +54,9 @@ pub use books::{Gauges, Ledger, LedgerError, Observer, Settings, SyncPolicy};
 pub use check::{Balance, Fault, MOST_FAULTS, Proof};
 pub use disk::{Disk, FileDisk, SegmentFile};
 pub use entry::{
-    AttemptEnd, AttemptOpened, Baseline, ClosedAttempt, ClosedRequest, Cost, ESTIMATE_MARGIN_PERCENT, Ending, IN_FLIGHT_TOKENS,
-    LEAD_TOKENS, MARGIN_TOKENS, Outcome, Purse, RequestEnd, RequestOpened, SettledAttempt, Terms, lost_margin,
+    AttemptEnd, AttemptOpened, Baseline, ClosedAttempt, ClosedRequest, Cost, ESTIMATE_BESIDE_TOKENS, ESTIMATE_MARGIN_PERCENT,
+    Ending, IN_FLIGHT_TOKENS, LEAD_TOKENS, MARGIN_TOKENS, Outcome, Purse, RequestEnd, RequestOpened, SettledAttempt, Terms,
+    lost_margin,
 };
 pub use health::Unwritable;
 pub use marks::{Mark, Marks};

@@ -18,7 +18,7 @@ use http::Method;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
 use tokenbroker::clock::SystemClock;
-use tokenbroker::ledger::{ESTIMATE_MARGIN_PERCENT, MARGIN_TOKENS};
+use tokenbroker::ledger::{ESTIMATE_BESIDE_TOKENS, ESTIMATE_MARGIN_PERCENT, MARGIN_TOKENS};
 use tokenbroker::sandbox::loopback::{self, LoopbackError};
 use tokenbroker::tasks::Tasks;
 
@@ -420,7 +420,8 @@ impl Evidence {
             // estimate, that may be above the truth as well.
             let fixed = i64::try_from(MARGIN_TOKENS).unwrap();
             let percent = i64::try_from(ESTIMATE_MARGIN_PERCENT).unwrap();
-            let margin = fixed + 1 + (last.output - fixed).max(0) * 2 * percent / (100 + percent);
+            let beside = i64::try_from(ESTIMATE_BESIDE_TOKENS).unwrap();
+            let margin = fixed + beside + (last.output - fixed).max(0) * 2 * percent / (100 + percent);
             assert!((0..=margin).contains(&above), "{above} above the truth: {}", shown());
             assert!((truth.input..=last.input_upper).contains(&last.input()), "{}", shown());
         } else if last.ending == "lost" {
