@@ -20,6 +20,7 @@ use tokenbroker::frontend::{openai_chat, prefix};
 use tokenbroker::meter::{Answer, Class};
 use tokenbroker::pipeline::appraise::Appraisal;
 use tokenbroker::pipeline::learning::Learning;
+use tokenbroker::route::Target;
 use tokenbroker::units::{BackendId, Tokens};
 
 const ROUNDS: usize = 40;
@@ -80,7 +81,12 @@ fn forecasts(models: usize) {
         (0..20).for_each(|_| learning.answered(class, &Answer { output, ..answer(name) }, NOW));
     }
     let appraise = |request: &Request| {
-        best(&|| Appraisal::by(request, &mut learning.lengths(class), &learning.reports, &snapshot, NOW).learned.known().len())
+        best(&|| {
+            Appraisal::by((request, &Target::Auto(None)), &mut learning.lengths(class), &learning.reports, &snapshot, NOW)
+                .learned
+                .known()
+                .len()
+        })
     };
     let plain = best(&|| usize::from(Appraisal::of(&request).output.plain > Tokens::ZERO));
     let unbounded = appraise(&request);

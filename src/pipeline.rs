@@ -375,7 +375,8 @@ impl Pipeline {
         let InForce { market, settings, allowances, .. } = &**in_force;
         let (snapshot, at) = (&market.snapshot, self.clock.wall());
         let Learning { reports, .. } = &*self.learning;
-        let appraisal = Appraisal::by(request, &mut self.learning.lengths(Class::of(request)), reports, snapshot, second(at));
+        let appraisal =
+            Appraisal::by((request, target), &mut self.learning.lengths(Class::of(request)), reports, snapshot, second(at));
         let now = self.clock.monotonic();
         let (affinity, trace) = affinity::look(&self.learning, request, &admission.key, snapshot, &appraisal.input, now);
         let limits = limits_of(&admission.limits);

@@ -139,7 +139,7 @@ fn decide(
     let snapshot = &setup.snapshot;
     let routing = &setup.config.routing;
     let target = resolve(&request.model, snapshot, &routing.aliases)?;
-    let appraisal = state.appraise(request, snapshot, at);
+    let appraisal = state.appraise((request, &target), snapshot, at);
     let availability: Vec<Availability> = snapshot
         .providers()
         .iter()

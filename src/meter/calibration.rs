@@ -156,16 +156,22 @@ pub struct OwnInput {
 }
 
 impl Calibration {
-    /// What each backend of a table that is known is expected to report of a prompt, and a bound on it: in the order of the table.
-    pub fn inputs(&self, text: &TextProfile, estimate: &Estimate, table: &Snapshot) -> Vec<OwnInput> {
+    /// What each backend of a table that is known, or each of those that are `wanted`, is expected to report of a prompt, and a bound
+    /// on it.
+    pub fn inputs(
+        &self,
+        text: &TextProfile,
+        estimate: &Estimate,
+        table: &Snapshot,
+        wanted: Option<&[BackendIndex]>,
+    ) -> Vec<OwnInput> {
         let mut known = self.lock();
         known.place(table);
-        let known = &*known;
-        let own = |(index, id): &(BackendIndex, BackendId)| {
-            let backend = known.backends.get(id)?;
-            backend.input(text, estimate, *index)
-        };
-        known.placed.iter().filter_map(own).collect()
+        let Known { backends, placed, .. } = &*known;
+        let own = |(index, id): &(BackendIndex, BackendId)| backends.get(id)?.input(text, estimate, *index);
+        let Some(wanted) = wanted else { return placed.iter().filter_map(own).collect() };
+        let at = |index: &BackendIndex| placed.binary_search_by_key(index, |(placed, _)| *placed).ok();
+        wanted.iter().filter_map(at).filter_map(|found| own(&placed[found])).collect()
     }
 
     /// What was learned of a backend's answers, to be asked as one streams; nothing while that is too little.

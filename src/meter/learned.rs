@@ -112,12 +112,12 @@ impl Lengths {
     }
 
     /// Calls `told` with each model of which something is known, and with what is.
-    pub fn each(&mut self, asking: &Asking, mut told: impl FnMut(&str, &mut Known<'_>)) {
+    pub fn each(&mut self, asking: &Asking, wanted: impl Fn(&str) -> bool, mut told: impl FnMut(&str, &mut Known<'_>)) {
         if self.models.is_empty() {
             return;
         }
         let priors = self.model_priors(asking.at);
-        for (name, model) in &mut self.models {
+        for (name, model) in self.models.iter_mut().filter(|(name, _)| wanted(name)) {
             told(name, &mut Known { model, priors, asking });
         }
     }

@@ -7,7 +7,9 @@ use crate::canonical::{ReasoningWish, Request};
 use crate::catalog::{Backend, BackendIndex, Snapshot};
 use crate::meter::{Asking, Calibration, Class, Estimate, Expected, Lengths, Stretch};
 use crate::policy::{Allowances, BalanceReport, KeyLimits};
-use crate::route::{self, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast, OutputStretch};
+use crate::route::{
+    self, InputEstimate, InputTokens, LearnedOutput, Limits, OutputFigures, OutputForecast, OutputStretch, Target,
+};
 use crate::units::Tokens;
 
 /// How many tokens a request is expected to take.
@@ -31,15 +33,25 @@ impl Appraisal {
         Self::with(request, Lengths::new(Class::of(request)).forecast(&asking).map(mean), LearnedOutput::default())
     }
 
-    /// The same with what was learned of answers of the request's class, and of what backends report of prompts.
-    pub fn by(request: &Request, lengths: &mut Lengths, reports: &Calibration, snapshot: &Snapshot, at: u64) -> Self {
+    /// The same with what was learned of answers of the request's class, and of what backends report of prompts: of those that
+    /// the target means.
+    pub fn by(
+        (request, target): (&Request, &Target),
+        lengths: &mut Lengths,
+        reports: &Calibration,
+        snapshot: &Snapshot,
+        at: u64,
+    ) -> Self {
         // What answers in conversations teach says nothing of others.
         if request.shape.direct().is_some() {
             return Self::of(request);
         }
         let asking = Asking { bound: request.output_bound, choices: request.choices, at };
         let mut learned = LearnedOutput::default();
-        lengths.each(&asking, |model, known| {
+        let meant = target.backends(snapshot);
+        let may_answer =
+            |model: &str| meant.is_none_or(|meant| meant.iter().any(|index| snapshot.backend(*index).model == model));
+        lengths.each(&asking, may_answer, |model, known| {
             let serving = snapshot.serving(model);
             for thinks in [false, true] {
                 let its_own = |index: &&BackendIndex| {
@@ -56,7 +68,7 @@ impl Appraisal {
             }
         });
         let mut appraisal = Self::with(request, lengths.forecast(&asking).map(mean), learned);
-        let own = reports.inputs(&request.text, &appraisal.estimate, snapshot);
+        let own = reports.inputs(&request.text, &appraisal.estimate, snapshot, meant);
         let own = own.into_iter().map(|own| (own.backend, InputTokens::new(own.expected, own.upper)));
         appraisal.input = appraisal.input.with_own(own);
         appraisal
@@ -138,7 +150,7 @@ mod tests {
             [40; 60].into_iter().chain([4_000; 20]).for_each(|output| lengths.learn(&answer(output), at));
         }
         let spread = |request: &Request, lengths: &mut Lengths, id: &str| {
-            let learned = Appraisal::by(request, lengths, &Calibration::default(), &table, at).learned;
+            let learned = Appraisal::by((request, &Target::Auto(None)), lengths, &Calibration::default(), &table, at).learned;
             let spread = learned.spread_of(table.backend_named(id).unwrap().index);
             spread.map(|stretch| (stretch.share / 10_000, stretch.mean.get())).collect::<Vec<_>>()
         };

@@ -160,8 +160,8 @@ impl InputTokens {
 pub struct InputEstimate {
     /// By the family's discriminant.
     families: [InputTokens; TokenizerFamily::WORDS.len()],
-    /// By [`BackendIndex`]; nothing where the bound is none, and beyond the end.
-    own: Vec<InputTokens>,
+    /// Of those that have figures of their own, by their index: few of a table, mostly.
+    own: Vec<(BackendIndex, InputTokens)>,
 }
 
 impl InputEstimate {
@@ -174,16 +174,11 @@ impl InputEstimate {
         Self { families, own: Vec::new() }
     }
 
-    /// Sets what single backends are expected to count.
+    /// Sets what single backends are expected to count; a bound of none is no figure.
     #[must_use]
     pub fn with_own(mut self, own: impl IntoIterator<Item = (BackendIndex, InputTokens)>) -> Self {
-        for (BackendIndex(n), tokens) in own {
-            let n = n as usize;
-            if self.own.len() <= n {
-                self.own.resize(n + 1, InputTokens::default());
-            }
-            self.own[n] = tokens;
-        }
+        self.own = own.into_iter().filter(|(_, tokens)| tokens.upper > Tokens::ZERO).collect();
+        self.own.sort_unstable_by_key(|(index, _)| *index);
         self
     }
 
@@ -200,13 +195,14 @@ impl InputEstimate {
 
     /// What one backend's own reports taught of the prompt.
     #[inline]
-    pub fn own(&self, BackendIndex(n): BackendIndex) -> Option<InputTokens> {
-        self.own.get(n as usize).copied().filter(|own| own.upper > Tokens::ZERO)
+    pub fn own(&self, wanted: BackendIndex) -> Option<InputTokens> {
+        let found = self.own.binary_search_by_key(&wanted, |(index, _)| *index).ok()?;
+        Some(self.own[found].1)
     }
 
     /// Those whose own reports taught, in their order.
-    pub fn all_own(&self) -> impl Iterator<Item = (BackendIndex, InputTokens)> + '_ {
-        (0..).map(BackendIndex).zip(self.own.iter().copied()).filter(|(_, own)| own.upper > Tokens::ZERO)
+    pub fn all_own(&self) -> &[(BackendIndex, InputTokens)] {
+        &self.own
     }
 }
 

@@ -260,10 +260,10 @@ fn read_input(from: &mut Reader<'_>) -> Result<InputEstimate, Unreadable> {
 
 /// Those backends that have figures of their own; each place counts from the one before it.
 fn put_own_input(out: &mut Writer, input: &InputEstimate) {
-    out.number(input.all_own().count() as u64);
+    out.number(input.all_own().len() as u64);
     let mut next = 0;
     for (BackendIndex(n), tokens) in input.all_own() {
-        out.number(u64::from(n - next));
+        out.number(u64::from(*n - next));
         next = n + 1;
         out.tokens(tokens.expected());
         out.tokens(tokens.upper().saturating_sub(tokens.expected()));

@@ -21,7 +21,6 @@ use super::risk::Odds;
 use super::score::{Score, Standing, Weighing};
 use super::screen::{Screen, Wanted};
 use super::sizes::Sizes;
-use super::target::Target;
 use super::usable::Rejected;
 use crate::canonical::Preference;
 use crate::catalog::{Backend, BackendIndex, Provider, ProviderIndex, TokenizerFamily};
@@ -82,10 +81,9 @@ impl<'a> Sieve<'a> {
     /// Goes through every backend that the target may mean, and no other: those that serve another model than the one
     /// named were never considered, so they are not rejected either. Those that no request can have were refused once.
     pub(super) fn over(facts: &'a Facts<'a>, needs: &'a Needs, look: Look) -> Self {
-        let (considered, refused_before) = match facts.target {
-            Target::Auto(_) => (facts.usable.ready(), Some(facts.usable.barred())),
-            Target::Model(name) => (facts.snapshot.serving(name), None),
-            Target::Backend(index) => (std::slice::from_ref(index), None),
+        let (considered, refused_before) = match facts.target.backends(facts.snapshot) {
+            None => (facts.usable.ready(), Some(facts.usable.barred())),
+            Some(meant) => (meant, None),
         };
         let asked = Asked::by(facts, needs, refused_before.is_none());
         let few = FEW.min(considered.len());

@@ -48,11 +48,11 @@ impl<'a> Sizes<'a> {
         for (family, _) in TokenizerFamily::WORDS {
             inputs[family as usize] = Input::of(facts.input.of(family))?;
         }
-        let mut own = false;
-        for (_, input) in facts.input.all_own() {
-            own = true;
-            Input::of(input)?;
+        let own = facts.input.all_own();
+        for (_, input) in own {
+            Input::of(*input)?;
         }
+        let own = !own.is_empty();
         let refused = facts.ask.reasoning == ReasoningWish::Off;
         let mean = |reasoning| small(facts.expected_output.of(reasoning, refused).get().div_ceil(needs.choices));
         let means = [Reasoning::Never, Reasoning::Switchable, Reasoning::Always].map(mean);

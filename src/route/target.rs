@@ -28,6 +28,17 @@ pub enum Target {
     Backend(BackendIndex),
 }
 
+impl Target {
+    /// Those that are meant, where that is not everybody.
+    pub fn backends<'a>(&'a self, snapshot: &'a Snapshot) -> Option<&'a [BackendIndex]> {
+        match self {
+            Target::Auto(_) => None,
+            Target::Model(name) => Some(snapshot.serving(name)),
+            Target::Backend(index) => Some(std::slice::from_ref(index)),
+        }
+    }
+}
+
 /// No backend, model or alias has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the model `{name}` is not known here{}", suggestion(.near))]

@@ -186,23 +186,27 @@ fn expected(lengths: &mut Lengths, request: &Request, snapshot: &Snapshot, at: T
     let asking = Asking { bound: request.output_bound, choices: request.choices, at: second(at) };
     let [plain, thinking] = lengths.forecast(&asking).map(|expected| expected.mean);
     let mut learned = LearnedOutput::default();
-    lengths.each(&asking, |model, known| {
-        for thinks in [false, true] {
-            let its_own = |index: &&BackendIndex| {
-                let backend = snapshot.backend(**index);
-                // An alias may mean others.
-                thinks_on(backend, request) == thinks && backend.model == model
-            };
-            let backends = snapshot.serving(model).iter().filter(its_own).copied();
-            if backends.clone().next().is_some() {
-                let Expected { mean, reasoning, p50, p90 } = known.expected(thinks);
-                let borders = snapshot.output_borders(backends.clone());
-                let spread = if borders.is_empty() { Vec::new() } else { known.spread(thinks, &borders) };
-                let stretch = |Stretch { share, mean }| OutputStretch { share, mean };
-                learned.set(backends, OutputFigures { mean, reasoning, p50, p90 }, spread.into_iter().map(stretch));
+    lengths.each(
+        &asking,
+        |_| true,
+        |model, known| {
+            for thinks in [false, true] {
+                let its_own = |index: &&BackendIndex| {
+                    let backend = snapshot.backend(**index);
+                    // An alias may mean others.
+                    thinks_on(backend, request) == thinks && backend.model == model
+                };
+                let backends = snapshot.serving(model).iter().filter(its_own).copied();
+                if backends.clone().next().is_some() {
+                    let Expected { mean, reasoning, p50, p90 } = known.expected(thinks);
+                    let borders = snapshot.output_borders(backends.clone());
+                    let spread = if borders.is_empty() { Vec::new() } else { known.spread(thinks, &borders) };
+                    let stretch = |Stretch { share, mean }| OutputStretch { share, mean };
+                    learned.set(backends, OutputFigures { mean, reasoning, p50, p90 }, spread.into_iter().map(stretch));
+                }
             }
-        }
-    });
+        },
+    );
     (OutputForecast { plain, thinking }, learned)
 }
 

@@ -13,7 +13,7 @@ use crate::meter::Class;
 use crate::pipeline::appraise::{Appraisal, allowances_at};
 use crate::pipeline::learning::Learning;
 use crate::price_book::PriceBook;
-use crate::route::Allowances;
+use crate::route::{Allowances, Target};
 use crate::server::{allowances_of_books, take_up_learned};
 
 /// The state; by default none is used.
@@ -72,10 +72,10 @@ impl State {
     }
 
     /// How many tokens a request is expected to take.
-    pub(super) fn appraise(&self, request: &Request, snapshot: &Snapshot, at: Timestamp) -> Appraisal {
+    pub(super) fn appraise(&self, (request, target): (&Request, &Target), snapshot: &Snapshot, at: Timestamp) -> Appraisal {
         let second = u64::try_from(at.as_second()).unwrap_or(0);
         let learned = |learning: &Learning| {
-            Appraisal::by(request, &mut learning.lengths(Class::of(request)), &learning.reports, snapshot, second)
+            Appraisal::by((request, target), &mut learning.lengths(Class::of(request)), &learning.reports, snapshot, second)
         };
         self.learning.as_ref().map_or_else(|| Appraisal::of(request), learned)
     }

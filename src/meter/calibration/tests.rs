@@ -38,7 +38,7 @@ fn lengths(rows: u32) -> impl Iterator<Item = u32> {
 
 fn expected(known: &Calibration, text: &str, table: &Snapshot) -> Option<OwnInput> {
     let request = Request::saying(text);
-    known.inputs(&request.text, &Estimate::of(&request), table).first().copied()
+    known.inputs(&request.text, &Estimate::of(&request), table, None).first().copied()
 }
 
 fn table() -> Snapshot {
@@ -324,7 +324,12 @@ proptest! {
         }
         let request = Request::saying(&asked);
         let estimate = Estimate::of(&request);
-        for own in known.inputs(&request.text, &estimate, &table) {
+        let all = known.inputs(&request.text, &estimate, &table, None);
+        for index in table.backends().iter().map(|backend| backend.index) {
+            let alone = known.inputs(&request.text, &estimate, &table, Some(&[index]));
+            prop_assert!(alone.iter().eq(all.iter().filter(|own| own.backend == index)));
+        }
+        for own in all {
             prop_assert!(own.expected > Tokens::ZERO && own.upper >= own.expected);
             prop_assert!(own.upper >= estimate.upper(backend.tokenizer));
         }

@@ -23,11 +23,15 @@ fn asking(bound: Option<u64>, choices: u32) -> Asking {
 /// The mean that is expected of a model that does not think; of one that is not known, by the class.
 fn mean(lengths: &mut Lengths, model: &str, asking: Asking) -> u64 {
     let mut found = lengths.forecast(&asking)[0].mean.get();
-    lengths.each(&asking, |name, known| {
-        if name == model {
-            found = known.expected(false).mean.get();
-        }
-    });
+    lengths.each(
+        &asking,
+        |_| true,
+        |name, known| {
+            if name == model {
+                found = known.expected(false).mean.get();
+            }
+        },
+    );
     found
 }
 
@@ -114,7 +118,7 @@ fn lengths_spread_over_the_borders_of_a_price_and_choices_share_them() {
     let mut spread = |bound, choices, border| {
         let mut found = Vec::new();
         let borders = [Tokens::new(border)];
-        lengths.each(&asking(bound, choices), |_, known| found = known.spread(false, &borders));
+        lengths.each(&asking(bound, choices), |_| true, |_, known| found = known.spread(false, &borders));
         found.iter().map(|stretch| (stretch.share, stretch.mean.get())).collect::<Vec<_>>()
     };
     let one = spread(None, 1, 200);
