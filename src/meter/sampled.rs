@@ -1,9 +1,10 @@
 //! Tokens of a text within a few microseconds, from a sample of it.
 //!
 //! The estimate by byte classes is a few per cent off for most texts and a third for some: it knows how many letters a text
-//! has, not which words. A vocabulary knows, but takes its time. So a few short blocks, spread over the text and cut at borders,
-//! are counted exactly, and the estimate of the whole is corrected by how far the estimate of the blocks was off. Some 550 bytes
-//! are counted, of a long text 370, whose profile takes its time too; a text not much longer than that is counted whole.
+//! has, not which words. A vocabulary knows, but takes its time. So some short blocks, spread over the text and cut at borders,
+//! are counted exactly, and the estimate of the whole is corrected by how far the estimate of the blocks was off. Some 500 bytes
+//! are counted, of a long text 320, whose profile takes its time too; a text not much longer than that is counted whole. Many
+//! short blocks tell more than a few long ones of the same bytes: what stands side by side is alike.
 
 use super::exact::{Vocabularies, border_after};
 use super::{calibrated, estimate};
@@ -11,33 +12,36 @@ use crate::canonical::TextProfile;
 use crate::catalog::TokenizerFamily;
 use crate::units::Tokens;
 
-/// How many blocks are looked at,
-const BLOCKS: usize = 5;
-/// and how long each is at least.
-const BLOCK_BYTES: usize = 96;
-/// A longer text is looked at in blocks of this length.
+/// What is looked at of a text.
+struct Sample {
+    blocks: usize,
+    /// How long each of them is at least.
+    bytes: usize,
+}
+
+const SHORT: Sample = Sample { blocks: 7, bytes: 64 };
+/// From so many bytes on a text is a long one.
 const LONG_BYTES: usize = 12 * 1024;
-const LONG_BLOCK_BYTES: usize = 64;
+const LONG: Sample = Sample { blocks: 10, bytes: 24 };
 /// A text up to this long is looked at whole.
-const WHOLE_BYTES: usize = BLOCKS * BLOCK_BYTES * 5 / 4;
+const WHOLE_BYTES: usize = SHORT.blocks * SHORT.bytes * 5 / 4;
 
 /// The tokens to expect of a text in a family's vocabulary. What loading a vocabulary takes comes on top, once.
 pub fn estimate(vocabularies: &Vocabularies, text: &str, family: TokenizerFamily) -> Tokens {
     let whole = TextProfile::of(text);
     let vocabulary = vocabularies.counter(family);
-    let count = |part: &str, profile: &TextProfile| match &vocabulary {
-        Some(vocabulary) => vocabulary.count(part),
-        None => calibrated::count(vocabularies, part, profile, family),
+    let count = |parts: &[&str], profile: &TextProfile| match &vocabulary {
+        Some(vocabulary) => parts.iter().map(|part| vocabulary.count(part)).sum(),
+        None => calibrated::count_parts(vocabularies, parts, profile, family),
     };
     if text.len() <= WHOLE_BYTES {
-        return Tokens::new(count(text, &whole));
+        return Tokens::new(count(&[text], &whole));
     }
-    let (mut counted, mut told) = (0, 0);
-    for block in blocks(text) {
-        let profile = TextProfile::of(block);
-        counted += count(block, &profile);
-        told += estimate::expected(&profile, family).get();
+    let (blocks, mut sample) = (blocks(text), TextProfile::default());
+    for block in &blocks {
+        sample.merge(&TextProfile::of(block));
     }
+    let (counted, told) = (count(&blocks, &sample), estimate::expected(&sample, family).get());
     let expected = estimate::expected(&whole, family).get();
     // The sample tells of itself only: it may move the whole by so much and no more.
     let corrected = u128::from(expected) * u128::from(counted.clamp(told / 3, told * 3)) / u128::from(told.max(1));
@@ -45,17 +49,18 @@ pub fn estimate(vocabularies: &Vocabularies, text: &str, family: TokenizerFamily
 }
 
 /// Blocks at equal distances, the first at the text's beginning.
-fn blocks(text: &str) -> impl Iterator<Item = &str> {
-    let bytes = if text.len() > LONG_BYTES { LONG_BLOCK_BYTES } else { BLOCK_BYTES };
-    let stride = text.len().saturating_sub(bytes) / (BLOCKS - 1);
+fn blocks(text: &str) -> Vec<&str> {
+    let Sample { blocks, bytes } = if text.len() > LONG_BYTES { LONG } else { SHORT };
+    let stride = text.len().saturating_sub(bytes) / (blocks - 1);
     let mut done = 0;
-    (0..BLOCKS).map(move |block| {
+    let block = |block: usize| {
         let from = (block * stride).max(done);
         let start = if from == 0 { 0 } else { border_after(text, from) };
         let end = if start + bytes >= text.len() { text.len() } else { border_after(text, start + bytes) };
         done = end;
         &text[start.min(end)..end]
-    })
+    };
+    (0..blocks).map(block).collect()
 }
 
 #[cfg(test)]
@@ -82,6 +87,18 @@ mod tests {
             for block in blocks(&text) {
                 let at = rest.find(block).unwrap();
                 rest = &rest[at + block.len()..];
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_texts_take_time_in_proportion() {
+        let vocabularies = Vocabularies::default();
+        for family in [TokenizerFamily::Cl100k, TokenizerFamily::Claude47Recon, TokenizerFamily::Unknown] {
+            estimate(&vocabularies, "loaded", family);
+            for (at, (name, _)) in testing::hostile(1 << 10, 0).into_iter().enumerate() {
+                let estimated = |text: &str| estimate(&vocabularies, text, family).get();
+                assert!(testing::takes_time_in_proportion(at, estimated), "{}: {name}", family.word());
             }
         }
     }

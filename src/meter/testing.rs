@@ -2,6 +2,7 @@
 //! it is present.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::canonical::Request;
 
@@ -53,6 +54,61 @@ pub(super) fn shared_text(path: &str) -> Option<String> {
         return None;
     };
     Some(text)
+}
+
+/// Characters of an alphabet in no order, the same for the same seed.
+pub(super) fn random(seed: u64, bytes: usize, alphabet: &str) -> String {
+    let letters: Vec<char> = alphabet.chars().collect();
+    let mut state = seed;
+    let mut text = String::with_capacity(bytes);
+    while text.len() < bytes {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.push(letters[(state >> 33) as usize % letters.len()]);
+    }
+    text
+}
+
+pub(super) const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
+const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Texts that cost a tokenizer more than others, each of about so many bytes.
+pub(super) fn hostile(bytes: usize, seed: u64) -> Vec<(&'static str, String)> {
+    vec![
+        ("spaces", " ".repeat(bytes)),
+        ("newlines", "\n".repeat(bytes)),
+        ("one letter", "a".repeat(bytes)),
+        ("capitals", "A".repeat(bytes)),
+        ("emoji", "😀".repeat(bytes / 4)),
+        ("many emoji", random(seed + 7, bytes, "😀😁😂🚀🎉💡🔥🙏👍🌍")),
+        ("punctuation", "!".repeat(bytes)),
+        ("combining marks", "\u{301}".repeat(bytes / 2)),
+        ("one Han character", "好".repeat(bytes / 3)),
+        ("Han without a stop", random(seed + 3, bytes, "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏")),
+        ("spaces and newlines", " \n".repeat(bytes / 2)),
+        ("spaces before a letter", format!("{}a", " ".repeat(bytes))),
+        ("apostrophes", "'s".repeat(bytes / 2)),
+        ("no whitespace", random(seed + 5, bytes, LOWER)),
+        ("base64", random(seed + 6, bytes, BASE64)),
+        ("digits", random(seed + 4, bytes, "0123456789")),
+        ("one digit", "7".repeat(bytes)),
+    ]
+}
+
+/// Whether a mebibyte of one of the [`hostile`] texts takes at most forty times what 64 KiB of it take. What is counted must be
+/// some tokens, and no more than a byte each.
+#[expect(clippy::disallowed_methods, reason = "it measures")]
+pub(super) fn takes_time_in_proportion(which: usize, count: impl Fn(&str) -> u64) -> bool {
+    // Other texts each time: what counts may remember words.
+    let took = |bytes, seed| {
+        let (name, text) = hostile(bytes, seed).swap_remove(which);
+        let start = Instant::now();
+        let tokens = count(&text);
+        assert!(tokens > 0 && tokens <= text.len() as u64, "{name}: {tokens}");
+        start.elapsed()
+    };
+    // Below a millisecond, what is measured is the clock and the scheduler; of a busy machine, the best of a few.
+    let mut measured = (10..15).map(|seed| (took(1 << 16, seed).max(Duration::from_micros(500)), took(1 << 20, seed + 10)));
+    measured.any(|(short, long)| long <= 40 * short)
 }
 
 /// Relative errors of an estimate against the truth.

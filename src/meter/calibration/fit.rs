@@ -4,23 +4,29 @@
 //! A recursive least-squares fit with a prior (Kalman's filter of something that hardly moves). It begins where it is told to,
 //! the factors at one unless something better is known; what it believes moves as far as the prior is wide, and what was seen
 //! is certain: that is the shrinkage. Residuals are relative, so that a long prompt teaches no more than a short one, and one
-//! row's weight is capped twice: by [`SURE`], below which no row's error is taken to be, and by [`ODD`] errors, beyond which it
-//! is cut.
+//! row's weight is capped twice: by [`Noise::sure`], below which no row's variance is taken to be, and by so many errors, beyond
+//! which it is cut. That is early ([`FAR`]): estimates are far off for a few texts and near for most, and what is sought is
+//! right for most.
 
-/// The prior's variance of a factor: a quarter more or less is nothing unusual.
+use super::classes::{CLASSES, PRIORS};
+
+/// The prior's variance of a factor that is of no class: a quarter more or less is nothing unusual.
 const PRIOR_FACTOR: f64 = 0.06;
 /// The same of the last factor, which belongs to what a template puts around texts.
 const PRIOR_FRAME: f64 = 0.25;
 /// The prior's variance of the tokens beside, in tokens: a frame that is not as documented, a line of the provider's own.
-const PRIOR_BESIDE: f64 = 256.0;
+const PRIOR_BESIDE: f64 = 1024.0;
 /// How much of its prior's variance a figure gets back with each row: what changes slowly is followed over some thousand.
-const WANDER: f64 = 1.0 / 4000.0;
+const WANDER: f64 = 1.0 / 16_000.0;
 /// Factors are kept within this, whatever was reported,
 const FACTORS: (f64, f64) = (0.25, 4.0);
 /// and the tokens beside within this.
 const BESIDE: (f64, f64) = (-64.0, 4096.0);
-/// A row's residual is cut at so many errors.
+/// A row's residual is cut at so many errors,
+const FAR: f64 = 0.8;
+/// except for what it says of the spread, and of all while so few rows were seen that a provider's own lines are not known yet:
 const ODD: f64 = 3.0;
+const FIRST_ROWS: u32 = 10;
 /// How fast the spread follows what is seen: one in so many rows,
 const SPREAD_ROWS: f64 = 50.0;
 /// and within which bounds it is taken to be, as a factor on the variance that is expected.
@@ -113,8 +119,10 @@ impl<const N: usize> Fit<N> {
     pub(super) fn learn(&mut self, row: &Row<N>, noise: Noise) {
         let Residual { off, variance, .. } = self.residual(row, noise);
         // Wide while little is known: the spread says nothing yet.
-        let error = (variance * if self.rows < 10 { self.spread.max(1.0) } else { self.spread }).sqrt();
-        let cut = off.clamp(-ODD * error, ODD * error);
+        let is_new = self.rows < FIRST_ROWS;
+        let error = (variance * if is_new { self.spread.max(1.0) } else { self.spread }).sqrt();
+        let odd = off.clamp(-ODD * error, ODD * error);
+        let cut = if is_new { odd } else { off.clamp(-FAR * error, FAR * error) };
         // One that was cut makes less certain than it would have.
         let trust = if off == 0.0 { 1.0 } else { (cut / off).clamp(0.0, 1.0) };
         let direction = row.parts.map(|part| part / row.estimate);
@@ -131,7 +139,7 @@ impl<const N: usize> Fit<N> {
             let own = &mut self.covariance[place][place];
             *own = (own.max(0.0) + WANDER * most).min(most);
         }
-        let seen = cut * cut / variance;
+        let seen = odd * odd / variance;
         let share = 1.0 / SPREAD_ROWS.min(f64::from(self.rows) + 4.0);
         self.spread = (self.spread + share * (seen - self.spread)).clamp(SPREADS.0, SPREADS.1);
         self.rows = self.rows.saturating_add(1);
@@ -159,6 +167,8 @@ const fn prior<const N: usize>(place: usize) -> f64 {
         PRIOR_BESIDE
     } else if place + 2 == N && N > 2 {
         PRIOR_FRAME
+    } else if N == CLASSES + 2 {
+        PRIORS[place]
     } else {
         PRIOR_FACTOR
     }
@@ -295,6 +305,21 @@ mod tests {
         wrong(|kept| kept.covariance[0] = -5);
         wrong(|kept| kept.covariance[1] = 1_000_000_000);
         wrong(|kept| kept.spread = 0);
+    }
+
+    /// Priors were narrower once (0.06 of any factor, 256 tokens beside); what was learned under them is believed.
+    #[test]
+    fn what_an_older_gateway_kept_is_taken_up() {
+        let (variances, places) = ([60_000_000_i64, 60_000_000, 60_000_000, 250_000_000, 256_000_000_000], 5);
+        let row = |place: usize| (0..=place).map(move |other| if other == place { variances[place] } else { 0 });
+        let kept = KeptFit {
+            rows: 3,
+            spread: 1_000_000,
+            means: vec![1_200_000, 900_000, 1_000_000, 1_000_000, 300_000_000],
+            covariance: (0..places).flat_map(row).collect(),
+        };
+        let fit = Fit::<5>::restored(&kept).unwrap();
+        assert_eq!((fit.kept(), fit.means()[4]), (kept, 300.0));
     }
 
     proptest! {

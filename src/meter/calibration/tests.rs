@@ -270,8 +270,8 @@ fn shuffled(mut all: Vec<Measured>, seed: u64) -> Vec<Measured> {
     all
 }
 
-/// The acceptance figure: a family never seen before has a median error of at most 5 % after 100 returned usages. Judged on
-/// texts of 1 KiB and more as the estimate is; those of all lengths, down to 64 bytes, are within 5.5 %.
+/// The acceptance figure: a family never seen before has a median error of at most 5 % after 100 returned usages, over texts of
+/// all lengths, down to 64 bytes; those of 1 KiB and more are within 4 %.
 #[test]
 fn a_family_never_seen_before_is_known_after_a_hundred_reports() {
     let Some(texts) = testing::shared_lines("data/metering/texts.jsonl") else { return };
@@ -280,7 +280,7 @@ fn a_family_never_seen_before_is_known_after_a_hundred_reports() {
             continue;
         }
         let (mut long, mut all) = (testing::Errors::default(), testing::Errors::default());
-        for seed in 1..=4 {
+        for seed in 1..=8 {
             let measured = |line: &serde_json::Value| {
                 let text = line["text"].as_str().unwrap();
                 Measured { profile: TextProfile::of(text), bytes: text.len(), truth: line["tokens"][word].as_u64().unwrap() }
@@ -304,7 +304,7 @@ fn a_family_never_seen_before_is_known_after_a_hundred_reports() {
         let (median, p99, _) = long.permille();
         let (median_of_all, ..) = all.permille();
         println!("{word}: median {median}, p99 {p99}; of all lengths median {median_of_all}");
-        assert!(median <= 50 && median_of_all <= 55, "{word}: {median} {median_of_all}");
+        assert!(median <= 40 && median_of_all <= 50, "{word}: {median} {median_of_all}");
     }
 }
 

@@ -1,13 +1,29 @@
-//! What tokens are made of: what distinguishes them for a vocabulary that would cut them otherwise.
+//! What tokens are made of, and how common they are: what distinguishes them for a vocabulary that would cut them otherwise.
+//!
+//! A vocabulary numbers its tokens in the order in which it learned them, the commonest first. So a number tells how likely it
+//! is that another vocabulary, most of all a smaller one, has the token too: a long German word is a token of a high number
+//! here and three of the other's, an English one of the same length is one in both. What a token is made of cannot tell the two
+//! apart.
+
+/// Kinds by what tokens are made of,
+const MADE_OF: usize = 26;
+/// each of which is split where numbers reach one of these.
+const RARER_FROM: [u32; 4] = [2_000, 8_000, 25_000, 70_000];
+const RARITIES: usize = RARER_FROM.len() + 1;
 
 /// How many kinds there are.
-const KINDS: usize = 26;
+pub const KINDS: usize = MADE_OF * RARITIES;
 
 /// How many tokens of each kind a text has.
 pub type Kinds = [u64; KINDS];
 
-/// The kind of a token, by its bytes. A kind is a place in the fits of `calibrated`: their order is the fits' order.
-pub(super) fn kind_of(token: &[u8]) -> usize {
+/// The kind of a token, by its number and its bytes. A kind is a place in the fits of `calibrated`: their order is the fits'
+/// order.
+pub(super) fn kind_of(number: u32, token: &[u8]) -> usize {
+    RARITIES * made_of(token) + RARER_FROM.iter().filter(|from| number >= **from).count()
+}
+
+fn made_of(token: &[u8]) -> usize {
     let Ok(text) = std::str::from_utf8(token) else { return of_part(token) };
     let visible = text.trim();
     let Some(first) = visible.chars().next() else { return of_space(text) };
@@ -59,5 +75,27 @@ fn of_wide(c: char, letters: usize) -> usize {
         '\u{3000}'..='\u{303f}' | '\u{ff00}'..='\u{ffef}' | '\u{2000}'..='\u{206f}' => 17,
         '\u{10000}'.. => 18,
         _ => 19,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_of_the_kind_of_its_bytes_and_of_its_number() {
+        let check = |number: u32, token: &[u8], made_of: usize, rarity: usize| {
+            assert_eq!(kind_of(number, token), RARITIES * made_of + rarity, "{number} {token:?}");
+        };
+        check(0, b"!", 25, 0);
+        check(1_999, b" the", 22, 0);
+        check(2_000, b" the", 22, 1);
+        check(70_000, " Änderungen".as_bytes(), 15, 4);
+        check(199_997, b" abcdefghijkl", 24, 4);
+        check(24_999, "好的".as_bytes(), 11, 2);
+        check(25_000, b"\xf0\x9f", 0, 3);
+        check(220, b" ", 7, 0);
+        check(u32::MAX, b"123", 20, RARITIES - 1);
+        assert_eq!(kind_of(u32::MAX, b"?"), KINDS - 1, "the last place");
     }
 }

@@ -21,7 +21,7 @@ mod shipped;
 mod stream;
 
 pub use kept::{Origin, Vocabularies};
-pub use kinds::Kinds;
+pub use kinds::{KINDS, Kinds};
 pub use shipped::ships;
 pub use stream::Stream;
 
@@ -36,8 +36,8 @@ pub trait TokenCounter: Send + Sync {
     /// bytes of it, however it goes on. `None`: nowhere that is sure.
     fn last_border(&self, text: &str, from: usize) -> Option<usize>;
 
-    /// How many tokens of each kind a text has, where the vocabulary's tokens are known by their bytes.
-    fn kinds(&self, _text: &str) -> Option<Kinds> {
+    /// How many tokens of each kind some texts have together, where the vocabulary's tokens are known by their bytes.
+    fn kinds(&self, _texts: &[&str]) -> Option<Kinds> {
         None
     }
 }

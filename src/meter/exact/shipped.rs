@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use tiktoken::CoreBpe;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-use super::kinds::{Kinds, kind_of};
+use super::kinds::{KINDS, Kinds, kind_of};
 use super::pieces::{Encoding, PIECE_BYTES, Tally, tally};
 use super::{TokenCounter, borders};
 use crate::catalog::TokenizerFamily;
@@ -92,10 +92,12 @@ impl TokenCounter for Shipped {
         borders::last(text, from)
     }
 
-    fn kinds(&self, text: &str) -> Option<Kinds> {
+    fn kinds(&self, texts: &[&str]) -> Option<Kinds> {
         let known = self.kinds.get_or_init(|| kinds_of_all(&self.bpe));
-        let mut sorted = Sorted { bpe: &self.bpe, known, kinds: Kinds::default() };
-        tally(&self.bpe, &self.taken(text), PIECE_BYTES, &mut sorted);
+        let mut sorted = Sorted { bpe: &self.bpe, known, kinds: [0; KINDS] };
+        for text in texts {
+            tally(&self.bpe, &self.taken(text), PIECE_BYTES, &mut sorted);
+        }
         Some(sorted.kinds)
     }
 }
@@ -118,7 +120,7 @@ impl Tally for Counted<'_> {
 /// The kinds of a vocabulary's tokens, special ones left out.
 fn kinds_of_all(bpe: &CoreBpe) -> Box<[u8]> {
     let tokens = u32::try_from(bpe.vocab_size()).unwrap_or(u32::MAX);
-    (0..tokens).map(|token| u8::try_from(kind_of(&bpe.decode(&[token]))).unwrap_or(u8::MAX)).collect()
+    (0..tokens).map(|token| u8::try_from(kind_of(token, &bpe.decode(&[token]))).unwrap_or(u8::MAX)).collect()
 }
 
 struct Sorted<'b> {
@@ -136,7 +138,7 @@ impl Tally for Sorted<'_> {
         for token in tokens {
             // Numbers may have gaps, so that some lie beyond how many there are.
             let known = self.known.get(*token as usize).map(|kind| usize::from(*kind));
-            self.kinds[known.unwrap_or_else(|| kind_of(&self.bpe.decode(std::slice::from_ref(token))))] += 1;
+            self.kinds[known.unwrap_or_else(|| kind_of(*token, &self.bpe.decode(std::slice::from_ref(token))))] += 1;
         }
     }
 }

@@ -1,10 +1,8 @@
 //! Every vocabulary against the public counts, against itself in pieces, against hostile texts and against another crate.
 
-use std::time::{Duration, Instant};
-
 use super::super::Stream;
 use super::*;
-use crate::meter::testing;
+use crate::meter::testing::{self, LOWER, hostile, random};
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
 
@@ -67,60 +65,13 @@ fn openais_vocabularies_count_as_in_another_crate() {
     }
 }
 
-fn random(seed: u64, bytes: usize, alphabet: &str) -> String {
-    let letters: Vec<char> = alphabet.chars().collect();
-    let mut state = seed;
-    let mut text = String::with_capacity(bytes);
-    while text.len() < bytes {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        text.push(letters[(state >> 33) as usize % letters.len()]);
-    }
-    text
-}
-
-const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
-const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn hostile(bytes: usize, seed: u64) -> Vec<(&'static str, String)> {
-    vec![
-        ("spaces", " ".repeat(bytes)),
-        ("newlines", "\n".repeat(bytes)),
-        ("one letter", "a".repeat(bytes)),
-        ("capitals", "A".repeat(bytes)),
-        ("emoji", "😀".repeat(bytes / 4)),
-        ("many emoji", random(seed + 7, bytes, "😀😁😂🚀🎉💡🔥🙏👍🌍")),
-        ("punctuation", "!".repeat(bytes)),
-        ("combining marks", "\u{301}".repeat(bytes / 2)),
-        ("one Han character", "好".repeat(bytes / 3)),
-        ("Han without a stop", random(seed + 3, bytes, "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏")),
-        ("spaces and newlines", " \n".repeat(bytes / 2)),
-        ("spaces before a letter", format!("{}a", " ".repeat(bytes))),
-        ("apostrophes", "'s".repeat(bytes / 2)),
-        ("no whitespace", random(seed + 5, bytes, LOWER)),
-        ("base64", random(seed + 6, bytes, BASE64)),
-        ("digits", random(seed + 4, bytes, "0123456789")),
-        ("one digit", "7".repeat(bytes)),
-    ]
-}
-
 /// A mebibyte of anything takes at most forty times what 64 KiB take, and what is cut within a word is counted as the word.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "it measures")]
 fn hostile_texts_take_time_in_proportion_and_are_counted_exactly() {
     for (word, shipped) in LOADED.iter() {
         for (at, (name, short)) in hostile(1 << 16, 0).into_iter().enumerate() {
-            // Other texts each time: the crate remembers words.
-            let took = |bytes, seed| {
-                let text = &hostile(bytes, seed)[at].1;
-                let start = Instant::now();
-                let tokens = shipped.count(text);
-                assert!(tokens > 0 && tokens <= text.len() as u64, "{word}: {name}");
-                start.elapsed()
-            };
-            // Below a millisecond, what is measured is the clock and the scheduler; of a busy machine, the best of a few.
-            let mut measured =
-                (10..15).map(|seed| (took(1 << 16, seed).max(Duration::from_micros(500)), took(1 << 20, seed + 10)));
-            assert!(measured.any(|(short, long)| long <= 40 * short), "{word}, {name}");
+            let in_time = testing::takes_time_in_proportion(at, |text| shipped.count(text));
+            assert!(in_time, "{word}, {name}");
             assert_eq!(shipped.count(&short), shipped.count_in(&short, usize::MAX), "{word}, {name}");
         }
     }
