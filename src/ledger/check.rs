@@ -16,6 +16,7 @@ use super::postings::{Account, Settled};
 use super::query::Books;
 use super::sqlite::MOST_TOKENS;
 use super::store::StoreError;
+use super::usage::{self, UsageSums};
 use crate::units::{Amount, Currency, ExchangeRate, RequestId};
 
 /// No more faults are told one by one; the rest is counted.
@@ -266,48 +267,34 @@ fn one_attempt(request: RequestId, key: &str, row: &Row<'_>, accounts: &mut Acco
     Ok(())
 }
 
-/// What a line of sums has, in the order of its columns behind those that name it. The parts of an amount count as one.
-const SUMMED: [&str; 14] = [
-    "requests",
-    "attempts",
-    "fresh_input",
-    "cache_read",
-    "cache_write",
-    "output",
-    "reasoning",
-    "compared",
-    "reported",
-    "counted",
-    "estimated",
-    "model_changes",
-    "cost",
-    "baseline",
-];
-/// The columns of the two amounts.
-const AMOUNTS: &str = "sum(cost_micro_usd), sum(baseline_micro_usd), sum(cost_rest_pico), sum(baseline_rest_pico)";
-
 struct Line {
     /// Key, day, backend, model.
     name: (String, i64, String, String),
-    sums: [i128; SUMMED.len()],
+    columns: [i64; UsageSums::COLUMNS.len()],
 }
 
-fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
-    let mut sums = [0; SUMMED.len()];
-    for (at, sum) in sums.iter_mut().enumerate() {
-        *sum = row.get::<_, i64>(at + 4)?.into();
+impl Line {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { name: (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?), columns: usage::columns(row, 4)? })
     }
-    for (place, sum) in sums.iter_mut().enumerate().skip(SUMMED.len() - 2) {
-        *sum = *sum * 1_000_000 + i128::from(row.get::<_, i64>(place + 6)?);
+
+    /// Its figures by name. The two parts of an amount count as one: the same sum may be parted in another way.
+    fn figures(&self) -> Vec<(&'static str, i128)> {
+        let whole = |(at, name): (usize, &'static str)| {
+            let column = i128::from(self.columns[at]);
+            match name.strip_suffix("_micro_usd") {
+                Some(amount) => Some((amount, column * 1_000_000 + i128::from(self.columns[at + 1]))),
+                None => (!name.ends_with("_rest_pico")).then_some((name, column)),
+            }
+        };
+        UsageSums::COLUMNS.into_iter().enumerate().filter_map(whole).collect()
     }
-    Ok(Line { name: (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?), sums })
 }
 
 /// The sums of reports against those of the rows, for the days of which the rows are there.
 fn sums(connection: &Connection, proof: &mut Proof) -> rusqlite::Result<()> {
     let from = super::pruning::first_whole_day(connection)?;
-    let counts = SUMMED.iter().take(SUMMED.len() - 2).map(|column| format!("sum({column})"));
-    let columns = counts.chain([AMOUNTS.to_owned()]).collect::<Vec<_>>().join(", ");
+    let columns = UsageSums::summed(|column| format!("sum({column})"));
     let said = format!(
         "SELECT key, day, backend, model, {columns} FROM usage_daily WHERE day >= ?1 GROUP BY key, day, backend, model \
          ORDER BY key, day, backend, model"
@@ -318,7 +305,7 @@ fn sums(connection: &Connection, proof: &mut Proof) -> rusqlite::Result<()> {
         super::rollup::OF_ROWS
     );
     let (mut said, mut summed) = (connection.prepare(&said)?, connection.prepare(&summed)?);
-    let (mut said, mut summed) = (said.query_map([from], line)?, summed.query_map([from], line)?);
+    let (mut said, mut summed) = (said.query_map([from], Line::of)?, summed.query_map([from], Line::of)?);
     let (mut left, mut right) = (said.next().transpose()?, summed.next().transpose()?);
     loop {
         let order = match (&left, &right) {
@@ -336,19 +323,18 @@ fn sums(connection: &Connection, proof: &mut Proof) -> rusqlite::Result<()> {
 }
 
 fn compare_sums(says: Option<&Line>, rows: Option<&Line>, proof: &mut Proof) {
-    for (at, figure) in SUMMED.into_iter().enumerate() {
-        let of = |line: Option<&Line>| line.map(|line| line.sums[at]);
-        let (said, summed) = (of(says), of(rows));
-        if said.unwrap_or(0) == summed.unwrap_or(0) {
-            continue;
-        }
-        let Some(Line { name: (key, day, backend, model), .. }) = says.or(rows) else { return };
-        let day = super::usage::day(*day).to_string();
-        let (key, backend, model) = (key.clone(), backend.clone(), model.clone());
-        proof.fault(Fault::Sums { key, day, backend, model, figure, says: said, rows: summed });
-        // One figure of a line tells that it is off; the others would say it again.
-        return;
-    }
+    let Some(line) = says.or(rows) else { return };
+    let (said, summed) = (says.map(Line::figures), rows.map(Line::figures));
+    let off = line.figures().into_iter().enumerate().find_map(|(at, (figure, _))| {
+        let of = |figures: &Option<Vec<(_, i128)>>| figures.as_ref().map(|figures| figures[at].1);
+        let (says, rows) = (of(&said), of(&summed));
+        (says.unwrap_or(0) != rows.unwrap_or(0)).then_some((figure, says, rows))
+    });
+    // One figure of a line tells that it is off; the others would say it again.
+    let Some((figure, says, rows)) = off else { return };
+    let (key, day, backend, model) = line.name.clone();
+    let day = usage::day(day).to_string();
+    proof.fault(Fault::Sums { key, day, backend, model, figure, says, rows });
 }
 
 /// Pruned days have no rows that their sums could be held against one by one; all together they can be.

@@ -13,6 +13,7 @@ use super::entry::{ClosedAttempt, ClosedRequest, Ending};
 use super::marks::Mark;
 use super::pruning::first_whole_day;
 use super::sqlite::{counts, fitting};
+use super::usage::UsageSums;
 use crate::units::{Provenance, RequestId, Usd};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
@@ -226,9 +227,7 @@ pub(super) fn rebuild(connection: &mut Connection) -> rusqlite::Result<usize> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let from = first_whole_day(&transaction)?;
     transaction.execute("DELETE FROM usage_daily WHERE day >= ?1", [from])?;
-    let figures = "requests, attempts, fresh_input, cache_read, cache_write, output, reasoning, cost_micro_usd, cost_rest_pico, \
-        compared, baseline_micro_usd, baseline_rest_pico, reported, counted, estimated, model_changes";
-    let sums = figures.split(", ").map(|figure| format!("sum({figure})")).collect::<Vec<_>>().join(", ");
+    let (figures, sums) = (UsageSums::COLUMNS.join(", "), UsageSums::summed(|column| format!("sum({column})")));
     let insert = format!(
         "INSERT INTO usage_daily (key, day, backend, model, provider, {figures}) \
          SELECT key, day, backend, model, max(provider), {sums} FROM ({OF_ROWS}) GROUP BY key, day, backend, model"
