@@ -42,6 +42,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "ledger/bill.rs",
             "ledger/booked.rs",
             "ledger/check.rs",
+            "ledger/check/sums.rs",
             "ledger/outbox.rs",
             "ledger/postings.rs",
             "ledger/pruning.rs",

@@ -13,15 +13,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
 
 use self::columns::{COLUMNS, Cell};
 use self::parquet::ParquetWriter;
 use super::args::{Environment, GatewayArgs};
+use super::days::DayArgs;
 use super::output::{Exit, Output};
-use crate::clock::SystemClock;
 use crate::ledger::{BookedAttempt, BookedRequest, Stretch};
 use crate::units::{Amount, Currency, KeyName};
 
@@ -39,15 +39,8 @@ tokenbroker.*. Amounts are exact: decimals in Parquet and CSV, texts in JSON. Pr
 pub struct ExportArgs {
     #[command(flatten)]
     pub gateway: GatewayArgs,
-    /// The first day (UTC) [default: --days before the last one].
-    #[arg(long, value_name = "DAY", conflicts_with = "days")]
-    pub from: Option<Date>,
-    /// The last day (UTC), which is exported too [default: today].
-    #[arg(long, value_name = "DAY")]
-    pub to: Option<Date>,
-    /// How many days, the last one included.
-    #[arg(long, value_name = "NUMBER", default_value_t = 30, value_parser = clap::value_parser!(i64).range(1..=36_600))]
-    pub days: i64,
+    #[command(flatten)]
+    pub days: DayArgs,
     /// Only of this gateway key.
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,
@@ -103,13 +96,7 @@ pub fn run(args: &ExportArgs, environment: &Environment, output: &mut Output) ->
 }
 
 fn stretch(args: &ExportArgs) -> anyhow::Result<Stretch> {
-    let today = SystemClock::shared().wall().to_zoned(TimeZone::UTC).date();
-    let last = args.to.unwrap_or(today);
-    let from = args.from.unwrap_or_else(|| last.saturating_sub((args.days - 1).days()));
-    if from > last {
-        bail!("--from {from} is after --to {last}; both days are exported");
-    }
-    let until = last.tomorrow().context("--to is the last day that there is")?;
+    let (from, until) = args.days.range()?;
     let midnight = |day: Date| anyhow::Ok(day.to_zoned(TimeZone::UTC)?.timestamp());
     Ok(Stretch { from: midnight(from)?, until: midnight(until)?, key: args.key.as_deref().map(KeyName::new) })
 }
@@ -208,6 +195,7 @@ fn decimal(pico: i128) -> String {
 mod tests {
     use super::*;
     use crate::cli::output::testing::captured;
+    use crate::clock::SystemClock;
     use crate::ledger::fixtures::{attempt_end, attempt_opened, request_end, request_opened};
     use crate::ledger::{Ledger, Settings};
 
@@ -228,7 +216,8 @@ mod tests {
     fn exported(folder: &std::path::Path, change: impl FnOnce(&mut ExportArgs)) -> (Exit, String, String) {
         let gateway = GatewayArgs { data_dir: Some(folder.to_owned()), ..GatewayArgs::default() };
         let day = Some("2023-11-14".parse().unwrap());
-        let mut args = ExportArgs { gateway, from: day, to: day, days: 30, key: None, format: Form::Csv, output: None };
+        let days = DayArgs { from: day, to: day, days: 30 };
+        let mut args = ExportArgs { gateway, days, key: None, format: Form::Csv, output: None };
         change(&mut args);
         captured(|output| run(&args, &Environment::new(), output))
     }
@@ -257,7 +246,7 @@ mod tests {
         let (_, odd, _) = exported(folder.path(), |args| args.key = Some("odd".to_owned()));
         assert_eq!(csv::Reader::from_reader(odd.as_bytes()).records().count(), 1 + 2);
         let other = Some("2023-11-15".parse().unwrap());
-        let (_, none, _) = exported(folder.path(), |args| (args.from, args.to) = (other, other));
+        let (_, none, _) = exported(folder.path(), |args| (args.days.from, args.days.to) = (other, other));
         assert_eq!(none.lines().count(), 1, "the heading");
         let (exit, _, told) = exported(folder.path(), |args| args.format = Form::Parquet);
         assert_eq!((exit, told.contains("--output")), (Exit::Failure, true));

@@ -29,6 +29,8 @@ pub enum LedgerCommand {
     #[command(after_help = "Example:\n  tokenbroker ledger backup books-2026-11-29.sqlite3")]
     Backup(BackupArgs),
     /// Make the sums that reports read anew from the rows. The gateway must be stopped.
+    ///
+    /// Books that an older version wrote are brought up to date by it, as by a start of this one.
     #[command(after_help = "Example:\n  tokenbroker ledger rebuild")]
     Rebuild(RebuildArgs),
 }
@@ -74,7 +76,7 @@ pub fn run(command: &LedgerCommand, environment: &Environment, output: &mut Outp
     match command {
         LedgerCommand::Check(args) => check(args, environment, output),
         LedgerCommand::Backup(args) => {
-            let copied = open(&args.gateway, environment)?.backup(&args.to)?;
+            let copied = Books::open_of_any_age(&folder(&args.gateway, environment)?)?.backup(&args.to)?;
             output.note(format!("{} has {copied} bytes and was read back whole", args.to.display()))?;
             Ok(Exit::Success)
         }
@@ -88,11 +90,15 @@ pub fn run(command: &LedgerCommand, environment: &Environment, output: &mut Outp
 
 /// The books that the configuration and the options name.
 pub(super) fn open(gateway: &GatewayArgs, environment: &Environment) -> anyhow::Result<Books> {
+    Ok(Books::open(&folder(gateway, environment)?)?)
+}
+
+fn folder(gateway: &GatewayArgs, environment: &Environment) -> anyhow::Result<PathBuf> {
     let folder = gateway.books(environment)?;
     if !Books::are_in(&folder) {
         bail!("no books in {}: a gateway that ran there leaves some; --data-dir names another directory", folder.display());
     }
-    Ok(Books::open(&folder)?)
+    Ok(folder)
 }
 
 fn check(args: &CheckArgs, environment: &Environment, output: &mut Output) -> anyhow::Result<Exit> {
@@ -252,6 +258,21 @@ mod tests {
                 "ledger rebuild",
             ),
             ("DELETE FROM usage_daily WHERE key = 'even'", "requests is nothing, the rows have 6", "ledger rebuild"),
+            (
+                "UPDATE usage_marked SET attempts = attempts + 1 WHERE kind = 'team' AND key = 'odd'",
+                "team web, key odd, acme/fast (fast): attempts is 7, the rows have 6",
+                "ledger rebuild",
+            ),
+            (
+                "DELETE FROM usage_marked WHERE name = 'b:1' AND key = 'even'",
+                "tag b:1, key even, acme/fast (fast): requests is nothing, the rows have 6",
+                "ledger rebuild",
+            ),
+            (
+                "UPDATE usage_marked SET name = 'c' WHERE name = 'a' AND key = 'odd'",
+                "tag c, key odd, acme/fast (fast): requests is 6, the rows have nothing",
+                "ledger rebuild",
+            ),
         ] {
             let ((exit, told), _) = copy(sql);
             assert_eq!(exit, Exit::Failure, "{sql}: {told}");
@@ -267,7 +288,10 @@ mod tests {
             let args = RebuildArgs { gateway: gateway(folder.path()) };
             captured(|output| run(&LedgerCommand::Rebuild(args), &Environment::new(), output))
         };
-        spoil(folder.path(), "UPDATE usage_daily SET requests = 99, cost_rest_pico = 5");
+        spoil(
+            folder.path(),
+            "UPDATE usage_daily SET requests = 99, cost_rest_pico = 5; UPDATE usage_marked SET name = 'x' || name",
+        );
         let (ledger, _) = Ledger::open(Settings::new(folder.path()), SystemClock::shared()).unwrap();
         let (exit, _, refused) = rebuild();
         assert_eq!(exit, Exit::Failure);
@@ -275,9 +299,32 @@ mod tests {
         ledger.close().await.unwrap();
         assert_eq!(checked(folder.path(), Form::Table).0, Exit::Failure);
         let (exit, _, done) = rebuild();
-        assert_eq!((exit, done.as_str()), (Exit::Success, "2 lines of sums were made from the rows\n"));
+        assert_eq!((exit, done.as_str()), (Exit::Success, "8 lines of sums were made from the rows\n"));
         let (exit, told) = checked(folder.path(), Form::Table);
         assert_eq!(exit, Exit::Success, "{told}");
+    }
+
+    /// Found by a reader: what SQLite said of columns and tables that are not there yet was all that was told.
+    #[tokio::test]
+    async fn older_books_are_refused_with_the_way_forward_and_copied_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        books(folder.path(), 3).await;
+        spoil(folder.path(), "ALTER TABLE attempts DROP COLUMN pieces; ALTER TABLE attempts DROP COLUMN piece_price_pico");
+        spoil(folder.path(), "ALTER TABLE attempts DROP COLUMN piece_price_per; PRAGMA user_version = 6");
+        let (exit, told) = checked(folder.path(), Form::Table);
+        assert_eq!(exit, Exit::Failure);
+        assert!(told.contains("has schema version 6, and this version reads 7") && told.contains("ledger rebuild"), "{told}");
+        let done = |command| captured(|output| run(&command, &Environment::new(), output));
+        let to = folder.path().join("copy.sqlite3");
+        let (exit, _, told) = done(LedgerCommand::Backup(BackupArgs { gateway: gateway(folder.path()), to: to.clone() }));
+        assert_eq!(exit, Exit::Success, "{told}");
+        let version = |file: &std::path::Path| {
+            Connection::open(file).unwrap().query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        assert_eq!(version(&to), 6);
+        let (exit, _, told) = done(LedgerCommand::Rebuild(RebuildArgs { gateway: gateway(folder.path()) }));
+        assert_eq!(exit, Exit::Success, "{told}");
+        assert_eq!((version(&folder.path().join("ledger.sqlite3")), checked(folder.path(), Form::Table).0), (7, Exit::Success));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ pub mod args;
 pub mod budgets;
 pub mod check;
 pub mod count;
+pub mod days;
 pub mod demo;
 pub mod export;
 pub mod health;

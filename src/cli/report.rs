@@ -11,14 +11,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use jiff::ToSpan;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
 use self::picture::picture;
 use super::args::{Environment, GatewayArgs};
+use super::days::DayArgs;
 use super::output::{Exit, Output};
-use crate::clock::SystemClock;
 use crate::config::stores::POSTGRES_PASSWORD;
 use crate::config::{Config, ProviderKeys, Purpose, provider_keys};
 use crate::fleet::{self, UsageTold};
@@ -44,15 +41,8 @@ A request counts at each of its tags; what has none is in the sums of all only. 
 pub struct ReportArgs {
     #[command(flatten)]
     pub gateway: GatewayArgs,
-    /// The first day (UTC) [default: --days before the last one].
-    #[arg(long, value_name = "DAY", conflicts_with = "days")]
-    pub from: Option<Date>,
-    /// The last day (UTC), which is told too [default: today].
-    #[arg(long, value_name = "DAY")]
-    pub to: Option<Date>,
-    /// How many days, the last one included.
-    #[arg(long, value_name = "NUMBER", default_value_t = 30, value_parser = clap::value_parser!(i64).range(1..=36_600))]
-    pub days: i64,
+    #[command(flatten)]
+    pub days: DayArgs,
     /// What is told apart: a line for each combination.
     #[arg(long, value_name = "WORDS", value_delimiter = ',', value_parser = told_apart, default_value = "day,provider")]
     pub by: Vec<UsageBy>,
@@ -144,12 +134,7 @@ impl Told {
 }
 
 fn query(args: &ReportArgs) -> anyhow::Result<UsageQuery> {
-    let today = SystemClock::shared().wall().to_zoned(TimeZone::UTC).date();
-    let last = args.to.unwrap_or(today);
-    let from = args.from.unwrap_or_else(|| last.saturating_sub((args.days - 1).days()));
-    if from > last {
-        bail!("--from {from} is after --to {last}; both days are told");
-    }
+    let (from, until) = args.days.range()?;
     let mut group_by = Vec::new();
     for by in &args.by {
         if !group_by.contains(by) {
@@ -159,6 +144,5 @@ fn query(args: &ReportArgs) -> anyhow::Result<UsageQuery> {
     if !UsageQuery::is_answerable(&group_by) {
         bail!("--by takes one of team, project and tag at a time");
     }
-    let until = last.tomorrow().context("--to is the last day that there is")?;
     Ok(UsageQuery { key: args.key.as_deref().map(KeyName::new), from, until, group_by, most_lines: MOST_LINES })
 }

@@ -9,33 +9,13 @@ use tokio_postgres::types::ToSql;
 
 use super::postgres::{Connected, PostgresError, answered};
 use crate::ledger::{UsageBy, UsageLine, UsageQuery, UsageSums};
-use crate::units::{KeyName, RequestId, Tokens, Usage, Usd};
+use crate::units::{KeyName, RequestId, Usd};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 /// How far the time in a request's id may be from that of its arrival, in microseconds.
 const SKEW: i64 = 60_000_000;
 /// The first day that days are counted from.
 const EPOCH: Date = jiff::civil::date(1970, 1, 1);
-
-/// The sums, in the order in which [`line`] reads them.
-const SUMS: [&str; 16] = [
-    "requests",
-    "attempts",
-    "fresh_input",
-    "cache_read",
-    "cache_write",
-    "output",
-    "reasoning",
-    "cost_micro_usd",
-    "cost_rest_pico",
-    "compared",
-    "baseline_micro_usd",
-    "baseline_rest_pico",
-    "reported",
-    "counted",
-    "estimated",
-    "model_changes",
-];
 
 /// What one key spent at one gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,12 +31,12 @@ impl Connected {
         let columns: Vec<&str> = query.group_by.iter().map(|by| column(*by)).collect();
         let mut sql = "SELECT ".to_owned();
         sql.extend(columns.iter().flat_map(|column| [*column, ", "]));
-        let sums: Vec<String> = SUMS.iter().map(|sum| format!("coalesce(sum({sum}), 0)::bigint")).collect();
+        let sums = UsageSums::summed(|column| format!("coalesce(sum({column}), 0)::bigint"));
         let table = match query.mark() {
             Some(mark) => format!("usage_marked WHERE kind = '{}' AND", mark.word()),
             None => "usage_daily WHERE".to_owned(),
         };
-        let _ = write!(sql, "{} FROM tokenbroker.{table} day >= $1 AND day < $2", sums.join(", "));
+        let _ = write!(sql, "{sums} FROM tokenbroker.{table} day >= $1 AND day < $2");
         let (from, until, most) = (number(query.from), number(query.until), i64::try_from(query.most_lines).unwrap_or(i64::MAX));
         let mut asked: Vec<&(dyn ToSql + Sync)> = vec![&from, &until, &most];
         let key = query.key.as_ref().map(KeyName::as_str);
@@ -137,30 +117,9 @@ fn line(row: &Row, group_by: &[UsageBy]) -> UsageLine {
             UsageBy::Tag => line.tag = text(),
         }
     }
-    let at = group_by.len();
-    let count = |offset: usize| u64::try_from(row.get::<_, i64>(at + offset)).unwrap_or(0);
-    let tokens = |offset| Tokens::new(count(offset));
-    let split = |offset: usize| {
-        let part = |at: usize| i128::from(row.get::<_, i64>(at));
-        Usd::from_pico(part(at + offset) * 1_000_000 + part(at + offset + 1))
-    };
-    line.sums = UsageSums {
-        requests: count(0),
-        attempts: count(1),
-        usage: Usage {
-            fresh_input: tokens(2),
-            cache_read: tokens(3),
-            cache_write: tokens(4),
-            output: tokens(5),
-            reasoning: tokens(6),
-            ..Usage::default()
-        },
-        cost: split(7),
-        compared: count(9),
-        baseline: split(10),
-        provenance: [count(12), count(13), count(14)],
-        model_changes: count(15),
-    };
+    let mut columns = [0; UsageSums::COLUMNS.len()];
+    columns.iter_mut().zip(group_by.len()..).for_each(|(column, at)| *column = row.get(at));
+    line.sums = UsageSums::of(&columns);
     line
 }
 

@@ -6,6 +6,8 @@
 //! with that of rows. Nothing is mended here: rows are the facts, and what to do about one that is off is for a person, who is
 //! told what would help.
 
+mod sums;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -38,6 +40,8 @@ pub enum Fault {
     Account { account: Account, party: String, currency: String, pico: i128 },
     /// What reports read of a key's day is not what the rows add up to.
     Sums {
+        /// The kind of mark and its name, where the sums are of one.
+        mark: Option<(String, String)>,
         key: String,
         day: String,
         backend: String,
@@ -68,11 +72,12 @@ impl fmt::Display for Fault {
             Fault::Account { account, party, currency, pico } => {
                 write!(f, "account {} of {party} has {pico} 10^-12 {currency} left, and must have none", account.word())
             }
-            Fault::Sums { key, day, backend, model, figure, says, rows } => {
+            Fault::Sums { mark, key, day, backend, model, figure, says, rows } => {
                 let told = |figure: &Option<i128>| figure.map_or_else(|| "nothing".to_owned(), |figure| figure.to_string());
                 let (says, rows) = (told(says), told(rows));
                 let of = if backend.is_empty() { "requests without an attempt" } else { backend };
-                write!(f, "sums of {day}, key {key}, {of} ({model}): {figure} is {says}, the rows have {rows}")
+                let mark = mark.as_ref().map(|(kind, name)| format!("{kind} {name}, ")).unwrap_or_default();
+                write!(f, "sums of {day}, {mark}key {key}, {of} ({model}): {figure} is {says}, the rows have {rows}")
             }
             Fault::Whole { says, rows } => {
                 write!(f, "the sums of all days are {says} 10^-12 USD, rows and pruned rows have {rows}")
@@ -161,7 +166,7 @@ impl Books {
             return Ok(proof);
         }
         self.explained(connection.execute_batch("BEGIN"))?;
-        let checked = rows(connection, &mut proof).and_then(|()| sums(connection, &mut proof));
+        let checked = rows(connection, &mut proof).and_then(|()| sums::all(connection, &mut proof));
         self.explained(connection.execute_batch("COMMIT"))?;
         self.explained(checked)?;
         Ok(proof)
@@ -262,110 +267,6 @@ fn one_attempt(request: RequestId, key: &str, row: &Row<'_>, accounts: &mut Acco
     if fits && exact != Some(cost.into()) {
         let amount = format!("{amount} 10^-12 {currency}");
         proof.fault(Fault::Conversion { request, attempt, amount, rate, says: cost, exact });
-    }
-    Ok(())
-}
-
-/// What a line of sums has, in the order of its columns behind those that name it. The parts of an amount count as one.
-const SUMMED: [&str; 14] = [
-    "requests",
-    "attempts",
-    "fresh_input",
-    "cache_read",
-    "cache_write",
-    "output",
-    "reasoning",
-    "compared",
-    "reported",
-    "counted",
-    "estimated",
-    "model_changes",
-    "cost",
-    "baseline",
-];
-/// The columns of the two amounts.
-const AMOUNTS: &str = "sum(cost_micro_usd), sum(baseline_micro_usd), sum(cost_rest_pico), sum(baseline_rest_pico)";
-
-struct Line {
-    /// Key, day, backend, model.
-    name: (String, i64, String, String),
-    sums: [i128; SUMMED.len()],
-}
-
-fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
-    let mut sums = [0; SUMMED.len()];
-    for (at, sum) in sums.iter_mut().enumerate() {
-        *sum = row.get::<_, i64>(at + 4)?.into();
-    }
-    for (place, sum) in sums.iter_mut().enumerate().skip(SUMMED.len() - 2) {
-        *sum = *sum * 1_000_000 + i128::from(row.get::<_, i64>(place + 6)?);
-    }
-    Ok(Line { name: (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?), sums })
-}
-
-/// The sums of reports against those of the rows, for the days of which the rows are there.
-fn sums(connection: &Connection, proof: &mut Proof) -> rusqlite::Result<()> {
-    let from = super::pruning::first_whole_day(connection)?;
-    let counts = SUMMED.iter().take(SUMMED.len() - 2).map(|column| format!("sum({column})"));
-    let columns = counts.chain([AMOUNTS.to_owned()]).collect::<Vec<_>>().join(", ");
-    let said = format!(
-        "SELECT key, day, backend, model, {columns} FROM usage_daily WHERE day >= ?1 GROUP BY key, day, backend, model \
-         ORDER BY key, day, backend, model"
-    );
-    let summed = format!(
-        "SELECT key, day, backend, model, {columns} FROM ({}) GROUP BY key, day, backend, model \
-        ORDER BY key, day, backend, model",
-        super::rollup::OF_ROWS
-    );
-    let (mut said, mut summed) = (connection.prepare(&said)?, connection.prepare(&summed)?);
-    let (mut said, mut summed) = (said.query_map([from], line)?, summed.query_map([from], line)?);
-    let (mut left, mut right) = (said.next().transpose()?, summed.next().transpose()?);
-    loop {
-        let order = match (&left, &right) {
-            (None, None) => break,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(left), Some(right)) => left.name.cmp(&right.name),
-        };
-        let says = if order.is_le() { std::mem::replace(&mut left, said.next().transpose()?) } else { None };
-        let rows = if order.is_ge() { std::mem::replace(&mut right, summed.next().transpose()?) } else { None };
-        proof.sums += 1;
-        compare_sums(says.as_ref(), rows.as_ref(), proof);
-    }
-    whole(connection, proof)
-}
-
-fn compare_sums(says: Option<&Line>, rows: Option<&Line>, proof: &mut Proof) {
-    for (at, figure) in SUMMED.into_iter().enumerate() {
-        let of = |line: Option<&Line>| line.map(|line| line.sums[at]);
-        let (said, summed) = (of(says), of(rows));
-        if said.unwrap_or(0) == summed.unwrap_or(0) {
-            continue;
-        }
-        let Some(Line { name: (key, day, backend, model), .. }) = says.or(rows) else { return };
-        let day = super::usage::day(*day).to_string();
-        let (key, backend, model) = (key.clone(), backend.clone(), model.clone());
-        proof.fault(Fault::Sums { key, day, backend, model, figure, says: said, rows: summed });
-        // One figure of a line tells that it is off; the others would say it again.
-        return;
-    }
-}
-
-/// Pruned days have no rows that their sums could be held against one by one; all together they can be.
-fn whole(connection: &Connection, proof: &mut Proof) -> rusqlite::Result<()> {
-    let parts = |sql: &str| {
-        connection.query_row(sql, [], |row| {
-            let (micro, rest): (i64, i64) = (row.get(0)?, row.get(1)?);
-            Ok(i128::from(micro) * 1_000_000 + i128::from(rest))
-        })
-    };
-    let split = "coalesce(sum(cost_micro_usd), 0), coalesce(sum(cost_rest_pico), 0)";
-    let says = parts(&format!("SELECT {split} FROM usage_daily"))?;
-    let pruned = parts(&format!("SELECT {split} FROM attempts_daily"))?;
-    let kept = parts(&format!("SELECT {} FROM attempts", super::query::sum_parts("cost_pico_usd")))?;
-    // Where a line was told already, this would say it again.
-    if says != pruned + kept && !proof.faults.iter().any(|fault| matches!(fault, Fault::Sums { .. })) {
-        proof.fault(Fault::Whole { says, rows: pruned + kept });
     }
     Ok(())
 }

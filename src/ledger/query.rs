@@ -95,22 +95,31 @@ impl Books {
         folder.join(FILE).exists()
     }
 
-    /// Opens the books of a data directory for reading. Fails as the gateway itself would on books of a newer schema.
+    /// Opens the books of a data directory for reading. Fails as the gateway itself would on books of a newer schema, and on those of
+    /// an older one, which a reader cannot bring up to date.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let books = Self::open_of_any_age(folder)?;
+        let (found, known) = (books.version()?, sqlite::known_version());
+        if found < known { Err(StoreError::Older { file: books.file, found, known }) } else { Ok(books) }
+    }
+
+    fn version(&self) -> Result<i64, StoreError> {
+        self.explained(self.connection.query_row("PRAGMA user_version", [], |row| row.get(0)))
+    }
+
+    /// The same of an older schema too: for what asks nothing of its tables.
+    pub fn open_of_any_age(folder: &Path) -> Result<Self, StoreError> {
         let file = folder.join(FILE);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || {
             let connection = Connection::open_with_flags(&file, flags)?;
             connection.busy_timeout(Duration::from_secs(5))?;
-            let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-            Ok((connection, found))
+            Ok(connection)
         };
-        let (connection, found) = open().map_err(|error| explain(&file, error))?;
-        let known = sqlite::known_version();
-        if found > known {
-            return Err(StoreError::Newer { file, found, known });
-        }
-        Ok(Self { connection, file })
+        let connection = open().map_err(|error| explain(&file, error))?;
+        let books = Self { connection, file };
+        let (found, known) = (books.version()?, sqlite::known_version());
+        if found > known { Err(StoreError::Newer { file: books.file, found, known }) } else { Ok(books) }
     }
 
     /// Ends whatever is asked through this view from another thread.

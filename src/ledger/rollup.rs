@@ -13,6 +13,7 @@ use super::entry::{ClosedAttempt, ClosedRequest, Ending};
 use super::marks::Mark;
 use super::pruning::first_whole_day;
 use super::sqlite::{counts, fitting};
+use super::usage::UsageSums;
 use crate::units::{Provenance, RequestId, Usd};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
@@ -221,19 +222,65 @@ pub(super) const OF_ROWS: &str = "SELECT r.key, r.arrived_at_us / 86400000000 AS
         SELECT number FROM attempts WHERE request = r.id ORDER BY ending = 'complete' DESC, number DESC LIMIT 1 \
     ) WHERE r.arrived_at_us / 86400000000 >= ?1";
 
+/// What a line of `usage_marked` is called by, in the order of its primary key.
+pub(super) const MARKED_LINES: &str = "kind, key, day, name, backend, model";
+
+/// Each request once for each of its marks. No tag has a character that JSON would mind; one that somebody else wrote is quoted.
+const MARKED: &str = "SELECT 'team' AS kind, team AS name, requests.* FROM requests WHERE team <> '' \
+    UNION ALL SELECT 'project', project, requests.* FROM requests WHERE project <> '' \
+    UNION ALL SELECT 'tag', tag.value, requests.* FROM requests, json_each('[' || replace(json_quote(tags), ',', '\",\"') || ']') AS tag \
+    WHERE tags <> ''";
+
+/// [`OF_ROWS`] once more for each mark, under the name that it has.
+fn of_marked_rows() -> String {
+    OF_ROWS.replace("SELECT r.key", "SELECT r.kind, r.name, r.key").replace("FROM requests r", &format!("FROM ({MARKED}) r"))
+}
+
+/// The same under the name that the sums of the store have it by: once a key's day has sums of so many tags, any other is with the rest.
+pub(super) fn marked_as_kept() -> String {
+    format!(
+        "WITH full_days AS MATERIALIZED ( \
+            SELECT key, day FROM usage_marked WHERE kind = 'tag' AND name <> '{OTHER_TAGS}' AND day >= ?1 \
+            GROUP BY key, day HAVING count(DISTINCT name) >= {MOST_TAGS_A_DAY} \
+        ) SELECT kind, CASE WHEN kind <> 'tag' THEN name \
+            WHEN EXISTS (SELECT 1 FROM usage_marked u WHERE u.kind = 'tag' AND u.key = r.key AND u.day = r.day AND u.name = r.name) THEN name \
+            WHEN EXISTS (SELECT 1 FROM full_days f WHERE f.key = r.key AND f.day = r.day) THEN '{OTHER_TAGS}' ELSE name END AS name, \
+        key, day, backend, model, provider, {figures} FROM ({rows}) r",
+        figures = UsageSums::COLUMNS.join(", "),
+        rows = of_marked_rows(),
+    )
+}
+
+/// The same under the names that they get when sums are made anew: of a key's day the tags that came first have sums of their own.
+fn marked_anew() -> String {
+    format!(
+        "WITH tags AS MATERIALIZED ( \
+            SELECT key, arrived_at_us / 86400000000 AS day, name, \
+                row_number() OVER (PARTITION BY key, arrived_at_us / 86400000000 ORDER BY min(id), name) AS place \
+            FROM ({MARKED}) WHERE kind = 'tag' AND arrived_at_us / 86400000000 >= ?1 GROUP BY key, day, name \
+        ), other AS MATERIALIZED (SELECT key, day, name FROM tags WHERE place > {MOST_TAGS_A_DAY}) \
+        SELECT kind, CASE WHEN kind = 'tag' AND (key, day, name) IN (SELECT key, day, name FROM other) THEN '{OTHER_TAGS}' ELSE name END AS name, \
+        key, day, backend, model, provider, {figures} FROM ({rows})",
+        figures = UsageSums::COLUMNS.join(", "),
+        rows = of_marked_rows(),
+    )
+}
+
 /// Makes the sums of the days anew of which every row is there; answers how many lines they are.
 pub(super) fn rebuild(connection: &mut Connection) -> rusqlite::Result<usize> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let from = first_whole_day(&transaction)?;
-    transaction.execute("DELETE FROM usage_daily WHERE day >= ?1", [from])?;
-    let figures = "requests, attempts, fresh_input, cache_read, cache_write, output, reasoning, cost_micro_usd, cost_rest_pico, \
-        compared, baseline_micro_usd, baseline_rest_pico, reported, counted, estimated, model_changes";
-    let sums = figures.split(", ").map(|figure| format!("sum({figure})")).collect::<Vec<_>>().join(", ");
-    let insert = format!(
-        "INSERT INTO usage_daily (key, day, backend, model, provider, {figures}) \
-         SELECT key, day, backend, model, max(provider), {sums} FROM ({OF_ROWS}) GROUP BY key, day, backend, model"
-    );
-    let lines = transaction.execute(&insert, [from])?;
+    let (figures, sums) = (UsageSums::COLUMNS.join(", "), UsageSums::summed(|column| format!("sum({column})")));
+    let (mut lines, marked) = (0, marked_anew());
+    let tables = [("usage_daily", "key, day, backend, model", OF_ROWS), ("usage_marked", MARKED_LINES, marked.as_str())];
+    for (table, name, rows) in tables {
+        transaction.execute(&format!("DELETE FROM {table} WHERE day >= ?1"), [from])?;
+        let insert = format!(
+            "INSERT INTO {table} ({name}, provider, {figures}) \
+             SELECT {name}, max(provider), {sums} FROM ({rows}) GROUP BY {name}"
+        );
+        lines += transaction.execute(&insert, [from])?;
+    }
     transaction.commit()?;
     Ok(lines)
 }
@@ -311,7 +358,11 @@ mod tests {
             }
             // What is there already must not count again.
             store.insert(&mut requests.iter()).unwrap();
+            prop_assert_eq!(Books::open(folder.path()).unwrap().check().unwrap().faults, Vec::new());
             let told = lines(store.connection());
+            store.rebuild().unwrap();
+            prop_assert_eq!(&told, &lines(store.connection()));
+            prop_assert_eq!(Books::open(folder.path()).unwrap().check().unwrap().faults, Vec::new());
 
             store.connection().execute_batch("DROP TABLE usage_daily; DROP TABLE decisions; DROP TABLE tables_used").unwrap();
             store.connection().execute_batch(include_str!("schema_2.sql")).unwrap();
@@ -341,6 +392,13 @@ mod tests {
         assert_eq!(told("SELECT sum(requests) FROM usage_marked WHERE kind = 'tag' AND name = '(other)'"), 100);
         assert_eq!(told("SELECT sum(requests) FROM usage_marked WHERE kind = 'tag'"), 300);
         assert_eq!(told("SELECT sum(requests) FROM usage_marked WHERE kind = 'team' AND name = 'web'"), 300);
+        let faults = || Books::open(folder.path()).unwrap().check().unwrap().faults;
+        assert_eq!(faults(), []);
+        store.rebuild().unwrap();
+        assert_eq!(faults(), []);
+        let other = "SELECT sum(requests) FROM usage_marked WHERE kind = 'tag' AND name = '(other)'";
+        let other = store.connection().query_row(other, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(other, 100);
     }
 
     /// Providers may report anything; the books of such a day must still open, grow and answer.

@@ -158,8 +158,9 @@ impl MemoryDisk {
         lock(&self.state).unsyncable = unsyncable;
     }
 
-    /// Loses what power keeps only by chance: `kept` tells how many hundredths of each write stay.
-    pub(crate) fn lose_power(&self, mut kept: impl FnMut() -> usize) {
+    /// Loses what power keeps only by chance: `kept` tells how many hundredths of each write stay, `back` whether a file that was deleted
+    /// is there again.
+    pub(crate) fn lose_power(&self, mut kept: impl FnMut() -> usize, mut back: impl FnMut() -> bool) {
         let mut state = lock(&self.state);
         for contents in state.files.values_mut() {
             contents.now = contents.synced.clone();
@@ -170,7 +171,7 @@ impl MemoryDisk {
             contents.synced = contents.now.clone();
         }
         for (path, contents) in std::mem::take(&mut state.deleted) {
-            if kept() >= 50 {
+            if back() {
                 state.files.entry(path).or_insert(Contents { now: contents.synced.clone(), unsynced: Vec::new(), ..contents });
             }
         }

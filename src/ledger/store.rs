@@ -17,6 +17,12 @@ pub enum StoreError {
         .file.display()
     )]
     Newer { file: PathBuf, found: i64, known: i64 },
+    /// An older gateway wrote these books, and none of this version has opened them yet.
+    #[error(
+        "{} has schema version {found}, and this version reads {known}: start this version of the gateway on it once, or run tokenbroker ledger rebuild while no gateway does; both bring it up to date (tokenbroker ledger backup copies it first)",
+        .file.display()
+    )]
+    Older { file: PathBuf, found: i64, known: i64 },
     /// The file is not what a gateway wrote.
     #[error(
         "{} is damaged ({detail}): keep the journal-*.log files where they are, move this file away (with its -wal and -shm) and start again, or restore a copy of it; the journal then fills in what it still holds", 

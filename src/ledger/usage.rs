@@ -6,9 +6,9 @@ use jiff::civil::Date;
 use rusqlite::{Row, params_from_iter};
 
 use super::marks::Mark;
-use super::query::{Books, count, usage};
+use super::query::Books;
 use super::store::StoreError;
-use crate::units::{KeyName, Provenance, Usage, Usd};
+use crate::units::{KeyName, Provenance, Tokens, Usage, Usd};
 
 /// What sums can be told apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,6 +99,56 @@ impl UsageQuery {
 }
 
 impl UsageSums {
+    /// The columns of sums in every store, in the order in which they are read. An amount is in two: millionths of a dollar, and the
+    /// rest in 10⁻¹² dollars.
+    pub const COLUMNS: [&str; 16] = [
+        "requests",
+        "attempts",
+        "fresh_input",
+        "cache_read",
+        "cache_write",
+        "output",
+        "reasoning",
+        "cost_micro_usd",
+        "cost_rest_pico",
+        "compared",
+        "baseline_micro_usd",
+        "baseline_rest_pico",
+        "reported",
+        "counted",
+        "estimated",
+        "model_changes",
+    ];
+
+    /// What is selected to read them: each as `sum` writes it.
+    pub fn summed(sum: impl FnMut(&str) -> String) -> String {
+        Self::COLUMNS.map(sum).join(", ")
+    }
+
+    /// What the columns say.
+    pub fn of(columns: &[i64; Self::COLUMNS.len()]) -> Self {
+        let count = |at: usize| u64::try_from(columns[at]).unwrap_or(0);
+        let tokens = |at| Tokens::new(count(at));
+        let amount = |at: usize| Usd::from_pico(i128::from(columns[at]) * 1_000_000 + i128::from(columns[at + 1]));
+        Self {
+            requests: count(0),
+            attempts: count(1),
+            usage: Usage {
+                fresh_input: tokens(2),
+                cache_read: tokens(3),
+                cache_write: tokens(4),
+                output: tokens(5),
+                reasoning: tokens(6),
+                ..Usage::default()
+            },
+            cost: amount(7),
+            compared: count(9),
+            baseline: amount(10),
+            provenance: [count(12), count(13), count(14)],
+            model_changes: count(15),
+        }
+    }
+
     /// Both together.
     #[must_use]
     pub fn plus(&self, other: &UsageSums) -> Self {
@@ -135,10 +185,6 @@ pub struct UsageLine {
 /// The first day that days are counted from.
 const EPOCH: Date = jiff::civil::date(1970, 1, 1);
 
-const SUMS: &str = "sum(requests), sum(attempts), sum(fresh_input), sum(cache_read), sum(cache_write), sum(output), \
-    sum(reasoning), sum(cost_micro_usd), sum(cost_rest_pico), sum(compared), sum(baseline_micro_usd), \
-    sum(baseline_rest_pico), sum(reported), sum(counted), sum(estimated), sum(model_changes)";
-
 /// Every key's days in the order of the primary key: it begins with the key (behind the kind of mark), so each key is a range.
 fn keys(table: &str, of: &str) -> String {
     format!(
@@ -173,7 +219,8 @@ impl Books {
             Some(_) => (String::new(), format!("{table} u WHERE {of} AND u.key = ?4")),
             None => (keys(table, &of), format!("keys CROSS JOIN {table} u WHERE {of} AND u.key = keys.key")),
         };
-        let selected = columns.iter().copied().chain([SUMS]).collect::<Vec<_>>().join(", ");
+        let sums = UsageSums::summed(|column| format!("sum({column})"));
+        let selected = columns.iter().copied().chain([sums.as_str()]).collect::<Vec<_>>().join(", ");
         let order = if columns.is_empty() { String::new() } else { format!("GROUP BY {0} ORDER BY {0}", columns.join(", ")) };
         let sql = format!("{with} SELECT {selected} FROM {from} AND u.day >= ?1 AND u.day < ?2 {order} LIMIT ?3");
         let most = i64::try_from(query.most_lines).unwrap_or(i64::MAX);
@@ -213,24 +260,17 @@ fn line(row: &Row<'_>, group_by: &[UsageBy]) -> rusqlite::Result<UsageLine> {
             UsageBy::Tag => line.tag = text()?,
         }
     }
-    let at = group_by.len();
-    line.sums = UsageSums {
-        requests: count(row, at)?,
-        attempts: count(row, at + 1)?,
-        usage: usage(row, at + 2)?,
-        cost: split_sum(row, at + 7)?,
-        compared: count(row, at + 9)?,
-        baseline: split_sum(row, at + 10)?,
-        provenance: [count(row, at + 12)?, count(row, at + 13)?, count(row, at + 14)?],
-        model_changes: count(row, at + 15)?,
-    };
+    line.sums = UsageSums::of(&columns(row, group_by.len())?);
     Ok(line)
 }
 
-/// Millionths of a dollar in one column, the rest in the next.
-fn split_sum(row: &Row<'_>, at: usize) -> rusqlite::Result<Usd> {
-    let part = |at: usize| row.get::<_, Option<i64>>(at).map(|part| i128::from(part.unwrap_or(0)));
-    Ok(Usd::from_pico(part(at)? * 1_000_000 + part(at + 1)?))
+/// The columns of a sum, from a place on; nothing where there is nothing to sum up.
+pub(super) fn columns(row: &Row<'_>, from: usize) -> rusqlite::Result<[i64; UsageSums::COLUMNS.len()]> {
+    let mut columns = [0; UsageSums::COLUMNS.len()];
+    for (at, column) in columns.iter_mut().enumerate() {
+        *column = row.get::<_, Option<i64>>(from + at)?.unwrap_or(0);
+    }
+    Ok(columns)
 }
 
 pub(super) fn number(day: Date) -> i64 {

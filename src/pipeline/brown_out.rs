@@ -1,12 +1,15 @@
 //! What is tried where the budgets do not bear a request as it was asked: the same with a shorter bound on its answer, which the
 //! provider is told so that it ends the answer itself; then something cheaper, where its key (or a level above) says so. Each is
 //! planned within what is left and held as any request is, so that no budget is exceeded by it.
+//!
+//! Only what is asked first counts for that: a fallback that costs more neither shortens the answer nor is held for. It is asked if the
+//! budgets bear it when its turn comes. Else the fallbacks of one request would hold what a crowd could be served with.
 
 use std::fmt;
 
 use super::{Admitted, GatewayError, InboundCall, Pipeline};
 use crate::policy::least_left;
-use crate::route;
+use crate::route::{self, Plan};
 use crate::units::{Tokens, Usd};
 
 /// A bound leaves so many times what is expected of the answer: a mean alone would cut every third.
@@ -19,11 +22,19 @@ pub(super) struct Lesser {
     shortened: Option<Tokens>,
     /// What serves in the place of what was asked for.
     degraded: Option<String>,
+    /// It was planned within what is left of the budgets.
+    within: bool,
 }
 
 impl Lesser {
+    /// Whether it is less than what was asked for, which the client is told.
     pub(super) fn is_any(&self) -> bool {
-        *self != Self::default()
+        self.shortened.is_some() || self.degraded.is_some()
+    }
+
+    /// What is held before the plan begins.
+    pub(super) fn to_hold(&self, plan: &Plan) -> Usd {
+        if self.within { plan.first_case() } else { plan.worst_case() }
     }
 }
 
@@ -116,9 +127,8 @@ impl Pipeline {
         let (longest, expected) = self.with_facts(call, &lesser, |facts, _| {
             let plan = route::plan(&facts).ok()?;
             let choices = u64::from(lesser.request.choices.max(1));
-            let quotes = || plan.root.attempts().map(|attempt| attempt.quote);
-            let expected = quotes().map(|quote| quote.usage.output.get().div_ceil(choices)).max()?;
-            Some((quotes().map(|quote| quote.output_bound).min()?, expected))
+            let first = plan.root.attempts().next()?.quote;
+            Some((first.output_bound, first.usage.output.get().div_ceil(choices)))
         })?;
         let bound = longest.min(most);
         let room = Tokens::new(expected.saturating_mul(ROOM)).min(most);
@@ -155,6 +165,7 @@ impl Pipeline {
         let left = least_left(&lesser.admission.budgets.report(self.clock.wall()))?;
         let most = lesser.request.wishes.max_cost.map_or(left, |most| most.min(left));
         lesser.request.wishes.max_cost = Some(most);
+        lesser.lesser.within = true;
         Some(most)
     }
 }

@@ -35,10 +35,10 @@ impl Pipeline {
         passed
     }
 
-    /// Sets aside what the plan can cost at most. Where gateways share a budget and this one's slice does not bear it, more is
+    /// Sets aside what the plan can cost at most (where the budgets bear no more, what its first attempt can). Where gateways share a budget and this one's slice does not bear it, more is
     /// asked for, which is the only wait and a short one.
     pub(super) async fn hold(&self, admitted: &Admitted, plan: &Plan) -> Result<Hold, GatewayError> {
-        let (budgets, wanted) = (&admitted.admission.budgets, plan.worst_case());
+        let (budgets, wanted) = (&admitted.admission.budgets, admitted.lesser.to_hold(plan));
         let mut held = budgets.hold(wanted, self.clock.wall());
         if let Some(lender) = &self.lender {
             for _ in 0..LOANS {

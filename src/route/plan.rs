@@ -78,6 +78,14 @@ impl Plan {
     pub fn worst_case(&self) -> Usd {
         self.root.worst_case()
     }
+
+    /// The most that what is asked first costs: one attempt, or all of a race.
+    pub fn first_case(&self) -> Usd {
+        match &self.root {
+            Node::Sequence(nodes) => nodes.first().map_or(Usd::ZERO, Node::worst_case),
+            Node::Attempt(_) | Node::Race(_) => self.root.worst_case(),
+        }
+    }
 }
 
 /// An adequate backend with its price.

@@ -3,6 +3,7 @@
 //! the paths are off. A page in a browser cannot call them: it has no key.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
@@ -22,7 +23,7 @@ use super::status::wrong_parameter;
 use crate::catalog::change::{FigurePlace, PriceChange};
 use crate::catalog::feed::Kind;
 use crate::frontend::errors::{ClientError, ErrorKind};
-use crate::price_book::{AdminError, AuditRow, Done, Figure, HeldEntry, Set};
+use crate::price_book::{AdminError, Done, Figure, HeldEntry, Set};
 use crate::units::TokenPrice;
 
 /// No wish is larger.
@@ -136,10 +137,6 @@ pub(super) async fn quarantine(State(front): Shared, request: Request<Body>) -> 
 
 /// The audit of a backend, or of all.
 pub(super) async fn history(State(front): Shared, request: Request<Body>) -> Response {
-    #[derive(Serialize)]
-    struct History {
-        rows: Vec<AuditRow>,
-    }
     if let Err(stranger) = admitted(&front, request.headers()) {
         return *stranger;
     }
@@ -148,7 +145,19 @@ pub(super) async fn history(State(front): Shared, request: Request<Body>) -> Res
         Err(wrong) => return refused(&wrong_parameter(&wrong).error),
     };
     let book = Arc::clone(&front.prices);
-    match spawn_blocking(move || book.audit(backend.as_deref())).await {
+    audited(move || book.audit(backend.as_deref()), failed).await
+}
+
+/// Every step of a book that was taken, whatever its rows are. They are read from the disk, and so off the reactor.
+pub(super) async fn audited<R: Serialize + Send + 'static, E: Display + Send + 'static>(
+    read: impl FnOnce() -> Result<Vec<R>, E> + Send + 'static,
+    failed: fn(&str) -> Response,
+) -> Response {
+    #[derive(Serialize)]
+    struct History<R> {
+        rows: Vec<R>,
+    }
+    match spawn_blocking(read).await {
         Ok(Ok(rows)) => told(&History { rows }),
         Ok(Err(error)) => failed(&error.to_string()),
         Err(error) => failed(&error.to_string()),

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
-use super::admin::{Asked, Reasoned, admitted, asked, refused, told, wrong};
+use super::admin::{Asked, Reasoned, admitted, asked, audited, refused, told, wrong};
 use super::admin_keys::{failed, no_reload};
 use super::routes::Front;
 use crate::frontend::errors::{ClientError, ErrorKind};
-use crate::key_book::{BudgetNotDone, BudgetRow, Wanted};
+use crate::key_book::{BudgetNotDone, Wanted};
 use crate::policy::{BudgetReport, BudgetWindow, Payer};
 use crate::units::{KeyName, Usd};
 
@@ -77,19 +77,11 @@ pub(super) async fn list(State(front): Shared, headers: HeaderMap) -> Response {
 
 /// Every step that was taken.
 pub(super) async fn history(State(front): Shared, headers: HeaderMap) -> Response {
-    #[derive(Serialize)]
-    struct History {
-        rows: Vec<BudgetRow>,
-    }
     if let Err(stranger) = admitted(&front, &headers) {
         return *stranger;
     }
     let book = Arc::clone(&front.budget_book);
-    match spawn_blocking(move || book.audit()).await {
-        Ok(Ok(rows)) => told(&History { rows }),
-        Ok(Err(error)) => failed(&error.to_string()),
-        Err(error) => failed(&error.to_string()),
-    }
+    audited(move || book.audit(), failed).await
 }
 
 /// What an administrator asks for. Which members count depends on the path.

@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
-use super::admin::{Asked, Reasoned, admitted, asked, refused, told, wrong};
+use super::admin::{Asked, Reasoned, admitted, asked, audited, refused, told, wrong};
 use super::routes::Front;
 use crate::config::names::unknown_names;
 use crate::frontend::errors::{ClientError, ErrorKind};
-use crate::key_book::{AuditRow, NotDone, VirtualKey, Wanted, to_toml};
+use crate::key_book::{NotDone, VirtualKey, Wanted, to_toml};
 use crate::setup::known;
 
 /// How long the text before goes on where nobody says.
@@ -80,19 +80,11 @@ pub(super) async fn list(State(front): Shared, headers: HeaderMap) -> Response {
 
 /// Every step that was taken.
 pub(super) async fn history(State(front): Shared, headers: HeaderMap) -> Response {
-    #[derive(Serialize)]
-    struct History {
-        rows: Vec<AuditRow>,
-    }
     if let Err(stranger) = admitted(&front, &headers) {
         return *stranger;
     }
     let book = Arc::clone(&front.key_book);
-    match spawn_blocking(move || book.audit()).await {
-        Ok(Ok(rows)) => told(&History { rows }),
-        Ok(Err(error)) => failed(&error.to_string()),
-        Err(error) => failed(&error.to_string()),
-    }
+    audited(move || book.audit(), failed).await
 }
 
 /// What an administrator asks for. Which members count depends on the path.

@@ -1,6 +1,7 @@
 //! One life of the gateway: opened on what the last one left, asked by its clients, ended in peace or not.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub(super) async fn live(world: &Arc<World>, number: usize) {
         books.heal();
         while ledger.flush().await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
+            // What broke only now would not mend by itself.
+            books.heal();
         }
     };
     let crashed = tokio::select! {
@@ -264,7 +267,7 @@ impl Books {
             loop {
                 let _ticked = tokio::time::timeout(Duration::from_millis(250), self.alive.stirred.notified()).await;
                 tokio::time::sleep(Duration::from_micros(writes.between(0, 6_000))).await;
-                if !self.is_suffering(Broken::Hangs) {
+                if !self.is_suffering(Broken::Hangs) && !self.alive.hangs.load(Ordering::Relaxed) {
                     self.write();
                 }
             }
@@ -331,6 +334,7 @@ impl Books {
             self.set(what, false);
         }
         self.suffers.lock().unwrap().clear();
+        self.alive.hangs.store(false, Ordering::Relaxed);
     }
 
     /// What the end of a life leaves of what it wrote.
@@ -344,8 +348,9 @@ impl Books {
                 disk.set_failing(None);
             }
             End::PowerLoss { .. } => {
-                disk.lose_power(|| if dice.chance(40) { 100 } else { dice.size(0, 100) });
-                store.lose_power(dice.size(0, 4));
+                let mut deleted = dice.clone();
+                disk.lose_power(|| if dice.chance(40) { 100 } else { dice.size(0, 100) }, || deleted.chance(30));
+                store.lose_power(if dice.chance(50) { 0 } else { dice.size(0, 4) });
                 self.ended.lock().unwrap().forgets = scene.sync == SyncPolicy::Second;
             }
             End::Kill { torn: None, .. } | End::Peace => {}

@@ -15,6 +15,7 @@ use hyper::body::Frame;
 use serde_json::{Value, json};
 
 use super::dice::Dice;
+use super::scene::LONG;
 use super::table::BACKENDS;
 use super::world::{Alive, Kind, Served};
 use crate::units::{Tokens, Usage};
@@ -178,7 +179,8 @@ fn whole(pieces: VecDeque<Result<Bytes, UpstreamError>>) -> ScriptedBody {
 /// An answer, whole or streamed.
 fn answer(alive: &Arc<Alive>, call: &Call, place: usize, dice: &mut Dice) -> Response<ScriptedBody> {
     let length = dice.between(1, 500);
-    let tokens = if dice.chance(25) { call.bound } else { length.min(call.bound) }.min(4_000);
+    let tokens =
+        if dice.chance(if call.bound < LONG { 25 } else { 60 }) { call.bound } else { length.min(call.bound) }.min(4_000);
     let dishonest = !alive.world.scene.honest && dice.chance(30);
     let script = Script { served: alive.world.served.lock().unwrap()[place].clone(), tokens, dishonest, dice };
     let (kind, steps) = if call.stream { script.stream(call) } else { script.whole() };

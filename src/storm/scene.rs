@@ -35,6 +35,8 @@ pub(super) struct Life {
     pub(super) clients: Vec<Vec<Asking>>,
     pub(super) end: End,
     pub(super) faults: Vec<Fault>,
+    /// From this event on the disk takes nothing any more, until the gateway dies: streams must not run ahead of it.
+    pub(super) hangs_at: Option<u64>,
     /// The first try to start fails after so many transactions of the recovery.
     pub(super) stumbles: Option<usize>,
 }
@@ -114,6 +116,9 @@ pub(super) enum Patience {
     },
 }
 
+/// From so many tokens on an answer is long.
+pub(super) const LONG: u64 = 1_500;
+
 const MODELS: [&str; 6] = ["jade", "jade", "jade", "auto", "onyx", "north/jade-v3"];
 
 impl Scene {
@@ -171,7 +176,22 @@ impl Life {
         let stumbles = dice.chance(15).then(|| dice.size(0, 2));
         let mut dice = Dice::of(seed, purpose::DISK, number);
         let faults = if broken { (0..dice.between(1, 2)).map(|_| Fault::of(&mut dice)).collect() } else { Vec::new() };
-        Self { clients, end, faults, stumbles }
+        let mut dice = Dice::of(seed, purpose::DISK, 100 + number);
+        let hangs = end.fatal().filter(|_| dice.chance(15));
+        let hangs_at = hangs.map(|fatal| fatal.saturating_sub(dice.between(20, 200)).max(1));
+        let mut life = Self { clients, end, faults, hangs_at, stumbles };
+        if life.hangs_at.is_some() {
+            life.clients.iter_mut().flatten().for_each(|asking| asking.streams_at_length(&mut dice));
+        }
+        life
+    }
+}
+
+impl Asking {
+    /// Only a long stream can get further ahead of the books than the margin of a lost answer covers.
+    fn streams_at_length(&mut self, dice: &mut Dice) {
+        (self.stream, self.patience, self.slow_ms) = (true, Patience::Stays, 0);
+        (self.most_output, self.most_cost) = (Some(dice.between(LONG, 4_000)), None);
     }
 }
 
@@ -205,7 +225,7 @@ impl Asking {
             model: dice.pick(&MODELS),
             stream: dice.chance(65),
             wants_usage: dice.chance(40),
-            most_output: dice.chance(75).then(|| if dice.chance(25) { dice.between(1_500, 4_000) } else { dice.between(5, 400) }),
+            most_output: dice.chance(75).then(|| if dice.chance(25) { dice.between(LONG, 4_000) } else { dice.between(5, 400) }),
             most_cost: dice.chance(10).then(|| dice.pick(&["0.001", "0.01", "0.1"])),
             race: dice.chance(8),
             deadline_ms: dice.chance(6).then(|| dice.between(100, 3_000)),

@@ -2,7 +2,7 @@
 //! everything passes that happens: there budgets are looked at, and there the gateway dies.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -196,6 +196,8 @@ pub(super) struct Alive {
     /// Something happened: there may be something to write.
     pub(super) stirred: Notify,
     events: AtomicU64,
+    /// The disk takes nothing.
+    pub(super) hangs: AtomicBool,
     /// How the budgets stood when they were looked at.
     known: Mutex<Vec<Option<(Usd, Usd)>>>,
 }
@@ -211,6 +213,7 @@ impl Alive {
             dead: CancellationToken::new(),
             stirred: Notify::new(),
             events: AtomicU64::new(0),
+            hangs: AtomicBool::new(false),
         })
     }
 
@@ -220,7 +223,12 @@ impl Alive {
         self.look();
         self.stirred.notify_one();
         let number = self.events.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.world.scene.lives[self.number].end.fatal() == Some(number) {
+        let life = &self.world.scene.lives[self.number];
+        if life.hangs_at == Some(number) {
+            self.world.say(|| "the disk hangs from here on".to_owned());
+            self.hangs.store(true, Ordering::Relaxed);
+        }
+        if life.end.fatal() == Some(number) {
             self.world.say(|| "the gateway dies".to_owned());
             self.dead.cancel();
         }

@@ -71,14 +71,44 @@ async fn an_empty_budget_degrades_to_something_cheaper_and_says_so() {
 async fn many_at_once_that_degrade_exceed_no_budget() {
     let (_east, _west, setup) = two("0.092").await;
     let gateway = setup.set("keys.brown.when_empty", "degrade").start();
-    // A plan may name the dearer one behind the cheaper, cut to all that is left, and hold that while it runs: so how many of a crowd
-    // are served by the cheaper one depends on who comes when.
     let answers = join_all((0..80).map(|_| ask(&gateway, "auto:premium"))).await;
-    let premium = answers.iter().filter(|answer| answer.header("x-tokenbroker-backend") == "east/jade-v3").count();
-    assert!(premium >= 1, "{premium}");
+    let served = |by: &str| answers.iter().filter(|answer| answer.header("x-tokenbroker-backend") == by).count();
+    let (premium, cheap) = (served("east/jade-v3"), served("west/opal-v3"));
+    assert!(premium >= 1 && cheap >= 20, "{premium} and {cheap}");
     assert!(answers.iter().all(|answer| [200, 402].contains(&answer.status)));
     let spent = spent(&gateway).await;
     assert!(spent <= usd("0.092"), "{spent}");
+}
+
+/// The dearer one stood behind the cheaper in each plan, and was held for.
+#[tokio::test]
+async fn a_crowd_that_degrades_is_not_refused_for_the_sake_of_its_fallbacks() {
+    let (east, _west, setup) = two("0.1").await;
+    let setup = setup.set("keys.brown.when_empty", "degrade").set("keys.brown.degrade_below_percent", "70");
+    let gateway = setup.start();
+    assert_eq!(ask(&gateway, "auto:premium").await.header("x-tokenbroker-backend"), "east/jade-v3");
+    // 0.06 are left: a fallback to the dearer one for each would be 3.2.
+    let answers = join_all((0..80).map(|_| ask(&gateway, "auto:premium"))).await;
+    for answer in &answers {
+        assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/opal-v3"), "{}", answer.text());
+        assert_eq!(answer.header("x-tokenbroker-budget"), "degraded=auto:economy");
+    }
+    assert_eq!(east.calls().len(), 1);
+    assert!(spent(&gateway).await <= usd("0.1"));
+}
+
+#[tokio::test]
+async fn a_fallback_that_is_not_held_for_is_asked_where_the_budget_bears_it_then() {
+    for (budget, status, asked, total) in [("0.1", 200, 2, "0.08018"), ("0.07", 503, 1, "0.04009")] {
+        let (east, west, setup) = two(budget).await;
+        let setup = setup.set("keys.brown.when_empty", "degrade").set("keys.brown.degrade_below_percent", "70");
+        let gateway = setup.start();
+        assert_eq!(ask(&gateway, "auto:premium").await.header("x-tokenbroker-backend"), "east/jade-v3");
+        west.always(provider::status(500, &[], "{}"));
+        let answer = ask(&gateway, "auto:premium").await;
+        assert_eq!((answer.status, west.calls().len(), east.calls().len()), (status, 1, asked), "{budget}: {}", answer.text());
+        assert_eq!(spent(&gateway).await, usd(total), "{budget}");
+    }
 }
 
 #[tokio::test]
