@@ -61,7 +61,8 @@ pub type QuotesKey = Box<dyn Fn(&[u8]) -> bool + Send>;
 /// A stream on its way to the client.
 pub struct Pump {
     held: Option<Vec<Frame>>,
-    source: FrameSource,
+    /// Taken when the stream is cut.
+    source: Option<FrameSource>,
     settlement: Option<Settlement>,
     wants_usage_frame: bool,
     finished: bool,
@@ -86,7 +87,7 @@ impl Pump {
         let OpenStream { held, source, .. } = stream;
         Self {
             held: Some(held),
-            source,
+            source: Some(source),
             settlement: Some(settlement),
             wants_usage_frame,
             finished: false,
@@ -112,10 +113,10 @@ impl Pump {
     /// The next bytes for the client; `None` when the stream has ended and is settled.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let settlement = self.settlement.as_mut()?;
+            let (settlement, source) = (self.settlement.as_mut()?, self.source.as_mut()?);
             let arrived = match self.held.take() {
                 Some(frames) => Ok(Ok(Some(frames))),
-                None => timeout_at(self.ends, self.source.next(&mut |piece| settlement.add_text(piece))).await,
+                None => timeout_at(self.ends, source.next(&mut |piece| settlement.add_text(piece))).await,
             };
             let bytes = match arrived {
                 Ok(Ok(Some(frames))) => self.pass(frames).await,
@@ -200,8 +201,13 @@ impl Pump {
     async fn settle(&mut self, ending: Ending) -> Result<(), Bytes> {
         self.cut = ending != Ending::Complete;
         let Some(settlement) = self.settlement.take() else { return Ok(()) };
-        let drained = tokio::time::timeout(CLOSING_WAIT, self.source.drain());
-        let (settled, _) = tokio::join!(settlement.end(ending), drained);
+        let source = &mut self.source;
+        let drained = async {
+            if let Some(source) = source {
+                source.drain().await;
+            }
+        };
+        let (settled, _) = tokio::join!(settlement.end(ending), tokio::time::timeout(CLOSING_WAIT, drained));
         self.cut |= settled.is_err();
         self.cost = Some(settled.map_err(|error| (self.end_event)(&StreamEnd::Books(&error)))?);
         Ok(())
@@ -211,6 +217,8 @@ impl Pump {
         self.cut = true;
         let event = (self.end_event)(end);
         self.teaches(end.lesson());
+        // First of all the provider is to stop: what it makes while the books are waited for would be in no row.
+        drop(self.source.take());
         let Some(settlement) = self.settlement.take() else { return event };
         match settlement.end(Ending::Cut).await {
             Ok(cost) => {
