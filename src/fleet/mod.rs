@@ -13,6 +13,7 @@ mod rates;
 mod reading;
 pub mod redis;
 pub mod resp;
+mod rhythm;
 mod shelf;
 mod shelved;
 
