@@ -30,7 +30,6 @@ pub use self::hints::Hints;
 use self::leases::{LeaseKeeper, Leases};
 pub use self::postgres::{Connected, Known, Postgres, PostgresError};
 use self::rates::{RateKeeper, RateSlices};
-pub use self::reading::SpentAt;
 use self::redis::Redis;
 use self::shelf::ShelfKeeper;
 pub use self::shelf::{Entry, Line, Shelves, Shelving, Step, Unshared};

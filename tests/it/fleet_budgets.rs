@@ -45,7 +45,11 @@ impl Fleet {
 }
 
 fn call() -> Call {
-    Call::chat(chat::ask_with("auto", r#""max_tokens":400"#)).key(KEY)
+    call_of(KEY)
+}
+
+fn call_of(key: &str) -> Call {
+    Call::chat(chat::ask_with("auto", r#""max_tokens":400"#)).key(key)
 }
 
 async fn asked(gateway: &Gateway) -> Whole {
@@ -272,6 +276,37 @@ async fn both_stores_stopped_and_cut_off_under_load_overspend_nothing_and_lose_n
             .then_some(())
     };
     until("every row in PostgreSQL", rows).await;
+}
+
+/// Found by reading: what a gateway that is gone had spent for a team counted, after a loss of Redis's data, by the keys that the team has
+/// now only.
+#[tokio::test]
+async fn what_a_key_spent_for_a_team_that_it_left_counts_for_it_when_redis_lost_its_data() {
+    let Some(fleet) = Fleet::start().await else { return };
+    // Five requests of the team, by whichever key.
+    let setup = |keys: &[(&str, &str, &str)]| {
+        let setup = Setup::of([Site::of(&fleet.east)]).set("teams.web.budget_usd", "0.0046");
+        let setup = setup.set("teams.web.budget_window", "\"total\"").set("teams.other.budget_usd", "1");
+        let setup = keys.iter().fold(setup, |setup, (name, secret, team)| {
+            setup.key(name, secret).set(&format!("keys.{name}.team"), &format!("\"{team}\""))
+        });
+        fleet.redis.for_gateway(fleet.postgres.for_gateway(setup))
+    };
+    let one = setup(&[("moves", "tb-moves", "web"), ("goes", "tb-goes", "web")]).start();
+    lends(&one).await;
+    for key in ["tb-moves", "tb-goes", "tb-moves"] {
+        let answer = one.ask(&call_of(key)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        one.row_of(&answer).await;
+    }
+    let (status, ended) = one.drain().await;
+    assert!(status.success(), "{}", ended.log());
+    fleet.redis.tell("FLUSHALL").await;
+
+    let two = setup(&[("moves", "tb-moves", "other"), ("team", KEY, "web")]).start();
+    lends(&two).await;
+    assert_eq!(exhaust(&two).await.0, 2, "three of five were spent");
+    assert_eq!(two.ask(&call_of("tb-moves")).await.status, 200, "another team's money");
 }
 
 /// A provider that told one gateway to wait is not asked by the others either, for a while.

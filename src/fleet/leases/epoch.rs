@@ -9,12 +9,11 @@ use jiff::Timestamp;
 
 use super::{EPOCH, LeaseError, LeaseKeeper, SCRIPTS, Session, Wish, account, awaited, fence, key};
 use crate::fleet::postgres::PostgresError;
-use crate::fleet::reading::SpentAt;
+use crate::fleet::reading::Spending;
 use crate::fleet::redis::{Words, words};
 use crate::fleet::resp::Reply;
 use crate::fleet::rhythm::LOT;
 use crate::policy::{Budget, Whose, lease_up};
-use crate::units::Usd;
 
 /// How often it is looked whether a gateway that is waited for was struck out.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -47,7 +46,7 @@ impl LeaseKeeper {
     fn bases(
         &self,
         accounts: &[(String, Wish)],
-        spent: &BTreeMap<Option<Timestamp>, Vec<SpentAt>>,
+        spent: &BTreeMap<Option<Timestamp>, Spending>,
     ) -> Result<Vec<Words>, LeaseError> {
         let session = self.session.as_ref().ok_or(LeaseError::Anew)?;
         let all = self.budgets.all();
@@ -55,25 +54,21 @@ impl LeaseKeeper {
         let mut commands = Vec::new();
         for (name, wish) in accounts {
             let ours = whose.get(&Arc::as_ptr(&wish.budget)).and_then(|whose| whose.as_ref());
-            let mut by_gateway: BTreeMap<&str, Usd> = BTreeMap::new();
-            for SpentAt { gateway, key, cost } in spent.get(&wish.leased.starts).into_iter().flatten() {
-                if ours.as_ref().is_none_or(|ours| ours.contains(key)) {
-                    *by_gateway.entry(gateway).or_default() += *cost;
-                }
-            }
+            let of = |spending: &Spending| -> Vec<(String, String)> {
+                let by_gateway = spending.of(&wish.leased.payer, ours.map(|ours| &**ours));
+                by_gateway.into_iter().map(|(gateway, cost)| (gateway.to_owned(), lease_up(cost).to_string())).collect()
+            };
             let account = key(&session.epoch, name);
-            let amounts: Vec<(&str, String)> =
-                by_gateway.into_iter().map(|(gateway, cost)| (gateway, lease_up(cost).to_string())).collect();
+            let amounts = spent.get(&wish.leased.starts).map(of).unwrap_or_default();
             let said = ["EVALSHA", &session.connected.scripts[1], "2", EPOCH, &account, &session.epoch];
-            commands.push(words(said.into_iter().chain(amounts.iter().flat_map(|(gateway, cost)| [*gateway, cost.as_str()]))));
+            commands.push(words(
+                said.into_iter().chain(amounts.iter().flat_map(|(gateway, cost)| [gateway.as_str(), cost.as_str()])),
+            ));
         }
         Ok(commands)
     }
 
-    async fn read(
-        &self,
-        starts: &BTreeSet<Option<Timestamp>>,
-    ) -> Result<BTreeMap<Option<Timestamp>, Vec<SpentAt>>, PostgresError> {
+    async fn read(&self, starts: &BTreeSet<Option<Timestamp>>) -> Result<BTreeMap<Option<Timestamp>, Spending>, PostgresError> {
         let books = self.postgres.connect().await?;
         let mut spent = BTreeMap::new();
         for start in starts {
