@@ -309,6 +309,32 @@ async fn what_a_key_spent_for_a_team_that_it_left_counts_for_it_when_redis_lost_
     assert_eq!(two.ask(&call_of("tb-moves")).await.status, 200, "another team's money");
 }
 
+/// Found by reading: an attempt beside one that may have been billed was refused where this gateway's slice was too small for both,
+/// whatever was left of the budget.
+#[tokio::test]
+async fn a_further_attempt_asks_for_what_its_gateways_slice_lacks_and_gets_no_more_than_there_is() {
+    // At most: 1,000 tokens out at 6 dollars a million, some 0.0061 with the prompt. The time-out: some 0.0008. A slice ahead of need
+    // is an eighth of what is left.
+    for (budget, status, calls) in [("0.0065", 504, 0), ("0.0090", 200, 1)] {
+        let Some(fleet) = Fleet::start().await else { return };
+        let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+        let start = || {
+            let setup = Setup::of([Site::of(&east), Site::of(&west).price("3", "6")]).set("timeouts.total_ms", "2000");
+            let setup = setup.key("once", KEY).set("keys.once.budget_usd", budget).set("keys.once.budget_window", "\"total\"");
+            fleet.redis.for_gateway(fleet.postgres.for_gateway(setup)).start()
+        };
+        let (one, two) = (start(), start());
+        lends(&one).await;
+        lends(&two).await;
+        east.next(vec![Step::Stall]);
+        let answer = one.ask(&Call::chat(chat::ask_with("auto", r#""max_tokens":1000"#)).key(KEY)).await;
+        assert_eq!((answer.status, west.calls().len()), (status, calls), "{budget}: {}", answer.text());
+        let row = one.row_of(&answer).await;
+        assert_eq!((row.attempts.len(), row.attempts[0].ending.as_str()), (1 + calls, "timed_out"));
+        assert!(spent(&[&one, &two]) <= pico(budget));
+    }
+}
+
 /// A provider that told one gateway to wait is not asked by the others either, for a while.
 #[tokio::test]
 async fn what_one_gateway_finds_of_a_backend_the_others_take_as_a_hint() {
