@@ -144,8 +144,8 @@ pub(super) struct LeaseKeeper {
     asked: mpsc::Receiver<Ask>,
     up: Arc<AtomicBool>,
     session: Option<Session>,
-    /// By account, below how much to spare more is asked for.
-    low: HashMap<String, i64>,
+    /// By account, below how much to spare more is asked for, and the limit that was said last.
+    low: HashMap<String, (i64, i64)>,
     /// When Redis may be tried again, and when those who are waited for are looked at again, on the monotonic clock.
     again: Duration,
     look_again: Duration,
@@ -264,8 +264,8 @@ impl LeaseKeeper {
                 let left = leased.granted.saturating_sub(leased.used);
                 // What is not used goes back where somebody lacks it, to the last of it.
                 let spare = !pressed.contains(&name);
-                let low = *self.low.get(&name).unwrap_or(&i64::MAX);
-                let told = if spare { left < low } else { left > 0 };
+                let (low, limit) = *self.low.get(&name).unwrap_or(&(i64::MAX, leased.limit));
+                let told = limit != leased.limit || if spare { left < low } else { left > 0 };
                 let kept = if spare { Some(leased) } else { budget.keep(&leased, 0, now) };
                 if let Some(leased) = kept.filter(|_| told) {
                     wishes.insert(name, Wish { budget: Arc::clone(&budget), leased, need: 0, spare });
@@ -367,7 +367,7 @@ impl LeaseKeeper {
             "ok" => 0,
             _ => i64::MAX,
         };
-        self.low.insert(name.to_owned(), low);
+        self.low.insert(name.to_owned(), (low, wish.leased.limit));
         Ok(match state {
             "base" => Said::Unbegun,
             "awaited" => Said::Awaited,

@@ -1,10 +1,14 @@
 //! Budgets that gateways share by Redis: whatever is asked anywhere at once, whoever is away or killed and whatever is lost, all
 //! gateways together spend no more than the budget.
 
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use rustix::process::Signal;
+use serde_json::json;
+use tokenbroker::config::keys::to_hex;
+use tokenbroker::policy::keys::hash;
 use tokenbroker::units::Usd;
 use tokio::sync::Notify;
 
@@ -333,6 +337,48 @@ async fn a_further_attempt_asks_for_what_its_gateways_slice_lacks_and_gets_no_mo
         assert_eq!((row.attempts.len(), row.attempts[0].ending.as_str()), (1 + calls, "timed_out"));
         assert!(spent(&[&one, &two]) <= pico(budget));
     }
+}
+
+/// All slices of the one budget there is, as Redis has them.
+async fn slices(redis: &Redis) -> i64 {
+    let script = "local sum = 0 for _, key in ipairs(redis.call('KEYS', 'tokenbroker:budget:*')) do \
+        local fields = redis.call('HGETALL', key) for at = 1, #fields, 2 do \
+        if string.sub(fields[at], 1, 2) == 'g:' then sum = sum + tonumber(fields[at + 1]) end end end return sum";
+    let told = redis.tell(&format!("EVAL \"{script}\" 0")).await;
+    let sum = told.lines().find_map(|line| line.strip_prefix(':')).unwrap_or_else(|| panic!("{told}"));
+    sum.parse::<i64>().unwrap() * 1_000_000
+}
+
+/// What was handed out under a limit before is given back under a smaller one.
+#[tokio::test]
+async fn a_limit_that_is_lowered_binds_all_gateways_together() {
+    const ADMIN: &str = "tb-an-administrators-key";
+    let Some(fleet) = Fleet::start().await else { return };
+    let start = || {
+        let setup = fleet.setup("0.4045").set("reload.watch", "false");
+        let path = setup.path("tokenbroker.toml");
+        fs::write(&path, format!("[admins.ann]\nsha256 = \"{}\"\n", to_hex(&hash(ADMIN.as_bytes())))).unwrap();
+        setup.variable("TOKENBROKER_CONFIG", path.to_str().unwrap()).start()
+    };
+    let (one, two) = (start(), start());
+    for gateway in [&one, &two] {
+        lends(gateway).await;
+        until("slices ahead of need", async || (gateway.ask(&call()).await.status == 200).then_some(())).await;
+    }
+    // Some fifty requests at each are in the slices of before.
+    let lowered = "0.0202";
+    let wish = json!({"of": "key", "name": "team", "window": "total", "usd": lowered, "why": "a test"});
+    let answer = one.operator(&Call::post("/admin/budgets/set", wish.to_string()).key(ADMIN)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let told = async || {
+        let list = two.operator(&Call::get("/admin/budgets").key(ADMIN)).await.json();
+        (list["budgets"][0]["limit_usd"] == lowered).then_some(())
+    };
+    until("the other to hear of it", told).await;
+    until("what is too much to be given back", async || (slices(&fleet.redis).await <= pico(lowered)).then_some(())).await;
+    join_all([exhaust(&one), exhaust(&two)]).await;
+    let total = spent(&[&one, &two]);
+    assert!(total <= pico(lowered) && total > pico(lowered) - 2 * ONE, "{total}");
 }
 
 /// A provider that told one gateway to wait is not asked by the others either, for a while.

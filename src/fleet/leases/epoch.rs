@@ -132,7 +132,7 @@ impl LeaseKeeper {
             let mut elsewhere = HashMap::new();
             for ((name, wish), reply) in lot.iter().zip(replies) {
                 self.take(name, wish, &reply, &mut elsewhere)?;
-                self.low.insert(name.clone(), i64::MAX);
+                self.low.insert(name.clone(), (i64::MAX, wish.leased.limit));
             }
         }
         Ok(())
