@@ -424,6 +424,7 @@ impl Pipeline {
             bound_told: request.output_bound.is_some() || admitted.is_bounded(),
             image: request.image,
             account,
+            lender: self.lender.as_ref(),
             portfolio: &self.portfolio,
             most: plan.needs.max_cost,
             committed: Mutex::default(),

@@ -148,7 +148,8 @@ pub(super) fn fleet() -> Group<Fleet> {
         setting("postgres", Maybe(Store(StoreKind::Postgres)), |f: &mut Fleet| &mut f.postgres)
             .means(
                 "Where the books of all gateways come together. Each keeps its own on its disk, whatever becomes of this store, and \
-                 forwards what has ended; reports and usage are then of all of them.",
+                 forwards what has ended; reports and usage are then of all of them. Virtual keys and limits of budgets that \
+                 administrators set are shared there too.",
             )
             .unset("each gateway has its own books only", "\"postgres://tokenbroker@db.example.com/tokenbroker\"")
             .on_restart(),

@@ -33,8 +33,8 @@ pub trait AttemptBook: Sync {
     type Page: Send;
 
     /// Writes an attempt down before anything of it is [`sent`](Self::sent). `None`: it cannot be booked, or the request cannot bear its
-    /// cost beside what it has cost already, so it must not be sent.
-    fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<Self::Page>;
+    /// cost beside what it has cost already, so it must not be sent. It may take a moment where money has to be asked for.
+    fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> impl Future<Output = Option<Self::Page>> + Send;
 
     /// The attempt is on its way: from here on its provider may bill it.
     fn sent(&self, page: &mut Self::Page);
@@ -267,7 +267,7 @@ impl Dispatcher {
             return Err(Stopped::RetryBudget);
         }
         // What cannot be booked or paid is not sent.
-        let Some(page) = journey.book.open(planned, &offer) else { return Err(Stopped::Exhausted) };
+        let Some(page) = journey.book.open(planned, &offer).await else { return Err(Stopped::Exhausted) };
         *sent = true;
         let mut running = RunningCount::new();
         let sent_at = self.clock.monotonic();

@@ -35,7 +35,8 @@ else
     extra = math.max(extra, math.min(room, fair - (claim - used)))
   end
   slice = claim + math.max(extra, 0)
-  if need > extra and others > others_used then
+  -- Somebody lacks what others have to spare, or the limit was made smaller than what was handed out under the one before.
+  if need > extra and others > others_used or others + claim > limit and others + claim > others_used + used then
     redis.call('ZADD', KEYS[4], now + 2000, ARGV[10])
   end
 end

@@ -5,6 +5,8 @@
 //! What Redis holds counts for one run of one server. After another start, another server's taking over or a loss of its data
 //! it is a new *epoch*: every gateway says what it holds, and nothing is handed out before all have. Who may hold anything is known from PostgreSQL, and what was spent by gateways that are gone too.
 
+mod epoch;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,38 +20,21 @@ use tokio_util::sync::CancellationToken;
 use super::forwarding::Status;
 use super::hints::{self, Hints};
 use super::postgres::{Postgres, PostgresError};
-use super::reading::SpentAt;
 use super::redis::{Connected, Redis, RedisError, Words, words};
 use super::resp::Reply;
+use super::rhythm::{ALIVE_MS, ASKS, EVERY, GIVEN_BACK, LOT, PAUSE};
 use crate::clock::SharedClock;
-use crate::policy::{Budget, Budgets, Leased, SharedBudgets, Whose, lease_up};
+use crate::policy::{Budget, Budgets, Leased, SharedBudgets, lease_up};
 use crate::units::Usd;
 
-/// How often slices are looked at.
-const EVERY: Duration = Duration::from_millis(100);
-/// How long Redis is left alone after a failure.
-const PAUSE: Duration = Duration::from_millis(500);
 /// How often hints about backends are exchanged.
 const HINT_EVERY: Duration = Duration::from_millis(500);
-/// How long a request waits for more of a budget, all rounds together,
+/// How long a request waits for more of a budget, all rounds together.
 const PATIENCE: Duration = Duration::from_millis(800);
-/// and how long until others have given back what they do not need.
-const GIVEN_BACK: Duration = Duration::from_millis(120);
-/// How often it is looked whether a gateway that is waited for was struck out.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Commands sent at once.
-const LOT: usize = 256;
-/// Requests that may wait for more.
-const ASKS: usize = 4_096;
-/// A gateway that was not heard of for so long gets nothing set aside.
-const ALIVE_MS: i64 = 10_000;
 /// How long an account is kept after its window.
 const KEPT: Duration = Duration::from_hours(48);
 /// The longest that Redis takes, for windows that never end: some hundred years.
 const FOR_EVER_SECONDS: i64 = 3_000_000_000;
-/// Windows that began so long after an epoch did began within it by everybody's clock.
-const SKEW: Duration = Duration::from_mins(1);
-
 const EPOCH: &str = "tokenbroker:epoch";
 const ALIVE: &str = "tokenbroker:alive";
 /// What hands slices out, what begins an account, what begins an epoch.
@@ -159,8 +144,8 @@ pub(super) struct LeaseKeeper {
     asked: mpsc::Receiver<Ask>,
     up: Arc<AtomicBool>,
     session: Option<Session>,
-    /// By account, below how much to spare more is asked for.
-    low: HashMap<String, i64>,
+    /// By account, below how much to spare more is asked for, and the limit that was said last.
+    low: HashMap<String, (i64, i64)>,
     /// When Redis may be tried again, and when those who are waited for are looked at again, on the monotonic clock.
     again: Duration,
     look_again: Duration,
@@ -279,8 +264,8 @@ impl LeaseKeeper {
                 let left = leased.granted.saturating_sub(leased.used);
                 // What is not used goes back where somebody lacks it, to the last of it.
                 let spare = !pressed.contains(&name);
-                let low = *self.low.get(&name).unwrap_or(&i64::MAX);
-                let told = if spare { left < low } else { left > 0 };
+                let (low, limit) = *self.low.get(&name).unwrap_or(&(i64::MAX, leased.limit));
+                let told = limit != leased.limit || if spare { left < low } else { left > 0 };
                 let kept = if spare { Some(leased) } else { budget.keep(&leased, 0, now) };
                 if let Some(leased) = kept.filter(|_| told) {
                     wishes.insert(name, Wish { budget: Arc::clone(&budget), leased, need: 0, spare });
@@ -382,153 +367,12 @@ impl LeaseKeeper {
             "ok" => 0,
             _ => i64::MAX,
         };
-        self.low.insert(name.to_owned(), low);
+        self.low.insert(name.to_owned(), (low, wish.leased.limit));
         Ok(match state {
             "base" => Said::Unbegun,
             "awaited" => Said::Awaited,
             _ => Said::Done,
         })
-    }
-
-    /// Accounts of which nothing was handed out in this epoch: what the books say of gateways that hold nothing there counts.
-    async fn begin(&mut self, accounts: &[(String, Wish)]) -> Result<(), LeaseError> {
-        let starts: BTreeSet<Option<Timestamp>> = accounts.iter().map(|(_, wish)| wish.leased.starts).collect();
-        let spent = match self.read(&starts).await {
-            Ok(spent) => spent,
-            Err(error) => {
-                // In a window that began since, nobody has spent anything that was not handed out.
-                let born = self.session.as_ref().map_or(i64::MAX, |session| session.born);
-                let since = born.saturating_add(i64::try_from(SKEW.as_millis()).unwrap_or(0));
-                if starts.iter().any(|start| start.is_none_or(|start| start.as_millisecond() < since)) {
-                    return Err(error.into());
-                }
-                BTreeMap::new()
-            }
-        };
-        let commands = self.bases(accounts, &spent)?;
-        let session = self.session.as_mut().ok_or(LeaseError::Anew)?;
-        session.connected.ask(&commands).await?;
-        Ok(())
-    }
-
-    /// What is said of each account that is begun.
-    fn bases(
-        &self,
-        accounts: &[(String, Wish)],
-        spent: &BTreeMap<Option<Timestamp>, Vec<SpentAt>>,
-    ) -> Result<Vec<Words>, LeaseError> {
-        let session = self.session.as_ref().ok_or(LeaseError::Anew)?;
-        let all = self.budgets.all();
-        let whose: HashMap<*const Budget, &Whose> = all.iter().map(|(budget, whose)| (Arc::as_ptr(budget), whose)).collect();
-        let mut commands = Vec::new();
-        for (name, wish) in accounts {
-            let ours = whose.get(&Arc::as_ptr(&wish.budget)).and_then(|whose| whose.as_ref());
-            let mut by_gateway: BTreeMap<&str, Usd> = BTreeMap::new();
-            for SpentAt { gateway, key, cost } in spent.get(&wish.leased.starts).into_iter().flatten() {
-                if ours.as_ref().is_none_or(|ours| ours.contains(key)) {
-                    *by_gateway.entry(gateway).or_default() += *cost;
-                }
-            }
-            let account = key(&session.epoch, name);
-            let amounts: Vec<(&str, String)> =
-                by_gateway.into_iter().map(|(gateway, cost)| (gateway, lease_up(cost).to_string())).collect();
-            let said = ["EVALSHA", &session.connected.scripts[1], "2", EPOCH, &account, &session.epoch];
-            commands.push(words(said.into_iter().chain(amounts.iter().flat_map(|(gateway, cost)| [*gateway, cost.as_str()]))));
-        }
-        Ok(commands)
-    }
-
-    async fn read(
-        &self,
-        starts: &BTreeSet<Option<Timestamp>>,
-    ) -> Result<BTreeMap<Option<Timestamp>, Vec<SpentAt>>, PostgresError> {
-        let books = self.postgres.connect().await?;
-        let mut spent = BTreeMap::new();
-        for start in starts {
-            spent.insert(*start, books.spent(*start).await?);
-        }
-        Ok(spent)
-    }
-
-    /// Connects where there is no connection, and learns the epoch. Whoever finds that Redis began anew begins an epoch.
-    async fn join(&mut self) -> Result<(), LeaseError> {
-        if self.session.is_some() {
-            return Ok(());
-        }
-        if !self.status.is_member() {
-            return Err(LeaseError::Stranger);
-        }
-        let mut connected = self.redis.connect(&SCRIPTS).await?;
-        let now = self.clock.wall();
-        let (run, candidate) = (connected.run.clone(), format!("{:016x}", getrandom::u64()?));
-        let script = connected.scripts[2].clone();
-        let ask = |members: &[String]| {
-            let (awaited, now) = (awaited(&candidate), now.as_millisecond().to_string());
-            let said = ["EVALSHA", &script, "2", EPOCH, &awaited, &run, &candidate, &now];
-            words(said.into_iter().chain(members.iter().map(String::as_str)))
-        };
-        let epoch_of = |told: &[Reply]| {
-            let id = told.first().and_then(|reply| reply.entries().first()).and_then(Reply::text).unwrap_or_default().to_owned();
-            (!id.is_empty()).then_some(id)
-        };
-        let mut epoch = epoch_of(&connected.ask(&[ask(&[])]).await?);
-        if epoch.is_none() {
-            let members = self.postgres.connect().await?.members().await?;
-            epoch = epoch_of(&connected.ask(&[ask(&members)]).await?);
-        }
-        let epoch = epoch.ok_or(LeaseError::Anew)?;
-        let told = connected.ask(&[words(["HGET", EPOCH, "born"]), words(["INCR", &fence(&epoch, &self.gateway)])]).await?;
-        let [born, fence] = [told.first(), told.get(1)].map(|reply| reply.and_then(Reply::number));
-        let (born, fence) = (born.ok_or(LeaseError::Anew)?, fence.ok_or(LeaseError::Anew)?.to_string());
-        self.session = Some(Session { connected, epoch: epoch.clone(), fence, born, parts: 1 });
-        self.declare(now).await?;
-        let session = self.session.as_mut().ok_or(LeaseError::Anew)?;
-        session.connected.ask(&[words(["SREM", &awaited(&epoch), &self.gateway])]).await?;
-        Ok(())
-    }
-
-    /// Says what is held here, of every window.
-    async fn declare(&mut self, now: Timestamp) -> Result<(), LeaseError> {
-        self.low.clear();
-        if self.budgets.all().iter().any(|(budget, _)| budget.is_unread()) {
-            return Err(LeaseError::Unread);
-        }
-        let mut wishes = BTreeMap::new();
-        for (budget, _) in self.budgets.all() {
-            for leased in budget.leased(now) {
-                wishes.insert(account(&leased), Wish { budget: Arc::clone(&budget), leased, need: 0, spare: false });
-            }
-        }
-        let lot: Vec<(String, Wish)> = wishes.into_iter().collect();
-        for lot in lot.chunks(LOT) {
-            let replies = self.exchange(lot, now).await?;
-            let mut elsewhere = HashMap::new();
-            for ((name, wish), reply) in lot.iter().zip(replies) {
-                self.take(name, wish, &reply, &mut elsewhere)?;
-                self.low.insert(name.clone(), i64::MAX);
-            }
-        }
-        Ok(())
-    }
-
-    /// Strikes those out who are waited for and were declared gone (`member` in the table of gateways).
-    async fn look_for_the_missing(&mut self) -> Result<(), LeaseError> {
-        let now = self.clock.monotonic();
-        if now < self.look_again {
-            return Ok(());
-        }
-        self.look_again = now + LOOK_EVERY;
-        let session = self.session.as_mut().ok_or(LeaseError::Anew)?;
-        let awaited = awaited(&session.epoch);
-        let told = session.connected.ask(&[words(["SMEMBERS", &awaited])]).await?;
-        let missing: Vec<String> = told.iter().flat_map(Reply::entries).filter_map(Reply::text).map(str::to_owned).collect();
-        let members = self.postgres.connect().await?.members().await?;
-        tracing::warn!(?missing, "budgets wait for gateways that have not said what they hold since Redis began anew");
-        let session = self.session.as_mut().ok_or(LeaseError::Anew)?;
-        for gone in missing.iter().filter(|gateway| !members.contains(gateway)) {
-            session.connected.ask(&[words(["SREM", &awaited, gone])]).await?;
-        }
-        Ok(())
     }
 
     async fn give_all_back(&mut self) -> Result<(), LeaseError> {

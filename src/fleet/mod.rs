@@ -1,6 +1,7 @@
 //! What several gateways share. The books of all of them come together in PostgreSQL (`forwarding`, `reading`); nothing on the
 //! path of a request waits for it, and what it has not taken yet is safe in each gateway's own books. Budgets bound all of them
-//! together by slices that Redis hands out (`leases`), ahead of need, and so do limits on rates (`rates`).
+//! together by slices that Redis hands out (`leases`), ahead of need, and so do limits on rates (`rates`). What administrators set
+//! while gateways run is the same at all of them (`shelf`).
 //!
 //! The choice between this and a store that a gateway folds into directly is argued in `docs/adr/0004-fleet-stores.md`.
 
@@ -12,7 +13,11 @@ mod rates;
 mod reading;
 pub mod redis;
 pub mod resp;
+mod rhythm;
+mod shelf;
+mod shelved;
 
+use std::fmt::Write as _;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,8 +30,9 @@ pub use self::hints::Hints;
 use self::leases::{LeaseKeeper, Leases};
 pub use self::postgres::{Connected, Known, Postgres, PostgresError};
 use self::rates::{RateKeeper, RateSlices};
-pub use self::reading::SpentAt;
 use self::redis::Redis;
+use self::shelf::ShelfKeeper;
+pub use self::shelf::{Entry, Line, Shelves, Shelving, Step, Unshared};
 use crate::clock::SharedClock;
 use crate::config::secret::Secret;
 use crate::config::stores::{POSTGRES_PASSWORD, REDIS_PASSWORD};
@@ -81,6 +87,9 @@ pub struct Fleet {
     forwarding: Forwarding,
     stopping: CancellationToken,
     leases: Option<Shared>,
+    shelving: Shelving,
+    /// Until it is begun.
+    shelf: Mutex<Option<Box<ShelfKeeper>>>,
 }
 
 /// Budgets and limits that are shared.
@@ -146,7 +155,20 @@ impl Fleet {
             }
         };
         tasks.spawn("forward the books", forwarder.run(stopping.clone(), returned));
-        Ok(Some(Self { tasks, postgres, forwarding, stopping, leases }))
+        let (keeper, shelving) = ShelfKeeper::new(postgres.clone());
+        Ok(Some(Self { tasks, postgres, forwarding, stopping, leases, shelving, shelf: Mutex::new(Some(Box::new(keeper))) }))
+    }
+
+    /// Begins to keep the books of administrators alike at all gateways.
+    pub fn begin_to_share(&self, shelves: Arc<dyn Shelves>) {
+        if let Some(keeper) = self.shelf.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.tasks.spawn("share keys and limits", keeper.run(shelves, self.stopping.clone()));
+        }
+    }
+
+    /// The way to what administrators set at all gateways.
+    pub fn shelving(&self) -> &Shelving {
+        &self.shelving
     }
 
     /// Begins to lease budgets: not before what this gateway spent is read from its books, for that is the first thing said.
@@ -194,6 +216,10 @@ impl Fleet {
         let mut troubles = status.wrong().map(told).unwrap_or_default();
         if self.lends() == Some(false) {
             troubles.push_str("budgets cannot be shared: this gateway works on the slices that it has\n");
+        }
+        if let Some(wrong) = self.shelving.wrong() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(troubles, "virtual keys and limits of budgets are not shared: {wrong}");
         }
         troubles
     }

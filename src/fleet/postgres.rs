@@ -124,16 +124,10 @@ impl Connected {
         }
         let set_up = async {
             let transaction = self.client.transaction().await?;
-            transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-            transaction.batch_execute(SETTING_UP).await?;
-            let told = transaction.query("SELECT name, value FROM tokenbroker.about", &[]).await?;
-            let about = |name: &str| {
-                told.iter().find(|row| row.get::<_, &str>(0) == name).map(|row| row.get::<_, String>(1)).unwrap_or_default()
+            let ledger = match begun(&transaction).await? {
+                Ok(ledger) => ledger,
+                Err(error) => return Ok(Err(error)),
             };
-            let (ledger, found) = (about("ledger"), about("format").parse::<i64>().unwrap_or(i64::MAX));
-            if found > FORMAT {
-                return Ok(Err(PostgresError::Newer { found }));
-            }
             transaction.batch_execute(&wanted).await?;
             let known = "INSERT INTO tokenbroker.gateways (id, lots, member) VALUES ($1, 0, $2) \
                 ON CONFLICT (id) DO UPDATE SET member = gateways.member OR excluded.member, last_seen = now() RETURNING lots";
@@ -169,6 +163,17 @@ impl Connected {
         answered(self.client.execute("UPDATE tokenbroker.gateways SET member = false WHERE id = $1", &[&gateway])).await?;
         Ok(())
     }
+}
+
+/// Makes what is to be there whoever comes first, one after the other; answers the store's own id.
+pub(super) async fn begun(transaction: &Transaction<'_>) -> Result<Result<String, PostgresError>, tokio_postgres::Error> {
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    transaction.batch_execute(SETTING_UP).await?;
+    let told = transaction.query("SELECT name, value FROM tokenbroker.about", &[]).await?;
+    let about =
+        |name: &str| told.iter().find(|row| row.get::<_, &str>(0) == name).map(|row| row.get::<_, String>(1)).unwrap_or_default();
+    let found = about("format").parse::<i64>().unwrap_or(i64::MAX);
+    Ok(if found > FORMAT { Err(PostgresError::Newer { found }) } else { Ok(about("ledger")) })
 }
 
 const fn type_of(kind: Kind) -> &'static str {

@@ -12,25 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::redis::{Connected, Redis, RedisError, Words, words};
 use super::resp::Reply;
+use super::rhythm::{ALIVE_MS, ASKS, EVERY, GIVEN_BACK, LOT, PAUSE};
 use crate::clock::SharedClock;
 use crate::policy::{Counted, SharedThrottles, SlicedLimit, Throttle, Throttles};
 
-/// How often slices are looked at.
-const EVERY: Duration = Duration::from_millis(100);
-/// How long Redis is left alone after a failure.
-const PAUSE: Duration = Duration::from_millis(500);
-/// How long a request waits for more, all rounds together,
+/// How long a request waits for more, all rounds together.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// and how long until others have given back what they do not use.
-const GIVEN_BACK: Duration = Duration::from_millis(120);
 /// What is held is said again at least so often, or it would be forgotten.
 const SAID_EVERY: Duration = Duration::from_secs(10);
-/// A gateway that was not heard of for so long gets nothing set aside.
-const ALIVE_MS: i64 = 10_000;
-/// Commands sent at once.
-const LOT: usize = 256;
-/// Requests that may wait for more.
-const ASKS: usize = 4_096;
 
 const SCRIPT: &str = include_str!("rate.lua");
 const ALIVE: &str = "tokenbroker:rates-alive";

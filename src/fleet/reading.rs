@@ -1,5 +1,6 @@
 //! Asking the books of all gateways: sums by day and key, and what each gateway spent of a budget's window.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use jiff::civil::Date;
@@ -9,6 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use super::postgres::{Connected, PostgresError, answered};
 use crate::ledger::{UsageBy, UsageLine, UsageQuery, UsageSums};
+use crate::policy::Payer;
 use crate::units::{KeyName, RequestId, Usd};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
@@ -17,13 +19,49 @@ const SKEW: i64 = 60_000_000;
 /// The first day that days are counted from.
 const EPOCH: Date = jiff::civil::date(1970, 1, 1);
 
+/// What was spent since an instant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Spending {
+    keys: Vec<SpentAt>,
+    named: Vec<SpentInName>,
+}
+
 /// What one key spent at one gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpentAt {
-    pub gateway: String,
-    pub key: KeyName,
-    pub cost: Usd,
+struct SpentAt {
+    gateway: String,
+    key: KeyName,
+    cost: Usd,
 }
+
+/// The part of it that was in the name of a team or project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SpentInName {
+    /// `team` or `project`.
+    of: String,
+    name: String,
+    spent: SpentAt,
+}
+
+impl Spending {
+    /// What counts for a payer, by gateway: what these keys spent (`None`: all), and what was spent in its name by others, that belonged
+    /// to it then or are gone. Each gateway counts its own in the same way.
+    pub(super) fn of(&self, payer: &Payer, keys: Option<&BTreeSet<KeyName>>) -> BTreeMap<&str, Usd> {
+        let counts = |spent: &&SpentAt| keys.is_none_or(|keys| keys.contains(&spent.key));
+        let named = |named: &&SpentInName| Some(named.name.as_str()) == payer.name() && named.of == payer.kind();
+        let own = self.keys.iter().filter(counts);
+        let of_others = self.named.iter().filter(named).map(|named| &named.spent).filter(|spent| !counts(spent));
+        let mut by_gateway: BTreeMap<&str, Usd> = BTreeMap::new();
+        for spent in own.chain(of_others) {
+            *by_gateway.entry(&spent.gateway).or_default() += spent.cost;
+        }
+        by_gateway
+    }
+}
+
+/// What a request cost, of requests of the first day.
+const OF_ROWS: &str = "cost_pico_usd / 1000000 AS micro, cost_pico_usd % 1000000 AS rest FROM tokenbroker.requests \
+    WHERE id >= $1 AND id < $2 AND arrived_at_us >= $3 AND arrived_at_us < $4";
 
 impl Connected {
     /// As [`crate::ledger::Books::usage`], of all gateways.
@@ -62,27 +100,38 @@ impl Connected {
         Ok(sum(&self.usage(&UsageQuery { group_by: Vec::new(), ..query.clone() }).await?))
     }
 
-    /// What each key spent at each gateway by requests that arrived at or after an instant (`None`: by all there were). Whole
-    /// days (UTC) come from their sums, the rest of the first day from its rows.
-    pub async fn spent(&self, since: Option<Timestamp>) -> Result<Vec<SpentAt>, PostgresError> {
-        const SQL: &str = "SELECT gateway, key, sum(micro)::bigint, sum(rest)::bigint FROM ( \
-                SELECT gateway, key, cost_pico_usd / 1000000 AS micro, cost_pico_usd % 1000000 AS rest FROM tokenbroker.requests \
-                WHERE id >= $1 AND id < $2 AND arrived_at_us >= $3 AND arrived_at_us < $4 \
+    /// What was spent at each gateway, by key and in whose name, by requests that arrived at or after an instant (`None`: by all there
+    /// were). Whole days (UTC) come from their sums, the rest of the first day from its rows.
+    pub(super) async fn spent(&self, since: Option<Timestamp>) -> Result<Spending, PostgresError> {
+        let by_key = format!(
+            "SELECT gateway, key, sum(micro)::bigint, sum(rest)::bigint FROM ( \
+                SELECT gateway, key, {OF_ROWS} \
                 UNION ALL SELECT gateway, key, cost_micro_usd, cost_rest_pico FROM tokenbroker.usage_daily WHERE day >= $5 \
-            ) AS spent GROUP BY gateway, key ORDER BY gateway, key";
+            ) AS spent GROUP BY gateway, key ORDER BY gateway, key"
+        );
+        let by_name = format!(
+            "SELECT gateway, key, sum(micro)::bigint, sum(rest)::bigint, kind, name FROM ( \
+                SELECT gateway, key, 'team' AS kind, team AS name, {OF_ROWS} AND team <> '' \
+                UNION ALL SELECT gateway, key, 'project', project, {OF_ROWS} AND project <> '' \
+                UNION ALL SELECT gateway, key, kind, name, cost_micro_usd, cost_rest_pico FROM tokenbroker.usage_marked \
+                WHERE kind IN ('team', 'project') AND day >= $5 \
+            ) AS spent GROUP BY gateway, kind, name, key ORDER BY gateway, kind, name, key"
+        );
         let first = since.map(Timestamp::as_microsecond);
         let whole = first.map_or(i64::MIN, |first| first.div_euclid(MICROS_PER_DAY) + i64::from(first % MICROS_PER_DAY != 0));
         let until = whole.saturating_mul(MICROS_PER_DAY);
         let first = first.unwrap_or(until);
         let [from_id, until_id] = [first.saturating_sub(SKEW), until.saturating_add(SKEW)].map(first_id_at);
         let asked: [&(dyn ToSql + Sync); 5] = [&from_id, &until_id, &first, &until, &whole];
-        let rows = answered(self.client.query(SQL, &asked)).await?;
+        let keys = answered(self.client.query(&by_key, &asked)).await?;
+        let named = answered(self.client.query(&by_name, &asked)).await?;
         let read = |row: &Row| SpentAt {
             gateway: row.get(0),
             key: KeyName::new(row.get(1)),
             cost: Usd::from_pico(i128::from(row.get::<_, i64>(2)) * 1_000_000 + i128::from(row.get::<_, i64>(3))),
         };
-        Ok(rows.iter().map(read).collect())
+        let in_name = |row: &Row| SpentInName { of: row.get(4), name: row.get(5), spent: read(row) };
+        Ok(Spending { keys: keys.iter().map(read).collect(), named: named.iter().map(in_name).collect() })
     }
 }
 
@@ -125,4 +174,42 @@ fn line(row: &Row, group_by: &[UsageBy]) -> UsageLine {
 
 fn number(day: Date) -> i64 {
     day.duration_since(EPOCH).as_hours() / 24
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(gateway: &str, key: &str, cost: i128) -> SpentAt {
+        SpentAt { gateway: gateway.to_owned(), key: KeyName::new(key), cost: Usd::from_pico(cost) }
+    }
+
+    fn named(of: &str, name: &str, spent: SpentAt) -> SpentInName {
+        SpentInName { of: of.to_owned(), name: name.to_owned(), spent }
+    }
+
+    #[test]
+    fn a_team_has_spent_what_its_keys_did_and_what_was_spent_in_its_name() {
+        let spending = Spending {
+            keys: vec![at("1", "ann", 10), at("1", "gone", 20), at("2", "ann", 3), at("2", "moved", 400)],
+            named: vec![
+                named("team", "web", at("1", "ann", 7)),
+                named("team", "web", at("1", "gone", 20)),
+                named("team", "web", at("2", "moved", 100)),
+                named("project", "web", at("2", "moved", 50)),
+                named("team", "other", at("2", "moved", 300)),
+            ],
+        };
+        let check = |payer: Payer, keys: Option<&[&str]>, expected: &[(&str, i128)]| {
+            let keys = keys.map(|keys| keys.iter().map(|key| KeyName::new(key)).collect());
+            let told: Vec<(&str, i128)> =
+                spending.of(&payer, keys.as_ref()).into_iter().map(|(gateway, cost)| (gateway, cost.pico())).collect();
+            assert_eq!(told, expected, "{payer}");
+        };
+        check(Payer::Team("web".into()), Some(&["ann"]), &[("1", 30), ("2", 103)]);
+        check(Payer::Team("other".into()), Some(&["moved"]), &[("2", 400)]);
+        check(Payer::Project("web".into()), Some(&[]), &[("2", 50)]);
+        check(Payer::Key(KeyName::new("web")), Some(&["web"]), &[]);
+        check(Payer::Gateway, None, &[("1", 30), ("2", 403)]);
+    }
 }

@@ -67,6 +67,7 @@ pub const CODES: &[Known] = &[
     known("overloaded", &[503]),
     known("books_unwritable", &[503]),
     known("books_unavailable", &[503]),
+    known("fleet_unavailable", &[503]),
     known("no_reload", &[503]),
     known("upstream_timeout", &[504]),
     known("upstream_truncated", &[]),

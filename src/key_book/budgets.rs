@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::Wanted;
+use super::sharing::{Change, Shared, after};
 use super::store::{Store, StoreError};
 use crate::config::{Config, Means};
 use crate::policy::{Bound, BudgetWindow, Payer, TopUp};
@@ -19,18 +20,18 @@ use crate::units::Usd;
 
 /// What an administrator says of one window of one payer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct SetBudget {
+pub(super) struct SetBudget {
     /// `key`, `project`, `team` or `gateway`.
     pub of: String,
     /// What that is called; none for the gateway.
     pub name: Option<String>,
     /// One of [`BudgetWindow`]'s words.
     pub window: String,
-    pub limit: SetLimit,
+    limit: SetLimit,
     /// By whose clocks the window goes, where not by those of the configuration.
     pub zone: Option<String>,
     /// What may be spent beyond the limit until its window ends.
-    pub top_up: Option<ToppedUp>,
+    top_up: Option<ToppedUp>,
     pub at: Timestamp,
     pub by: String,
 }
@@ -87,14 +88,52 @@ pub enum BudgetNotDone {
     Store(#[from] StoreError),
 }
 
+/// What becomes of a payer's window. A limit is set of whom a configuration has.
+#[derive(Debug, Clone, Copy)]
+pub enum BudgetStep<'a> {
+    /// It is limited, whatever the configuration says.
+    Set { limit: Usd, zone: Option<&'a str>, config: &'a Config },
+    /// The payer may spend without a limit, whatever the configuration says.
+    Lift { config: &'a Config },
+    /// More may be spent until the window ends that is on.
+    TopUp { amount: Usd, config: &'a Config },
+    /// It is given back to the configuration.
+    Clear,
+}
+
+impl BudgetStep<'_> {
+    const fn config(&self) -> Option<&Config> {
+        match self {
+            BudgetStep::Set { config, .. } | BudgetStep::Lift { config } | BudgetStep::TopUp { config, .. } => Some(config),
+            BudgetStep::Clear => None,
+        }
+    }
+}
+
 /// The limits that were set in one data directory.
 #[derive(Debug)]
 pub struct BudgetBook {
-    store: Store,
+    pub(super) store: Store,
     set: Mutex<Vec<SetBudget>>,
 }
 
+impl Shared for SetBudget {
+    fn called(&self) -> String {
+        format!("{}|{}|{}", self.of, self.name.as_deref().unwrap_or_default(), self.window)
+    }
+
+    /// The later step counts.
+    fn merged(there: &Self, here: &Self) -> Self {
+        if here.at > there.at { here.clone() } else { there.clone() }
+    }
+}
+
 impl SetBudget {
+    /// What was given back stays on record, so that other gateways hear of it.
+    fn says_something(&self) -> bool {
+        self.limit != SetLimit::Configured || self.top_up.is_some()
+    }
+
     fn is_of(&self, payer: &Payer, window: BudgetWindow) -> bool {
         self.of == payer.kind() && self.name.as_deref() == payer.name() && self.window == window.word()
     }
@@ -148,13 +187,8 @@ impl BudgetBook {
     }
 
     /// A configuration with what was set here.
-    pub fn over(&self, mut config: Config, now: Timestamp) -> Config {
-        for set in self.held().iter() {
-            if let Some(means) = set.means(&mut config) {
-                set.lay(means, now);
-            }
-        }
-        config
+    pub fn over(&self, config: Config, now: Timestamp) -> Config {
+        laid_over(&self.held(), config, now)
     }
 
     /// Who set the limit of a window, where not the configuration did.
@@ -164,110 +198,128 @@ impl BudgetBook {
         set.map(|set| set.by.clone())
     }
 
-    /// Limits a payer in a window, whatever the configuration says.
-    pub fn set(
+    /// Takes a step; answers until when a top-up is there.
+    pub fn step(
         &self,
         (payer, window): (&Payer, BudgetWindow),
-        limit: Usd,
-        zone: Option<&str>,
-        config: &Config,
+        step: &BudgetStep<'_>,
         wanted: Wanted<'_>,
-    ) -> Result<(), BudgetNotDone> {
-        if let Some(zone) = zone.filter(|zone| TimeZone::get(zone).is_err()) {
-            return Err(BudgetNotDone::Zone(zone.to_owned()));
+    ) -> Result<Option<Timestamp>, BudgetNotDone> {
+        let mut held = self.held();
+        let (set, row, until) = planned(&held, (payer, window), step, wanted)?;
+        let mut next = held.clone();
+        match next.iter_mut().find(|set| set.is_of(payer, window)) {
+            Some(before) => *before = set,
+            None => next.push(set),
         }
-        let exact = limit.to_exact();
-        self.change(payer, window, ("set", format!("{exact} USD")), config, wanted, |set| {
-            set.limit = SetLimit::Usd(exact);
-            if zone.is_some() {
-                set.zone = zone.map(str::to_owned);
-            }
-        })
-    }
-
-    /// Lets a payer spend without a limit in a window, whatever the configuration says.
-    pub fn lift(
-        &self,
-        (payer, window): (&Payer, BudgetWindow),
-        config: &Config,
-        wanted: Wanted<'_>,
-    ) -> Result<(), BudgetNotDone> {
-        self.change(payer, window, ("lifted", String::new()), config, wanted, |set| {
-            (set.limit, set.top_up) = (SetLimit::Lifted, None);
-        })
-    }
-
-    /// Lets a payer spend more until the window ends that is on.
-    pub fn top_up(
-        &self,
-        (payer, window): (&Payer, BudgetWindow),
-        amount: Usd,
-        config: &Config,
-        wanted: Wanted<'_>,
-    ) -> Result<Timestamp, BudgetNotDone> {
-        let mut there = self.over(config.clone(), wanted.now);
-        let means = template(payer, window, wanted).means(&mut there).ok_or_else(|| BudgetNotDone::Payer(payer.clone()))?;
-        let bound = means.budgets.iter().find(|bound| bound.window.every == window);
-        let bound = bound.ok_or_else(|| BudgetNotDone::NoBudget(payer.clone(), window.word()))?;
-        let until = bound.window.refills_at(wanted.now).ok_or(BudgetNotDone::NeverEnds)?;
-        let before = bound.top_up.as_ref().map_or(Usd::ZERO, |top_up| top_up.amount);
-        let usd = (before + amount).to_exact();
-        self.change(payer, window, ("topped_up", format!("{} USD until {until}", amount.to_exact())), config, wanted, |set| {
-            set.top_up = Some(ToppedUp { usd, until });
-        })?;
+        // The audit before all.
+        self.store.append(&row)?;
+        self.store.keep(&next)?;
+        *held = next;
         Ok(until)
     }
 
-    /// Gives a window back to the configuration.
-    pub fn clear(&self, (payer, window): (&Payer, BudgetWindow), wanted: Wanted<'_>) -> Result<(), BudgetNotDone> {
-        let mut held = self.held();
-        let next: Vec<SetBudget> = held.iter().filter(|set| !set.is_of(payer, window)).cloned().collect();
-        if next.len() == held.len() {
-            return Err(BudgetNotDone::NotSet(payer.clone(), window.word()));
-        }
-        self.keep(&mut held, next, &row(payer, window, ("cleared", String::new()), wanted))
+    /// Works a step out, for whoever takes it at all gateways.
+    pub fn plan(
+        &self,
+        of: (&Payer, BudgetWindow),
+        step: &BudgetStep<'_>,
+        wanted: Wanted<'_>,
+    ) -> Result<(Change, Option<Timestamp>), BudgetNotDone> {
+        let (set, row, until) = planned(&self.held(), of, step, wanted)?;
+        Ok((Change::of(&set, &row), until))
     }
 
     /// Every step that was taken, oldest first; reads the disk.
     pub fn audit(&self) -> Result<Vec<BudgetRow>, StoreError> {
-        self.store.audit()
+        let mut rows: Vec<BudgetRow> = self.store.audit()?;
+        // Those of other gateways came when they came.
+        rows.sort_by_key(|row| row.at);
+        Ok(rows)
     }
 
-    fn change(
-        &self,
-        payer: &Payer,
-        window: BudgetWindow,
-        step: (&str, String),
-        config: &Config,
-        wanted: Wanted<'_>,
-        change: impl FnOnce(&mut SetBudget),
-    ) -> Result<(), BudgetNotDone> {
-        let new = template(payer, window, wanted);
-        if new.means(&mut config.clone()).is_none() {
-            return Err(BudgetNotDone::Payer(payer.clone()));
-        }
-        let mut held = self.held();
-        let mut next = held.clone();
-        let at = next.iter().position(|set| set.is_of(payer, window)).unwrap_or_else(|| {
-            next.push(new);
-            next.len() - 1
-        });
-        (next[at].at, next[at].by) = (wanted.now, wanted.by.to_owned());
-        change(&mut next[at]);
-        self.keep(&mut held, next, &row(payer, window, step, wanted))
-    }
-
-    /// On the disk first, the audit before all.
-    fn keep(&self, held: &mut Vec<SetBudget>, next: Vec<SetBudget>, row: &BudgetRow) -> Result<(), BudgetNotDone> {
-        self.store.append(row)?;
-        self.store.keep(&next)?;
-        *held = next;
-        Ok(())
-    }
-
-    fn held(&self) -> MutexGuard<'_, Vec<SetBudget>> {
+    pub(super) fn held(&self) -> MutexGuard<'_, Vec<SetBudget>> {
         self.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whatever is set: the configuration, and what was set already.
+fn laid_over(held: &[SetBudget], mut config: Config, now: Timestamp) -> Config {
+    for set in held {
+        if let Some(means) = set.means(&mut config) {
+            set.lay(means, now);
+        }
+    }
+    config
+}
+
+type Planned = (SetBudget, BudgetRow, Option<Timestamp>);
+
+/// How a window stands after a step, and the step's row of the audit.
+fn planned(
+    held: &[SetBudget],
+    (payer, window): (&Payer, BudgetWindow),
+    step: &BudgetStep<'_>,
+    wanted: Wanted<'_>,
+) -> Result<Planned, BudgetNotDone> {
+    let known = held.iter().find(|set| set.is_of(payer, window));
+    let mut set = known.cloned().unwrap_or_else(|| template(payer, window, wanted));
+    if let Some(config) = step.config()
+        && set.means(&mut config.clone()).is_none()
+    {
+        return Err(BudgetNotDone::Payer(payer.clone()));
+    }
+    let mut until = None;
+    let (word, detail) = match step {
+        BudgetStep::Set { limit, zone, .. } => {
+            if let Some(zone) = zone.filter(|zone| TimeZone::get(zone).is_err()) {
+                return Err(BudgetNotDone::Zone(zone.to_owned()));
+            }
+            let exact = limit.to_exact();
+            if zone.is_some() {
+                set.zone = zone.map(str::to_owned);
+            }
+            set.limit = SetLimit::Usd(exact.clone());
+            ("set", format!("{exact} USD"))
+        }
+        BudgetStep::Lift { .. } => {
+            (set.limit, set.top_up) = (SetLimit::Lifted, None);
+            ("lifted", String::new())
+        }
+        BudgetStep::TopUp { amount, config } => {
+            let top_up = topped_up(held, &set, (payer, window), (*amount, *config), wanted.now)?;
+            let detail = format!("{} USD until {}", amount.to_exact(), top_up.until);
+            (until, set.top_up) = (Some(top_up.until), Some(top_up));
+            ("topped_up", detail)
+        }
+        BudgetStep::Clear => {
+            if !set.says_something() {
+                return Err(BudgetNotDone::NotSet(payer.clone(), window.word()));
+            }
+            (set.limit, set.zone, set.top_up) = (SetLimit::Configured, None, None);
+            ("cleared", String::new())
+        }
+    };
+    let at = known.map_or(wanted.now, |known| after(known.at, wanted.now));
+    (set.at, set.by) = (at, wanted.by.to_owned());
+    Ok((set, row(payer, window, (word, detail), wanted), until))
+}
+
+/// What is there beyond the limit then, with what was there before.
+fn topped_up(
+    held: &[SetBudget],
+    set: &SetBudget,
+    (payer, window): (&Payer, BudgetWindow),
+    (amount, config): (Usd, &Config),
+    now: Timestamp,
+) -> Result<ToppedUp, BudgetNotDone> {
+    let mut there = laid_over(held, config.clone(), now);
+    let means = set.means(&mut there).ok_or_else(|| BudgetNotDone::Payer(payer.clone()))?;
+    let bound = means.budgets.iter().find(|bound| bound.window.every == window);
+    let bound = bound.ok_or_else(|| BudgetNotDone::NoBudget(payer.clone(), window.word()))?;
+    let until = bound.window.refills_at(now).ok_or(BudgetNotDone::NeverEnds)?;
+    let before = bound.top_up.as_ref().map_or(Usd::ZERO, |top_up| top_up.amount);
+    Ok(ToppedUp { usd: (before + amount).to_exact(), until })
 }
 
 /// Nothing said yet of a payer's window.
@@ -308,6 +360,33 @@ mod tests {
         let text =
             "[teams.web]\nbudget_usd = 5\nbudget_window = \"day\"\nbudget_zone = \"Europe/Berlin\"\n[gateway]\nbudget_usd = 9\n";
         Config::load(Some(("t.toml", text)), &BTreeMap::new()).unwrap()
+    }
+
+    type Of<'a> = (&'a Payer, BudgetWindow);
+
+    impl BudgetBook {
+        fn set(
+            &self,
+            of: Of<'_>,
+            limit: Usd,
+            zone: Option<&str>,
+            config: &Config,
+            wanted: Wanted<'_>,
+        ) -> Result<(), BudgetNotDone> {
+            self.step(of, &BudgetStep::Set { limit, zone, config }, wanted).map(drop)
+        }
+
+        fn lift(&self, of: Of<'_>, config: &Config, wanted: Wanted<'_>) -> Result<(), BudgetNotDone> {
+            self.step(of, &BudgetStep::Lift { config }, wanted).map(drop)
+        }
+
+        fn top_up(&self, of: Of<'_>, amount: Usd, config: &Config, wanted: Wanted<'_>) -> Result<Timestamp, BudgetNotDone> {
+            self.step(of, &BudgetStep::TopUp { amount, config }, wanted).map(Option::unwrap)
+        }
+
+        fn clear(&self, of: Of<'_>, wanted: Wanted<'_>) -> Result<(), BudgetNotDone> {
+            self.step(of, &BudgetStep::Clear, wanted).map(drop)
+        }
     }
 
     fn usd(text: &str) -> Usd {

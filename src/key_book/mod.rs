@@ -4,10 +4,11 @@
 //!
 //! A key that was revoked or has expired stays on record: what it spent counts for its team, and its name is not given again.
 //! A key of the configuration wins over a virtual one of the same name. Beside the keys stand the limits of budgets that are set
-//! while the gateway runs (`budgets`).
+//! while the gateway runs (`budgets`). In a fleet both are the same at all gateways (`sharing`).
 
 mod budgets;
 mod settings;
+mod sharing;
 mod store;
 
 use std::path::Path;
@@ -17,8 +18,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::budgets::{BudgetBook, BudgetNotDone, BudgetRow};
+pub use self::budgets::{BudgetBook, BudgetNotDone, BudgetRow, BudgetStep};
 pub use self::settings::to_toml;
+pub use self::sharing::Change;
+use self::sharing::{Shared, after};
 use self::store::Store;
 pub use self::store::StoreError;
 use crate::config::keys::{from_hex, is_key_name, to_hex};
@@ -41,6 +44,10 @@ pub struct VirtualKey {
     pub revoked: Option<Timestamp>,
     /// What it was before it was rotated, as long as that lets in.
     pub before: Option<Before>,
+    /// When the last step was taken, where one was since it was made; each is later than the one before, whatever the clocks of the
+    /// gateways that take them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Timestamp>,
 }
 
 /// A key that was rotated away.
@@ -72,6 +79,10 @@ impl Stand {
 }
 
 impl VirtualKey {
+    fn changed(&self) -> Timestamp {
+        self.changed.unwrap_or(self.created)
+    }
+
     pub fn stand(&self, config: &Config, now: Timestamp) -> Stand {
         if self.revoked.is_some() {
             Stand::Revoked
@@ -140,6 +151,19 @@ pub struct Wanted<'a> {
     pub now: Timestamp,
 }
 
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy)]
+pub enum KeyStep<'a> {
+    /// It is made, with settings as they would stand in `[keys.NAME]`.
+    Create { settings: &'a str, expires: Option<Timestamp>, config: &'a Config },
+    /// It gets another text; the one before goes on letting in for a while.
+    Rotate { grace: Duration },
+    /// It expires at an instant, which may be now.
+    Expire { at: Timestamp },
+    /// It lets in no more, nor does what it was before.
+    Revoke,
+}
+
 /// The virtual keys of one data directory.
 #[derive(Debug)]
 pub struct KeyBook {
@@ -186,111 +210,147 @@ impl KeyBook {
         self.held().iter().filter(|key| key.revoked.is_none()).flat_map(ends).flatten().filter(|end| *end > now).min()
     }
 
-    /// Makes a key; answers its text, which is kept nowhere.
-    pub fn create(
-        &self,
-        name: &str,
-        settings: &str,
-        expires: Option<Timestamp>,
-        config: &Config,
-        wanted: Wanted<'_>,
-    ) -> Result<String, NotDone> {
-        if config.server.open {
-            return Err(NotDone::Open);
-        }
-        if !is_key_name(name) {
-            return Err(NotDone::Name(name.to_owned()));
-        }
-        if config.keys.iter().any(|key| key.name.as_str() == name) {
-            return Err(NotDone::Configured(name.to_owned()));
-        }
-        if expires.is_some_and(|expires| expires <= wanted.now) {
-            return Err(NotDone::Past);
-        }
-        let text = new_key().map_err(NotDone::Randomness)?;
-        let key = VirtualKey {
-            name: name.to_owned(),
-            sha256: to_hex(&hash(text.as_bytes())),
-            settings: settings.to_owned(),
-            created: wanted.now,
-            created_by: wanted.by.to_owned(),
-            expires,
-            revoked: None,
-            before: None,
-        };
-        key.read(config, wanted.now).map_err(NotDone::Settings)?;
+    /// Takes a step; answers the text of a key, which is kept nowhere, where the step makes one.
+    pub fn step(&self, name: &str, step: &KeyStep<'_>, wanted: Wanted<'_>) -> Result<Option<String>, NotDone> {
         let mut keys = self.held();
-        let Err(place) = keys.binary_search_by(|known| known.name.as_str().cmp(name)) else {
-            return Err(NotDone::Taken(name.to_owned()));
-        };
-        let until = expires.map(|at| format!("expires {at}")).into_iter();
-        let detail: Vec<String> = settings.lines().map(str::to_owned).chain(until).collect();
-        let mut next = keys.clone();
-        next.insert(place, key);
-        self.keep(&mut keys, next, &row(wanted, name, "created", detail.join("; ")))?;
+        let Planned { key, row, text } = planned(&keys, name, step, wanted)?;
+        let next = with(&keys, key);
+        // The audit before all.
+        self.store.append(&row)?;
+        self.store.keep(&next)?;
+        *keys = next;
         Ok(text)
     }
 
-    /// Makes another text for a key; the one before goes on letting in for a while.
-    pub fn rotate(&self, name: &str, grace: Duration, wanted: Wanted<'_>) -> Result<String, NotDone> {
-        let text = new_key().map_err(NotDone::Randomness)?;
-        let until = wanted.now.checked_add(grace).unwrap_or(Timestamp::MAX);
-        self.change(name, "rotated", format!("the one before goes on until {until}"), wanted, |key| {
-            let sha256 = std::mem::replace(&mut key.sha256, to_hex(&hash(text.as_bytes())));
-            key.before = Some(Before { sha256, until });
-        })?;
-        Ok(text)
-    }
-
-    /// Lets a key expire at an instant, which may be now.
-    pub fn expire(&self, name: &str, at: Timestamp, wanted: Wanted<'_>) -> Result<(), NotDone> {
-        self.change(name, "expires", at.to_string(), wanted, |key| key.expires = Some(at))
-    }
-
-    /// Lets a key, and what it was before, in no more.
-    pub fn revoke(&self, name: &str, wanted: Wanted<'_>) -> Result<(), NotDone> {
-        self.change(name, "revoked", String::new(), wanted, |key| {
-            (key.revoked, key.before) = (Some(wanted.now), None);
-        })
+    /// Works a step out, for whoever takes it at all gateways: [`Self::take`] is how it comes back.
+    pub fn plan(&self, name: &str, step: &KeyStep<'_>, wanted: Wanted<'_>) -> Result<(Change, Option<String>), NotDone> {
+        let Planned { key, row, text } = planned(&self.held(), name, step, wanted)?;
+        Ok((Change::of(&key, &row), text))
     }
 
     /// Every step that was taken, oldest first; reads the disk.
     pub fn audit(&self) -> Result<Vec<AuditRow>, StoreError> {
-        self.store.audit()
-    }
-
-    fn change(
-        &self,
-        name: &str,
-        step: &str,
-        detail: String,
-        wanted: Wanted<'_>,
-        change: impl FnOnce(&mut VirtualKey),
-    ) -> Result<(), NotDone> {
-        let mut keys = self.held();
-        let mut next = keys.clone();
-        let key = next.iter_mut().find(|key| key.name == name).ok_or_else(|| NotDone::Unknown(name.to_owned()))?;
-        if key.revoked.is_some() {
-            return Err(NotDone::Ended(name.to_owned(), "revoked"));
-        }
-        if key.expires.is_some_and(|expires| expires <= wanted.now) {
-            return Err(NotDone::Ended(name.to_owned(), "expired"));
-        }
-        change(key);
-        self.keep(&mut keys, next, &row(wanted, name, step, detail))
-    }
-
-    /// On the disk first, the audit before all.
-    fn keep(&self, keys: &mut Vec<VirtualKey>, next: Vec<VirtualKey>, row: &AuditRow) -> Result<(), NotDone> {
-        self.store.append(row)?;
-        self.store.keep(&next)?;
-        *keys = next;
-        Ok(())
+        let mut rows: Vec<AuditRow> = self.store.audit()?;
+        // Those of other gateways came when they came.
+        rows.sort_by_key(|row| row.at);
+        Ok(rows)
     }
 
     fn held(&self) -> MutexGuard<'_, Vec<VirtualKey>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Shared for VirtualKey {
+    fn called(&self) -> String {
+        self.name.clone()
+    }
+
+    /// A name that was given there is not given again: a key of the same name that was made apart gives way. Of one key the later
+    /// step counts, and a revocation stays, whenever it came.
+    fn merged(there: &Self, here: &Self) -> Self {
+        if (there.created, &there.created_by) != (here.created, &here.created_by) {
+            return there.clone();
+        }
+        let later = if here.changed() > there.changed() { here } else { there };
+        let mut merged = later.clone();
+        if let (None, Some(revoked)) = (merged.revoked, there.revoked.or(here.revoked)) {
+            (merged.revoked, merged.before) = (Some(revoked), None);
+        }
+        merged
+    }
+}
+
+/// A step that was worked out: how the key stands then, its row of the audit, and a text where one was made.
+struct Planned {
+    key: VirtualKey,
+    row: AuditRow,
+    text: Option<String>,
+}
+
+fn planned(keys: &[VirtualKey], name: &str, step: &KeyStep<'_>, wanted: Wanted<'_>) -> Result<Planned, NotDone> {
+    let known = keys.iter().find(|key| key.name == name);
+    if let KeyStep::Create { settings, expires, config } = step {
+        return created(known, name, (*settings, *expires), config, wanted);
+    }
+    let mut key = known.ok_or_else(|| NotDone::Unknown(name.to_owned()))?.clone();
+    if key.revoked.is_some() {
+        return Err(NotDone::Ended(name.to_owned(), "revoked"));
+    }
+    if key.expires.is_some_and(|expires| expires <= wanted.now) {
+        return Err(NotDone::Ended(name.to_owned(), "expired"));
+    }
+    key.changed = Some(after(key.changed(), wanted.now));
+    let mut text = None;
+    let (word, detail) = match step {
+        KeyStep::Create { .. } => ("created", String::new()),
+        KeyStep::Rotate { grace } => {
+            let until = wanted.now.checked_add(*grace).unwrap_or(Timestamp::MAX);
+            let made = new_key().map_err(NotDone::Randomness)?;
+            let sha256 = std::mem::replace(&mut key.sha256, to_hex(&hash(made.as_bytes())));
+            (key.before, text) = (Some(Before { sha256, until }), Some(made));
+            ("rotated", format!("the one before goes on until {until}"))
+        }
+        KeyStep::Expire { at } => {
+            key.expires = Some(*at);
+            ("expires", at.to_string())
+        }
+        KeyStep::Revoke => {
+            (key.revoked, key.before) = (Some(wanted.now), None);
+            ("revoked", String::new())
+        }
+    };
+    Ok(Planned { row: row(wanted, name, word, detail), key, text })
+}
+
+fn created(
+    known: Option<&VirtualKey>,
+    name: &str,
+    (settings, expires): (&str, Option<Timestamp>),
+    config: &Config,
+    wanted: Wanted<'_>,
+) -> Result<Planned, NotDone> {
+    if config.server.open {
+        return Err(NotDone::Open);
+    }
+    if !is_key_name(name) {
+        return Err(NotDone::Name(name.to_owned()));
+    }
+    if config.keys.iter().any(|key| key.name.as_str() == name) {
+        return Err(NotDone::Configured(name.to_owned()));
+    }
+    if expires.is_some_and(|expires| expires <= wanted.now) {
+        return Err(NotDone::Past);
+    }
+    let text = new_key().map_err(NotDone::Randomness)?;
+    let key = VirtualKey {
+        name: name.to_owned(),
+        sha256: to_hex(&hash(text.as_bytes())),
+        settings: settings.to_owned(),
+        created: wanted.now,
+        created_by: wanted.by.to_owned(),
+        expires,
+        revoked: None,
+        before: None,
+        changed: None,
+    };
+    key.read(config, wanted.now).map_err(NotDone::Settings)?;
+    if known.is_some() {
+        return Err(NotDone::Taken(name.to_owned()));
+    }
+    let until = expires.map(|at| format!("expires {at}")).into_iter();
+    let detail: Vec<String> = settings.lines().map(str::to_owned).chain(until).collect();
+    Ok(Planned { row: row(wanted, name, "created", detail.join("; ")), key, text: Some(text) })
+}
+
+/// Keys by name, with one in the place of what it was.
+fn with(keys: &[VirtualKey], key: VirtualKey) -> Vec<VirtualKey> {
+    let mut next = keys.to_vec();
+    match next.binary_search_by(|known| known.name.cmp(&key.name)) {
+        Ok(place) => next[place] = key,
+        Err(place) => next.insert(place, key),
+    }
+    next
 }
 
 fn row(wanted: Wanted<'_>, key: &str, step: &str, detail: String) -> AuditRow {

@@ -16,8 +16,17 @@ const AUDIT: &str = "audit.jsonl";
 pub enum StoreError {
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
+    #[error("the work on it broke off: {0}")]
+    Worker(String),
     #[error("{}: {what}; move the file away to go on without what it holds", path.display())]
     Damaged { path: PathBuf, what: String },
+}
+
+impl StoreError {
+    /// A book was worked on beside the reactor, and that broke off.
+    pub fn of_worker(error: &impl ToString) -> Self {
+        Self::Worker(error.to_string())
+    }
 }
 
 #[derive(Debug)]
@@ -52,6 +61,18 @@ impl Store {
     pub(super) fn append(&self, row: &impl Serialize) -> Result<(), StoreError> {
         let line = serde_json::to_string(row).unwrap_or_default() + "\n";
         self.told(AUDIT, folder::append(&self.folder, AUDIT, &line))
+    }
+
+    /// Adds lines as they are.
+    pub(super) fn append_lines(&self, lines: &[String]) -> Result<(), StoreError> {
+        self.told(AUDIT, folder::append(&self.folder, AUDIT, &(lines.join("\n") + "\n")))
+    }
+
+    /// The audit as it is kept, but for a line that was cut.
+    pub(super) fn lines(&self) -> Result<Vec<String>, StoreError> {
+        let text = self.text(AUDIT)?.unwrap_or_default();
+        let whole = |line: &&str| serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok();
+        Ok(text.lines().filter(whole).map(str::to_owned).collect())
     }
 
     fn text(&self, name: &str) -> Result<Option<String>, StoreError> {

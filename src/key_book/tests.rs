@@ -19,6 +19,31 @@ fn config() -> Config {
     Config::load(Some(("t.toml", text)), &std::collections::BTreeMap::new()).unwrap()
 }
 
+impl KeyBook {
+    fn create(
+        &self,
+        name: &str,
+        settings: &str,
+        expires: Option<Timestamp>,
+        config: &Config,
+        wanted: Wanted<'_>,
+    ) -> Result<String, NotDone> {
+        self.step(name, &KeyStep::Create { settings, expires, config }, wanted).map(Option::unwrap)
+    }
+
+    fn rotate(&self, name: &str, grace: Duration, wanted: Wanted<'_>) -> Result<String, NotDone> {
+        self.step(name, &KeyStep::Rotate { grace }, wanted).map(Option::unwrap)
+    }
+
+    fn expire(&self, name: &str, at: Timestamp, wanted: Wanted<'_>) -> Result<(), NotDone> {
+        self.step(name, &KeyStep::Expire { at }, wanted).map(drop)
+    }
+
+    fn revoke(&self, name: &str, wanted: Wanted<'_>) -> Result<(), NotDone> {
+        self.step(name, &KeyStep::Revoke, wanted).map(drop)
+    }
+}
+
 /// Who is let in: the hashes of texts.
 fn lets_in(book: &KeyBook, text: &str, now: &str) -> bool {
     let sha256 = hash(text.as_bytes());

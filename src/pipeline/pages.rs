@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use crate::catalog::{Backend, FxTable, Purchase};
 use crate::clock::SharedClock;
@@ -11,11 +12,14 @@ use crate::dispatch::{AttemptBook, AttemptFailure, Cause};
 use crate::ledger::{AttemptEnd, AttemptOpened, Ending, OpenAttempt, Purse, Tab, Terms};
 use crate::market::Offer;
 use crate::meter::usage::Metered;
-use crate::policy::{Allowances, Claim, Portfolio};
+use crate::policy::{Allowances, Budgets, Claim, Lender, Portfolio};
 use crate::relay::Account;
 use crate::route::PlannedAttempt;
 use crate::telemetry::Metrics;
 use crate::units::{Amount, Free, ImageWish, Pieces, Provenance, Tokens, Usage, Usd};
+
+/// How long an attempt waits for more of a budget, all in all.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// One request's attempts in the books.
 pub(super) struct Pages<'a> {
@@ -36,8 +40,10 @@ pub(super) struct Pages<'a> {
     pub(super) bound_told: bool,
     /// Which images are wished.
     pub(super) image: ImageWish,
-    /// Where the request's money is held.
+    /// Where the request's money is held,
     pub(super) account: &'a Account,
+    /// and where more comes from, where gateways share budgets.
+    pub(super) lender: Option<&'a Arc<dyn Lender>>,
     /// What share each provider has.
     pub(super) portfolio: &'a Arc<Portfolio>,
     /// What the whole request may cost.
@@ -48,36 +54,48 @@ pub(super) struct Pages<'a> {
 
 impl Pages<'_> {
     /// Whether the request can bear one more attempt. The plan holds money for its dearest attempt, because a failed one
-    /// is mostly not billed; where one was, the next needs money beside it.
-    fn commit(&self, worst: Usd) -> Option<()> {
+    /// is mostly not billed; where one was, the next needs money beside it. Where gateways share a budget and this one's slice does not
+    /// bear that, more is asked for, for a moment.
+    async fn commit(&self, worst: Usd) -> Option<()> {
+        let mut lacking = match self.try_to_commit(worst) {
+            Ok(()) => return Some(()),
+            Err(lacking) => lacking?,
+        };
+        let lender = self.lender?;
+        let asked = async {
+            while lender.lend(&lacking.0, lacking.1).await {
+                lacking = match self.try_to_commit(worst) {
+                    Ok(()) => return Some(()),
+                    // Others took what was lent.
+                    Err(lacking) => lacking?,
+                };
+            }
+            None
+        };
+        timeout(PATIENCE, asked).await.ok().flatten()
+    }
+
+    /// Commits to an attempt, or answers what is lacking of budgets that gateways share; `Err(None)`: it is refused for good.
+    fn try_to_commit(&self, worst: Usd) -> Result<(), Option<(Arc<Budgets>, Usd)>> {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = *committed + worst;
         if self.most.is_some_and(|most| wanted > most) {
-            return None;
+            return Err(None);
         }
-        self.account.cover(wanted, self.at).ok()?;
-        *committed = wanted;
-        Some(())
-    }
-}
-
-/// What the policy lets an attempt draw on, as the books know it.
-struct Claimed(Claim);
-
-impl Purse for Claimed {
-    fn bear(&mut self, usage: &Usage) -> Option<Free> {
-        self.0.bear(usage)
+        match self.account.cover(wanted, self.at) {
+            Ok(()) => *committed = wanted,
+            Err(over) => return Err(self.account.lacks(wanted).filter(|_| over.shared)),
+        }
+        Ok(())
     }
 
-    fn pay(&mut self, amount: Amount) {
-        self.0.pay(amount);
+    /// The attempt that was committed to is not made.
+    fn uncommit(&self, worst: Usd) {
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        *committed = *committed - worst;
     }
-}
 
-impl AttemptBook for Pages<'_> {
-    type Page = OpenAttempt;
-
-    fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<OpenAttempt> {
+    fn written(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<OpenAttempt> {
         let (quote, now) = (&attempt.quote, self.clock.wall().max(self.at));
         let until = self.at.checked_add(self.longest).unwrap_or(now);
         let pricing = offer.backend.prices.pricing(Purchase::Usual(self.image), now, until)?;
@@ -85,7 +103,6 @@ impl AttemptBook for Pages<'_> {
         let terms = Terms::new(pricing, rate, published.to_string())?;
         // A hard cap may have closed since the plan was made: then another backend is asked.
         let share = self.portfolio.hold(&offer.provider.id, quote.worst, quote.expected, now).ok()?;
-        self.commit(quote.worst)?;
         self.account.share(offer.backend.id.clone(), share);
         let mut page = self.tab.attempt(AttemptOpened {
             backend: offer.backend.id.clone(),
@@ -107,6 +124,33 @@ impl AttemptBook for Pages<'_> {
             page.borne_by(Box::new(Claimed(claim)));
         }
         Some(page)
+    }
+}
+
+/// What the policy lets an attempt draw on, as the books know it.
+struct Claimed(Claim);
+
+impl Purse for Claimed {
+    fn bear(&mut self, usage: &Usage) -> Option<Free> {
+        self.0.bear(usage)
+    }
+
+    fn pay(&mut self, amount: Amount) {
+        self.0.pay(amount);
+    }
+}
+
+impl AttemptBook for Pages<'_> {
+    type Page = OpenAttempt;
+
+    async fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<OpenAttempt> {
+        let worst = attempt.quote.worst;
+        self.commit(worst).await?;
+        let page = self.written(attempt, offer);
+        if page.is_none() {
+            self.uncommit(worst);
+        }
+        page
     }
 
     fn sent(&self, page: &mut OpenAttempt) {

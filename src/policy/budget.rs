@@ -426,6 +426,12 @@ impl Hold {
         Ok(())
     }
 
+    /// What the hold lacks to be this large, and of which budgets.
+    pub fn lacks(&self, wanted: Usd) -> Option<(Arc<Budgets>, Usd)> {
+        let lacking = wanted - self.amount();
+        self.budgets.as_ref().filter(|_| lacking > Usd::ZERO).map(|budgets| (Arc::clone(budgets), lacking))
+    }
+
     /// Turns the hold into what the request cost.
     pub fn settle(mut self, cost: Usd, now: Timestamp) {
         if let Some(budgets) = self.budgets.take() {

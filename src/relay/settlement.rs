@@ -26,7 +26,7 @@ use crate::meter::RunningCount;
 use crate::meter::calibration::Factors;
 use crate::meter::tokenizer::Count;
 use crate::meter::usage::{Heard, Metered, completed, metered};
-use crate::policy::{Hold, OverBudget, Passage, Place, ShareHold, Standing as RateStanding};
+use crate::policy::{Budgets, Hold, OverBudget, Passage, Place, ShareHold, Standing as RateStanding};
 use crate::telemetry::{OpenRequest, Route, Settled};
 use crate::units::{BackendId, KeyName, Pieces, Provenance, Thinking, Tokens, Usage, Usd};
 
@@ -103,6 +103,11 @@ impl Account {
     /// Makes sure that this much is held for the request, or says why not.
     pub fn cover(&self, wanted: Usd, now: Timestamp) -> Result<(), Box<OverBudget>> {
         self.open.as_ref().map_or(Ok(()), |standing| standing.hold.cover(wanted, now))
+    }
+
+    /// What is held too little for this much, and of which budgets.
+    pub fn lacks(&self, wanted: Usd) -> Option<(Arc<Budgets>, Usd)> {
+        self.open.as_ref().and_then(|standing| standing.hold.lacks(wanted))
     }
 
     /// Counts an attempt that is about to be sent for its provider's share, until the request ends.

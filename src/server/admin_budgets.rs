@@ -16,8 +16,10 @@ use tokio::task::spawn_blocking;
 use super::admin::{Asked, Reasoned, admitted, asked, audited, refused, told, wrong};
 use super::admin_keys::{failed, no_reload};
 use super::routes::Front;
+use super::shared::{BUDGETS, everywhere, not_shared};
+use crate::fleet::Unshared;
 use crate::frontend::errors::{ClientError, ErrorKind};
-use crate::key_book::{BudgetNotDone, Wanted};
+use crate::key_book::{BudgetNotDone, BudgetStep, StoreError, Wanted};
 use crate::policy::{BudgetReport, BudgetWindow, Payer};
 use crate::units::{KeyName, Usd};
 
@@ -127,17 +129,6 @@ impl Wish {
     }
 }
 
-enum Wrong {
-    Wish(String),
-    Book(BudgetNotDone),
-}
-
-impl From<BudgetNotDone> for Wrong {
-    fn from(error: BudgetNotDone) -> Self {
-        Wrong::Book(error)
-    }
-}
-
 /// One of [`WISHES`].
 pub(super) async fn wish(State(front): Shared, request: Request<Body>) -> Response {
     let Asked { admin, path, wish } = match asked::<Wish>(&front, request).await {
@@ -147,15 +138,15 @@ pub(super) async fn wish(State(front): Shared, request: Request<Body>) -> Respon
     if front.reloads.config().is_none() {
         return no_reload();
     }
-    let worker = Arc::clone(&front);
-    match spawn_blocking(move || done(&worker, &admin, &path, &wish)).await {
+    let order = match Order::of(&front, admin, &path, wish) {
+        Ok(order) => Arc::new(order),
+        Err(message) => return wrong(message),
+    };
+    match order.taken().await {
         Ok(Ok(done)) => put_in_force(&front, done).await,
-        Ok(Err(Wrong::Wish(message))) => wrong(message),
-        Ok(Err(Wrong::Book(BudgetNotDone::Store(error)))) => failed(&error.to_string()),
-        Ok(Err(Wrong::Book(error))) => {
-            refused(&ClientError::new(422, ErrorKind::InvalidRequest, "budget_not_changed", error.to_string()))
-        }
-        Err(error) => failed(&error.to_string()),
+        Ok(Err(BudgetNotDone::Store(error))) => failed(&error.to_string()),
+        Ok(Err(error)) => refused(&ClientError::new(422, ErrorKind::InvalidRequest, "budget_not_changed", error.to_string())),
+        Err(why) => not_shared(&why),
     }
 }
 
@@ -172,37 +163,83 @@ struct Done {
     in_force: bool,
 }
 
-fn done(front: &Front, admin: &str, path: &str, wish: &Wish) -> Result<Done, Wrong> {
-    let (book, now) = (&front.budget_book, front.clock.wall());
-    let wanted = Wanted { by: admin, why: &wish.why, now };
-    let payer = wish.payer().map_err(Wrong::Wish)?;
-    let of = (&payer, wish.window().map_err(Wrong::Wish)?);
-    // With the virtual keys, and without what is set already: a limit is set of whoever is there.
-    let config = front.keys_over(front.reloads.config().unwrap_or_default());
-    let mut until = None;
-    let result = match path {
-        "/admin/budgets/lift" => {
-            book.lift(of, &config, wanted)?;
-            "lifted"
-        }
-        "/admin/budgets/clear" => {
-            book.clear(of, wanted)?;
-            "cleared"
-        }
-        "/admin/budgets/top-up" => {
-            until = Some(book.top_up(of, wish.amount().map_err(Wrong::Wish)?, &config, wanted)?);
-            "topped_up"
-        }
-        _ => {
-            book.set(of, wish.amount().map_err(Wrong::Wish)?, wish.zone.as_deref(), &config, wanted)?;
-            "set"
-        }
-    };
-    tracing::info!(admin, %payer, window = wish.window, result, "an administrator's wish on budgets was done");
-    Ok(Done { result, of: wish.of.clone(), name: wish.name.clone(), window: wish.window.clone(), until, in_force: false })
+/// What becomes of a limit.
+#[derive(Clone, Copy)]
+enum Change {
+    Set(Usd),
+    Lift,
+    TopUp(Usd),
+    Clear,
+}
+
+/// What is to be done.
+struct Order {
+    front: Arc<Front>,
+    admin: String,
+    payer: Payer,
+    window: BudgetWindow,
+    change: Change,
+    wish: Wish,
+}
+
+impl Order {
+    fn of(front: &Arc<Front>, admin: String, path: &str, wish: Wish) -> Result<Self, String> {
+        let (payer, window) = (wish.payer()?, wish.window()?);
+        let change = match path {
+            "/admin/budgets/lift" => Change::Lift,
+            "/admin/budgets/clear" => Change::Clear,
+            "/admin/budgets/top-up" => Change::TopUp(wish.amount()?),
+            _ => Change::Set(wish.amount()?),
+        };
+        Ok(Self { front: Arc::clone(front), admin, payer, window, change, wish })
+    }
+
+    /// Takes or plans the step, as it is asked for now.
+    fn step<T>(
+        &self,
+        with: impl FnOnce((&Payer, BudgetWindow), &BudgetStep<'_>, Wanted<'_>) -> Result<T, BudgetNotDone>,
+    ) -> Result<T, BudgetNotDone> {
+        let Self { front, admin, wish, .. } = self;
+        let wanted = Wanted { by: admin, why: &wish.why, now: front.clock.wall() };
+        // With the virtual keys, and without what is set already: a limit is set of whoever is there.
+        let config = &front.keys_over(front.reloads.config().unwrap_or_default());
+        let step = match self.change {
+            Change::Set(limit) => BudgetStep::Set { limit, zone: wish.zone.as_deref(), config },
+            Change::Lift => BudgetStep::Lift { config },
+            Change::TopUp(amount) => BudgetStep::TopUp { amount, config },
+            Change::Clear => BudgetStep::Clear,
+        };
+        with((&self.payer, self.window), &step, wanted)
+    }
+
+    fn done(&self, until: Option<Timestamp>) -> Done {
+        let Self { admin, payer, wish, .. } = self;
+        let result = match self.change {
+            Change::Set(_) => "set",
+            Change::Lift => "lifted",
+            Change::TopUp(_) => "topped_up",
+            Change::Clear => "cleared",
+        };
+        tracing::info!(admin, %payer, window = wish.window, result, "an administrator's wish on budgets was done");
+        let (of, name, window) = (wish.of.clone(), wish.name.clone(), wish.window.clone());
+        Done { result, of, name, window, until, in_force: true }
+    }
+
+    /// At all gateways of a fleet, or at the only one.
+    async fn taken(self: &Arc<Self>) -> Result<Result<Done, BudgetNotDone>, Unshared> {
+        let order = Arc::clone(self);
+        let Some(fleet) = &self.front.fleet else {
+            let taken = move || order.step(|of, step, wanted| order.front.budget_book.step(of, step, wanted));
+            let until = spawn_blocking(taken).await.unwrap_or_else(|error| Err(StoreError::of_worker(&error).into()));
+            return Ok(until.map(|until| self.done(until)));
+        };
+        let plan = move || order.step(|of, step, wanted| order.front.budget_book.plan(of, step, wanted));
+        let taken = everywhere(fleet, BUDGETS, plan).await?;
+        Ok(taken.map(|(until, here)| Done { in_force: here, ..self.done(until) }))
+    }
 }
 
 async fn put_in_force(front: &Front, done: Done) -> Response {
-    let in_force = front.reloads.ask_keys().await.is_some();
+    let in_force = done.in_force && front.reloads.ask_keys().await.is_some();
     told(&Done { in_force, ..done })
 }

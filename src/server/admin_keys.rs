@@ -16,9 +16,11 @@ use tokio::task::spawn_blocking;
 
 use super::admin::{Asked, Reasoned, admitted, asked, audited, refused, told, wrong};
 use super::routes::Front;
+use super::shared::{KEYS, everywhere, not_shared};
 use crate::config::names::unknown_names;
+use crate::fleet::Unshared;
 use crate::frontend::errors::{ClientError, ErrorKind};
-use crate::key_book::{NotDone, VirtualKey, Wanted, to_toml};
+use crate::key_book::{KeyStep, NotDone, StoreError, VirtualKey, Wanted, to_toml};
 use crate::setup::known;
 
 /// How long the text before goes on where nobody says.
@@ -123,12 +125,12 @@ pub(super) async fn wish(State(front): Shared, request: Request<Body>) -> Respon
     if front.reloads.config().is_none() {
         return no_reload();
     }
-    let worker = Arc::clone(&front);
-    match spawn_blocking(move || done(&worker, &admin, &path, &wish, &settings)).await {
+    let order = Arc::new(Order { front: Arc::clone(&front), admin, path, wish, settings });
+    match order.taken().await {
         Ok(Ok(done)) => put_in_force(&front, done).await,
         Ok(Err(NotDone::Store(error))) => failed(&error.to_string()),
         Ok(Err(error)) => refused(&ClientError::new(422, ErrorKind::InvalidRequest, "key_not_changed", error.to_string())),
-        Err(error) => failed(&error.to_string()),
+        Err(why) => not_shared(&why),
     }
 }
 
@@ -141,42 +143,83 @@ struct Done {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
     in_force: bool,
+    /// Whether every gateway of a fleet hears of it at once; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<bool>,
 }
 
-fn done(front: &Front, admin: &str, path: &str, wish: &Wish, settings: &str) -> Result<Done, NotDone> {
-    let (book, now) = (&front.key_book, front.clock.wall());
-    let wanted = Wanted { by: admin, why: &wish.why, now };
-    let name = &wish.name;
-    let (result, key) = match path {
-        "/admin/keys/rotate" => {
-            let grace = wish.grace_seconds.map_or(GRACE, Duration::from_secs);
-            ("rotated", Some(book.rotate(name, grace, wanted)?))
+/// What is to be done.
+struct Order {
+    front: Arc<Front>,
+    admin: String,
+    path: String,
+    wish: Wish,
+    settings: String,
+}
+
+impl Order {
+    fn result(&self) -> &'static str {
+        match self.path.as_str() {
+            "/admin/keys/rotate" => "rotated",
+            "/admin/keys/expire" => "expires",
+            "/admin/keys/revoke" => "revoked",
+            _ => "created",
         }
-        "/admin/keys/expire" => {
-            book.expire(name, wish.at.unwrap_or(now), wanted)?;
-            ("expires", None)
-        }
-        "/admin/keys/revoke" => {
-            book.revoke(name, wanted)?;
-            ("revoked", None)
-        }
-        _ => {
-            let config = front.reloads.config().unwrap_or_default();
-            let table = &front.pipeline.in_force.load().market.snapshot;
-            let text = format!("[keys.key]\n{settings}");
-            let unknown = unknown_names(Some(("settings", &text)), &std::collections::BTreeMap::new(), &known(table));
-            if !unknown.is_empty() {
-                return Err(NotDone::Settings(unknown));
+    }
+
+    /// Takes or plans the step, as it is asked for now.
+    fn step<T>(&self, with: impl FnOnce(&KeyStep<'_>, Wanted<'_>) -> Result<T, NotDone>) -> Result<T, NotDone> {
+        let Self { front, wish, settings, .. } = self;
+        let wanted = Wanted { by: &self.admin, why: &wish.why, now: front.clock.wall() };
+        match self.result() {
+            "rotated" => with(&KeyStep::Rotate { grace: wish.grace_seconds.map_or(GRACE, Duration::from_secs) }, wanted),
+            "expires" => with(&KeyStep::Expire { at: wish.at.unwrap_or(wanted.now) }, wanted),
+            "revoked" => with(&KeyStep::Revoke, wanted),
+            _ => {
+                let config = front.reloads.config().unwrap_or_default();
+                let table = &front.pipeline.in_force.load().market.snapshot;
+                let text = format!("[keys.key]\n{settings}");
+                let unknown = unknown_names(Some(("settings", &text)), &std::collections::BTreeMap::new(), &known(table));
+                if !unknown.is_empty() {
+                    return Err(NotDone::Settings(unknown));
+                }
+                with(&KeyStep::Create { settings, expires: wish.expires, config: &config }, wanted)
             }
-            ("created", Some(book.create(name, settings, wish.expires, &config, wanted)?))
         }
-    };
-    tracing::info!(admin, name, result, "an administrator's wish on keys was done");
-    Ok(Done { result, name: name.clone(), key, in_force: false })
+    }
+
+    fn done(&self, key: Option<String>) -> Done {
+        let (Self { admin, wish, .. }, result) = (self, self.result());
+        tracing::info!(admin, name = wish.name, result, "an administrator's wish on keys was done");
+        Done { result, name: wish.name.clone(), key, in_force: true, shared: None }
+    }
+
+    /// At all gateways of a fleet, or at the only one.
+    async fn taken(self: &Arc<Self>) -> Result<Result<Done, NotDone>, Unshared> {
+        let Some(fleet) = &self.front.fleet else { return Ok(self.taken_here().await) };
+        let order = Arc::clone(self);
+        let plan = move || order.step(|step, wanted| order.front.key_book.plan(&order.wish.name, step, wanted));
+        match everywhere(fleet, KEYS, plan).await {
+            Ok(taken) => Ok(taken.map(|(key, here)| Done { in_force: here, shared: Some(true), ..self.done(key) })),
+            // What shuts somebody out waits for nobody: the others hear of it when they can.
+            Err(_) if self.result() == "revoked" => {
+                let done = self.taken_here().await;
+                fleet.shelving().offer();
+                Ok(done.map(|done| Done { shared: Some(false), ..done }))
+            }
+            Err(why) => Err(why),
+        }
+    }
+
+    async fn taken_here(self: &Arc<Self>) -> Result<Done, NotDone> {
+        let order = Arc::clone(self);
+        let taken = move || order.step(|step, wanted| order.front.key_book.step(&order.wish.name, step, wanted));
+        Ok(self.done(spawn_blocking(taken).await.unwrap_or_else(|error| Err(StoreError::of_worker(&error).into()))?))
+    }
 }
 
 async fn put_in_force(front: &Front, done: Done) -> Response {
-    let in_force = front.reloads.ask_keys().await.is_some();
+    let in_force = done.in_force && front.reloads.ask_keys().await.is_some();
     told(&Done { in_force, ..done })
 }
 

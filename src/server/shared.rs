@@ -1,9 +1,21 @@
-//! What operators are told of the stores that gateways share.
+//! What this gateway shares with others: the books of its administrators, and what operators are told of the stores.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::response::Response;
+use futures_util::future::BoxFuture;
+
+use super::admin::refused;
 use super::routes::Front;
-use crate::fleet::Fleet;
+use crate::fleet::{Entry, Fleet, Line, Shelves, Step, Unshared};
+use crate::frontend::errors::{ClientError, ErrorKind};
+use crate::key_book::{BudgetBook, Change, KeyBook};
 
-/// What is wrong with them: the gateway serves all the same.
+/// The books by what they are called there.
+pub(super) const KEYS: &str = "keys";
+pub(super) const BUDGETS: &str = "budgets";
+
+/// What is wrong with the stores: the gateway serves all the same.
 pub(super) fn troubles(front: &Front) -> String {
     front.fleet.as_ref().map(Fleet::troubles).unwrap_or_default()
 }
@@ -14,5 +26,84 @@ pub(super) fn tell(front: &Front) {
     front.metrics.forwarding(fleet.status().waiting(), fleet.status().is_up());
     if let Some(up) = fleet.lends() {
         front.metrics.lending(up);
+    }
+}
+
+/// Begins to keep the books of administrators alike at all gateways.
+pub(super) fn begin(front: &Arc<Front>) {
+    if let Some(fleet) = &front.fleet {
+        fleet.begin_to_share(Arc::new(SharedBooks(Arc::clone(front))));
+    }
+}
+
+/// Takes a step of an administrator at all gateways, worked out on what holds at all of them. Answers what came of it, and whether it
+/// was taken up here.
+pub(super) async fn everywhere<T: Send + 'static, E: Send + 'static>(
+    fleet: &Fleet,
+    shelf: &'static str,
+    mut plan: impl FnMut() -> Result<(Change, T), E> + Send + 'static,
+) -> Result<Result<(T, bool), E>, Unshared> {
+    let outcome = Arc::new(Mutex::new(None));
+    let last = Arc::clone(&outcome);
+    let planned = move || {
+        let (step, told) = match plan() {
+            Ok((Change { name, entry, line }, told)) => {
+                let entry = Entry { shelf: shelf.to_owned(), name, text: entry };
+                (Some(Step { entry, line: Line::of(shelf, line) }), Ok(told))
+            }
+            Err(error) => (None, Err(error)),
+        };
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        step
+    };
+    let here = fleet.shelving().step(planned).await?;
+    let told = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let told = told.ok_or_else(|| Unshared::Away("it was not worked out".to_owned()))?;
+    Ok(told.map(|told| (told, here)))
+}
+
+/// What an administrator is told whose step could not be taken at all gateways.
+pub(super) fn not_shared(why: &Unshared) -> Response {
+    let message =
+        format!("keys and limits of budgets are those of all gateways, and the store that they share cannot be asked: {why}");
+    refused(&ClientError::new(503, ErrorKind::Server, "fleet_unavailable", message))
+}
+
+/// The books of administrators, as a fleet keeps them alike.
+struct SharedBooks(Arc<Front>);
+
+impl Shelves for SharedBooks {
+    fn all(&self) -> Result<(Vec<Entry>, Vec<Line>), String> {
+        let Front { key_book, budget_book, .. } = &*self.0;
+        let of = |shelf: &str, entries: Vec<(String, String)>| -> Vec<Entry> {
+            entries.into_iter().map(|(name, text)| Entry { shelf: shelf.to_owned(), name, text }).collect()
+        };
+        let mut entries = of(KEYS, key_book.entries());
+        entries.extend(of(BUDGETS, budget_book.entries()));
+        let keys = key_book.audit_lines().map_err(|error| error.to_string())?;
+        let budgets = budget_book.audit_lines().map_err(|error| error.to_string())?;
+        let lines = keys.into_iter().map(|line| Line::of(KEYS, line));
+        Ok((entries, lines.chain(budgets.into_iter().map(|line| Line::of(BUDGETS, line))).collect()))
+    }
+
+    fn merged(&self, there: &Entry, here: &Entry) -> Option<String> {
+        let merged = if there.shelf == KEYS { KeyBook::merged } else { BudgetBook::merged };
+        merged(&there.text, &here.text)
+    }
+
+    fn take(&self, entries: Vec<Entry>, lines: Vec<Line>) -> Result<(), String> {
+        let of = |shelf: &str| -> (Vec<String>, Vec<String>) {
+            let entries = entries.iter().filter(|entry| entry.shelf == shelf).map(|entry| entry.text.clone());
+            (entries.collect(), lines.iter().filter(|line| line.shelf == shelf).map(|line| line.text.clone()).collect())
+        };
+        let ((keys, of_keys), (budgets, of_budgets)) = (of(KEYS), of(BUDGETS));
+        self.0.key_book.take(&keys, &of_keys).map_err(|error| error.to_string())?;
+        self.0.budget_book.take(&budgets, &of_budgets).map_err(|error| error.to_string())
+    }
+
+    fn put_in_force(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.0.reloads.ask_keys().await;
+        })
     }
 }

@@ -223,12 +223,12 @@ impl Alive {
         self.look();
         self.stirred.notify_one();
         let number = self.events.fetch_add(1, Ordering::Relaxed) + 1;
-        let life = &self.world.scene.lives[self.number];
-        if life.hangs_at == Some(number) {
+        let planned = &self.world.scene.lives[self.number];
+        if planned.hangs_at == Some(number) {
             self.world.say(|| "the disk hangs from here on".to_owned());
             self.hangs.store(true, Ordering::Relaxed);
         }
-        if life.end.fatal() == Some(number) {
+        if planned.end.fatal() == Some(number) {
             self.world.say(|| "the gateway dies".to_owned());
             self.dead.cancel();
         }

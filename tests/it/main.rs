@@ -28,6 +28,7 @@ mod failover;
 mod feed;
 mod fleet_books;
 mod fleet_budgets;
+mod fleet_keys;
 mod fleet_slices;
 mod gemini;
 mod harness;

@@ -42,6 +42,9 @@ pub(super) fn wish(
     let [name, result] = ["name", "result"].map(|member| answer[member].as_str().unwrap_or_default());
     let in_force = if answer["in_force"] == true { "in force" } else { "not in force yet: see the gateway's log" };
     output.line(format!("{name}: {result}, {in_force}"))?;
+    if answer["shared"] == false {
+        output.line("The other gateways hear of it when the store that they share is back.")?;
+    }
     Ok(Exit::Success)
 }
 
