@@ -159,18 +159,12 @@ impl Pump {
         let (before, last) = (self.join(&frames[..end]), &frames[end]);
         let withheld = self.must_not_pass(last);
         let ending = match &last.facts.kind {
+            _ if withheld => self.ours_to_cut(),
             FrameKind::Error(error) => {
                 self.teaches(Some(Failure::Told(error.class)));
                 Ending::Cut
             }
-            _ if withheld => {
-                self.teaches(None);
-                Ending::Cut
-            }
-            FrameKind::OffSchema(_) => {
-                self.teaches(None);
-                Ending::Cut
-            }
+            FrameKind::OffSchema(_) => self.ours_to_cut(),
             _ => Ending::Complete,
         };
         let settled = self.settle(ending).await;
@@ -185,6 +179,13 @@ impl Pump {
             // What came with the end is not in the books either: nothing of it may go out.
             Err(event) => event,
         }
+    }
+
+    /// It is we who break off: the provider is to stop before the books are waited for.
+    fn ours_to_cut(&mut self) -> Ending {
+        self.teaches(None);
+        drop(self.source.take());
+        Ending::Cut
     }
 
     /// Whether our key stands in a frame, or in the error that it tells.
