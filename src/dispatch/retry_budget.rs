@@ -72,6 +72,12 @@ impl RetryBudget {
         enough
     }
 
+    /// Gives back one that was taken and not made.
+    pub fn give_back(&self) {
+        let mut bucket = self.up_to_date();
+        bucket.balance = bucket.balance.saturating_add(WHOLE).min(bucket.most());
+    }
+
     /// Whole extra requests that could be made now.
     pub fn available(&self) -> u64 {
         self.up_to_date().balance / WHOLE
@@ -134,6 +140,19 @@ mod tests {
         budget.adjust(0, 0);
         clock.advance(Duration::from_mins(1));
         assert_eq!(spend_all(&budget), 0);
+    }
+
+    #[test]
+    fn one_that_was_not_made_is_given_back_and_no_more_is_saved_up_by_it() {
+        let (_clock, budget) = budget(100, 0);
+        (0..3).for_each(|_| budget.deposit());
+        assert!(budget.try_spend());
+        budget.give_back();
+        assert_eq!(budget.available(), 3);
+        (0..1_000).for_each(|_| budget.deposit());
+        let most = budget.available();
+        budget.give_back();
+        assert_eq!(budget.available(), most);
     }
 
     fn spend_all(budget: &RetryBudget) -> u64 {

@@ -167,10 +167,7 @@ impl Dispatcher {
         standing: Standing<'_>,
     ) -> Result<Box<Answered<B::Page>>, Stopped> {
         match node {
-            Node::Attempt(planned) => {
-                let Some(time) = self.time_for(journey, standing) else { return Err(Stopped::OutOfTime) };
-                self.attempt(planned, journey, failures, sent, time, standing.race).await
-            }
+            Node::Attempt(planned) => self.attempt(planned, journey, failures, sent, standing).await,
             Node::Sequence(nodes) => {
                 for (number, node) in nodes.iter().enumerate() {
                     let standing = Standing { others_behind: standing.others_behind || number + 1 < nodes.len(), ..standing };
@@ -238,9 +235,12 @@ impl Dispatcher {
         journey: &Journey<'_, B>,
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
-        time: Time,
-        race: Option<&Race>,
+        standing: Standing<'_>,
     ) -> Result<Box<Answered<B::Page>>, Stopped> {
+        if self.time_for(journey, standing).is_none() {
+            return Err(Stopped::OutOfTime);
+        }
+        let race = standing.race;
         let (way, mut turn, letter) = match journey.way(planned) {
             Ok(way) => way,
             // A plan names reachable backends only.
@@ -250,6 +250,22 @@ impl Dispatcher {
             }
         };
         let offer = way.offer;
+        // Only what is sent is paid for: a backend that is left alone costs no retry.
+        let is_extra = *sent && race.is_none();
+        if is_extra && !self.retries.try_spend() {
+            return Err(Stopped::RetryBudget);
+        }
+        // What cannot be booked or paid is not sent.
+        let page = journey.book.open(planned, &offer).await;
+        // Money may have had to be waited for.
+        let time = self.time_for(journey, standing);
+        let (Some(page), Some(time)) = (page, time) else {
+            if is_extra {
+                self.retries.give_back();
+            }
+            return Err(if time.is_some() { Stopped::Exhausted } else { Stopped::OutOfTime });
+        };
+        *sent = true;
         let at = self.clock.wall();
         let errand = Errand {
             upstream: &self.upstream,
@@ -262,13 +278,6 @@ impl Dispatcher {
             count: OwnCount::new(planned.quote.usage.input(), offer.backend.tokenizer),
             at,
         };
-        // Only what is sent is paid for: a backend that is left alone costs no retry.
-        if *sent && race.is_none() && !self.retries.try_spend() {
-            return Err(Stopped::RetryBudget);
-        }
-        // What cannot be booked or paid is not sent.
-        let Some(page) = journey.book.open(planned, &offer).await else { return Err(Stopped::Exhausted) };
-        *sent = true;
         let mut running = RunningCount::new();
         let sent_at = self.clock.monotonic();
         let mut asked = Asked { book: journey.book, page: Some(page), offer, race, clock: &self.clock, sent: sent_at };

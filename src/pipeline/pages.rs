@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
+use super::taking::LOANS;
 use crate::catalog::{Backend, FxTable, Purchase};
 use crate::clock::SharedClock;
 use crate::dispatch::{AttemptBook, AttemptFailure, Cause};
@@ -63,7 +64,10 @@ impl Pages<'_> {
         };
         let lender = self.lender?;
         let asked = async {
-            while lender.lend(&lacking.0, lacking.1).await {
+            for _ in 0..LOANS {
+                if !lender.lend(&lacking.0, lacking.1).await {
+                    break;
+                }
                 lacking = match self.try_to_commit(worst) {
                     Ok(()) => return Some(()),
                     // Others took what was lent.

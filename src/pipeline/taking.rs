@@ -8,7 +8,7 @@ use crate::route::Plan;
 use crate::units::Tokens;
 
 /// How often more is asked for: others may take what was lent.
-const LOANS: usize = 4;
+pub(super) const LOANS: usize = 4;
 
 impl Pipeline {
     /// Refuses a request for which there is no room anyway, before anything is worked out for it.
