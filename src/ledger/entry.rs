@@ -35,7 +35,7 @@ pub const ESTIMATE_MARGIN_PERCENT: u64 = 25;
 /// By how many tokens, beside its share, the estimate of a short text may lie above the truth: rounding, and what a backend's first
 /// reports seem to say stands beside every answer (two of the errors that the prior of that gives it, see
 /// [`calibration`](crate::meter::calibration)).
-pub const ESTIMATE_BESIDE_TOKENS: u64 = 32;
+pub const ESTIMATE_BESIDE_TOKENS: u64 = 64;
 
 /// The most that a lost answer is booked above the output that its last checkpoint said.
 pub const fn lost_margin(checkpoint: Tokens, provenance: Provenance) -> Tokens {

@@ -310,16 +310,18 @@ mod tests {
     /// Priors were narrower once (0.06 of any factor, 256 tokens beside); what was learned under them is believed.
     #[test]
     fn what_an_older_gateway_kept_is_taken_up() {
-        let (variances, places) = ([60_000_000_i64, 60_000_000, 60_000_000, 250_000_000, 256_000_000_000], 5);
+        const PLACES: usize = CLASSES + 2;
+        let mut variances = [60_000_000_i64; PLACES];
+        (variances[PLACES - 2], variances[PLACES - 1]) = (250_000_000, 256_000_000_000);
         let row = |place: usize| (0..=place).map(move |other| if other == place { variances[place] } else { 0 });
         let kept = KeptFit {
             rows: 3,
             spread: 1_000_000,
-            means: vec![1_200_000, 900_000, 1_000_000, 1_000_000, 300_000_000],
-            covariance: (0..places).flat_map(row).collect(),
+            means: [vec![1_200_000; PLACES - 1], vec![300_000_000]].concat(),
+            covariance: (0..PLACES).flat_map(row).collect(),
         };
-        let fit = Fit::<5>::restored(&kept).unwrap();
-        assert_eq!((fit.kept(), fit.means()[4]), (kept, 300.0));
+        let fit = Fit::<PLACES>::restored(&kept).unwrap();
+        assert_eq!((fit.kept(), fit.means()[PLACES - 1]), (kept, 300.0));
     }
 
     proptest! {

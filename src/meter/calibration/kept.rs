@@ -11,9 +11,15 @@ use super::{Backend, Calibration, Known, Side, Watched};
 use crate::catalog::TokenizerFamily;
 use crate::units::{BackendId, Usd};
 
+/// How text is divided into classes, as a number that changes with it: since 2 spaces are words'.
+const DIVISION: u32 = 2;
+
 /// Everything, in an order of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct KeptReports {
+    /// By which [`DIVISION`] the factors were learned.
+    #[serde(default)]
+    division: u32,
     backends: Vec<KeptBackend>,
     /// Side, the family's word.
     families: Vec<(usize, String, KeptFit)>,
@@ -48,7 +54,7 @@ impl Calibration {
         };
         let mut families: Vec<_> = known.families.iter().map(family).collect();
         families.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
-        KeptReports { backends, families }
+        KeptReports { division: DIVISION, backends, families }
     }
 
     /// Takes up what was kept, all of it; answers whether it could be believed.
@@ -60,7 +66,12 @@ impl Calibration {
         };
         let backends: Option<HashMap<BackendId, Backend>> = kept.backends.iter().map(Backend::restored).collect();
         let families = kept.families.iter().map(family).collect::<Option<HashMap<_, _>>>();
-        let (Some(backends), Some(families)) = (backends, families) else { return false };
+        let (Some(mut backends), Some(mut families)) = (backends, families) else { return false };
+        if kept.division != DIVISION {
+            // What was believed of classes that are others now is soon learned anew.
+            let estimated = backends.values_mut().flat_map(|backend| &mut backend.estimated).map(|watched| &mut watched.fit);
+            estimated.chain(families.values_mut()).for_each(Fit::widen);
+        }
         *self.lock() = Known { backends, families, ..Known::default() };
         true
     }
