@@ -300,6 +300,9 @@ mod tests {
         check(&open("0.0.0.0:1", &admin), &[], &[]);
         let access = |listen: &str| load(&open(listen, &admin), &[]).unwrap().access();
         assert_eq!((access("0.0.0.0:1"), access("127.0.0.1:1")), (Access::Keys, Access::Open));
+        // Found by reading: a new gateway of a fleet let everybody in until it had heard of the keys of the others.
+        let fleet = "[fleet]\npostgres = \"postgres://tokenbroker@127.0.0.1/books\"\n";
+        assert_eq!(load(&open("127.0.0.1:1", fleet), &[]).unwrap().access(), Access::Keys);
         check(&open("127.0.0.1:1", &format!("open = true\n{key}")), &[], &["an open gateway asks for none"]);
     }
 

@@ -112,9 +112,10 @@ impl Default for Config {
 
 impl Config {
     /// Who is answered: everybody where no key is configured, else only those who present one. Beyond loopback a key is asked for
-    /// also where none is there yet, for an administrator may make one.
+    /// also where none is there yet, for an administrator may make one; and in a fleet, whose keys a new gateway has yet to hear of.
     pub fn access(&self) -> Access {
-        let within = self.server.open || self.server.listen.ip().is_loopback();
+        let alone = self.fleet.postgres.is_none();
+        let within = self.server.open || self.server.listen.ip().is_loopback() && alone;
         if self.keys.is_empty() && within { Access::Open } else { Access::Keys }
     }
 }

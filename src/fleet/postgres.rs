@@ -106,6 +106,8 @@ impl Postgres {
                 tracing::debug!(%error, "a connection to PostgreSQL ended");
             }
         });
+        // A gateway that stops in the middle of a transaction must not keep the others from theirs.
+        answered(client.batch_execute("SET idle_in_transaction_session_timeout = '10s'")).await?;
         Ok(Connected { client })
     }
 }

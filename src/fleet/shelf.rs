@@ -109,6 +109,11 @@ impl Shelving {
         timeout(PATIENCE, asked).await.map_err(|_| Unshared::Unknown(late()))?
     }
 
+    /// Waits until what is here stands there too.
+    pub async fn agree(&self) -> Result<(), Unshared> {
+        self.step(|| None).await.map(|_| ())
+    }
+
     /// What is here is offered again, as soon as that is possible.
     pub fn offer(&self) {
         self.standing.offer.store(true, Ordering::Release);
@@ -152,6 +157,8 @@ impl ShelfKeeper {
     }
 
     async fn keep(mut self, shelves: Arc<dyn Shelves>) {
+        // What was revoked while this gateway was down is to be known soon.
+        drop(self.agree(&shelves).await);
         loop {
             let wait = if self.session.is_some() { EVERY } else { PAUSE };
             let asked = tokio::select! {
@@ -188,6 +195,8 @@ impl ShelfKeeper {
                 }
             }
         }
+        // What stands there may not be what is known of it: a store that was put back.
+        self.session = None;
         Err(Unshared::Away(CROSSED.to_owned()))
     }
 
@@ -240,10 +249,10 @@ impl ShelfKeeper {
             connected.put_lines(&ours).await.map_err(in_words)?;
         }
         let revision = connected.shelf_revision().await.map_err(in_words)?;
-        let known: Vec<&str> = lines.iter().map(|line| line.id.as_str()).collect();
+        let known: HashSet<String> = lines.into_iter().map(|line| line.id).collect();
         let there = connected.entries_after(i64::MIN).await.map_err(in_words)?;
-        let missing = connected.lines_but(&known).await.map_err(in_words)?;
-        let known = lines.into_iter().map(|line| line.id).collect();
+        let missing: Vec<&str> = theirs.difference(&known).map(String::as_str).collect();
+        let missing = connected.lines_of(&missing).await.map_err(in_words)?;
         let mut session = Session { connected, revision, seen: HashMap::new(), lines: known };
         session.take(there, missing, shelves).await?;
         Ok(session)
@@ -293,10 +302,12 @@ impl Session {
         let (entries, revisions): (Vec<Entry>, Vec<i64>) = entries.into_iter().unzip();
         let seen: Vec<(String, String)> = entries.iter().map(|entry| (entry.shelf.clone(), entry.name.clone())).collect();
         let books = Arc::clone(shelves);
-        blocking(move || books.take(entries, lines)).await?;
+        let taken = blocking(move || books.take(entries, lines)).await;
+        // Also where only a part of it could be taken: that may be a revocation.
+        shelves.put_in_force().await;
+        taken?;
         self.lines.extend(ids);
         self.seen.extend(seen.into_iter().zip(revisions));
-        shelves.put_in_force().await;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The shelf in PostgreSQL: entries by name and the lines of their audit, each with the *revision* that it came with. One counter gives
 //! revisions out; whoever takes the next one holds its row until its words are committed, so they are seen in their order, and
-//! whoever knows one revision asks only for what came after it. A change is one statement: a gateway that stops in the middle of
-//! anything holds up nobody.
+//! whoever knows one revision asks only for what came after it. A change is one statement, and what takes several ends by itself: a
+//! gateway that stops in the middle of anything holds up nobody for long.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -89,10 +89,10 @@ impl Connected {
         Ok(answered(self.client.query(SQL, &[&revision])).await?.iter().map(line).collect())
     }
 
-    /// Lines but these.
-    pub(super) async fn lines_but(&self, known: &[&str]) -> Result<Vec<Line>, PostgresError> {
-        const SQL: &str = "SELECT id, shelf, line FROM tokenbroker.shelf_lines WHERE id <> ALL ($1) ORDER BY revision";
-        Ok(answered(self.client.query(SQL, &[&known])).await?.iter().map(line).collect())
+    /// The lines of these ids.
+    pub(super) async fn lines_of(&self, wanted: &[&str]) -> Result<Vec<Line>, PostgresError> {
+        const SQL: &str = "SELECT id, shelf, line FROM tokenbroker.shelf_lines WHERE id = ANY ($1) ORDER BY revision";
+        Ok(answered(self.client.query(SQL, &[&wanted])).await?.iter().map(line).collect())
     }
 
     /// Which lines there are.

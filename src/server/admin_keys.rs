@@ -197,16 +197,19 @@ impl Order {
     /// At all gateways of a fleet, or at the only one.
     async fn taken(self: &Arc<Self>) -> Result<Result<Done, NotDone>, Unshared> {
         let Some(fleet) = &self.front.fleet else { return Ok(self.taken_here().await) };
+        // What shuts somebody out waits for nobody. Of a key that is not known here yet the others may know.
+        if self.result() == "revoked"
+            && let Ok(done) = self.taken_here().await
+        {
+            let in_force = self.front.reloads.ask_keys().await.is_some();
+            fleet.shelving().offer();
+            let shared = fleet.shelving().agree().await.is_ok();
+            return Ok(Ok(Done { in_force, shared: Some(shared), ..done }));
+        }
         let order = Arc::clone(self);
         let plan = move || order.step(|step, wanted| order.front.key_book.plan(&order.wish.name, step, wanted));
         match everywhere(fleet, KEYS, plan).await {
             Ok(taken) => Ok(taken.map(|(key, here)| Done { in_force: here, shared: Some(true), ..self.done(key) })),
-            // What shuts somebody out waits for nobody: the others hear of it when they can.
-            Err(_) if self.result() == "revoked" => {
-                let done = self.taken_here().await;
-                fleet.shelving().offer();
-                Ok(done.map(|done| Done { shared: Some(false), ..done }))
-            }
             Err(why) => Err(why),
         }
     }

@@ -97,8 +97,9 @@ impl Shelves for SharedBooks {
             (entries.collect(), lines.iter().filter(|line| line.shelf == shelf).map(|line| line.text.clone()).collect())
         };
         let ((keys, of_keys), (budgets, of_budgets)) = (of(KEYS), of(BUDGETS));
-        self.0.key_book.take(&keys, &of_keys).map_err(|error| error.to_string())?;
-        self.0.budget_book.take(&budgets, &of_budgets).map_err(|error| error.to_string())
+        // Each, whatever becomes of the other.
+        let taken = [self.0.key_book.take(&keys, &of_keys), self.0.budget_book.take(&budgets, &of_budgets)];
+        taken.into_iter().collect::<Result<(), _>>().map_err(|error| error.to_string())
     }
 
     fn put_in_force(&self) -> BoxFuture<'_, ()> {

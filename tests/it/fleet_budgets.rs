@@ -388,7 +388,7 @@ async fn what_one_gateway_finds_of_a_backend_the_others_take_as_a_hint() {
     let west = Provider::start("west").await;
     let start = || {
         let sites = [Site::of(&fleet.east).price("0.5", "1"), Site::of(&west).price("2", "4")];
-        fleet.redis.for_gateway(fleet.postgres.for_gateway(Setup::of(sites))).start()
+        fleet.redis.for_gateway(fleet.postgres.for_gateway(Setup::of(sites).set("server.open", "true"))).start()
     };
     let (one, two) = (start(), start());
     lends(&one).await;
