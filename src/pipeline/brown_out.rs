@@ -2,8 +2,8 @@
 //! provider is told so that it ends the answer itself; then something cheaper, where its key (or a level above) says so. Each is
 //! planned within what is left and held as any request is, so that no budget is exceeded by it.
 //!
-//! Only what is asked first counts for that: a fallback that costs more neither shortens the answer nor is held for. It is asked if the
-//! budgets bear it when its turn comes. Else the fallbacks of one request would hold what a crowd could be served with.
+//! Only what is asked first counts for that: a fallback that costs more neither shortens the answer nor is held for. One that fits into
+//! what is left is asked if the budgets still bear it when its turn comes. Else the fallbacks of one request would hold what a crowd could be served with.
 
 use std::fmt;
 
