@@ -19,9 +19,8 @@ use crate::units::{
 /// waits for the journal before it gets further ahead; see `OpenAttempt::progress`.
 pub const LEAD_TOKENS: u64 = 256;
 
-/// How many output tokens a provider may have made (and will bill) that had not yet reached us. Mostly they are those of a network's
-/// delay; a stream that waits for a journal on a full disk has some seconds' worth of them in the sockets' buffers.
-pub const IN_FLIGHT_TOKENS: u64 = 512;
+/// How many output tokens a provider may have made (and will bill) that had not yet reached us.
+pub const IN_FLIGHT_TOKENS: u64 = 256;
 
 /// What an answer cut by a kill is booked above its last checkpoint, so that truth ≤ booked ≤ truth + margin.
 ///
