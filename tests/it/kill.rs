@@ -18,7 +18,7 @@ use http::Method;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
 use tokenbroker::clock::SystemClock;
-use tokenbroker::ledger::{ESTIMATE_BESIDE_TOKENS, ESTIMATE_MARGIN_PERCENT, MARGIN_TOKENS};
+use tokenbroker::ledger::{ESTIMATE_BESIDE_TOKENS, ESTIMATE_MARGIN_PERCENT, IN_FLIGHT_TOKENS, MARGIN_TOKENS};
 use tokenbroker::sandbox::loopback::{self, LoopbackError};
 use tokenbroker::tasks::Tasks;
 
@@ -38,6 +38,8 @@ const MODELS: [&str; 6] = ["auto", "auto", "auto:standard", "auto:premium", "pea
 /// A request reaches the provider while its opening is still being written: one sent this shortly before the kill may be
 /// missing from the books, if no client saw anything of it.
 const UNWRITTEN_MS: i64 = 250;
+/// What stands before each token of a stream.
+const TOKEN: &[u8] = b"content\":\"";
 
 /// The status of a request that cannot be booked.
 const UNWRITABLE: u16 = 503;
@@ -53,6 +55,8 @@ struct Seen {
     /// What the header or the trailer said it cost.
     cost: String,
     bytes: usize,
+    /// Its tokens, of a stream: a provider of the sandbox puts each into an event of its own. One that was cut in two is not counted.
+    tokens: i64,
     /// The answer came whole.
     whole: bool,
 }
@@ -151,6 +155,7 @@ impl<'g> Load<'g> {
         (seen.status, seen.id) = (answer.status, answer.header("x-tokenbroker-request-id").to_owned());
         while let Some(chunk) = answer.chunk().await? {
             seen.bytes += chunk.len();
+            seen.tokens += i64::try_from(chunk.windows(TOKEN.len()).filter(|at| *at == TOKEN).count()).unwrap();
             // The mark is what a client takes for the end, whatever becomes of the connection after it.
             seen.whole = stream && chunk.ends_with(b"data: [DONE]\n\n");
             self.count_piece();
@@ -422,7 +427,11 @@ impl Evidence {
             let percent = i64::try_from(ESTIMATE_MARGIN_PERCENT).unwrap();
             let beside = i64::try_from(ESTIMATE_BESIDE_TOKENS).unwrap();
             let margin = fixed + beside + (last.output - fixed).max(0) * 2 * percent / (100 + percent);
-            assert!((0..=margin).contains(&above), "{above} above the truth: {}", shown());
+            assert!(above <= margin, "{above} above the truth: {}", shown());
+            // On a machine that is too busy to run the gateway a provider gets further ahead than what is in flight between two that run:
+            // that nobody can know.
+            let surely = truth.output.min(seen.tokens + i64::try_from(IN_FLIGHT_TOKENS).unwrap());
+            assert!(last.output >= surely, "{above} above the truth, of which {surely} are sure: {}", shown());
             assert!((truth.input..=last.input_upper).contains(&last.input()), "{}", shown());
         } else if last.ending == "lost" {
             tally.unseen += 1;
