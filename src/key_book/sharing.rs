@@ -77,17 +77,15 @@ fn taken<T: Shared>(held: &[T], entries: &[String]) -> Vec<T> {
     next
 }
 
-/// The lines of the audit before all.
+/// What stands where all see it holds here too, whatever this disk says: a revocation waits for no disk. What could not be written
+/// is told, and written when it is taken the next time.
 fn take<T: Shared>(store: &Store, held: &mut Vec<T>, entries: &[String], lines: &[String]) -> Result<(), StoreError> {
+    let noted = if lines.is_empty() { Ok(()) } else { store.append_lines(lines) };
     let next = taken(held, entries);
-    if !lines.is_empty() {
-        store.append_lines(lines)?;
-    }
-    if next != *held {
-        store.keep(&next)?;
-        *held = next;
-    }
-    Ok(())
+    let news = next != *held;
+    *held = next;
+    let kept = if news || store.lags() { store.keep(held) } else { Ok(()) };
+    noted.and(kept)
 }
 
 impl KeyBook {
@@ -239,6 +237,29 @@ mod tests {
         assert_eq!(KeyBook::merged(&one.entry(), &two.entry()), None);
         two.take(&one.entry());
         assert_eq!(one.1.keys(), two.1.keys());
+    }
+
+    #[test]
+    fn a_revocation_holds_though_the_disk_refuses_it_and_is_written_when_it_can_be() {
+        let (one, two) = (books(), books());
+        one.made(NOON);
+        two.take(&one.entry());
+        one.step(&KeyStep::Revoke, LATER);
+        let (entry, lines) = (one.entry(), one.1.audit_lines().unwrap());
+
+        // A folder where the file is to be: nothing can be written there, whoever runs the tests.
+        let file = two.0.path().join("keys/keys.json");
+        let aside = two.0.path().join("aside");
+        std::fs::rename(&file, &aside).unwrap();
+        std::fs::create_dir_all(file.join("in the way")).unwrap();
+        two.1.take(std::slice::from_ref(&entry), &lines).unwrap_err();
+        assert_eq!(two.1.keys(), one.1.keys(), "in force all the same");
+
+        std::fs::remove_dir_all(&file).unwrap();
+        std::fs::rename(&aside, &file).unwrap();
+        two.1.take(&[], &[]).unwrap();
+        assert_eq!(KeyBook::open(two.0.path()).unwrap().keys(), one.1.keys(), "nothing new came, and it was made up for");
+        assert_eq!(two.1.audit_lines().unwrap(), lines);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,11 +34,13 @@ impl StoreError {
 pub(super) struct Store {
     folder: PathBuf,
     file: &'static str,
+    /// The last writing of all that holds failed.
+    lags: AtomicBool,
 }
 
 impl Store {
     pub(super) fn new(data: &Path, folder: &str, file: &'static str) -> Self {
-        Self { folder: data.join(folder), file }
+        Self { folder: data.join(folder), file, lags: AtomicBool::new(false) }
     }
 
     /// All that holds.
@@ -50,7 +53,14 @@ impl Store {
     pub(super) fn keep<T: Serialize>(&self, all: &[T]) -> Result<(), StoreError> {
         // Texts: nothing in it can fail to become JSON.
         let bytes = serde_json::to_vec_pretty(all).unwrap_or_default();
-        self.told(self.file, folder::replace(&self.folder, self.file, &bytes))
+        let replaced = folder::replace(&self.folder, self.file, &bytes);
+        self.lags.store(replaced.is_err(), Ordering::Relaxed);
+        self.told(self.file, replaced)
+    }
+
+    /// Whether what was last to be kept is not on the disk.
+    pub(super) fn lags(&self) -> bool {
+        self.lags.load(Ordering::Relaxed)
     }
 
     pub(super) fn audit<R: DeserializeOwned>(&self) -> Result<Vec<R>, StoreError> {

@@ -293,7 +293,7 @@ async fn assemble(
         let reloader = Reloader::new(from, Running { config, provider_keys }, parts);
         let stopping = tasks.stopping().clone();
         tasks.spawn("reload", reloader.run(asks, stopping));
-        shared::begin(&front);
+        shared::begin(&front).await;
     }
     Ok((front, recovery))
 }

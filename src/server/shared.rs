@@ -29,11 +29,13 @@ pub(super) fn tell(front: &Front) {
     }
 }
 
-/// Begins to keep the books of administrators alike at all gateways.
-pub(super) fn begin(front: &Arc<Front>) {
-    if let Some(fleet) = &front.fleet {
-        fleet.begin_to_share(Arc::new(SharedBooks(Arc::clone(front))));
-    }
+/// Begins to keep the books of administrators alike at all gateways. What the others have is known before anybody is served, so that
+/// a key that was revoked while this gateway was down lets nobody in; a store that is away is waited for no longer than by an administrator.
+pub(super) async fn begin(front: &Arc<Front>) {
+    let Some(fleet) = &front.fleet else { return };
+    fleet.begin_to_share(Arc::new(SharedBooks(Arc::clone(front))));
+    // Who is to hear of a failure hears of it from the task.
+    drop(fleet.shelving().agree().await);
 }
 
 /// Takes a step of an administrator at all gateways, worked out on what holds at all of them. Answers what came of it, and whether it

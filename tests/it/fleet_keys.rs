@@ -198,6 +198,18 @@ async fn a_gateway_that_was_cut_off_takes_up_what_was_revoked_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_was_down_never_lets_in_who_was_revoked_meanwhile() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let (one, two) = (fleet.gateway(), fleet.gateway());
+    let key = made(&one, "bot").await;
+    heard(&two, &key, 200).await;
+    let down = two.kill();
+    done(&one, "keys/revoke", json!({"name": "bot"})).await;
+    let two = down.start();
+    assert_eq!(status(&two, &key).await, 401, "the first that it is asked");
+}
+
+#[tokio::test]
 async fn what_two_gateways_do_to_one_key_at_once_ends_in_one_state() {
     let Some(fleet) = Fleet::start().await else { return };
     let (one, two) = (fleet.gateway(), fleet.gateway());
