@@ -165,7 +165,7 @@ struct Admitted {
 
 /// What is to be done.
 struct Decided {
-    plan: Plan,
+    plan: Arc<Plan>,
     /// What it was made from, to be explained by.
     facts: Vec<u8>,
     /// The prompt among those that are remembered.
@@ -173,7 +173,7 @@ struct Decided {
     /// Who answered the turns of a conversation that holds thoughts.
     makers: Makers,
     /// What is sent first, where that is known already.
-    written: Option<Written>,
+    written: Option<Box<Written>>,
 }
 
 impl Admitted {
@@ -236,7 +236,6 @@ impl Pipeline {
         self.look(admitted)?;
         let told = Told::of(call, &admitted.request, second(self.clock.wall()));
         let Decided { plan, facts, trace, makers, written } = self.plan(call, admitted, &told)?;
-        let plan = Arc::new(plan);
         let place = self.places.take(admitted.settings().most_under_way)?;
         let passage = self.pass(admitted, &plan).await?;
         let hold = self.hold(admitted, &plan).await?;
@@ -295,21 +294,8 @@ impl Pipeline {
 
     fn plan(&self, call: &InboundCall, admitted: &Admitted, told: &Told<'_>) -> Result<Decided, GatewayError> {
         self.with_facts(call, admitted, |facts, trace| {
-            let mut facts = facts;
-            let mut planned = route::plan(&facts);
-            if let Ok(plan) = &planned
-                && !self.may_explore(plan, admitted.settings())
-            {
-                facts.explore = None;
-                planned = route::plan(&facts);
-            }
             let makers = makers(&admitted.request, &trace);
-            let said = match planned {
-                Ok(plan) if said::rewords(&plan, &facts) => {
-                    said::settled(plan, &facts, &admitted.wording(told, &makers), |plan| plan, route::plan)
-                }
-                planned => Said::as_planned(planned),
-            };
+            let (facts, said) = self.said(facts, admitted.settings(), &admitted.wording(told, &makers));
             let Said { planned, ask, why, written } = said;
             match (planned, why) {
                 (Err(error), Some(unsaid)) if !error.is_passing() => Err(GatewayError::Untranslatable(unsaid)),
@@ -317,7 +303,7 @@ impl Pipeline {
                     let remembered = self.ledger.keeps_facts_of(call.id) || self.desk.feed.is_on();
                     let facts = Facts { ask: ask.as_ref().unwrap_or(facts.ask), ..facts };
                     let facts = if remembered { facts.keep() } else { Vec::new() };
-                    Ok(Decided { plan, facts, trace, makers, written })
+                    Ok(Decided { plan: Arc::new(plan), facts, trace, makers, written })
                 }
                 (Err(error), _) => {
                     if let Some(other) = NotServed::of(admitted) {
@@ -406,7 +392,7 @@ impl Pipeline {
         &self,
         call: &InboundCall,
         (admitted, told): (&Admitted, &Told<'_>),
-        (plan, makers, written): (&Plan, &Makers, Option<Written>),
+        (plan, makers, written): (&Plan, &Makers, Option<Box<Written>>),
         tab: &Tab,
         account: &Account,
     ) -> Result<Box<Answered<OpenAttempt>>, RunFailure> {

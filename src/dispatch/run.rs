@@ -81,7 +81,7 @@ pub struct Journey<'a, B> {
     /// How it is said to each backend.
     pub wording: Wording<'a>,
     /// What was already written to one of them.
-    pub written: Mutex<Option<Written>>,
+    pub written: Mutex<Option<Box<Written>>>,
     pub book: &'a B,
     /// Headers that pass through to the provider.
     pub passing: &'a HeaderMap,

@@ -88,13 +88,13 @@ impl<'a> Wording<'a> {
     pub fn first_of<'p>(
         &self,
         plan: impl Iterator<Item = &'p PlannedAttempt>,
-    ) -> Result<Option<Written>, Option<Untranslatable>> {
+    ) -> Result<Option<Box<Written>>, Option<Untranslatable>> {
         let mut why = None;
         for planned in plan {
             match self.tell(planned, |way| if way.in_clients_words() { Ok(None) } else { way.letter(planned).map(Some) }) {
                 Ok((way, letter)) => {
                     let shape = way.offer.shape;
-                    return Ok(letter.map(|letter| Written { planned: *planned, shape, letter }));
+                    return Ok(letter.map(|letter| Box::new(Written { planned: *planned, shape, letter })));
                 }
                 Err(unsaid) => why = why.or(unsaid),
             }

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::{Admitted, GatewayError, InboundCall, Pipeline};
+use super::{Admitted, GatewayError, InboundCall, Pipeline, Told, makers};
 use crate::policy::least_left;
 use crate::route::{self, Plan};
 use crate::units::{Tokens, Usd};
@@ -124,8 +124,12 @@ impl Pipeline {
         let most = lesser.request.output_bound?;
         self.cap(&mut lesser)?;
         lesser.request.output_bound = None;
-        let (longest, expected) = self.with_facts(call, &lesser, |facts, _| {
-            let plan = route::plan(&facts).ok()?;
+        let told = Told::of(call, &lesser.request, 0);
+        let (longest, expected) = self.with_facts(call, &lesser, |facts, trace| {
+            let makers = makers(&lesser.request, &trace);
+            // By the one that will be asked: what is explored or can be said decides that too.
+            let (_, said) = self.said(facts, lesser.settings(), &lesser.wording(&told, &makers));
+            let plan = said.planned.ok()?;
             let choices = u64::from(lesser.request.choices.max(1));
             let first = plan.root.attempts().next()?.quote;
             Some((first.output_bound, first.usage.output.get().div_ceil(choices)))

@@ -1,10 +1,11 @@
 //! Whether a plan that begins with somebody who is asked in other words than the client's can be said to whom it asks, and what is
 //! planned instead where it cannot. Only then, since reading a whole conversation takes as long as all the rest.
 
+use super::{Pipeline, PipelineSettings};
 use crate::canonical::{Parameters, Untranslatable};
 use crate::catalog::BackendIndex;
 use crate::dispatch::{Wording, Written};
-use crate::route::{Ask, Facts, Plan, PlanError};
+use crate::route::{self, Ask, Facts, Plan, PlanError};
 
 /// A decision that can be said.
 pub(super) struct Said<P> {
@@ -14,12 +15,35 @@ pub(super) struct Said<P> {
     /// Why another one was not kept.
     pub(super) why: Option<Untranslatable>,
     /// What the first one who can be told is sent, where it had to be written to know that.
-    pub(super) written: Option<Written>,
+    pub(super) written: Option<Box<Written>>,
 }
 
 impl<P> Said<P> {
     pub(super) const fn as_planned(planned: Result<P, PlanError>) -> Self {
         Self { planned, ask: None, why: None, written: None }
+    }
+}
+
+impl Pipeline {
+    /// What is asked, in words in which it can be; explored only where that is paid for. With the facts that it was decided from.
+    pub(super) fn said<'a>(
+        &self,
+        mut facts: Facts<'a>,
+        settings: &PipelineSettings,
+        wording: &Wording<'_>,
+    ) -> (Facts<'a>, Said<Plan>) {
+        let mut planned = route::plan(&facts);
+        if let Ok(plan) = &planned
+            && !self.may_explore(plan, settings)
+        {
+            facts.explore = None;
+            planned = route::plan(&facts);
+        }
+        let said = match planned {
+            Ok(plan) if rewords(&plan, &facts) => settled(plan, &facts, wording, |plan| plan, route::plan),
+            planned => Said::as_planned(planned),
+        };
+        (facts, said)
     }
 }
 
@@ -58,7 +82,7 @@ pub(super) fn settled<P>(
 type Less = (Ask, Option<Untranslatable>);
 
 /// What the first one who can be told is sent; or what is to be asked instead, and why.
-fn look(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> Result<Option<Written>, Box<Less>> {
+fn look(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> Result<Option<Box<Written>>, Box<Less>> {
     let ask = facts.ask;
     let own_words = |why| Box::new((Ask { translated: false, ..ask.clone() }, why));
     if wording.strict && ask.unsaid.is_empty() {
