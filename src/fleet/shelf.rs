@@ -243,12 +243,13 @@ impl ShelfKeeper {
             }
             tries += 1;
         }
+        // Before anything is read: what comes while that is done comes again with the next look.
+        let revision = connected.shelf_revision().await.map_err(in_words)?;
         let theirs = connected.line_ids().await.map_err(in_words)?;
         let ours: Vec<Line> = lines.iter().filter(|line| !theirs.contains(&line.id)).cloned().collect();
         if !ours.is_empty() {
             connected.put_lines(&ours).await.map_err(in_words)?;
         }
-        let revision = connected.shelf_revision().await.map_err(in_words)?;
         let known: HashSet<String> = lines.into_iter().map(|line| line.id).collect();
         let there = connected.entries_after(i64::MIN).await.map_err(in_words)?;
         let missing: Vec<&str> = theirs.difference(&known).map(String::as_str).collect();
