@@ -1,9 +1,11 @@
 //! What this gateway shares with others: the books of its administrators, and what operators are told of the stores.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::response::Response;
 use futures_util::future::BoxFuture;
+use tokio::time::timeout;
 
 use super::admin::refused;
 use super::routes::Front;
@@ -20,6 +22,9 @@ pub(super) fn troubles(front: &Front) -> String {
     front.fleet.as_ref().map(Fleet::troubles).unwrap_or_default()
 }
 
+/// How long a start waits for what the others have. A store that hangs must not keep a gateway from serving again within a second.
+const START: Duration = Duration::from_millis(500);
+
 /// Tells the metrics how they stand.
 pub(super) fn tell(front: &Front) {
     let Some(fleet) = &front.fleet else { return };
@@ -30,12 +35,12 @@ pub(super) fn tell(front: &Front) {
 }
 
 /// Begins to keep the books of administrators alike at all gateways. What the others have is known before anybody is served, so that
-/// a key that was revoked while this gateway was down lets nobody in; a store that is away is waited for no longer than by an administrator.
+/// a key that was revoked while this gateway was down lets nobody in; a store that does not answer is not waited for long.
 pub(super) async fn begin(front: &Arc<Front>) {
     let Some(fleet) = &front.fleet else { return };
     fleet.begin_to_share(Arc::new(SharedBooks(Arc::clone(front))));
-    // Who is to hear of a failure hears of it from the task.
-    drop(fleet.shelving().agree().await);
+    // Who is to hear of a failure hears of it from the task, which goes on asking.
+    drop(timeout(START, fleet.shelving().agree()).await);
 }
 
 /// Takes a step of an administrator at all gateways, worked out on what holds at all of them. Answers what came of it, and whether it
