@@ -14,30 +14,6 @@ use crate::harness::{Call, Gateway, Provider, Setup, Site, chat, provider, until
 
 const SEED: u64 = 0x6b69_6c6c_7321;
 
-/// Rows and sums as the server has them, and those of the gateways' own books.
-async fn check_whole(postgres: &Postgres, gateways: &[&Gateway]) {
-    let mut own = (0, 0, 0);
-    for gateway in gateways {
-        let rows = rows::attempts(&gateway.setup.data());
-        own.0 += i64::try_from(rows::requests(&gateway.setup.data()).len()).unwrap();
-        own.1 += i64::try_from(rows.len()).unwrap();
-        own.2 += rows.iter().map(|row| row.cost).sum::<i64>();
-    }
-    let told = until("every row in PostgreSQL", async || {
-        let sql = "SELECT (SELECT count(*) FROM tokenbroker.requests), count(*), coalesce(sum(cost_pico_usd), 0)::bigint \
-            FROM tokenbroker.attempts";
-        let rows = postgres.try_ask(sql).await?;
-        let told: (i64, i64, i64) = (rows[0].get(0), rows[0].get(1), rows[0].get(2));
-        (told.0 >= own.0).then_some(told)
-    })
-    .await;
-    assert_eq!(told, own);
-    let sums = "SELECT sum(requests)::bigint, sum(attempts)::bigint, sum(cost_micro_usd * 1000000 + cost_rest_pico)::bigint \
-        FROM tokenbroker.usage_daily";
-    let sums = &postgres.ask(sums).await[0];
-    assert_eq!((sums.get::<_, i64>(0), sums.get::<_, i64>(1), sums.get::<_, i64>(2)), own);
-}
-
 async fn ask(gateway: &Gateway, times: usize) {
     for _ in 0..times {
         let answer = gateway.ask(&Call::chat(chat::ask("auto")).key("tb-web")).await;
@@ -66,7 +42,7 @@ async fn two_gateways_have_one_set_of_books_and_each_tells_all() {
     ask(&two, 2).await;
     // At once: what a client has seen the end of is in the sums of the gateway that it asks.
     assert!(requests(&one).await >= 3);
-    check_whole(&postgres, &[&one, &two]).await;
+    postgres.has_all(&[&one.setup, &two.setup]).await;
     assert_eq!((requests(&one).await, requests(&two).await), (5, 5));
     let told = two.operator(&Call::get("/usage?group_by=key,provider")).await.json();
     assert_eq!(told["total"]["requests"].as_u64(), Some(5), "{told}");
@@ -74,7 +50,7 @@ async fn two_gateways_have_one_set_of_books_and_each_tells_all() {
     // A provider may name its model by what a text of PostgreSQL cannot hold.
     east.next(provider::whole(&chat::answer("Hello.", 9, 4).replace("\"model\":\"", "\"model\":\"\\u0000")));
     ask(&one, 1).await;
-    check_whole(&postgres, &[&one, &two]).await;
+    postgres.has_all(&[&one.setup, &two.setup]).await;
     let odd = "SELECT count(*) FROM tokenbroker.attempts WHERE served_model LIKE U&'\\FFFD%'";
     assert_eq!(postgres.number(odd).await, 1);
     assert_eq!(postgres.number("SELECT count(*) FROM tokenbroker.gateways").await, 2);
@@ -87,7 +63,7 @@ async fn nobody_waits_for_a_server_that_is_away_and_what_waited_flows_when_it_is
     east.always(provider::whole(&chat::answer("Hello.", 9, 4)));
     let one = gateway(&postgres, &east);
     ask(&one, 2).await;
-    check_whole(&postgres, &[&one]).await;
+    postgres.has_all(&[&one.setup]).await;
 
     postgres.stop();
     ask(&one, 3).await;
@@ -101,7 +77,7 @@ async fn nobody_waits_for_a_server_that_is_away_and_what_waited_flows_when_it_is
     let one = one.kill().start();
     ask(&one, 1).await;
     postgres.resume().await;
-    check_whole(&postgres, &[&one]).await;
+    postgres.has_all(&[&one.setup]).await;
 
     // Cut off in the middle: its connections stand and answer nothing.
     let two = gateway(&postgres, &east);
@@ -110,7 +86,7 @@ async fn nobody_waits_for_a_server_that_is_away_and_what_waited_flows_when_it_is
     ask(&two, 3).await;
     ask(&one, 3).await;
     postgres.go_on();
-    check_whole(&postgres, &[&one, &two]).await;
+    postgres.has_all(&[&one.setup, &two.setup]).await;
     until("all to be well", async || {
         (one.sample("fleet_waiting_requests").await == Some(0.0) && !one.readiness().await.contains("not forwarded"))
             .then_some(())
@@ -159,7 +135,7 @@ async fn kills_of_gateways_while_rows_flow_lose_and_double_nothing() {
             postgres.resume().await;
         }
     }
-    check_whole(&postgres, &[&one]).await;
+    postgres.has_all(&[&one.setup]).await;
     let rows = rows::requests(&one.setup.data()).len();
     assert!((booked..=96).contains(&rows), "{rows}: {booked} had been answered");
     let (status, setup) = one.drain().await;
@@ -176,16 +152,16 @@ async fn a_server_that_lost_its_data_gets_everything_again() {
     ask(&alone, 2).await;
     let one = postgres.for_gateway(alone.kill()).start();
     ask(&one, 1).await;
-    check_whole(&postgres, &[&one]).await;
+    postgres.has_all(&[&one.setup]).await;
     postgres.ask("DROP SCHEMA tokenbroker CASCADE").await;
     let one = one.kill().start();
-    check_whole(&postgres, &[&one]).await;
+    postgres.has_all(&[&one.setup]).await;
     // Put back to an older state: fewer lots than were sent.
     postgres.ask("DELETE FROM tokenbroker.attempts").await;
     postgres.ask("DELETE FROM tokenbroker.requests").await;
     postgres.ask("UPDATE tokenbroker.gateways SET lots = 0").await;
     let one = one.kill().start();
-    check_whole(&postgres, &[&one]).await;
+    postgres.has_all(&[&one.setup]).await;
 }
 
 #[tokio::test]
@@ -206,7 +182,7 @@ async fn too_much_that_waits_takes_nothing_new_on_until_it_flows() {
     assert!(one.readiness().await.contains("wait for PostgreSQL"), "{}", one.readiness().await);
     postgres.resume().await;
     until("new requests to be taken on", async || (one.chat_with_key("tb-web").await.status == 200).then_some(())).await;
-    check_whole(&postgres, &[&one]).await;
+    postgres.has_all(&[&one.setup]).await;
 }
 
 #[tokio::test]
@@ -217,7 +193,7 @@ async fn a_report_is_of_all_gateways_and_no_password_is_shown() {
     let (one, two) = (gateway(&postgres, &east), gateway(&postgres, &east));
     ask(&one, 1).await;
     ask(&two, 2).await;
-    check_whole(&postgres, &[&one, &two]).await;
+    postgres.has_all(&[&one.setup, &two.setup]).await;
     one.signal(Signal::HUP);
     let told: Value = serde_json::from_slice(&one.setup.report(&["--format", "json"]).stdout).unwrap();
     assert_eq!(told["total"]["requests"].as_u64(), Some(3), "{told}");

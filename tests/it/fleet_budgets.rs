@@ -60,12 +60,6 @@ async fn asked(gateway: &Gateway) -> Whole {
     gateway.ask(&call()).await
 }
 
-/// Waits until slices can be had.
-async fn lends(gateway: &Gateway) {
-    let up = async || (gateway.sample("fleet_store_up{store=\"redis\"}").await == Some(1.0)).then_some(());
-    until("budgets to be shared", up).await;
-}
-
 fn spent(gateways: &[&Gateway]) -> i64 {
     gateways.iter().flat_map(|gateway| rows::attempts(&gateway.setup.data())).map(|row| row.cost).sum()
 }
@@ -93,7 +87,7 @@ async fn a_hundred_at_once_at_two_gateways_overspend_nothing_and_eighteen_are_se
     let budget = "0.01618";
     let gateways = [fleet.gateway(budget), fleet.gateway(budget)];
     for gateway in &gateways {
-        lends(gateway).await;
+        Redis::lends(gateway).await;
     }
     let gate = Gate::shut();
     fleet.east.always(provider::then(vec![Step::Wait(gate.clone())], provider::whole(&chat::answer("Hello.", 9, 400))));
@@ -122,8 +116,8 @@ async fn one_gateway_after_the_other_uses_a_budget_up() {
     let Some(fleet) = Fleet::start().await else { return };
     let budget = "0.0162";
     let (one, two) = (fleet.gateway(budget), fleet.gateway(budget));
-    lends(&one).await;
-    lends(&two).await;
+    Redis::lends(&one).await;
+    Redis::lends(&two).await;
     let (first, refused) = exhaust(&one).await;
     assert!((19..=20).contains(&first) && refused.status == 402, "{first}: {}", refused.text());
     assert_eq!(exhaust(&two).await.0, 0);
@@ -133,7 +127,7 @@ async fn one_gateway_after_the_other_uses_a_budget_up() {
     assert!(status.success(), "{}", setup.log());
     assert_eq!(fleet.postgres.number("SELECT count(*) FROM tokenbroker.gateways WHERE member").await, 1);
     let one = setup.start();
-    lends(&one).await;
+    Redis::lends(&one).await;
     assert_eq!(exhaust(&one).await.0, 0);
 }
 
@@ -142,8 +136,8 @@ async fn without_redis_a_gateway_uses_its_slice_up_and_says_why_it_refuses() {
     let Some(mut fleet) = Fleet::start().await else { return };
     let budget = "0.0809";
     let (one, two) = (fleet.gateway(budget), fleet.gateway(budget));
-    lends(&one).await;
-    lends(&two).await;
+    Redis::lends(&one).await;
+    Redis::lends(&two).await;
     assert_eq!(one.ask(&call()).await.status, 200);
     assert_eq!(two.ask(&call()).await.status, 200);
     until("slices ahead of need", async || (one.ask(&call()).await.status == 200).then_some(())).await;
@@ -158,8 +152,8 @@ async fn without_redis_a_gateway_uses_its_slice_up_and_says_why_it_refuses() {
 
     // It is back and knows nothing: what both have spent and hold is known before anything is handed out.
     fleet.redis.resume().await;
-    lends(&one).await;
-    lends(&two).await;
+    Redis::lends(&one).await;
+    Redis::lends(&two).await;
     let (_, _) = tokio::join!(exhaust(&one), exhaust(&two));
     let total = spent(&[&one, &two]);
     assert!(total <= pico(budget) && total > pico(budget) - 2 * ONE, "{total}");
@@ -171,7 +165,7 @@ async fn redis_that_loses_its_data_under_load_hands_out_nothing_twice() {
     let budget = "0.1618";
     let gateways = [fleet.gateway(budget), fleet.gateway(budget), fleet.gateway(budget)];
     for gateway in &gateways {
-        lends(gateway).await;
+        Redis::lends(gateway).await;
     }
     // After how many requests, answered anywhere, each loss falls.
     let mut dice = Seeded::new(SEED);
@@ -200,7 +194,7 @@ async fn redis_that_loses_its_data_under_load_hands_out_nothing_twice() {
     tokio::join!(loss, load);
     let all: Vec<&Gateway> = gateways.iter().collect();
     for gateway in &gateways {
-        lends(gateway).await;
+        Redis::lends(gateway).await;
     }
     // One may be refused because another has not said yet what it holds; and what the last requests of the others held as each of
     // them was refused may be left.
@@ -218,8 +212,8 @@ async fn a_slice_of_a_killed_gateway_counts_until_it_is_back() {
     let Some(fleet) = Fleet::start().await else { return };
     let budget = "0.0809";
     let (one, two) = (fleet.gateway(budget), fleet.gateway(budget));
-    lends(&one).await;
-    lends(&two).await;
+    Redis::lends(&one).await;
+    Redis::lends(&two).await;
     for _ in 0..5 {
         assert_eq!(one.ask(&call()).await.status, 200);
     }
@@ -237,7 +231,7 @@ async fn a_slice_of_a_killed_gateway_counts_until_it_is_back() {
     fleet.redis.tell("FLUSHALL").await;
     assert_eq!(exhaust(&two).await.0, 0, "nothing is handed out before it has said what it holds");
     let one = setup.start();
-    lends(&one).await;
+    Redis::lends(&one).await;
     join_all([exhaust(&one), exhaust(&two)]).await;
     let total = spent(&[&one, &two]);
     assert!(total <= pico(budget) && total > pico(budget) - 2 * ONE, "{total}");
@@ -248,8 +242,8 @@ async fn both_stores_stopped_and_cut_off_under_load_overspend_nothing_and_lose_n
     let Some(mut fleet) = Fleet::start().await else { return };
     let budget = "0.2427";
     let (one, two) = (fleet.gateway(budget), fleet.gateway(budget));
-    lends(&one).await;
-    lends(&two).await;
+    Redis::lends(&one).await;
+    Redis::lends(&two).await;
     let burst = async |gateways: &[&Gateway]| {
         let asked = (0..24)
             .map(|number| gateways[number % gateways.len()])
@@ -270,8 +264,8 @@ async fn both_stores_stopped_and_cut_off_under_load_overspend_nothing_and_lose_n
     burst(&[&one, &two]).await;
     fleet.postgres.resume().await;
     fleet.redis.resume().await;
-    lends(&one).await;
-    lends(&two).await;
+    Redis::lends(&one).await;
+    Redis::lends(&two).await;
     join_all([exhaust(&one), exhaust(&two)]).await;
     let total = spent(&[&one, &two]);
     assert!(total <= pico(budget) && total > pico(budget) - 2 * ONE, "{total} of {}", pico(budget));
@@ -297,7 +291,7 @@ async fn what_a_key_spent_for_a_team_that_it_left_counts_for_it_when_redis_lost_
         fleet.redis.for_gateway(fleet.postgres.for_gateway(setup))
     };
     let one = setup(&[("moves", "tb-moves", "web"), ("goes", "tb-goes", "web")]).start();
-    lends(&one).await;
+    Redis::lends(&one).await;
     for key in ["tb-moves", "tb-goes", "tb-moves"] {
         let answer = one.ask(&call_of(key)).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -308,7 +302,7 @@ async fn what_a_key_spent_for_a_team_that_it_left_counts_for_it_when_redis_lost_
     fleet.redis.tell("FLUSHALL").await;
 
     let two = setup(&[("moves", "tb-moves", "other"), ("team", KEY, "web")]).start();
-    lends(&two).await;
+    Redis::lends(&two).await;
     assert_eq!(exhaust(&two).await.0, 2, "three of five were spent");
     assert_eq!(two.ask(&call_of("tb-moves")).await.status, 200, "another team's money");
 }
@@ -328,8 +322,8 @@ async fn a_further_attempt_asks_for_what_its_gateways_slice_lacks_and_gets_no_mo
             fleet.redis.for_gateway(fleet.postgres.for_gateway(setup)).start()
         };
         let (one, two) = (start(), start());
-        lends(&one).await;
-        lends(&two).await;
+        Redis::lends(&one).await;
+        Redis::lends(&two).await;
         east.next(vec![Step::Stall]);
         let answer = one.ask(&Call::chat(chat::ask_with("auto", r#""max_tokens":1000"#)).key(KEY)).await;
         assert_eq!((answer.status, west.calls().len()), (status, calls), "{budget}: {}", answer.text());
@@ -362,7 +356,7 @@ async fn a_limit_that_is_lowered_binds_all_gateways_together() {
     };
     let (one, two) = (start(), start());
     for gateway in [&one, &two] {
-        lends(gateway).await;
+        Redis::lends(gateway).await;
         until("slices ahead of need", async || (gateway.ask(&call()).await.status == 200).then_some(())).await;
     }
     // Some fifty requests at each are in the slices of before.
@@ -391,8 +385,8 @@ async fn what_one_gateway_finds_of_a_backend_the_others_take_as_a_hint() {
         fleet.redis.for_gateway(fleet.postgres.for_gateway(Setup::of(sites).set("server.open", "true"))).start()
     };
     let (one, two) = (start(), start());
-    lends(&one).await;
-    lends(&two).await;
+    Redis::lends(&one).await;
+    Redis::lends(&two).await;
     let explained = async |gateway: &Gateway| gateway.ask(&Call::post("/v1/route", chat::ask("auto"))).await.text().to_owned();
     assert!(!explained(&two).await.contains("cooling_down"));
     fleet.east.next(provider::status(429, &[("retry-after", "25")], &chat::error("slow down")));
@@ -413,8 +407,8 @@ async fn a_limit_on_rates_is_shared_and_passed_nowhere() {
         fleet.redis.for_gateway(fleet.postgres.for_gateway(setup)).start()
     };
     let (one, two) = (start(), start());
-    lends(&one).await;
-    lends(&two).await;
+    Redis::lends(&one).await;
+    Redis::lends(&two).await;
     let began = tokio::time::Instant::now();
     let answers =
         join_all((0..36).map(async |number: usize| asked(if number.is_multiple_of(2) { &one } else { &two }).await)).await;

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_postgres::{Client, Config, NoTls, Row};
 
-use super::{Setup, until};
+use super::{Gateway, Setup, rows, until};
 
 /// What both servers ask for.
 pub(crate) const PASSWORD: &str = "s3cret-of-the-fleet";
@@ -180,6 +180,30 @@ impl Postgres {
         self.ask(sql).await[0].get(0)
     }
 
+    /// Waits until it has what these gateways' own books have: every row once, and the same sums.
+    pub(crate) async fn has_all(&self, gateways: &[&Setup]) {
+        let mut own = (0, 0, 0);
+        for gateway in gateways {
+            let rows = rows::attempts(&gateway.data());
+            own.0 += i64::try_from(rows::requests(&gateway.data()).len()).unwrap();
+            own.1 += i64::try_from(rows.len()).unwrap();
+            own.2 += rows.iter().map(|row| row.cost).sum::<i64>();
+        }
+        let told = until("every row in PostgreSQL", async || {
+            let sql = "SELECT (SELECT count(*) FROM tokenbroker.requests), count(*), coalesce(sum(cost_pico_usd), 0)::bigint \
+                FROM tokenbroker.attempts";
+            let rows = self.try_ask(sql).await?;
+            let told: (i64, i64, i64) = (rows[0].get(0), rows[0].get(1), rows[0].get(2));
+            (told.0 >= own.0).then_some(told)
+        })
+        .await;
+        assert_eq!(told, own);
+        let sums = "SELECT sum(requests)::bigint, sum(attempts)::bigint, sum(cost_micro_usd * 1000000 + cost_rest_pico)::bigint \
+            FROM tokenbroker.usage_daily";
+        let sums = &self.ask(sums).await[0];
+        assert_eq!((sums.get::<_, i64>(0), sums.get::<_, i64>(1), sums.get::<_, i64>(2)), own);
+    }
+
     /// A gateway whose books go there.
     pub(crate) fn for_gateway(&self, setup: Setup) -> Setup {
         let address = format!("postgres://books@127.0.0.1:{}/postgres", self.port);
@@ -211,6 +235,12 @@ impl Redis {
         let mut server = Self { program, folder: folder(), port: free_port(), child: None };
         server.resume().await;
         Some(server)
+    }
+
+    /// Waits until a gateway can have slices of budgets.
+    pub(crate) async fn lends(gateway: &Gateway) {
+        let up = async || (gateway.sample("fleet_store_up{store=\"redis\"}").await == Some(1.0)).then_some(());
+        until("budgets to be shared", up).await;
     }
 
     /// Starts it with nothing in it.
