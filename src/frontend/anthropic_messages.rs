@@ -163,11 +163,7 @@ pub fn parse_prompt(body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequ
 type Top<'b> = TopLevel<'b, Anthropic<'b>>;
 
 /// Everything but the bytes themselves, if they pass this check.
-fn read(
-    body: &[u8],
-    mut wishes: Wishes,
-    check: impl FnOnce(&Top<'_>) -> Result<(), BadRequest>,
-) -> Result<(Request, Members), BadRequest> {
+fn read(body: &[u8], mut wishes: Wishes, check: impl FnOnce(&Top<'_>) -> Result<(), BadRequest>) -> Result<Request, BadRequest> {
     let text = utf8(body)?;
     let mut top = TopLevel::read(text, Anthropic { conversation: Conversation::of(text) })?;
     top.take_wishes(Name::Tokenbroker, &mut wishes)?;
@@ -176,7 +172,7 @@ fn read(
     let schema = top.schema()?;
     let thinking = top.thinking()?;
     let conversation = &top.layout.conversation;
-    let request = Request {
+    let mut request = Request {
         shape: Shape::AnthropicMessages,
         body: Bytes::new(),
         members: Members::default(),
@@ -205,7 +201,8 @@ fn read(
     let plain = !conversation.with_parts;
     let call_ids = top.layout.conversation.call_ids;
     let begins = top.layout.conversation.begins();
-    Ok((request, Members { plain, call_ids, begins, ..members }))
+    request.members = Members { plain, call_ids, begins, ..members };
+    Ok(request)
 }
 
 /// Refuses a thread, of whose later requests each has but the newest messages: the whole conversation would be lost. Its first

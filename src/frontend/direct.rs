@@ -192,7 +192,7 @@ impl StreamWriter for Silent {
 }
 
 /// Everything but the bytes themselves.
-fn read(direct: &'static Direct, body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
+fn read(direct: &'static Direct, body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
     let text = utf8(body)?;
     let texts = Conversation::within(text, direct.input);
     let billed = Billed { direct, texts, tokens: 0, documents: Vec::new(), characters: 0 };
@@ -216,10 +216,10 @@ fn read(direct: &'static Direct, body: &[u8], mut wishes: Wishes) -> Result<(Req
     let stream = top.flag(Name::Stream)?.unwrap_or(direct.answer == Yields::Sound);
     top.check_images(stream)?;
     let Billed { texts, tokens, .. } = &top.layout;
-    let request = Request {
+    Ok(Request {
         shape: direct.shape,
         body: Bytes::new(),
-        members: Members::default(),
+        members,
         model: top.model()?.into_owned(),
         stream,
         wants_usage_frame: top.include_usage(Name::StreamOptions)? && stream,
@@ -240,8 +240,7 @@ fn read(direct: &'static Direct, body: &[u8], mut wishes: Wishes) -> Result<(Req
         tools: 0,
         images: 0,
         wishes,
-    };
-    Ok((request, members))
+    })
 }
 
 impl<'b> TopLevel<'b, Billed<'b>> {

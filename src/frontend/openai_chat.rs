@@ -134,7 +134,7 @@ pub fn parse(body: Bytes, headers: &HeaderMap) -> Result<Request, BadRequest> {
 }
 
 /// Everything but the bytes themselves.
-fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
+fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
     let text = utf8(body)?;
     let top = TopLevel::read(text, Chat { conversation: Conversation::of(text) })?;
     top.take_wishes(Name::Tokenbroker, &mut wishes)?;
@@ -143,7 +143,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
     let choices = top.whole(Name::N, 1, MAX_CHOICES)?.unwrap_or(1);
     let format = top.response_format()?;
     let conversation = &top.layout.conversation;
-    let request = Request {
+    let mut request = Request {
         shape: Shape::OpenAiChat,
         body: Bytes::new(),
         members: Members::default(),
@@ -174,7 +174,8 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
     if !has_calls {
         thoughtless.clear();
     }
-    Ok((request, Members { developer_roles, thoughtless, begins, call_ids, plain: !with_parts, ..members }))
+    request.members = Members { developer_roles, thoughtless, begins, call_ids, plain: !with_parts, ..members };
+    Ok(request)
 }
 
 impl<'b> TopLevel<'b, Chat<'b>> {

@@ -135,7 +135,7 @@ impl Frontend for OpenAiResponses {
 }
 
 /// Everything but the bytes themselves.
-fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadRequest> {
+fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
     let text = utf8(body)?;
     let conversation = Conversation::within(text, "input");
     let top = TopLevel::read(text, Responses { conversation, found: Found::default() })?;
@@ -144,10 +144,10 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
     let members = top.members()?;
     let format = top.format()?;
     let conversation = &top.layout.conversation;
-    let request = Request {
+    Ok(Request {
         shape: Shape::OpenAiResponses,
         body: Bytes::new(),
-        members: Members::default(),
+        members,
         model: top.model()?.into_owned(),
         stream: top.flag(Name::Stream)?.unwrap_or(false),
         // Usage stands in the event that ends the answer, so none is left out.
@@ -169,8 +169,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<(Request, Members), BadReques
         tools: conversation.tools,
         images: conversation.images,
         wishes,
-    };
-    Ok((request, members))
+    })
 }
 
 /// What the answer must look like.

@@ -21,7 +21,7 @@ use super::json::{TOO_DEEP, nests_deeper, span_in};
 use super::messages::Conversation;
 use super::wishes;
 use crate::canonical::request::Member;
-use crate::canonical::{Members, Request, Wishes};
+use crate::canonical::{Request, Wishes};
 
 pub(super) const MAX_MODEL_BYTES: usize = 256;
 /// No layout has more names.
@@ -87,12 +87,13 @@ pub(super) trait Layout<'b> {
 pub(super) fn keeping(
     body: Bytes,
     headers: &HeaderMap,
-    read: impl FnOnce(&[u8], Wishes) -> Result<(Request, Members), BadRequest>,
+    read: impl FnOnce(&[u8], Wishes) -> Result<Request, BadRequest>,
 ) -> Result<Request, BadRequest> {
     let mut wishes = Wishes::default();
     wishes::from_headers(headers, &mut wishes)?;
-    let (request, members) = read(&body, wishes)?;
-    Ok(Request { body, members, ..request })
+    let mut request = read(&body, wishes)?;
+    request.body = body;
+    Ok(request)
 }
 
 /// The members found, as slices of the body.

@@ -14,22 +14,17 @@ use crate::units::{ImageWish, Tokens};
 const MOST_FILE: usize = 25 << 20;
 
 /// Everything but the bytes themselves.
-pub(super) fn read(
-    direct: &'static Direct,
-    body: &[u8],
-    headers: &HeaderMap,
-    wishes: Wishes,
-) -> Result<(Request, Members), BadRequest> {
+pub(super) fn read(direct: &'static Direct, body: &[u8], headers: &HeaderMap, wishes: Wishes) -> Result<Request, BadRequest> {
     let fields = multipart::fields(body, &multipart::boundary(headers)?)?;
     let form = Form { body, fields: &fields };
     form.check_names(direct)?;
     let file = form.file(direct.input)?;
     let (model, place) = form.model()?;
     let prompt = form.text("prompt")?.unwrap_or_default();
-    let request = Request {
+    Ok(Request {
         shape: direct.shape,
         body: Bytes::new(),
-        members: Members::default(),
+        members: Members { model: place, ..Members::default() },
         model,
         stream: form.flag("stream")?,
         wants_usage_frame: false,
@@ -50,8 +45,7 @@ pub(super) fn read(
         tools: 0,
         images: 0,
         wishes,
-    };
-    Ok((request, Members { model: place, ..Members::default() }))
+    })
 }
 
 struct Form<'f, 'b> {
