@@ -303,7 +303,7 @@ impl Pipeline {
                     let remembered = self.ledger.keeps_facts_of(call.id) || self.desk.feed.is_on();
                     let facts = Facts { ask: ask.as_ref().unwrap_or(facts.ask), ..facts };
                     let facts = if remembered { facts.keep() } else { Vec::new() };
-                    Ok(Decided { plan: Arc::new(plan), facts, trace, makers, written })
+                    Ok(Decided { plan, facts, trace, makers, written })
                 }
                 (Err(error), _) => {
                     if let Some(other) = NotServed::of(admitted) {

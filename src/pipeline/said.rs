@@ -1,6 +1,8 @@
 //! Whether a plan that begins with somebody who is asked in other words than the client's can be said to whom it asks, and what is
 //! planned instead where it cannot. Only then, since reading a whole conversation takes as long as all the rest.
 
+use std::sync::Arc;
+
 use super::{Pipeline, PipelineSettings};
 use crate::canonical::{Parameters, Untranslatable};
 use crate::catalog::BackendIndex;
@@ -31,7 +33,7 @@ impl Pipeline {
         mut facts: Facts<'a>,
         settings: &PipelineSettings,
         wording: &Wording<'_>,
-    ) -> (Facts<'a>, Said<Plan>) {
+    ) -> (Facts<'a>, Said<Arc<Plan>>) {
         let mut planned = route::plan(&facts);
         if let Ok(plan) = &planned
             && !self.may_explore(plan, settings)

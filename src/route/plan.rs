@@ -7,6 +7,7 @@
 //!
 //! The plan decides; it sends nothing, and does not know what became of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -60,7 +61,7 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whole {
     /// With every adequate backend among its candidates.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// What is known to be warm, and what was learned of answers.
     pub warm: Vec<Warm>,
     pub learned: LearnedOutput,
@@ -196,7 +197,7 @@ fn reasons(rejected: &[(BackendIndex, Unfit)]) -> String {
 
 /// Decides. The same facts give the same plan. It looks no further than the choice needs; what the whole table was worth is
 /// [`explained`].
-pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
+pub fn plan(facts: &Facts<'_>) -> Result<Arc<Plan>, PlanError> {
     let attempts = facts.settings.max_attempts.max(1);
     let candidates = if may_explore(facts) { explore::AMONG } else { NEXT_BEST };
     decide(facts, Look::First { candidates, attempts })
@@ -211,7 +212,7 @@ pub fn explained(facts: &Facts<'_>) -> Result<Whole, PlanError> {
     Ok(Whole { plan, warm: facts.affinity.warm.clone(), learned: facts.learned.clone(), caps: facts.caps.all().to_vec() })
 }
 
-fn decide(facts: &Facts<'_>, look: Look) -> Result<Plan, PlanError> {
+fn decide(facts: &Facts<'_>, look: Look) -> Result<Arc<Plan>, PlanError> {
     debug_assert!(facts.board.is_of(facts.snapshot, facts.at), "the board must be that of the table at the instant");
     let needs = Needs::of(facts);
     let mut sieve = Sieve::over(facts, &needs, look);
@@ -233,7 +234,8 @@ fn decide(facts: &Facts<'_>, look: Look) -> Result<Plan, PlanError> {
     let dearest = dearest.unwrap_or(candidates[0]);
     let root = tree(&candidates, &needs, facts.settings.max_attempts);
     let at = facts.at;
-    Ok(Plan { root, candidates, adequate, cheapest, dearest, rejected, needs, stay, cap_cost, explored, floor, at })
+    // It is handed on from here to whoever asks, books and shows.
+    Ok(Arc::new(Plan { root, candidates, adequate, cheapest, dearest, rejected, needs, stay, cap_cost, explored, floor, at }))
 }
 
 /// Where a conversation goes on. Looks at whoever may be the cheapest over all of it.

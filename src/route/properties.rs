@@ -1,6 +1,7 @@
 //! What must hold of every plan, over generated tables and requests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::LazyLock;
 
 use jiff::SignedDuration;
@@ -173,7 +174,7 @@ impl Told {
         let rejected = plan.as_ref().map_or_else(|error| error.rejected().to_vec(), |plan| plan.rejected.all());
         let mut rejected: Vec<_> = rejected.iter().map(|(index, unfit)| (id(*index), *unfit)).collect();
         rejected.sort_by(|a, b| a.0.cmp(&b.0));
-        let candidates = plan.map_or_else(|_| Vec::new(), |plan| plan.candidates);
+        let candidates = plan.map_or_else(|_| Vec::new(), |plan| plan.candidates.clone());
         let candidates = candidates.iter().map(|c| (id(c.backend), c.quote.expected, c.score.weighed)).collect();
         Self { shape: case.shape().map_err(|_| ()), candidates, rejected }
     }
@@ -207,7 +208,7 @@ fn broken_rule(case: &Case, spec: &Spec) -> Option<&'static str> {
     broken.into_iter().find(|(is_broken, _)| *is_broken).map(|(_, rule)| rule)
 }
 
-fn plan_of(case: &Case) -> Option<(Snapshot, Plan)> {
+fn plan_of(case: &Case) -> Option<(Snapshot, Arc<Plan>)> {
     let (snapshot, plan) = case.plan();
     plan.ok().map(|plan| (snapshot, plan))
 }
@@ -220,7 +221,7 @@ proptest! {
         let (own, other) = ((own.0, own.0 + own.1), case.input);
         let case = Case { own_input: vec![(index, own)], ..case };
         case.with_facts(|facts| {
-            let all = explained(facts).map(|whole| whole.plan.candidates).unwrap_or_default();
+            let all = explained(facts).map(|whole| whole.plan.candidates.clone()).unwrap_or_default();
             for candidate in all {
                 let (expected, upper) = if candidate.backend == index { own } else { other };
                 prop_assert_eq!(candidate.quote.input_upper.get(), upper);
@@ -347,7 +348,7 @@ proptest! {
             prop_assert!(!shut, "{}", provider.id);
         }
         let (chosen, best) = (plan.candidates[0], without.candidates[0]);
-        let told = plan.cap_cost.map(|cost| (cost.instead_of, cost.expected, cost.more));
+        let told = plan.cap_cost.as_ref().map(|cost| (cost.instead_of, cost.expected, cost.more));
         let displaced = (best.backend, best.quote.expected, chosen.quote.expected - best.quote.expected);
         prop_assert_eq!(told, (chosen.backend != best.backend).then_some(displaced));
     }
@@ -420,7 +421,7 @@ fn same_if_short(facts: &Facts<'_>) -> Result<(), TestCaseError> {
         (short.rejected.tally(), short.reason(facts.snapshot)),
         (whole.rejected.tally(), whole.reason(facts.snapshot))
     );
-    let rest = Plan { candidates: whole.candidates.clone(), rejected: whole.rejected.clone(), ..short.clone() };
-    prop_assert_eq!(&rest, whole);
+    let rest = Plan { candidates: whole.candidates.clone(), rejected: whole.rejected.clone(), ..Plan::clone(short) };
+    prop_assert_eq!(&rest, &**whole);
     Ok(())
 }

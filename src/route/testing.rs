@@ -327,7 +327,7 @@ impl Case {
     }
 
     /// The whole plan, with the table that its indexes belong to.
-    pub(crate) fn plan(&self) -> (Snapshot, Result<Plan, PlanError>) {
+    pub(crate) fn plan(&self) -> (Snapshot, Result<Arc<Plan>, PlanError>) {
         let (snapshot, whole) = self.whole();
         (snapshot, whole.map(|whole| whole.plan))
     }

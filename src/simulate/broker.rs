@@ -6,6 +6,7 @@
 //! more without its clock, metrics and books. Health is not played: failures are not foreseen; nor are
 //! free quotas and prepaid balances.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -49,7 +50,7 @@ impl Broker {
     }
 
     /// The plan of a gateway that remembers.
-    pub fn plan(&mut self, world: &World, turn: &Turn) -> Result<Plan, PlanError> {
+    pub fn plan(&mut self, world: &World, turn: &Turn) -> Result<Arc<Plan>, PlanError> {
         let class = &mut self.lengths[Class::of(&turn.request).place()];
         let (forecast, learned) = expected(class, &turn.request, &world.snapshot, turn.at);
         let input = input(&turn.request);
@@ -139,7 +140,7 @@ impl Broker {
 
 /// The plan of a gateway that knows nothing but table and request: its candidates are the backends that every policy may
 /// choose among.
-pub fn neutral(world: &World, turn: &Turn) -> Result<Plan, PlanError> {
+pub fn neutral(world: &World, turn: &Turn) -> Result<Arc<Plan>, PlanError> {
     let mut nothing = Lengths::new(Class::of(&turn.request));
     let (forecast, learned) = expected(&mut nothing, &turn.request, &world.snapshot, turn.at);
     decide(world, turn, &Guess { input: input(&turn.request), forecast, learned, affinity: Affinity::default() })
@@ -154,7 +155,7 @@ struct Guess {
 }
 
 /// The one place where facts are put together.
-fn decide(world: &World, turn: &Turn, guess: &Guess) -> Result<Plan, PlanError> {
+fn decide(world: &World, turn: &Turn, guess: &Guess) -> Result<Arc<Plan>, PlanError> {
     let whole = explained(&Facts {
         ask: &Ask::of(&turn.request),
         snapshot: &world.snapshot,

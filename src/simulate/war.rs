@@ -182,7 +182,7 @@ impl<'a> War<'a> {
                 order.push(backend);
             }
         }
-        (order, plan.candidates)
+        (order, plan.candidates.clone())
     }
 
     /// Walks an order until somebody answers, and books it. Who was asked first, the answer, and what was warm.

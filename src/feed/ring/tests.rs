@@ -24,7 +24,7 @@ fn planned_over(count: usize) -> Decided {
     let (snapshot, plan) = case.plan();
     #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is of facts of one lifetime")]
     let facts = case.with_facts_of(&snapshot, |facts| facts.keep());
-    (Arc::new(snapshot), Arc::new(plan.unwrap()), facts)
+    (Arc::new(snapshot), plan.unwrap(), facts)
 }
 
 fn begin(feed: &Arc<Feed>, number: u64, (snapshot, plan, facts): &Decided) -> Shown {
