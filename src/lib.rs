@@ -13,6 +13,7 @@ pub mod clock;
 pub mod coding;
 pub mod document;
 pub mod folder;
+pub mod in_place;
 pub mod tasks;
 pub mod units;
 

@@ -395,7 +395,7 @@ impl Pipeline {
         (plan, makers, written): (&Plan, &Makers, Option<Box<Written>>),
         tab: &Tab,
         account: &Account,
-    ) -> Result<Box<Answered<OpenAttempt>>, RunFailure> {
+    ) -> Result<Box<Answered<Box<OpenAttempt>>>, RunFailure> {
         let Admitted { request, .. } = admitted;
         let market = admitted.market();
         let book = Pages {
@@ -473,8 +473,8 @@ impl Pipeline {
 
     async fn relay(
         &self,
-        answered: Box<Answered<OpenAttempt>>,
-        account: Account,
+        answered: Box<Answered<Box<OpenAttempt>>>,
+        account: Box<Account>,
         tab: &Tab,
         (call, admitted, told): (&InboundCall, &Admitted, &Told<'_>),
         (plan, trace): (&Plan, &Trace),

@@ -19,6 +19,7 @@ use super::wording::{self, Letter, Wording, Written};
 use crate::canonical::event::ErrorClass;
 use crate::canonical::{Request, Shape};
 use crate::clock::SharedClock;
+use crate::in_place;
 use crate::market::Offer;
 use crate::meter::{OwnCount, RunningCount};
 use crate::route::{Node, PlannedAttempt};
@@ -167,11 +168,11 @@ impl Dispatcher {
         standing: Standing<'_>,
     ) -> Result<Box<Answered<B::Page>>, Stopped> {
         match node {
-            Node::Attempt(planned) => self.attempt(planned, journey, failures, sent, standing).await,
+            Node::Attempt(_) => self.step(node, journey, failures, sent, standing).await,
             Node::Sequence(nodes) => {
                 for (number, node) in nodes.iter().enumerate() {
                     let standing = Standing { others_behind: standing.others_behind || number + 1 < nodes.len(), ..standing };
-                    match self.walk_boxed(node, journey, failures, sent, standing).await {
+                    match self.step(node, journey, failures, sent, standing).await {
                         Err(Stopped::Exhausted) => {}
                         ended => return ended,
                     }
@@ -182,8 +183,8 @@ impl Dispatcher {
         }
     }
 
-    /// The tree is walked by recursion, which needs a box; a plain attempt does not.
-    fn walk_boxed<'a, B: AttemptBook>(
+    /// In a box: the tree is walked by recursion, and what waits for an attempt stays small.
+    fn step<'a, B: AttemptBook>(
         &'a self,
         node: &'a Node,
         journey: &'a Journey<'_, B>,
@@ -191,7 +192,10 @@ impl Dispatcher {
         sent: &'a mut bool,
         standing: Standing<'a>,
     ) -> BoxFuture<'a, Result<Box<Answered<B::Page>>, Stopped>> {
-        Box::pin(self.walk(node, journey, failures, sent, standing))
+        match node {
+            Node::Attempt(planned) => in_place::pinned(|| self.attempt(planned, journey, failures, sent, standing)),
+            _ => in_place::pinned(|| self.walk(node, journey, failures, sent, standing)),
+        }
     }
 
     /// Asks all at once and keeps the first answer; dropping the others cancels them and closes their pages.
@@ -209,7 +213,7 @@ impl Dispatcher {
             .iter()
             .map(|node| async move {
                 let (mut failures, mut sent) = (Vec::new(), false);
-                let ended = self.walk_boxed(node, journey, &mut failures, &mut sent, standing).await;
+                let ended = self.step(node, journey, &mut failures, &mut sent, standing).await;
                 (ended, failures, sent)
             })
             .collect();
@@ -286,15 +290,14 @@ impl Dispatcher {
             left = true;
             asked.leaves();
         };
-        // In a box: what surrounds it is handed on from step to step.
-        let outcome = Box::pin(errand.run(letter, leaves, &mut |piece| running.add(piece))).await;
+        let outcome = errand.run(letter, leaves, &mut |piece| running.add(piece)).await;
         let took = self.clock.monotonic().saturating_sub(sent_at);
         let answers = if journey.request().stream { Answers::Streamed } else { Answers::Whole };
         let Some(page) = asked.ended() else { return Err(Stopped::Exhausted) };
         match outcome {
             Ok(Begun { opening, dropped }) => {
                 turn.answered(answers);
-                Ok(Box::new(Answered {
+                Ok(in_place::boxed(|| Answered {
                     planned: *planned,
                     shape: offer.shape,
                     model: offer.model.to_owned(),

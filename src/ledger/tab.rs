@@ -21,6 +21,7 @@ use super::entry::{
 };
 use super::health::lock;
 use super::journal::{Journal, Meaning, OpenedIn};
+use crate::in_place;
 use crate::units::{Course, Provenance, RequestId, Tokens, Usage, Usd};
 
 /// A checkpoint is queued after this many output tokens, at half the lead that is allowed, so that it is normally
@@ -84,8 +85,8 @@ impl Tab {
         Self { page }
     }
 
-    /// Opens an attempt, just before it is sent. Not to be called after [`Tab::close`].
-    pub fn attempt(&self, opened: AttemptOpened) -> OpenAttempt {
+    /// Opens an attempt, just before it is sent. Not to be called after [`Tab::close`]. In a box, as it is handed from step to step.
+    pub fn attempt(&self, opened: AttemptOpened) -> Box<OpenAttempt> {
         let page = Arc::clone(&self.page);
         let number = {
             let mut state = lock(&page.state);
@@ -95,7 +96,7 @@ impl Tab {
         };
         page.push(Meaning::Plain, |out| codec::put_attempt_opened(out, page.id, number, &opened));
         let now = page.journal.clock.monotonic();
-        OpenAttempt {
+        in_place::boxed(|| OpenAttempt {
             page,
             number,
             opened: Some(opened),
@@ -107,7 +108,7 @@ impl Tab {
             queued: None,
             noted: None,
             checkpoint_at: now,
-        }
+        })
     }
 
     /// Returns when everything on this page so far is in the journal: to be awaited before the first byte of an answer.
@@ -295,7 +296,7 @@ impl OpenAttempt {
 
     /// Ends the attempt and returns when that is in the journal. On an error the end stays queued, is written when the
     /// disk recovers, and stands in [`Tab::settled_attempts`].
-    pub async fn end(mut self, end: AttemptEnd) -> Result<SettledAttempt, LedgerError> {
+    pub async fn end(mut self: Box<Self>, end: AttemptEnd) -> Result<SettledAttempt, LedgerError> {
         let Some(opened) = self.opened.take() else {
             return Err(LedgerError::Closed);
         };
@@ -306,7 +307,7 @@ impl OpenAttempt {
 
     /// Ends the attempt without waiting for the journal: for whoever awaits [`Tab::close`] next, which covers it, or goes
     /// on to another attempt.
-    pub fn settle(mut self, end: AttemptEnd) -> Option<SettledAttempt> {
+    pub fn settle(mut self: Box<Self>, end: AttemptEnd) -> Option<SettledAttempt> {
         let opened = self.opened.take()?;
         Some(self.page.settle(self.number, opened, self.purse.take(), end).0)
     }

@@ -99,7 +99,7 @@ impl Pages<'_> {
         *committed = *committed - worst;
     }
 
-    fn written(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<OpenAttempt> {
+    fn written(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<Box<OpenAttempt>> {
         let (quote, now) = (&attempt.quote, self.clock.wall().max(self.at));
         let until = self.at.checked_add(self.longest).unwrap_or(now);
         let pricing = offer.backend.prices.pricing(Purchase::Usual(self.image), now, until)?;
@@ -145,9 +145,9 @@ impl Purse for Claimed {
 }
 
 impl AttemptBook for Pages<'_> {
-    type Page = OpenAttempt;
+    type Page = Box<OpenAttempt>;
 
-    async fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<OpenAttempt> {
+    async fn open(&self, attempt: &PlannedAttempt, offer: &Offer<'_>) -> Option<Box<OpenAttempt>> {
         let worst = attempt.quote.worst;
         self.commit(worst).await?;
         let page = self.written(attempt, offer);
@@ -157,11 +157,11 @@ impl AttemptBook for Pages<'_> {
         page
     }
 
-    fn sent(&self, page: &mut OpenAttempt) {
+    fn sent(&self, page: &mut Box<OpenAttempt>) {
         page.sent();
     }
 
-    async fn fail(&self, page: OpenAttempt, failure: &AttemptFailure, took: Duration) {
+    async fn fail(&self, page: Box<OpenAttempt>, failure: &AttemptFailure, took: Duration) {
         self.metrics.attempt(&failure.backend, failure.cause);
         let (usage, provenance) = match failure.used {
             Some(Metered { usage, provenance }) => (usage, provenance),
@@ -186,7 +186,7 @@ impl AttemptBook for Pages<'_> {
         }
     }
 
-    fn supersede(&self, page: OpenAttempt, offer: &Offer<'_>, took: Duration) {
+    fn supersede(&self, page: Box<OpenAttempt>, offer: &Offer<'_>, took: Duration) {
         self.metrics.attempt(&offer.backend.id, Ending::Superseded);
         let (usage, provenance) = page.unanswered();
         page.settle(AttemptEnd {

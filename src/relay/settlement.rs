@@ -21,6 +21,7 @@ use crate::catalog::TokenizerFamily;
 use crate::dispatch::opening::Frame;
 use crate::dispatch::{BackendAttempt, Failure};
 use crate::feed::{End, Shown};
+use crate::in_place;
 use crate::ledger::{AttemptEnd, Ending, LedgerError, OpenAttempt, Outcome, Pace, RequestEnd, SettledAttempt, Tab, Terms};
 use crate::meter::RunningCount;
 use crate::meter::calibration::Factors;
@@ -83,12 +84,13 @@ struct Standing {
 }
 
 impl Account {
-    pub fn open(desk: Arc<Desk>, opening: AccountOpening) -> Self {
+    /// In a box, as it is handed from step to step.
+    pub fn open(desk: Arc<Desk>, opening: AccountOpening) -> Box<Self> {
         let AccountOpening { key, route, arrived, tab, hold, place, passage, baseline, shown } = opening;
         let overhead = desk.clock.monotonic().saturating_sub(arrived);
         desk.metrics.overhead(overhead);
         let counted = desk.metrics.open_request();
-        Self {
+        in_place::boxed(|| Self {
             desk,
             key,
             route,
@@ -97,7 +99,7 @@ impl Account {
             baseline,
             shown,
             open: Some(Standing { tab, hold, shares: Mutex::default(), place, passage, counted }),
-        }
+        })
     }
 
     /// Makes sure that this much is held for the request, or says why not.
@@ -129,7 +131,12 @@ impl Account {
 
     /// Closes the page, settles the hold and tells the metrics; returns when the books have it. Answers what the whole
     /// request cost.
-    pub async fn close(mut self, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> Result<Usd, LedgerError> {
+    pub async fn close(
+        mut self: Box<Self>,
+        outcome: Outcome,
+        status: u16,
+        first_byte: Option<Duration>,
+    ) -> Result<Usd, LedgerError> {
         let Some(standing) = self.open.take() else { return Ok(Usd::ZERO) };
         let (cost, tab) = self.settle(standing, outcome, status, first_byte);
         tab.journaled().await.map(|()| cost)
@@ -275,8 +282,8 @@ pub struct Settlement {
 }
 
 struct OpenAnswer {
-    page: OpenAttempt,
-    account: Account,
+    page: Box<OpenAttempt>,
+    account: Box<Account>,
     running: RunningCount,
     turn: BackendAttempt,
     reported: Option<Usage>,
@@ -291,10 +298,16 @@ struct OpenAnswer {
 }
 
 impl Settlement {
-    pub fn new(page: OpenAttempt, account: Account, running: RunningCount, turn: BackendAttempt, basis: AnswerBasis) -> Self {
+    pub fn new(
+        page: Box<OpenAttempt>,
+        account: Box<Account>,
+        running: RunningCount,
+        turn: BackendAttempt,
+        basis: AnswerBasis,
+    ) -> Self {
         let lesson = Some(Failure::Cut);
         Self {
-            open: Some(Box::new(OpenAnswer {
+            open: Some(in_place::boxed(|| OpenAnswer {
                 page,
                 account,
                 running,

@@ -21,6 +21,7 @@ use super::cors::Cors;
 use super::discard::discard;
 use super::routes::{Front, answered, head_too_large};
 use crate::coding::Coding;
+use crate::in_place;
 use crate::telemetry::Route;
 
 /// The paths of a listener with what surrounds them.
@@ -58,13 +59,14 @@ impl Service<Request<Incoming>> for Edge {
         let grant = self.cors.as_ref().map(|cors| cors.grant(request.headers()));
         let (mut router, front) = (self.router.clone(), Arc::clone(&self.front));
         let asked = Route::of(request.uri().path()).is_answered() && self.answers && request.method() == Method::POST;
-        Box::pin(async move {
+        let mut request = request.map(Body::new);
+        in_place::pinned(|| async move {
             let response = match head_too_large(&front, &request) {
                 Some(refused) => {
-                    discard(&front.pipeline.desk.tasks, Body::new(request.into_body()));
+                    discard(&front.pipeline.desk.tasks, request.into_body());
                     refused
                 }
-                None if asked => answered(&front, request.map(Body::new)).await,
+                None if asked => answered(&front, &mut request).await,
                 None => router.call(request).await?,
             };
             let mut response = front.coder.fit(response, wanted).await;

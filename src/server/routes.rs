@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -174,7 +175,7 @@ async fn response(State(front): Shared, Path(id): Path<String>, headers: HeaderM
 }
 
 /// What asks a model.
-pub(super) async fn answered(front: &Front, request: Request<Body>) -> Response {
+pub(super) async fn answered(front: &Front, request: &mut Request<Body>) -> Response {
     let mut marks = Marks::of(front, Route::of(request.uri().path()), request.headers());
     // Every HTTP/2 client can read trailers; of HTTP/1.1 some cannot, so those have to say it.
     marks.trailers = request.version() == Version::HTTP_2 || takes_trailers(request.headers());
@@ -191,9 +192,9 @@ pub(super) async fn answered(front: &Front, request: Request<Body>) -> Response 
 }
 
 /// A count of ours: nobody is asked.
-async fn count_tokens(State(front): Shared, request: Request<Body>) -> Response {
+async fn count_tokens(State(front): Shared, mut request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::CountTokens, request.headers());
-    let counted = match receive(&front, request, &marks).await {
+    let counted = match receive(&front, &mut request, &marks).await {
         Ok(call) => front.pipeline.count(&call).await.map_err(|error| refusal(&error)),
         Err(refusal) => Err(refusal),
     };
@@ -207,9 +208,9 @@ async fn count_tokens(State(front): Shared, request: Request<Body>) -> Response 
     }
 }
 
-async fn decide(State(front): Shared, request: Request<Body>) -> Response {
+async fn decide(State(front): Shared, mut request: Request<Body>) -> Response {
     let marks = Marks::of(&front, Route::Route, request.headers());
-    let decided = match receive(&front, request, &marks).await {
+    let decided = match receive(&front, &mut request, &marks).await {
         Ok(call) => front.pipeline.decide(&call).map_err(|error| refusal(&error)),
         Err(refusal) => Err(refusal),
     };
@@ -394,16 +395,16 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
 }
 
 /// Reads a request whose key is known, within its limits.
-async fn receive(front: &Front, request: Request<Body>, marks: &Marks<'_>) -> Result<InboundCall, Refusal> {
+async fn receive(front: &Front, request: &mut Request<Body>, marks: &Marks<'_>) -> Result<InboundCall, Refusal> {
     let Marks { id, route, frontend, .. } = *marks;
     let arrived = front.clock.monotonic();
-    let (parts, mut body) = request.into_parts();
+    let (headers, mut body) = (take(request.headers_mut()), take(request.body_mut()));
     let accepts = if route == Route::Transcriptions { Accepts::Form } else { Accepts::Json };
-    let read = read(front, accepts, &parts.headers, &mut body).await;
+    let read = read(front, accepts, &headers, &mut body).await;
     if read.is_err() && !body.is_end_stream() {
         discard(&front.pipeline.desk.tasks, body);
     }
-    read.map(|body| InboundCall { id, route, frontend, headers: parts.headers, body, arrived })
+    read.map(|body| InboundCall { id, route, frontend, headers, body, arrived })
 }
 
 /// The body, or why this request gets no further.

@@ -53,7 +53,7 @@ struct Driver {
     ledger: Ledger,
     clock: Arc<ManualClock>,
     tabs: Vec<(usize, Tab)>,
-    open: Vec<(usize, u64, OpenAttempt)>,
+    open: Vec<(usize, u64, Box<OpenAttempt>)>,
     truth: Vec<TrueRequest>,
 }
 

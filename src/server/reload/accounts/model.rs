@@ -86,7 +86,7 @@ struct Open {
     made: u64,
     hold: Hold,
     tab: Tab,
-    attempt: OpenAttempt,
+    attempt: Box<OpenAttempt>,
 }
 
 struct Play {
