@@ -234,7 +234,7 @@ impl Pipeline {
             return Ok(Reply::Decision(Box::new(self.explain(call, admitted))));
         }
         self.look(admitted)?;
-        let told = Told::of(call, &admitted.request, second(self.clock.wall()));
+        let told = Told::of(call, &admitted.request);
         let Decided { plan, facts, trace, makers, written } = self.plan(call, admitted, &told)?;
         let place = self.places.take(admitted.settings().most_under_way)?;
         let passage = self.pass(admitted, &plan).await?;
@@ -320,7 +320,7 @@ impl Pipeline {
     }
 
     fn explain(&self, call: &InboundCall, admitted: &Admitted) -> Decision {
-        let told = Told::of(call, &admitted.request, 0);
+        let told = Told::of(call, &admitted.request);
         self.with_facts(call, admitted, |facts, trace| {
             let planned = route::explained(&facts);
             let said = match planned {
@@ -462,11 +462,11 @@ impl Pipeline {
         };
         let (learning, desk) = (Arc::clone(&self.learning), Arc::clone(&self.desk));
         Box::new(move |answer: &WholeAnswer| {
-            let WholeAnswer { usage, provenance, too_long, flagged } = *answer;
+            let WholeAnswer { usage, provenance, too_long, flagged, at } = *answer;
             if flagged {
                 return learning.noted();
             }
-            let heard = Heard { usage, provenance, cut_at_bound: too_long, at: second(desk.clock.wall()) };
+            let heard = Heard { usage, provenance, cut_at_bound: too_long, at };
             lesson.take(&learning, &desk.metrics, &heard);
         })
     }

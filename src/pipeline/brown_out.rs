@@ -124,7 +124,7 @@ impl Pipeline {
         let most = lesser.request.output_bound?;
         self.cap(&mut lesser)?;
         lesser.request.output_bound = None;
-        let told = Told::of(call, &lesser.request, 0);
+        let told = Told::of(call, &lesser.request);
         let (longest, expected) = self.with_facts(call, &lesser, |facts, trace| {
             let makers = makers(&lesser.request, &trace);
             // By the one that will be asked: what is explored or can be said decides that too.

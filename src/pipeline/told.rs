@@ -14,28 +14,25 @@ pub(super) struct Told<'c> {
     frontend: FrontendRef,
     request: &'c Request,
     id: RequestId,
-    /// Seconds of wall time.
-    created: u64,
     conversation: OnceLock<Result<Box<Conversation>, Untranslatable>>,
     without_seals: OnceLock<Box<Conversation>>,
 }
 
 impl<'c> Told<'c> {
-    pub(super) fn of(call: &InboundCall, request: &'c Request, created: u64) -> Self {
-        Self {
-            frontend: call.frontend,
-            request,
-            id: call.id,
-            created,
-            conversation: OnceLock::new(),
-            without_seals: OnceLock::new(),
-        }
+    pub(super) fn of(call: &InboundCall, request: &'c Request) -> Self {
+        Self { frontend: call.frontend, request, id: call.id, conversation: OnceLock::new(), without_seals: OnceLock::new() }
     }
 
     /// What our own hand has to say of the answer.
     pub(super) fn about(&self, model: &str) -> About {
         let (id, model) = (self.id.to_string(), model.to_owned());
-        About { id, model, created: self.created, wants_usage: self.request.wants_usage_frame, asked: self.request.body.clone() }
+        About {
+            id,
+            model,
+            created: self.id.unix_seconds(),
+            wants_usage: self.request.wants_usage_frame,
+            asked: self.request.body.clone(),
+        }
     }
 }
 

@@ -107,9 +107,10 @@ impl Sample {
         basis: &AnswerBasis,
         (running, usage): (RunningCount, &Usage),
         (reasoning_bytes, flagged): (u64, bool),
+        now: Duration,
     ) -> Option<Self> {
         let comparable = basis.compared.is_some() && !basis.prompt.is_empty();
-        if !comparable || !desk.sampler.takes(flagged, desk.clock.monotonic()) || !desk.tokenizer.is_idle() {
+        if !comparable || !desk.sampler.takes(flagged, now) || !desk.tokenizer.is_idle() {
             return None;
         }
         let prompt = (basis.prompt.len() <= SAMPLED_BYTES).then(|| (basis.prompt.clone(), basis.asked_in));

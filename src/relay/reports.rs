@@ -34,17 +34,18 @@ pub(super) struct Written<'a> {
     pub(super) reasoning_bytes: u64,
 }
 
-/// Hears a report; answers whether it is one that nothing is to be learned from.
-pub(super) fn heard(desk: &Desk, basis: &AnswerBasis, page: &OpenAttempt, written: &Written<'_>, usage: &Usage) -> bool {
+/// Hears a report, at so many seconds since the Unix epoch; answers whether it is one that nothing is to be learned from.
+pub(super) fn heard(
+    desk: &Desk,
+    basis: &AnswerBasis,
+    page: &OpenAttempt,
+    written: &Written<'_>,
+    (usage, at): (&Usage, u64),
+) -> bool {
     let Some(prompt) = &basis.compared else { return false };
     let input = Heard { text: prompt.text, estimate: prompt.estimate, reported: usage.input() };
-    let report = Report {
-        backend: &basis.backend,
-        family: basis.family,
-        input: Some(input),
-        output: output(basis, written, usage),
-        at: u64::try_from(desk.clock.wall().as_second()).unwrap_or(0),
-    };
+    let report =
+        Report { backend: &basis.backend, family: basis.family, input: Some(input), output: output(basis, written, usage), at };
     let verdict = desk.reports.heard(&report);
     let mut at_stake = Usd::ZERO;
     if verdict.expected.iter().any(Option::is_some) {

@@ -146,7 +146,8 @@ impl Account {
     /// nothing spent.
     fn settle(&self, standing: Standing, outcome: Outcome, status: u16, first_byte: Option<Duration>) -> (Usd, Arc<Tab>) {
         let Standing { tab, hold, shares, place, passage, counted } = standing;
-        let took = self.desk.clock.monotonic().saturating_sub(self.arrived);
+        let (now, at) = (self.desk.clock.monotonic(), self.desk.clock.wall());
+        let took = now.saturating_sub(self.arrived);
         tab.end(RequestEnd {
             outcome,
             status,
@@ -155,27 +156,15 @@ impl Account {
             overhead_us: u64::try_from(self.overhead.as_micros()).unwrap_or(u64::MAX),
         });
         let cost = tab.spent();
-        hold.settle(cost, self.desk.clock.wall());
+        hold.settle(cost, at);
         let attempts = tab.settled_attempts();
         let tokens = |attempt: &SettledAttempt| attempt.usage.input() + attempt.usage.output;
-        passage.end(attempts.iter().map(tokens).fold(Tokens::ZERO, Add::add), self.desk.clock.monotonic());
-        self.settle_shares(shares.into_inner().unwrap_or_else(PoisonError::into_inner), &attempts);
+        passage.end(attempts.iter().map(tokens).fold(Tokens::ZERO, Add::add), now);
+        settle_shares(shares.into_inner().unwrap_or_else(PoisonError::into_inner), &attempts, at);
         let baseline = self.tell(outcome, &attempts);
         self.shown.end(End { outcome, status, first_byte, took, cost, baseline, attempts });
         drop((place, counted));
         (cost, tab)
-    }
-
-    /// Turns what attempts held of their providers' shares into what they cost; a plan names each backend once.
-    fn settle_shares(&self, shares: Vec<(BackendId, ShareHold)>, attempts: &[SettledAttempt]) {
-        if shares.is_empty() {
-            return;
-        }
-        let now = self.desk.clock.wall();
-        for (backend, share) in shares {
-            let cost = attempts.iter().find(|attempt| attempt.backend == backend).map(|attempt| attempt.cost.usd);
-            share.settle(cost.unwrap_or(Usd::ZERO), now);
-        }
     }
 
     /// Tells the metrics; answers what the answer would have cost at the baseline.
@@ -204,6 +193,14 @@ impl Account {
     }
 }
 
+/// Turns what attempts held of their providers' shares into what they cost; a plan names each backend once.
+fn settle_shares(shares: Vec<(BackendId, ShareHold)>, attempts: &[SettledAttempt], at: Timestamp) {
+    for (backend, share) in shares {
+        let cost = attempts.iter().find(|attempt| attempt.backend == backend).map(|attempt| attempt.cost.usd);
+        share.settle(cost.unwrap_or(Usd::ZERO), at);
+    }
+}
+
 impl Drop for Account {
     fn drop(&mut self) {
         if let Some(standing) = self.open.take() {
@@ -221,6 +218,8 @@ pub struct WholeAnswer {
     pub too_long: bool,
     /// Its backend's reports are out of their usual band: nothing is to be learned from it.
     pub flagged: bool,
+    /// When it ended, in seconds since the Unix epoch.
+    pub at: u64,
 }
 
 /// Told of an answer that came whole.
@@ -421,7 +420,8 @@ impl OpenAnswer {
         let desk = Arc::clone(&open.account.desk);
         let (basis, reported) = (&open.basis, open.reported);
         // Before anything is counted: some vendors price by the instant at which an answer was complete.
-        let took = desk.clock.monotonic().saturating_sub(basis.sent);
+        let now = desk.clock.monotonic();
+        let took = now.saturating_sub(basis.sent);
         let so_far = basis.written(&open.running);
         let text = *open.running.profile();
         let whole = |usage: &Usage| usage.output >= so_far || (ending == Ending::Complete && usage.output > Tokens::ZERO);
@@ -465,12 +465,13 @@ impl OpenAnswer {
             let Metered { usage, provenance } = measured;
             let written = Written { text: &text, reasoning_bytes: open.reasoning_bytes };
             let reported = provenance == Provenance::Reported;
-            let flagged = reported && reports::heard(&desk, &open.basis, &open.page, &written, &usage);
+            let at = u64::try_from(desk.clock.wall().as_second()).unwrap_or(0);
+            let flagged = reported && reports::heard(&desk, &open.basis, &open.page, &written, (&usage, at));
             if reported {
                 let running = std::mem::take(&mut open.running);
-                sample = Sample::of(&desk, &open.basis, (running, &usage), (open.reasoning_bytes, flagged));
+                sample = Sample::of(&desk, &open.basis, (running, &usage), (open.reasoning_bytes, flagged), now);
             }
-            (open.basis.learn)(&WholeAnswer { usage, provenance, too_long: open.too_long, flagged });
+            (open.basis.learn)(&WholeAnswer { usage, provenance, too_long: open.too_long, flagged, at });
         }
         // Both ends are queued before either is waited for: one write of the journal carries them.
         open.page.settle(end);

@@ -60,6 +60,12 @@ impl RequestId {
         Self(bytes)
     }
 
+    /// When it was made, in whole seconds since the Unix epoch.
+    pub fn unix_seconds(self) -> u64 {
+        let (time, _) = self.0.split_at(6);
+        time.iter().fold(0, |millis, byte| millis << 8 | u64::from(*byte)) / 1_000
+    }
+
     /// A number that follows from the id alone, spread over all bits. What is drawn for two purposes does not go together.
     pub fn lot(self, purpose: u64) -> u64 {
         let (time, random) = self.0.split_at(8);
