@@ -3,7 +3,8 @@
 //! does beside that; the same for a table of eight times the rows; and what it takes to look up a price. Nothing is sent;
 //! the figures of a shared machine wander, so the best of many rounds stands. Instructions do not wander:
 //! `valgrind --tool=callgrind --collect-atstart=no --toggle-collect='plan::planned'` before the binary counts them, with
-//! `--once` for one plan of the table with all keys and `--once-eightfold` for one of the larger table.
+//! `--once` for one plan of the table with all keys and `--once-eightfold` for one of the larger table. A binary that was built with
+//! `CARGO_PROFILE_BENCH_STRIP=none` has the name.
 
 #![expect(
     clippy::print_stdout,
