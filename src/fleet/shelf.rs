@@ -34,6 +34,7 @@ const ASKS: usize = 64;
 /// How often a step is worked out anew because another one came first.
 const TRIES: usize = 8;
 const CROSSED: &str = "other changes came first each time";
+const LEFT: &str = "nobody waits for it any more";
 
 impl Line {
     pub fn of(shelf: &str, text: String) -> Self {
@@ -182,7 +183,7 @@ impl ShelfKeeper {
             let Some(session) = &self.session else { break };
             // What nobody waits for any more is not done.
             if ask.told.is_closed() {
-                break;
+                return Err(Unshared::Away(LEFT.to_owned()));
             }
             let Some(Step { entry, line }) = (ask.plan)() else { return Ok(true) };
             let over = session.seen.get(&(entry.shelf.clone(), entry.name.clone())).copied();

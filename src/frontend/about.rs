@@ -9,7 +9,7 @@ pub struct About {
     pub id: String,
     /// What served, where the provider does not say.
     pub model: String,
-    /// When it was answered, in seconds since 1970.
+    /// When the request arrived, in seconds since 1970.
     pub created: u64,
     /// The client asked for the usage frame of its stream (chat only: Messages always tells).
     pub wants_usage: bool,

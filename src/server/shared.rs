@@ -34,8 +34,8 @@ pub(super) fn tell(front: &Front) {
     }
 }
 
-/// Begins to keep the books of administrators alike at all gateways. What the others have is known before anybody is served, so that
-/// a key that was revoked while this gateway was down lets nobody in; a store that does not answer is not waited for long.
+/// Begins to keep the books of administrators alike at all gateways. What the others have is asked for before anybody is served, so that
+/// a key that was revoked while this gateway was down lets nobody in; a store that does not answer soon is not waited for.
 pub(super) async fn begin(front: &Arc<Front>) {
     let Some(fleet) = &front.fleet else { return };
     fleet.begin_to_share(Arc::new(SharedBooks(Arc::clone(front))));

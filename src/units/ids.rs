@@ -137,6 +137,10 @@ mod tests {
         let early = RequestId::from_parts(1_700_000_000_000, [0xff; 10]);
         let late = RequestId::from_parts(1_700_000_000_001, [0; 10]);
         assert!(early < late);
+        assert_eq!(
+            (early.unix_seconds(), RequestId::from_parts(1_700_000_000_999, [0; 10]).unix_seconds()),
+            (1_700_000_000, 1_700_000_000)
+        );
         assert_eq!(late.to_string().parse::<RequestId>(), Ok(late));
         assert_eq!(late.to_string().as_bytes()[14], b'7', "version nibble");
         assert!("zz".parse::<RequestId>().is_err());
