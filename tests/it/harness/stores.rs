@@ -130,8 +130,12 @@ impl Postgres {
 
     /// Stops it at once, connections and all, as a failing machine would.
     pub(crate) fn stop(&mut self) {
+        if let Some(child) = &self.child {
+            kill_process(Pid::from_child(child), Signal::QUIT).unwrap();
+            // One that was cut off hears nothing else.
+            self.go_on();
+        }
         if let Some(mut child) = self.child.take() {
-            kill_process(Pid::from_child(&child), Signal::QUIT).unwrap();
             child.wait().unwrap();
         }
     }
@@ -148,7 +152,7 @@ impl Postgres {
     fn signal_all(&self, signal: Signal) {
         let parent = Pid::from_child(self.child.as_ref().expect("a running server"));
         kill_process(parent, signal).unwrap();
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", parent.as_raw_nonzero())).unwrap();
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", parent.as_raw_nonzero())).unwrap_or_default();
         for child in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
             // It may have ended just now.
             let _ = kill_process(child, signal);

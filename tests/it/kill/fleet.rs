@@ -15,6 +15,8 @@ use crate::harness::{Call, Gateway, Sandbox, Setup, chat, rows, until};
 const KEY: &str = "tb-fleet";
 /// A dollar in millionths.
 const MICRO_USD: u64 = 1_000_000;
+/// What may be left of a budget that is used up, in 10⁻¹² dollars: a few requests that no gateway alone could hold any more.
+const LEFT: i64 = 4_000_000_000;
 
 /// What befalls the stores.
 #[derive(Debug, Clone, Copy)]
@@ -85,16 +87,32 @@ impl Stores {
     }
 }
 
-/// Asks them until none has anything left to spend: what was lent twice would be overspent now.
-async fn used_up(gateways: &[&Gateway]) {
-    let call = Call::chat(chat::ask_with("auto:premium", r#""max_tokens":40,"sandbox":{"output_tokens":40}"#)).key(KEY);
+fn call(model: &str) -> Call {
+    Call::chat(chat::ask_with(model, r#""max_tokens":40,"sandbox":{"output_tokens":40}"#)).key(KEY)
+}
+
+/// Asks them until none has anything left to spend, and as much is spent as `enough` wants: what was lent twice would be overspent now.
+async fn used_up(gateways: &[&Gateway], enough: impl Fn() -> bool) {
+    let dear = call("auto:premium");
     let refused = async || {
-        let answers = join_all((0..64).map(|number| gateways[number % gateways.len()].ask(&call))).await;
+        let answers = join_all((0..64).map(|number| gateways[number % gateways.len()].ask(&dear))).await;
         // What one gives back the other may just get: that goes on for a while with ever less.
         let served = answers.iter().filter(|answer| answer.status != 402).count();
-        (served <= 4).then_some(())
+        (served <= 4 && enough()).then_some(())
     };
     until("the budget to be used up", refused).await;
+}
+
+/// It answers, or has nothing left to spend.
+async fn goes_on(gateway: &Gateway) {
+    let answer = gateway.ask(&call("auto")).await;
+    assert!(matches!(answer.status, 200 | 402), "{}", answer.text());
+}
+
+/// What all of them spent by this key, in 10⁻¹² dollars.
+fn spent(gateways: &[&Setup], key: &str) -> i64 {
+    let rows = gateways.iter().flat_map(|gateway| rows::requests(&gateway.data()));
+    rows.filter(|request| request.key == key).map(|request| request.cost).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,7 +126,7 @@ async fn no_answer_outruns_the_books_nor_the_budget_when_a_gateway_is_killed_whi
     let troubles = Trouble::ALL.into_iter().cycle().zip(Until::ALL.into_iter().cycle());
     for (round, (trouble, end)) in (0..kills()).zip(troubles) {
         // Each round has a budget of its own, which lasts for a part of it or for more than that.
-        let budget = dice.between(MICRO_USD / 200, MICRO_USD / 20);
+        let budget = dice.between(MICRO_USD / 100, MICRO_USD / 20);
         let name = format!("round_{round}");
         let with_key = |setup: &Setup| {
             let setup = setup.clone().key(&name, KEY).set(&format!("keys.{name}.budget_window"), "\"total\"");
@@ -121,7 +139,7 @@ async fn no_answer_outruns_the_books_nor_the_budget_when_a_gateway_is_killed_whi
 
         let begins = dice.between(50, 1_000);
         let ends = begins + dice.between(50, 1_000);
-        let doom = Doom::at(ends + dice.between(1, 1_000));
+        let doom = Doom::at(ends + dice.between(1, 1_000)).disarmed();
         let asked = Asked { doomed: &doomed, beside: Some(&beside), key: Some(KEY) };
         let director = async {
             doom.reached(begins).await;
@@ -130,6 +148,7 @@ async fn no_answer_outruns_the_books_nor_the_budget_when_a_gateway_is_killed_whi
             if let Until::Load = end {
                 stores.recover(trouble).await;
             }
+            doom.arm();
         };
         let load = Load::run(&asked, first, Seeded::new(dice.between(1, u64::from(u32::MAX))), &doom);
         let (loaded, ()) = tokio::join!(load, director);
@@ -139,23 +158,24 @@ async fn no_answer_outruns_the_books_nor_the_budget_when_a_gateway_is_killed_whi
         if let Until::Death = end {
             stores.recover(trouble).await;
             Redis::lends(&beside).await;
-            used_up(&[&beside]).await;
+            used_up(&[&beside], || true).await;
         }
         let next = started(dead, &mut tally).await;
+        goes_on(&next).await;
+        goes_on(&beside).await;
         if let Until::Start = end {
             stores.recover(trouble).await;
         }
         Redis::lends(&next).await;
         Redis::lends(&beside).await;
-        used_up(&[&next, &beside]).await;
+        let limit = i64::try_from(Usd::parse(&format!("0.{budget:06}")).unwrap().pico()).unwrap();
+        used_up(&[&next, &beside], || spent(&[&next.setup, &beside.setup], &name) > limit - LEFT).await;
         let ((_, next), (_, beside)) = tokio::join!(next.drain(), beside.drain());
         let books = [next.data(), beside.data()];
         let evidence =
             Evidence::gather(&[&books[0], &books[1]], &sandbox, Mute { since_ms: loaded.died_ms, refuses: false }).await;
         evidence.judge(&loaded, &mut tally);
-        let of_the_key = books.iter().flat_map(|data| rows::requests(data)).filter(|request| request.key == name);
-        let spent: i64 = of_the_key.map(|request| request.cost).sum();
-        let limit = i64::try_from(Usd::parse(&format!("0.{budget:06}")).unwrap().pico()).unwrap();
+        let spent = spent(&[&next, &beside], &name);
         assert!(spent <= limit, "{trouble:?} until {end:?}: {spent} of {limit}");
         stores.postgres.has_all(&[&next, &beside]).await;
     }

@@ -32,6 +32,8 @@ const TOKEN: &[u8] = b"content\":\"";
 pub(super) struct Seen {
     /// Which request this was: its trace and its `x-request-id`.
     pub(super) number: u64,
+    /// It was asked of the gateway that goes on.
+    pub(super) beside: bool,
     pub(super) status: u16,
     /// Our request id, from the header.
     pub(super) id: String,
@@ -66,8 +68,9 @@ pub(super) struct Load<'g> {
 
 /// What ends a gateway.
 pub(super) struct Doom {
-    /// The client that gets this piece of an answer kills it.
+    /// The client that gets this piece of an answer, or the first one after it once that may be, kills it.
     fatal: u64,
+    armed: AtomicBool,
     /// The one that gets this piece takes it the room to write.
     filling: Option<(u64, Full)>,
     /// When it was taken, in Unix milliseconds.
@@ -78,12 +81,21 @@ pub(super) struct Doom {
 
 impl Doom {
     pub(super) fn at(fatal: u64) -> Self {
-        Self { fatal, filling: None, full_ms: AtomicU64::new(0), pieces: watch::Sender::new(0) }
+        Self { fatal, armed: AtomicBool::new(true), filling: None, full_ms: AtomicU64::new(0), pieces: watch::Sender::new(0) }
     }
 
     /// Before, at this piece, nothing can be written any more.
     pub(super) fn filling(self, piece: u64, full: Full) -> Self {
         Self { filling: Some((piece, full)), ..self }
+    }
+
+    /// Not before it is armed.
+    pub(super) fn disarmed(self) -> Self {
+        Self { armed: AtomicBool::new(false), ..self }
+    }
+
+    pub(super) fn arm(&self) {
+        self.armed.store(true, Ordering::Release);
     }
 
     /// Since when nothing could be written, in Unix milliseconds.
@@ -160,7 +172,8 @@ impl<'g> Load<'g> {
     }
 
     async fn client(&self, number: u64, gateway: SocketAddr) {
-        let mut seen = Seen { number, ..Seen::default() };
+        let beside = gateway != self.asked.doomed.api;
+        let mut seen = Seen { number, beside, ..Seen::default() };
         // A dead gateway is seen by many.
         let _ended = self.ask(&mut seen, gateway).await;
         self.seen.lock().unwrap().push(seen);
@@ -168,7 +181,7 @@ impl<'g> Load<'g> {
 
     async fn ask(&self, seen: &mut Seen, gateway: SocketAddr) -> Result<(), LoopbackError> {
         // The one that goes on is not waited for long.
-        let (body, stream) = self.request(gateway == self.asked.doomed.api);
+        let (body, stream) = self.request(!seen.beside);
         let (client, parent) = (client_id(seen.number), format!("00-{:032x}-00000000000000a1-01", seen.number));
         let key = self.asked.key.map(|key| format!("Bearer {key}"));
         let mut headers = vec![("content-type", "application/json"), ("x-request-id", &client), ("traceparent", &parent)];
@@ -189,7 +202,7 @@ impl<'g> Load<'g> {
     }
 
     fn count_piece(&self) {
-        let Doom { fatal, filling, full_ms, pieces } = self.doom;
+        let Doom { fatal, armed, filling, full_ms, pieces } = self.doom;
         let mut number = 0;
         pieces.send_modify(|got| {
             *got += 1;
@@ -201,9 +214,8 @@ impl<'g> Load<'g> {
             full_ms.store(now, Ordering::Relaxed);
             full.fill(gateway);
         }
-        if number == *fatal {
+        if number >= *fatal && armed.load(Ordering::Acquire) && !self.dead.swap(true, Ordering::Relaxed) {
             kill_process(gateway, Signal::KILL).unwrap();
-            self.dead.store(true, Ordering::Relaxed);
         }
     }
 
