@@ -9,6 +9,7 @@ mod brown_out;
 mod counting;
 mod entry;
 mod in_force;
+mod in_turn;
 pub mod learning;
 mod names;
 mod not_served;
@@ -31,6 +32,7 @@ use self::affinity::{Heard, Lesson, Trace};
 use self::appraise::{Appraisal, allowances_at, limits_of, thinks_on};
 use self::brown_out::Lesser;
 pub use self::in_force::{AliasWishes, InForce, PipelineSettings, asked};
+use self::in_turn::wait_for_turn;
 use self::learning::Learning;
 pub use self::names::NotAllowed;
 pub use self::not_served::NotServed;
@@ -215,6 +217,10 @@ impl Pipeline {
     pub async fn answer(&self, call: InboundCall) -> Result<Reply, GatewayError> {
         // Apart, so that what waits for an answer stays small.
         let admitted = Box::new(self.admit(&call).inspect_err(|error| self.show_refusal(&call, None, error))?);
+        // Decided and sent in one go, by facts of that moment; all that can be read are read before.
+        if self.places.taken() > 0 {
+            wait_for_turn().await;
+        }
         let mut course = self.course(&call, &admitted);
         let answered = loop {
             let answered = self.serve(&call, course.of(&admitted)).await;
