@@ -24,7 +24,7 @@ def target():
 
 
 def profile():
-    """`dist` builds what the image ships, for minutes; any other profile runs the same commands sooner."""
+    """`dist` builds what the image ships, for many minutes; any other profile builds the same program sooner."""
     return os.environ.get("FLEET_PROFILE", "release")
 
 
@@ -41,9 +41,16 @@ class Image:
         return self.root / "usr/local/bin/tokenbroker"
 
 
-def with_profile(command):
-    """The command with our profile; cargo calls the folder of a profile by its name."""
-    return command.replace("--profile dist", f"--profile {profile()}")
+def as_here(command):
+    """The command as it is done here: nothing is installed, and the program is built as it ships only where `dist` is asked for."""
+    if "apt-get install" in command:
+        return "true"
+    if profile() == "dist":
+        return command
+    build = f"cargo build --locked --profile {profile()} --bin tokenbroker"
+    # cargo compares times, and a copied file keeps its own, which may be older than the last build.
+    plain = f"touch src/lib.rs src/main.rs && {build} && mkdir -p target/ship && cp target/{profile()}/tokenbroker target/ship/"
+    return command.replace("scripts/ship", plain)
 
 
 def fresh_build_folder():
@@ -68,11 +75,7 @@ def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("image")
     build_stage, final_stage = image.stages()
     build_root = fresh_build_folder()
-    image.build(build_stage, context, build_root, with_profile)
-    made, wanted = build_root / "build/target" / profile(), build_root / "build/target/dist"
-    if made != wanted:
-        wanted.mkdir(exist_ok=True)
-        shutil.copy2(made / "tokenbroker", wanted / "tokenbroker")
+    image.build(build_stage, context, build_root, as_here)
     owners, variables = image.final(final_stage, context, {build_stage.name: build_root}, root)
     laid = Image(build_root, root, owners, variables, context)
     for library in image.library_files(laid.binary):
