@@ -84,13 +84,18 @@ fn near(name: &str, snapshot: &Snapshot, aliases: &BTreeMap<String, String>) -> 
         .chain(aliases.keys().map(String::as_str))
         .chain(auto_words.iter().map(String::as_str))
         .chain([AUTO]);
+    let letters = Letters::of(&wrong);
+    let within = |text: &str, most: usize| {
+        (letters.fewest_edits(&Letters::of(text)) <= most)
+            .then(|| strsim::osa_distance(&wrong, text))
+            .filter(|edits| *edits <= most)
+    };
     let distance = |known: &str| {
         let known = comparable(known);
-        let edits = strsim::osa_distance(&wrong, &known);
         let begins = |more: usize| known.chars().take(length + more).collect::<String>();
-        let is_nearly_a_beginning = || (0..=2).any(|more| strsim::osa_distance(&wrong, &begins(more)) <= length / 8);
+        let is_nearly_a_beginning = || (0..=2).any(|more| within(&begins(more), length / 8).is_some());
         let is_part = || length >= SHORTEST_PART && (known.contains(&wrong) || is_nearly_a_beginning());
-        (edits <= tolerance || is_part()).then_some(edits)
+        within(&known, tolerance).or_else(|| is_part().then(|| strsim::osa_distance(&wrong, &known)))
     };
     let mut found: Vec<(usize, &str)> = known.filter_map(|known| Some((distance(known)?, known))).collect();
     found.sort_unstable();
@@ -98,10 +103,45 @@ fn near(name: &str, snapshot: &Snapshot, aliases: &BTreeMap<String, String>) -> 
     found.into_iter().take(NEAR_NAMES).map(|(_, known)| known.to_owned()).collect()
 }
 
+/// How often each letter stands in a name: it tells of most names that they are far off, without comparing them.
+struct Letters([u8; 64]);
+
+impl Letters {
+    fn of(text: &str) -> Self {
+        let mut counts = [0_u8; 64];
+        // Letters that share a place only make names look nearer than they are.
+        text.chars().for_each(|letter| counts[letter as usize % 64] += 1);
+        Self(counts)
+    }
+
+    /// No fewer edits lead from one to the other, for an edit takes one letter away and adds one at most.
+    fn fewest_edits(&self, other: &Self) -> usize {
+        let (mut gone, mut come) = (0_usize, 0_usize);
+        for (one, other) in self.0.iter().zip(&other.0) {
+            gone += usize::from(one.saturating_sub(*other));
+            come += usize::from(other.saturating_sub(*one));
+        }
+        gone.max(come)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::testing::{Spec, table};
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_name_is_nearer_than_its_letters_tell(one in "[a-e/\u{4f60}-\u{4f65}-]{0,40}", other in "[a-e/\u{4f60}-\u{4f65}-]{0,40}", at in 0_usize..40) {
+            let mut edited: Vec<char> = one.chars().collect();
+            edited.get_mut(at).into_iter().for_each(|letter| *letter = 'x');
+            for text in [other, edited.iter().collect(), one.chars().rev().collect()] {
+                prop_assert!(Letters::of(&one).fewest_edits(&Letters::of(&text)) <= strsim::osa_distance(&one, &text), "{one} {text}");
+            }
+        }
+    }
 
     fn check(name: &str, expected: Result<Target, &[&str]>) {
         let specs = ["north/mist-7b", "south/mist-7b", "south/lab/fog-1"].map(Spec::named);
