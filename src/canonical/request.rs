@@ -155,6 +155,8 @@ pub struct Members {
     pub plain: bool,
     /// `seed` of chat, where present.
     pub seed: Option<Member>,
+    /// The value of `tool_choice` of chat where it is the word by which some tool must be called, quotes included; empty elsewhere.
+    pub forced_word: Range<usize>,
     /// How ids of calls are written in the conversation.
     pub call_ids: IdForms,
     /// Where each message begins; empty where that was not seen as they were read.

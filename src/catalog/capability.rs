@@ -230,6 +230,8 @@ pub struct Quirks {
     pub short_call_ids: bool,
     /// Its chat calls the seed `random_seed`, and refuses `seed` (providers.md 5.6).
     pub random_seed: bool,
+    /// Its chat calls a `tool_choice` of `required` `any` (providers.md 5.6).
+    pub required_is_any: bool,
     /// Its chat leaves out the tag that opens a thought and tells the one that closes it (`</think>`), as servers do whose template
     /// writes the first and that parse neither. A stream is kept back until the second.
     pub unopened_thoughts: bool,
@@ -259,6 +261,7 @@ impl Default for Quirks {
             adaptive_thinking: false,
             short_call_ids: false,
             random_seed: false,
+            required_is_any: false,
             unopened_thoughts: false,
             messages_formats: true,
             hints: KnownHints::NONE,

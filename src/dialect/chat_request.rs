@@ -49,7 +49,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         model: out.upstream_model,
         messages,
         tools: (!tools.is_empty()).then(|| tools.iter().map(|tool| Declared::of(tool, &no_parameters)).collect()),
-        tool_choice: if tools.is_empty() { None } else { Choice::of(&conversation.tool_choice) },
+        tool_choice: if tools.is_empty() { None } else { Choice::of(&conversation.tool_choice, out) },
         parallel_tool_calls: conversation.parallel_calls.filter(|_| !tools.is_empty()),
         response_format: ResponseFormat::of(&conversation.format),
         temperature: drawn(sampling.temperature.as_ref()),
@@ -176,11 +176,11 @@ struct Named<'c> {
 }
 
 impl<'c> Choice<'c> {
-    fn of(choice: &'c ToolChoice) -> Option<Self> {
+    fn of(choice: &'c ToolChoice, out: &Outgoing<'_>) -> Option<Self> {
         match choice {
             ToolChoice::Auto => None,
             ToolChoice::None => Some(Self::Word("none")),
-            ToolChoice::Required => Some(Self::Word("required")),
+            ToolChoice::Required => Some(Self::Word(if out.quirks.required_is_any { "any" } else { "required" })),
             ToolChoice::Named(name) => Some(Self::One { kind: "function", function: Named { name } }),
         }
     }

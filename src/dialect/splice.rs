@@ -25,6 +25,11 @@ pub(super) fn chat(request: &Request, out: &Outgoing<'_>) -> Bytes {
     if let Some(seed) = request.members.seed.as_ref().filter(|_| out.quirks.random_seed) {
         edits.replaced.push((seed.key.clone(), Cow::Borrowed("\"random_seed\"")));
     }
+    if !request.members.forced_word.is_empty() {
+        // Each site knows one of the two words, whichever the client used.
+        let word = if out.quirks.required_is_any { "\"any\"" } else { "\"required\"" };
+        edits.replace_if_other(&request.members.forced_word, word.to_owned());
+    }
     if !out.quirks.developer_role {
         let roles = request.members.developer_roles.iter();
         edits.replaced.extend(roles.map(|role| (role.clone(), Cow::Borrowed("\"system\""))));

@@ -38,7 +38,7 @@ impl<'b> TopLevel<'b, Chat<'b>> {
         }
         match self.value(Name::ToolChoice) {
             None => Ok(false),
-            Some(word) if word.starts_with('"') => Ok(matches!(word, "\"required\"" | "\"any\"")),
+            Some(word) if word.starts_with('"') => Ok(is_forced(word)),
             Some(_) => {
                 let choice: Option<ToolChoice<'_>> = self.object(Name::ToolChoice, "a string or an object with a `type`")?;
                 Ok(choice.is_some_and(|c| c.forces()))
@@ -97,6 +97,11 @@ impl<'b> TopLevel<'b, Chat<'b>> {
             (false, false) => ReasoningWish::On,
         })
     }
+}
+
+/// Whether a word, quotes included, says that some tool must be called: in `OpenAI`'s way or in Mistral's.
+pub(super) fn is_forced(word: &str) -> bool {
+    matches!(word, "\"required\"" | "\"any\"")
 }
 
 /// What the answer must look like.

@@ -11,7 +11,7 @@ use super::chat_stream::ChatStream;
 use super::errors::{BadRequest, ClientError};
 use super::messages::{ChatTurn, Conversation, Messages, Tools};
 use super::models::{self, ListedModel};
-use super::needs::ResponseFormat;
+use super::needs::{ResponseFormat, is_forced};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, chat_answer, chat_request};
 use crate::canonical::{self, Answer, Members, Request, Shape, StreamWriter, Untranslatable, Wishes};
@@ -207,6 +207,7 @@ impl<'b> TopLevel<'b, Chat<'b>> {
             max_tokens: self.member(Name::MaxTokens),
             max_completion_tokens: self.member(Name::MaxCompletionTokens),
             seed: self.member(Name::Seed),
+            forced_word: self.value(Name::ToolChoice).filter(|word| is_forced(word)).map(|_| self.span(Name::ToolChoice)).unwrap_or_default(),
             messages: self.span(Name::Messages),
             // Tools go before their forerunner.
             tools: if tools.is_empty() { self.span(Name::Functions) } else { tools },

@@ -24,6 +24,7 @@ const PLAIN: Quirks = Quirks {
     adaptive_thinking: false,
     short_call_ids: false,
     random_seed: false,
+    required_is_any: false,
     messages_formats: true,
     unopened_thoughts: false,
     hints: KnownHints::NONE,
@@ -57,6 +58,7 @@ fn each_difference_alone() {
     let no_developer = Quirks { developer_role: false, ..PLAIN };
     let returned = Quirks { reasoning_returned: true, ..PLAIN };
     let random = Quirks { random_seed: true, ..PLAIN };
+    let any = Quirks { required_is_any: true, ..PLAIN };
     let always = Quirks { stream_usage: StreamUsage::Always, ..PLAIN };
     let m = r#""messages":[{}]"#;
     let cases = [
@@ -67,6 +69,11 @@ fn each_difference_alone() {
         (PLAIN, None, r#"{"model":"up",M , "tokenbroker":null }"#, r#"{"model":"up",M  }"#),
         (random, None, r#"{"model":"up",M,"seed" : 3}"#, r#"{"model":"up",M,"random_seed" : 3}"#),
         (PLAIN, None, r#"{"model":"up",M,"seed" : 3}"#, r#"{"model":"up",M,"seed" : 3}"#),
+        (any, None, r#"{"model":"up",M,"tool_choice": "required" }"#, r#"{"model":"up",M,"tool_choice": "any" }"#),
+        (any, None, r#"{"model":"up",M,"tool_choice":"any"}"#, r#"{"model":"up",M,"tool_choice":"any"}"#),
+        (any, None, r#"{"model":"up",M,"tool_choice":"auto"}"#, r#"{"model":"up",M,"tool_choice":"auto"}"#),
+        (PLAIN, None, r#"{"model":"up",M,"tool_choice":"any"}"#, r#"{"model":"up",M,"tool_choice":"required"}"#),
+        (PLAIN, None, r#"{"model":"up",M,"tool_choice": "required"}"#, r#"{"model":"up",M,"tool_choice": "required"}"#),
         (PLAIN, Some(7), r#"{"model":"up",M}"#, r#"{"model":"up","max_tokens":7,M}"#),
         (PLAIN, Some(7), r#"{"model":"up",M,"max_tokens":9}"#, r#"{"model":"up",M,"max_tokens":7}"#),
         (PLAIN, Some(7), r#"{"model":"up",M,"max_tokens":null}"#, r#"{"model":"up",M,"max_tokens":7}"#),

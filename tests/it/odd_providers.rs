@@ -1,9 +1,10 @@
 //! Providers that say things which cannot be: the client gets its answer all the same, and the books something sensible.
 
+use serde_json::{Value, json};
 use tokenbroker::units::{Tokens, Usd};
 
 use crate::harness::provider::{raw, stream, then, whole};
-use crate::harness::{Gateway, Provider, Site, Step, chat};
+use crate::harness::{Call, Gateway, Provider, Site, Step, chat};
 
 #[tokio::test]
 async fn a_usage_that_says_nothing_is_replaced_by_a_count() {
@@ -171,4 +172,31 @@ async fn a_stream_that_ends_with_its_connection_is_whole_when_it_said_so() {
 
     assert!(answer.text().ends_with(chat::DONE) && answer.complete, "{}", answer.text());
     assert_eq!(gateway.row_of(&answer).await.cost.to_exact(), "0.000017");
+}
+
+/// Found by an audit of the table: Mistral calls `required` `any`, so no client could make its models call a tool.
+#[tokio::test]
+async fn a_site_that_says_any_for_required_is_told_so_by_every_client() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).quirk("required_is_any = true")]);
+    let of_chat = |choice: Value| {
+        let tool = json!({"type": "function", "function": {"name": "weather"}});
+        Call::chat(json!({"model": "auto", "messages": [{"role": "user", "content": "?"}], "tools": [tool], "tool_choice": choice}).to_string())
+    };
+    let tool = json!({"name": "weather", "input_schema": {"type": "object"}});
+    let of_messages = json!({"model": "auto", "max_tokens": 9, "messages": [{"role": "user", "content": "?"}], "tools": [tool],
+        "tool_choice": {"type": "any"}});
+    let named = json!({"type": "function", "function": {"name": "weather"}});
+    for (call, expected) in [
+        (of_chat(json!("required")), json!("any")),
+        (of_chat(json!("any")), json!("any")),
+        (of_chat(json!("auto")), json!("auto")),
+        (of_chat(named.clone()), named),
+        (Call::messages(of_messages.to_string()), json!("any")),
+    ] {
+        let answer = gateway.ask(&call).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let sent: Value = serde_json::from_str(east.calls().last().unwrap().text()).unwrap();
+        assert_eq!(sent["tool_choice"], expected, "{sent}");
+    }
 }

@@ -172,6 +172,8 @@ fn what_is_made_reads_as_the_header_promises() {
     let jade = backend("east/org/Jade");
     assert_eq!((jade.model.as_str(), jade.reasoning, jade.quality.score), ("jade", Reasoning::Switchable, Some(48)));
     assert_eq!(jade.aliases, ["jade-chat"]);
+    let forced = |id: &str| backend(id).features.contains(Feature::ForcedTool);
+    assert!(forced("east/org/Jade") && forced("west/old") && table.providers()[0].quirks.required_is_any);
     let steering = backend("west/summit").steering;
     assert_eq!((steering.efforts.fitting(Effort::Low), steering.budget, steering.sampling), (Some(Effort::High), None, true));
     assert!(jade.features.contains(Feature::JsonObject) && !jade.features.contains(Feature::JsonSchema));

@@ -356,6 +356,7 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
         adaptive_thinking: section.truth("adaptive_thinking").unwrap_or(plain.adaptive_thinking),
         short_call_ids: section.truth("short_call_ids").unwrap_or(plain.short_call_ids),
         random_seed: section.truth("random_seed").unwrap_or(plain.random_seed),
+        required_is_any: section.truth("required_is_any").unwrap_or(plain.required_is_any),
         messages_formats: section.truth("messages_formats").unwrap_or(plain.messages_formats),
         unopened_thoughts: section.truth("unopened_thoughts").unwrap_or(plain.unopened_thoughts),
         hints: words(&section, "hints", &Hint::WORDS).into_iter().collect(),

@@ -148,6 +148,24 @@ fn json_without_a_schema_is_offered_where_the_dialect_has_a_switch_for_it() {
 }
 
 #[test]
+fn a_tool_can_be_forced_wherever_the_facts_have_a_word_for_it() {
+    let table = shipped();
+    let forced = |id: &str| table.backend_named(id).unwrap().features.contains(Feature::ForcedTool);
+    for id in ["google/gemini-3.5-flash", "mistral/mistral-large-4", "azure/gpt-5.4", "openai/gpt-5.4", "xai/grok-4.7"] {
+        assert!(forced(id), "{id}");
+    }
+    for id in ["anthropic/claude-sonnet-5", "amazon-bedrock/amazon.nova-pro-v1:0", "amazon-bedrock/anthropic.claude-sonnet-5"] {
+        assert!(forced(id), "{id}");
+    }
+    // Refused, refused by several, or not to be told to this one of the site.
+    for id in ["zhipuai/glm-5.3", "minimax/MiniMax-M3", "moonshotai/kimi-k2.6", "amazon-bedrock/deepseek.v3.2"] {
+        assert!(!forced(id), "{id}");
+    }
+    let any = table.providers().iter().filter(|provider| provider.quirks.required_is_any).map(|provider| provider.id.as_str());
+    assert_eq!(any.collect::<Vec<_>>(), ["mistral"]);
+}
+
+#[test]
 fn where_an_output_bound_leaves_thinking_out_the_other_one_is_sent() {
     // A hold covers what the bound lets through: at Ark `max_tokens` lets any length of thinking through.
     let table = shipped();

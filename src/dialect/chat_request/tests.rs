@@ -125,6 +125,9 @@ fn tools_choices_and_formats_have_their_words() {
     assert_eq!(choice(ToolChoice::Auto), None);
     assert_eq!([choice(ToolChoice::None), choice(ToolChoice::Required)], [Some(json!("none")), Some(json!("required"))]);
     assert_eq!(choice(ToolChoice::Named("weather".into())), Some(json!({"type": "function", "function": {"name": "weather"}})));
+    let any = Quirks { required_is_any: true, ..Quirks::default() };
+    let forced = Conversation { tools: vec![tool(None, None)], tool_choice: ToolChoice::Required, ..asked() };
+    assert_eq!(written(&forced, any)["tool_choice"], json!("any"));
     check(|c| (c.tool_choice, c.parallel_calls) = (ToolChoice::Required, Some(true)), json!({}));
     check(|c| c.format = Format::JsonObject, json!({"response_format": {"type": "json_object"}}));
     let schema = AnswerSchema { name: String::new(), description: None, schema: json("{}"), strict: Some(true) };
