@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::canonical::Feature;
+use crate::canonical::{Feature, SchemaBy};
 use crate::canonical::conversation::Effort;
 use crate::catalog::price::PriceRow;
 use crate::catalog::{Backend, Reasoning, Snapshot};
@@ -176,7 +176,10 @@ fn what_is_made_reads_as_the_header_promises() {
     assert!(forced("east/org/Jade") && forced("west/old") && table.providers()[0].quirks.required_is_any);
     let steering = backend("west/summit").steering;
     assert_eq!((steering.efforts.fitting(Effort::Low), steering.budget, steering.sampling), (Some(Effort::High), None, true));
-    assert!(jade.features.contains(Feature::JsonObject) && !jade.features.contains(Feature::JsonSchema));
+    assert!(jade.features.contains(Feature::JsonObject) && jade.features.contains(Feature::JsonSchema));
+    // By hand where the provider has none, by a tool where it has no mode for JSON, and not where a person says no.
+    let ways = ["east/org/Jade", "west/summit", "west/summit-ridge", "west/old"].map(|id| backend(id).schema_by);
+    assert_eq!(ways, [SchemaBy::JsonObject, SchemaBy::Native, SchemaBy::Tool, SchemaBy::Native]);
     assert_eq!([backend("west/summit").quality.score, backend("west/old").quality.score], [Some(52), Some(64)]);
 
     // What was before a step, from the step before it. Nothing is known before a price of nothing, what the overlay calls no

@@ -166,6 +166,24 @@ fn a_tool_can_be_forced_wherever_the_facts_have_a_word_for_it() {
 }
 
 #[test]
+fn a_schema_is_asked_for_by_hand_where_no_provider_holds_a_model_to_it() {
+    let table = shipped();
+    let way = |id: &str| table.backend_named(id).unwrap().schema_by;
+    for id in ["deepseek/deepseek-v4-pro", "zai/glm-5.3", "zhipuai/glm-5.3", "alibaba/qwen3.7-plus", "mistral/mistral-large-4"] {
+        assert_eq!(way(id), SchemaBy::JsonObject, "{id}");
+    }
+    assert_eq!(way("amazon-bedrock/amazon.nova-pro-v1:0"), SchemaBy::Tool);
+    for id in ["openai/gpt-5.4", "anthropic/claude-sonnet-5", "moonshotai/kimi-k3", "mistral/mistral-medium-2604"] {
+        assert_eq!(way(id), SchemaBy::Native, "{id}");
+    }
+    // Whoever can be asked for some JSON, or be made to call a tool, can be asked for a schema.
+    for backend in table.backends() {
+        let able = [Feature::JsonObject, Feature::ForcedTool].iter().any(|feature| backend.features.contains(*feature));
+        assert!(!able || backend.features.contains(Feature::JsonSchema), "{}", backend.id);
+    }
+}
+
+#[test]
 fn where_an_output_bound_leaves_thinking_out_the_other_one_is_sent() {
     // A hold covers what the bound lets through: at Ark `max_tokens` lets any length of thinking through.
     let table = shipped();
