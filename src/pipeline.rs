@@ -329,10 +329,11 @@ impl Pipeline {
         let told = Told::of(call, &admitted.request);
         self.with_facts(call, admitted, |facts, trace| {
             let planned = route::explained(&facts);
+            let makers = makers(&admitted.request, &trace);
+            let wording = admitted.wording(&told, &makers);
             let said = match planned {
-                Ok(whole) if said::rewords(&whole.plan, &facts) => {
-                    let makers = makers(&admitted.request, &trace);
-                    said::settled(whole, &facts, &admitted.wording(&told, &makers), |whole| &whole.plan, route::explained)
+                Ok(whole) if said::rewords(&whole.plan, &facts, &wording) => {
+                    said::settled(whole, &facts, &wording, |whole| &whole.plan, route::explained)
                 }
                 planned => Said::as_planned(planned),
             };

@@ -460,8 +460,10 @@ impl Untranslatable {
     /// What a strict client is told of parameters that would be left out.
     pub fn strictly(dropped: &[String], shape: &'static str, client: Shape) -> Self {
         let names: Vec<String> = dropped.iter().map(|name| format!("`{name}`")).collect();
-        let hint = format!("(this key is strict: leave it out, or ask a backend that speaks {})", client.word());
-        Self { what: format!("{} {hint}", names.join(", ")), shape }
+        let alike = shape == client.word();
+        let who = if alike { "a model that takes it".to_owned() } else { format!("a backend that speaks {}", client.word()) };
+        let what = format!("{} (this key is strict: leave it out, or ask {who})", names.join(", "));
+        Self { what, shape: if alike { "what this model takes" } else { shape } }
     }
 }
 

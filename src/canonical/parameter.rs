@@ -75,6 +75,16 @@ impl Parameter {
             Parameter::ImageDetail => "image_url.detail",
         }
     }
+
+    /// Whether a value, as its text, says no more than its absence.
+    pub fn is_usual(self, text: &str) -> bool {
+        let usual: Option<f64> = match self {
+            Parameter::Temperature | Parameter::TopP => Some(1.0),
+            Parameter::PresencePenalty | Parameter::FrequencyPenalty => Some(0.0),
+            _ => None,
+        };
+        text == "null" || usual.is_some_and(|usual| text.parse::<f64>().is_ok_and(|told| told.to_bits() == usual.to_bits()))
+    }
 }
 
 /// A set of parameters.
@@ -136,16 +146,15 @@ impl Conversation {
     /// The parameters that it has, but for those whose value is what counts without them.
     pub fn parameters(&self) -> Parameters {
         let sampling = &self.sampling;
-        let differs = |json: &Option<Json>, usual: f64| json.as_ref().is_some_and(|json| !says(json, usual));
-        let drawn = |json: &Option<Json>| json.as_ref().is_some_and(|json| json.get() != "null");
+        let says = |json: &Option<Json>, parameter: Parameter| json.as_ref().is_some_and(|json| !parameter.is_usual(json.get()));
         let thinking = self.thinking;
         Parameters::NONE
-            .with_if(differs(&sampling.temperature, 1.0), Parameter::Temperature)
-            .with_if(differs(&sampling.top_p, 1.0), Parameter::TopP)
-            .with_if(drawn(&sampling.top_k), Parameter::TopK)
-            .with_if(drawn(&sampling.seed), Parameter::Seed)
-            .with_if(differs(&sampling.presence_penalty, 0.0), Parameter::PresencePenalty)
-            .with_if(differs(&sampling.frequency_penalty, 0.0), Parameter::FrequencyPenalty)
+            .with_if(says(&sampling.temperature, Parameter::Temperature), Parameter::Temperature)
+            .with_if(says(&sampling.top_p, Parameter::TopP), Parameter::TopP)
+            .with_if(says(&sampling.top_k, Parameter::TopK), Parameter::TopK)
+            .with_if(says(&sampling.seed, Parameter::Seed), Parameter::Seed)
+            .with_if(says(&sampling.presence_penalty, Parameter::PresencePenalty), Parameter::PresencePenalty)
+            .with_if(says(&sampling.frequency_penalty, Parameter::FrequencyPenalty), Parameter::FrequencyPenalty)
             .with_if(!sampling.stop.is_empty(), Parameter::Stop)
             .with_if(
                 thinking.wish != ReasoningWish::Unsaid || thinking.effort.is_some() || thinking.budget.is_some(),
@@ -165,11 +174,6 @@ fn seen_from_afar(part: &Part) -> bool {
         Part::Result(result) => result.parts.iter().any(seen_from_afar),
         Part::Text(_) | Part::Document(_) | Part::Audio(_) | Part::Call(_) | Part::Thought(_) | Part::Refusal(_) => false,
     }
-}
-
-/// Whether a value says nothing, or this number.
-fn says(json: &Json, number: f64) -> bool {
-    json.get() == "null" || json.get().parse::<f64>().is_ok_and(|told| told.to_bits() == number.to_bits())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::parameter::{Parameter, Parameters};
 use super::shape::{Direct, Manner, Shape, Takes, Writes};
 use super::text::TextProfile;
 use super::wishes::Wishes;
@@ -155,6 +156,8 @@ pub struct Members {
     pub plain: bool,
     /// `seed` of chat, where present.
     pub seed: Option<Member>,
+    /// What says how to draw (`temperature` and its like), where it says anything.
+    pub drawn: Vec<(Parameter, Member)>,
     /// The value of `tool_choice` of chat where it is the word by which some tool must be called, quotes included; empty elsewhere.
     pub forced_word: Range<usize>,
     /// How ids of calls are written in the conversation.
@@ -254,6 +257,13 @@ impl Request {
     /// What decides to which endpoint of a provider it is sent.
     pub fn manner(&self) -> Manner {
         Manner::of(self.shape, self.features)
+    }
+
+    /// What it says of how to draw beyond what counts without a word.
+    pub fn draws(&self) -> Parameters {
+        let said = |member: &Member| self.body.get(member.value.clone()).and_then(|text| std::str::from_utf8(text).ok());
+        let unusual = |(parameter, member): &&(Parameter, Member)| !said(member).is_some_and(|text| parameter.is_usual(text));
+        self.members.drawn.iter().filter(unusual).map(|(parameter, _)| *parameter).collect()
     }
 
     /// Whether its input is the text that stands in it, each piece once. It is not where it came as tokens, nor where something

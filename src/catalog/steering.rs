@@ -1,5 +1,6 @@
 //! How a model lets itself be steered: how deep it can be told to think, and whether it takes `temperature` and its like. Facts of a
-//! row, for requests that are written in a provider's words; the client's own bytes pass as they are.
+//! row, for requests that are written in a provider's words; of the client's own bytes only `temperature` and its like are taken out where
+//! they would be refused.
 
 use crate::canonical::conversation::{Effort, Efforts};
 use crate::units::Tokens;
@@ -13,6 +14,8 @@ pub struct Steering {
     pub budget: Option<BudgetBounds>,
     /// It takes `temperature`, `top_p` and the penalties.
     pub sampling: bool,
+    /// It takes them where it is told not to think, though not otherwise (providers.md 5.1).
+    pub sampling_without_thinking: bool,
     /// Whose words it takes beyond those that Bedrock's Converse has for every model.
     pub converse: ConverseFields,
     /// Chat and Responses take marks of a cache for it (`prompt_cache_breakpoint`): models before `OpenAI`'s 5.6 know none
@@ -49,6 +52,7 @@ impl Steering {
         efforts: Efforts::NONE,
         budget: None,
         sampling: true,
+        sampling_without_thinking: false,
         converse: ConverseFields::None,
         cache_marks: false,
         form_beside_tools: true,

@@ -39,7 +39,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     };
     let no_parameters: Box<RawValue> = serde_json::from_str(NO_PARAMETERS).map_err(|e| untranslatable(e.to_string()))?;
     let tools = &conversation.tools;
-    let drawn = |json| raw(json).filter(|_| out.steering.sampling);
+    let drawn = |json| raw(json).filter(|_| out.draws(conversation.thinking.wish));
     let asks = conversation.stream && out.quirks.stream_usage == StreamUsage::OnRequest;
     let messages = chat_messages::messages(conversation, out)?;
     if messages.is_empty() {

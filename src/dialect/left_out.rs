@@ -15,7 +15,7 @@ pub(super) fn by_chat(conversation: &Conversation, out: &Outgoing<'_>) -> Parame
     let silent = out.reasoning == Reasoning::Never || out.quirks.thinking_switch == ThinkingSwitch::None;
     let lost =
         Parameters::NONE.with_if(true, Parameter::TopK).with_if(silent && wants_thoughts(conversation), Parameter::Thinking);
-    conversation.parameters().and(unhinted(undrawn(lost, out), conversation, out))
+    conversation.parameters().and(unhinted(undrawn(lost, conversation, out), conversation, out))
 }
 
 /// Of Responses.
@@ -27,7 +27,7 @@ pub(super) fn by_responses(conversation: &Conversation, out: &Outgoing<'_>) -> P
         .with_if(true, Parameter::PresencePenalty)
         .with_if(true, Parameter::FrequencyPenalty)
         .with_if(silent, Parameter::Thinking);
-    conversation.parameters().and(unhinted(undrawn(lost, out), conversation, out))
+    conversation.parameters().and(unhinted(undrawn(lost, conversation, out), conversation, out))
 }
 
 /// With the hints that the site, or the model, does not know.
@@ -42,8 +42,8 @@ fn of_openai(lost: Parameters) -> Parameters {
 }
 
 /// With what says how to draw, where a model is asked without.
-fn undrawn(lost: Parameters, out: &Outgoing<'_>) -> Parameters {
-    let refused = !out.steering.sampling;
+fn undrawn(lost: Parameters, conversation: &Conversation, out: &Outgoing<'_>) -> Parameters {
+    let refused = !out.draws(conversation.thinking.wish);
     [Parameter::Temperature, Parameter::TopP, Parameter::PresencePenalty, Parameter::FrequencyPenalty]
         .into_iter()
         .fold(lost, |lost, parameter| lost.with_if(refused, parameter))
@@ -59,7 +59,7 @@ pub(super) fn by_messages(conversation: &Conversation, out: &Outgoing<'_>) -> Pa
     let lost = Parameters::NONE
         .with_if(thinks || hot, Parameter::Temperature)
         .with_if(thinks || sampling.temperature.is_some(), Parameter::TopP)
-        .with_if(thinks || !out.steering.sampling, Parameter::TopK)
+        .with_if(thinks || !out.draws(conversation.thinking.wish), Parameter::TopK)
         .with_if(true, Parameter::Seed)
         .with_if(true, Parameter::PresencePenalty)
         .with_if(true, Parameter::FrequencyPenalty)
@@ -67,7 +67,7 @@ pub(super) fn by_messages(conversation: &Conversation, out: &Outgoing<'_>) -> Pa
         .with_if(kept_on || (wants_thoughts(conversation) && !thinks), Parameter::Thinking)
         .with_if(true, Parameter::StrictTools)
         .with_if(true, Parameter::ImageDetail);
-    said.and(of_openai(undrawn(lost, out)))
+    said.and(of_openai(undrawn(lost, conversation, out)))
 }
 
 /// Of Gemini's. A seed beyond 32 bits is refused there.
@@ -94,7 +94,7 @@ pub(super) fn by_converse(conversation: &Conversation, out: &Outgoing<'_>) -> Pa
     let lost = Parameters::NONE
         .with_if(undrawable || hot, Parameter::Temperature)
         .with_if(undrawable || (of_messages && sampling.temperature.is_some()), Parameter::TopP)
-        .with_if(undrawable || fields == ConverseFields::None || !out.steering.sampling, Parameter::TopK)
+        .with_if(undrawable || fields == ConverseFields::None || !out.draws(conversation.thinking.wish), Parameter::TopK)
         .with_if(true, Parameter::Seed)
         .with_if(true, Parameter::PresencePenalty)
         .with_if(true, Parameter::FrequencyPenalty)
@@ -102,7 +102,7 @@ pub(super) fn by_converse(conversation: &Conversation, out: &Outgoing<'_>) -> Pa
         .with_if(kept_on || (wants_thoughts(conversation) && !thinks), Parameter::Thinking)
         .with_if(true, Parameter::StrictTools)
         .with_if(true, Parameter::ImageDetail);
-    conversation.parameters().and(of_openai(undrawn(lost, out)))
+    conversation.parameters().and(of_openai(undrawn(lost, conversation, out)))
 }
 
 /// A model that never thinks need not be told not to.

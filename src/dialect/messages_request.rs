@@ -36,7 +36,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     let choice = tools.as_ref().and_then(|_| Choice::of(conversation));
     let schema = if let Format::JsonSchema(schema) = &conversation.format { Some(schema.schema.raw()) } else { None };
     let sampling = &conversation.sampling;
-    let drawn = |json| if thinks || !out.steering.sampling { None } else { number(json) };
+    let drawn = |json| if thinks || !out.draws(conversation.thinking.wish) { None } else { number(json) };
     let stop: Vec<&str> = sampling.stop.iter().map(String::as_str).filter(|text| !text.trim().is_empty()).collect();
     let body = Body {
         model: out.upstream_model,

@@ -41,7 +41,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{Conversation, Delta, FrameFacts, Parameters, ProviderError, Request, Shape, Untranslatable};
+use crate::canonical::{Conversation, Delta, FrameFacts, Parameters, ProviderError, ReasoningWish, Request, Shape, Untranslatable};
 use crate::catalog::Steering;
 use crate::catalog::capability::{Quirks, Reasoning};
 use crate::units::{Tokens, Usage};
@@ -78,6 +78,12 @@ impl<'o> Outgoing<'o> {
     pub const fn to(upstream_model: &'o str, quirks: Quirks) -> Self {
         let (max_output, steering) = (Tokens::new(4_096), Steering::UNKNOWN);
         Self { upstream_model, quirks, output_bound: None, max_output, reasoning: Reasoning::Never, steering }
+    }
+
+    /// Whether the model takes `temperature` and its like beside what the client says about thinking.
+    pub fn draws(&self, thinking: ReasoningWish) -> bool {
+        let off = thinking == ReasoningWish::Off && self.reasoning == Reasoning::Switchable;
+        self.steering.sampling || off && self.steering.sampling_without_thinking
     }
 }
 

@@ -93,11 +93,13 @@ struct Edits<'r> {
 }
 
 impl<'r> Edits<'r> {
-    /// What differs in every shape: the model's name, and the wishes, which are ours.
+    /// What differs in every shape: the model's name, the wishes, which are ours, and what says how to draw where the model refuses it.
     fn of(request: &'r Request, out: &Outgoing<'_>) -> Self {
         let mut edits = Edits { body: &request.body, replaced: Vec::new(), cut: Vec::new() };
         edits.set_model(request, out.upstream_model);
         edits.cut.extend(request.members.wishes.as_ref());
+        let refused = request.members.drawn.iter().filter(|_| !out.draws(request.reasoning));
+        edits.cut.extend(refused.map(|(_, member)| member));
         edits
     }
 

@@ -1,4 +1,4 @@
-//! How a request is said to the backends of a plan: in the client's own bytes, or written anew in the words of an endpoint. Known
+//! How a request is said to the backends of a plan: in the client's own bytes (without what the model refuses of them), or written anew in the words of an endpoint. Known
 //! before anything is sent, booked or paid with a retry; what is written to see whether it can be said is what goes out.
 
 use bytes::Bytes;
@@ -91,7 +91,7 @@ impl<'a> Wording<'a> {
     ) -> Result<Option<Box<Written>>, Option<Untranslatable>> {
         let mut why = None;
         for planned in plan {
-            match self.tell(planned, |way| if way.in_clients_words() { Ok(None) } else { way.letter(planned).map(Some) }) {
+            match self.tell(planned, |way| if way.in_clients_words() { way.says_all().map(|()| None) } else { way.letter(planned).map(Some) }) {
                 Ok((way, letter)) => {
                     let shape = way.offer.shape;
                     return Ok(letter.map(|letter| Box::new(Written { planned: *planned, shape, letter })));
@@ -121,13 +121,22 @@ impl<'a> Wording<'a> {
 
     /// Whether a backend could be told the request, were it asked.
     pub fn can_tell(&self, index: BackendIndex) -> bool {
-        self.ways(index).any(|way| way.in_clients_words() || way.write(&way.offer.outgoing()).is_ok())
+        self.ways(index).any(|way| way.in_clients_words() && way.says_all().is_ok() || way.write(&way.offer.outgoing()).is_ok())
+    }
+
+    /// Whether a backend that is asked in the client's words refuses some of them that a strict client wants said.
+    pub fn refuses(&self, index: BackendIndex) -> bool {
+        let unsaid = |way: Way<'_>| way.in_clients_words() && way.says_all().is_err();
+        self.strict && !self.request.members.drawn.is_empty() && self.ways(index).next().is_some_and(unsaid)
     }
 
     /// What a backend would not be told: parameters that its words lack, none of them where the request as a whole has something
     /// that no other words have. `None` where it is told all.
     pub fn leaves_out(&self, index: BackendIndex) -> Option<Parameters> {
-        let way = self.ways(index).next().filter(|way| !way.in_clients_words())?;
+        let way = self.ways(index).next()?;
+        if way.in_clients_words() {
+            return Some(way.undrawn()).filter(|lost| !lost.is_empty());
+        }
         let conversation = match self.translation.conversation(true) {
             Ok(conversation) if conversation.unsaid.is_empty() => conversation,
             Ok(_) | Err(_) => return Some(Parameters::NONE),
@@ -164,20 +173,46 @@ impl Way<'_> {
     /// The client's bytes, or the same said in the words of the endpoint.
     fn write(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Unsaid> {
         if self.in_clients_words() {
-            return Ok(self.own_words(outgoing));
+            return self.own_words(outgoing);
         }
         let written = self.reworded(outgoing);
         // Of its own shape it may well understand what another has no words for; but not the seals and ids of another.
         let may_pass = !self.by_hand() && !self.offer.shape.checks_seals() && self.takes_call_ids();
         if written.is_err() && self.speaks_alike() && may_pass {
-            return Ok(self.own_words(outgoing));
+            return self.own_words(outgoing);
         }
         written
     }
 
-    fn own_words(&self, outgoing: &Outgoing<'_>) -> Letter {
+    fn own_words(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Unsaid> {
+        self.says_all()?;
         let body = self.offer.dialect.encode(self.wording.request, outgoing);
-        Letter { body, dropped: Vec::new(), unfolding: None, names: Names::default() }
+        let dropped = self.words(self.undrawn()).collect();
+        Ok(Letter { body, dropped, unfolding: None, names: Names::default() })
+    }
+
+    /// Whether nothing is taken out of the client's own words that a strict one wants said.
+    fn says_all(&self) -> Result<(), Unsaid> {
+        let lost = if self.wording.strict { self.undrawn() } else { Parameters::NONE };
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let dropped: Vec<String> = self.words(lost).collect();
+        let shape = self.wording.request.shape;
+        Err(Unsaid { what: Untranslatable::strictly(&dropped, shape.word(), shape), strictly: true })
+    }
+
+    /// What the model refuses of how the client wants to draw; it is taken out of the client's own bytes.
+    fn undrawn(&self) -> Parameters {
+        let request = self.wording.request;
+        let refused = !request.members.drawn.is_empty() && !self.offer.outgoing().draws(request.reasoning);
+        if refused { request.draws() } else { Parameters::NONE }
+    }
+
+    /// Parameters by the client's names.
+    fn words(&self, lost: Parameters) -> impl Iterator<Item = String> + use<> {
+        let client = self.wording.request.shape;
+        lost.iter().map(move |parameter| parameter.word(client).to_owned())
     }
 
     fn reworded(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Unsaid> {
@@ -198,9 +233,7 @@ impl Way<'_> {
 
     /// Parameters that are left out of what is written, by the client's names.
     fn dropped(&self, conversation: &Conversation, outgoing: &Outgoing<'_>) -> Vec<String> {
-        let lost = self.lost(conversation, outgoing);
-        let words = lost.iter().map(|parameter| parameter.word(self.wording.request.shape).to_owned());
-        conversation.unsaid.iter().cloned().chain(words).collect()
+        conversation.unsaid.iter().cloned().chain(self.words(self.lost(conversation, outgoing))).collect()
     }
 
     fn lost(&self, conversation: &Conversation, outgoing: &Outgoing<'_>) -> Parameters {

@@ -21,7 +21,7 @@ use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, anthropic_errors, messages_answer, messages_request};
 use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
-    self, Answer, Feature, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
+    self, Answer, Feature, Features, Members, Parameter, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
 };
 use crate::units::{ImageWish, Pieces, Tokens};
 
@@ -44,6 +44,9 @@ named! {
         // What `output_config.format` was called before.
         OutputFormat = "output_format",
         Speed = "speed",
+        Temperature = "temperature",
+        TopP = "top_p",
+        TopK = "top_k",
         ServiceTier = "service_tier",
         InferenceGeo = "inference_geo",
         Fallbacks = "fallbacks",
@@ -230,6 +233,11 @@ impl<'b> Top<'b> {
             model: self.member(Name::Model).map(|m| m.value).unwrap_or_default(),
             wishes: self.member(Name::Tokenbroker),
             max_tokens: self.member(Name::MaxTokens),
+            drawn: self.drawn(&[
+                (Name::Temperature, Parameter::Temperature),
+                (Name::TopP, Parameter::TopP),
+                (Name::TopK, Parameter::TopK),
+            ]),
             messages: self.span(Name::Messages),
             system: self.span(Name::System),
             tools: self.span(Name::Tools),

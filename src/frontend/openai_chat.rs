@@ -14,7 +14,7 @@ use super::models::{self, ListedModel};
 use super::needs::{ResponseFormat, is_forced};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, chat_answer, chat_request};
-use crate::canonical::{self, Answer, Members, Request, Shape, StreamWriter, Untranslatable, Wishes};
+use crate::canonical::{self, Answer, Members, Parameter, Request, Shape, StreamWriter, Untranslatable, Wishes};
 use crate::units::{ImageWish, Pieces, Tokens};
 
 const MAX_CHOICES: u64 = 128;
@@ -44,6 +44,10 @@ named! {
         ChatTemplateKwargs = "chat_template_kwargs",
         ServiceTier = "service_tier",
         Seed = "seed",
+        Temperature = "temperature",
+        TopP = "top_p",
+        PresencePenalty = "presence_penalty",
+        FrequencyPenalty = "frequency_penalty",
         WebSearchOptions = "web_search_options",
         Tokenbroker = "tokenbroker",
     }
@@ -207,6 +211,12 @@ impl<'b> TopLevel<'b, Chat<'b>> {
             max_tokens: self.member(Name::MaxTokens),
             max_completion_tokens: self.member(Name::MaxCompletionTokens),
             seed: self.member(Name::Seed),
+            drawn: self.drawn(&[
+                (Name::Temperature, Parameter::Temperature),
+                (Name::TopP, Parameter::TopP),
+                (Name::PresencePenalty, Parameter::PresencePenalty),
+                (Name::FrequencyPenalty, Parameter::FrequencyPenalty),
+            ]),
             forced_word: self.value(Name::ToolChoice).filter(|word| is_forced(word)).map(|_| self.span(Name::ToolChoice)).unwrap_or_default(),
             messages: self.span(Name::Messages),
             // Tools go before their forerunner.

@@ -20,7 +20,7 @@ use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, responses_answer, responses_request};
 use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
-    self, Answer, Feature, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
+    self, Answer, Feature, Features, Members, Parameter, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
 };
 use crate::units::{ImageWish, Pieces, Tokens};
 
@@ -37,6 +37,8 @@ named! {
         Text = "text",
         Reasoning = "reasoning",
         TopLogprobs = "top_logprobs",
+        Temperature = "temperature",
+        TopP = "top_p",
         Include = "include",
         ServiceTier = "service_tier",
         PreviousResponseId = "previous_response_id",
@@ -229,6 +231,7 @@ impl<'b> TopLevel<'b, Responses<'b>> {
             model: self.member(Name::Model).map(|m| m.value).unwrap_or_default(),
             wishes: self.member(Name::Tokenbroker),
             max_output_tokens: self.member(Name::MaxOutputTokens),
+            drawn: self.drawn(&[(Name::Temperature, Parameter::Temperature), (Name::TopP, Parameter::TopP)]),
             store: self.member(Name::Store),
             include: self.member(Name::Include),
             messages: items,

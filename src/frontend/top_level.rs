@@ -21,7 +21,7 @@ use super::json::{TOO_DEEP, nests_deeper, span_in};
 use super::messages::Conversation;
 use super::wishes;
 use crate::canonical::request::Member;
-use crate::canonical::{Request, Wishes};
+use crate::canonical::{Parameter, Request, Wishes};
 
 pub(super) const MAX_MODEL_BYTES: usize = 256;
 /// No layout has more names.
@@ -237,6 +237,12 @@ impl<'b, L: Layout<'b>> TopLevel<'b, L> {
     /// Where a member stands; one that is null stands there all the same.
     pub(super) fn member(&self, name: L::Name) -> Option<Member> {
         self.slots[name.place()].map(|(key, value)| Member { key: span_in(self.body, key), value: span_in(self.body, value) })
+    }
+
+    /// Where members stand that say how to draw, as far as they say anything.
+    pub(super) fn drawn(&self, named: &[(L::Name, Parameter)]) -> Vec<(Parameter, Member)> {
+        let said = named.iter().filter(|(name, _)| self.value(*name).is_some());
+        said.filter_map(|(name, parameter)| Some((*parameter, self.member(*name)?))).collect()
     }
 
     /// A value was walked that begins behind its key and ends before `end`, where the next key begins or the body ends:

@@ -42,16 +42,18 @@ impl Pipeline {
             planned = route::plan(&facts);
         }
         let said = match planned {
-            Ok(plan) if rewords(&plan, &facts) => settled(plan, &facts, wording, |plan| plan, route::plan),
+            Ok(plan) if rewords(&plan, &facts, wording) => settled(plan, &facts, wording, |plan| plan, route::plan),
             planned => Said::as_planned(planned),
         };
         (facts, said)
     }
 }
 
-/// Whether the first attempt is asked in other words than the client's: of a later one it is soon enough to know when it is made.
-pub(super) fn rewords(plan: &Plan, facts: &Facts<'_>) -> bool {
-    let reworded = |backend: BackendIndex| facts.board.row(backend).rewords(facts.ask.manner());
+/// Whether the first attempt is asked in other words than the client's, or without some that a strict one wants said: of a later one
+/// it is soon enough to know when it is made.
+pub(super) fn rewords(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> bool {
+    let reworded =
+        |backend: BackendIndex| facts.board.row(backend).rewords(facts.ask.manner()) || wording.refuses(backend);
     facts.ask.translated && plan.root.attempts().next().is_some_and(|attempt| reworded(attempt.backend))
 }
 
@@ -66,7 +68,7 @@ pub(super) fn settled<P>(
     let mut said = Said::as_planned(Ok(planned));
     loop {
         let now = Facts { ask: said.ask.as_ref().unwrap_or(facts.ask), ..facts.clone() };
-        let Some(plan) = said.planned.as_ref().ok().map(plan_of).filter(|plan| rewords(plan, &now)) else { return said };
+        let Some(plan) = said.planned.as_ref().ok().map(plan_of).filter(|plan| rewords(plan, &now, wording)) else { return said };
         let (ask, why) = match look(plan, &now, wording) {
             Ok(written) => {
                 said.written = written;

@@ -67,7 +67,7 @@ pub enum Unfit {
     ImageUnpriced,
     /// There is no exchange rate for its currency.
     NoExchangeRate(Currency),
-    /// In its words something would be left out that must not be: these parameters of a client of this shape, or, without any, what
+    /// In its words, or of the client's own, something would be left out that must not be: these parameters of a client of this shape, or, without any, what
     /// has no place in other words at all.
     LeavesOut(Parameters, Shape),
     /// Even the least that could be held for it is above what the request may cost.
@@ -182,7 +182,7 @@ impl fmt::Display for Unfit {
                 f.write_str("asked in other words, which leave out what must not be left out")
             }
             Unfit::LeavesOut(lost, client) => {
-                f.write_str("asked in other words, which leave out")?;
+                f.write_str("asked in words that leave out")?;
                 lost.iter().try_for_each(|parameter| write!(f, " {}", parameter.word(*client)))
             }
             Unfit::TooDear { worst, max } => write!(f, "could cost ${}, at most ${} allowed", worst.to_exact(), max.to_exact()),

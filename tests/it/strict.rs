@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Call, Gateway, Provider, Setup, Site, Whole, chat, messages};
+use crate::harness::provider::whole;
+use crate::harness::{Call, Gateway, Provider, Setup, Site, Whole, chat, messages, responses};
 
 const DROPPED: &str = "x-tokenbroker-dropped";
 const SEED: &str = r#""seed":7,"verbosity":"low","user":"u","store":false,"temperature":0.5"#;
@@ -115,7 +116,7 @@ async fn a_strict_key_goes_past_a_schema_by_hand_that_leaves_something_out() {
         assert_eq!(dry["chosen"]["backend"], "native/jade-v3", "{dry}");
         assert!(dry.to_string().contains("leaves_out"), "{dry}");
     }
-    hand.next(crate::harness::provider::whole(&chat::answer("{}", 9, 4)));
+    hand.next(whole(&chat::answer("{}", 9, 4)));
     let answer = ask(&gateway, "tb-web", chat::ask_with("auto", schema)).await;
     assert_eq!((answer.status, backend(&answer)), (200, "hand/jade-v3"), "{}", answer.text());
 }
@@ -135,4 +136,82 @@ async fn a_strict_key_goes_past_a_chat_that_a_form_is_asked_for_in_and_that_leav
     east.next(crate::harness::provider::whole(&chat::answer("{}", 9, 4)));
     let answer = gateway.ask(&Call::messages(asked("")).key("tb-web")).await;
     assert_eq!((answer.status, backend(&answer)), (200, "east/jade-v3"), "{}", answer.text());
+}
+
+/// What went out last, read.
+fn sent(provider: &Provider) -> Value {
+    serde_json::from_str(provider.calls().last().unwrap().text()).unwrap()
+}
+
+/// Found by an audit of the table: what a model refuses of how to draw went out in the client's own words, and its 400 was final.
+#[tokio::test]
+async fn what_a_model_refuses_of_drawing_is_taken_out_of_the_clients_own_words_too() {
+    let fixed = |provider: &Provider| Site::of(provider).row("sampling = false");
+    let (east, west, south) = (Provider::start("east").await, Provider::start("west").await, Provider::start("south").await);
+    let gateway = Gateway::of([fixed(&east), fixed(&west).only_messages(), fixed(&south).only_responses()]);
+    let members = r#""temperature":0, "top_p":1 ,"presence_penalty":null,"frequency_penalty":0.5"#;
+    let answer = gateway.chat(&chat::ask_with("east/jade-v3", members)).await;
+    assert_eq!((answer.status, answer.header(DROPPED)), (200, "temperature, frequency_penalty"), "{}", answer.text());
+    let told = sent(&east);
+    let left = ["temperature", "top_p", "frequency_penalty"].map(|name| told.get(name).is_some());
+    assert_eq!((left, told.get("presence_penalty")), ([false; 3], Some(&Value::Null)), "{told}");
+    west.next(whole(&messages::answer("Hi.", 9, 4)));
+    let body = messages::ask_with("west/jade-v3", r#""top_k":5,"temperature":0.5,"stop_sequences":["END"]"#);
+    let answer = gateway.ask(&Call::messages(body)).await;
+    assert_eq!((answer.status, answer.header(DROPPED)), (200, "temperature, top_k"), "{}", answer.text());
+    let told = sent(&west);
+    assert_eq!((told.get("top_k"), told.get("temperature"), &told["stop_sequences"]), (None, None, &json!(["END"])), "{told}");
+    south.next(whole(&responses::answer(&[responses::message("Hi.")], &responses::usage(9, 0, 4, 0))));
+    let body = r#"{"model":"south/jade-v3","input":"Say hello.","temperature":0.5,"top_p":0.9}"#;
+    let answer = gateway.ask(&Call::responses(body)).await;
+    assert_eq!((answer.status, answer.header(DROPPED)), (200, "temperature, top_p"), "{}", answer.text());
+    let told = sent(&south);
+    assert_eq!((told.get("temperature"), told.get("top_p")), (None, None), "{told}");
+}
+
+#[tokio::test]
+async fn a_strict_key_goes_past_a_model_that_refuses_how_it_wants_to_draw() {
+    let (fixed, free) = (Provider::start("fixed").await, Provider::start("free").await);
+    let sites = [Site::of(&fixed).price("0.1", "0.1").row("sampling = false"), Site::of(&free)];
+    let setup = Setup::of(sites).key("web", "tb-web").set("keys.web.strict", "true").key("loose", "tb-loose");
+    let gateway = setup.start();
+    for (key, members, expected, dropped) in [
+        ("tb-web", r#""temperature":0"#, "free/jade-v3", ""),
+        ("tb-loose", r#""temperature":0"#, "fixed/jade-v3", "temperature"),
+        // What says no more than its absence is no loss.
+        ("tb-web", r#""temperature":1.0"#, "fixed/jade-v3", ""),
+        ("tb-web", r#""seed":7"#, "fixed/jade-v3", ""),
+    ] {
+        let answer = ask(&gateway, key, chat::ask_with("auto", members)).await;
+        assert_eq!((answer.status, backend(&answer), answer.header(DROPPED)), (200, expected, dropped), "{}", answer.text());
+    }
+    let dry = chat::ask_with("auto", r#""temperature":0,"tokenbroker":{"dry_run":true}"#);
+    let dry = ask(&gateway, "tb-web", dry).await.json();
+    assert_eq!(dry["chosen"]["backend"], "free/jade-v3", "{dry}");
+    assert!(dry["rejected"].to_string().contains("leave out temperature"), "{dry}");
+    let calls = fixed.calls().len();
+    let answer = ask(&gateway, "tb-web", chat::ask_with("fixed/jade-v3", r#""temperature":0"#)).await;
+    assert_eq!((answer.status, &answer.json()["error"]["code"]), (400, &json!("untranslatable")), "{}", answer.text());
+    assert!(answer.text().contains("`temperature`") && answer.text().contains("a model that takes it"), "{}", answer.text());
+    assert_eq!(fixed.calls().len(), calls);
+}
+
+/// OpenAI's models from 5.1 on refuse them while they think, and take them where they are told not to.
+#[tokio::test]
+async fn a_model_that_is_told_not_to_think_may_be_told_how_to_draw() {
+    let east = Provider::start("east").await;
+    let site = Site::of(&east).thinks().row("sampling = false").row("sampling_without_thinking = true");
+    let gateway = Gateway::of([site]);
+    for (effort, dropped) in [("none", ""), ("low", "temperature")] {
+        let members = format!(r#""temperature":0,"reasoning_effort":"{effort}""#);
+        let answer = gateway.chat(&chat::ask_with("auto", &members)).await;
+        assert_eq!((answer.status, answer.header(DROPPED)), (200, dropped), "{}", answer.text());
+        assert_eq!(sent(&east).get("temperature").is_some(), dropped.is_empty());
+        // The same in other words.
+        let thinking = if effort == "none" { r#"{"type":"disabled"}"# } else { r#"{"type":"enabled","budget_tokens":2000}"# };
+        let members = format!(r#""temperature":0.5,"thinking":{thinking}"#);
+        let answer = gateway.ask(&Call::messages(messages::ask_with("auto", &members))).await;
+        assert_eq!((answer.status, answer.header(DROPPED)), (200, dropped), "{}", answer.text());
+        assert_eq!(sent(&east).get("temperature").is_some(), dropped.is_empty());
+    }
 }

@@ -312,6 +312,7 @@ fn steering(section: &Section<'_, '_>) -> Steering {
         efforts: words(section, "thinking_efforts", &Effort::ALL.map(|effort| (effort, effort.word()))).into_iter().collect(),
         budget: Some(bounds).filter(|_| ordered && (least.is_some() || most.is_some())),
         sampling: section.truth("sampling").unwrap_or(true),
+        sampling_without_thinking: section.truth("sampling_without_thinking").unwrap_or(false),
         converse: section.word("converse_fields", &ConverseFields::WORDS).unwrap_or_default(),
         cache_marks: section.truth("cache_marks").unwrap_or(false),
         form_beside_tools: section.truth("form_beside_tools").unwrap_or(true),

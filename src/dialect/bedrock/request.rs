@@ -144,7 +144,7 @@ impl<'c> InferenceConfig<'c> {
 
 /// Whether the model is told how to draw: some never take it, and those of Messages not while they think.
 fn is_drawn(conversation: &Conversation, out: &Outgoing<'_>) -> bool {
-    out.steering.sampling && !(out.steering.converse == ConverseFields::Messages && thinks(conversation, out))
+    out.draws(conversation.thinking.wish) && !(out.steering.converse == ConverseFields::Messages && thinks(conversation, out))
 }
 
 #[derive(Debug, Serialize)]

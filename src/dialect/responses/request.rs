@@ -36,7 +36,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     let bounds = [conversation.output_bound, out.output_bound];
     let tools = &conversation.tools;
     let seals = out.quirks.encrypted_reasoning && out.reasoning != Reasoning::Never;
-    let drawn = |json| raw(json).filter(|_| out.steering.sampling);
+    let drawn = |json| raw(json).filter(|_| out.draws(conversation.thinking.wish));
     let Told { prompt_cache_key, service_tier, verbosity } = Told::of(&conversation.hints, out);
     let body = Body {
         model: out.upstream_model,

@@ -45,7 +45,7 @@ fn who_would_leave_out_what_must_not_be_is_told_after_the_rules_of_the_table() {
     let lost: Parameters = [Parameter::Seed].into_iter().collect();
     let mute = |lost| move |c: &mut Case| c.unsaid = vec![(BackendIndex(0), lost)];
     let told = |lost| Unfit::LeavesOut(lost, Shape::OpenAiChat);
-    check(mute(lost), Some((told(lost), "asked in other words, which leave out seed")));
+    check(mute(lost), Some((told(lost), "asked in words that leave out seed")));
     let none = Parameters::NONE;
     check(mute(none), Some((told(none), "asked in other words, which leave out what must not be left out")));
     let unpriced = |c: &mut Case| {

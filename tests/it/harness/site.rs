@@ -57,6 +57,13 @@ impl Site {
         self
     }
 
+    /// A line of its model's row: `sampling = false`.
+    pub(crate) fn row(mut self, line: &str) -> Self {
+        self.structured += line;
+        self.structured.push('\n');
+        self
+    }
+
     /// Costs nothing, and is marked so.
     pub(crate) fn free(mut self) -> Self {
         self.structured.push_str("\nfree = true");
