@@ -11,6 +11,7 @@ use http::Uri;
 use jiff::Timestamp;
 
 use crate::canonical::{Direct, Form, Manner, Shape};
+use crate::catalog::capability::Quirks;
 use crate::catalog::{Backend, BackendIndex, KeyHeader, Provider, REGION, Signing, Snapshot, address};
 use crate::config::secret::grant_of;
 use crate::config::{Deployments, ProviderKeys, Secret};
@@ -47,12 +48,9 @@ impl Offer<'_> {
     /// What differs between a client's request and the one that it is sent, without a bound of ours.
     pub fn outgoing(&self) -> Outgoing<'_> {
         let Backend { limits, reasoning, steering, .. } = self.backend;
-        Outgoing {
-            max_output: limits.max_output,
-            reasoning: *reasoning,
-            steering: *steering,
-            ..Outgoing::to(self.model, self.provider.quirks)
-        }
+        let quirks = self.provider.quirks;
+        let quirks = Quirks { thinking_switch: steering.switch.unwrap_or(quirks.thinking_switch), ..quirks };
+        Outgoing { max_output: limits.max_output, reasoning: *reasoning, steering: *steering, ..Outgoing::to(self.model, quirks) }
     }
 }
 

@@ -219,6 +219,8 @@ pub struct Quirks {
     pub messages_input_includes_cache: bool,
     /// How its chat is told about thinking, where the client said so in another shape.
     pub thinking_switch: ThinkingSwitch,
+    /// Whether its chat takes `reasoning_effort` for how deep to think where the switch is `thinking`.
+    pub thinking_effort: ThinkingEffort,
     /// Its chat refuses a conversation in which a model called tools without what it thought before: it is sent back in
     /// `reasoning_content`.
     pub reasoning_returned: bool,
@@ -256,6 +258,7 @@ impl Default for Quirks {
             reasoning_outside_output: false,
             messages_input_includes_cache: false,
             thinking_switch: ThinkingSwitch::ReasoningEffort,
+            thinking_effort: ThinkingEffort::Never,
             reasoning_returned: false,
             thinking_depth: ThinkingDepth::Tokens,
             adaptive_thinking: false,
@@ -317,7 +320,7 @@ pub enum OutputBoundField {
 pub enum ThinkingSwitch {
     /// `reasoning_effort`: `none`, `low`, `high` and so on.
     ReasoningEffort,
-    /// `thinking: {"type": "enabled"}`, without a depth.
+    /// `thinking: {"type": "enabled"}`, and how deep as [`ThinkingEffort`] says.
     Thinking,
     /// `enable_thinking` and `thinking_budget`.
     EnableThinking,
@@ -332,6 +335,17 @@ impl ThinkingSwitch {
     pub const fn switches_off(self) -> bool {
         matches!(self, ThinkingSwitch::Thinking | ThinkingSwitch::EnableThinking | ThinkingSwitch::Reasoning)
     }
+}
+
+/// Whether `reasoning_effort` is told where the switch is `thinking` (providers.md 3, 2026-11-22): of models whose words are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThinkingEffort {
+    /// The site is not known to take it.
+    Never,
+    /// Beside the switch.
+    Beside,
+    /// In its place: both together are refused.
+    Instead,
 }
 
 /// How Gemini is told how deep to think (dialects.md 5.5, 2026-11-22).

@@ -2,6 +2,7 @@
 //! row, for requests that are written in a provider's words; of the client's own bytes only `temperature` and its like are taken out where
 //! they would be refused.
 
+use super::capability::ThinkingSwitch;
 use crate::canonical::conversation::{Effort, Efforts};
 use crate::units::Tokens;
 
@@ -12,6 +13,8 @@ pub struct Steering {
     pub efforts: Efforts,
     /// How many tokens it can be told to think; `None` where it takes no number, or where that is not known.
     pub budget: Option<BudgetBounds>,
+    /// How chat is told about thinking of it, where that is not as at the rest of its site.
+    pub switch: Option<ThinkingSwitch>,
     /// It takes `temperature`, `top_p` and the penalties.
     pub sampling: bool,
     /// It takes them where it is told not to think, though not otherwise (providers.md 5.1).
@@ -51,6 +54,7 @@ impl Steering {
     pub const UNKNOWN: Self = Self {
         efforts: Efforts::NONE,
         budget: None,
+        switch: None,
         sampling: true,
         sampling_without_thinking: false,
         converse: ConverseFields::None,

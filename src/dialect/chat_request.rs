@@ -11,7 +11,7 @@ use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Part, R
 use crate::canonical::request::ReasoningWish;
 use crate::canonical::{Conversation, Shape, Untranslatable};
 use crate::catalog::Reasoning;
-use crate::catalog::capability::{OutputBoundField, StreamUsage, ThinkingSwitch};
+use crate::catalog::capability::{OutputBoundField, StreamUsage, ThinkingEffort, ThinkingSwitch};
 use crate::units::Tokens;
 
 /// More texts than these cannot end an answer (dialects.md 1.1).
@@ -217,6 +217,13 @@ impl<'c> ResponseFormat<'c> {
     }
 }
 
+/// Whether a model is told to think and not how deep, though that is said.
+pub(super) fn loses_depth(thinking: ThinkingWish, out: &Outgoing<'_>) -> bool {
+    let Switches { thinking: switched, reasoning_effort, .. } = Switches::of(thinking, out);
+    let said = thinking.effort.is_some() || thinking.budget.is_some();
+    said && thinking.wish != ReasoningWish::Off && switched.is_some() && reasoning_effort.is_none()
+}
+
 /// How the site is told about thinking: in one of these, none of which says anything where nothing was said.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Switches {
@@ -276,7 +283,14 @@ impl Switches {
                     (true, false) => "enabled",
                     (true, true) => "adaptive",
                 };
-                Self { thinking: Some(Kind { kind }), ..Self::default() }
+                let effort = word.filter(|_| !steering.efforts.is_empty());
+                match (effort, out.quirks.thinking_effort) {
+                    (Some(_), ThinkingEffort::Instead) => Self { reasoning_effort: effort, ..Self::default() },
+                    (Some(_), ThinkingEffort::Beside) => {
+                        Self { thinking: Some(Kind { kind }), reasoning_effort: effort, ..Self::default() }
+                    }
+                    (None, _) | (Some(_), ThinkingEffort::Never) => Self { thinking: Some(Kind { kind }), ..Self::default() },
+                }
             }
             ThinkingSwitch::EnableThinking => {
                 let reasoning_effort = word.filter(|_| by_words);

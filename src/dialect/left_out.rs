@@ -1,6 +1,7 @@
 //! What each dialect leaves out of a conversation that it writes: parameters that its shape has no word for, or not beside what
 //! else was asked. Kept beside the writers' rules, and held to them by the page of compatibility and the tests here.
 
+use super::chat_request::loses_depth;
 use super::hints::Told;
 use super::messages_request::thinks;
 use super::{Outgoing, bedrock, gemini};
@@ -13,8 +14,10 @@ use crate::catalog::{ConverseFields, Reasoning};
 /// Of chat completions.
 pub(super) fn by_chat(conversation: &Conversation, out: &Outgoing<'_>) -> Parameters {
     let silent = out.reasoning == Reasoning::Never || out.quirks.thinking_switch == ThinkingSwitch::None;
-    let lost =
-        Parameters::NONE.with_if(true, Parameter::TopK).with_if(silent && wants_thoughts(conversation), Parameter::Thinking);
+    let shallow = loses_depth(conversation.thinking, out);
+    let lost = Parameters::NONE
+        .with_if(true, Parameter::TopK)
+        .with_if(shallow || silent && wants_thoughts(conversation), Parameter::Thinking);
     conversation.parameters().and(unhinted(undrawn(lost, conversation, out), conversation, out))
 }
 

@@ -41,7 +41,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::canonical::event::AnswerFacts;
-use crate::canonical::{Conversation, Delta, FrameFacts, Parameters, ProviderError, ReasoningWish, Request, Shape, Untranslatable};
+use crate::canonical::{
+    Conversation, Delta, FrameFacts, Parameters, ProviderError, ReasoningWish, Request, Shape, Untranslatable,
+};
 use crate::catalog::Steering;
 use crate::catalog::capability::{Quirks, Reasoning};
 use crate::units::{Tokens, Usage};

@@ -91,7 +91,9 @@ impl<'a> Wording<'a> {
     ) -> Result<Option<Box<Written>>, Option<Untranslatable>> {
         let mut why = None;
         for planned in plan {
-            match self.tell(planned, |way| if way.in_clients_words() { way.says_all().map(|()| None) } else { way.letter(planned).map(Some) }) {
+            match self.tell(planned, |way| {
+                if way.in_clients_words() { way.says_all().map(|()| None) } else { way.letter(planned).map(Some) }
+            }) {
                 Ok((way, letter)) => {
                     let shape = way.offer.shape;
                     return Ok(letter.map(|letter| Box::new(Written { planned: *planned, shape, letter })));

@@ -217,7 +217,11 @@ impl<'b> TopLevel<'b, Chat<'b>> {
                 (Name::PresencePenalty, Parameter::PresencePenalty),
                 (Name::FrequencyPenalty, Parameter::FrequencyPenalty),
             ]),
-            forced_word: self.value(Name::ToolChoice).filter(|word| is_forced(word)).map(|_| self.span(Name::ToolChoice)).unwrap_or_default(),
+            forced_word: self
+                .value(Name::ToolChoice)
+                .filter(|word| is_forced(word))
+                .map(|_| self.span(Name::ToolChoice))
+                .unwrap_or_default(),
             messages: self.span(Name::Messages),
             // Tools go before their forerunner.
             tools: if tools.is_empty() { self.span(Name::Functions) } else { tools },

@@ -52,8 +52,7 @@ impl Pipeline {
 /// Whether the first attempt is asked in other words than the client's, or without some that a strict one wants said: of a later one
 /// it is soon enough to know when it is made.
 pub(super) fn rewords(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> bool {
-    let reworded =
-        |backend: BackendIndex| facts.board.row(backend).rewords(facts.ask.manner()) || wording.refuses(backend);
+    let reworded = |backend: BackendIndex| facts.board.row(backend).rewords(facts.ask.manner()) || wording.refuses(backend);
     facts.ask.translated && plan.root.attempts().next().is_some_and(|attempt| reworded(attempt.backend))
 }
 

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::canonical::Request;
-use crate::catalog::capability::{KnownHints, OutputBoundField, Quirks, StreamUsage, ThinkingDepth, ThinkingSwitch};
+use crate::catalog::capability::{
+    KnownHints, OutputBoundField, Quirks, StreamUsage, ThinkingDepth, ThinkingEffort, ThinkingSwitch,
+};
 use crate::dialect::{Dialect, OpenAiChat, Outgoing};
 use crate::frontend::{BadRequest, parse};
 use crate::units::Tokens;
@@ -20,6 +22,7 @@ const PLAIN: Quirks = Quirks {
     messages_input_includes_cache: false,
     thinking_depth: ThinkingDepth::Tokens,
     thinking_switch: ThinkingSwitch::ReasoningEffort,
+    thinking_effort: ThinkingEffort::Never,
     reasoning_returned: false,
     adaptive_thinking: false,
     short_call_ids: false,

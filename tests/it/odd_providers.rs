@@ -181,7 +181,10 @@ async fn a_site_that_says_any_for_required_is_told_so_by_every_client() {
     let gateway = Gateway::of([Site::of(&east).quirk("required_is_any = true")]);
     let of_chat = |choice: Value| {
         let tool = json!({"type": "function", "function": {"name": "weather"}});
-        Call::chat(json!({"model": "auto", "messages": [{"role": "user", "content": "?"}], "tools": [tool], "tool_choice": choice}).to_string())
+        Call::chat(
+            json!({"model": "auto", "messages": [{"role": "user", "content": "?"}], "tools": [tool], "tool_choice": choice})
+                .to_string(),
+        )
     };
     let tool = json!({"name": "weather", "input_schema": {"type": "object"}});
     let of_messages = json!({"model": "auto", "max_tokens": 9, "messages": [{"role": "user", "content": "?"}], "tools": [tool],

@@ -215,3 +215,21 @@ async fn a_model_that_is_told_not_to_think_may_be_told_how_to_draw() {
         assert_eq!(sent(&east).get("temperature").is_some(), dropped.is_empty());
     }
 }
+
+/// Found by an audit of the table: Kimi K3 takes an effort and no `thinking`, which its site's other models want; it was a 400.
+#[tokio::test]
+async fn a_model_is_told_to_think_in_its_own_way_and_a_depth_that_is_lost_is_named() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let site = |provider| Site::of(provider).thinks().quirk("thinking_switch = \"thinking\"");
+    let gateway = Gateway::of([site(&east).row("thinking_switch = \"reasoning_effort\""), site(&west)]);
+    let body = |model: &str| messages::ask_with(model, r#""thinking":{"type":"enabled","budget_tokens":2000}"#);
+    for (model, provider, expected, dropped) in [
+        ("east/jade-v3", &east, (None, Some(json!("low"))), ""),
+        ("west/jade-v3", &west, (Some(json!({"type": "enabled"})), None), "thinking"),
+    ] {
+        let answer = gateway.ask(&Call::messages(body(model))).await;
+        assert_eq!((answer.status, answer.header(DROPPED)), (200, dropped), "{}", answer.text());
+        let told = sent(provider);
+        assert_eq!((told.get("thinking").cloned(), told.get("reasoning_effort").cloned()), expected, "{told}");
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::allowance::Quotas;
 use super::price::{self, Setting};
+use super::provider::THINKING_SWITCHES;
 use super::{date, required, words};
 use crate::canonical::conversation::Effort;
 use crate::canonical::{Direct, Feature, Features, SchemaBy, Shape, Writes};
@@ -311,6 +312,7 @@ fn steering(section: &Section<'_, '_>) -> Steering {
     Steering {
         efforts: words(section, "thinking_efforts", &Effort::ALL.map(|effort| (effort, effort.word()))).into_iter().collect(),
         budget: Some(bounds).filter(|_| ordered && (least.is_some() || most.is_some())),
+        switch: section.word("thinking_switch", &THINKING_SWITCHES),
         sampling: section.truth("sampling").unwrap_or(true),
         sampling_without_thinking: section.truth("sampling_without_thinking").unwrap_or(false),
         converse: section.word("converse_fields", &ConverseFields::WORDS).unwrap_or_default(),

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::canonical::{Feature, SchemaBy};
 use crate::canonical::conversation::Effort;
+use crate::canonical::{Feature, SchemaBy};
+use crate::catalog::capability::{ThinkingEffort, ThinkingSwitch};
 use crate::catalog::price::PriceRow;
 use crate::catalog::{Backend, Reasoning, Snapshot};
 use crate::units::{BilledAt, Cell, Currency, Sheet, TokenPrice, Tokens};
@@ -174,6 +175,10 @@ fn what_is_made_reads_as_the_header_promises() {
     assert_eq!(jade.aliases, ["jade-chat"]);
     let forced = |id: &str| backend(id).features.contains(Feature::ForcedTool);
     assert!(forced("east/org/Jade") && forced("west/old") && table.providers()[0].quirks.required_is_any);
+    let sites = [0, 1].map(|n: usize| table.providers()[n].quirks);
+    assert_eq!(sites.map(|quirks| quirks.thinking_switch), [ThinkingSwitch::Thinking; 2]);
+    assert_eq!(sites.map(|quirks| quirks.thinking_effort), [ThinkingEffort::Beside, ThinkingEffort::Instead]);
+    assert_eq!(["west/old", "west/summit"].map(|id| backend(id).steering.switch), [Some(ThinkingSwitch::None), None]);
     let steering = backend("west/summit").steering;
     assert_eq!((steering.efforts.fitting(Effort::Low), steering.budget, steering.sampling), (Some(Effort::High), None, true));
     assert!(jade.features.contains(Feature::JsonObject) && jade.features.contains(Feature::JsonSchema));

@@ -10,7 +10,7 @@ use crate::canonical::Shape;
 use crate::catalog::address::{self, DEPLOYMENT};
 use crate::catalog::capability::{
     CacheRules, Hint, KeyHeader, MoreEndpoint, OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits,
-    StreamUsage, ThinkingDepth, ThinkingSwitch,
+    StreamUsage, ThinkingDepth, ThinkingEffort, ThinkingSwitch,
 };
 use crate::catalog::snapshot::ProviderIndex;
 use crate::document::{Section, nearest};
@@ -58,13 +58,17 @@ const OUTPUT_BOUNDS: [(OutputBoundField, &str); 3] = [
 const STREAM_USAGES: [(StreamUsage, &str); 3] =
     [(StreamUsage::OnRequest, "on_request"), (StreamUsage::Always, "always"), (StreamUsage::Never, "never")];
 
-const THINKING_SWITCHES: [(ThinkingSwitch, &str); 5] = [
+/// Of a site, or of a model that differs from its site.
+pub(super) const THINKING_SWITCHES: [(ThinkingSwitch, &str); 5] = [
     (ThinkingSwitch::ReasoningEffort, "reasoning_effort"),
     (ThinkingSwitch::Thinking, "thinking"),
     (ThinkingSwitch::EnableThinking, "enable_thinking"),
     (ThinkingSwitch::Reasoning, "reasoning"),
     (ThinkingSwitch::None, "none"),
 ];
+
+const THINKING_EFFORTS: [(ThinkingEffort, &str); 3] =
+    [(ThinkingEffort::Never, "never"), (ThinkingEffort::Beside, "beside"), (ThinkingEffort::Instead, "instead")];
 
 const THINKING_DEPTHS: [(ThinkingDepth, &str); 2] = [(ThinkingDepth::Tokens, "tokens"), (ThinkingDepth::Level, "level")];
 
@@ -351,6 +355,7 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
             .truth("messages_input_includes_cache")
             .unwrap_or(plain.messages_input_includes_cache),
         thinking_switch: section.word("thinking_switch", &THINKING_SWITCHES).unwrap_or(plain.thinking_switch),
+        thinking_effort: section.word("thinking_effort", &THINKING_EFFORTS).unwrap_or(plain.thinking_effort),
         reasoning_returned: section.truth("reasoning_returned").unwrap_or(plain.reasoning_returned),
         thinking_depth: section.word("thinking_depth", &THINKING_DEPTHS).unwrap_or(plain.thinking_depth),
         adaptive_thinking: section.truth("adaptive_thinking").unwrap_or(plain.adaptive_thinking),

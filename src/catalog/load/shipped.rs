@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::tests::{damages, inflict};
 use crate::canonical::{Feature, Form, QualityTier, SchemaBy};
-use crate::catalog::capability::{Hint, OutputBoundField};
+use crate::catalog::capability::{Hint, OutputBoundField, ThinkingEffort, ThinkingSwitch};
 use crate::catalog::price::PriceRow;
 use crate::catalog::{Backend, Snapshot};
 use crate::units::{Cell, Factor, Tariff, TokenPrice, Tokens};
@@ -181,6 +181,27 @@ fn a_schema_is_asked_for_by_hand_where_no_provider_holds_a_model_to_it() {
         let able = [Feature::JsonObject, Feature::ForcedTool].iter().any(|feature| backend.features.contains(*feature));
         assert!(!able || backend.features.contains(Feature::JsonSchema), "{}", backend.id);
     }
+}
+
+#[test]
+fn a_model_is_told_to_think_as_the_facts_say_of_it_and_not_of_its_site_alone() {
+    let table = shipped();
+    let switch = |id: &str| {
+        let backend = table.backend_named(id).unwrap();
+        backend.steering.switch.unwrap_or(table.provider_of(backend).quirks.thinking_switch)
+    };
+    for id in ["moonshotai/kimi-k3", "moonshotai-cn/kimi-k3", "moonshotai/kimi-k3.1-pro", "cohere/command-a-plus-05-2026"] {
+        assert_eq!(switch(id), ThinkingSwitch::ReasoningEffort, "{id}");
+    }
+    for id in ["moonshotai/kimi-k2.6", "deepseek/deepseek-v4-pro", "minimax/MiniMax-M3"] {
+        assert_eq!(switch(id), ThinkingSwitch::Thinking, "{id}");
+    }
+    assert_eq!(switch("minimax-cn/MiniMax-M2.7"), ThinkingSwitch::None);
+    let beside = |id: &str| table.providers().iter().find(|p| p.id == id).unwrap().quirks.thinking_effort;
+    for id in ["deepseek", "volcengine", "zhipuai", "zai", "tencent-tokenhub"] {
+        assert_eq!(beside(id), ThinkingEffort::Beside, "{id}");
+    }
+    assert_eq!(["fireworks-ai", "byteplus"].map(beside), [ThinkingEffort::Instead, ThinkingEffort::Never]);
 }
 
 #[test]

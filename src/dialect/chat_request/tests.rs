@@ -293,6 +293,33 @@ fn how_deep_to_think_is_told_as_the_model_takes_it() {
     check_with(quirks, |c| c.thinking = wish(ReasoningWish::Off), json!({"thinking": {"type": "disabled"}}));
 }
 
+/// Found by an audit of the table: where the switch is `thinking` the effort was lost, and nothing said so.
+#[test]
+fn the_effort_is_told_beside_the_switch_or_in_its_place_where_the_site_takes_it() {
+    let deep = Steering { efforts: [Effort::High, Effort::Max].into_iter().collect(), ..Steering::UNKNOWN };
+    let told = |thinking_effort, steering, thinking: ThinkingWish| {
+        let quirks = Quirks { thinking_switch: ThinkingSwitch::Thinking, thinking_effort, ..Quirks::default() };
+        let out = Outgoing { steering, ..out(quirks) };
+        (serde_json::to_value(Switches::of(thinking, &out)).unwrap(), loses_depth(thinking, &out))
+    };
+    let enabled = json!({"thinking": {"type": "enabled"}});
+    let high = ThinkingWish { effort: Some(Effort::High), ..ThinkingWish::default() };
+    let budget = ThinkingWish { wish: ReasoningWish::On, budget: Some(Tokens::new(90_000)), ..ThinkingWish::default() };
+    let on = ThinkingWish { wish: ReasoningWish::On, ..ThinkingWish::default() };
+    let off = ThinkingWish { wish: ReasoningWish::Off, ..ThinkingWish::default() };
+    let both = |word: &str| json!({"thinking": {"type": "enabled"}, "reasoning_effort": word});
+    assert_eq!(told(ThinkingEffort::Beside, deep, high), (both("high"), false));
+    assert_eq!(told(ThinkingEffort::Beside, deep, budget), (both("max"), false));
+    assert_eq!(told(ThinkingEffort::Instead, deep, high), (json!({"reasoning_effort": "high"}), false));
+    for way in [ThinkingEffort::Never, ThinkingEffort::Beside, ThinkingEffort::Instead] {
+        assert_eq!(told(way, deep, on), (enabled.clone(), false), "no depth was said");
+        assert_eq!(told(way, deep, off), (json!({"thinking": {"type": "disabled"}}), false));
+        // Whose words are not known is told none.
+        assert_eq!(told(way, Steering::UNKNOWN, high), (enabled.clone(), true));
+    }
+    assert_eq!(told(ThinkingEffort::Never, deep, budget), (enabled, true));
+}
+
 #[test]
 fn a_model_that_refuses_temperatures_is_told_none() {
     let number = |text: &str| Some(json(text));
