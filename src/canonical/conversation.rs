@@ -446,6 +446,9 @@ impl PartialEq for Json {
 
 impl Eq for Json {}
 
+/// What is refused of a conversation that ends with the assistant's own turn, by who does not go on with one.
+pub const BEGUN: &str = "an answer that is begun already";
+
 /// Why a request cannot be said in another shape.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} cannot be said in {shape}")]
@@ -457,13 +460,16 @@ pub struct Untranslatable {
 }
 
 impl Untranslatable {
+    /// Whose words lack something where client and endpoint speak alike.
+    pub const THIS_MODEL: &str = "what this model takes";
+
     /// What a strict client is told of parameters that would be left out.
     pub fn strictly(dropped: &[String], shape: &'static str, client: Shape) -> Self {
         let names: Vec<String> = dropped.iter().map(|name| format!("`{name}`")).collect();
         let alike = shape == client.word();
         let who = if alike { "a model that takes it".to_owned() } else { format!("a backend that speaks {}", client.word()) };
         let what = format!("{} (this key is strict: leave it out, or ask {who})", names.join(", "));
-        Self { what, shape: if alike { "what this model takes" } else { shape } }
+        Self { what, shape: if alike { Self::THIS_MODEL } else { shape } }
     }
 }
 

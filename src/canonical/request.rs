@@ -156,6 +156,8 @@ pub struct Members {
     pub plain: bool,
     /// `seed` of chat, where present.
     pub seed: Option<Member>,
+    /// The last message is the assistant's: the answer is begun. Seen of chat and Messages.
+    pub begun: bool,
     /// What says how to draw (`temperature` and its like), where it says anything.
     pub drawn: Vec<(Parameter, Member)>,
     /// The value of `tool_choice` of chat where it is the word by which some tool must be called, quotes included; empty elsewhere.

@@ -1,6 +1,6 @@
 //! How a model lets itself be steered: how deep it can be told to think, and whether it takes `temperature` and its like. Facts of a
 //! row, for requests that are written in a provider's words; of the client's own bytes only `temperature` and its like are taken out where
-//! they would be refused.
+//! they would be refused, and an answer that is begun goes to a model that goes on with one.
 
 use super::capability::ThinkingSwitch;
 use crate::canonical::conversation::{Effort, Efforts};
@@ -19,6 +19,9 @@ pub struct Steering {
     pub sampling: bool,
     /// It takes them where it is told not to think, though not otherwise (providers.md 5.1).
     pub sampling_without_thinking: bool,
+    /// It goes on with an answer that is begun already. Claude from 4.6 on refuses a conversation that its own turn ends
+    /// (github.com/vercel/ai/issues/12296).
+    pub prefill: bool,
     /// Whose words it takes beyond those that Bedrock's Converse has for every model.
     pub converse: ConverseFields,
     /// Chat and Responses take marks of a cache for it (`prompt_cache_breakpoint`): models before `OpenAI`'s 5.6 know none
@@ -57,6 +60,7 @@ impl Steering {
         switch: None,
         sampling: true,
         sampling_without_thinking: false,
+        prefill: true,
         converse: ConverseFields::None,
         cache_marks: false,
         form_beside_tools: true,

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::Outgoing;
 use super::chat_messages::{self, Message};
 use super::hints::Told;
-use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Part, Role, ThinkingWish, Tool, ToolChoice, Turn};
+use crate::canonical::conversation::{AnswerSchema, BEGUN, Effort, Format, Json, Part, Role, ThinkingWish, Tool, ToolChoice, Turn};
 use crate::canonical::request::ReasoningWish;
 use crate::canonical::{Conversation, Shape, Untranslatable};
 use crate::catalog::Reasoning;
@@ -27,7 +27,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     let in_place = |turn: &&Turn| turn.role != Role::System || out.quirks.instructions_anywhere;
     let last = conversation.turns.iter().rfind(in_place);
     if last.is_some_and(|last| last.role == Role::Assistant && !last.parts.iter().any(is_call)) {
-        return Err(untranslatable("an answer that is begun already"));
+        return Err(untranslatable(BEGUN));
     }
     if sampling.stop.len() > MOST_STOPS {
         return Err(untranslatable(format!("more than {MOST_STOPS} stop sequences")));

@@ -8,9 +8,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::chat_messages::FAILED;
+use super::Outgoing;
 use super::messages_request::untranslatable;
 use crate::canonical::conversation::{
-    CacheLifetime, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult,
+    BEGUN,     CacheLifetime, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult,
 };
 use crate::canonical::{Conversation, IdForms, Untranslatable, quoted};
 
@@ -202,7 +203,11 @@ fn marked(parts: &[Part]) -> usize {
 }
 
 /// Every turn that says anything.
-pub(super) fn messages<'c>(conversation: &'c Conversation, marks: &mut Marks) -> Result<Vec<Message<'c>>, Untranslatable> {
+pub(super) fn messages<'c>(
+    conversation: &'c Conversation,
+    out: &Outgoing<'_>,
+    marks: &mut Marks,
+) -> Result<Vec<Message<'c>>, Untranslatable> {
     let mut messages: Vec<Message<'c>> = Vec::new();
     for turn in &conversation.turns {
         let role = match turn.role {
@@ -225,7 +230,11 @@ pub(super) fn messages<'c>(conversation: &'c Conversation, marks: &mut Marks) ->
         // Stable: each kind keeps its order.
         message.content.sort_by_key(|block| !block.is_result());
     }
-    // An answer that is begun must not end in white space.
+    let begun = messages.last().is_some_and(|last| last.role == "assistant");
+    if begun && !out.steering.prefill {
+        return Err(untranslatable(BEGUN));
+    }
+    // Nor may one end in white space.
     if let Some(Message { role: "assistant", content }) = messages.last_mut()
         && let Some(Block::Text { text, .. }) = content.last_mut()
     {

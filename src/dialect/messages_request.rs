@@ -42,7 +42,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         model: out.upstream_model,
         max_tokens,
         system,
-        messages: messages_blocks::messages(conversation, &mut marks)?,
+        messages: messages_blocks::messages(conversation, out, &mut marks)?,
         tools,
         tool_choice: choice,
         temperature: drawn(sampling.temperature.as_ref()).map(within_one),

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::names::Names;
 use super::structured::{Structured, Unfolding};
+use crate::canonical::conversation::BEGUN;
 use crate::canonical::{Conversation, Feature, Parameters, Request, SchemaBy, Shape, Translation, Untranslatable};
 use crate::catalog::BackendIndex;
 use crate::dialect::Outgoing;
@@ -126,10 +127,12 @@ impl<'a> Wording<'a> {
         self.ways(index).any(|way| way.in_clients_words() && way.says_all().is_ok() || way.write(&way.offer.outgoing()).is_ok())
     }
 
-    /// Whether a backend that is asked in the client's words refuses some of them that a strict client wants said.
+    /// Whether a backend that is asked in the client's words refuses some of them that must be said: an answer that is begun, or
+    /// what a strict client says.
     pub fn refuses(&self, index: BackendIndex) -> bool {
         let unsaid = |way: Way<'_>| way.in_clients_words() && way.says_all().is_err();
-        self.strict && !self.request.members.drawn.is_empty() && self.ways(index).next().is_some_and(unsaid)
+        let members = &self.request.members;
+        (members.begun || self.strict && !members.drawn.is_empty()) && self.ways(index).next().is_some_and(unsaid)
     }
 
     /// What a backend would not be told: parameters that its words lack, none of them where the request as a whole has something
@@ -137,6 +140,9 @@ impl<'a> Wording<'a> {
     pub fn leaves_out(&self, index: BackendIndex) -> Option<Parameters> {
         let way = self.ways(index).next()?;
         if way.in_clients_words() {
+            if way.begins_in_vain() {
+                return Some(Parameters::NONE);
+            }
             return Some(way.undrawn()).filter(|lost| !lost.is_empty());
         }
         let conversation = match self.translation.conversation(true) {
@@ -193,8 +199,11 @@ impl Way<'_> {
         Ok(Letter { body, dropped, unfolding: None, names: Names::default() })
     }
 
-    /// Whether nothing is taken out of the client's own words that a strict one wants said.
+    /// Whether the client's own words are taken, and nothing is taken out of them that a strict one wants said.
     fn says_all(&self) -> Result<(), Unsaid> {
+        if self.begins_in_vain() {
+            return Err(Untranslatable { what: BEGUN.to_owned(), shape: Untranslatable::THIS_MODEL }.into());
+        }
         let lost = if self.wording.strict { self.undrawn() } else { Parameters::NONE };
         if lost.is_empty() {
             return Ok(());
@@ -202,6 +211,11 @@ impl Way<'_> {
         let dropped: Vec<String> = self.words(lost).collect();
         let shape = self.wording.request.shape;
         Err(Unsaid { what: Untranslatable::strictly(&dropped, shape.word(), shape), strictly: true })
+    }
+
+    /// Whether the client began the answer, and the model goes on with none.
+    fn begins_in_vain(&self) -> bool {
+        self.wording.request.members.begun && !self.offer.backend.steering.prefill
     }
 
     /// What the model refuses of how the client wants to draw; it is taken out of the client's own bytes.

@@ -202,9 +202,9 @@ fn read(body: &[u8], mut wishes: Wishes, check: impl FnOnce(&Top<'_>) -> Result<
         wishes,
     };
     let plain = !conversation.with_parts;
-    let call_ids = top.layout.conversation.call_ids;
+    let (call_ids, begun) = (top.layout.conversation.call_ids, top.layout.conversation.begun);
     let begins = top.layout.conversation.begins();
-    request.members = Members { plain, call_ids, begins, ..members };
+    request.members = Members { plain, call_ids, begun, begins, ..members };
     Ok(request)
 }
 

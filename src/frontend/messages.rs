@@ -30,6 +30,8 @@ pub(super) struct Conversation<'b> {
     pub(super) files: u32,
     /// A document stands elsewhere, so nobody here knows how long it is.
     pub(super) remote: bool,
+    /// The last message is the assistant's.
+    pub(super) begun: bool,
     /// Each value `"developer"` of a role, quotes included.
     pub(super) developer_roles: Vec<Range<usize>>,
     /// A message of chat has a member that thoughts or their seals stand in, or one of its calls has.
@@ -116,6 +118,7 @@ impl<'b> Conversation<'b> {
     pub(super) fn role<'de, A: MapAccess<'de>>(&mut self, members: &mut A) -> Result<&'de str, A::Error> {
         let role = members.next_value::<&RawValue>()?.get();
         if role.starts_with('"') {
+            self.begun = role == "\"assistant\"";
             self.note_beginning(role);
             return Ok(role);
         }

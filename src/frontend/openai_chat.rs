@@ -174,11 +174,11 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
     };
     let mut conversation = top.layout.conversation;
     let begins = conversation.begins();
-    let Conversation { developer_roles, has_calls, with_parts, mut thoughtless, call_ids, .. } = conversation;
+    let Conversation { developer_roles, begun, has_calls, with_parts, mut thoughtless, call_ids, .. } = conversation;
     if !has_calls {
         thoughtless.clear();
     }
-    request.members = Members { developer_roles, thoughtless, begins, call_ids, plain: !with_parts, ..members };
+    request.members = Members { developer_roles, begun, thoughtless, begins, call_ids, plain: !with_parts, ..members };
     Ok(request)
 }
 

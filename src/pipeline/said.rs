@@ -88,21 +88,25 @@ type Less = (Ask, Option<Untranslatable>);
 fn look(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> Result<Option<Box<Written>>, Box<Less>> {
     let ask = facts.ask;
     let own_words = |why| Box::new((Ask { translated: false, ..ask.clone() }, why));
-    if wording.strict && ask.unsaid.is_empty() {
+    if (wording.strict || wording.request.members.begun) && ask.unsaid.is_empty() {
         let unsaid = unsaid(facts, wording);
         let mute = |backend| unsaid.binary_search_by_key(&backend, |(index, _)| *index).is_ok();
         if let Some(first) = plan.root.attempts().find(|attempt| mute(attempt.backend)) {
             let why = wording.first_of(std::iter::once(first)).err().flatten();
             return Err(Box::new((Ask { unsaid, ..ask.clone() }, why)));
         }
-    } else if let Err(why) = wording.translation.conversation(true) {
+    }
+    if (!wording.strict || !ask.unsaid.is_empty()) && let Err(why) = wording.translation.conversation(true) {
         return Err(own_words(Some(why)));
     }
     wording.first_of(plan.root.attempts()).map_err(own_words)
 }
 
-/// Whoever can be asked and would not be told all, by the index.
+/// Whoever can be asked and would not be told all, by the index; of what a client may do without only where it is strict.
 fn unsaid(facts: &Facts<'_>, wording: &Wording<'_>) -> Vec<(BackendIndex, Parameters)> {
     let ready = facts.usable.ready().iter();
-    ready.filter_map(|index| wording.leaves_out(*index).map(|lost| (*index, lost))).collect()
+    let lost = |index| {
+        if wording.strict { wording.leaves_out(index) } else { wording.refuses(index).then_some(Parameters::NONE) }
+    };
+    ready.filter_map(|index| lost(*index).map(|lost| (*index, lost))).collect()
 }

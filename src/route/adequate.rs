@@ -179,7 +179,7 @@ impl fmt::Display for Unfit {
             Unfit::ImageUnpriced => f.write_str("no price for images of this size and quality"),
             Unfit::NoExchangeRate(currency) => write!(f, "no exchange rate for {currency}"),
             Unfit::LeavesOut(lost, _) if lost.is_empty() => {
-                f.write_str("asked in other words, which leave out what must not be left out")
+                f.write_str("asked in words that leave out what must not be left out")
             }
             Unfit::LeavesOut(lost, client) => {
                 f.write_str("asked in words that leave out")?;

@@ -315,6 +315,7 @@ fn steering(section: &Section<'_, '_>) -> Steering {
         switch: section.word("thinking_switch", &THINKING_SWITCHES),
         sampling: section.truth("sampling").unwrap_or(true),
         sampling_without_thinking: section.truth("sampling_without_thinking").unwrap_or(false),
+        prefill: section.truth("prefill").unwrap_or(true),
         converse: section.word("converse_fields", &ConverseFields::WORDS).unwrap_or_default(),
         cache_marks: section.truth("cache_marks").unwrap_or(false),
         form_beside_tools: section.truth("form_beside_tools").unwrap_or(true),

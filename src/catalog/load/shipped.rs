@@ -205,6 +205,16 @@ fn a_model_is_told_to_think_as_the_facts_say_of_it_and_not_of_its_site_alone() {
 }
 
 #[test]
+fn the_newest_of_claude_go_on_with_no_answer_that_is_begun() {
+    let table = shipped();
+    let prefill = |id: &str| table.backend_named(id).unwrap().steering.prefill;
+    for id in ["anthropic/claude-sonnet-4-6", "anthropic/claude-opus-5", "amazon-bedrock/anthropic.claude-sonnet-5"] {
+        assert!(!prefill(id), "{id}");
+    }
+    assert!(prefill("anthropic/claude-haiku-4-5") && prefill("deepseek/deepseek-v4-pro"));
+}
+
+#[test]
 fn where_an_output_bound_leaves_thinking_out_the_other_one_is_sent() {
     // A hold covers what the bound lets through: at Ark `max_tokens` lets any length of thinking through.
     let table = shipped();

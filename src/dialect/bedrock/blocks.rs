@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::request::untranslatable;
-use crate::canonical::conversation::{CacheLifetime, Call, Medium, Part, Role, SealKind, Source, Text, Thought, ToolResult};
+use crate::canonical::conversation::{BEGUN, CacheLifetime, Call, Medium, Part, Role, SealKind, Source, Text, Thought, ToolResult};
 use crate::canonical::{Conversation, Untranslatable};
 use crate::catalog::ConverseFields;
+use crate::dialect::Outgoing;
 use crate::dialect::messages_blocks::{GO_ON, Input, Marks, fit_id};
 
 /// What stands for the answer of a tool that answered nothing.
@@ -128,7 +129,11 @@ impl Caches {
 }
 
 /// Every turn that says anything.
-pub(super) fn messages<'c>(conversation: &'c Conversation, caches: &mut Caches) -> Result<Vec<Message<'c>>, Untranslatable> {
+pub(super) fn messages<'c>(
+    conversation: &'c Conversation,
+    out: &Outgoing<'_>,
+    caches: &mut Caches,
+) -> Result<Vec<Message<'c>>, Untranslatable> {
     let mut writer = Writer { caches, names: BTreeSet::new() };
     let mut messages: Vec<Message<'c>> = Vec::new();
     for turn in &conversation.turns {
@@ -149,7 +154,10 @@ pub(super) fn messages<'c>(conversation: &'c Conversation, caches: &mut Caches) 
         }
     }
     messages.iter_mut().for_each(Message::order);
-    // An answer that is begun must not end in white space.
+    if messages.last().is_some_and(|last| last.role == ASSISTANT) && !out.steering.prefill {
+        return Err(untranslatable(BEGUN));
+    }
+    // Nor may one end in white space.
     if let Some(Message { role: ASSISTANT, content }) = messages.last_mut()
         && let Some(Block::Text(text)) = content.iter_mut().rev().find(|block| !matches!(block, Block::CachePoint(_)))
     {

@@ -30,7 +30,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     // Marks count in this order.
     let tool_config = ToolConfig::of(conversation, &mut caches);
     let system = system(conversation, tool_config.is_some(), &mut caches);
-    let messages = blocks::messages(conversation, &mut caches)?;
+    let messages = blocks::messages(conversation, out, &mut caches)?;
     let thinks = thinks(conversation, out);
     let fields = Fields::of(conversation, out);
     let stops = !conversation.sampling.stop.is_empty();

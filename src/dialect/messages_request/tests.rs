@@ -346,6 +346,26 @@ fn media_go_out_in_kinds_that_are_taken() {
     assert_eq!(source(Part::Document(medium(word, "AAAA"))), Err(format!("a document of type `{word}`")));
 }
 
+/// Found by an audit of the table: Claude from 4.6 on refuses a conversation that its own turn ends, and was sent it.
+#[test]
+fn an_answer_that_is_begun_is_not_told_to_a_model_that_goes_on_with_none() {
+    let refused = Steering { prefill: false, ..Steering::UNKNOWN };
+    let out = Outgoing { steering: refused, ..Outgoing::to("up", Quirks::default()) };
+    let asked = turn(Role::User, vec![Part::text("Hi.")]);
+    let said = |last: Turn| Conversation { turns: vec![asked.clone(), last].into(), ..Conversation::default() };
+    let begun = said(turn(Role::Assistant, vec![Part::text("{")]));
+    for shape in [Shape::AnthropicMessages, Shape::BedrockConverse] {
+        let dialect = crate::dialect::of(shape);
+        let why = dialect.write(&begun, &out).unwrap_err().to_string();
+        assert_eq!(why, format!("an answer that is begun already cannot be said in {}", shape.word()));
+        assert!(dialect.write(&begun, &Outgoing::to("up", Quirks::default())).is_ok());
+        // What says nothing is no answer that is begun, and one that somebody answered is none either.
+        assert!(dialect.write(&said(turn(Role::Assistant, vec![Part::text(" ")])), &out).is_ok());
+        let answered = vec![asked.clone(), turn(Role::Assistant, vec![Part::text("Hi.")]), asked.clone()];
+        assert!(dialect.write(&Conversation { turns: answered.into(), ..Conversation::default() }, &out).is_ok());
+    }
+}
+
 /// Found by a reviewer: an answer that was begun and ended in white space was refused, and so was an error without a word.
 #[test]
 fn what_would_be_refused_at_the_end_is_trimmed_and_said() {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::request::untranslatable;
-use crate::canonical::conversation::{Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn};
+use crate::canonical::conversation::{BEGUN, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn};
 use crate::canonical::{Conversation, Untranslatable};
 use crate::dialect::Outgoing;
 use crate::dialect::chat_messages::FAILED;
@@ -119,7 +119,7 @@ pub(super) fn of<'c>(
     let in_place = out.quirks.instructions_anywhere;
     let last = conversation.turns.iter().rfind(|turn| turn.role != Role::System || in_place);
     if last.is_some_and(|last| last.role == Role::Assistant && !last.parts.iter().any(is_call)) {
-        return Err(untranslatable("an answer that is begun already"));
+        return Err(untranslatable(BEGUN));
     }
     let mut items = Vec::with_capacity(conversation.turns.len());
     for turn in &conversation.turns {

@@ -47,7 +47,7 @@ fn who_would_leave_out_what_must_not_be_is_told_after_the_rules_of_the_table() {
     let told = |lost| Unfit::LeavesOut(lost, Shape::OpenAiChat);
     check(mute(lost), Some((told(lost), "asked in words that leave out seed")));
     let none = Parameters::NONE;
-    check(mute(none), Some((told(none), "asked in other words, which leave out what must not be left out")));
+    check(mute(none), Some((told(none), "asked in words that leave out what must not be left out")));
     let unpriced = |c: &mut Case| {
         mute(lost)(c);
         c.specs[0].price = None;
