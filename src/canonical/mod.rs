@@ -5,6 +5,7 @@
 //! decides the routing, and where the few members stand that may have to differ on the way out.
 
 pub mod answer;
+pub mod closed;
 pub mod conversation;
 pub mod event;
 pub mod parameter;

@@ -235,6 +235,11 @@ impl Shape {
         matches!(self, Shape::AnthropicMessages | Shape::OpenAiResponses | Shape::GeminiGenerate | Shape::BedrockConverse)
     }
 
+    /// Whether an endpoint of it takes schemas of answers whose objects are closed, and no bounds in them ([`closed`](super::closed)).
+    pub const fn closes_schemas(self) -> bool {
+        matches!(self, Shape::AnthropicMessages | Shape::BedrockConverse)
+    }
+
     /// Whether a mark of the cache can say there for how long it is to be kept.
     pub const fn says_lifetimes(self) -> bool {
         matches!(self, Shape::AnthropicMessages | Shape::BedrockConverse)

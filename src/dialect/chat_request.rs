@@ -7,7 +7,9 @@ use serde_json::value::RawValue;
 use super::Outgoing;
 use super::chat_messages::{self, Message};
 use super::hints::Told;
-use crate::canonical::conversation::{AnswerSchema, BEGUN, Effort, Format, Json, Part, Role, ThinkingWish, Tool, ToolChoice, Turn};
+use crate::canonical::conversation::{
+    AnswerSchema, BEGUN, Effort, Format, Json, Part, Role, ThinkingWish, Tool, ToolChoice, Turn,
+};
 use crate::canonical::request::ReasoningWish;
 use crate::canonical::{Conversation, Shape, Untranslatable};
 use crate::catalog::Reasoning;

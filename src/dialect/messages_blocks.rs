@@ -7,11 +7,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::chat_messages::FAILED;
 use super::Outgoing;
+use super::chat_messages::FAILED;
 use super::messages_request::untranslatable;
 use crate::canonical::conversation::{
-    BEGUN,     CacheLifetime, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult,
+    BEGUN, CacheLifetime, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult,
 };
 use crate::canonical::{Conversation, IdForms, Untranslatable, quoted};
 

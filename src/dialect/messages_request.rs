@@ -1,5 +1,6 @@
 //! Writing a conversation as a request for Messages (dialects.md 3 and 5).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Outgoing;
 use super::messages_blocks::{self, Block, CacheControl, Marks, Message};
+use crate::canonical::closed::{Closed, closed};
 use crate::canonical::conversation::{Effort, Format, Json, Part, Seal, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::request::ReasoningWish;
 use crate::canonical::{Conversation, Shape, Untranslatable};
@@ -34,7 +36,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     let tools = tools(conversation, &mut marks);
     let system = system(conversation, &mut marks);
     let choice = tools.as_ref().and_then(|_| Choice::of(conversation));
-    let schema = if let Format::JsonSchema(schema) = &conversation.format { Some(schema.schema.raw()) } else { None };
+    let schema = answer_schema(conversation);
     let sampling = &conversation.sampling;
     let drawn = |json| if thinks || !out.draws(conversation.thinking.wish) { None } else { number(json) };
     let stop: Vec<&str> = sampling.stop.iter().map(String::as_str).filter(|text| !text.trim().is_empty()).collect();
@@ -52,11 +54,20 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         stop_sequences: (!stop.is_empty()).then_some(stop),
         stream: conversation.stream,
         thinking,
-        output_config: OutputConfig::of(schema, effort(conversation.thinking, out).filter(|_| thinks)),
+        output_config: OutputConfig::of(schema.as_deref().map(Json::raw), effort(conversation.thinking, out).filter(|_| thinks)),
         metadata: conversation.user.as_deref().filter(|user| may_be_named(user)).map(|user_id| Metadata { user_id }),
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
     serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
+}
+
+/// The schema of the answer, as models are held to it here; one that cannot be told so is left to the endpoint to judge.
+pub(super) fn answer_schema(conversation: &Conversation) -> Option<Cow<'_, Json>> {
+    let Format::JsonSchema(wanted) = &conversation.format else { return None };
+    Some(match closed(wanted.schema.get()) {
+        Closed::Told(told) => Cow::Owned(told),
+        Closed::AsItIs | Closed::No => Cow::Borrowed(&wanted.schema),
+    })
 }
 
 pub(super) fn max_tokens(conversation: &Conversation, out: &Outgoing<'_>) -> u64 {

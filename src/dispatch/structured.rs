@@ -4,6 +4,7 @@
 //! Where the backend has it none of this is made. An answer that was cut for its length, was held back, declines or calls the
 //! client's own tools is none to check: its finish says so.
 
+use crate::canonical::closed::{Closed, closed};
 use crate::canonical::conversation::{AnswerSchema, Conversation, Format, Part, Tool, ToolChoice};
 use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{Delta, Finish, Mismatch, Schema, SchemaBy, Untranslatable};
@@ -61,6 +62,22 @@ impl Structured {
                 asked.tools.push(tool);
                 Ok(Some((Some(Self { tool: Some(name), schema }), asked)))
             }
+        }
+    }
+
+    /// The same where the provider takes schemas, but none with bounds or open objects
+    /// ([`closes_schemas`](crate::canonical::Shape::closes_schemas)): what is left out of it is checked, and one that cannot be told at
+    /// all is asked for by a tool, where one can be forced. `None` where the schema is taken as it is, or nothing better is known.
+    pub fn held(conversation: &Conversation, forces_tools: bool) -> Option<(Option<Self>, Conversation)> {
+        let Format::JsonSchema(wanted) = &conversation.format else { return None };
+        match closed(wanted.schema.get()) {
+            Closed::AsItIs => None,
+            Closed::Told(_) => {
+                let schema = Schema::parse(wanted.schema.get())?;
+                Some((Some(Self { tool: None, schema }), conversation.clone()))
+            }
+            Closed::No if forces_tools => Self::ask(conversation, SchemaBy::Tool).ok().flatten(),
+            Closed::No => None,
         }
     }
 
@@ -294,6 +311,26 @@ mod tests {
         assert_eq!((asked.format, asked.tools.len()), (Format::JsonObject, 0));
         let Part::Text(said) = &asked.system[0] else { panic!("it is said") };
         assert!(said.text.ends_with(SCHEMA), "{}", said.text);
+    }
+
+    /// Found by an audit: bounds and open objects were told to who refuses them.
+    #[test]
+    fn what_a_grammar_cannot_hold_a_model_to_is_checked_or_asked_for_by_a_tool() {
+        assert!(Structured::held(&asking(SCHEMA, |_| {}), true).is_none(), "it is taken as it is");
+        let bounded = r#"{"type":"object","properties":{"n":{"type":"integer","minimum":3}},"required":["n"]}"#;
+        let check = |answer: &str| {
+            let (structured, asked) = Structured::held(&asking(bounded, |_| {}), false).unwrap();
+            assert!(matches!(asked.format, Format::JsonSchema(_)) && asked.tools.is_empty());
+            let (mut reader, mut out) = (structured.unwrap().reader(), Vec::new());
+            reader.take(text(answer), &mut out).unwrap();
+            reader.take(Delta::Finish(Finish::Stop), &mut out).map_err(|wrong| wrong.to_string())
+        };
+        assert_eq!(check(r#"{"n":3}"#), Ok(()));
+        assert!(check(r#"{"n":2}"#).unwrap_err().contains("/n"));
+        let open = r#"{"type":"object","additionalProperties":{"type":"integer"}}"#;
+        let (structured, asked) = Structured::held(&asking(open, |_| {}), true).unwrap();
+        assert!(structured.is_some_and(|structured| structured.tool.is_some()) && asked.format == Format::Text);
+        assert!(Structured::held(&asking(open, |_| {}), false).is_none(), "nothing better is known");
     }
 
     #[test]

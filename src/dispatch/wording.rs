@@ -149,10 +149,10 @@ impl<'a> Wording<'a> {
             Ok(conversation) if conversation.unsaid.is_empty() => conversation,
             Ok(_) | Err(_) => return Some(Parameters::NONE),
         };
-        let lost = match way.by_hand().then(|| Structured::ask(conversation, way.schema_by())) {
-            Some(Ok(Some((_, asked)))) => way.lost(&asked, &way.offer.outgoing()),
-            Some(Ok(None)) | None => way.lost(conversation, &way.offer.outgoing()),
-            Some(Err(_)) => return Some(Parameters::NONE),
+        let lost = match way.structured(conversation) {
+            Ok(Some((_, asked))) => way.lost(&asked, &way.offer.outgoing()),
+            Ok(None) => way.lost(conversation, &way.offer.outgoing()),
+            Err(_) => return Some(Parameters::NONE),
         };
         (!lost.is_empty()).then_some(lost)
     }
@@ -233,7 +233,7 @@ impl Way<'_> {
 
     fn reworded(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Unsaid> {
         let conversation = self.wording.translation.conversation(self.seals != Seals::None)?;
-        let by_hand = if self.by_hand() { Structured::ask(conversation, self.schema_by())? } else { None };
+        let by_hand = self.structured(conversation)?;
         let asked = by_hand.as_ref().map_or(conversation, |(_, asked)| asked);
         let dropped = self.dropped(asked, outgoing);
         if self.wording.strict && !dropped.is_empty() {
@@ -268,6 +268,15 @@ impl Way<'_> {
             Shape::AnthropicMessages => !ids.odd,
             _ => !(ids.long && self.offer.provider.quirks.short_call_ids),
         }
+    }
+
+    /// What is asked instead of a schema that the backend takes not at all, or not whole; `None` where nothing is.
+    fn structured(&self, conversation: &Conversation) -> Result<Option<(Option<Structured>, Conversation)>, Untranslatable> {
+        if self.by_hand() {
+            return Structured::ask(conversation, self.schema_by());
+        }
+        let forces_tools = self.offer.backend.features.contains(Feature::ForcedTool);
+        Ok(if self.offer.shape.closes_schemas() { Structured::held(conversation, forces_tools) } else { None })
     }
 
     /// Whether a schema is asked for that the backend does not take.

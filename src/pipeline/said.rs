@@ -96,7 +96,9 @@ fn look(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> Result<Option<
             return Err(Box::new((Ask { unsaid, ..ask.clone() }, why)));
         }
     }
-    if (!wording.strict || !ask.unsaid.is_empty()) && let Err(why) = wording.translation.conversation(true) {
+    if (!wording.strict || !ask.unsaid.is_empty())
+        && let Err(why) = wording.translation.conversation(true)
+    {
         return Err(own_words(Some(why)));
     }
     wording.first_of(plan.root.attempts()).map_err(own_words)

@@ -306,5 +306,9 @@ async fn an_answer_that_is_begun_goes_to_a_model_that_goes_on_with_it() {
     body["tokenbroker"] = json!({"dry_run": true});
     let dry = gateway.ask(&Call::messages(body.to_string())).await.json();
     assert_eq!(dry["chosen"]["backend"], "old/jade-v3", "{dry}");
-    assert_eq!((&dry["rejected"][0]["backend"], &dry["rejected"][0]["rule"]), (&json!("new/jade-v3"), &json!("leaves_out")), "{dry}");
+    assert_eq!(
+        (&dry["rejected"][0]["backend"], &dry["rejected"][0]["rule"]),
+        (&json!("new/jade-v3"), &json!("leaves_out")),
+        "{dry}"
+    );
 }

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::request::untranslatable;
-use crate::canonical::conversation::{BEGUN, CacheLifetime, Call, Medium, Part, Role, SealKind, Source, Text, Thought, ToolResult};
+use crate::canonical::conversation::{
+    BEGUN, CacheLifetime, Call, Medium, Part, Role, SealKind, Source, Text, Thought, ToolResult,
+};
 use crate::canonical::{Conversation, Untranslatable};
 use crate::catalog::ConverseFields;
 use crate::dialect::Outgoing;

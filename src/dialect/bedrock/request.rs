@@ -14,7 +14,9 @@ use crate::canonical::{Conversation, Shape, Untranslatable};
 use crate::catalog::ConverseFields;
 use crate::catalog::capability::Reasoning;
 use crate::dialect::Outgoing;
-use crate::dialect::messages_request::{JSON_ONLY, Schema, Thinking, calls, effort, max_tokens, number, within_one};
+use crate::dialect::messages_request::{
+    JSON_ONLY, Schema, Thinking, answer_schema, calls, effort, max_tokens, number, within_one,
+};
 
 /// There is no member for it, so it is said.
 const ONE_CALL: &str = "Call at most one tool at a time.";
@@ -33,6 +35,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
     let messages = blocks::messages(conversation, out, &mut caches)?;
     let thinks = thinks(conversation, out);
     let fields = Fields::of(conversation, out);
+    let schema = answer_schema(conversation);
     let stops = !conversation.sampling.stop.is_empty();
     let body = Body {
         messages,
@@ -42,7 +45,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         additional_model_request_fields: fields.says_something().then_some(fields),
         additional_model_response_field_paths: (stops && out.steering.converse == ConverseFields::Messages)
             .then_some([STOP_SEQUENCE]),
-        output_config: OutputConfig::of(conversation, out, thinks),
+        output_config: OutputConfig::of(conversation, schema.as_deref(), out, thinks),
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
     serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
@@ -306,8 +309,11 @@ struct OutputConfig<'c> {
 }
 
 impl<'c> OutputConfig<'c> {
-    fn of(conversation: &'c Conversation, out: &Outgoing<'_>, thinks: bool) -> Option<Self> {
-        let text_format = if let Format::JsonSchema(schema) = &conversation.format { Some(TextFormat::of(schema)) } else { None };
+    fn of(conversation: &'c Conversation, schema: Option<&'c Json>, out: &Outgoing<'_>, thinks: bool) -> Option<Self> {
+        let text_format = match (&conversation.format, schema) {
+            (Format::JsonSchema(asked), Some(schema)) => Some(TextFormat::of(asked, schema)),
+            _ => None,
+        };
         let told = thinks && out.steering.converse == ConverseFields::Messages;
         let effort = effort(conversation.thinking, out).filter(|_| told);
         (text_format.is_some() || effort.is_some()).then_some(Self { text_format, effort })
@@ -335,9 +341,9 @@ enum Structure<'c> {
 }
 
 impl<'c> TextFormat<'c> {
-    fn of(asked: &'c AnswerSchema) -> Self {
+    fn of(asked: &'c AnswerSchema, schema: &'c Json) -> Self {
         let said = |text: &'c str| (!text.is_empty()).then_some(text);
-        let (schema, name) = (Json::get(&asked.schema), said(&asked.name));
+        let (schema, name) = (schema.get(), said(&asked.name));
         let description = asked.description.as_deref().and_then(said);
         Self { kind: "json_schema", structure: Structure::JsonSchema { schema, name, description } }
     }

@@ -91,7 +91,12 @@ impl<'c> Declared<'c> {
         let declaration = |tool: &'c Tool| Declaration {
             name: &tool.name,
             description: tool.description.as_deref(),
-            parameters_json_schema: tool.parameters.as_ref().map(Json::raw),
+            // One that takes nothing has none: an empty one is no object's.
+            parameters_json_schema: tool
+                .parameters
+                .as_ref()
+                .map(Json::raw)
+                .filter(|schema| !matches!(schema.get(), "null" | "{}")),
         };
         Self { function_declarations: tools.iter().map(declaration).collect() }
     }

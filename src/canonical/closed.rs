@@ -1,0 +1,304 @@
+//! A schema as an API takes it that holds its model to one by a grammar: Anthropic's Messages and Bedrock's Converse. There objects
+//! are closed and what bounds numbers, lengths and lists is refused (platform.claude.com, "Structured outputs", JSON schema
+//! limitations, 2026-11).
+//!
+//! What is left out is said in a description, so that the model knows of it; that an answer keeps to it is checked by whoever gets
+//! one. Members keep their order, for models answer in it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::conversation::Json;
+
+/// Words that are taken as they stand.
+const KEPT: [&str; 7] = ["type", "title", "const", "required", "default", "$schema", "$id"];
+/// Said of no answer, so nothing is lost without them.
+const REMARKS: [&str; 4] = ["$comment", "readOnly", "writeOnly", "deprecated"];
+/// What a text may be held to.
+const FORMATS: [&str; 10] = ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
+/// Of patterns, what no grammar knows: what looks around, refers back, or asks for the border of a word.
+const BEYOND_GRAMMAR: [&str; 4] = ["(?", "\\\\b", "\\\\B", "\\\\1"];
+/// Deeper ones are not told.
+const MOST_DEPTH: usize = 32;
+
+/// How a schema can be told where objects are closed and nothing is bounded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// As it is.
+    AsItIs,
+    /// So, and what is lacking is to be checked.
+    Told(Json),
+    /// Not at all: it refers to itself, or has objects whose members have no names.
+    No,
+}
+
+/// How a schema can be told there.
+pub fn closed(schema: &str) -> Closed {
+    let Ok(top) = serde_json::from_str::<Members<'_>>(schema) else { return Closed::No };
+    if !top.is_object() || top.refers_to_itself() {
+        return Closed::No;
+    }
+    let mut changed = false;
+    match told(&top, &mut changed, 0).and_then(Json::parse) {
+        None => Closed::No,
+        Some(_) if !changed => Closed::AsItIs,
+        Some(told) => Closed::Told(told),
+    }
+}
+
+/// The text of a schema; `None` where it cannot be told.
+fn told(schema: &Members<'_>, changed: &mut bool, depth: usize) -> Option<String> {
+    if depth > MOST_DEPTH {
+        return None;
+    }
+    let (mut out, mut lost, mut description) = (Vec::new(), Vec::new(), None);
+    for (word, value) in &schema.0 {
+        let text = value.get();
+        match &**word {
+            "properties" | "$defs" | "definitions" => out.push(member(word, &each(value, changed, depth)?)),
+            "items" => out.push(member(word, &told(&Members::of(value)?, changed, depth + 1)?)),
+            "anyOf" | "allOf" => out.push(member(word, &all(value, changed, depth)?)),
+            // One that fits is what either asks for; that no other fits is checked.
+            "oneOf" if schema.get("anyOf").is_none() => {
+                *changed = true;
+                out.push(member("anyOf", &all(value, changed, depth)?));
+            }
+            "$ref" if text.starts_with("\"#/$defs/") || text.starts_with("\"#/definitions/") => out.push(member(word, text)),
+            "oneOf" | "$ref" | "patternProperties" | "prefixItems" => return None,
+            "additionalProperties" => {}
+            "description" => description = serde_json::from_str::<Cow<'_, str>>(text).ok(),
+            "enum" if is_plain(value) => out.push(member(word, text)),
+            "format" if FORMATS.iter().any(|format| text.trim_matches('"') == *format) => out.push(member(word, text)),
+            "pattern" if BEYOND_GRAMMAR.iter().all(|beyond| !text.contains(beyond)) => out.push(member(word, text)),
+            "minItems" if matches!(text, "0" | "1") => out.push(member(word, text)),
+            word if KEPT.contains(&word) => out.push(member(word, text)),
+            word if REMARKS.contains(&word) => *changed = true,
+            word => lost.push(member(word, text)),
+        }
+    }
+    if schema.is_object() {
+        *changed |= schema.closes()?;
+        out.push("\"additionalProperties\":false".to_owned());
+    }
+    let described = [description.map(Cow::into_owned), (!lost.is_empty()).then(|| format!("{{{}}}", lost.join(",")))];
+    *changed |= !lost.is_empty();
+    let described: Vec<String> = described.into_iter().flatten().collect();
+    if !described.is_empty() {
+        out.push(member("description", &serde_json::Value::from(described.join(" ")).to_string()));
+    }
+    Some(format!("{{{}}}", out.join(",")))
+}
+
+fn member(word: &str, value: &str) -> String {
+    format!("{}:{value}", serde_json::Value::from(word))
+}
+
+/// Schemas by their names.
+fn each(value: &RawValue, changed: &mut bool, depth: usize) -> Option<String> {
+    let named = Members::of(value)?;
+    let one = |(name, schema): &(Cow<'_, str>, &RawValue)| Some(member(name, &told(&Members::of(schema)?, changed, depth + 1)?));
+    let all: Option<Vec<String>> = named.0.iter().map(one).collect();
+    Some(format!("{{{}}}", all?.join(",")))
+}
+
+/// Schemas in a list.
+fn all(value: &RawValue, changed: &mut bool, depth: usize) -> Option<String> {
+    let list: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
+    let all: Option<Vec<String>> = list.into_iter().map(|schema| told(&Members::of(schema)?, changed, depth + 1)).collect();
+    Some(format!("[{}]", all?.join(",")))
+}
+
+/// Whether a list has nothing but texts, numbers and the like.
+fn is_plain(list: &RawValue) -> bool {
+    let list: Result<Vec<&RawValue>, _> = serde_json::from_str(list.get());
+    list.is_ok_and(|list| list.iter().all(|value| !value.get().starts_with(['{', '['])))
+}
+
+/// The members of an object in their order, unread.
+struct Members<'b>(Vec<(Cow<'b, str>, &'b RawValue)>);
+
+impl<'b> Members<'b> {
+    /// What is no object (`true` is a schema too) cannot be told.
+    fn of(value: &'b RawValue) -> Option<Self> {
+        serde_json::from_str(value.get()).ok()
+    }
+
+    fn get(&self, wanted: &str) -> Option<&'b RawValue> {
+        self.0.iter().find(|(word, _)| word == wanted).map(|(_, value)| *value)
+    }
+
+    fn is_object(&self) -> bool {
+        self.get("type").is_some_and(|kind| kind.get().contains("\"object\"")) || self.get("properties").is_some()
+    }
+
+    /// Whether an object has to be closed that is not; `None` where that would leave it without the members that it is for.
+    fn closes(&self) -> Option<bool> {
+        let has_members = self.get("properties").and_then(Self::of).is_some_and(|members| !members.0.is_empty());
+        match self.get("additionalProperties").map(RawValue::get) {
+            Some("false") => Some(false),
+            Some("true") | None if has_members => Some(true),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Whether one of the schemas that are referred to leads to itself.
+    fn refers_to_itself(&self) -> bool {
+        let tables = ["$defs", "definitions"].into_iter().filter_map(|table| self.get(table).and_then(Self::of));
+        let named: Vec<(String, Vec<String>)> =
+            tables.flat_map(|table| table.0).map(|(name, schema)| (name.into_owned(), references(schema.get()))).collect();
+        let leads_back = |start: &str| {
+            let (mut seen, mut next): (Vec<&str>, Vec<&str>) = (Vec::new(), vec![start]);
+            while let Some(at) = next.pop() {
+                for to in named.iter().filter(|(name, _)| name == at).flat_map(|(_, to)| to) {
+                    if to == start {
+                        return true;
+                    }
+                    if !seen.contains(&to.as_str()) {
+                        seen.push(to);
+                        next.push(to);
+                    }
+                }
+            }
+            false
+        };
+        named.iter().any(|(name, _)| leads_back(name))
+    }
+}
+
+/// The last names of all references in a schema.
+fn references(schema: &str) -> Vec<String> {
+    fn within(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(members) => {
+                let to = members.get("$ref").and_then(serde_json::Value::as_str).and_then(|to| to.rsplit('/').next());
+                found.extend(to.map(str::to_owned));
+                members.values().for_each(|value| within(value, found));
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|value| within(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    within(&serde_json::from_str(schema).unwrap_or_default(), &mut found);
+    found
+}
+
+impl<'de: 'b, 'b> Deserialize<'de> for Members<'b> {
+    fn deserialize<D: Deserializer<'de>>(object: D) -> Result<Self, D::Error> {
+        object.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members<'de>, A::Error> {
+        let mut all = Vec::new();
+        while let Some((name, value)) = members.next_entry::<&RawValue, &RawValue>()? {
+            let name: Cow<'de, str> = match serde_json::from_str::<&'de str>(name.get()) {
+                Ok(plain) => Cow::Borrowed(plain),
+                Err(_) => Cow::Owned(serde_json::from_str(name.get()).map_err(serde::de::Error::custom)?),
+            };
+            all.push((name, value));
+        }
+        Ok(Members(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(schema: &str, expected: &str) {
+        let told = match closed(schema) {
+            Closed::AsItIs => "as it is".to_owned(),
+            Closed::No => "no".to_owned(),
+            Closed::Told(told) => told.get().to_owned(),
+        };
+        assert_eq!(told, expected, "{schema}");
+    }
+
+    /// An object with one member, which is required.
+    fn with(member: &str) -> String {
+        format!(r#"{{"type":"object","properties":{{"a":{member}}},"required":["a"],"additionalProperties":false}}"#)
+    }
+
+    #[test]
+    fn what_keeps_to_the_rules_is_told_as_it_is() {
+        for member in [
+            r#"{"type":"string","description":"d","enum":["x"]}"#,
+            r#"{"anyOf":[{"type":"null"},{"type":"number"}]}"#,
+            r#"{"type":"array","minItems":1,"items":{"type":"string","format":"date","pattern":"^[0-9]+$"}}"#,
+        ] {
+            check(&with(member), "as it is");
+        }
+        check(
+            r##"{"type":"object","properties":{"a":{"$ref":"#/$defs/b"}},"$defs":{"b":{"type":"string"}},"additionalProperties":false}"##,
+            "as it is",
+        );
+    }
+
+    #[test]
+    fn bounds_are_said_and_objects_closed_with_their_members_in_order() {
+        check(
+            r#"{"type":"object","properties":{"z":{"type":"integer","minimum":1,"maximum":5},"a":{"description":"Of it.","type":"string","minLength":2}},"required":["z"]}"#,
+            r#"{"type":"object","properties":{"z":{"type":"integer","description":"{\"minimum\":1,\"maximum\":5}"},"a":{"type":"string","description":"Of it. {\"minLength\":2}"}},"required":["z"],"additionalProperties":false}"#,
+        );
+        check(
+            &with(r#"{"oneOf":[{"type":"null"},{"type":"array","minItems":2,"items":{"type":"string","format":"color"}}]}"#),
+            &with(
+                r#"{"anyOf":[{"type":"null"},{"type":"array","items":{"type":"string","description":"{\"format\":\"color\"}"},"description":"{\"minItems\":2}"}]}"#,
+            ),
+        );
+        check(
+            &with(r#"{"type":"string","pattern":"^(?=a)"}"#),
+            &with(r#"{"type":"string","description":"{\"pattern\":\"^(?=a)\"}"}"#),
+        );
+        check(
+            r#"{"type":"object","properties":{"a":{"type":"null"}},"additionalProperties":true}"#,
+            r#"{"type":"object","properties":{"a":{"type":"null"}},"additionalProperties":false}"#,
+        );
+    }
+
+    #[test]
+    fn what_has_no_end_or_no_names_cannot_be_told() {
+        for schema in [
+            r##"{"type":"object","properties":{"a":{"$ref":"#"}}}"##,
+            r##"{"type":"object","properties":{"a":{"$ref":"#/$defs/b"}},"$defs":{"b":{"type":"array","items":{"$ref":"#/$defs/c"}},"c":{"anyOf":[{"$ref":"#/$defs/b"}]}}}"##,
+            r#"{"type":"object","properties":{"a":{"$ref":"https://example.com/a.json"}}}"#,
+            r#"{"type":"object","additionalProperties":{"type":"integer"}}"#,
+            r#"{"type":"object"}"#,
+            r#"{"type":"object","properties":{"a":true}}"#,
+            r#"{"type":"object","patternProperties":{"^a":{"type":"string"}}}"#,
+            r#"{"type":"array","items":{"type":"string"}}"#,
+            "[]",
+            "{",
+        ] {
+            check(schema, "no");
+        }
+        let deep = (0..MOST_DEPTH + 9)
+            .fold(r#"{"type":"string"}"#.to_owned(), |inner, _| format!(r#"{{"type":"array","items":{inner}}}"#));
+        check(&with(&deep), "no");
+    }
+
+    proptest::proptest! {
+        /// Whatever comes is told as JSON or not at all, and what was told once needs no more.
+        #[test]
+        fn what_is_told_keeps_to_the_rules(bound in 0u8..9, kind in "[a-z]{1,9}", text in ".{0,9}") {
+            let text = serde_json::Value::from(text);
+            let schema = with(&format!(r#"{{"type":"{kind}","maxLength":{bound},"title":{text},"x{kind}":{text}}}"#));
+            let Closed::Told(told) = closed(&schema) else { panic!("{schema}") };
+            proptest::prop_assert_eq!(closed(told.get()), Closed::AsItIs);
+        }
+    }
+}
