@@ -568,7 +568,7 @@ fn makers(request: &Request, trace: &Trace) -> Makers {
     // An answer without a signature may be the provider's own; only where nobody remembers it is taken for ours.
     let told = frontend::holds_told_thoughts(request) || known.is_empty() && frontend::holds_unsigned_thoughts(request);
     let google = frontend::holds_google_seals(request);
-    Makers { known, told, google }
+    Makers { known, told, google, sealed: frontend::is_sealed(request) }
 }
 
 /// When a request must be over, on the monotonic clock.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -233,19 +234,20 @@ impl Dispatcher {
         Err(refused.unwrap_or(Stopped::Exhausted))
     }
 
+    /// Asks one backend; once more without the seals of the conversation where it refuses the request with them. Who made them is
+    /// remembered by this process only, and not for ever, so they may be another's; and the client would send them again and again.
     async fn attempt<B: AttemptBook>(
         &self,
         planned: &PlannedAttempt,
         journey: &Journey<'_, B>,
         failures: &mut Vec<AttemptFailure>,
         sent: &mut bool,
-        standing: Standing<'_>,
+        mut standing: Standing<'_>,
     ) -> Result<Box<Answered<B::Page>>, Stopped> {
         if self.time_for(journey, standing).is_none() {
             return Err(Stopped::OutOfTime);
         }
-        let race = standing.race;
-        let (way, mut turn, letter) = match journey.way(planned) {
+        let mut way = match journey.way(planned) {
             Ok(way) => way,
             // A plan names reachable backends only.
             Err(why) => {
@@ -253,11 +255,39 @@ impl Dispatcher {
                 return Err(Stopped::Exhausted);
             }
         };
+        // What a provider refuses of our words it may take, or another, in the client's own.
+        let ours = !way.0.in_clients_words();
+        loop {
+            let (asked, told) = (way.0, way.2.body.clone());
+            let failure = match self.ask(planned, way, journey, sent, standing).await {
+                Ok(answered) => return Ok(answered),
+                Err(Unanswered::NotAsked(stopped)) => return Err(stopped),
+                Err(Unanswered::Failed(failure)) => *failure,
+            };
+            let refused = failure.cause == Cause::Provider(ErrorClass::BadRequest);
+            let moves_on = failure.cause.another_may_help() || (ours && refused);
+            let stopped = if moves_on { Stopped::Exhausted } else { Stopped::Refused };
+            failures.push(failure);
+            let again = if refused && !standing.again { unsealed(planned, &asked, &told) } else { None };
+            way = again.ok_or(stopped)?;
+            standing.again = true;
+        }
+    }
+
+    async fn ask<B: AttemptBook>(
+        &self,
+        planned: &PlannedAttempt,
+        (way, mut turn, letter): Way<'_>,
+        journey: &Journey<'_, B>,
+        sent: &mut bool,
+        standing: Standing<'_>,
+    ) -> Result<Box<Answered<B::Page>>, Unanswered> {
+        let race = standing.race;
         let offer = way.offer;
         // Only what is sent is paid for: a backend that is left alone costs no retry.
-        let is_extra = *sent && race.is_none();
+        let is_extra = *sent && (race.is_none() || standing.again);
         if is_extra && !self.retries.try_spend() {
-            return Err(Stopped::RetryBudget);
+            return Err(Unanswered::NotAsked(Stopped::RetryBudget));
         }
         // What cannot be booked or paid is not sent.
         let page = journey.book.open(planned, &offer).await;
@@ -267,7 +297,7 @@ impl Dispatcher {
             if is_extra {
                 self.retries.give_back();
             }
-            return Err(if time.is_some() { Stopped::Exhausted } else { Stopped::OutOfTime });
+            return Err(Unanswered::NotAsked(if time.is_some() { Stopped::Exhausted } else { Stopped::OutOfTime }));
         };
         *sent = true;
         let at = self.clock.wall();
@@ -293,7 +323,7 @@ impl Dispatcher {
         let outcome = errand.run(letter, leaves, &mut |piece| running.add(piece)).await;
         let took = self.clock.monotonic().saturating_sub(sent_at);
         let answers = if journey.request().stream { Answers::Streamed } else { Answers::Whole };
-        let Some(page) = asked.ended() else { return Err(Stopped::Exhausted) };
+        let Some(page) = asked.ended() else { return Err(Unanswered::NotAsked(Stopped::Exhausted)) };
         match outcome {
             Ok(Begun { opening, dropped }) => {
                 turn.answered(answers);
@@ -325,13 +355,7 @@ impl Dispatcher {
                     turn.failed(lesson, failure.retry_after);
                 }
                 journey.book.fail(page, &failure, took).await;
-                // What a provider refuses of our words it may take, or another, in the client's own.
-                let ours = !way.in_clients_words();
-                let other_words = ours && failure.cause == Cause::Provider(ErrorClass::BadRequest);
-                let moves_on = failure.cause.another_may_help() || other_words;
-                let stopped = if moves_on { Stopped::Exhausted } else { Stopped::Refused };
-                failures.push(failure);
-                Err(stopped)
+                Err(Unanswered::Failed(Box::new(failure)))
             }
         }
     }
@@ -364,6 +388,14 @@ struct Standing<'a> {
     race: Option<&'a Race>,
     /// Others come after it, should it fail.
     others_behind: bool,
+    /// Its backend has refused the request once.
+    again: bool,
+}
+
+/// Why an attempt has no answer.
+enum Unanswered {
+    NotAsked(Stopped),
+    Failed(Box<AttemptFailure>),
 }
 
 /// How long an attempt may take.
@@ -414,6 +446,14 @@ impl<B: AttemptBook> Drop for Asked<'_, B> {
             self.book.supersede(page, &self.offer, self.clock.monotonic().saturating_sub(self.sent));
         }
     }
+}
+
+/// How a backend is asked again that refused what it was told, without the seals in it; `None` where that says the same.
+fn unsealed<'a>(planned: &PlannedAttempt, way: &wording::Way<'a>, told: &Bytes) -> Option<Way<'a>> {
+    let way = way.unsealed()?;
+    let letter = way.letter(planned).ok().filter(|letter| letter.body != *told)?;
+    let turn = way.offer.health.enter().ok()?;
+    Some((way, turn, letter))
 }
 
 fn not_tried(offer: &Offer<'_>, refused: &Refused) -> AttemptFailure {

@@ -170,6 +170,11 @@ impl Written {
 }
 
 impl Way<'_> {
+    /// The same way without any seal of the conversation, where it sends some that the backend may not have made.
+    pub(super) fn unsealed(&self) -> Option<Self> {
+        (self.wording.makers.sealed && self.seals != Seals::None).then_some(Self { seals: Seals::None, ..*self })
+    }
+
     /// What goes out, if it can be said in the endpoint's words.
     pub(super) fn letter(&self, planned: &PlannedAttempt) -> Result<Letter, Unsaid> {
         let outgoing = self.offer.outgoing();

@@ -2,7 +2,8 @@
 //! a backend is therefore sent: another's seal is refused, and without its own a model goes on without its thoughts.
 //!
 //! A seal does not name its maker. Who answered which turn is remembered, and each API has seals of its own kind: where nobody else
-//! was asked in the API of a backend, all of that kind are the backend's own.
+//! was asked in the API of a backend, all of that kind are the backend's own. What nobody remembers (after a restart, at another gateway
+//! of a fleet) goes out as it is: whoever refuses it is asked again without (`dispatch/run.rs`).
 
 use super::{Market, Offer};
 use crate::canonical::{Form, Manner, Shape};
@@ -18,6 +19,8 @@ pub struct Makers {
     /// Some of it stands where Google's endpoint for chat tells its seals. Where nobody is remembered they are Google's or ours, and
     /// nobody else's chat is sent them.
     pub google: bool,
+    /// The conversation holds seals, whoever made them.
+    pub sealed: bool,
 }
 
 /// What of the seals a backend is sent.
@@ -119,7 +122,7 @@ mod tests {
     fn check_asked(asked: Shape, backend: &str, known: &[&str], told: bool, expected: Seals) {
         let market = market();
         let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
-        let makers = Makers { known: known.iter().map(|id| named(id)).collect(), told, google: false };
+        let makers = Makers { known: known.iter().map(|id| named(id)).collect(), told, ..Makers::default() };
         let asked = Manner::plain(asked);
         let offer = market.offer(named(backend), asked).unwrap();
         assert_eq!(makers.seals_for(&offer, asked, &market), expected, "{backend} after {known:?}, told: {told}");
@@ -165,7 +168,7 @@ mod tests {
         let sent = |backend: &str, known: &[&str]| {
             let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
             let known = known.iter().map(|id| named(id)).collect();
-            let (makers, asked) = (Makers { known, told: false, google: true }, Manner::plain(Shape::OpenAiChat));
+            let (makers, asked) = (Makers { known, google: true, ..Makers::default() }, Manner::plain(Shape::OpenAiChat));
             makers.seals_for(&market.offer(named(backend), asked).unwrap(), asked, &market)
         };
         assert_eq!(sent("plain/jade-1", &[]), Seals::OfItsKind);

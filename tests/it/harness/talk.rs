@@ -86,7 +86,8 @@ impl Talk {
         Said { answer, text, calls }
     }
 
-    fn call(&self) -> Call {
+    /// The request that asks with the whole history.
+    pub(crate) fn call(&self) -> Call {
         let schema = json!({"type": "object", "properties": {"place": {"type": "string"}}});
         let tool = |name: &String| match self.api {
             Api::Chat => json!({"type": "function", "function": {"name": name, "parameters": schema}}),
