@@ -149,6 +149,8 @@ pub struct Members {
     pub developer_roles: Vec<Range<usize>>,
     /// Behind a member of each message of the assistant without `reasoning_content`, where the conversation has calls; otherwise none.
     pub thoughtless: Vec<usize>,
+    /// Members of chat's messages that thoughts stand in, in their order.
+    pub thoughts: Vec<(ThoughtMember, Member)>,
     /// The array `messages`.
     pub messages: Range<usize>,
     /// Every message's content is one text, and no member of it is unknown: nothing in it is marked to be cached. `false` where
@@ -196,7 +198,16 @@ impl IdForms {
     }
 }
 
-/// One member of the top-level object: its key (quotes included) and its value.
+/// A member of chat's messages that tells what a model thought. `OpenAI` has none, so sites made their own, and some refuse what they do
+/// not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThoughtMember {
+    ReasoningContent,
+    Reasoning,
+    ReasoningDetails,
+}
+
+/// One member of an object: its key (quotes included) and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     pub key: Range<usize>,

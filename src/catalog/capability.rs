@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::allowance::{Prepaid, QuotaIndex};
 use super::price::PriceSchedule;
+pub use super::refused::RefusedThoughts;
 use super::signing::{Signing, key_missing};
 use super::snapshot::{BackendIndex, ProviderIndex};
 use super::steering::Steering;
@@ -224,6 +225,8 @@ pub struct Quirks {
     /// Its chat refuses a conversation in which a model called tools without what it thought before: it is sent back in
     /// `reasoning_content`.
     pub reasoning_returned: bool,
+    /// Members of a message in which its chat refuses what was thought, there or elsewhere.
+    pub thoughts_refused: RefusedThoughts,
     /// How its endpoint for Gemini's `generateContent` is told how deep to think, where that is not known of the model.
     pub thinking_depth: ThinkingDepth,
     /// A model that takes no number of tokens is made to think with `thinking: {"type": "adaptive"}`, and refuses `enabled`.
@@ -260,6 +263,7 @@ impl Default for Quirks {
             thinking_switch: ThinkingSwitch::ReasoningEffort,
             thinking_effort: ThinkingEffort::Never,
             reasoning_returned: false,
+            thoughts_refused: RefusedThoughts::NONE,
             thinking_depth: ThinkingDepth::Tokens,
             adaptive_thinking: false,
             short_call_ids: false,

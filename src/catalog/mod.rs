@@ -11,6 +11,7 @@ pub mod fx;
 pub mod history;
 pub mod load;
 pub mod price;
+mod refused;
 mod signing;
 pub mod snapshot;
 pub mod steering;

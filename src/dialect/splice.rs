@@ -40,6 +40,8 @@ pub(super) fn chat(request: &Request, out: &Outgoing<'_>) -> Bytes {
         let places = request.members.thoughtless.iter();
         edits.replaced.extend(places.map(|place| (*place..*place, Cow::Borrowed(",\"reasoning_content\":\"\""))));
     }
+    let refused = |member| out.quirks.thoughts_refused.contains(member);
+    edits.cut.extend(request.members.thoughts.iter().filter(|(member, _)| refused(*member)).map(|(_, place)| place));
     edits.apply(&request.body)
 }
 

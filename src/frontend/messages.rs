@@ -13,6 +13,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::value::RawValue;
 
 use super::json::{EveryText, TOO_DEEP, nests_deeper, raw_value, span_in};
+use crate::canonical::request::{Member, ThoughtMember};
 use crate::canonical::{IdForms, TextProfile};
 
 /// What was found in the conversation so far.
@@ -42,6 +43,8 @@ pub(super) struct Conversation<'b> {
     begins: Vec<usize>,
     /// Behind the role of each message of the assistant that says nothing of its thoughts.
     pub(super) thoughtless: Vec<usize>,
+    /// Members of messages that thoughts stand in.
+    pub(super) told_thoughts: Vec<(ThoughtMember, Member)>,
     /// The assistant called a tool.
     pub(super) has_calls: bool,
     pub(super) call_ids: IdForms,
@@ -156,6 +159,26 @@ impl<'b> Conversation<'b> {
     pub(super) fn begins(&mut self) -> Vec<usize> {
         let begins = std::mem::take(&mut self.begins);
         if begins.len() == self.messages as usize { begins } else { Vec::new() }
+    }
+
+    /// Reads a thought that is told as a text, and notes where.
+    fn thought<'de, A: MapAccess<'de>>(&mut self, member: ThoughtMember, members: &mut A) -> Result<(), A::Error> {
+        let value = raw_value(members)?;
+        self.note_thought(member, value);
+        self.texts().deserialize(&mut serde_json::Deserializer::from_str(value)).map_err(A::Error::custom)
+    }
+
+    /// Notes a member by its value: its key stands before that, in quotes of which there are no others in it.
+    fn note_thought(&mut self, member: ThoughtMember, value: &str) {
+        let value = span_in(self.body, value);
+        let before = self.body.get(..value.start).unwrap_or_default().trim_ascii_end();
+        let key = before
+            .strip_suffix(':')
+            .map(str::trim_ascii_end)
+            .and_then(|key| Some((key.strip_suffix('"')?.rfind('"')?, key.len())));
+        if let Some((start, end)) = key {
+            self.told_thoughts.push((member, Member { key: start..end, value }));
+        }
     }
 
     fn note_role(&mut self, role: &str) {
@@ -308,11 +331,18 @@ impl Turn for ChatTurn {
                     members.next_value_seed(conversation.at(".tool_calls").texts())?;
                 }
                 MessageKey::FunctionCall => members.next_value_seed(conversation.at(".function_call").texts())?,
-                MessageKey::Name | MessageKey::ReasoningContent | MessageKey::Reasoning | MessageKey::Refusal => {
-                    thought |= matches!(key, MessageKey::ReasoningContent);
-                    members.next_value_seed(conversation.texts())?;
+                MessageKey::Name | MessageKey::Refusal => members.next_value_seed(conversation.texts())?,
+                MessageKey::ReasoningContent => {
+                    thought = true;
+                    conversation.thought(ThoughtMember::ReasoningContent, &mut members)?;
                 }
-                MessageKey::ReasoningDetails | MessageKey::ExtraContent => {
+                MessageKey::Reasoning => conversation.thought(ThoughtMember::Reasoning, &mut members)?,
+                MessageKey::ReasoningDetails => {
+                    let value = raw_value(&mut members)?;
+                    conversation.note_thought(ThoughtMember::ReasoningDetails, value);
+                    (conversation.thoughts, conversation.with_parts) = (true, true);
+                }
+                MessageKey::ExtraContent => {
                     raw_value(&mut members)?;
                     (conversation.thoughts, conversation.with_parts) = (true, true);
                 }

@@ -174,11 +174,14 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
     };
     let mut conversation = top.layout.conversation;
     let begins = conversation.begins();
-    let Conversation { developer_roles, begun, has_calls, with_parts, mut thoughtless, call_ids, .. } = conversation;
+    let Conversation { developer_roles, begun, has_calls, with_parts, mut thoughtless, told_thoughts, call_ids, .. } =
+        conversation;
     if !has_calls {
         thoughtless.clear();
     }
-    request.members = Members { developer_roles, begun, thoughtless, begins, call_ids, plain: !with_parts, ..members };
+    let thoughts = told_thoughts;
+    request.members =
+        Members { developer_roles, begun, thoughtless, thoughts, begins, call_ids, plain: !with_parts, ..members };
     Ok(request)
 }
 

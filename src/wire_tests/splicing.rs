@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::canonical::Request;
+use crate::canonical::request::ThoughtMember;
 use crate::catalog::capability::{
-    KnownHints, OutputBoundField, Quirks, StreamUsage, ThinkingDepth, ThinkingEffort, ThinkingSwitch,
+    KnownHints, OutputBoundField, Quirks, RefusedThoughts, StreamUsage, ThinkingDepth, ThinkingEffort, ThinkingSwitch,
 };
 use crate::dialect::{Dialect, OpenAiChat, Outgoing};
 use crate::frontend::{BadRequest, parse};
@@ -24,6 +25,7 @@ const PLAIN: Quirks = Quirks {
     thinking_switch: ThinkingSwitch::ReasoningEffort,
     thinking_effort: ThinkingEffort::Never,
     reasoning_returned: false,
+    thoughts_refused: RefusedThoughts::NONE,
     adaptive_thinking: false,
     short_call_ids: false,
     random_seed: false,
@@ -52,6 +54,28 @@ fn a_request_that_needs_no_change_is_the_same_bytes() {
     let sent = OpenAiChat.encode(&request, &out);
     assert_eq!(sent.as_ptr(), request.body.as_ptr(), "shared, not copied");
     assert_eq!(sent, body);
+}
+
+/// Some chats refuse messages with members of others.
+#[test]
+fn thoughts_that_are_refused_are_cut() {
+    let strict = Quirks { thoughts_refused: RefusedThoughts::WORDS.into_iter().map(|(member, _)| member).collect(), ..PLAIN };
+    let content = Quirks { thoughts_refused: [ThoughtMember::ReasoningContent].into_iter().collect(), ..PLAIN };
+    let cases = [
+        (
+            strict,
+            r#"{"model":"up","messages":[{"role":"assistant","reasoning_content" : "a\"}","content":null, "reasoning":null,"reasoning_details":[{"x":[]}]},{"reasoni\u006eg":"","content":"x"}, {"reasoning_content":"t"}]}"#,
+            r#"{"model":"up","messages":[{"role":"assistant","content":null},{"content":"x"}, {}]}"#,
+        ),
+        (
+            content,
+            r#"{"model":"up","messages":[{"role":"assistant","reasoning_content":"a","reasoning":"b","content":"{\"reasoning_content\":1}"}]}"#,
+            r#"{"model":"up","messages":[{"role":"assistant","reasoning":"b","content":"{\"reasoning_content\":1}"}]}"#,
+        ),
+    ];
+    for (quirks, body, expected) in cases {
+        assert_eq!(send(body, quirks, None), expected, "{body}");
+    }
 }
 
 #[test]

@@ -8,11 +8,13 @@ use crate::harness::talk::{Api, Said, Talk};
 use crate::harness::thinker::{Heard, Step, Thinker, Thought};
 use crate::harness::{Gateway, Provider, chat, messages};
 
-/// Where a conversation begins, and where it goes on: each API to each other one, and from one provider of Messages to another.
-const WAYS: [(Thinker, Thinker); 7] = [
+/// Where a conversation begins, and where it goes on: each API to each other one, and from one provider of a shape to another.
+const WAYS: [(Thinker, Thinker); 9] = [
     (Thinker::Chat, Thinker::Messages),
     (Thinker::Chat, Thinker::Gemini),
+    (Thinker::Chat, Thinker::StrictChat),
     (Thinker::Messages, Thinker::Chat),
+    (Thinker::Messages, Thinker::StrictChat),
     (Thinker::Messages, Thinker::Gemini),
     (Thinker::Messages, Thinker::Messages),
     (Thinker::Gemini, Thinker::Chat),
@@ -61,6 +63,7 @@ fn of_another(thinker: Thinker, thought: &Thought, under_way: bool) -> Step {
 fn of_its_own(thinker: Thinker, thought: &Thought) -> Step {
     match thinker {
         Thinker::Chat => step(thought, Some(thought.text()), Vec::new()),
+        Thinker::StrictChat => step(thought, None, Vec::new()),
         Thinker::Messages => step(thought, Some(thought.text()), vec![thought.seal()]),
         Thinker::Gemini => step(thought, None, vec![thought.seal()]),
     }
@@ -101,6 +104,11 @@ async fn check(api: Api, streamed: bool, (begins, goes_on): (Thinker, Thinker)) 
         // It refuses to think on where the turn that is being answered does not begin with a thought of its own.
         let thinks = [&heard[0], &heard[1], &heard[2]].map(|heard| heard.body["thinking"]["type"] == "enabled");
         assert_eq!(thinks, [false, true, !same], "{way}");
+    }
+    if goes_on == Thinker::StrictChat {
+        let refused = ["\"reasoning_content\"", "\"reasoning\"", "\"reasoning_details\""];
+        let told = west.calls().iter().any(|arrived| refused.iter().any(|member| arrived.text().contains(member)));
+        assert!(!told, "{way}: {}", heard[2].body);
     }
     assert!(heard[1..].iter().all(|heard| heard.body.to_string().contains("Wait for the tide.")), "{way}");
     assert!(west.calls().iter().all(|arrived| !arrived.text().contains(&EAST.seal())), "{way}");

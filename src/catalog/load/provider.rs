@@ -9,8 +9,8 @@ use super::{CURRENCIES, allowance, required, signing, words};
 use crate::canonical::Shape;
 use crate::catalog::address::{self, DEPLOYMENT};
 use crate::catalog::capability::{
-    CacheRules, Hint, KeyHeader, MoreEndpoint, OutputBoundField, PriceChanges, Provider, Quirks, Retention, SandboxTraits,
-    StreamUsage, ThinkingDepth, ThinkingEffort, ThinkingSwitch,
+    CacheRules, Hint, KeyHeader, MoreEndpoint, OutputBoundField, PriceChanges, Provider, Quirks, RefusedThoughts, Retention,
+    SandboxTraits, StreamUsage, ThinkingDepth, ThinkingEffort, ThinkingSwitch,
 };
 use crate::catalog::snapshot::ProviderIndex;
 use crate::document::{Section, nearest};
@@ -357,6 +357,7 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
         thinking_switch: section.word("thinking_switch", &THINKING_SWITCHES).unwrap_or(plain.thinking_switch),
         thinking_effort: section.word("thinking_effort", &THINKING_EFFORTS).unwrap_or(plain.thinking_effort),
         reasoning_returned: section.truth("reasoning_returned").unwrap_or(plain.reasoning_returned),
+        thoughts_refused: words(&section, "thoughts_refused", &RefusedThoughts::WORDS).into_iter().collect(),
         thinking_depth: section.word("thinking_depth", &THINKING_DEPTHS).unwrap_or(plain.thinking_depth),
         adaptive_thinking: section.truth("adaptive_thinking").unwrap_or(plain.adaptive_thinking),
         short_call_ids: section.truth("short_call_ids").unwrap_or(plain.short_call_ids),

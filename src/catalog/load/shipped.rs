@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::tests::{damages, inflict};
 use crate::canonical::{Feature, Form, QualityTier, SchemaBy};
-use crate::catalog::capability::{Hint, OutputBoundField, ThinkingEffort, ThinkingSwitch};
+use crate::catalog::capability::{Hint, OutputBoundField, RefusedThoughts, ThinkingEffort, ThinkingSwitch};
 use crate::catalog::price::PriceRow;
 use crate::catalog::{Backend, Snapshot};
 use crate::units::{Cell, Factor, Tariff, TokenPrice, Tokens};
@@ -78,6 +78,8 @@ fn what_sites_and_models_take_of_a_translation_is_told_by_their_rows() {
     let hints = |provider: &str| Hint::WORDS.map(|(hint, _)| quirks(provider).hints.contains(hint));
     assert_eq!([hints("openai"), hints("moonshotai"), hints("groq")], [[true; 3], [true, false, false], [false; 3]]);
     assert_eq!(["openai", "xai", "minimax", "vllm"].map(|id| quirks(id).instructions_anywhere), [true, true, false, false]);
+    let refused = |provider: &str| RefusedThoughts::WORDS.map(|(member, _)| quirks(provider).thoughts_refused.contains(member));
+    assert_eq!([refused("mistral"), refused("groq"), refused("deepseek")], [[true; 3], [true, false, true], [false; 3]]);
     assert_eq!(["gpt-5.6-sol", "gpt-5.5"].map(|model| backend("openai", model).steering.cache_marks), [true, false]);
     let older = backend("google", "gemini-2.5-pro");
     assert_eq!((older.schema_by(true), older.schema_by(false)), (SchemaBy::Tool, SchemaBy::Native));

@@ -11,6 +11,8 @@ use super::{Provider, Site, chat, gemini, messages};
 pub(crate) enum Thinker {
     /// Chat of a site that tells its thoughts as a text without a seal and wants to see them again.
     Chat,
+    /// Chat of a site that tells no thoughts and refuses messages that do.
+    StrictChat,
     /// Anthropic's Messages: a thought is signed.
     Messages,
     /// Gemini: the first call of an answer is signed.
@@ -41,6 +43,7 @@ impl Thinker {
         let site = Site::of(provider).thinks();
         match self {
             Thinker::Chat => site.quirk("reasoning_returned = true"),
+            Thinker::StrictChat => site.quirk(r#"thoughts_refused = ["reasoning_content", "reasoning", "reasoning_details"]"#),
             Thinker::Messages => site.only_messages(),
             Thinker::Gemini => site.only_gemini(),
         }
@@ -50,18 +53,22 @@ impl Thinker {
     pub(crate) fn calls(self, streamed: bool, thought: &Thought) -> Script {
         let (Thought { of, tools }, text, seal) = (thought, &thought.text(), &thought.seal());
         match self {
-            Thinker::Chat => {
+            Thinker::Chat | Thinker::StrictChat => {
                 let call = |nth: usize| {
                     let function = json!({"name": tools[nth], "arguments": PLACE});
                     json!({"index": nth, "id": format!("call_{of}_{nth}"), "type": "function", "function": function})
                 };
+                let thinks = self == Thinker::Chat;
                 if !streamed {
-                    let said = json!({"role": "assistant", "content": null, "reasoning_content": text, "tool_calls": [call(0), call(1)]});
+                    let mut said = json!({"role": "assistant", "content": null, "tool_calls": [call(0), call(1)]});
+                    if thinks {
+                        said["reasoning_content"] = text.as_str().into();
+                    }
                     return whole(&chat::answer_with(&said.to_string(), "tool_calls", &chat::usage_object(9, 4)));
                 }
                 let deltas =
                     [json!({"reasoning_content": text}), json!({"tool_calls": [call(0)]}), json!({"tool_calls": [call(1)]})];
-                let deltas = deltas.map(|delta| chat::delta(&delta.to_string(), "null"));
+                let deltas = deltas.iter().skip(usize::from(!thinks)).map(|delta| chat::delta(&delta.to_string(), "null"));
                 let end = [chat::delta("{}", r#""tool_calls""#), chat::usage(9, 4), chat::DONE.to_owned()];
                 stream(&[chat::role()].into_iter().chain(deltas).chain(end).collect::<Vec<_>>())
             }
@@ -104,8 +111,8 @@ impl Thinker {
     /// Answers with a text and without a thought. 9 tokens in, 4 out.
     pub(crate) fn says(self, streamed: bool, text: &str) -> Script {
         match (self, streamed) {
-            (Thinker::Chat, false) => whole(&chat::answer(text, 9, 4)),
-            (Thinker::Chat, true) => {
+            (Thinker::Chat | Thinker::StrictChat, false) => whole(&chat::answer(text, 9, 4)),
+            (Thinker::Chat | Thinker::StrictChat, true) => {
                 stream(&[chat::role(), chat::text(text), chat::finish(), chat::usage(9, 4), chat::DONE.to_owned()])
             }
             (Thinker::Messages, false) => whole(&messages::answer(text, 9, 4)),
@@ -182,7 +189,7 @@ impl Heard {
     fn parts<'v>(&self, turn: &'v Value) -> Vec<&'v Value> {
         let name = if self.api == Thinker::Gemini { "parts" } else { "content" };
         match self.api {
-            Thinker::Chat => vec![turn],
+            Thinker::Chat | Thinker::StrictChat => vec![turn],
             Thinker::Messages | Thinker::Gemini => turn[name].as_array().map(|parts| parts.iter().collect()).unwrap_or_default(),
         }
     }
@@ -192,7 +199,7 @@ impl Heard {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let parts = self.parts(turn);
         match self.api {
-            Thinker::Chat => {
+            Thinker::Chat | Thinker::StrictChat => {
                 let calls = turn["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default();
                 calls.iter().map(|call| (text(&call["id"]), text(&call["function"]["name"]))).collect()
             }
@@ -212,7 +219,7 @@ impl Heard {
     fn results(&self, turn: &Value) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let result = |part: &Value| match self.api {
-            Thinker::Chat => Some((text(part.get("tool_call_id")?), text(&part["content"]))),
+            Thinker::Chat | Thinker::StrictChat => Some((text(part.get("tool_call_id")?), text(&part["content"]))),
             Thinker::Messages => Some((text(part.get("tool_use_id")?), text(&part["content"][0]["text"]))),
             Thinker::Gemini => {
                 let response = part.get("functionResponse")?;
@@ -226,7 +233,7 @@ impl Heard {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let parts = self.parts(turn);
         match self.api {
-            Thinker::Chat => (text(&turn["reasoning_content"]), Vec::new()),
+            Thinker::Chat | Thinker::StrictChat => (text(&turn["reasoning_content"]), Vec::new()),
             Thinker::Messages => {
                 let thoughts =
                     || parts.iter().filter(|block| matches!(block["type"].as_str(), Some("thinking" | "redacted_thinking")));
