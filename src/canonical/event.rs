@@ -93,10 +93,14 @@ pub enum ErrorClass {
     Overloaded,
     /// The model or path is not there.
     NotFound,
+    /// It ended its answer with a word that says that it failed.
+    BrokeOff,
+    /// The same, for what its model wrote: a call of a tool that is none.
+    ModelErred,
 }
 
 impl ErrorClass {
-    pub const ALL: [ErrorClass; 8] = [
+    pub const ALL: [ErrorClass; 10] = [
         ErrorClass::BadRequest,
         ErrorClass::Context,
         ErrorClass::Moderation,
@@ -105,6 +109,8 @@ impl ErrorClass {
         ErrorClass::RateLimited,
         ErrorClass::Overloaded,
         ErrorClass::NotFound,
+        ErrorClass::BrokeOff,
+        ErrorClass::ModelErred,
     ];
 
     /// The word in metrics, rows and errors.
@@ -118,6 +124,8 @@ impl ErrorClass {
             ErrorClass::RateLimited => "rate_limited",
             ErrorClass::Overloaded => "overloaded",
             ErrorClass::NotFound => "not_found",
+            ErrorClass::BrokeOff => "broke_off",
+            ErrorClass::ModelErred => "model_erred",
         }
     }
 

@@ -80,10 +80,31 @@ pub(super) fn named(before: &mut bool, model: Option<&str>) -> Option<Box<str>> 
     Some(model.into())
 }
 
+/// Endings that are an error of the model and none of its provider: a call or an answer that cannot be read, a call of what is no tool,
+/// too many of them, a picture that was not made, and thoughts that it misses ("`FinishReason`", ai.google.dev, 2026-11; "`StopReason`"
+/// of Bedrock's API reference, 2026-11).
+const ERRED: [&str; 8] = [
+    "MALFORMED_FUNCTION_CALL",
+    "MALFORMED_RESPONSE",
+    "MISSING_THOUGHT_SIGNATURE",
+    "NO_IMAGE",
+    "TOO_MANY_TOOL_CALLS",
+    "UNEXPECTED_TOOL_CALL",
+    "malformed_model_output",
+    "malformed_tool_use",
+];
+/// The one ending that says "later" (dialects.md 5.3: `DeepSeek`).
+const LATER: &str = "insufficient_system_resource";
+
 /// The error that a finish reason stands for.
 pub(super) fn broken(reason: &str) -> ProviderError {
+    let class = match reason {
+        LATER => ErrorClass::Overloaded,
+        _ if ERRED.contains(&reason) => ErrorClass::ModelErred,
+        _ => ErrorClass::BrokeOff,
+    };
     ProviderError {
-        class: ErrorClass::Overloaded,
+        class,
         status: 200,
         message: format!("the provider ended the answer with `{reason}`"),
         code: Some(reason.to_owned()),

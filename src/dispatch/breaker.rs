@@ -33,16 +33,17 @@ pub enum Failure {
 
 impl Failure {
     /// Whether the failure says something about the backend. A request that is wrong, too long or refused by moderation
-    /// would fail at a healthy one as well: it shows that the backend answers.
+    /// would fail at a healthy one as well, and a model that errs answers: it shows that the backend does.
     pub const fn blames_backend(self) -> bool {
         match self {
             Failure::Told(class) => match class {
-                ErrorClass::BadRequest | ErrorClass::Context | ErrorClass::Moderation => false,
+                ErrorClass::BadRequest | ErrorClass::Context | ErrorClass::Moderation | ErrorClass::ModelErred => false,
                 ErrorClass::Auth
                 | ErrorClass::Billing
                 | ErrorClass::RateLimited
                 | ErrorClass::Overloaded
-                | ErrorClass::NotFound => true,
+                | ErrorClass::NotFound
+                | ErrorClass::BrokeOff => true,
             },
             Failure::Connect | Failure::Timeout | Failure::Cut | Failure::Malformed => true,
         }

@@ -35,7 +35,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics that must not grow.
-    pub const ALL: [Cause; 16] = [
+    pub const ALL: [Cause; 18] = [
         Cause::Cooling,
         Cause::Saturated,
         Cause::Untranslatable,
@@ -52,6 +52,8 @@ impl Cause {
         Cause::Provider(ErrorClass::RateLimited),
         Cause::Provider(ErrorClass::Overloaded),
         Cause::Provider(ErrorClass::NotFound),
+        Cause::Provider(ErrorClass::BrokeOff),
+        Cause::Provider(ErrorClass::ModelErred),
     ];
 
     /// The word in metrics, rows and errors.

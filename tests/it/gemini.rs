@@ -249,3 +249,30 @@ async fn a_stream_that_breaks_off_ends_in_the_clients_error() {
         }
     }
 }
+
+/// A known defect: a model's broken call was told as overload, which clients of Messages wait for and ask again, and five of them closed
+/// a backend that answers.
+#[tokio::test]
+async fn a_call_that_the_model_broke_is_no_overload_and_closes_nobody() {
+    let (east, gateway) = alone(thinks).await;
+    let broken = |parts: &str| gemini::answer(parts, "MALFORMED_FUNCTION_CALL", USAGE);
+    let begun = [gemini::frame(&gemini::answer(&gemini::text("Look:"), "", USAGE)), gemini::frame(&broken(&gemini::text("")))];
+    for _ in 0..6 {
+        east.next(stream(&begun));
+        let answer = gateway.ask(&Call::messages(messages::ask_stream("auto"))).await;
+        let (name, error) = messages::events(answer.text()).pop().unwrap();
+        assert_eq!((name.as_str(), &error["error"]["type"]), ("error", &json!("api_error")), "{}", answer.text());
+    }
+    for _ in 0..6 {
+        east.next(whole(&broken(&gemini::text(""))));
+        let answer = gateway.ask(&Call::messages(messages::ask("auto"))).await;
+        let told = answer.json();
+        assert_eq!((answer.status, &told["error"]["type"]), (502, &json!("api_error")), "{told}");
+        assert_eq!(told["error"]["code"], "upstream_error");
+    }
+
+    let answer = gateway.chat(&chat::ask("auto")).await;
+
+    assert_eq!((answer.status, east.calls().len()), (200, 13), "{}", answer.text());
+    assert_eq!(gateway.sample("attempts_total{backend=\"east/jade-v3\",result=\"model_erred\"}").await, Some(6.0));
+}

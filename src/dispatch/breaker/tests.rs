@@ -68,7 +68,7 @@ fn failures_of_long_ago_do_not_count() {
 #[test]
 fn what_is_the_requests_fault_never_opens() {
     let (_, breaker) = breaker();
-    for class in [ErrorClass::BadRequest, ErrorClass::Moderation, ErrorClass::Context] {
+    for class in [ErrorClass::BadRequest, ErrorClass::Moderation, ErrorClass::Context, ErrorClass::ModelErred] {
         for _ in 0..50 {
             breaker.admit().unwrap().failed(Failure::Told(class), None);
         }
@@ -82,6 +82,7 @@ fn what_is_the_backends_fault_opens_in_time() {
     let passing = [
         OVERLOADED,
         Failure::Told(ErrorClass::RateLimited),
+        Failure::Told(ErrorClass::BrokeOff),
         Failure::Connect,
         Failure::Timeout,
         Failure::Cut,
