@@ -182,10 +182,12 @@ pub struct IdForms {
     pub odd: bool,
     /// One is not nine letters and digits.
     pub long: bool,
+    /// How long the longest is, in bytes: characters where it is plain.
+    pub longest: usize,
 }
 
 impl IdForms {
-    /// No API is known that takes longer ones.
+    /// Messages and Responses take no longer ones (`string_above_max_length`, decolua/9router#393, 2026-03-23).
     pub const MOST_CHARS: usize = 64;
     /// How many a site wants that wants short ones (dialects.md 5.2, 2026-11-22).
     pub const SHORT_CHARS: usize = 9;
@@ -194,6 +196,7 @@ impl IdForms {
     pub fn note(&mut self, id: &str) {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
         self.odd |= id.is_empty() || id.len() > Self::MOST_CHARS || !id.bytes().all(plain);
+        self.longest = self.longest.max(id.len());
         self.long |= id.len() != Self::SHORT_CHARS || !id.bytes().all(|b| b.is_ascii_alphanumeric());
     }
 }

@@ -233,6 +233,8 @@ pub struct Quirks {
     pub adaptive_thinking: bool,
     /// Its chat refuses ids of calls that are not nine letters and digits.
     pub short_call_ids: bool,
+    /// How many characters an id of a call has at most in its chat, where that is known.
+    pub call_id_chars: Option<u8>,
     /// Its chat calls the seed `random_seed`, and refuses `seed` (providers.md 5.6).
     pub random_seed: bool,
     /// Its chat calls a `tool_choice` of `required` `any` (providers.md 5.6).
@@ -267,6 +269,7 @@ impl Default for Quirks {
             thinking_depth: ThinkingDepth::Tokens,
             adaptive_thinking: false,
             short_call_ids: false,
+            call_id_chars: None,
             random_seed: false,
             required_is_any: false,
             unopened_thoughts: false,

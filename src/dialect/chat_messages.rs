@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Outgoing;
 use super::chat_request::untranslatable;
 use super::hints::Breakpoint;
+use super::messages_blocks::cut_id;
 use crate::canonical::conversation::{Call, Medium, Part, Role, Source, Text, Thought, ToolResult, Turn};
 use crate::canonical::{Conversation, IdForms, Untranslatable, quoted};
 use crate::catalog::capability::Quirks;
@@ -240,7 +241,7 @@ fn call_id(id: &str, quirks: Quirks) -> Cow<'_, str> {
     let mut ids = IdForms::default();
     ids.note(id);
     if !ids.long || !quirks.short_call_ids {
-        return Cow::Borrowed(id);
+        return quirks.call_id_chars.map_or(Cow::Borrowed(id), |most| cut_id(id, most.into()));
     }
     let mut hasher = DefaultHasher::new();
     id.hash(&mut hasher);

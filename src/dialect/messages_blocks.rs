@@ -372,16 +372,30 @@ fn text_in_base64(data: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|text| !text.trim().is_empty())
 }
 
+const fn plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
+}
+
 /// An id that is taken, `^[a-zA-Z0-9_-]+$`: as it is where it fits, else the same one for the same id, and another for another.
 pub(super) fn fit_id(id: &str) -> Cow<'_, str> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if !id.is_empty() && id.len() <= ID_CHARS && id.chars().all(fits) {
-        return Cow::Borrowed(id);
+    if !id.is_empty() && id.len() <= ID_CHARS && id.chars().all(plain) {
+        Cow::Borrowed(id)
+    } else {
+        Cow::Owned(hashed(id, ID_CHARS))
     }
+}
+
+/// The same where only its length matters.
+pub(super) fn cut_id(id: &str, most: usize) -> Cow<'_, str> {
+    if id.len() <= most { Cow::Borrowed(id) } else { Cow::Owned(hashed(id, most)) }
+}
+
+/// An id with its own beginning, of at most so many characters.
+fn hashed(id: &str, most: usize) -> String {
     let mut hasher = DefaultHasher::new();
     id.hash(&mut hasher);
-    let said: String = id.chars().map(|c| if fits(c) { c } else { '_' }).take(ID_CHARS - 17).collect();
-    Cow::Owned(format!("{said}_{:016x}", hasher.finish()))
+    let said: String = id.chars().map(|c| if plain(c) { c } else { '_' }).take(most - 17).collect();
+    format!("{said}_{:016x}", hasher.finish())
 }
 
 #[cfg(test)]
@@ -407,6 +421,8 @@ mod tests {
                 assert!(!fit.is_empty() && fit.len() <= ID_CHARS && fit.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)));
                 fit
             };
+            let cut = cut_id(&one, 40);
+            prop_assert!(cut.len() <= 40 && (one.len() > 40 || cut == one.as_str()), "{}", cut);
             prop_assert_eq!(fit(&one), fit(&one));
             prop_assert_eq!(fit(&one) == fit(&other), one == other);
         }

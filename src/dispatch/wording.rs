@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::names::Names;
 use super::structured::{Structured, Unfolding};
 use crate::canonical::conversation::BEGUN;
-use crate::canonical::{Conversation, Feature, Parameters, Request, SchemaBy, Shape, Translation, Untranslatable};
+use crate::canonical::{Conversation, Feature, IdForms, Parameters, Request, SchemaBy, Shape, Translation, Untranslatable};
 use crate::catalog::BackendIndex;
 use crate::dialect::Outgoing;
 use crate::market::{Makers, Market, Offer, Seals};
@@ -269,9 +269,14 @@ impl Way<'_> {
     /// Whether the ids of calls may go out as they are: another site may have made them.
     fn takes_call_ids(&self) -> bool {
         let ids = self.wording.request.members.call_ids;
+        let quirks = self.offer.provider.quirks;
         match self.offer.shape {
             Shape::AnthropicMessages => !ids.odd,
-            _ => !(ids.long && self.offer.provider.quirks.short_call_ids),
+            Shape::OpenAiResponses => ids.longest <= IdForms::MOST_CHARS,
+            _ => {
+                let fit = quirks.call_id_chars.is_none_or(|most| ids.longest <= usize::from(most));
+                fit && !(ids.long && quirks.short_call_ids)
+            }
         }
     }
 

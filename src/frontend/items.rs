@@ -89,8 +89,9 @@ enum ItemKey {
     #[serde(alias = "output")]
     Content,
     /// What names, marks or seals, and no model reads as it stands.
-    #[serde(alias = "call_id", alias = "status", alias = "phase", alias = "encrypted_content", alias = "namespace")]
+    #[serde(alias = "status", alias = "phase", alias = "encrypted_content", alias = "namespace")]
     Id,
+    CallId,
     /// Arguments, summaries, and whatever else an item has, is read by the model for all that is known.
     #[serde(other)]
     Other,
@@ -120,6 +121,7 @@ impl<'de> Visitor<'de> for Item<'_, '_> {
                 ItemKey::Role => drop(conversation.role(&mut members)?),
                 ItemKey::Content => members.next_value_seed(Content(conversation.at(".content")))?,
                 ItemKey::Id => drop(raw_value(&mut members)?),
+                ItemKey::CallId => conversation.note_call_id(raw_value(&mut members)?),
                 ItemKey::Other => members.next_value_seed(conversation.texts())?,
             }
             conversation.reading_message("");

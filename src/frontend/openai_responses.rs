@@ -237,6 +237,7 @@ impl<'b> TopLevel<'b, Responses<'b>> {
             messages: items,
             system: self.span(Name::Instructions),
             tools: self.span(Name::Tools),
+            call_ids: conversation.call_ids,
             ..Members::default()
         })
     }

@@ -28,6 +28,7 @@ const PLAIN: Quirks = Quirks {
     thoughts_refused: RefusedThoughts::NONE,
     adaptive_thinking: false,
     short_call_ids: false,
+    call_id_chars: None,
     random_seed: false,
     required_is_any: false,
     messages_formats: true,

@@ -361,6 +361,7 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
         thinking_depth: section.word("thinking_depth", &THINKING_DEPTHS).unwrap_or(plain.thinking_depth),
         adaptive_thinking: section.truth("adaptive_thinking").unwrap_or(plain.adaptive_thinking),
         short_call_ids: section.truth("short_call_ids").unwrap_or(plain.short_call_ids),
+        call_id_chars: section.whole("call_id_chars", 20..=200).and_then(|chars| u8::try_from(chars).ok()),
         random_seed: section.truth("random_seed").unwrap_or(plain.random_seed),
         required_is_any: section.truth("required_is_any").unwrap_or(plain.required_is_any),
         messages_formats: section.truth("messages_formats").unwrap_or(plain.messages_formats),

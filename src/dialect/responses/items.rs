@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::request::untranslatable;
 use crate::canonical::conversation::{BEGUN, Call, Medium, Part, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn};
-use crate::canonical::{Conversation, Untranslatable};
+use crate::canonical::{Conversation, IdForms, Untranslatable};
 use crate::dialect::Outgoing;
 use crate::dialect::chat_messages::FAILED;
 use crate::dialect::hints::Breakpoint;
+use crate::dialect::messages_blocks::cut_id;
 
 /// Where an image's detail is not told.
 const SOME_DETAIL: &str = "auto";
@@ -28,12 +29,12 @@ pub(super) enum Item<'c> {
         encrypted_content: &'c str,
     },
     FunctionCall {
-        call_id: &'c str,
+        call_id: Cow<'c, str>,
         name: &'c str,
         arguments: &'c str,
     },
     FunctionCallOutput {
-        call_id: &'c str,
+        call_id: Cow<'c, str>,
         output: Content<'c>,
     },
 }
@@ -171,7 +172,7 @@ fn user<'c>(turn: &'c Turn, out: &Outgoing<'_>, items: &mut Vec<Item<'c>>) -> Re
                 last.mark(Breakpoint::of(*cached, out));
             }
             let output = Content::of(said, "\n").unwrap_or(Content::Text(Cow::Borrowed("")));
-            items.push(Item::FunctionCallOutput { call_id: id, output });
+            items.push(Item::FunctionCallOutput { call_id: cut_id(id, IdForms::MOST_CHARS), output });
         }
     }
     let content = Content::of(pieces(others.into_iter(), out)?, "\n");
@@ -198,7 +199,7 @@ fn assistant<'c>(turn: &'c Turn, items: &mut Vec<Item<'c>>) {
             }
             Part::Call(Call { id, name, arguments, seal: _, cached: _ }) => {
                 let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
-                Some(Item::FunctionCall { call_id: id, name, arguments })
+                Some(Item::FunctionCall { call_id: cut_id(id, IdForms::MOST_CHARS), name, arguments })
             }
             // As a plain text: what a model said is told so by sites that know no other form of it.
             other => said(other).map(|text| Item::Message { role: "assistant", content: Content::Text(Cow::Borrowed(text)) }),

@@ -54,6 +54,7 @@ fn of_openai() -> Quirks {
         developer_role: true,
         encrypted_reasoning: true,
         instructions_anywhere: true,
+        call_id_chars: Some(40),
         hints: Hint::WORDS.into_iter().map(|(hint, _)| hint).collect(),
         ..Quirks::default()
     }
