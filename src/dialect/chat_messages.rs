@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Outgoing;
 use super::chat_request::untranslatable;
 use super::hints::Breakpoint;
-use super::messages_blocks::cut_id;
+use super::messages_blocks::{cut_id, plain_text};
 use crate::canonical::conversation::{Call, Medium, Part, Role, Source, Text, Thought, ToolResult, Turn};
 use crate::canonical::{Conversation, IdForms, Untranslatable, quoted};
 use crate::catalog::capability::Quirks;
@@ -54,7 +54,7 @@ pub(super) enum Content<'c> {
 pub(super) enum Piece<'c> {
     Text {
         #[serde(serialize_with = "quoted::text")]
-        text: &'c str,
+        text: Cow<'c, str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         prompt_cache_breakpoint: Option<Breakpoint>,
     },
@@ -74,14 +74,14 @@ pub(super) enum Piece<'c> {
 }
 
 impl<'c> Piece<'c> {
-    fn text(text: &'c str) -> Self {
-        Self::Text { text, prompt_cache_breakpoint: None }
+    fn text(text: impl Into<Cow<'c, str>>) -> Self {
+        Self::Text { text: text.into(), prompt_cache_breakpoint: None }
     }
 
     /// The text of one that is nothing else.
-    fn plain(&self) -> Option<&'c str> {
+    fn plain(&self) -> Option<&str> {
         match self {
-            Self::Text { text, prompt_cache_breakpoint: None } => Some(*text),
+            Self::Text { text, prompt_cache_breakpoint: None } => Some(text),
             _ => None,
         }
     }
@@ -291,18 +291,19 @@ fn sound(medium: &Medium) -> Result<Sound<'_>, Untranslatable> {
 
 /// A plain text is said as one, behind its title.
 fn document<'c>(medium: &'c Medium, pieces: &mut Vec<Piece<'c>>) -> Result<(), Untranslatable> {
+    if let Some(text) = plain_text(medium) {
+        pieces.extend(medium.name.as_deref().filter(|name| !name.is_empty()).map(Piece::text));
+        pieces.push(Piece::text(text));
+        return Ok(());
+    }
     match &medium.source {
-        Source::Text(text) => {
-            pieces.extend(medium.name.as_deref().filter(|name| !name.is_empty()).map(Piece::text));
-            pieces.push(Piece::text(text));
-        }
         Source::Base64(data) => {
             let filename = medium.name.as_deref().unwrap_or("document.pdf");
             let file = File { filename, file_data: data_url(medium, "application/pdf", data) };
             pieces.push(Piece::File { file, prompt_cache_breakpoint: None });
         }
         Source::Url(_) => return Err(untranslatable("a document behind a link")),
-        Source::FileId(_) => return Err(untranslatable("a document that another provider keeps")),
+        Source::Text(_) | Source::FileId(_) => return Err(untranslatable("a document that another provider keeps")),
     }
     Ok(())
 }

@@ -333,10 +333,8 @@ fn document(medium: &Medium) -> Result<MediaSource<'_>, Untranslatable> {
             if told.eq_ignore_ascii_case(PDF) {
                 return Ok(MediaSource::Base64 { media_type: PDF, data });
             }
-            let is_text = told.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"));
-            let text = if is_text { text_in_base64(data) } else { None };
-            let text = text.ok_or_else(|| untranslatable(format!("a document of type `{told}`")))?;
-            Ok(MediaSource::Text { media_type: "text/plain", data: Cow::Owned(text) })
+            let text = plain_text(medium).ok_or_else(|| untranslatable(format!("a document of type `{told}`")))?;
+            Ok(MediaSource::Text { media_type: "text/plain", data: text })
         }
         Source::Url(url) => Ok(MediaSource::Url { url }),
         Source::Text(data) => Ok(MediaSource::Text { media_type: "text/plain", data: Cow::Borrowed(data) }),
@@ -345,8 +343,22 @@ fn document(medium: &Medium) -> Result<MediaSource<'_>, Untranslatable> {
 }
 
 /// Without its parameters.
-fn media_type(medium: &Medium) -> Option<&str> {
+pub(super) fn media_type(medium: &Medium) -> Option<&str> {
     medium.media_type.as_deref().map(|told| told.split(';').next().unwrap_or(told).trim())
+}
+
+/// Whether a kind is one of texts.
+pub(super) fn is_text(media_type: &str) -> bool {
+    media_type.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"))
+}
+
+/// The text that a document is, however it is sent; `None` where it is another kind.
+pub(super) fn plain_text(medium: &Medium) -> Option<Cow<'_, str>> {
+    match &medium.source {
+        Source::Text(text) => Some(Cow::Borrowed(text)),
+        Source::Base64(data) if media_type(medium).is_some_and(is_text) => text_in_base64(data).map(Cow::Owned),
+        Source::Base64(_) | Source::Url(_) | Source::FileId(_) => None,
+    }
 }
 
 /// The text that is written in base64; `None` where it is not, or is no text.

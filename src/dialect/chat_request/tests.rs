@@ -197,6 +197,11 @@ fn media_go_out_as_they_are_kept() {
         Part::Audio(medium(Source::Base64("AAAA".into()), Some("audio/x-wav"))),
         Part::Document(pdf),
         Part::Document(medium(Source::Text("Words.".into()), None)),
+        // Found by an audit: sites take PDF alone as a file.
+        Part::Document(Medium {
+            name: Some("a.txt".into()),
+            ..medium(Source::Base64("SGkh".into()), Some("text/plain; charset=utf-8"))
+        }),
     ];
     let expected = json!([
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}},
@@ -204,6 +209,8 @@ fn media_go_out_as_they_are_kept() {
         {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
         {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"}},
         {"type": "text", "text": "Words."},
+        {"type": "text", "text": "a.txt"},
+        {"type": "text", "text": "Hi!"},
     ]);
     assert_eq!(written(&conversation, Quirks::default())["messages"][0]["content"], expected);
     for part in [

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::request::untranslatable;
 use crate::canonical::conversation::{Call, Json, Medium, Role, SealKind, Source, Thought, ToolResult};
 use crate::canonical::{Conversation, Untranslatable, conversation};
+use crate::dialect::messages_blocks::{is_text, media_type};
 
 /// What one side says.
 #[derive(Debug, Serialize)]
@@ -92,6 +93,34 @@ enum Response {
 /// Where Google looks for a file itself; any other link is refused (dialects.md 5.5).
 const FILES: [&str; 3] = ["gs://", "https://generativelanguage.googleapis.com/", "https://www.youtube.com/watch?"];
 
+/// The kinds of images that are taken, and one that is often called otherwise (ai.google.dev, "Image understanding", 2026-11).
+const IMAGES: [(&str, &str); 6] = [
+    ("image/png", "image/png"),
+    ("image/jpeg", "image/jpeg"),
+    ("image/jpg", "image/jpeg"),
+    ("image/webp", "image/webp"),
+    ("image/heic", "image/heic"),
+    ("image/heif", "image/heif"),
+];
+const PDF: &str = "application/pdf";
+const TEXT: &str = "text/plain";
+
+fn image(told: &str) -> Option<&str> {
+    IMAGES.iter().find(|(name, _)| name.eq_ignore_ascii_case(told)).map(|(_, kind)| *kind)
+}
+
+/// A PDF, a text, which is read as one whatever is written in it (ai.google.dev, "Document understanding", 2026-11), and what clients
+/// have no other word for: a film or a sound as a file.
+fn document(told: &str) -> Option<&str> {
+    let begins = |kind: &str| told.get(..kind.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(kind));
+    match told {
+        _ if told.eq_ignore_ascii_case(PDF) => Some(PDF),
+        _ if is_text(told) => Some(TEXT),
+        _ if begins("video/") || begins("audio/") => Some(told),
+        _ => None,
+    }
+}
+
 /// What stands for the signature of a call that has none: Gemini 3 refuses a tool loop whose calls have lost theirs, and this is
 /// documented for calls that another model made (ai.google.dev, "Thought signatures", FAQ; providers.md 3, 2026-11-22).
 const NO_SIGNATURE: &str = "skip_thought_signature_validator";
@@ -130,11 +159,13 @@ impl<'c> Part<'c> {
         Self { text: Some(text), ..Self::default() }
     }
 
-    fn medium(what: &str, medium: &'c Medium) -> Result<Option<Self>, Untranslatable> {
+    /// What is said of an image, a document or a sound, whose kinds are told apart by `known`.
+    fn medium(what: &str, medium: &'c Medium, known: fn(&'c str) -> Option<&'c str>) -> Result<Option<Self>, Untranslatable> {
         let mime_type = medium.media_type.as_deref();
         match &medium.source {
             Source::Base64(data) => {
-                let mime_type = mime_type.ok_or_else(|| untranslatable(format!("{what} without its media type")))?;
+                let told = media_type(medium).ok_or_else(|| untranslatable(format!("{what} without its media type")))?;
+                let mime_type = known(told).ok_or_else(|| untranslatable(format!("{what} of type `{told}`")))?;
                 Ok(Some(Self { inline_data: Some(InlineData { mime_type, data }), ..Self::default() }))
             }
             Source::Url(file_uri) if FILES.iter().any(|place| file_uri.starts_with(place)) => {
@@ -222,13 +253,13 @@ impl<'c> Writer<'c> {
         match part {
             conversation::Part::Text(text) => out.extend((!text.text.is_empty()).then(|| Part::text(&text.text))),
             conversation::Part::Refusal(text) => out.extend((!text.is_empty()).then(|| Part::text(text))),
-            conversation::Part::Image(medium) => out.extend(Part::medium("an image", medium)?),
+            conversation::Part::Image(medium) => out.extend(Part::medium("an image", medium, image)?),
             // There is no member for its name, so it is said.
             conversation::Part::Document(medium) => {
                 out.extend(medium.name.as_deref().filter(|name| !name.is_empty()).map(Part::text));
-                out.extend(Part::medium("a document", medium)?);
+                out.extend(Part::medium("a document", medium, document)?);
             }
-            conversation::Part::Audio(medium) => out.extend(Part::medium("a sound", medium)?),
+            conversation::Part::Audio(medium) => out.extend(Part::medium("a sound", medium, Some)?),
             conversation::Part::Thought(thought) => out.extend(Part::thought(thought)),
             conversation::Part::Call(call) => {
                 self.called.insert(&call.id, (self.called.len(), &call.name));

@@ -11,7 +11,7 @@ use crate::canonical::{Conversation, IdForms, Untranslatable};
 use crate::dialect::Outgoing;
 use crate::dialect::chat_messages::FAILED;
 use crate::dialect::hints::Breakpoint;
-use crate::dialect::messages_blocks::cut_id;
+use crate::dialect::messages_blocks::{cut_id, plain_text};
 
 /// Where an image's detail is not told.
 const SOME_DETAIL: &str = "auto";
@@ -57,7 +57,7 @@ pub(super) enum Summary<'c> {
 pub(super) enum Piece<'c> {
     #[serde(rename = "input_text")]
     Text {
-        text: &'c str,
+        text: Cow<'c, str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         prompt_cache_breakpoint: Option<Breakpoint>,
     },
@@ -82,13 +82,13 @@ pub(super) enum Piece<'c> {
 }
 
 impl<'c> Piece<'c> {
-    fn text(text: &'c str) -> Self {
-        Self::Text { text, prompt_cache_breakpoint: None }
+    fn text(text: impl Into<Cow<'c, str>>) -> Self {
+        Self::Text { text: text.into(), prompt_cache_breakpoint: None }
     }
 
     /// The text of one that is nothing else.
-    fn plain(&self) -> Option<&'c str> {
-        if let Self::Text { text, prompt_cache_breakpoint: None } = self { Some(*text) } else { None }
+    fn plain(&self) -> Option<&Cow<'c, str>> {
+        if let Self::Text { text, prompt_cache_breakpoint: None } = self { Some(text) } else { None }
     }
 
     fn mark(&mut self, mark: Option<Breakpoint>) {
@@ -102,10 +102,10 @@ impl<'c> Piece<'c> {
 impl<'c> Content<'c> {
     /// Plain texts are one, as most sites take it.
     fn of(pieces: Vec<Piece<'c>>, between: &str) -> Option<Self> {
-        Some(match pieces.iter().map(Piece::plain).collect::<Option<Vec<&str>>>().as_deref() {
+        Some(match pieces.iter().map(Piece::plain).collect::<Option<Vec<_>>>().as_deref() {
             Some([]) => return None,
-            Some(&[text]) => Self::Text(Cow::Borrowed(text)),
-            Some(texts) => Self::Text(texts.join(between).into()),
+            Some(&[text]) => Self::Text(text.clone()),
+            Some(texts) => Self::Text(texts.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(between).into()),
             None => Self::Parts(pieces),
         })
     }
@@ -247,8 +247,12 @@ fn image(medium: &Medium) -> Result<Piece<'_>, Untranslatable> {
 fn document<'c>(medium: &'c Medium, pieces: &mut Vec<Piece<'c>>) -> Result<(), Untranslatable> {
     let title = medium.name.as_deref().filter(|name| !name.is_empty());
     let file = |filename, file_data, file_url| Piece::File { filename, file_data, file_url, prompt_cache_breakpoint: None };
+    if let Some(text) = plain_text(medium) {
+        pieces.extend(title.map(Piece::text));
+        pieces.push(Piece::text(text));
+        return Ok(());
+    }
     match &medium.source {
-        Source::Text(text) => pieces.extend(title.into_iter().chain([text.as_str()]).map(Piece::text)),
         Source::Base64(data) => {
             let filename = Some(title.unwrap_or("document.pdf"));
             pieces.push(file(filename, Some(data_url(medium, "application/pdf", data)), None));
@@ -257,7 +261,7 @@ fn document<'c>(medium: &'c Medium, pieces: &mut Vec<Piece<'c>>) -> Result<(), U
             pieces.extend(title.map(Piece::text));
             pieces.push(file(None, None, Some(url)));
         }
-        Source::FileId(_) => return Err(untranslatable("a document that another provider keeps")),
+        Source::Text(_) | Source::FileId(_) => return Err(untranslatable("a document that another provider keeps")),
     }
     Ok(())
 }

@@ -198,6 +198,7 @@ fn media_have_parts_of_their_own() {
         Part::Document(named),
         Part::Document(Medium { name: Some("b".into()), ..medium(link, None) }),
         Part::Document(medium(text, None)),
+        Part::Document(medium(Source::Base64("SGkh".into()), Some("text/markdown"))),
     ];
     let expected = json!([
         {"type": "input_text", "text": "See:"},
@@ -207,6 +208,7 @@ fn media_have_parts_of_their_own() {
         {"type": "input_text", "text": "b"},
         {"type": "input_file", "file_url": "https://x.example/a"},
         {"type": "input_text", "text": "Words."},
+        {"type": "input_text", "text": "Hi!"},
     ]);
     input([user(content.clone())], &json!([{"type": "message", "role": "user", "content": expected}]));
     let turns = [model([call("c", "f", "{}")]), user([answered("c", content)])];
