@@ -223,8 +223,9 @@ fn assistant(turn: &Turn, returned: bool, quirks: Quirks) -> Option<Message<'_>>
         return None;
     }
     let thought = || {
-        let thoughts = turn.parts.iter().filter_map(|part| if let Part::Thought(thought) = part { Some(thought) } else { None });
-        thoughts.map(|Thought { text, .. }| text.as_str()).collect::<String>()
+        let text = |part: &'_ Part| if let Part::Thought(Thought { text, .. }) = part { Some(text.clone()) } else { None };
+        let thoughts = turn.parts.iter().filter_map(text).filter(|text| !text.is_empty());
+        thoughts.collect::<Vec<String>>().join("\n\n")
     };
     let reasoning_content = returned.then(thought);
     Some(Message::Assistant { content: Some(content).filter(|text| !text.is_empty()), reasoning_content, tool_calls })

@@ -122,6 +122,9 @@ pub(super) fn call_id(id: &str, about: &About, nth: usize) -> String {
     format!("call_{ours}_{nth}")
 }
 
+/// Thoughts of one answer are one text, as a model's own are that are parted by nothing but time: with a blank line between.
+pub(super) const BETWEEN_THOUGHTS: &str = "\n\n";
+
 /// The body of a whole answer.
 pub(super) fn body(answer: &Answer, about: &About) -> Bytes {
     let calls: Vec<WireCall<'_>> = answer.calls().enumerate().map(|(nth, call)| write_call(call, about, nth)).collect();
@@ -152,6 +155,9 @@ fn message<'a>(answer: &'a Answer, tool_calls: Vec<WireCall<'a>>, about: &About)
             Part::Text(text) => content.push_str(&text.text),
             Part::Refusal(text) => refusal.push_str(text),
             Part::Thought(thought) => {
+                if !reasoning_content.is_empty() && !thought.text.is_empty() {
+                    reasoning_content.push_str(BETWEEN_THOUGHTS);
+                }
                 reasoning_content.push_str(&thought.text);
                 if let Some(seal) = &thought.seal {
                     reasoning_details.extend(Detail::of_thought(&thought.text, seal, index));

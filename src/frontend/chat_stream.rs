@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
 use super::about::About;
-use super::chat_answer::{WireUsage, call_id, finish_reason};
+use super::chat_answer::{BETWEEN_THOUGHTS, WireUsage, call_id, finish_reason};
 use super::extra_content::Extra;
 use super::reasoning_details::Detail;
 use crate::canonical::conversation::{Seal, SealKind};
@@ -84,6 +84,8 @@ pub(super) struct ChatStream {
     begun: bool,
     /// The thought that has no seal yet, to be told again beside it.
     thought: String,
+    /// The text of a thought was told.
+    thought_before: bool,
     /// Entries of `reasoning_details` so far.
     details: u32,
     calls: Vec<Begun>,
@@ -106,6 +108,7 @@ impl ChatStream {
             about,
             begun: false,
             thought: String::new(),
+            thought_before: false,
             details: 0,
             calls: Vec::new(),
             seal: None,
@@ -204,8 +207,11 @@ impl StreamWriter for ChatStream {
                 self.tell(Piece { refusal: Some(&piece), ..Piece::default() }, out);
             }
             Delta::Thought(piece) => {
+                let another = self.thought.is_empty() && self.thought_before;
                 self.thought.push_str(&piece);
-                self.tell(Piece { reasoning_content: Some(&piece), ..Piece::default() }, out);
+                self.thought_before = true;
+                let told = if another { format!("{BETWEEN_THOUGHTS}{piece}") } else { piece };
+                self.tell(Piece { reasoning_content: Some(&told), ..Piece::default() }, out);
             }
             Delta::Sealed(seal) => self.sealed(seal, out),
             Delta::Call { slot, id, name, seal } => self.call(slot, &id.unwrap_or_default(), &name, seal.as_ref(), out),

@@ -89,7 +89,8 @@ fn kept(parts: &[Part]) -> Kept {
                 kept.calls.push(Call { arguments, ..call.clone() });
             }
             Part::Thought(thought) => {
-                kept.thought.push_str(&thought.text);
+                let between = if kept.thought.is_empty() || thought.text.is_empty() { "" } else { BETWEEN_THOUGHTS };
+                kept.thought += &format!("{between}{}", thought.text);
                 kept.thoughts.extend(thought.seal.is_some().then(|| thought.clone()));
             }
             other => panic!("{other:?}"),

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::super::OpenAiChat;
 use super::super::testing::{arguments, begin, call, chat_client, deltas, sealed, stream, text, thought, used, whole};
 use super::*;
-use crate::canonical::conversation::SealKind;
+use crate::canonical::Answer;
+use crate::canonical::conversation::{Part, SealKind};
 
 const HEAD: &str =
     r#"{"id":"a1","object":"chat.completion.chunk","created":1790000000,"model":"m","choices":[{"index":0,"delta":"#;
@@ -162,5 +163,36 @@ proptest! {
             let value = if value.is_null() { &nothing } else { value };
             prop_assert_eq!(&message[member], value, "{}", member);
         }
+    }
+}
+
+/// A known defect: a thought before a call and one behind it ran together, in the middle of a line.
+#[test]
+fn thoughts_are_told_apart_by_a_blank_line() {
+    let seal = || sealed(SealKind::AnthropicSignature);
+    let told =
+        [begin(), seal(), thought("h"), thought("m"), seal(), thought("so"), text("4"), thought(""), thought("o"), thought("k")];
+    assert_eq!(reasoning(&told), ("hm\n\nso\n\nok".to_owned(), "hm\n\nso\n\nok".to_owned()));
+}
+
+/// What is told of thoughts in a stream, and in a whole answer.
+fn reasoning(told: &[Delta]) -> (String, String) {
+    let text = |value: &Value| value["reasoning_content"].as_str().unwrap_or_default().to_owned();
+    let streamed = stream(&OpenAiChat, told, false);
+    let data = streamed.split_terminator("\n\n").filter_map(|frame| frame.strip_prefix("data: {"));
+    let pieces = data.map(|json| text(&serde_json::from_str::<Value>(&format!("{{{json}")).unwrap()["choices"][0]["delta"]));
+    (pieces.collect(), text(&whole(&OpenAiChat, told)["choices"][0]["message"]))
+}
+
+proptest! {
+    #[test]
+    fn thoughts_are_one_text_whole_and_in_a_stream(told in deltas()) {
+        let thoughts: Vec<String> = Answer::of(told.clone()).parts.into_iter().filter_map(|part| match part {
+            Part::Thought(thought) => Some(thought.text).filter(|text| !text.is_empty()),
+            _ => None,
+        }).collect();
+        let (streamed, whole) = reasoning(&told);
+        prop_assert_eq!(&streamed, &whole);
+        prop_assert_eq!(streamed, thoughts.join("\n\n"));
     }
 }
