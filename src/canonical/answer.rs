@@ -167,6 +167,11 @@ pub trait StreamWriter: Send {
     /// Writes what the client is to see of a piece, if anything: some shapes hold things back until the end is known.
     fn write(&mut self, delta: Delta, out: &mut BytesMut);
 
+    /// Writes what keeps a silent connection open and says nothing: a comment, in every shape that has no event for it.
+    fn keep_alive(&self, out: &mut BytesMut) {
+        out.extend_from_slice(b": keep-alive\n\n");
+    }
+
     /// The answer has ended as it should: writes whatever ends the client's stream. Asked once, after the last piece.
     fn end(&mut self, out: &mut BytesMut);
 

@@ -12,9 +12,6 @@ use crate::dialect::DeltaReader;
 use crate::meter::OwnCount;
 use crate::units::Usage;
 
-/// What keeps a connection open.
-const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
-
 /// So many bytes of one answer may be held back, or kept to be told again at its end. The longest answers sold are some two
 /// megabytes of text (384,000 tokens, providers.md 5.11), and most are told as they come.
 const MOST_HELD: usize = 16 * 1024 * 1024;
@@ -105,9 +102,9 @@ impl Retelling {
         if self.reader.held() + self.writer.held() + unfolding > self.most_held {
             return Err(HeldTooMuch);
         }
-        // Silence is cut by whoever stands between: a comment says nothing, in every shape.
+        // Silence is cut by whoever stands between.
         if facts.kind == FrameKind::KeepAlive && out.is_empty() && !self.ended {
-            out.extend_from_slice(KEEP_ALIVE);
+            self.writer.keep_alive(&mut out);
         }
         // Whether the client sees of usage what it asked for is the writer's to know.
         let kind = if facts.kind == FrameKind::UsageOnly { FrameKind::Content } else { facts.kind };

@@ -131,6 +131,9 @@ impl Pending {
     }
 }
 
+/// What keeps a stream of Messages open.
+const PING: &[u8] = b"event: ping\ndata: {\"type\": \"ping\"}\n\n";
+
 /// The writer of one stream.
 #[derive(Debug)]
 pub(super) struct MessagesStream {
@@ -285,6 +288,12 @@ impl StreamWriter for MessagesStream {
         }
         self.begin(out);
         self.drain(false, out);
+    }
+
+    /// As Anthropic's API does, and as it does not before the message has begun ("Streaming messages", platform.claude.com, 2026-11).
+    fn keep_alive(&self, out: &mut BytesMut) {
+        let silence: &[u8] = if self.begun { PING } else { b": keep-alive\n\n" };
+        out.extend_from_slice(silence);
     }
 
     fn end(&mut self, out: &mut BytesMut) {
