@@ -18,6 +18,7 @@ pub mod shared;
 pub mod strict;
 pub mod text;
 pub mod thought;
+pub mod unanswered;
 pub mod wishes;
 
 pub use answer::{Answer, CallIds, Delta, Finish, StreamWriter, Translation};

@@ -16,6 +16,7 @@ use super::lifetime::{self, Mark};
 use super::top_level::string;
 use super::unsaid::unsaid;
 use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Sampling, ThinkingWish, Tool, ToolChoice};
+use crate::canonical::unanswered::answered;
 use crate::canonical::{Conversation, Feature, ReasoningWish, Request, Untranslatable};
 use crate::units::Tokens;
 
@@ -188,7 +189,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     }
     Ok(Conversation {
         system: turns.system,
-        turns: turns.said.into(),
+        turns: answered(turns.said).into(),
         tools,
         tool_choice,
         parallel_calls: body.parallel_tool_calls,

@@ -16,6 +16,7 @@ use crate::canonical::conversation::{
     AnswerSchema, Effort, Format, Hints, Json, Role, Sampling, ThinkingWish, Tool, ToolChoice, Turn,
 };
 use crate::canonical::strict::keeps_to_strict_rules;
+use crate::canonical::unanswered::answered;
 use crate::canonical::{Conversation, ReasoningWish, Request, Untranslatable};
 
 /// Members that are read or refused, here or when the request was first read.
@@ -146,7 +147,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     let parallel_calls = body.tool_choice.as_ref().and_then(|choice| choice.disable_parallel_tool_use).map(|disabled| !disabled);
     Ok(Conversation {
         system,
-        turns: turns.into(),
+        turns: answered(turns).into(),
         tools,
         tool_choice: body.tool_choice.map_or(Ok(ToolChoice::Auto), read_choice)?,
         parallel_calls,

@@ -14,6 +14,7 @@ use super::responses_items::{Item, Turns};
 use super::top_level::string;
 use super::unsaid::unsaid;
 use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Role, Sampling, ThinkingWish, Tool, ToolChoice};
+use crate::canonical::unanswered::answered;
 use crate::canonical::{Conversation, Feature, Part, ReasoningWish, Request, Untranslatable};
 
 /// Members that are read or refused, here or when the request was first read.
@@ -142,7 +143,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     let tool_choice = body.tool_choice.map_or(Ok(ToolChoice::Auto), |choice| read_choice(choice, &mut tools))?;
     Ok(Conversation {
         system: turns.system,
-        turns: turns.said.into(),
+        turns: answered(turns.said).into(),
         tools,
         tool_choice,
         parallel_calls: body.parallel_tool_calls,

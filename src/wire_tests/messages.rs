@@ -282,7 +282,7 @@ fn marks_of_the_cache_stay_on_every_block_that_is_told_again() {
         let conversation = AnthropicMessages.conversation(&read(&body).unwrap()).unwrap().without_seals();
         let told = Messages.write(&conversation, &Outgoing::to("up", Quirks::default())).unwrap();
         let told: Value = serde_json::from_slice(&told).unwrap();
-        let block = &told["messages"].as_array().unwrap().last().unwrap()["content"][0];
+        let block = told["messages"].as_array().unwrap().last().unwrap()["content"].as_array().unwrap().last().unwrap();
         assert_eq!(block["cache_control"], json!({"type": "ephemeral", "ttl": "1h"}), "{told}");
     };
     check(r#""type":"text","text":"a""#);

@@ -442,3 +442,27 @@ async fn a_silent_stream_of_messages_is_kept_open_by_pings() {
     let told = gateway.ask(&Call::responses(r#"{"model":"auto","input":"Say hello.","stream":true}"#)).await.text().to_owned();
     assert_eq!(told.matches(": keep-alive\n\n").count(), 2, "{told}");
 }
+
+/// A known defect: an agent that was stopped while its tools ran could not go on at a provider of another API, which wants every call
+/// answered.
+#[tokio::test]
+async fn a_call_that_nobody_answered_is_answered_for_those_who_want_that() {
+    let (east, gateway) = speaks().await;
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "weather", "arguments": "{}"}});
+    let asked = json!({"model": "auto", "messages": [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": null, "tool_calls": [call("call_1"), call("call_2")]},
+        {"role": "tool", "tool_call_id": "call_2", "content": "rain"},
+        {"role": "user", "content": "Never mind."},
+    ]});
+
+    let answer = gateway.chat(&asked.to_string()).await;
+
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let sent: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
+    let results: Vec<&Value> = sent["messages"][2]["content"].as_array().unwrap().iter().collect();
+    let told = |block: &Value| (block["tool_use_id"].clone(), block["content"][0]["text"].clone(), block["is_error"] == true);
+    assert_eq!(told(results[0]), (json!("call_2"), json!("rain"), false), "{sent}");
+    assert_eq!(told(results[1]), (json!("call_1"), json!("(no result)"), true), "{sent}");
+    assert_eq!(results[2]["text"], "Never mind.", "{sent}");
+}
