@@ -23,6 +23,8 @@ pub struct Conversation {
     /// In their order. Neighbours of one role are as the client sent them: some shapes merge them, others must not see them.
     pub turns: Shared<Turn>,
     pub tools: Vec<Tool>,
+    /// Those that the client declared as something else, which only its API has.
+    pub own_tools: Vec<OwnTool>,
     pub tool_choice: ToolChoice,
     /// Whether several tools may be called at once; `None` where the client did not say.
     pub parallel_calls: Option<bool>,
@@ -245,6 +247,18 @@ pub struct Tool {
     /// Whether its arguments must keep to the schema; `None` where the client did not say.
     pub strict: Option<bool>,
     pub cached: Option<CacheLifetime>,
+}
+
+/// A tool of a form that only the client's API has, which is told as a function: what its calls are to the client.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OwnTool {
+    /// What the function is called.
+    pub function: String,
+    /// What the client calls it, within a namespace where it stands in one.
+    pub name: String,
+    pub namespace: Option<String>,
+    /// It takes a text as it is, which is the function's one argument.
+    pub custom: bool,
 }
 
 /// Which tools are to be called.

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::canonical::conversation::OwnTool;
+
 /// Beside what the provider said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
@@ -15,4 +17,18 @@ pub struct About {
     pub wants_usage: bool,
     /// The client's request, of which some shapes' answers repeat much (Responses).
     pub asked: Bytes,
+    /// Tools that were told as functions, and are none to the client.
+    pub own_tools: Vec<OwnTool>,
+}
+
+impl About {
+    /// What a function that is called is to the client, where that is something else.
+    pub(super) fn own_tool(&self, function: &str) -> Option<&OwnTool> {
+        self.own_tools.iter().find(|tool| tool.function == function)
+    }
+
+    /// Whether what is called takes a text as it is.
+    pub(super) fn is_custom(&self, function: &str) -> bool {
+        self.own_tool(function).is_some_and(|tool| tool.custom)
+    }
 }

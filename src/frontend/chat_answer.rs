@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::about::About;
 use super::extra_content::Extra;
+use super::freeform;
 use super::reasoning_details::Detail;
 use crate::canonical::conversation::Call;
 use crate::canonical::{Answer, Finish, Part, quoted};
@@ -50,9 +51,19 @@ struct WireCall<'a> {
     id: String,
     #[serde(rename = "type")]
     kind: &'static str,
-    function: Function<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<Function<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom: Option<Custom<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     extra_content: Option<Extra<'a>>,
+}
+
+#[derive(Serialize)]
+struct Custom<'a> {
+    name: &'a str,
+    #[serde(serialize_with = "quoted::text")]
+    input: String,
 }
 
 #[derive(Serialize)]
@@ -189,13 +200,14 @@ fn message<'a>(answer: &'a Answer, tool_calls: Vec<WireCall<'a>>, about: &About)
 }
 
 fn write_call<'a>(call: &'a Call, about: &About, nth: usize) -> WireCall<'a> {
-    let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
-    WireCall {
-        id: call_id(&call.id, about, nth),
-        kind: "function",
-        function: Function { name: &call.name, arguments },
-        extra_content: Extra::of(call.seal.as_ref()),
+    let (id, extra_content) = (call_id(&call.id, about, nth), Extra::of(call.seal.as_ref()));
+    if about.is_custom(&call.name) {
+        let custom = Some(Custom { name: &call.name, input: freeform::input(&call.arguments) });
+        return WireCall { id, kind: "custom", function: None, custom, extra_content };
     }
+    let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
+    let function = Some(Function { name: &call.name, arguments });
+    WireCall { id, kind: "function", function, custom: None, extra_content }
 }
 
 #[cfg(test)]

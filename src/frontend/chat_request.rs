@@ -11,15 +11,17 @@ use serde_json::value::RawValue;
 
 use super::chat_turns::{Message, Turns};
 use super::content::{Content, cannot, unreadable};
-use super::hints;
 use super::lifetime::{self, Mark};
 use super::top_level::string;
 use super::unsaid::unsaid;
-use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Sampling, ThinkingWish, Tool, ToolChoice};
+use super::{freeform, hints};
+use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, OwnTool, Sampling, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::unanswered::answered;
 use crate::canonical::{Conversation, Feature, ReasoningWish, Request, Untranslatable};
 use crate::units::Tokens;
 
+/// What is told of a grammar that nobody enforces.
+const GRAMMAR: &str = "tools.custom.format";
 /// Members that are read or refused, here or when the request was first read.
 const KNOWN: &[&str] = &[
     "model",
@@ -110,7 +112,18 @@ struct WireTool<'b> {
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'b, str>>,
     function: Option<Function>,
+    #[serde(borrow)]
+    custom: Option<Custom<'b>>,
     cache_control: Option<Mark>,
+}
+
+/// A tool that takes a text as it is.
+#[derive(Deserialize)]
+struct Custom<'b> {
+    name: String,
+    description: Option<String>,
+    #[serde(borrow)]
+    format: Option<&'b RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +140,7 @@ struct Choice<'b> {
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'b, str>>,
     function: Option<Named>,
+    custom: Option<Named>,
     #[serde(borrow)]
     allowed_tools: Option<Allowed<'b>>,
 }
@@ -180,17 +194,18 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     }
     let mut tools = read_tools(body.tools, body.functions)?;
     let tool_choice = match (body.tool_choice, body.function_call) {
-        (Some(choice), _) => read_choice("tool_choice", choice, &mut tools)?,
-        (None, Some(call)) => read_choice("function_call", call, &mut tools)?,
+        (Some(choice), _) => read_choice("tool_choice", choice, &mut tools.offered)?,
+        (None, Some(call)) => read_choice("function_call", call, &mut tools.offered)?,
         (None, None) => ToolChoice::Auto,
     };
     if let Some(lifetime) = lifetime::read(body.cache_control) {
-        lifetime::mark_last(lifetime, &mut turns.said, &mut turns.system, &mut tools);
+        lifetime::mark_last(lifetime, &mut turns.said, &mut turns.system, &mut tools.offered);
     }
     Ok(Conversation {
         system: turns.system,
         turns: answered(turns.said).into(),
-        tools,
+        tools: tools.offered,
+        own_tools: tools.own,
         tool_choice,
         parallel_calls: body.parallel_tool_calls,
         format: body.response_format.map_or(Ok(Format::Text), read_format)?,
@@ -208,7 +223,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         stream: request.stream,
         user: body.safety_identifier.or(body.user),
         hints: hints::read(body.prompt_cache_key, body.service_tier, body.verbosity),
-        unsaid: unsaid(&request.body, KNOWN),
+        unsaid: unsaid(&request.body, KNOWN, &tools.unsaid),
     })
 }
 
@@ -241,17 +256,37 @@ impl Body<'_> {
     }
 }
 
+/// What may be called.
+#[derive(Default)]
+struct Tools {
+    offered: Vec<Tool>,
+    own: Vec<OwnTool>,
+    /// What could not be said of them, by name.
+    unsaid: Vec<&'static str>,
+}
+
 /// Tools go before their forerunner.
-fn read_tools(tools: Option<Vec<WireTool<'_>>>, functions: Option<Vec<Function>>) -> Result<Vec<Tool>, Untranslatable> {
+fn read_tools(tools: Option<Vec<WireTool<'_>>>, functions: Option<Vec<Function>>) -> Result<Tools, Untranslatable> {
+    let mut read = Tools::default();
     let Some(tools) = tools else {
-        return Ok(functions.into_iter().flatten().map(|function| tool(function, None)).collect());
+        read.offered.extend(functions.into_iter().flatten().map(|function| tool(function, None)));
+        return Ok(read);
     };
-    let read = |(at, wire): (usize, WireTool<'_>)| match (wire.kind.as_deref(), wire.function) {
-        (None | Some("function"), Some(function)) => Ok(tool(function, wire.cache_control)),
-        (Some(kind), _) => Err(cannot(format!("`tools[{at}]` of type `{kind}`"))),
-        (None, None) => Err(cannot(format!("`tools[{at}]` without a type"))),
-    };
-    tools.into_iter().enumerate().map(read).collect()
+    for (at, wire) in tools.into_iter().enumerate() {
+        match (wire.kind.as_deref(), wire.function, wire.custom) {
+            (None | Some("function"), Some(function), _) => read.offered.push(tool(function, wire.cache_control)),
+            (Some("custom"), _, Some(Custom { name, description, format })) => {
+                let grammar = freeform::grammar(format).map_err(|what| cannot(format!("`tools[{at}].custom.format`{what}")))?;
+                read.unsaid.extend(grammar.as_ref().map(|_| GRAMMAR));
+                let cached = wire.cache_control.map(|mark| mark.lifetime());
+                read.own.push(OwnTool { function: name.clone(), name: name.clone(), namespace: None, custom: true });
+                read.offered.push(Tool { cached, ..freeform::function(name, description, grammar.as_ref()) });
+            }
+            (Some(kind), _, _) => return Err(cannot(format!("`tools[{at}]` of type `{kind}`"))),
+            (None, _, _) => return Err(cannot(format!("`tools[{at}]` without a type"))),
+        }
+    }
+    Ok(read)
 }
 
 fn tool(function: Function, mark: Option<Mark>) -> Tool {
@@ -281,12 +316,16 @@ fn read_choice(member: &str, raw: &RawValue, tools: &mut Vec<Tool>) -> Result<To
         return Ok(ToolChoice::Named(named.name));
     }
     let choice: Choice<'_> = serde_json::from_str(raw.get()).map_err(|_| cannot(format!("`{member}` that is no choice")))?;
-    match (choice.kind.as_deref(), choice.function, choice.allowed_tools) {
-        (None | Some("function"), Some(function), _) => Ok(ToolChoice::Named(function.name)),
+    let named = match choice.kind.as_deref() {
+        Some("custom") => choice.custom,
+        _ => choice.function,
+    };
+    match (choice.kind.as_deref(), named, choice.allowed_tools) {
+        (None | Some("function" | "custom"), Some(named), _) => Ok(ToolChoice::Named(named.name)),
         (Some("allowed_tools"), _, Some(allowed)) => {
-            let names =
-                |tool: &Tool| allowed.tools.iter().filter_map(|named| named.function.as_ref()).any(|it| it.name == tool.name);
-            tools.retain(names);
+            let named =
+                |tool: &Choice<'_>, name: &str| [&tool.function, &tool.custom].into_iter().flatten().any(|it| it.name == name);
+            tools.retain(|tool| allowed.tools.iter().any(|allowed| named(allowed, &tool.name)));
             of_word(allowed.mode.as_deref().unwrap_or("auto"))
         }
         (Some(word @ ("auto" | "none" | "required" | "any")), _, _) => of_word(word),

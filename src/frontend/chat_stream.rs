@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::about::About;
 use super::chat_answer::{BETWEEN_THOUGHTS, WireUsage, call_id, finish_reason};
 use super::extra_content::Extra;
+use super::freeform::Unwrapping;
 use super::reasoning_details::Detail;
 use crate::canonical::conversation::{Seal, SealKind};
 use crate::canonical::{Delta, Finish, StreamWriter};
@@ -65,7 +66,10 @@ struct CallPiece<'a> {
     id: Option<&'a str>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
-    function: FunctionPiece<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<FunctionPiece<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom: Option<CustomPiece<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     extra_content: Option<Extra<'a>>,
 }
@@ -75,6 +79,13 @@ struct FunctionPiece<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     arguments: &'a str,
+}
+
+#[derive(Serialize)]
+struct CustomPiece<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    input: &'a str,
 }
 
 /// The writer of one stream.
@@ -100,6 +111,8 @@ pub(super) struct ChatStream {
 struct Begun {
     slot: u32,
     has_arguments: bool,
+    /// Of a custom tool: what it is told of its arguments.
+    unwrapping: Option<Unwrapping>,
 }
 
 impl ChatStream {
@@ -158,9 +171,12 @@ impl ChatStream {
         self.thought.clear();
         let index = self.calls.len();
         let id = call_id(id, &self.about, index);
-        self.calls.push(Begun { slot, has_arguments: false });
-        let function = FunctionPiece { name: Some(name), arguments: "" };
-        let call = CallPiece { index, id: Some(&id), kind: Some("function"), function, extra_content: Extra::of(seal) };
+        let custom = self.about.is_custom(name).then_some(CustomPiece { name: Some(name), input: "" });
+        let function = custom.is_none().then_some(FunctionPiece { name: Some(name), arguments: "" });
+        let unwrapping = custom.as_ref().map(|_| Unwrapping::default());
+        self.calls.push(Begun { slot, has_arguments: false, unwrapping });
+        let kind = Some(if custom.is_some() { "custom" } else { "function" });
+        let call = CallPiece { index, id: Some(&id), kind, function, custom, extra_content: Extra::of(seal) };
         let details: Vec<Detail<'_>> = seal.map(|seal| Detail::of_call(id.clone(), seal, self.details)).into_iter().collect();
         self.details += u32::from(!details.is_empty());
         self.piece(Piece { tool_calls: Some([call]), reasoning_details: details, ..Piece::default() }, out);
@@ -168,13 +184,30 @@ impl ChatStream {
 
     fn arguments(&mut self, slot: u32, arguments: &str, out: &mut BytesMut) {
         let Some(index) = self.calls.iter().position(|call| call.slot == slot) else { return };
-        self.calls[index].has_arguments = true;
-        self.more_of(index, arguments, out);
+        let call = &mut self.calls[index];
+        call.has_arguments = true;
+        match &mut call.unwrapping {
+            Some(unwrapping) => {
+                let input = unwrapping.push(arguments);
+                self.more_input(index, &input, out);
+            }
+            None => self.more_arguments(index, arguments, out),
+        }
     }
 
-    fn more_of(&self, index: usize, arguments: &str, out: &mut BytesMut) {
-        let function = FunctionPiece { name: None, arguments };
-        let call = CallPiece { index, id: None, kind: None, function, extra_content: None };
+    fn more_arguments(&self, index: usize, arguments: &str, out: &mut BytesMut) {
+        self.more_of(index, Some(FunctionPiece { name: None, arguments }), None, out);
+    }
+
+    /// Of a custom tool's text.
+    fn more_input(&self, index: usize, input: &str, out: &mut BytesMut) {
+        if !input.is_empty() {
+            self.more_of(index, None, Some(CustomPiece { name: None, input }), out);
+        }
+    }
+
+    fn more_of(&self, index: usize, function: Option<FunctionPiece<'_>>, custom: Option<CustomPiece<'_>>, out: &mut BytesMut) {
+        let call = CallPiece { index, id: None, kind: None, function, custom, extra_content: None };
         self.piece(Piece { tool_calls: Some([call]), ..Piece::default() }, out);
     }
 
@@ -222,8 +255,10 @@ impl StreamWriter for ChatStream {
     fn end(&mut self, out: &mut BytesMut) {
         self.begin(out);
         for index in 0..self.calls.len() {
-            if !self.calls[index].has_arguments {
-                self.more_of(index, "{}", out);
+            match self.calls[index].unwrapping.as_mut().map(Unwrapping::end) {
+                Some(rest) => self.more_input(index, &rest, out),
+                None if self.calls[index].has_arguments => {}
+                None => self.more_arguments(index, "{}", out),
             }
         }
         let finish_reason = Some(finish_reason(&self.finish, !self.calls.is_empty()));
@@ -236,7 +271,11 @@ impl StreamWriter for ChatStream {
     }
 
     fn held(&self) -> usize {
-        self.thought.len() + self.calls.len() * size_of::<Begun>() + self.seal.as_ref().map_or(0, |seal| seal.value.len())
+        let unwrapped: usize = self.calls.iter().filter_map(|call| call.unwrapping.as_ref()).map(Unwrapping::held).sum();
+        unwrapped
+            + self.thought.len()
+            + self.calls.len() * size_of::<Begun>()
+            + self.seal.as_ref().map_or(0, |seal| seal.value.len())
     }
 }
 

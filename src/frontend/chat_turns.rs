@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::content::{Content, cannot, link};
 use super::lifetime::{self, Mark};
 use super::top_level::string;
-use super::{extra_content, reasoning_details};
+use super::{extra_content, freeform, reasoning_details};
 use crate::canonical::conversation::{CacheLifetime, Call, Medium, Role, Source, Text, Thought, ToolResult, Turn};
 use crate::canonical::{Part, Untranslatable, thought};
 
@@ -95,7 +95,17 @@ struct WireCall<'b> {
     #[serde(borrow)]
     function: Option<Function<'b>>,
     #[serde(borrow)]
+    custom: Option<Custom<'b>>,
+    #[serde(borrow)]
     extra_content: Option<&'b RawValue>,
+}
+
+/// A call of a tool that takes a text as it is.
+#[derive(Deserialize)]
+struct Custom<'b> {
+    name: String,
+    #[serde(borrow)]
+    input: Option<&'b RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -234,14 +244,14 @@ fn text_of(raw: Option<&RawValue>) -> Option<String> {
 
 fn read_call(at: usize, nth: usize, call: WireCall<'_>) -> Result<Call, Untranslatable> {
     let what = || format!("`messages[{at}].tool_calls[{nth}]`");
-    if let Some(kind) = call.kind.as_deref().filter(|kind| !matches!(*kind, "function" | "")) {
-        return Err(cannot(format!("{} of type `{kind}`", what())));
-    }
-    let Some(Function { name: Some(name), arguments }) = call.function else {
-        return Err(cannot(format!("{} without a function", what())));
+    let (name, arguments) = match (call.kind.as_deref(), call.function, call.custom) {
+        (None | Some("function" | ""), Some(Function { name: Some(name), arguments }), _) => (name, read_arguments(arguments)),
+        (None | Some("function" | ""), _, _) => return Err(cannot(format!("{} without a function", what()))),
+        (Some("custom"), _, Some(Custom { name, input })) => (name, freeform::arguments(&read_arguments(input))),
+        (Some(kind), _, _) => return Err(cannot(format!("{} of type `{kind}`", what()))),
     };
     let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| made_up(at, nth));
-    Ok(Call { id, name, arguments: read_arguments(arguments), seal: extra_content::read(call.extra_content), cached: None })
+    Ok(Call { id, name, arguments, seal: extra_content::read(call.extra_content), cached: None })
 }
 
 /// Some clients send the arguments as the object that they are.

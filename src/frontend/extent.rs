@@ -1,12 +1,13 @@
 //! How far the arguments of a call have come.
 
-/// Whole when the brackets that were opened are closed.
+/// Whole when the brackets that were opened are closed. What begins with none is no JSON, of which nobody knows where it ends.
 #[derive(Debug, Default)]
 pub(super) struct Extent {
     depth: usize,
     in_string: bool,
     escaped: bool,
     begun: bool,
+    unbracketed: bool,
 }
 
 impl Extent {
@@ -18,6 +19,7 @@ impl Extent {
                 self.escaped = !self.escaped && byte == b'\\';
                 continue;
             }
+            self.unbracketed |= !self.begun && !byte.is_ascii_whitespace() && !matches!(byte, b'{' | b'[');
             match byte {
                 b'"' => self.in_string = true,
                 b'{' | b'[' => {
@@ -31,6 +33,6 @@ impl Extent {
     }
 
     pub(super) fn is_whole(&self) -> bool {
-        self.begun && self.depth == 0 && !self.in_string
+        self.begun && self.depth == 0 && !self.in_string && !self.unbracketed
     }
 }

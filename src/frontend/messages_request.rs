@@ -149,6 +149,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         system,
         turns: answered(turns).into(),
         tools,
+        own_tools: Vec::new(),
         tool_choice: body.tool_choice.map_or(Ok(ToolChoice::Auto), read_choice)?,
         parallel_calls,
         format: read_format(body.output_config.and_then(|config| config.format).or(body.output_format))?,
@@ -164,7 +165,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         stream: request.stream,
         user: body.metadata.and_then(|metadata| metadata.user_id),
         hints: Hints::default(),
-        unsaid: unsaid(&request.body, KNOWN),
+        unsaid: unsaid(&request.body, KNOWN, &[]),
     })
 }
 

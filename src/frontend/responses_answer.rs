@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::about::About;
 use super::chat_answer::call_id;
 use super::errors::ClientError;
-use super::seals;
+use super::{freeform, seals};
 use crate::canonical::conversation::{Call, Seal, Thought};
 use crate::canonical::{Answer, Finish, Part};
 use crate::units::Usage;
@@ -242,7 +242,18 @@ pub(super) enum Item<'a> {
         id: String,
         call_id: String,
         name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        namespace: Option<&'a str>,
         arguments: &'a str,
+        status: Status,
+    },
+    CustomToolCall {
+        id: String,
+        call_id: String,
+        name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        namespace: Option<&'a str>,
+        input: String,
         status: Status,
     },
 }
@@ -306,18 +317,21 @@ fn spans(parts: &[Part]) -> Vec<Span> {
 }
 
 /// The id of the item at this place of the output.
-pub(super) fn item_id(span: &Span, index: usize, about: &About) -> String {
+pub(super) fn item_id(span: &Span, index: usize, parts: &[Part], about: &About) -> String {
     let begin = match span {
         Span::Thought(_) | Span::SealOf(_) => "rs",
         Span::Message(_) => "msg",
-        Span::Call(..) => "fc",
+        Span::Call(at, _) => match parts.get(*at) {
+            Some(Part::Call(call)) if about.is_custom(&call.name) => "ctc",
+            _ => "fc",
+        },
     };
     format!("{begin}_{}_{index}", about.id)
 }
 
 /// The item at this place of the output.
-pub(super) fn item<'a>(span: &Span, index: usize, parts: &'a [Part], status: Status, about: &About) -> Option<Item<'a>> {
-    let id = item_id(span, index, about);
+pub(super) fn item<'a>(span: &Span, index: usize, parts: &'a [Part], status: Status, about: &'a About) -> Option<Item<'a>> {
+    let id = item_id(span, index, parts, about);
     let sealed = |seal: &Option<Seal>| Some(seal.as_ref().map_or_else(|| seals::NONE.to_owned(), seals::in_item));
     Some(match (span, parts) {
         (Span::Message(range), _) => {
@@ -333,8 +347,16 @@ pub(super) fn item<'a>(span: &Span, index: usize, parts: &'a [Part], status: Sta
                 Item::Reasoning { id, summary: Vec::new(), encrypted_content: sealed(seal) }
             }
             (Span::Call(_, nth), Part::Call(call)) => {
-                let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
-                Item::FunctionCall { id, call_id: call_id(&call.id, about, *nth), name: &call.name, arguments, status }
+                let (call_id, own) = (call_id(&call.id, about, *nth), about.own_tool(&call.name));
+                let name = own.map_or(call.name.as_str(), |own| &own.name);
+                let namespace = own.and_then(|own| own.namespace.as_deref());
+                if own.is_some_and(|own| own.custom) {
+                    let input = freeform::input(&call.arguments);
+                    Item::CustomToolCall { id, call_id, name, namespace, input, status }
+                } else {
+                    let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
+                    Item::FunctionCall { id, call_id, name, namespace, arguments, status }
+                }
             }
             _ => return None,
         },
@@ -342,7 +364,7 @@ pub(super) fn item<'a>(span: &Span, index: usize, parts: &'a [Part], status: Sta
 }
 
 /// All items of an answer. Where it was cut, it is the last one that is incomplete.
-fn items<'a>(answer: &'a Answer, about: &About) -> Vec<Item<'a>> {
+fn items<'a>(answer: &'a Answer, about: &'a About) -> Vec<Item<'a>> {
     let (spans, ended) = (spans(&answer.parts), Status::of(&answer.finish));
     let last = spans.len().saturating_sub(1);
     let status = |index| if index == last { ended } else { Status::Completed };

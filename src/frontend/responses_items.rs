@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::content::{Content, cannot, link};
+use super::responses_tools::called;
 use super::top_level::string;
-use super::{lifetime, seals};
+use super::{freeform, lifetime, seals};
 use crate::canonical::conversation::{Call, Medium, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn};
 use crate::canonical::{Part, Untranslatable};
 
@@ -24,8 +25,11 @@ pub(super) struct Item<'b> {
     content: Option<Content<WirePart<'b>>>,
     call_id: Option<String>,
     name: Option<String>,
+    namespace: Option<String>,
     #[serde(borrow)]
     arguments: Option<&'b RawValue>,
+    #[serde(borrow)]
+    input: Option<&'b RawValue>,
     #[serde(borrow)]
     output: Option<&'b RawValue>,
     #[serde(borrow)]
@@ -78,12 +82,17 @@ impl Turns {
                 self.add_thought(item);
                 Ok(())
             }
-            "function_call" => {
+            "function_call" | "custom_tool_call" => {
                 let (Some(id), Some(name)) = (item.call_id, item.name) else { return Err(lacking()) };
-                self.add_call(Call { id, name, arguments: read_arguments(item.arguments), seal: None, cached: None });
+                let name = called(item.namespace.as_deref(), name);
+                let arguments = match &*kind {
+                    "function_call" => read_text(item.arguments),
+                    _ => freeform::arguments(&read_text(item.input)),
+                };
+                self.add_call(Call { id, name, arguments, seal: None, cached: None });
                 Ok(())
             }
-            "function_call_output" => {
+            "function_call_output" | "custom_tool_call_output" => {
                 let id = item.call_id.ok_or_else(lacking)?;
                 let said: Option<Content<WirePart<'_>>> = match item.output {
                     Some(raw) => serde_json::from_str(raw.get()).map_err(|_| lacking())?,
@@ -191,8 +200,8 @@ fn joined(parts: Vec<WirePart<'_>>) -> String {
     texts.join("\n\n")
 }
 
-/// Some clients send the arguments as the object that they are.
-fn read_arguments(raw: Option<&RawValue>) -> String {
+/// What a call was given. Some clients send arguments as the object that they are.
+fn read_text(raw: Option<&RawValue>) -> String {
     raw.map(|raw| string(raw.get()).map_or_else(|| raw.get().to_owned(), Cow::into_owned)).unwrap_or_default()
 }
 

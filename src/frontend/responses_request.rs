@@ -1,4 +1,5 @@
-//! Reading a request of Responses into a conversation in nobody's words: its top level. The items are `responses_items.rs`'s.
+//! Reading a request of Responses into a conversation in nobody's words: its top level. The items are `responses_items.rs`'s, the
+//! tools `responses_tools.rs`'s.
 //!
 //! A member that nobody else has a word for is refused where the answer would be of another kind without it, else told by its
 //! name ([`unsaid`]). Which summaries of thoughts are wanted is neither: thoughts come as summaries in any case.
@@ -11,9 +12,9 @@ use serde_json::value::RawValue;
 use super::content::{Content, cannot, unreadable};
 use super::hints;
 use super::responses_items::{Item, Turns};
-use super::top_level::string;
+use super::responses_tools::{Tools, WireTool};
 use super::unsaid::unsaid;
-use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Role, Sampling, ThinkingWish, Tool, ToolChoice};
+use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Role, Sampling, ThinkingWish};
 use crate::canonical::unanswered::answered;
 use crate::canonical::{Conversation, Feature, Part, ReasoningWish, Request, Untranslatable};
 
@@ -79,16 +80,6 @@ struct Body<'b> {
 }
 
 #[derive(Deserialize)]
-struct WireTool<'b> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<Cow<'b, str>>,
-    name: Option<String>,
-    description: Option<String>,
-    parameters: Option<Json>,
-    strict: Option<bool>,
-}
-
-#[derive(Deserialize)]
 struct Reasoning<'b> {
     #[serde(borrow)]
     effort: Option<Cow<'b, str>>,
@@ -112,17 +103,6 @@ struct WireFormat<'b> {
     strict: Option<bool>,
 }
 
-#[derive(Deserialize)]
-struct Choice<'b> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'b, str>,
-    name: Option<String>,
-    #[serde(borrow)]
-    mode: Option<Cow<'b, str>>,
-    #[serde(borrow)]
-    tools: Option<Vec<WireTool<'b>>>,
-}
-
 /// What the client asks, in nobody's words.
 pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslatable> {
     let body: Body<'_> = serde_json::from_slice(&request.body).map_err(|error| unreadable(&error))?;
@@ -138,14 +118,13 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         }
     }
     let verbosity = body.text.as_ref().and_then(|text| text.verbosity);
-    let tools = body.tools.into_iter().flatten().enumerate();
-    let mut tools: Vec<Tool> = tools.map(|(at, tool)| read_tool(at, tool)).collect::<Result<_, _>>()?;
-    let tool_choice = body.tool_choice.map_or(Ok(ToolChoice::Auto), |choice| read_choice(choice, &mut tools))?;
+    let tools = Tools::read(body.tools, body.tool_choice)?;
     Ok(Conversation {
         system: turns.system,
         turns: answered(turns.said).into(),
-        tools,
-        tool_choice,
+        tools: tools.offered,
+        own_tools: tools.own,
+        tool_choice: tools.choice,
         parallel_calls: body.parallel_tool_calls,
         format: body.text.and_then(|text| text.format).map_or(Ok(Format::Text), read_format)?,
         thinking: thinking(request.reasoning, body.reasoning),
@@ -154,7 +133,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         stream: request.stream,
         user: body.safety_identifier.or(body.user),
         hints: hints::read(body.prompt_cache_key, body.service_tier, verbosity),
-        unsaid: unsaid(&request.body, KNOWN),
+        unsaid: unsaid(&request.body, KNOWN, &tools.unsaid),
     })
 }
 
@@ -176,38 +155,6 @@ impl Body<'_> {
 fn thinking(wish: ReasoningWish, reasoning: Option<Reasoning<'_>>) -> ThinkingWish {
     let effort = reasoning.and_then(|reasoning| reasoning.effort).and_then(|word| Effort::from_word(&word));
     ThinkingWish { wish, effort, ..ThinkingWish::default() }
-}
-
-fn read_tool(at: usize, tool: WireTool<'_>) -> Result<Tool, Untranslatable> {
-    let WireTool { kind, name, description, parameters, strict } = tool;
-    match (kind.as_deref(), name) {
-        (Some("function"), Some(name)) => Ok(Tool { name, description, parameters, strict, cached: None }),
-        (Some(kind), _) => Err(cannot(format!("`tools[{at}]` of type `{kind}`"))),
-        (None, _) => Err(cannot(format!("`tools[{at}]` without a type"))),
-    }
-}
-
-/// Where only some tools are allowed, the others are not offered.
-fn read_choice(raw: &RawValue, tools: &mut Vec<Tool>) -> Result<ToolChoice, Untranslatable> {
-    let of_word = |word: &str| match word {
-        "auto" => Ok(ToolChoice::Auto),
-        "none" => Ok(ToolChoice::None),
-        "required" => Ok(ToolChoice::Required),
-        _ => Err(cannot(format!("`tool_choice` with the value `{word}`"))),
-    };
-    if let Some(word) = string(raw.get()) {
-        return of_word(&word);
-    }
-    let choice: Choice<'_> = serde_json::from_str(raw.get()).map_err(|_| cannot("`tool_choice` that is no choice"))?;
-    match (&*choice.kind, choice.name, choice.tools) {
-        ("function", Some(name), _) => Ok(ToolChoice::Named(name)),
-        ("allowed_tools", _, Some(allowed)) => {
-            let allows = |tool: &Tool| allowed.iter().any(|allowed| allowed.name.as_deref() == Some(&tool.name));
-            tools.retain(allows);
-            of_word(choice.mode.as_deref().unwrap_or("auto"))
-        }
-        (kind, _, _) => Err(cannot(format!("`tool_choice` of type `{kind}`"))),
-    }
 }
 
 fn read_format(format: WireFormat<'_>) -> Result<Format, Untranslatable> {

@@ -5,6 +5,7 @@
 //! An item ends when another begins. What is still open ends with the answer. The event that ends the stream has the whole answer in
 //! it.
 
+use std::borrow::Cow;
 use std::mem;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use super::about::About;
 use super::errors::ClientError;
+use super::freeform::{self, Unwrapping};
 use super::in_turn::InTurn;
 use super::responses_answer::{Content, Item, Response, Span, Status, item, item_id};
 use crate::canonical::conversation::{Call, Thought};
@@ -20,6 +22,9 @@ use crate::canonical::{Answer, Delta, Part, StreamWriter};
 /// The number of the event that tells a failure. How many came before it is not known where a stream breaks off, so it has the
 /// largest that they may have.
 const LAST: u32 = u32::MAX;
+
+const ARGUMENTS_DELTA: &str = "response.function_call_arguments.delta";
+const INPUT_DELTA: &str = "response.custom_tool_call_input.delta";
 
 /// Beside its type and number an event has what its type has.
 #[derive(Default, Serialize)]
@@ -51,6 +56,8 @@ struct Event<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     logprobs: Option<[(); 0]>,
 }
@@ -95,6 +102,15 @@ struct Begun {
     is_open: bool,
 }
 
+/// A call whose item was begun.
+#[derive(Debug)]
+struct BegunCall {
+    slot: u32,
+    item: usize,
+    /// Of a custom tool: what it is told of its arguments.
+    unwrapping: Option<Unwrapping>,
+}
+
 /// About so many bytes an item's id has.
 const ITEM_ID: usize = 64;
 
@@ -109,8 +125,8 @@ pub(super) struct ResponsesStream {
     answer: Answer,
     /// In the order of the output.
     items: Vec<Begun>,
-    /// The item of each call, by its slot.
-    calls: Vec<(u32, usize)>,
+    /// In the order of their beginnings.
+    calls: Vec<BegunCall>,
     /// Bytes of the texts in the answer.
     kept: usize,
 }
@@ -140,7 +156,7 @@ impl ResponsesStream {
             self.close(last, Status::Completed, out);
         }
         let index = self.items.len();
-        let id = item_id(&span, index, &self.about);
+        let id = item_id(&span, index, &self.answer.parts, &self.about);
         let item = match &span {
             Span::Message(_) => {
                 Some(Item::Message { id: id.clone(), status: Status::InProgress, role: "assistant", content: Vec::new() })
@@ -150,8 +166,11 @@ impl ResponsesStream {
             Span::Call(..) => {
                 let begun = item(&span, index, &self.answer.parts, Status::InProgress, &self.about);
                 begun.map(|item| match item {
-                    Item::FunctionCall { id, call_id, name, status, .. } => {
-                        Item::FunctionCall { id, call_id, name, arguments: "", status }
+                    Item::FunctionCall { id, call_id, name, namespace, status, .. } => {
+                        Item::FunctionCall { id, call_id, name, namespace, arguments: "", status }
+                    }
+                    Item::CustomToolCall { id, call_id, name, namespace, status, .. } => {
+                        Item::CustomToolCall { id, call_id, name, namespace, input: String::new(), status }
                     }
                     other @ (Item::Reasoning { .. } | Item::Message { .. }) => other,
                 })
@@ -257,24 +276,31 @@ impl ResponsesStream {
 
     fn call(&mut self, slot: u32, call: Delta, sealed: bool, out: &mut BytesMut) {
         let at = self.answer.parts.len();
+        let custom = matches!(&call, Delta::Call { name, .. } if self.about.is_custom(name));
         self.answer.add(call);
         if sealed {
             self.add(Span::SealOf(at), out);
         }
         self.add(Span::Call(at, self.calls.len()), out);
-        self.calls.push((slot, self.items.len() - 1));
+        self.calls.push(BegunCall { slot, item: self.items.len() - 1, unwrapping: custom.then(Unwrapping::default) });
     }
 
     /// What comes for a call that was whole and has ended is lost: it would be no arguments.
     fn arguments(&mut self, slot: u32, piece: &str, out: &mut BytesMut) {
-        let Some(nth) = self.calls.iter().position(|(known, _)| *known == slot) else { return };
-        let index = self.calls[nth].1;
+        let Some(nth) = self.calls.iter().position(|call| call.slot == slot) else { return };
+        let BegunCall { item: index, unwrapping, .. } = &mut self.calls[nth];
+        let index = *index;
         if !self.items[index].is_open {
             return;
         }
-        let kind = "response.function_call_arguments.delta";
-        let event = Event { kind, delta: Some(piece), ..self.about_item(index) };
-        self.teller.tell(event, out);
+        let (kind, told) = match unwrapping {
+            Some(unwrapping) => (INPUT_DELTA, Cow::Owned(unwrapping.push(piece))),
+            None => (ARGUMENTS_DELTA, Cow::Borrowed(piece)),
+        };
+        if !told.is_empty() {
+            let event = Event { kind, delta: Some(&told), ..self.about_item(index) };
+            self.teller.tell(event, out);
+        }
         // An answer finds its calls by their order.
         let slot = u32::try_from(nth).unwrap_or(u32::MAX);
         self.answer.add(Delta::Arguments { slot, piece: piece.to_owned() });
@@ -285,7 +311,10 @@ impl ResponsesStream {
         match &self.items[index].span {
             Span::Message(_) => self.close_part(index, out),
             Span::Thought(at) => self.close_summary(index, *at, out),
-            Span::Call(at, _) => self.close_arguments(index, *at, out),
+            Span::Call(at, nth) => match self.calls.get_mut(*nth).and_then(|call| call.unwrapping.take()) {
+                Some(unwrapping) => self.close_input(index, *at, unwrapping, out),
+                None => self.close_arguments(index, *at, out),
+            },
             Span::SealOf(_) => {}
         }
         self.items[index].is_open = false;
@@ -310,12 +339,25 @@ impl ResponsesStream {
     /// A call without arguments has an empty object of them.
     fn close_arguments(&mut self, index: usize, at: usize, out: &mut BytesMut) {
         let Some(Part::Call(Call { name, arguments, .. })) = self.answer.parts.get(at) else { return };
-        let (name, told) = (Some(&**name), !arguments.is_empty());
-        let arguments = if told { arguments } else { "{}" };
-        let delta = Event { kind: "response.function_call_arguments.delta", delta: Some(arguments), ..self.about_item(index) };
+        let (name, told) = (self.about.own_tool(name).map_or(name, |own| &own.name), !arguments.is_empty());
+        let (name, arguments) = (Some(name.as_str()), if told { arguments } else { "{}" });
+        let delta = Event { kind: ARGUMENTS_DELTA, delta: Some(arguments), ..self.about_item(index) };
         let kind = "response.function_call_arguments.done";
         let done = Event { kind, name, arguments: Some(arguments), ..self.about_item(index) };
         if !told {
+            self.teller.tell(delta, out);
+        }
+        self.teller.tell(done, out);
+    }
+
+    /// What was held back of a custom tool's text is told before its end.
+    fn close_input(&mut self, index: usize, at: usize, mut unwrapping: Unwrapping, out: &mut BytesMut) {
+        let Some(Part::Call(Call { arguments, .. })) = self.answer.parts.get(at) else { return };
+        let (rest, input) = (unwrapping.end(), freeform::input(arguments));
+        let delta = Event { kind: INPUT_DELTA, delta: Some(&rest), ..self.about_item(index) };
+        let kind = "response.custom_tool_call_input.done";
+        let done = Event { kind, input: Some(&input), ..self.about_item(index) };
+        if !rest.is_empty() {
             self.teller.tell(delta, out);
         }
         self.teller.tell(done, out);
@@ -344,7 +386,8 @@ impl StreamWriter for ResponsesStream {
 
     /// All of it: the last event repeats it.
     fn held(&self) -> usize {
-        self.kept + self.answer.parts.len() * size_of::<Part>() + self.items.len() * (size_of::<Begun>() + ITEM_ID)
+        let unwrapped: usize = self.calls.iter().filter_map(|call| call.unwrapping.as_ref()).map(Unwrapping::held).sum();
+        unwrapped + self.kept + self.answer.parts.len() * size_of::<Part>() + self.items.len() * (size_of::<Begun>() + ITEM_ID)
     }
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{About, FrontendRef};
-use crate::canonical::conversation::{Seal, SealKind};
+use crate::canonical::conversation::{OwnTool, Seal, SealKind};
 use crate::canonical::{Answer, Conversation, Delta, Finish, Request, Untranslatable};
 use crate::units::{Tokens, Usage};
 
@@ -35,12 +35,26 @@ pub(super) fn refused(frontend: FrontendRef, body: &str, what: &str) {
 }
 
 pub(super) fn about(wants_usage: bool) -> About {
-    About { id: "req_1".into(), model: "served".into(), created: 1_790_000_000, wants_usage, asked: Bytes::new() }
+    let (id, model, created) = ("req_1".into(), "served".into(), 1_790_000_000);
+    About { id, model, created, wants_usage, asked: Bytes::new(), own_tools: Vec::new() }
+}
+
+/// Of a client that declared `f` as a custom tool, and `g` within a namespace.
+pub(super) fn about_own_tools() -> About {
+    let own = |name: &str, namespace: Option<&str>, custom| {
+        let function = namespace.map_or(name.to_owned(), |namespace| format!("{namespace}__{name}"));
+        OwnTool { function, name: name.into(), namespace: namespace.map(str::to_owned), custom }
+    };
+    About { own_tools: vec![own("f", None, true), own("g", Some("n"), false)], ..about(true) }
 }
 
 /// The frames of a stream.
 pub(super) fn stream(frontend: FrontendRef, deltas: &[Delta], wants_usage: bool) -> String {
-    let mut writer = frontend.stream_writer(about(wants_usage));
+    stream_about(frontend, deltas, about(wants_usage))
+}
+
+pub(super) fn stream_about(frontend: FrontendRef, deltas: &[Delta], about: About) -> String {
+    let mut writer = frontend.stream_writer(about);
     let mut out = BytesMut::new();
     for delta in deltas {
         writer.write(delta.clone(), &mut out);
@@ -51,7 +65,11 @@ pub(super) fn stream(frontend: FrontendRef, deltas: &[Delta], wants_usage: bool)
 
 /// A whole answer.
 pub(super) fn whole(frontend: FrontendRef, deltas: &[Delta]) -> Value {
-    serde_json::from_slice(&frontend.answer_body(&Answer::of(deltas.iter().cloned()), &about(true))).unwrap()
+    whole_about(frontend, deltas, &about(true))
+}
+
+pub(super) fn whole_about(frontend: FrontendRef, deltas: &[Delta], about: &About) -> Value {
+    serde_json::from_slice(&frontend.answer_body(&Answer::of(deltas.iter().cloned()), about)).unwrap()
 }
 
 pub(super) fn begin() -> Delta {
@@ -105,7 +123,11 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let pieces = || {
-        let object = "[a-z\"\\\\{}é]{0,6}".prop_map(|text| json!({ "a": text, "b": [1] }).to_string());
+        let text = "[a-z\"\\\\{}é]{0,6}";
+        let object = prop_oneof![
+            text.prop_map(|text| json!({ "a": text, "b": [1] }).to_string()),
+            text.prop_map(|text| json!({ "input": text }).to_string()),
+        ];
         let cut = prop_oneof![4 => object.clone(), 1 => object.prop_map(|text| text.chars().take(text.chars().count() / 2).collect()), 1 => Just(String::new())];
         (cut, 1_usize..5).prop_map(|(text, size)| {
             let chars: Vec<char> = text.chars().collect();
@@ -191,12 +213,11 @@ fn add_to_message(message: &mut Map<String, Value>, member: &str, value: &Value)
                 calls.push(call);
                 return;
             }
-            assert!(
-                entry.get("id").is_none() && entry.get("type").is_none() && entry["function"].get("name").is_none(),
-                "{entry}"
-            );
-            let so_far = calls[index]["function"]["arguments"].as_str().unwrap();
-            calls[index]["function"]["arguments"] = json!(so_far.to_owned() + entry["function"]["arguments"].as_str().unwrap());
+            let kind = calls[index]["type"].as_str().unwrap().to_owned();
+            let text = if kind == "custom" { "input" } else { "arguments" };
+            assert!(entry.get("id").is_none() && entry.get("type").is_none() && entry[&kind].get("name").is_none(), "{entry}");
+            let so_far = calls[index][&kind][text].as_str().unwrap();
+            calls[index][&kind][text] = json!(so_far.to_owned() + entry[&kind][text].as_str().unwrap());
         }
         Value::Object(_) if member == "extra_content" => *slot = value.clone(),
         other => panic!("{member}: {other}"),
@@ -329,6 +350,8 @@ fn add_to_item(item: &mut Value, kind: &str, data: &Value) {
         ("function_call_arguments.done", "function_call") => {
             assert_eq!((&item["arguments"], &item["name"]), (&data["arguments"], &data["name"]));
         }
+        ("custom_tool_call_input.delta", "custom_tool_call") => grow(&mut item["input"]),
+        ("custom_tool_call_input.done", "custom_tool_call") => assert_eq!(item["input"], data["input"]),
         other => panic!("{other:?}"),
     }
 }

@@ -13,10 +13,11 @@ use serde_json::value::RawValue;
 /// Members without which the answer is the same: whom the provider is to blame, what it is to store and how it is to be found
 /// again, what its cache goes by, and how a stream is to be told, which is told so here. What concerns a cache is said where there
 /// are words for it; blocks have `cache_control` too, and parts `prompt_cache_breakpoint`. `include` asks for thoughts to be sealed, which they are, and for logprobs, which are refused.
-pub const HARMLESS: [&str; 10] = [
+pub const HARMLESS: [&str; 11] = [
     "user",
     "safety_identifier",
     "metadata",
+    "client_metadata",
     "store",
     "prompt_cache_key",
     "prompt_cache_retention",
@@ -33,9 +34,10 @@ const MOST_BYTES: usize = 64;
 /// Words that say what counts where nothing is said.
 const USUAL: [&str; 4] = ["null", "\"auto\"", "\"default\"", "\"standard_only\""];
 
-/// The members of an object that are neither in `known` nor harmless and that say something, sorted.
-pub(super) fn unsaid(body: &[u8], known: &[&str]) -> Vec<String> {
-    let mut found = Vec::new();
+/// The members of an object that are neither in `known` nor harmless and that say something, with what else was found unsaid in it,
+/// sorted.
+pub(super) fn unsaid(body: &[u8], known: &[&str], besides: &[&str]) -> Vec<String> {
+    let mut found: Vec<String> = besides.iter().map(|name| (*name).to_owned()).collect();
     // It was read as an object before.
     let _ = serde_json::Deserializer::from_slice(body).deserialize_map(Members { known, found: &mut found });
     found.sort_unstable();
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     fn check(body: &str, expected: &[&str]) {
-        assert_eq!(unsaid(body.as_bytes(), &["model", "messages"]), expected, "{body}");
+        assert_eq!(unsaid(body.as_bytes(), &["model", "messages"], &[]), expected, "{body}");
     }
 
     #[test]
@@ -88,6 +90,7 @@ mod tests {
         check(r#"{"model":"m","messages":[]}"#, &[]);
         check(r#"{"model":"m","verbosity":"low","min_p":0.1,"a\u0062":{"x":1}}"#, &["ab", "min_p", "verbosity"]);
         check(r#"{"service_tier":"flex"}"#, &["service_tier"]);
+        assert_eq!(unsaid(br#"{"a":1,"c":1}"#, &[], &["b", "b"]), ["a", "b", "c"]);
     }
 
     #[test]
@@ -103,6 +106,6 @@ mod tests {
         check(r#"{"a b":1,"":1,"é":1,"x\r\ny":1}"#, &[]);
         check(&format!(r#"{{"{}":1}}"#, "x".repeat(65)), &[]);
         let many: Vec<String> = (0..40).map(|number| format!("\"n{number}\":1")).collect();
-        assert_eq!(unsaid(format!("{{{}}}", many.join(",")).as_bytes(), &[]).len(), MOST);
+        assert_eq!(unsaid(format!("{{{}}}", many.join(",")).as_bytes(), &[], &[]).len(), MOST);
     }
 }

@@ -26,12 +26,14 @@ impl<'c> Told<'c> {
     /// What our own hand has to say of the answer.
     pub(super) fn about(&self, model: &str) -> About {
         let (id, model) = (self.id.to_string(), model.to_owned());
+        let read = self.conversation.get().and_then(|read| read.as_ref().ok());
         About {
             id,
             model,
             created: self.id.unix_seconds(),
             wants_usage: self.request.wants_usage_frame,
             asked: self.request.body.clone(),
+            own_tools: read.map(|conversation| conversation.own_tools.clone()).unwrap_or_default(),
         }
     }
 }

@@ -36,11 +36,17 @@ const CHAT: &[Row] = &[
     ("`logit_bias`", "", r#""logit_bias":{"1":1}"#),
     ("`stream`", "", r#""stream":true"#),
     ("`tools` (functions)", "", r#""tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]"#),
-    ("`tools` (custom)", "", r#""tools":[{"type":"custom","custom":{"name":"f"}}]"#),
+    ("`tools` (custom)", "", CUSTOM_TOOL),
+    (
+        GRAMMAR,
+        CUSTOM_TOOL,
+        r#""tools":[{"type":"custom","custom":{"name":"f","format":{"type":"grammar","grammar":{"syntax":"regex","definition":"a+"}}}}]"#,
+    ),
     ("`functions`", "", r#""functions":[{"name":"f","parameters":{"type":"object"}}]"#),
     ("`tool_choice`: none", TOOLS, r#""tool_choice":"none""#),
     ("`tool_choice`: required", TOOLS, r#""tool_choice":"required""#),
     ("`tool_choice`: a function", TOOLS, r#""tool_choice":{"type":"function","function":{"name":"f"}}"#),
+    ("`tool_choice`: a custom tool", CUSTOM_TOOL, r#""tool_choice":{"type":"custom","custom":{"name":"f"}}"#),
     (
         "`tool_choice`: allowed tools",
         r#""tools":[{"type":"function","function":{"name":"f"}},{"type":"function","function":{"name":"g"}}]"#,
@@ -176,10 +182,22 @@ const RESPONSES: &[Row] = &[
     ("`top_logprobs`", "", r#""top_logprobs":2"#),
     ("`stream`", "", r#""stream":true"#),
     ("`tools` (functions)", "", FLAT_TOOLS),
-    ("`tools` (custom)", "", r#""tools":[{"type":"custom","name":"f"}]"#),
+    ("`tools` (custom)", "", FLAT_CUSTOM_TOOL),
+    (
+        GRAMMAR,
+        FLAT_CUSTOM_TOOL,
+        r#""tools":[{"type":"custom","name":"f","format":{"type":"grammar","syntax":"lark","definition":"start: /a+/"}}]"#,
+    ),
+    ("`tools` (in a namespace)", "", r#""tools":[{"type":"namespace","name":"n","tools":[{"type":"function","name":"f"}]}]"#),
     ("`tools` that the provider runs", "", r#""tools":[{"type":"web_search"}]"#),
+    (
+        "`tools`: `web_search` beside the client's",
+        FLAT_TOOLS,
+        r#""tools":[{"type":"function","name":"f","parameters":{"type":"object"}},{"type":"web_search"}]"#,
+    ),
     ("`tool_choice`: required", FLAT_TOOLS, r#""tool_choice":"required""#),
     ("`tool_choice`: a function", FLAT_TOOLS, r#""tool_choice":{"type":"function","name":"f"}"#),
+    ("`tool_choice`: a custom tool", FLAT_CUSTOM_TOOL, r#""tool_choice":{"type":"custom","name":"f"}"#),
     ("`parallel_tool_calls`: false", FLAT_TOOLS, r#""parallel_tool_calls":false"#),
     ("`reasoning.effort`", "", r#""reasoning":{"effort":"high"}"#),
     ("`text.verbosity`", "", r#""text":{"verbosity":"low"}"#),
@@ -188,7 +206,7 @@ const RESPONSES: &[Row] = &[
     ("`previous_response_id`", "", r#""previous_response_id":"resp_1""#),
     ("`background`", "", r#""background":true"#),
     ("`include`", "", r#""include":["reasoning.encrypted_content"]"#),
-    ("`store`, `metadata`", "", r#""store":true,"metadata":{"a":"b"}"#),
+    ("`store`, `metadata`, `client_metadata`", "", r#""store":true,"metadata":{"a":"b"},"client_metadata":{"a":"b"}"#),
     ("`prompt_cache_key`", "", r#""prompt_cache_key":"k""#),
     ("`safety_identifier`, `user`", "", r#""user":"u""#),
     (
@@ -208,12 +226,22 @@ const RESPONSES: &[Row] = &[
         r#"{"type":"function_call","call_id":"a","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"a","output":"4"}"#,
     ),
     (
+        "`custom_tool_call` and its output",
+        SAYS,
+        r#"{"type":"custom_tool_call","call_id":"a","name":"f","input":"x"},{"type":"custom_tool_call_output","call_id":"a","output":"4"}"#,
+    ),
+    (
         "`reasoning` items of an answer",
         r#"{"role":"assistant","content":"x"},{"role":"user","content":"y"}"#,
         r#"{"type":"reasoning","id":"r","summary":[],"encrypted_content":"s"},{"role":"assistant","content":"x"},{"role":"user","content":"y"}"#,
     ),
     ("`item_reference`", SAYS, r#"{"type":"item_reference","id":"r"}"#),
 ];
+
+const CUSTOM_TOOL: &str = r#""tools":[{"type":"custom","custom":{"name":"f"}}]"#;
+const FLAT_CUSTOM_TOOL: &str = r#""tools":[{"type":"custom","name":"f"}]"#;
+/// What is told although it is dropped: in words, to which nobody holds the model.
+const GRAMMAR: &str = "`format` of a custom tool: a grammar";
 
 const FLAT_TOOLS: &str = r#""tools":[{"type":"function","name":"f","parameters":{"type":"object"}}]"#;
 
@@ -258,7 +286,7 @@ fn written(frontend: FrontendRef, body: String, endpoint: Shape) -> Option<Writt
     Some(Written { path, body: dialect.write(&conversation, &out).ok()?, dropped })
 }
 
-fn becomes(shape: Shape, (_, before, member): &Row, endpoint: Shape) -> &'static str {
+fn becomes(shape: Shape, (name, before, member): &Row, endpoint: Shape) -> &'static str {
     let frontend = frontend::of(Some(shape), true, &HeaderMap::new());
     let (without, with) = match *before {
         SAYS => (body(shape, "", ""), body(shape, "", member)),
@@ -275,6 +303,10 @@ fn becomes(shape: Shape, (_, before, member): &Row, endpoint: Shape) -> &'static
     }
     match (written(frontend, without, endpoint), written(frontend, with, endpoint)) {
         (_, None) => "refused",
+        (Some(before), Some(after)) if after.dropped != before.dropped && *name == GRAMMAR => {
+            assert_ne!(before.body, after.body, "{member}: it is told");
+            "in words"
+        }
         (Some(before), Some(after)) if after.dropped != before.dropped => {
             assert_eq!(before.body, after.body, "{member}: what is said is not dropped");
             "dropped"
@@ -291,6 +323,7 @@ fn page() -> String {
          - **passed**: the provider speaks the client's API, and gets its bytes (but for `store` of Responses, which goes out as false).\n\
          - **translated**: it is said in the provider's words.\n\
          - **dropped**: there is no word for it there. It is left out and named in `x-tokenbroker-dropped`; for a strict key, refused.\n\
+         - **in words**: it is said in the tool's description, and nobody holds the model to it. Named and refused as what is dropped.\n\
          - **left out**: there is no word for it there, and the answer is the same without it; or it is a thought that another model had,\n\
          which is of use to its maker alone (chat is told the text of thoughts at sites with the quirk `reasoning_returned`).\n\
          - **refused**: the provider is not asked; where nobody else is adequate the client gets 400 `untranslatable`.\n\n\

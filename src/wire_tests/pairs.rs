@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::canonical::Shape;
+use crate::canonical::conversation::OwnTool;
 use crate::frontend::{self, About, FrontendRef};
 
 /// Lines of a difference that are shown, on each side.
@@ -118,6 +119,13 @@ fn about() -> About {
         created: 1_790_000_000,
         wants_usage: true,
         asked: Bytes::from_static(br#"{"model":"auto","input":"Hi."}"#),
+        // Fixtures with a call of it are of a client that declared it so; others have none.
+        own_tools: vec![OwnTool {
+            function: "apply_patch".to_owned(),
+            name: "apply_patch".to_owned(),
+            namespace: None,
+            custom: true,
+        }],
     }
 }
 

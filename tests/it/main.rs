@@ -17,6 +17,7 @@ mod call_ids;
 mod completions;
 mod conversations;
 mod corner_cases;
+mod custom_tools;
 mod decisions;
 mod disconnect;
 mod documents;

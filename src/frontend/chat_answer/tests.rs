@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::OpenAiChat;
-use super::super::testing::{arguments, begin, call, conversation, deltas, sealed, text, thought, used, whole};
+use super::super::testing::{
+    about_own_tools, arguments, begin, call, conversation, deltas, sealed, text, thought, used, whole, whole_about,
+};
 use super::*;
 use crate::canonical::Delta;
 use crate::canonical::conversation::{SealKind, Thought};
@@ -36,6 +38,18 @@ fn a_message_has_what_was_said_and_null_for_what_was_not() {
         {"type":"reasoning.encrypted","data":"sig","format":"openai-responses-v1","index":1,"origin":"tokenbroker"}]});
     let thoughts = [begin(), thought("hm"), sealed(SealKind::AnthropicSignature), sealed(SealKind::OpenAiEncrypted), text("a")];
     check(&thoughts, &thinking, "stop");
+}
+
+#[test]
+fn a_call_of_a_custom_tool_has_its_text() {
+    let deltas = [begin(), call(0, "f"), arguments(0, "{\"input\":\"a\\n\"}"), call(1, "g"), arguments(1, "{}"), call(2, "f")];
+    let told = whole_about(&OpenAiChat, &deltas, &about_own_tools());
+    let calls = json!([
+        {"id":"call_0","type":"custom","custom":{"name":"f","input":"a\n"}},
+        {"id":"call_1","type":"function","function":{"name":"g","arguments":"{}"}},
+        {"id":"call_2","type":"custom","custom":{"name":"f","input":""}}]);
+    let choice = &told["choices"][0];
+    assert_eq!((&choice["message"]["tool_calls"], &choice["finish_reason"]), (&calls, &json!("tool_calls")));
 }
 
 /// Found by a reviewer: calls of an answer without ids had the ids of every other such answer, and two calls of one answer the same

@@ -149,8 +149,12 @@ fn the_assistant_thinks_then_speaks_then_calls() {
         {"id":"","function":{"name":"g","arguments":{"b":2}}},{"function":{"name":"h"}}]"#;
     let all = [called("c1", "f", "{\"a\": 1"), called("call_0_1", "g", "{\"b\":2}"), called("call_0_2", "h", "")];
     assistant(calls, [Part::text("a")].into_iter().chain(all.map(Part::Call)).collect());
+    assistant(
+        r#""tool_calls":[{"id":"c","type":"custom","custom":{"name":"f","input":"\"x\"\n"}},{"id":"d","type":"custom","custom":{"name":"f"}}]"#,
+        vec![Part::Call(called("c", "f", r#"{"input":"\"x\"\n"}"#)), Part::Call(called("d", "f", r#"{"input":""}"#))],
+    );
     cannot_say_message(
-        r#"{"role":"assistant","tool_calls":[{"id":"c","type":"custom","custom":{"name":"f","input":"x"}}]}"#,
+        r#"{"role":"assistant","tool_calls":[{"id":"c","type":"custom","function":{"name":"f"}}]}"#,
         "`messages[0].tool_calls[0]` of type `custom`",
     );
     cannot_say_message(r#"{"role":"assistant","tool_calls":[{"id":"c"}]}"#, "without a function");
@@ -234,7 +238,11 @@ fn tools_and_their_choice_are_read() {
     assert_eq!((read.tools, read.parallel_calls), (vec![first, second], Some(false)));
     assert_eq!(beside(r#""functions":[{"name":"f"}]"#).tools[0].name, "f");
     assert!(beside(r#""tools":null,"parallel_tool_calls":null"#).tools.is_empty());
-    cannot_say(r#""tools":[{"type":"custom","custom":{"name":"f"}}]"#, "`tools[0]` of type `custom`");
+    cannot_say(r#""tools":[{"type":"custom","function":{"name":"f"}}]"#, "`tools[0]` of type `custom`");
+    cannot_say(
+        r#""tools":[{"type":"custom","custom":{"name":"f","format":{"type":"x"}}}]"#,
+        "`tools[0].custom.format` of type `x`",
+    );
     cannot_say(r#""tools":[{"function":{"name":"f"}},{"type":"web_search"}]"#, "`tools[1]` of type `web_search`");
     cannot_say(r#""tools":[{}]"#, "`tools[0]` without a type");
 
@@ -254,9 +262,31 @@ fn tools_and_their_choice_are_read() {
     let allowed = r#"{"mode":"required","tools":[{"type":"function","function":{"name":"g"}}]}"#;
     let few = beside(&format!(r#"{two},"tool_choice":{{"type":"allowed_tools","allowed_tools":{allowed}}}"#));
     assert_eq!((few.tools.len(), &*few.tools[0].name, few.tool_choice), (1, "g", ToolChoice::Required));
-    cannot_say(r#""tool_choice":{"type":"custom","custom":{"name":"f"}}"#, "`custom`");
+    check(r#""tool_choice":{"type":"custom","custom":{"name":"f"}}"#, ToolChoice::Named("f".into()));
+    cannot_say(r#""tool_choice":{"type":"custom","function":{"name":"f"}}"#, "`custom`");
     cannot_say(r#""tool_choice":{"type":"function"}"#, "`tool_choice`");
     cannot_say(r#""function_call":{}"#, "`function_call`");
+}
+
+#[test]
+fn a_custom_tool_is_a_function_of_one_text() {
+    let grammar = r#"{"type":"grammar","grammar":{"syntax":"regex","definition":"a+"}}"#;
+    let custom = format!(
+        r#"{{"type":"custom","custom":{{"name":"f","description":"d","format":{grammar}}},"cache_control":{{"type":"ephemeral"}}}}"#
+    );
+    let tools = format!(
+        r#""tools":[{custom},{{"type":"custom","custom":{{"name":"g"}}}},{{"type":"function","function":{{"name":"h"}}}}]"#
+    );
+    let read = beside(&tools);
+    let own = |name: &str| OwnTool { function: name.into(), name: name.into(), namespace: None, custom: true };
+    assert_eq!((read.own_tools, read.unsaid), (vec![own("f"), own("g")], vec!["tools.custom.format".to_owned()]));
+    let told = &read.tools[0];
+    assert_eq!(told.description.as_deref(), Some("d\n\n`input` must keep to this grammar (regex):\na+"));
+    assert_eq!((told.cached, told.parameters.is_some()), (Some(CacheLifetime::Minutes), true));
+    let allowed =
+        r#"{"mode":"auto","tools":[{"type":"custom","custom":{"name":"g"}},{"type":"function","function":{"name":"h"}}]}"#;
+    let few = beside(&format!(r#"{tools},"tool_choice":{{"type":"allowed_tools","allowed_tools":{allowed}}}"#));
+    assert_eq!(few.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["g", "h"]);
 }
 
 #[test]

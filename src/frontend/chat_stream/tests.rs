@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::OpenAiChat;
-use super::super::testing::{arguments, begin, call, chat_client, deltas, sealed, stream, text, thought, used, whole};
+use super::super::testing::{
+    about, about_own_tools, arguments, begin, call, chat_client, deltas, sealed, stream, stream_about, text, thought, used,
+    whole_about,
+};
 use super::*;
 use crate::canonical::Answer;
 use crate::canonical::conversation::{Part, SealKind};
@@ -14,7 +17,10 @@ const HEAD: &str =
 
 /// Each frame without what is the same in all: a delta and the reason to stop, or the whole chunk where it has no choice.
 fn check(deltas: &[Delta], expected: &[&str]) {
-    let stream = stream(&OpenAiChat, deltas, false);
+    check_stream(&stream(&OpenAiChat, deltas, false), expected);
+}
+
+fn check_stream(stream: &str, expected: &[&str]) {
     let frames: Vec<String> = stream
         .split_terminator("\n\n")
         .map(|frame| {
@@ -151,18 +157,59 @@ fn who_answered_is_ours_to_say_where_the_provider_does_not() {
     assert!(told.contains(r#""id":"req_1""#) && told.contains(r#""model":"served""#) && !told.contains("\"a1\""), "{told}");
 }
 
+#[test]
+fn a_call_of_a_custom_tool_is_told_as_one_and_its_text_as_it_comes() {
+    let deltas = [
+        begin(),
+        call(0, "f"),
+        arguments(0, "{\"input\":"),
+        arguments(0, "\"a\\"),
+        call(1, "g"),
+        arguments(1, "{\"b\":1}"),
+        arguments(0, "nb\\"),
+        call(2, "f"),
+        Delta::Finish(Finish::Calls),
+    ];
+    let about = About { wants_usage: false, ..about_own_tools() };
+    check_stream(
+        &stream_about(&OpenAiChat, &deltas, about),
+        &[
+            ROLE,
+            r#"{"tool_calls":[{"index":0,"id":"call_0","type":"custom","custom":{"name":"f","input":""}}]}"#,
+            r#"{"tool_calls":[{"index":0,"custom":{"input":"a"}}]}"#,
+            r#"{"tool_calls":[{"index":1,"id":"call_1","type":"function","function":{"name":"g","arguments":""}}]}"#,
+            r#"{"tool_calls":[{"index":1,"function":{"arguments":"{\"b\":1}"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"custom":{"input":"\nb"}}]}"#,
+            r#"{"tool_calls":[{"index":2,"id":"call_2","type":"custom","custom":{"name":"f","input":""}}]}"#,
+            // The answer was cut: what was held back is told.
+            r#"{"tool_calls":[{"index":0,"custom":{"input":"\\"}}]}"#,
+            CALLS,
+            DONE,
+        ],
+    );
+}
+
+fn check_sum(deltas: &[Delta], about: &About) {
+    let (message, finish, usage) = chat_client(&stream_about(&OpenAiChat, deltas, about.clone()));
+    let expected = whole_about(&OpenAiChat, deltas, about);
+    assert_eq!(finish, expected["choices"][0]["finish_reason"]);
+    assert_eq!(usage, expected["usage"]);
+    for (member, value) in expected["choices"][0]["message"].as_object().unwrap() {
+        let nothing = if member == "content" { json!("") } else { Value::Null };
+        let value = if value.is_null() { &nothing } else { value };
+        assert_eq!(&message[member], value, "{member}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_stream_adds_up_to_the_whole_answer(deltas in deltas()) {
-        let (message, finish, usage) = chat_client(&stream(&OpenAiChat, &deltas, true));
-        let expected = whole(&OpenAiChat, &deltas);
-        prop_assert_eq!(&finish, &expected["choices"][0]["finish_reason"]);
-        prop_assert_eq!(&usage, &expected["usage"]);
-        for (member, value) in expected["choices"][0]["message"].as_object().unwrap() {
-            let nothing = if member == "content" { json!("") } else { Value::Null };
-            let value = if value.is_null() { &nothing } else { value };
-            prop_assert_eq!(&message[member], value, "{}", member);
-        }
+        check_sum(&deltas, &about(true));
+    }
+
+    #[test]
+    fn so_does_one_of_custom_tools(deltas in deltas()) {
+        check_sum(&deltas, &about_own_tools());
     }
 }
 

@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 use super::super::testing::{any_json, conversation as read, refused, survives};
 use super::super::{FrontendRef, OpenAiResponses};
 use super::*;
-use crate::canonical::conversation::{CacheLifetime, Call, Hints, Medium, Seal, SealKind, Source, Thought, ToolResult, Turn};
+use crate::canonical::conversation::{
+    CacheLifetime, Call, Hints, Medium, OwnTool, Seal, SealKind, Source, Thought, Tool, ToolChoice, ToolResult, Turn,
+};
 use crate::units::Tokens;
 
 const FRONTEND: FrontendRef = &OpenAiResponses;
@@ -184,6 +186,95 @@ fn tools_are_flat_and_those_that_are_not_allowed_are_not_offered() {
     assert_eq!((allowed.tools, allowed.tool_choice), (vec![f], ToolChoice::Required));
 }
 
+fn own(function: &str, name: &str, namespace: Option<&str>, custom: bool) -> OwnTool {
+    OwnTool { function: function.into(), name: name.into(), namespace: namespace.map(str::to_owned), custom }
+}
+
+fn names(said: &Conversation) -> Vec<&str> {
+    said.tools.iter().map(|tool| tool.name.as_str()).collect()
+}
+
+/// Found by a reviewer: Codex could ask nobody but who speaks Responses, as its tool for patches is a custom one.
+#[test]
+fn a_custom_tool_is_a_function_of_one_text() {
+    let grammar = r#"{"type":"grammar","syntax":"lark","definition":"start: /.+/"}"#;
+    let tools = format!(
+        r#""input":"hi","tools":[{{"type":"custom","name":"patch","description":"d","format":{grammar}}},{{"type":"custom","name":"note"}}]"#
+    );
+    let said = of(&tools);
+    assert_eq!(said.own_tools, [own("patch", "patch", None, true), own("note", "note", None, true)]);
+    assert_eq!(said.tools[0].description.as_deref(), Some("d\n\n`input` must keep to this grammar (lark):\nstart: /.+/"));
+    assert_eq!((said.tools[1].description.as_deref(), said.tools[1].strict), (None, None));
+    assert_eq!(said.tools[0].parameters, said.tools[1].parameters);
+    // Nobody holds the model to it, so it is told; what takes any text loses nothing.
+    assert_eq!(said.unsaid, ["tools.format"]);
+    let text = of(r#""input":"hi","tools":[{"type":"custom","name":"a","format":{"type":"text"}}]"#);
+    assert!(text.unsaid.is_empty());
+    let choice = |choice: &str| of(&format!(r#"{tools},"tool_choice":{choice}"#));
+    assert_eq!(choice(r#"{"type":"custom","name":"note"}"#).tool_choice, ToolChoice::Named("note".into()));
+    let allowed = choice(r#"{"type":"allowed_tools","mode":"auto","tools":[{"type":"custom","name":"note"}]}"#);
+    assert_eq!((names(&allowed), &allowed.tool_choice), (vec!["note"], &ToolChoice::Auto));
+}
+
+#[test]
+fn calls_of_custom_tools_are_calls_with_one_text() {
+    let text = |text: &str| Part::text(text);
+    check(
+        r#"{"role":"user","content":"hi"},{"type":"custom_tool_call","id":"ctc_1","call_id":"a","name":"f","input":"say \"hi\"\n"},
+        {"type":"custom_tool_call_output","call_id":"a","output":"no"},{"type":"custom_tool_call","call_id":"b","name":"f","input":""},
+        {"type":"custom_tool_call_output","call_id":"b","output":[{"type":"input_text","text":"x"},{"type":"input_text","text":"y"}]}"#,
+        &[
+            user(vec![text("hi")]),
+            assistant(vec![called("a", r#"{"input":"say \"hi\"\n"}"#, None)]),
+            user(vec![result("a", vec![text("no")])]),
+            assistant(vec![called("b", r#"{"input":""}"#, None)]),
+            user(vec![result("b", vec![text("x"), text("y")])]),
+        ],
+    );
+}
+
+#[test]
+fn tools_in_a_namespace_are_functions_with_its_name_before_theirs() {
+    let tools = r#""tools":[{"type":"namespace","name":"mcp__files__","description":"Files.","tools":[
+        {"type":"function","name":"read","description":"d","strict":true},{"type":"custom","name":"edit"}]},
+        {"type":"namespace","name":"agents","tools":[{"type":"function","name":"read"}]},{"type":"function","name":"read"}]"#;
+    let said = of(&format!(
+        r#""input":[{{"role":"user","content":"hi"}},{{"type":"function_call","call_id":"a","namespace":"agents","name":"read","arguments":"{{}}"}}],{tools}"#
+    ));
+    assert_eq!(names(&said), ["mcp__files__read", "mcp__files__edit", "agents__read", "read"]);
+    assert_eq!(
+        said.own_tools,
+        [
+            own("mcp__files__read", "read", Some("mcp__files__"), false),
+            own("mcp__files__edit", "edit", Some("mcp__files__"), true),
+            own("agents__read", "read", Some("agents"), false),
+        ]
+    );
+    assert_eq!((said.tools[0].description.as_deref(), said.tools[0].strict), (Some("Files.\n\nd"), Some(true)));
+    assert!(matches!(&said.turns[1].parts[0], Part::Call(call) if call.name == "agents__read"));
+    let choice = |choice: &str| of(&format!(r#""input":"hi",{tools},"tool_choice":{choice}"#));
+    let named = choice(r#"{"type":"function","namespace":"agents","name":"read"}"#);
+    assert_eq!(named.tool_choice, ToolChoice::Named("agents__read".into()));
+    let allowed = choice(r#"{"type":"allowed_tools","mode":"auto","tools":[{"type":"function","name":"read"}]}"#);
+    assert_eq!(names(&allowed), ["read"]);
+}
+
+#[test]
+fn a_search_of_the_providers_is_left_out_beside_other_tools_and_told() {
+    let tools = r#""tools":[{"type":"web_search","external_web_access":true},{"type":"function","name":"f"}]"#;
+    let said = of(&format!(r#""input":"hi",{tools}"#));
+    assert_eq!((names(&said), &said.unsaid), (vec!["f"], &vec!["tools.web_search".to_owned()]));
+    let named = of(&format!(r#""input":"hi",{tools},"tool_choice":{{"type":"function","name":"f"}}"#));
+    assert_eq!(named.tool_choice, ToolChoice::Named("f".into()));
+    let with = |choice: &str| {
+        let what =
+            if choice.contains("required") { "`tools[0]` of type `web_search`" } else { "`tool_choice` of type `web_search`" };
+        refused(FRONTEND, &format!(r#"{{"model":"m","input":"hi",{tools},"tool_choice":{choice}}}"#), what);
+    };
+    with(r#""required""#);
+    with(r#"{"type":"web_search"}"#);
+}
+
 #[test]
 fn formats_thinking_and_sampling_are_what_they_say() {
     let format = |format: &str| of(&format!(r#""input":"hi","text":{{"format":{format},"verbosity":"low"}}"#)).format;
@@ -217,7 +308,12 @@ fn what_only_responses_can_say_is_refused() {
     with(r#""include":["message.output_text.logprobs"]"#, "`top_logprobs`");
     with(r#""context_management":[{"type":"compaction"}]"#, "`context_management`");
     with(r#""tools":[{"type":"web_search"}]"#, "`tools[0]` of type `web_search`");
-    with(r#""tools":[{"type":"custom","name":"a"}]"#, "`tools[0]` of type `custom`");
+    with(r#""tools":[{"type":"local_shell"}]"#, "`tools[0]` of type `local_shell`");
+    with(r#""tools":[{"type":"custom"}]"#, "`tools[0]` of type `custom`");
+    with(r#""tools":[{"type":"custom","name":"a","format":{"type":"html"}}]"#, "`tools[0].format` of type `html`");
+    with(r#""tools":[{"type":"namespace","name":"n","tools":[{"type":"mcp"}]}]"#, "`tools[0].tools[0]` of type `mcp`");
+    with(r#""tools":[{"type":"namespace","name":"n","tools":[{"type":"namespace","name":"m"}]}]"#, "of type `namespace`");
+    with(r#""tools":[{"type":"namespace","name":"n","tools":5}]"#, "`tools[0].tools` as they are");
     with(r#""tool_choice":{"type":"file_search"}"#, "`tool_choice` of type `file_search`");
     with(r#""text":{"format":{"type":"json_schema","name":"a"}}"#, "`text.format` without a schema");
     let item = |item: &str, what: &str| refused(FRONTEND, &format!(r#"{{"model":"m","input":[{item}]}}"#), what);
@@ -252,6 +348,12 @@ const WORDS: &[&str] = &[
     "reasoning",
     "function_call",
     "function_call_output",
+    "custom",
+    "custom_tool_call",
+    "custom_tool_call_output",
+    "namespace",
+    "input",
+    "grammar",
     "input_text",
     "output_text",
     "input_image",

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::testing::{
-    about, arguments, begin, call, deltas, responses_client, sealed, stream, text, thought, used, whole,
+    about, about_own_tools, arguments, begin, call, deltas, responses_client, sealed, stream, stream_about, text, thought, used,
+    whole, whole_about,
 };
 use super::super::{ErrorKind, Frontend, OpenAiResponses};
 use super::*;
@@ -13,14 +14,17 @@ use crate::canonical::conversation::SealKind;
 
 /// Each event as a line: its type without `response.`, where it belongs, and what it tells.
 fn lines(deltas: &[Delta]) -> Vec<String> {
-    let stream = stream(&OpenAiResponses, deltas, true);
+    lines_of(&stream(&OpenAiResponses, deltas, true))
+}
+
+fn lines_of(stream: &str) -> Vec<String> {
     let line = |frame: &str| {
         let data: Value = serde_json::from_str(frame.split_once("\ndata: ").unwrap().1).unwrap();
         let mut line = data["type"].as_str().unwrap().strip_prefix("response.").unwrap().to_owned();
         for place in ["output_index", "content_index", "summary_index"] {
             line += &data[place].as_u64().map_or(String::new(), |index| format!(" {index}"));
         }
-        for told in ["delta", "text", "refusal", "arguments"] {
+        for told in ["delta", "text", "refusal", "arguments", "input"] {
             line += &data[told].as_str().map_or(String::new(), |told| format!(" {told:?}"));
         }
         for told in ["part", "item"] {
@@ -133,6 +137,60 @@ fn calls_at_once_are_told_one_after_the_other() {
 }
 
 #[test]
+fn a_call_of_a_custom_tool_is_told_as_one_and_its_text_as_it_comes() {
+    let item = |input: &str, status: &str| json!({"call_id": "call_0", "id": "ctc_req_1_0", "input": input, "name": "f", "status": status, "type": "custom_tool_call"});
+    let deltas = [
+        begin(),
+        call(0, "f"),
+        arguments(0, "{\"inp"),
+        arguments(0, "ut\": \"a\\"),
+        arguments(0, "nb"),
+        arguments(0, "\\\""),
+        arguments(0, "\"}"),
+        call(1, "n__g"),
+        arguments(1, "{\"a\":1}"),
+        Delta::Finish(Finish::Calls),
+    ];
+    let stream = stream_about(&OpenAiResponses, &deltas, about_own_tools());
+    let lines = lines_of(&stream);
+    let in_namespace = |arguments: &str, status: &str| {
+        json!({"arguments": arguments, "call_id": "call_1", "id": "fc_req_1_1", "name": "g", "namespace": "n", "status": status,
+            "type": "function_call"})
+    };
+    let expected = [
+        format!("output_item.added 0 {}", item("", "in_progress")),
+        r#"custom_tool_call_input.delta 0 "a""#.to_owned(),
+        r#"custom_tool_call_input.delta 0 "\nb""#.to_owned(),
+        r#"custom_tool_call_input.delta 0 "\"""#.to_owned(),
+        r#"custom_tool_call_input.done 0 "a\nb\"""#.to_owned(),
+        format!("output_item.done 0 {}", item("a\nb\"", "completed")),
+        format!("output_item.added 1 {}", in_namespace("", "in_progress")),
+        r#"function_call_arguments.delta 1 "{\"a\":1}""#.to_owned(),
+        r#"function_call_arguments.done 1 "{\"a\":1}""#.to_owned(),
+        format!("output_item.done 1 {}", in_namespace("{\"a\":1}", "completed")),
+    ];
+    assert_eq!(lines[2..lines.len() - 1], expected);
+    responses_client(&stream);
+}
+
+#[test]
+fn what_a_model_writes_to_a_custom_tool_without_json_is_told_whole() {
+    let check = |deltas: &[Delta], input: &str, status: &str| {
+        let deltas: Vec<Delta> = [begin()].into_iter().chain(deltas.iter().cloned()).collect();
+        let told = responses_client(&stream_about(&OpenAiResponses, &deltas, about_own_tools()));
+        let call = &told["output"][0];
+        assert_eq!((&call["type"], &call["input"], &call["status"]), (&json!("custom_tool_call"), &json!(input), &json!(status)));
+    };
+    check(&[call(0, "f")], "", "completed");
+    check(&[call(0, "f"), arguments(0, "{}")], "", "completed");
+    check(&[call(0, "f"), arguments(0, "{\"pat"), arguments(0, "ch\":1}")], "{\"patch\":1}", "completed");
+    check(&[call(0, "f"), arguments(0, "{\"input\":\"a\\u00"), Delta::Finish(Finish::Length)], "a\\u00", "incomplete");
+    // Braces end no text: what comes beside it waits.
+    let beside = [call(0, "f"), arguments(0, "f({})"), call(1, "g"), arguments(0, " + 1"), arguments(1, "{}")];
+    check(&beside, "f({}) + 1", "completed");
+}
+
+#[test]
 fn a_refusal_is_a_part_beside_the_text_and_a_call_says_its_seal_before() {
     let deltas = [begin(), text("Hm."), Delta::Refusal("No.".into()), Delta::Finish(Finish::Filtered)];
     let lines = lines(&deltas);
@@ -197,5 +255,11 @@ proptest! {
     #[test]
     fn a_stream_adds_up_to_the_whole_answer(deltas in deltas()) {
         prop_assert_eq!(responses_client(&stream(&OpenAiResponses, &deltas, true)), whole(&OpenAiResponses, &deltas));
+    }
+
+    #[test]
+    fn so_does_one_of_custom_tools(deltas in deltas()) {
+        let stream = stream_about(&OpenAiResponses, &deltas, about_own_tools());
+        prop_assert_eq!(responses_client(&stream), whole_about(&OpenAiResponses, &deltas, &about_own_tools()));
     }
 }
