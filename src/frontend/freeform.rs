@@ -178,8 +178,6 @@ impl Unwrapping {
             (State::Text, _) => out.push(c),
             (State::Closed, '}') => self.hold(c, State::Ended),
             (State::Closed | State::Ended, _) if blank => self.hold(c, self.state),
-            // It was no end.
-            (State::Closed | State::Ended, _) => self.again(c, out),
             (State::Escape, 'u') => self.hold(c, State::Code { digits: 0, code: 0, first: None }),
             (State::Escape, _) => self.escaped(c, out),
             (State::Code { digits, code, first }, _) => match c.to_digit(16).and_then(|digit| u16::try_from(digit).ok()) {
@@ -192,7 +190,8 @@ impl Unwrapping {
                 None => self.again(c, out),
             },
             (State::Half(first), '\\') => self.hold(c, State::HalfEscape(first)),
-            (State::Half(_), _) => self.again(c, out),
+            // It was no end, or no half.
+            (State::Closed | State::Ended | State::Half(_), _) => self.again(c, out),
             (State::HalfEscape(first), 'u') => self.hold(c, State::Code { digits: 0, code: 0, first: Some(first) }),
             (State::HalfEscape(_), _) => {
                 self.tell_half(out);
