@@ -8,6 +8,7 @@ use crate::units::Tokens;
 
 /// What a model takes. As far as nothing is known, what its site usually takes is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Steering {
     /// The words for how hard it is to think; empty where it takes none, or where that is not known.
     pub efforts: Efforts,

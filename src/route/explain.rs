@@ -18,7 +18,7 @@ pub use self::weighed::{ExplainedCap, ExplainedCapCost, ExplainedCost, Explained
 use super::adequate::Unfit;
 use super::plan::{Candidate, Node, Plan, PlanError, Whole};
 use super::quote::{FreeQuote, Quote};
-use crate::canonical::Preference;
+use crate::canonical::{Feature, Features, Preference, SchemaBy};
 use crate::catalog::{Backend, Calendar, Provider, Snapshot};
 use crate::units::{BilledAt, ShareBy, Tokens, Usd};
 
@@ -78,6 +78,9 @@ pub struct ExplainedCandidate {
     pub free_quota: Option<ExplainedFree>,
     /// A balance that was paid in advance is to be used first and bears it.
     pub prepaid: bool,
+    /// How the schema that the answer is to keep to is asked for; absent where the provider holds the model to it, or none is wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_by: Option<&'static str>,
     /// What the expected cost is made of.
     pub cost: ExplainedCost,
     /// What the score is more than the expected cost, part by part.
@@ -285,12 +288,19 @@ impl ExplainedCandidate {
             risk_millionths: candidate.score.risk,
             free_quota: candidate.quote.free.map(|free| ExplainedFree::of(free, snapshot)),
             prepaid: candidate.quote.prepaid,
+            schema_by: schema_by(backend, plan.needs.features),
             premiums: ExplainedPremiums::of(&candidate.score.premiums(candidate.quote.expected, plan.floor)),
             cost: ExplainedCost::of(&candidate.quote, backend),
             tokens: ExplainedTokens::of(candidate, whole),
             prices: ExplainedPrices::of(&candidate.quote, backend, plan),
         }
     }
+}
+
+/// How a schema is asked for by hand, where one is wanted.
+fn schema_by(backend: &Backend, wanted: Features) -> Option<&'static str> {
+    let by = backend.schema_by(wanted.contains(Feature::Tools));
+    (wanted.contains(Feature::JsonSchema) && by != SchemaBy::Native).then(|| by.word())
 }
 
 impl ExplainedFree {

@@ -41,7 +41,7 @@ fn calls(api: Thinker, name: &str, arguments: &str) -> Script {
     let cut = arguments.find('\\').map_or(arguments.len() / 2, |at| at + 1);
     let pieces = [&arguments[..cut], &arguments[cut..]];
     match api {
-        Thinker::Chat => {
+        Thinker::Chat | Thinker::StrictChat => {
             let begun = json!({"tool_calls": [{"index": 0, "id": "call_a", "type": "function", "function": {"name": name, "arguments": ""}}]});
             let more = pieces.map(|piece| json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}));
             let deltas = [begun].into_iter().chain(more).map(|delta| chat::delta(&delta.to_string(), "null"));
@@ -79,7 +79,7 @@ fn told(api: Thinker, body: &Value) -> Vec<(String, Value, String)> {
     let turns = body[if api == Thinker::Gemini { "contents" } else { "messages" }].as_array().unwrap();
     let parts = |name: &'static str| turns.iter().flat_map(move |turn| turn[name].as_array().cloned().unwrap_or_default());
     match api {
-        Thinker::Chat => {
+        Thinker::Chat | Thinker::StrictChat => {
             let answers = turns.iter().filter(|turn| turn["role"] == "tool");
             let calls = parts("tool_calls").zip(answers).map(|(call, answer)| {
                 assert_eq!((&call["id"], &call["type"]), (&answer["tool_call_id"], &json!("function")));

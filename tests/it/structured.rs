@@ -219,6 +219,51 @@ async fn a_request_without_a_schema_is_sent_as_it_is() {
     assert!(east.call(0).await.text().contains(r#""verbosity":"low""#));
 }
 
+/// Who is asked by hand, and how, is told before anything is sent.
+#[tokio::test]
+async fn a_dry_run_tells_who_is_asked_for_a_schema_by_hand() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let gateway = Gateway::of([Site::of(&east).schema_by("json_object"), Site::of(&west).price("3", "6")]);
+    let dry = |members: String| chat::ask_with("auto", &format!(r#"{members}"tokenbroker":{{"dry_run":true}}"#));
+    for (members, expected) in [(format!("{FORMAT},"), json!("json_object")), (String::new(), Value::Null)] {
+        let told = gateway.chat(&dry(members)).await.json();
+        let ways = [0, 1].map(|at| told["candidates"][at]["schema_by"].clone());
+        assert_eq!((&told["chosen"]["backend"], ways), (&json!("east/jade-v3"), [expected, Value::Null]), "{told}");
+    }
+}
+
+/// Found by an audit: bounds in a schema are refused by Messages, which was sent them; here they are said, and checked.
+#[tokio::test]
+async fn bounds_of_a_schema_are_said_to_messages_and_checked_here() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let gateway = Gateway::of([Site::of(&east).only_messages(), Site::of(&west).price("3", "6").only_messages()]);
+    let format = |schema: &str| {
+        let format = format!(r#""response_format":{{"type":"json_schema","json_schema":{{"name":"n","schema":{schema}}}}}"#);
+        chat::ask_with("auto", &format)
+    };
+    let bounded = r#"{"type":"object","properties":{"n":{"type":"integer","minimum":3}},"required":["n"]}"#;
+    let text = |text: &str| whole(&messages::answer(text, 9, 4));
+    east.next(text(r#"{\"n\":2}"#));
+    west.next(text(r#"{\"n\":3}"#));
+    let answer = gateway.chat(&format(bounded)).await;
+    assert_eq!((answer.status, backend(&answer)), (200, "west/jade-v3"), "{}", answer.text());
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], r#"{"n":3}"#);
+    let sent: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
+    let told = json!({"type": "object", "properties": {"n": {"type": "integer", "description": r#"{"minimum":3}"#}},
+        "required": ["n"], "additionalProperties": false});
+    assert_eq!(sent["output_config"]["format"]["schema"], told, "{sent}");
+    // A map cannot be told, and is asked for by a tool.
+    east.next(whole(&messages::answer_with(
+        r#"[{"type":"tool_use","id":"toolu_1","name":"n","input":{"a":1}}]"#,
+        r#"{"input_tokens":9,"output_tokens":4}"#,
+    )));
+    let answer = gateway.chat(&format(r#"{"type":"object","additionalProperties":{"type":"integer"}}"#)).await;
+    assert_eq!((answer.status, backend(&answer)), (200, "east/jade-v3"), "{}", answer.text());
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], r#"{"a":1}"#);
+    let sent: Value = serde_json::from_str(east.calls().last().unwrap().text()).unwrap();
+    assert_eq!((&sent["tool_choice"]["name"], sent.get("output_config")), (&json!("n"), None), "{sent}");
+}
+
 /// A known defect: rows that do schemas by hand were asked in vain with more than one choice, probabilities, or another schema.
 #[tokio::test]
 async fn who_cannot_do_a_schema_by_hand_is_not_planned_and_the_rule_is_told() {

@@ -104,7 +104,8 @@ fn kept(parts: &[Part]) -> Kept {
             }
             Part::Thought(thought) => {
                 let between = if kept.thought.is_empty() || thought.text.is_empty() { "" } else { BETWEEN_THOUGHTS };
-                kept.thought += &format!("{between}{}", thought.text);
+                kept.thought.push_str(between);
+                kept.thought.push_str(&thought.text);
                 kept.thoughts.extend(thought.seal.is_some().then(|| thought.clone()));
             }
             other => panic!("{other:?}"),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::super::OpenAiChat;
 use super::super::testing::{
     about, about_own_tools, arguments, begin, call, chat_client, deltas, sealed, stream, stream_about, text, thought, used,
-    whole_about,
+    whole, whole_about,
 };
 use super::*;
 use crate::canonical::Answer;
