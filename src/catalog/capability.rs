@@ -9,6 +9,7 @@ pub use super::refused::RefusedThoughts;
 use super::signing::{Signing, key_missing};
 use super::snapshot::{BackendIndex, ProviderIndex};
 use super::steering::Steering;
+pub use super::thinking::{ThinkingDepth, ThinkingEffort, ThinkingSwitch};
 use crate::canonical::{Direct, Features, Form, Manner, QualityTier, SchemaBy, Shape, Shapes};
 use crate::units::{BackendId, Currency, Tokens};
 
@@ -320,48 +321,6 @@ pub enum OutputBoundField {
     MaxCompletionTokens,
     /// Either is understood: whichever the client used passes.
     Either,
-}
-
-/// How the chat of a site is told about thinking (providers.md 3, 2026-11-22).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ThinkingSwitch {
-    /// `reasoning_effort`: `none`, `low`, `high` and so on.
-    ReasoningEffort,
-    /// `thinking: {"type": "enabled"}`, and how deep as [`ThinkingEffort`] says.
-    Thinking,
-    /// `enable_thinking` and `thinking_budget`.
-    EnableThinking,
-    /// `reasoning: {"effort": "high"}`, or its `max_tokens`.
-    Reasoning,
-    /// It cannot be told.
-    None,
-}
-
-impl ThinkingSwitch {
-    /// Whether it is known to take thinking off a model that can do without: not every site knows the effort `none`.
-    pub const fn switches_off(self) -> bool {
-        matches!(self, ThinkingSwitch::Thinking | ThinkingSwitch::EnableThinking | ThinkingSwitch::Reasoning)
-    }
-}
-
-/// Whether `reasoning_effort` is told where the switch is `thinking` (providers.md 3, 2026-11-22): of models whose words are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ThinkingEffort {
-    /// The site is not known to take it.
-    Never,
-    /// Beside the switch.
-    Beside,
-    /// In its place: both together are refused.
-    Instead,
-}
-
-/// How Gemini is told how deep to think (dialects.md 5.5, 2026-11-22).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ThinkingDepth {
-    /// By a number of tokens, `thinkingBudget`: every model that thinks takes it.
-    Tokens,
-    /// By a word, `thinkingLevel`: what models from Gemini 3 on prefer, and those before refuse.
-    Level,
 }
 
 /// When a site sends usage in a stream.

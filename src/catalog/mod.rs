@@ -15,6 +15,7 @@ mod refused;
 mod signing;
 pub mod snapshot;
 pub mod steering;
+mod thinking;
 
 pub use allowance::{Prepaid, Quota, QuotaIndex};
 pub use calendar::Calendar;

@@ -263,7 +263,19 @@ impl Way<'_> {
 
     /// Whether the client's bytes go out as they are, but for what must differ.
     pub fn in_clients_words(&self) -> bool {
-        self.speaks_alike() && self.seals == Seals::AsTheyAre && !self.by_hand() && self.takes_call_ids()
+        self.speaks_alike()
+            && self.seals == Seals::AsTheyAre
+            && !self.by_hand()
+            && self.takes_call_ids()
+            && self.takes_thinking_words()
+    }
+
+    /// Whether the words in which the request says how to think may go out as they are: sites of one shape have several, and a model
+    /// that does not think takes none.
+    fn takes_thinking_words(&self) -> bool {
+        let Request { members, reasoning: wish, .. } = self.wording.request;
+        let out = self.offer.outgoing();
+        members.thinking_words.are_among(out.quirks.thinking_words(out.reasoning, &out.steering, *wish))
     }
 
     /// Whether the ids of calls may go out as they are: another site may have made them.

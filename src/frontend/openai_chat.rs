@@ -14,7 +14,7 @@ use super::models::{self, ListedModel};
 use super::needs::{ResponseFormat, is_forced};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, chat_answer, chat_request};
-use crate::canonical::{self, Answer, Members, Parameter, Request, Shape, StreamWriter, Untranslatable, Wishes};
+use crate::canonical::{self, Answer, Members, Parameter, Request, Shape, StreamWriter, ThinkingWords, Untranslatable, Wishes};
 use crate::units::{ImageWish, Pieces, Tokens};
 
 const MAX_CHOICES: u64 = 128;
@@ -180,8 +180,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
         thoughtless.clear();
     }
     let thoughts = told_thoughts;
-    request.members =
-        Members { developer_roles, begun, thoughtless, thoughts, begins, call_ids, plain: !with_parts, ..members };
+    request.members = Members { developer_roles, begun, thoughtless, thoughts, begins, call_ids, plain: !with_parts, ..members };
     Ok(request)
 }
 
@@ -225,6 +224,12 @@ impl<'b> TopLevel<'b, Chat<'b>> {
                 .filter(|word| is_forced(word))
                 .map(|_| self.span(Name::ToolChoice))
                 .unwrap_or_default(),
+            thinking_words: ThinkingWords {
+                reasoning_effort: self.value(Name::ReasoningEffort).is_some(),
+                thinking: self.value(Name::Thinking).is_some(),
+                enable_thinking: self.value(Name::EnableThinking).is_some(),
+                reasoning: self.value(Name::Reasoning).is_some(),
+            },
             messages: self.span(Name::Messages),
             // Tools go before their forerunner.
             tools: if tools.is_empty() { self.span(Name::Functions) } else { tools },

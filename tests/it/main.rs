@@ -71,6 +71,7 @@ mod speech;
 mod stream;
 mod strict;
 mod structured;
+mod thinking_words;
 mod tokens;
 mod top;
 mod transcriptions;

@@ -1,0 +1,81 @@
+//! How a request of chat says how to think, at sites that have other words for it: each is told in its own, and nothing else of the
+//! client's bytes changes where its words are the site's.
+
+use serde_json::{Value, json};
+
+use crate::harness::provider::whole;
+use crate::harness::{Call, Gateway, Provider, Setup, Site, Whole, chat};
+
+const ANN: &str = "tb-ann-0123456789";
+
+fn ask(members: &str) -> Call {
+    Call::chat(format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"Say hello."}}],"max_tokens": 64,{members}}}"#))
+}
+
+/// What a site with a switch is sent of a request, and what the answer says was left out.
+async fn sent(gateway: &Gateway, east: &Provider, members: &str) -> (Value, Whole) {
+    east.next(whole(&chat::answer("Hello.", 9, 4)));
+    let before = east.calls().len();
+    let answer = gateway.ask(&ask(members)).await;
+    assert_eq!(answer.status, 200, "{members}: {}", answer.text());
+    (serde_json::from_str(east.call(before).await.text()).unwrap(), answer)
+}
+
+#[tokio::test]
+async fn a_site_is_told_in_its_own_words_how_to_think() {
+    let off = [
+        r#""reasoning_effort":"none""#,
+        r#""thinking":{"type":"disabled"}"#,
+        r#""enable_thinking":false"#,
+        r#""reasoning":{"effort":"none"}"#,
+    ];
+    for (switch, expected) in [
+        ("thinking", json!({"thinking": {"type": "disabled"}})),
+        ("enable_thinking", json!({"enable_thinking": false})),
+        ("reasoning_effort", json!({"reasoning_effort": "none"})),
+        ("reasoning", json!({"reasoning": {"enabled": false}})),
+    ] {
+        let east = Provider::start("east").await;
+        let gateway = Gateway::of([Site::of(&east).thinks().quirk(&format!("thinking_switch = \"{switch}\""))]);
+        for members in off {
+            let (body, answer) = sent(&gateway, &east, members).await;
+            let told: Vec<_> = ["thinking", "enable_thinking", "reasoning_effort", "reasoning"]
+                .into_iter()
+                .filter_map(|word| body.get(word).map(|value| (word.to_owned(), value.clone())))
+                .collect();
+            let same = members.starts_with(&format!("\"{switch}\":"));
+            let expected: Value = if same { serde_json::from_str(&format!("{{{members}}}")).unwrap() } else { expected.clone() };
+            assert_eq!(Value::Object(told.into_iter().collect()), expected, "{switch} {members}");
+            assert_eq!((answer.header("x-tokenbroker-dropped"), &body["max_tokens"]), ("", &json!(64)), "{switch} {members}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_bytes_of_one_who_knows_the_sites_word_pass() {
+    for (switch, members) in [
+        ("thinking", r#""thinking" : {"type":"enabled","budget_tokens":7},"odd":1.50"#),
+        ("reasoning_effort", r#""reasoning_effort": "xhigh","odd":1.50"#),
+    ] {
+        let east = Provider::start("east").await;
+        let gateway = Gateway::of([Site::of(&east).thinks().quirk(&format!("thinking_switch = \"{switch}\""))]);
+        east.next(whole(&chat::answer("Hello.", 9, 4)));
+        assert_eq!(gateway.ask(&ask(members)).await.status, 200);
+        let sent = east.call(0).await;
+        assert!(sent.text().ends_with(&format!(r#","max_tokens": 64,{members}}}"#)), "{}", sent.text());
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_think_is_not_told_to_stop() {
+    let east = Provider::start("east").await;
+    let site = Site::of(&east).quirk("thinking_switch = \"reasoning_effort\"");
+    let gateway = Setup::of([site]).key("ann", ANN).set("keys.ann.strict", "true").start();
+    east.next(whole(&chat::answer("Hello.", 9, 4)));
+
+    let answer = gateway.ask(&ask(r#""reasoning_effort":"none""#).key(ANN)).await;
+
+    assert_eq!((answer.status, answer.header("x-tokenbroker-dropped")), (200, ""), "{}", answer.text());
+    let body: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
+    assert_eq!((body.get("reasoning_effort"), &body["max_tokens"]), (None, &json!(64)), "{body}");
+}
