@@ -17,6 +17,7 @@ mod pages;
 mod passing;
 mod said;
 mod shown;
+mod stored;
 mod taking;
 mod told;
 mod weighed;
@@ -39,6 +40,8 @@ pub use self::not_served::NotServed;
 use self::pages::Pages;
 use self::passing::{PASSING, headers, passing};
 use self::said::Said;
+use self::stored::Thread;
+pub use self::stored::{Stored, StoredSettings};
 use self::told::{Told, second};
 pub use self::weighed::ExploreRule;
 use crate::canonical::{Request, Shape, Untranslatable};
@@ -146,6 +149,8 @@ pub struct Pipeline {
     pub dispatcher: Dispatcher,
     /// Where more of a budget comes from that gateways share.
     pub lender: Option<Arc<dyn Lender>>,
+    /// Answers that a later request may go on from.
+    pub stored: Arc<Stored>,
     pub ledger: Ledger,
     pub desk: Arc<Desk>,
     pub clock: SharedClock,
@@ -163,6 +168,8 @@ struct Admitted {
     /// Taken once: what changes after this does not concern the request.
     in_force: Arc<InForce>,
     target: Target,
+    /// Its conversation, where the answer is to be kept.
+    thread: Option<Thread>,
 }
 
 /// What is to be done.
@@ -283,7 +290,8 @@ impl Pipeline {
     fn admit(&self, call: &InboundCall) -> Result<Admitted, GatewayError> {
         let in_force = self.in_force.load_full();
         let admission = in_force.keys.admit(&call.headers)?;
-        let mut request = call.frontend.parse(call.body.clone(), &call.headers)?;
+        let (body, thread) = self.joined(call, &admission.key, &in_force.settings)?;
+        let mut request = call.frontend.parse(body, &call.headers)?;
         request.wishes.or(&admission.wishes);
         let client_bound = request.output_bound;
         let budgeted = admission.budgeted.then_some(in_force.settings.budgeted_output);
@@ -291,7 +299,7 @@ impl Pipeline {
         let target = route::resolve(&request.model, &in_force.market.snapshot, &in_force.settings.aliases)?;
         bounds::named(&request, &target)?;
         bounds::vectors(&request, &target, &in_force.market.snapshot)?;
-        let admitted = Admitted { admission, request, client_bound, lesser: Lesser::default(), in_force, target };
+        let admitted = Admitted { admission, request, client_bound, lesser: Lesser::default(), in_force, target, thread };
         if admitted.is_bounded() {
             bounds::priced(call.frontend, &admitted.request)?;
         }
@@ -524,6 +532,7 @@ impl Pipeline {
             media,
             learn: self.learn(admitted, &answered.planned, trace),
         };
+        let keep = self.keeping(admitted.thread.as_ref(), admitted.settings().stored);
         let mut settlement = Settlement::new(answered.page, account, answered.running, answered.turn, basis);
         match answered.opening {
             Opening::Whole { body, facts, media_type } => {
@@ -533,6 +542,9 @@ impl Pipeline {
                 settlement.too_long(facts.too_long);
                 settlement.served_model(facts.served_model);
                 let cost = settlement.end(Ending::Complete).await?;
+                if let Some(keep) = keep {
+                    keep(&body);
+                }
                 Ok(Reply::Whole { receipt: Receipt { cost: Some(cost), media_type, ..receipt }, body })
             }
             Opening::Stream(stream) => {
@@ -552,7 +564,7 @@ impl Pipeline {
                         if silent { Bytes::new() } else { frontend.error_event(&stream_error(end), &about) }
                     },
                 );
-                let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, end_event, quotes_key);
+                let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, end_event, quotes_key).keeping(keep);
                 Ok(Reply::Stream { receipt: Receipt { media_type, ..receipt }, pump: Box::new(pump) })
             }
         }

@@ -329,12 +329,19 @@ pub(super) fn limits() -> Group<Limits> {
             .means("Requests that may wait on one backend without a byte of an answer."),
         setting("max_concurrent_requests", whole(1..=1_000_000), |l: &mut Limits| &mut l.max_concurrent_requests)
             .means("Client requests under way; further ones get 503."),
+        setting("stored_responses_mib", whole(0..=1_048_576), |l: &mut Limits| &mut l.stored_responses_mib).means(
+            "How many MiB of answers to /v1/responses are kept in memory, so that a request can go on from one by \
+             `previous_response_id`; 0 keeps none. Prompts and answers are then in the gateway's memory for that long; one of `store: \
+             false` never is. A restart forgets them, and of a fleet only the gateway that gave an answer has it.",
+        ),
+        setting("stored_responses_minutes", whole(1..=43_200), |l: &mut Limits| &mut l.stored_responses_minutes)
+            .means("How long such an answer is kept, if it need not make room before."),
         setting("over_budget_status", OneOf(&[402, 429]), |l: &mut Limits| &mut l.over_budget_status).means(
             "The status of a request that a budget does not bear. A 402 is not tried again by SDKs; a 429 says in `retry-after` when \
              the budget refills, and is tried again by itself where that is within a minute.",
         ),
     ];
-    Group { name: "limits", about: "How much may be under way at once.", settings }
+    Group { name: "limits", about: "How much may be under way at once, and be kept.", settings }
 }
 
 pub(super) fn upstream() -> Group<outbound::Raw> {

@@ -317,13 +317,23 @@ pub struct Limits {
     pub max_waiting_per_backend: u32,
     /// Client requests under way; further ones get 503.
     pub max_concurrent_requests: u32,
+    /// Megabytes of answers that a later request may go on from; none where it is 0.
+    pub stored_responses_mib: u32,
+    /// How long one is kept.
+    pub stored_responses_minutes: u32,
     /// The status of a request that a budget does not bear.
     pub over_budget_status: u16,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_waiting_per_backend: 256, max_concurrent_requests: 4096, over_budget_status: 402 }
+        Self {
+            max_waiting_per_backend: 256,
+            max_concurrent_requests: 4096,
+            stored_responses_mib: 0,
+            stored_responses_minutes: 60,
+            over_budget_status: 402,
+        }
     }
 }
 

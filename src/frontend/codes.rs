@@ -29,6 +29,7 @@ pub const CODES: &[Known] = &[
     known("invalid_parameter", &[400]),
     known("unpriced_parameter", &[400]),
     known("untranslatable", &[400]),
+    known("previous_response_not_found", &[400]),
     known("invalid_request_id", &[400]),
     known("body_incomplete", &[400]),
     known("invalid_content_encoding", &[400]),

@@ -1,7 +1,8 @@
 //! Reading a request of `OpenAI`'s Responses in one borrowed pass over the client's bytes.
 //!
 //! `instructions`, `input` and `tools` are walked, to profile their text; `top_level.rs` says what becomes of the other members.
-//! Answers are not stored, so what refers to one before is refused here.
+//! Where answers are kept, a request that goes on from one is joined with it before it comes here (`stored.rs`); what is left of such
+//! references is refused.
 
 use std::borrow::Cow;
 
@@ -193,12 +194,20 @@ impl<'b> TopLevel<'b, Responses<'b>> {
     /// Refuses what needs an answer before this one.
     fn stands_alone(&self) -> Result<(), BadRequest> {
         let refused = |param: &str, what: &str| {
-            let message = format!("{what}, and this gateway stores none; send the whole conversation in `input`");
+            let message = format!("{what}; send the whole conversation in `input`");
             BadRequest::new("unsupported_parameter", param, message)
         };
         let wanted = [
-            (Name::PreviousResponseId, "previous_response_id", "`previous_response_id` needs the answer before to be stored"),
-            (Name::Conversation, "conversation", "`conversation` needs the answers before to be stored"),
+            (
+                Name::PreviousResponseId,
+                "previous_response_id",
+                "`previous_response_id` needs the answer before to be kept, and this gateway keeps none (limits.stored_responses_mib)",
+            ),
+            (
+                Name::Conversation,
+                "conversation",
+                "`conversation` needs the answers before to be stored, and this gateway stores none",
+            ),
         ];
         for (name, param, what) in wanted {
             if let Some(value) = self.value(name) {
@@ -211,7 +220,10 @@ impl<'b> TopLevel<'b, Responses<'b>> {
             return Err(self.place(BadRequest::new("unsupported_parameter", "background", message), value));
         }
         match self.layout.found.reference {
-            Some(at) => Err(refused(&format!("input[{at}]"), "an `item_reference` needs the answer before to be stored")),
+            Some(at) => Err(refused(
+                &format!("input[{at}]"),
+                "an `item_reference` needs the item to be stored, and this gateway stores none",
+            )),
             None => Ok(()),
         }
     }

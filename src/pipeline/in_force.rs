@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stored::StoredSettings;
 use super::weighed::ExploreRule;
 use crate::canonical::{Preference, Request};
 use crate::dispatch::{Patience, RunFailure};
@@ -49,6 +50,8 @@ pub struct PipelineSettings {
     pub patience: Patience,
     /// Client requests under way; further ones are refused.
     pub most_under_way: usize,
+    /// How much is kept of answers that a later request may go on from.
+    pub stored: StoredSettings,
     /// The status of a request that a budget does not bear.
     pub over_budget_status: u16,
     /// The largest request body, in bytes.

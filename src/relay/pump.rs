@@ -58,6 +58,9 @@ pub type EndEvent = Box<dyn Fn(&StreamEnd<'_>) -> Bytes + Send>;
 /// Whether our key stands in these bytes.
 pub type QuotesKey = Box<dyn Fn(&[u8]) -> bool + Send>;
 
+/// Takes the bytes that end a whole answer.
+pub type Keep = Box<dyn FnOnce(&[u8]) + Send>;
+
 /// A stream on its way to the client.
 pub struct Pump {
     held: Option<Vec<Frame>>,
@@ -72,6 +75,7 @@ pub struct Pump {
     quotes_key: QuotesKey,
     cost: Option<Usd>,
     cut: bool,
+    keep: Option<Keep>,
 }
 
 impl Pump {
@@ -96,7 +100,14 @@ impl Pump {
             quotes_key,
             cost: None,
             cut: false,
+            keep: None,
         }
+    }
+
+    /// What ends it is kept where it is whole and settled, before the client has it.
+    #[must_use]
+    pub fn keeping(self, keep: Option<Keep>) -> Self {
+        Self { keep, ..self }
     }
 
     /// Whether the client has less than the whole answer, now that nothing more comes. Where no event can say so, its connection has
@@ -175,7 +186,12 @@ impl Pump {
             _ => last.bytes.clone(),
         };
         match settled {
-            Ok(()) => concat(&[before, last]),
+            Ok(()) => {
+                if let Some(keep) = self.keep.take().filter(|_| !self.cut) {
+                    keep(&last);
+                }
+                concat(&[before, last])
+            }
             // What came with the end is not in the books either: nothing of it may go out.
             Err(event) => event,
         }

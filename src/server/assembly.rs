@@ -1,11 +1,12 @@
 //! From checked settings to the parts of a gateway, in each part's own words. The start and every reload go through here.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::config::{self, BooksSync, Config};
 use crate::dispatch::{BreakerSettings, HealthSettings, Patience};
 use crate::ledger::{self, Sampling, SyncPolicy};
-use crate::pipeline::{AliasWishes, ExploreRule, PipelineSettings};
+use crate::pipeline::{AliasWishes, ExploreRule, PipelineSettings, StoredSettings};
 use crate::route;
 use crate::server::status;
 use crate::units::Tokens;
@@ -45,6 +46,10 @@ pub(super) fn settings(config: &Config) -> PipelineSettings {
         patience: Patience { first_frame: timeouts.first_byte, idle: timeouts.stream_idle, whole: timeouts.total },
         over_budget_status: config.limits.over_budget_status,
         most_under_way: config.limits.max_concurrent_requests as usize,
+        stored: StoredSettings {
+            most_bytes: (config.limits.stored_responses_mib as usize) << 20,
+            age: Duration::from_mins(config.limits.stored_responses_minutes.into()),
+        },
         most_body: config.server.max_body_bytes,
         most_upload: config.server.max_upload_bytes,
         body_wait: config.server.body_timeout,

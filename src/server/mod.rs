@@ -29,6 +29,7 @@ mod reports;
 pub mod routes;
 mod shared;
 pub mod status;
+mod stored;
 mod tokens;
 mod usage;
 
@@ -266,6 +267,7 @@ async fn assemble(
         exploring: Exploring::default(),
         dispatcher: Dispatcher::new(upstream, retries, Arc::clone(clock)),
         lender: fleet.as_ref().and_then(Fleet::lender),
+        stored: Arc::default(),
         ledger,
         desk: Arc::new(desk),
         clock: Arc::clone(clock),

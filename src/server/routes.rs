@@ -31,6 +31,7 @@ use super::reload::Reloads;
 use super::reports;
 use super::shared;
 use super::status::{Refusal, refusal};
+use super::stored;
 use super::usage;
 use super::{admin_budgets, admin_keys};
 use crate::clock::SharedClock;
@@ -103,7 +104,7 @@ type Shared = State<Arc<Front>>;
 /// The API listener's paths, but for those by which a model is asked ([`Route::ANSWERED`]).
 pub fn api(front: Arc<Front>) -> Router {
     Router::new()
-        .route("/v1/responses/{id}", get(response))
+        .route("/v1/responses/{id}", get(stored::retrieve).delete(stored::delete))
         .route("/v1/messages/count_tokens", post(count_tokens))
         .route("/v1/route", post(decide))
         .route("/v1/models", get(models))
@@ -161,17 +162,6 @@ pub fn operations(front: Arc<Front>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found_for_operators)
         .with_state(front)
-}
-
-/// None is there to be found.
-async fn response(State(front): Shared, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let marks = Marks::of(&front, Route::Response, &headers);
-    if let Err(stranger) = front.pipeline.in_force.load().keys.admit(&headers) {
-        return marks.refuse(&refusal(&stranger.into()));
-    }
-    let message = format!("response `{id}` is not stored: this gateway stores none; send the whole conversation in `input`");
-    let error = ClientError::new(404, ErrorKind::InvalidRequest, "response_not_found", message);
-    marks.refuse(&Refusal::of(error).because(Rejection::UnknownPath))
 }
 
 /// What asks a model.
@@ -384,7 +374,11 @@ async fn method_not_allowed(State(front): Shared, request: Request<Body>) -> Res
         || path == reports::ACCEPT
         || admin_keys::WISHES.contains(&path)
         || admin_budgets::WISHES.contains(&path);
-    let allowed = if posted { "POST" } else { "GET" };
+    let allowed = match Route::of(path) {
+        Route::Response => "GET, DELETE",
+        _ if posted => "POST",
+        _ => "GET",
+    };
     let message = format!("{} is not allowed on {path}; use {allowed}", request.method());
     let mut response = marks.refuse(
         &Refusal::of(ClientError::new(405, ErrorKind::InvalidRequest, "method_not_allowed", message))

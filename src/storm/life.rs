@@ -27,7 +27,7 @@ use crate::market::Market;
 use crate::meter::Tokenizer;
 use crate::meter::exact::Vocabularies;
 use crate::pipeline::learning::Learning;
-use crate::pipeline::{ExploreRule, InForce, Pipeline, PipelineSettings};
+use crate::pipeline::{ExploreRule, InForce, Pipeline, PipelineSettings, StoredSettings};
 use crate::policy::keys::hash;
 use crate::policy::{
     Admission, Allowances, Bound, Budget, BudgetWindow, Budgets, Exploring, KeyRing, Payer, Places, Portfolio, Spent,
@@ -209,6 +209,7 @@ fn pipeline(
         total: longest,
         patience: Patience { first_frame: Duration::from_secs(4), idle: Duration::from_secs(3), whole: longest },
         most_under_way: 100,
+        stored: StoredSettings { most_bytes: 0, age: longest },
         over_budget_status: 402,
         most_body: 1 << 20,
         most_upload: 1 << 20,
@@ -245,6 +246,7 @@ fn pipeline(
         portfolio: Arc::new(Portfolio::default()),
         exploring: Exploring::default(),
         dispatcher: Dispatcher::new(upstream, retries, Arc::clone(&clock)),
+        stored: Arc::default(),
         ledger: ledger.clone(),
         desk: Arc::new(desk),
         clock,

@@ -68,6 +68,7 @@ mod secrets;
 mod served_model;
 mod simulate;
 mod speech;
+mod stored_responses;
 mod stream;
 mod strict;
 mod structured;

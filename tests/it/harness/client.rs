@@ -24,6 +24,10 @@ impl Call {
         Self::new("GET", path, "")
     }
 
+    pub(crate) fn delete(path: &str) -> Self {
+        Self::new("DELETE", path, "")
+    }
+
     /// A JSON body to any path.
     pub(crate) fn post(path: &str, body: impl Into<Bytes>) -> Self {
         Self::new("POST", path, body).header("content-type", "application/json")
