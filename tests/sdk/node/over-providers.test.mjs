@@ -120,6 +120,16 @@ test("a structured answer is parsed over every provider", () =>
     assert.deepEqual(await parsed({ model, messages: user("How warm is it in Oslo?") }), { city: "Oslo", degrees: 4 });
   }));
 
+test("a message comes whole and is counted over every provider", () =>
+  overAll({ messages: (body) => anthropic().messages.create(body) }, async (create, model) => {
+    const body = { model, messages: user("Say hello.") };
+    const message = await create({ ...body, max_tokens: 64 });
+    assert.deepEqual([message.type, message.role, message.model.length > 0], ["message", "assistant", true]);
+    assert.ok(message.usage.output_tokens > 0, JSON.stringify(message.usage));
+    const counted = await Promise.all([body, { ...body, system: "Be brief. ".repeat(200) }].map((asked) => anthropic().messages.countTokens(asked)));
+    assert.ok(counted[0].input_tokens > 0 && counted[1].input_tokens > counted[0].input_tokens + 200, JSON.stringify(counted));
+  }));
+
 test("a refusal is told over every provider", () =>
   overAll(PLAIN, async (ask, model, api) => {
     const kind = api === "messages" ? Anthropic.BadRequestError : OpenAI.BadRequestError;
