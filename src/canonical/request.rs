@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::conversation::ThinkingWish;
 use super::parameter::{Parameter, Parameters};
 use super::shape::{Direct, Manner, Shape, Takes, Writes};
 use super::text::TextProfile;
@@ -166,8 +167,8 @@ pub struct Members {
     pub forced_word: Range<usize>,
     /// How ids of calls are written in the conversation.
     pub call_ids: IdForms,
-    /// The words in which chat says how to think.
-    pub thinking_words: ThinkingWords,
+    /// How chat says how to think, where it does.
+    pub thinking: Option<Box<ThinkingSaid>>,
     /// Where each message begins; empty where that was not seen as they were read.
     pub begins: Vec<usize>,
     /// The system prompt where it stands outside of `messages`; empty without one.
@@ -212,30 +213,26 @@ pub enum ThoughtMember {
     ReasoningDetails,
 }
 
-/// In which of its words a request of chat says how to think: every site knows one or two of them, and many refuse the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a word by itself")]
-pub struct ThinkingWords {
-    /// `reasoning_effort`.
-    pub reasoning_effort: bool,
-    /// `thinking`.
-    pub thinking: bool,
-    /// `enable_thinking`.
-    pub enable_thinking: bool,
-    /// `reasoning`.
-    pub reasoning: bool,
+/// How a request of chat says how to think.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThinkingSaid {
+    /// What all of it comes to.
+    pub wish: ThinkingWish,
+    /// Where it stands, in which words.
+    pub members: Vec<(ThinkingWord, Member)>,
 }
 
-impl ThinkingWords {
-    pub const NONE: Self = Self { reasoning_effort: false, thinking: false, enable_thinking: false, reasoning: false };
-
-    /// Whether all of them are among others.
-    pub const fn are_among(self, others: Self) -> bool {
-        (others.reasoning_effort || !self.reasoning_effort)
-            && (others.thinking || !self.thinking)
-            && (others.enable_thinking || !self.enable_thinking)
-            && (others.reasoning || !self.reasoning)
-    }
+/// A word in which chat says how to think: every site knows one or two of them, and many refuse the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThinkingWord {
+    /// `reasoning_effort`.
+    ReasoningEffort,
+    /// `thinking`.
+    Thinking,
+    /// `enable_thinking` and `thinking_budget`.
+    EnableThinking,
+    /// `reasoning`.
+    Reasoning,
 }
 
 /// One member of an object: its key (quotes included) and its value.

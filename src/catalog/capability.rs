@@ -219,7 +219,7 @@ pub struct Quirks {
     /// At its endpoint for Messages `input_tokens` includes what was read from a cache or written to one; at Anthropic these
     /// stand beside it. Nobody is known to differ.
     pub messages_input_includes_cache: bool,
-    /// How its chat is told about thinking, where the client said so in another shape.
+    /// How its chat is told about thinking, whatever the words in which the client said so.
     pub thinking_switch: ThinkingSwitch,
     /// Whether its chat takes `reasoning_effort` for how deep to think where the switch is `thinking`.
     pub thinking_effort: ThinkingEffort,

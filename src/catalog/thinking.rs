@@ -2,7 +2,7 @@
 
 use super::capability::{Quirks, Reasoning};
 use super::steering::Steering;
-use crate::canonical::{ReasoningWish, ThinkingWords};
+use crate::canonical::{ReasoningWish, ThinkingWord};
 
 /// How the chat of a site is told about thinking (providers.md 3, 2026-11-22).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,37 +20,33 @@ pub enum ThinkingSwitch {
 }
 
 impl Quirks {
-    /// The words in which chat tells a model of the site how to think. An effort that is told beside the switch takes no thinking off.
-    pub fn thinking_words(&self, reasoning: Reasoning, steering: &Steering, wish: ReasoningWish) -> ThinkingWords {
+    /// Whether chat knows a word for a model of the site. An effort that is told beside the switch takes no thinking off; of a site
+    /// that cannot be told nothing is known.
+    pub fn knows_thinking_word(
+        &self,
+        word: ThinkingWord,
+        (reasoning, steering): (Reasoning, &Steering),
+        wish: ReasoningWish,
+    ) -> bool {
         let switch = self.thinking_switch;
-        if reasoning == Reasoning::Never && switch != ThinkingSwitch::None {
-            return ThinkingWords::NONE;
-        }
+        let own = match switch {
+            ThinkingSwitch::ReasoningEffort => ThinkingWord::ReasoningEffort,
+            ThinkingSwitch::Thinking => ThinkingWord::Thinking,
+            ThinkingSwitch::EnableThinking => ThinkingWord::EnableThinking,
+            ThinkingSwitch::Reasoning => ThinkingWord::Reasoning,
+            ThinkingSwitch::None => return true,
+        };
         let beside = match switch {
             ThinkingSwitch::Thinking => self.thinking_effort != ThinkingEffort::Never && !steering.efforts.is_empty(),
             ThinkingSwitch::EnableThinking => steering.by_words(),
             ThinkingSwitch::ReasoningEffort | ThinkingSwitch::Reasoning | ThinkingSwitch::None => false,
         };
-        let words = switch.words();
-        ThinkingWords { reasoning_effort: words.reasoning_effort || beside && wish != ReasoningWish::Off, ..words }
+        let known = word == own || beside && word == ThinkingWord::ReasoningEffort && wish != ReasoningWish::Off;
+        known && reasoning != Reasoning::Never
     }
 }
 
 impl ThinkingSwitch {
-    /// The word that it is told by; all of them may be known where nothing is known of the site.
-    const fn words(self) -> ThinkingWords {
-        let none = ThinkingWords::NONE;
-        match self {
-            ThinkingSwitch::ReasoningEffort => ThinkingWords { reasoning_effort: true, ..none },
-            ThinkingSwitch::Thinking => ThinkingWords { thinking: true, ..none },
-            ThinkingSwitch::EnableThinking => ThinkingWords { enable_thinking: true, ..none },
-            ThinkingSwitch::Reasoning => ThinkingWords { reasoning: true, ..none },
-            ThinkingSwitch::None => {
-                ThinkingWords { reasoning_effort: true, thinking: true, enable_thinking: true, reasoning: true }
-            }
-        }
-    }
-
     /// Whether it is known to take thinking off a model that can do without: not every site knows the effort `none`.
     pub const fn switches_off(self) -> bool {
         matches!(self, ThinkingSwitch::Thinking | ThinkingSwitch::EnableThinking | ThinkingSwitch::Reasoning)

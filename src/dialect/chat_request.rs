@@ -226,6 +226,12 @@ pub(super) fn loses_depth(thinking: ThinkingWish, out: &Outgoing<'_>) -> bool {
     said && thinking.wish != ReasoningWish::Off && switched.is_some() && reasoning_effort.is_none()
 }
 
+/// How the site is told about thinking, as members of an object; empty where it is not told.
+pub(super) fn thinking_members(thinking: ThinkingWish, out: &Outgoing<'_>) -> String {
+    let told = serde_json::to_string(&Switches::of(thinking, out)).unwrap_or_default();
+    told.strip_prefix('{').and_then(|told| told.strip_suffix('}')).unwrap_or_default().to_owned()
+}
+
 /// How the site is told about thinking: in one of these, none of which says anything where nothing was said.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Switches {

@@ -12,9 +12,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::chat_request::{loses_depth, thinking_members};
 use super::{Outgoing, SEALS_WANTED};
-use crate::canonical::Request;
 use crate::canonical::request::Member;
+use crate::canonical::{Request, ThinkingSaid};
 use crate::catalog::capability::{OutputBoundField, Reasoning, StreamUsage};
 
 /// The body that goes out to chat completions.
@@ -22,6 +23,7 @@ pub(super) fn chat(request: &Request, out: &Outgoing<'_>) -> Bytes {
     let mut edits = Edits::of(request, out);
     edits.ask_for_usage(request, out.quirks.stream_usage);
     edits.bound_output(request, out, out.quirks.output_bound);
+    edits.tell_thinking(request, out);
     if let Some(seed) = request.members.seed.as_ref().filter(|_| out.quirks.random_seed) {
         edits.replaced.push((seed.key.clone(), Cow::Borrowed("\"random_seed\"")));
     }
@@ -86,6 +88,18 @@ pub(super) fn responses(request: &Request, out: &Outgoing<'_>) -> Bytes {
     edits.apply(&request.body)
 }
 
+/// How a request says how to think, where it does so in a word that the site does not know.
+fn strange_thinking<'r>(request: &'r Request, out: &Outgoing<'_>) -> Option<&'r ThinkingSaid> {
+    let said = request.members.thinking.as_deref()?;
+    let knows = |word| out.quirks.knows_thinking_word(word, (out.reasoning, &out.steering), request.reasoning);
+    (!said.members.iter().all(|(word, _)| knows(*word))).then_some(said)
+}
+
+/// Whether a site of the client's own shape is told to think and not how deep, since it has no word for that.
+pub fn loses_thinking(request: &Request, out: &Outgoing<'_>) -> bool {
+    strange_thinking(request, out).is_some_and(|said| loses_depth(said.wish, out))
+}
+
 struct Edits<'r> {
     body: &'r [u8],
     /// What stands at a range is replaced; an empty range inserts.
@@ -116,6 +130,16 @@ impl<'r> Edits<'r> {
     fn insert(&mut self, request: &Request, member: String) {
         let behind = request.members.model.end;
         self.replaced.push((behind..behind, member.into()));
+    }
+
+    /// What the site does not know is told in its own word.
+    fn tell_thinking(&mut self, request: &'r Request, out: &Outgoing<'_>) {
+        let Some(said) = strange_thinking(request, out) else { return };
+        self.cut.extend(said.members.iter().map(|(_, member)| member));
+        let told = thinking_members(said.wish, out);
+        if !told.is_empty() {
+            self.insert(request, format!(",{told}"));
+        }
     }
 
     fn ask_for_usage(&mut self, request: &'r Request, when: StreamUsage) {

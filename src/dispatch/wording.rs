@@ -6,9 +6,11 @@ use bytes::Bytes;
 use super::names::Names;
 use super::structured::{Structured, Unfolding};
 use crate::canonical::conversation::BEGUN;
-use crate::canonical::{Conversation, Feature, IdForms, Parameters, Request, SchemaBy, Shape, Translation, Untranslatable};
+use crate::canonical::{
+    Conversation, Feature, IdForms, Parameter, Parameters, Request, SchemaBy, Shape, Translation, Untranslatable,
+};
 use crate::catalog::BackendIndex;
-use crate::dialect::Outgoing;
+use crate::dialect::{Outgoing, loses_thinking};
 use crate::market::{Makers, Market, Offer, Seals};
 use crate::route::PlannedAttempt;
 use crate::units::Tokens;
@@ -132,7 +134,8 @@ impl<'a> Wording<'a> {
     pub fn refuses(&self, index: BackendIndex) -> bool {
         let unsaid = |way: Way<'_>| way.in_clients_words() && way.says_all().is_err();
         let members = &self.request.members;
-        (members.begun || self.strict && !members.drawn.is_empty()) && self.ways(index).next().is_some_and(unsaid)
+        (members.begun || self.strict && (!members.drawn.is_empty() || members.thinking.is_some()))
+            && self.ways(index).next().is_some_and(unsaid)
     }
 
     /// What a backend would not be told: parameters that its words lack, none of them where the request as a whole has something
@@ -143,7 +146,7 @@ impl<'a> Wording<'a> {
             if way.begins_in_vain() {
                 return Some(Parameters::NONE);
             }
-            return Some(way.undrawn()).filter(|lost| !lost.is_empty());
+            return Some(way.taken_out()).filter(|lost| !lost.is_empty());
         }
         let conversation = match self.translation.conversation(true) {
             Ok(conversation) if conversation.unsaid.is_empty() => conversation,
@@ -200,7 +203,7 @@ impl Way<'_> {
     fn own_words(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Unsaid> {
         self.says_all()?;
         let body = self.offer.dialect.encode(self.wording.request, outgoing);
-        let dropped = self.words(self.undrawn()).collect();
+        let dropped = self.words(self.taken_out()).collect();
         Ok(Letter { body, dropped, unfolding: None, names: Names::default() })
     }
 
@@ -209,7 +212,7 @@ impl Way<'_> {
         if self.begins_in_vain() {
             return Err(Untranslatable { what: BEGUN.to_owned(), shape: Untranslatable::THIS_MODEL }.into());
         }
-        let lost = if self.wording.strict { self.undrawn() } else { Parameters::NONE };
+        let lost = if self.wording.strict { self.taken_out() } else { Parameters::NONE };
         if lost.is_empty() {
             return Ok(());
         }
@@ -223,11 +226,13 @@ impl Way<'_> {
         self.wording.request.members.begun && !self.offer.backend.steering.prefill
     }
 
-    /// What the model refuses of how the client wants to draw; it is taken out of the client's own bytes.
-    fn undrawn(&self) -> Parameters {
-        let request = self.wording.request;
-        let refused = !request.members.drawn.is_empty() && !self.offer.outgoing().draws(request.reasoning);
-        if refused { request.draws() } else { Parameters::NONE }
+    /// What is taken out of the client's own bytes: what the model refuses of how the client wants to draw, and how deep it is to
+    /// think where its site has another word and none for that.
+    fn taken_out(&self) -> Parameters {
+        let (request, out) = (self.wording.request, self.offer.outgoing());
+        let refused = !request.members.drawn.is_empty() && !out.draws(request.reasoning);
+        let drawn = if refused { request.draws() } else { Parameters::NONE };
+        drawn.with_if(loses_thinking(request, &out), Parameter::Thinking)
     }
 
     /// Parameters by the client's names.
@@ -263,19 +268,7 @@ impl Way<'_> {
 
     /// Whether the client's bytes go out as they are, but for what must differ.
     pub fn in_clients_words(&self) -> bool {
-        self.speaks_alike()
-            && self.seals == Seals::AsTheyAre
-            && !self.by_hand()
-            && self.takes_call_ids()
-            && self.takes_thinking_words()
-    }
-
-    /// Whether the words in which the request says how to think may go out as they are: sites of one shape have several, and a model
-    /// that does not think takes none.
-    fn takes_thinking_words(&self) -> bool {
-        let Request { members, reasoning: wish, .. } = self.wording.request;
-        let out = self.offer.outgoing();
-        members.thinking_words.are_among(out.quirks.thinking_words(out.reasoning, &out.steering, *wish))
+        self.speaks_alike() && self.seals == Seals::AsTheyAre && !self.by_hand() && self.takes_call_ids()
     }
 
     /// Whether the ids of calls may go out as they are: another site may have made them.

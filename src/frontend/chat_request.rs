@@ -176,7 +176,7 @@ struct Schema {
 
 /// How much to think, beside whether to: the words of several servers.
 #[derive(Deserialize)]
-struct Thinking<'b> {
+pub(super) struct Thinking<'b> {
     #[serde(borrow)]
     effort: Option<Cow<'b, str>>,
     budget_tokens: Option<u64>,
@@ -242,18 +242,28 @@ impl Body<'_> {
         wanted.into_iter().find(|(is, _)| *is).map_or(Ok(()), |(_, what)| Err(cannot(what)))
     }
 
-    /// `wish` is what all that is said comes to; a budget of nothing says that there is to be none.
     fn thinking(&self, wish: ReasoningWish) -> ThinkingWish {
-        let objects = || [&self.thinking, &self.reasoning].into_iter().flatten();
-        let nested = objects().find_map(|thinking| thinking.budget_tokens.or(thinking.max_tokens));
-        let budget = self.thinking_budget.or(nested).map(Tokens::new);
-        if wish == ReasoningWish::Off || budget == Some(Tokens::ZERO) {
-            return ThinkingWish { wish: ReasoningWish::Off, ..ThinkingWish::default() };
-        }
-        let words = self.reasoning_effort.iter().chain(objects().filter_map(|thinking| thinking.effort.as_ref()));
-        let effort = words.into_iter().find_map(|word| Effort::from_word(word));
-        ThinkingWish { wish, effort, budget, off_by_default: false }
+        let objects = [self.thinking.as_ref(), self.reasoning.as_ref()];
+        thinking_wish(wish, self.reasoning_effort.as_deref(), objects, self.thinking_budget)
     }
+}
+
+/// `wish` is what all that is said comes to; a budget of nothing says that there is to be none.
+pub(super) fn thinking_wish(
+    wish: ReasoningWish,
+    effort: Option<&str>,
+    objects: [Option<&Thinking<'_>>; 2],
+    budget: Option<u64>,
+) -> ThinkingWish {
+    let objects = || objects.into_iter().flatten();
+    let nested = objects().find_map(|thinking| thinking.budget_tokens.or(thinking.max_tokens));
+    let budget = budget.or(nested).map(Tokens::new);
+    if wish == ReasoningWish::Off || budget == Some(Tokens::ZERO) {
+        return ThinkingWish { wish: ReasoningWish::Off, ..ThinkingWish::default() };
+    }
+    let words = effort.into_iter().chain(objects().filter_map(|thinking| thinking.effort.as_deref()));
+    let effort = words.into_iter().find_map(Effort::from_word);
+    ThinkingWish { wish, effort, budget, off_by_default: false }
 }
 
 /// What may be called.

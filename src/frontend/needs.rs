@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::chat_request;
 use super::errors::BadRequest;
 use super::openai_chat::{Chat, Name};
 use super::top_level::{TopLevel, string};
 use crate::canonical::schema::may_be_an_object;
-use crate::canonical::{Feature, Features, ReasoningWish};
+use crate::canonical::{Feature, Features, ReasoningWish, ThinkingSaid, ThinkingWord};
 
 impl<'b> TopLevel<'b, Chat<'b>> {
     pub(super) fn features(&self, choices: u64, format: Option<&ResponseFormat<'_>>) -> Result<Features, BadRequest> {
@@ -58,6 +59,28 @@ impl<'b> TopLevel<'b, Chat<'b>> {
         let wrong = |_| self.wrong_type(Name::Modalities, raw, "an array of strings");
         let modalities: Vec<Cow<'_, str>> = serde_json::from_str(raw).map_err(wrong)?;
         Ok(modalities.iter().any(|m| m == "audio"))
+    }
+
+    /// How the client wants it thought, and where it says so; nothing where it does not.
+    pub(super) fn thinking(&self, wish: ReasoningWish) -> Option<Box<ThinkingSaid>> {
+        let words = [
+            (Name::ReasoningEffort, ThinkingWord::ReasoningEffort),
+            (Name::Thinking, ThinkingWord::Thinking),
+            (Name::EnableThinking, ThinkingWord::EnableThinking),
+            (Name::ThinkingBudget, ThinkingWord::EnableThinking),
+            (Name::Reasoning, ThinkingWord::Reasoning),
+        ];
+        let said = words.into_iter().filter(|(name, _)| self.value(*name).is_some());
+        let members: Vec<_> = said.filter_map(|(name, word)| Some((word, self.member(name)?))).collect();
+        if members.is_empty() {
+            return None;
+        }
+        let object = |name| self.value(name).and_then(|raw| serde_json::from_str::<chat_request::Thinking<'_>>(raw).ok());
+        let effort = self.value(Name::ReasoningEffort).and_then(string);
+        let budget = self.value(Name::ThinkingBudget).and_then(|raw| raw.parse().ok());
+        let objects = [object(Name::Thinking), object(Name::Reasoning)];
+        let wish = chat_request::thinking_wish(wish, effort.as_deref(), objects.each_ref().map(Option::as_ref), budget);
+        Some(Box::new(ThinkingSaid { wish, members }))
     }
 
     /// Any member that says "off" settles it: a model that cannot stop thinking would then be wrong.

@@ -14,7 +14,7 @@ use super::models::{self, ListedModel};
 use super::needs::{ResponseFormat, is_forced};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, chat_answer, chat_request};
-use crate::canonical::{self, Answer, Members, Parameter, Request, Shape, StreamWriter, ThinkingWords, Untranslatable, Wishes};
+use crate::canonical::{self, Answer, Members, Parameter, Request, Shape, StreamWriter, Untranslatable, Wishes};
 use crate::units::{ImageWish, Pieces, Tokens};
 
 const MAX_CHOICES: u64 = 128;
@@ -41,6 +41,7 @@ named! {
         Reasoning = "reasoning",
         Thinking = "thinking",
         EnableThinking = "enable_thinking",
+        ThinkingBudget = "thinking_budget",
         ChatTemplateKwargs = "chat_template_kwargs",
         ServiceTier = "service_tier",
         Seed = "seed",
@@ -146,6 +147,8 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
     let stream = top.flag(Name::Stream)?.unwrap_or(false);
     let choices = top.whole(Name::N, 1, MAX_CHOICES)?.unwrap_or(1);
     let format = top.response_format()?;
+    let reasoning = top.reasoning()?;
+    let thinking = top.thinking(reasoning);
     let conversation = &top.layout.conversation;
     let mut request = Request {
         shape: Shape::OpenAiChat,
@@ -157,7 +160,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
         output_bound: top.output_bound()?,
         choices: u32::try_from(choices).unwrap_or(u32::MAX),
         features: top.features(choices, format.as_ref())?,
-        reasoning: top.reasoning()?,
+        reasoning,
         text: conversation.profile_with(format.as_ref().and_then(|format| format.json_schema)),
         no_object: format.as_ref().is_some_and(ResponseFormat::is_of_no_object),
         may_hold_thoughts: conversation.thoughts,
@@ -180,7 +183,8 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
         thoughtless.clear();
     }
     let thoughts = told_thoughts;
-    request.members = Members { developer_roles, begun, thoughtless, thoughts, begins, call_ids, plain: !with_parts, ..members };
+    request.members =
+        Members { developer_roles, begun, thoughtless, thoughts, begins, call_ids, thinking, plain: !with_parts, ..members };
     Ok(request)
 }
 
@@ -224,12 +228,6 @@ impl<'b> TopLevel<'b, Chat<'b>> {
                 .filter(|word| is_forced(word))
                 .map(|_| self.span(Name::ToolChoice))
                 .unwrap_or_default(),
-            thinking_words: ThinkingWords {
-                reasoning_effort: self.value(Name::ReasoningEffort).is_some(),
-                thinking: self.value(Name::Thinking).is_some(),
-                enable_thinking: self.value(Name::EnableThinking).is_some(),
-                reasoning: self.value(Name::Reasoning).is_some(),
-            },
             messages: self.span(Name::Messages),
             // Tools go before their forerunner.
             tools: if tools.is_empty() { self.span(Name::Functions) } else { tools },

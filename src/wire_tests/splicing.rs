@@ -80,6 +80,7 @@ fn thoughts_that_are_refused_are_cut() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn each_difference_alone() {
     let max_tokens = Quirks { output_bound: OutputBoundField::MaxTokens, ..PLAIN };
     let completion = Quirks { output_bound: OutputBoundField::MaxCompletionTokens, ..PLAIN };

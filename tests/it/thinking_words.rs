@@ -7,6 +7,7 @@ use crate::harness::provider::whole;
 use crate::harness::{Call, Gateway, Provider, Setup, Site, Whole, chat};
 
 const ANN: &str = "tb-ann-0123456789";
+const BEN: &str = "tb-ben-0123456789";
 
 fn ask(members: &str) -> Call {
     Call::chat(format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"Say hello."}}],"max_tokens": 64,{members}}}"#))
@@ -64,6 +65,36 @@ async fn the_bytes_of_one_who_knows_the_sites_word_pass() {
         let sent = east.call(0).await;
         assert!(sent.text().ends_with(&format!(r#","max_tokens": 64,{members}}}"#)), "{}", sent.text());
     }
+}
+
+#[tokio::test]
+async fn all_else_that_only_the_site_knows_passes_beside_a_word_that_it_does_not() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).thinks().quirk("thinking_switch = \"reasoning\"")]);
+    east.next(whole(&chat::answer("Hello.", 9, 4)));
+    let own = r#""provider": {"data_collection":"deny"},"min_p":0.10"#;
+    let answer = gateway.ask(&ask(&format!(r#""reasoning_effort":"low",{own}"#))).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-dropped")), (200, ""));
+    let sent = east.call(0).await;
+    let spliced = r#"{"model":"jade-v3","reasoning":{"effort":"low"},"messages":[{"role":"user","content":"Say hello."}],"max_tokens": 64,"#;
+    assert_eq!(sent.text(), format!("{spliced}{own}}}"));
+}
+
+#[tokio::test]
+async fn a_depth_that_the_site_cannot_be_told_is_named_and_refused_to_a_strict_key() {
+    let east = Provider::start("east").await;
+    let site = Site::of(&east).thinks().quirk("thinking_switch = \"thinking\"");
+    let gateway = Setup::of([site]).key("ann", ANN).key("ben", BEN).set("keys.ben.strict", "true").start();
+    east.next(whole(&chat::answer("Hello.", 9, 4)));
+    let call = ask(r#""reasoning_effort":"high","odd":1"#);
+    let answer = gateway.ask(&call.clone().key(ANN)).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-dropped")), (200, "reasoning_effort"), "{}", answer.text());
+    let body: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
+    assert_eq!((&body["thinking"], body.get("reasoning_effort"), &body["odd"]), (&json!({"type": "enabled"}), None, &json!(1)));
+
+    let refused = gateway.ask(&call.key(BEN)).await;
+    assert_eq!((refused.status, refused.error("code").as_str()), (400, Some("untranslatable")), "{}", refused.text());
+    assert_eq!(east.calls().len(), 1);
 }
 
 #[tokio::test]
