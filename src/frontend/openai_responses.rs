@@ -201,7 +201,7 @@ impl<'b> TopLevel<'b, Responses<'b>> {
             (
                 Name::PreviousResponseId,
                 "previous_response_id",
-                "`previous_response_id` needs the answer before to be kept, and this gateway keeps none (limits.stored_responses_mib)",
+                "`previous_response_id` needs the answer before to be kept (limits.stored_responses_mib), and an `input` that goes on from it",
             ),
             (
                 Name::Conversation,

@@ -54,7 +54,7 @@ impl Cors {
         *response.status_mut() = StatusCode::NO_CONTENT;
         let allowed = response.headers_mut();
         allowed.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        allowed.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+        allowed.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
         if let Some(asked) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
             // SDKs add headers of their own; which ones is no secret and changes nothing here.
             allowed.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
