@@ -107,7 +107,6 @@ impl Pages<'_> {
         let terms = Terms::new(pricing, rate, published.to_string())?;
         // A hard cap may have closed since the plan was made: then another backend is asked.
         let share = self.portfolio.hold(&offer.provider.id, quote.worst, quote.expected, now).ok()?;
-        self.account.share(offer.backend.id.clone(), share);
         let mut page = self.tab.attempt(AttemptOpened {
             backend: offer.backend.id.clone(),
             provider: offer.provider.id.clone(),
@@ -123,6 +122,7 @@ impl Pages<'_> {
             thinking: quote.thinking,
             pieces: Pieces { expected: quote.usage.pieces, most: quote.most_pieces },
         });
+        self.account.share(page.number(), share);
         let Backend { quotas, provider, .. } = offer.backend;
         if let Some(claim) = self.allowances.claim(quotas, *provider, &quote.usage, now) {
             page.borne_by(Box::new(Claimed(claim)));

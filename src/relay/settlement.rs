@@ -76,8 +76,8 @@ pub struct AccountOpening {
 struct Standing {
     tab: Arc<Tab>,
     hold: Hold,
-    /// What its attempts count for their providers' shares.
-    shares: Mutex<Vec<(BackendId, ShareHold)>>,
+    /// What its attempts count for their providers' shares, by their numbers on the page.
+    shares: Mutex<Vec<(u32, ShareHold)>>,
     place: Place,
     passage: Passage,
     counted: OpenRequest,
@@ -112,10 +112,10 @@ impl Account {
         self.open.as_ref().and_then(|standing| standing.hold.lacks(wanted))
     }
 
-    /// Counts an attempt that is about to be sent for its provider's share, until the request ends.
-    pub fn share(&self, backend: BackendId, share: ShareHold) {
+    /// Counts the attempt of this number, which is about to be sent, for its provider's share until the request ends.
+    pub fn share(&self, attempt: u32, share: ShareHold) {
         if let Some(standing) = &self.open {
-            standing.shares.lock().unwrap_or_else(PoisonError::into_inner).push((backend, share));
+            standing.shares.lock().unwrap_or_else(PoisonError::into_inner).push((attempt, share));
         }
     }
 
@@ -193,10 +193,10 @@ impl Account {
     }
 }
 
-/// Turns what attempts held of their providers' shares into what they cost; a plan names each backend once.
-fn settle_shares(shares: Vec<(BackendId, ShareHold)>, attempts: &[SettledAttempt], at: Timestamp) {
-    for (backend, share) in shares {
-        let cost = attempts.iter().find(|attempt| attempt.backend == backend).map(|attempt| attempt.cost.usd);
+/// Turns what attempts held of their providers' shares into what they cost. By number, as a backend may have been asked twice.
+fn settle_shares(shares: Vec<(u32, ShareHold)>, attempts: &[SettledAttempt], at: Timestamp) {
+    for (number, share) in shares {
+        let cost = attempts.iter().find(|attempt| attempt.number == number).map(|attempt| attempt.cost.usd);
         share.settle(cost.unwrap_or(Usd::ZERO), at);
     }
 }

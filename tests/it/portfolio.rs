@@ -5,7 +5,9 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::provider::{status, then, whole};
-use crate::harness::{Call, Gate, Gateway, Provider, Setup, Site, Step, Whole, chat, until};
+use crate::harness::talk::{Api, Talk};
+use crate::harness::thinker::{Thinker, Thought};
+use crate::harness::{Call, Gate, Gateway, Provider, Setup, Site, Step, Whole, chat, messages, until};
 
 /// `east` costs a dollar and two per million tokens, `west` slightly more.
 async fn two() -> (Provider, Provider, [Site; 2]) {
@@ -88,6 +90,29 @@ async fn requests_at_the_same_time_cannot_overrun_a_cap() {
     assert!(answers.iter().all(|answer| answer.status == 200));
     // Half of eight, while nothing at west has ended yet.
     assert_eq!(east.calls().len(), 4);
+}
+
+/// Fixed once: where a backend was asked once more, without the seals that it had refused, what the first attempt had cost
+/// was counted for the second too.
+#[tokio::test]
+async fn what_a_backend_costs_that_is_asked_once_more_counts_for_its_share() {
+    let thought = Thought { of: "east", tools: ["weather", "tide"] };
+    let east = Provider::start("east").await;
+    // Of a dollar, so that its millionths are those of the share.
+    let cap = r#"[{ by = "provider", name = "east", share_percent = 90, of = "spend", least = 1.00 }]"#;
+    let gateway = Setup::of([Thinker::Messages.site(&east)]).set("portfolio", cap).start();
+    east.next(Thinker::Messages.calls(false, &thought));
+    east.next(status(400, &[], &messages::error("invalid_request_error", "Invalid `signature` in `thinking` block")));
+    east.next(Thinker::Messages.says(false, "Go now."));
+    let share = async || route(&gateway, chat::ask("auto")).await["caps"][0]["share_millionths"].clone();
+    let mut talk = Talk::begin(Api::Messages, false, &thought.tools, "May I sail?");
+
+    let called = talk.ask(&gateway).await;
+    assert_eq!(share().await, 17);
+    talk.answer(called.calls.iter().map(|call| (call, "calm")));
+    assert_eq!((talk.ask(&gateway).await.text.as_str(), east.calls().len()), ("Go now.", 3));
+
+    assert_eq!(share().await, 34);
 }
 
 #[tokio::test]
