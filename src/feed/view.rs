@@ -412,25 +412,25 @@ impl PlanView {
 /// What did not answer: attempts that were sent, with what each cost, and those that were not even tried.
 fn tries(failures: &[FailedTry], end: Option<&End>) -> Vec<TryView> {
     let attempts: &[SettledAttempt] = end.map_or(&[], |end| &end.attempts);
-    let cost = |backend: &BackendId| {
-        let failed = attempts.iter().find(|attempt| attempt.backend == *backend && attempt.ending != Ending::Complete);
-        Money(failed.map_or(Usd::ZERO, |attempt| attempt.cost.usd))
-    };
-    let failed = failures.iter().map(|failure| TryView {
-        backend: short(failure.backend.as_str()),
-        cause: failure.cause.to_owned(),
-        status: failure.status,
-        cost_usd: cost(&failure.backend),
+    let mut others: Vec<&SettledAttempt> = attempts.iter().filter(|attempt| attempt.ending != Ending::Complete).collect();
+    let failed = failures.iter().map(|failure| {
+        // A backend may have been asked twice, one attempt after the other: each failure takes the first that is left.
+        let place = others.iter().position(|attempt| attempt.backend == failure.backend);
+        TryView {
+            backend: short(failure.backend.as_str()),
+            cause: failure.cause.to_owned(),
+            status: failure.status,
+            cost_usd: Money(place.map_or(Usd::ZERO, |place| others.remove(place).cost.usd)),
+        }
     });
-    let known = |attempt: &&SettledAttempt| failures.iter().any(|failure| failure.backend == attempt.backend);
-    let others = attempts.iter().filter(|attempt| attempt.ending != Ending::Complete && !known(attempt));
-    let others = others.map(|attempt| TryView {
+    let mut tries: Vec<TryView> = failed.collect();
+    tries.extend(others.into_iter().map(|attempt| TryView {
         backend: short(attempt.backend.as_str()),
         cause: attempt.ending.word().to_owned(),
         status: None,
         cost_usd: Money(attempt.cost.usd),
-    });
-    failed.chain(others).collect()
+    }));
+    tries
 }
 
 fn counts(tally: &[(&'static str, usize)]) -> Vec<CountView> {

@@ -2,7 +2,9 @@
 
 use super::super::{EntryView, State};
 use super::*;
+use crate::canonical::event::ErrorClass;
 use crate::catalog::Snapshot;
+use crate::dispatch::Cause;
 use crate::ledger::Cost;
 use crate::ledger::fixtures::request_opened;
 use crate::route::Plan;
@@ -190,6 +192,29 @@ fn an_entry_is_told_in_words() {
     let json = serde_json::to_string(&ended).unwrap();
     assert!(json.contains(r#""cost_usd":"0.3""#), "{json}");
     assert_eq!(serde_json::from_str::<EntryView>(&json).unwrap(), ended);
+}
+
+/// Fixed once: both tries were told with what the first had cost, and one of the second that was cut was not told at all.
+#[test]
+fn a_backend_that_was_asked_twice_is_told_twice() {
+    let (feed, table) = (Feed::new(true), planned_over(2));
+    let refused = || {
+        let cause = Cause::Provider(ErrorClass::BadRequest);
+        AttemptFailure::idle(&BackendId::new("site0", "m"), cause, String::new(), None)
+    };
+    let tell = |failures: &[AttemptFailure], second: Ending| {
+        let shown = begin(&feed, 1, &table);
+        shown.failed(failures, 0);
+        let attempts = vec![attempt("site0/m", Ending::Failed, usd("0.1")), attempt("site0/m", second, usd("0.2"))];
+        shown.end(end(Outcome::Failed, "0.3", None, attempts));
+        let view = EntryView::of(feed.read(Mark::default()).entries.last().unwrap());
+        view.tries.into_iter().map(|tried| (tried.cause, tried.cost_usd.0)).collect::<Vec<_>>()
+    };
+    let told = |tries: &[(&str, &str)]| tries.iter().map(|(cause, cost)| ((*cause).to_owned(), usd(cost))).collect::<Vec<_>>();
+    let first = ("bad_request", "0.1");
+    assert_eq!(tell(&[refused(), refused()], Ending::Failed), told(&[first, ("bad_request", "0.2")]));
+    assert_eq!(tell(&[refused()], Ending::Cut), told(&[first, ("cut", "0.2")]));
+    assert_eq!(tell(&[refused()], Ending::Complete), told(&[first]));
 }
 
 #[test]
