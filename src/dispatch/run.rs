@@ -257,11 +257,13 @@ impl Dispatcher {
         };
         // What a provider refuses of our words it may take, or another, in the client's own.
         let ours = !way.0.in_clients_words();
+        let mut refused_before = None;
         loop {
             let (asked, told) = (way.0, way.2.body.clone());
             let failure = match self.ask(planned, way, journey, sent, standing).await {
                 Ok(answered) => return Ok(answered),
-                Err(Unanswered::NotAsked(stopped)) => return Err(stopped),
+                // It was refused all the same where it cannot be asked once more, whatever it lacks for that.
+                Err(Unanswered::NotAsked(stopped)) => return Err(refused_before.unwrap_or(stopped)),
                 Err(Unanswered::Failed(failure)) => *failure,
             };
             let refused = failure.cause == Cause::Provider(ErrorClass::BadRequest);
@@ -271,6 +273,7 @@ impl Dispatcher {
             let again = if refused && !standing.again { unsealed(planned, &asked, &told) } else { None };
             way = again.ok_or(stopped)?;
             standing.again = true;
+            refused_before = Some(stopped);
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::provider::status;
 use crate::harness::talk::{Api, Said, Talk};
 use crate::harness::thinker::{Heard, Step, Thinker, Thought};
-use crate::harness::{Gateway, Provider, chat, messages};
+use crate::harness::{Gateway, Provider, Setup, chat, messages};
 
 /// Where a conversation begins, and where it goes on: each API to each other one, and from one provider of a shape to another.
 const WAYS: [(Thinker, Thinker); 9] = [
@@ -200,4 +200,29 @@ async fn what_is_refused_without_its_seals_too_is_refused_for_good() {
 
     assert_eq!((answer.status, answer.json()["error"]["message"].as_str()), (400, Some("tools.0: wrong")));
     assert_eq!((east.calls().len(), west.calls().len()), (3, 0));
+}
+
+/// Fixed once: what the provider had refused was told as a failure that may be tried again, or went to others, only because
+/// it could not be asked once more.
+#[tokio::test]
+async fn what_was_refused_stays_refused_where_it_cannot_be_asked_once_more() {
+    let no_retries: &[(&str, &str)] = &[("retries.share_percent", "0"), ("retries.floor_per_second", "0")];
+    // Room for the question before and for one attempt: the cap shuts between the two.
+    let cap = r#"[{ by = "provider", name = "east", share_percent = 50, of = "requests", least = 4 }]"#;
+    for settings in [no_retries, &[("portfolio", cap)]] {
+        let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+        let sites = [Thinker::Messages.site(&east), Thinker::Messages.site(&west).price("3", "6")];
+        let setup = settings.iter().fold(Setup::of(sites), |setup, (path, value)| setup.set(path, value));
+        let gateway = setup.start();
+        let refusal = messages::error("invalid_request_error", INVALID);
+        east.next(Thinker::Messages.calls(false, &EAST)).always(status(400, &[], &refusal));
+        let mut talk = Talk::begin(Api::Messages, false, &EAST.tools, "May I sail?");
+        let called = talk.ask(&gateway).await;
+        answer_in_reverse(&mut talk, &called);
+
+        let answer = gateway.ask(&talk.call()).await;
+
+        assert_eq!((answer.status, answer.text()), (400, refusal.as_str()), "{settings:?}");
+        assert_eq!((east.calls().len(), west.calls().len()), (2, 0), "{settings:?}");
+    }
 }
