@@ -1,8 +1,8 @@
 //! How each backend fares: the one door to its breaker and its places, and the memory of how it did.
 //!
-//! The dispatcher enters a backend once per attempt and reports once how it went; the router reads plain figures before:
-//! the failure share, what is left of rate limits ([`headroom`](super::headroom)), how long answers take to begin
-//! ([`waits`](super::waits)).
+//! The dispatcher enters a backend once for each attempt, of which one request may make two there (the second without the
+//! seals that were refused), and reports once how each went; the router reads plain figures before: the failure share, what
+//! is left of rate limits ([`headroom`](super::headroom)), how long answers take to begin ([`waits`](super::waits)).
 //! The failure share is a mean over the recent past in which an attempt's weight halves every minute: a share per window
 //! would jump when the window turns, and a share since start would never forget. It is whole numbers in fixed ticks of a
 //! second, so that it depends on what happened when, not on how often somebody looked. Ten imagined good attempts stand
