@@ -6,6 +6,7 @@
 //! one. Members keep their order, for models answer in it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -24,6 +25,8 @@ const FORMATS: [&str; 10] = ["date-time", "time", "date", "duration", "email", "
 const BEYOND_GRAMMAR: [&str; 4] = ["(?", "\\\\b", "\\\\B", "\\\\1"];
 /// Deeper ones are not told.
 const MOST_DEPTH: usize = 32;
+/// Where more schemas have names, none is told: no grammar takes so many.
+const MOST_NAMED: usize = 1_000;
 
 /// How a schema can be told where objects are closed and nothing is bounded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +35,7 @@ pub enum Closed {
     AsItIs,
     /// So, and what is lacking is to be checked.
     Told(Json),
-    /// Not at all: it refers to itself, or has objects whose members have no names.
+    /// Not at all: it refers to itself, names too many schemas, or has objects whose members have no names.
     No,
 }
 
@@ -145,28 +148,49 @@ impl<'b> Members<'b> {
         }
     }
 
-    /// Whether one of the schemas that are referred to leads to itself.
+    /// Whether one of the schemas that are referred to leads to itself, or there are too many to tell.
     fn refers_to_itself(&self) -> bool {
         let tables = ["$defs", "definitions"].into_iter().filter_map(|table| self.get(table).and_then(Self::of));
-        let named: Vec<(String, Vec<String>)> =
-            tables.flat_map(|table| table.0).map(|(name, schema)| (name.into_owned(), references(schema.get()))).collect();
-        let leads_back = |start: &str| {
-            let (mut seen, mut next): (Vec<&str>, Vec<&str>) = (Vec::new(), vec![start]);
-            while let Some(at) = next.pop() {
-                for to in named.iter().filter(|(name, _)| name == at).flat_map(|(_, to)| to) {
-                    if to == start {
-                        return true;
-                    }
-                    if !seen.contains(&to.as_str()) {
-                        seen.push(to);
-                        next.push(to);
-                    }
-                }
-            }
-            false
-        };
-        named.iter().any(|(name, _)| leads_back(name))
+        let all: Vec<_> = tables.flat_map(|table| table.0).collect();
+        if all.len() > MOST_NAMED {
+            return true;
+        }
+        let mut named: HashMap<String, Vec<String>> = HashMap::new();
+        for (name, schema) in all {
+            named.entry(name.into_owned()).or_default().extend(references(schema.get()));
+        }
+        leads_back(&named)
     }
+}
+
+/// Whether one of the names leads to itself by those that each refers to. Each is gone through once, and on no stack but its own: who
+/// asks names as many as they like.
+fn leads_back(named: &HashMap<String, Vec<String>>) -> bool {
+    // By the names that were come by: whether the way leads through them still.
+    let mut on_the_way: HashMap<&str, bool> = HashMap::new();
+    for (start, to) in named {
+        if on_the_way.contains_key(start.as_str()) {
+            continue;
+        }
+        on_the_way.insert(start, true);
+        let mut way = vec![(start, to.iter())];
+        while let Some((at, to)) = way.last_mut() {
+            let Some(next) = to.next() else {
+                on_the_way.insert(at, false);
+                way.pop();
+                continue;
+            };
+            match (on_the_way.get(next.as_str()), named.get_key_value(next)) {
+                (Some(true), _) => return true,
+                (None, Some((next, to))) => {
+                    on_the_way.insert(next, true);
+                    way.push((next, to.iter()));
+                }
+                (Some(false), _) | (None, None) => {}
+            }
+        }
+    }
+    false
 }
 
 /// The last names of all references in a schema.
@@ -217,6 +241,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn check(schema: &str, expected: &str) {
@@ -291,7 +317,44 @@ mod tests {
         check(&with(&deep), "no");
     }
 
+    /// As many schemas as are asked for, each of which refers to the next one, and the last to whatever is given.
+    fn chain(length: usize, last: &str) -> String {
+        let mut named: Vec<String> = (1..length).map(|at| format!(r##""d{at}":{{"$ref":"#/$defs/d{}"}}"##, at + 1)).collect();
+        named.push(format!(r#""d{length}":{last}"#));
+        let named = named.join(",");
+        format!(
+            r##"{{"type":"object","properties":{{"a":{{"$ref":"#/$defs/d1"}}}},"$defs":{{{named}}},"additionalProperties":false}}"##
+        )
+    }
+
+    /// Minutes, where each way is gone from each of its steps.
+    #[test]
+    fn schemas_that_lead_far_are_followed_once() {
+        check(&chain(MOST_NAMED, r#"{"type":"string"}"#), "as it is");
+        check(&chain(MOST_NAMED, r##"{"$ref":"#/$defs/d1"}"##), "no");
+        check(&chain(MOST_NAMED + 1, r#"{"type":"string"}"#), "no");
+        check(&chain(3_000, r#"{"type":"string"}"#), "no");
+        // Followed to its end, also if nobody counts.
+        let long = |last: usize| (0..200_000).map(|at| (at.to_string(), vec![(at + 1).to_string(), last.to_string()])).collect();
+        assert!(!leads_back(&long(200_000)));
+        assert!(leads_back(&long(0)));
+    }
+
     proptest::proptest! {
+        /// Whether names lead back to themselves is as it is when each is followed from each.
+        #[test]
+        fn what_leads_back_is_found_wherever_it_begins(ways in proptest::collection::vec((0usize..7, 0usize..9), 0..9)) {
+            let mut named: HashMap<String, Vec<String>> = HashMap::new();
+            ways.iter().for_each(|(from, to)| named.entry(from.to_string()).or_default().push(to.to_string()));
+            let mut reached: HashSet<(usize, usize)> = ways.iter().copied().collect();
+            for _ in 0..9 {
+                let further = |(from, at): (usize, usize)| ways.iter().filter(move |way| way.0 == at).map(move |way| (from, way.1));
+                let all: Vec<_> = reached.iter().copied().flat_map(further).collect();
+                reached.extend(all);
+            }
+            proptest::prop_assert_eq!(leads_back(&named), reached.iter().any(|(from, to)| from == to));
+        }
+
         /// Whatever comes is told as JSON or not at all, and what was told once needs no more.
         #[test]
         fn what_is_told_keeps_to_the_rules(bound in 0u8..9, kind in "[a-z]{1,9}", text in ".{0,9}") {
