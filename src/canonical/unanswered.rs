@@ -2,7 +2,7 @@
 //! behind: an agent that was stopped while its tools ran, a history that was cut. Where the client's words are told in others, what
 //! is missing is said.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::conversation::{Call, Part, Role, ToolResult, Turn};
 
@@ -12,47 +12,89 @@ const NO_RESULT: &str = "(no result)";
 /// Answers the calls that have no answer, before the assistant speaks again, with one that says so. One that stands elsewhere is left
 /// for the provider to judge, and so are calls at the end: their answers may be what is asked for.
 pub fn answered(mut turns: Vec<Turn>) -> Vec<Turn> {
-    let mut at = 0;
-    while let Some(ahead) = turns.get(at..).and_then(|rest| rest.iter().position(|turn| turn.role == Role::Assistant)) {
+    let mut made = Vec::new();
+    for gap in gaps(&turns) {
+        made.extend(answer(&mut turns, gap));
+    }
+    if made.is_empty() {
+        return turns;
+    }
+    // Put in all at once: each by itself would move all behind it.
+    let mut out = Vec::with_capacity(turns.len() + made.len());
+    let mut made = made.into_iter().peekable();
+    for (at, turn) in turns.into_iter().enumerate() {
+        out.extend(made.next_if(|(behind, _)| *behind == at).map(|(_, turn)| turn));
+        out.push(turn);
+    }
+    out
+}
+
+/// Calls without answers, and the turns from the one behind them to the assistant's next.
+struct Gap {
+    missing: Vec<String>,
+    behind: usize,
+    next: usize,
+}
+
+/// All of a conversation, in their order.
+fn gaps(turns: &[Turn]) -> Vec<Gap> {
+    let (mut gaps, mut lasts, mut at) = (Vec::new(), None, 0);
+    while let Some(ahead) = turns[at..].iter().position(|turn| turn.role == Role::Assistant) {
         let begins = at + ahead;
         let behind = begins + turns[begins..].iter().take_while(|turn| turn.role == Role::Assistant).count();
         let next = behind + turns[behind..].iter().take_while(|turn| turn.role != Role::Assistant).count();
-        let missing =
-            if behind < turns.len() { missing(&turns[begins..behind], &turns[behind..next], &turns[next..]) } else { Vec::new() };
-        at = next + usize::from(answer(&mut turns, behind, next, missing));
+        at = next;
+        if behind == turns.len() {
+            break;
+        }
+        let answered: HashSet<&str> = turns[behind..next].iter().flat_map(results).collect();
+        let mut open: Vec<&str> = turns[begins..behind].iter().flat_map(calls).filter(|id| !answered.contains(id)).collect();
+        if !open.is_empty() {
+            let lasts = lasts.get_or_insert_with(|| Lasts::of(turns));
+            open.retain(|id| !lasts.is_answered_from(next, id));
+        }
+        if !open.is_empty() {
+            gaps.push(Gap { missing: open.into_iter().map(str::to_owned).collect(), behind, next });
+        }
     }
-    turns
+    gaps
 }
 
-/// The calls of some turns that neither those behind nor any later ones answer.
-fn missing(called: &[Turn], behind: &[Turn], later: &[Turn]) -> Vec<String> {
-    let answered: HashSet<&str> = behind.iter().flat_map(results).collect();
-    let mut open: Vec<&str> = called.iter().flat_map(calls).filter(|id| !answered.contains(id)).collect();
-    if !open.is_empty() {
-        // Some sites count their ids anew with each turn, so a later answer may be that of a later call.
-        let (late, again): (HashSet<&str>, HashSet<&str>) =
-            (later.iter().flat_map(results).collect(), later.iter().flat_map(calls).collect());
-        open.retain(|id| !late.contains(id) || again.contains(id));
-    }
-    open.into_iter().map(str::to_owned).collect()
+/// The last turns that have a result or a call of an id. Read once for all turns: to look through all that are later for each one
+/// takes minutes for a conversation that is made so.
+struct Lasts<'t> {
+    results: HashMap<&'t str, usize>,
+    calls: HashMap<&'t str, usize>,
 }
 
-/// Puts answers behind those that are there; whether a turn had to be made for them.
-fn answer(turns: &mut Vec<Turn>, behind: usize, next: usize, missing: Vec<String>) -> bool {
-    if missing.is_empty() {
-        return false;
+impl<'t> Lasts<'t> {
+    fn of(turns: &'t [Turn]) -> Self {
+        let numbered = || turns.iter().enumerate();
+        Self {
+            results: numbered().flat_map(|(at, turn)| results(turn).map(move |id| (id, at))).collect(),
+            calls: numbered().flat_map(|(at, turn)| calls(turn).map(move |id| (id, at))).collect(),
+        }
     }
+
+    /// Whether a call is answered by one of the turns from some on. Some sites count their ids anew with each turn, so a later answer
+    /// may be that of a later call.
+    fn is_answered_from(&self, next: usize, id: &str) -> bool {
+        let is_later = |lasts: &HashMap<&str, usize>| lasts.get(id).is_some_and(|last| *last >= next);
+        is_later(&self.results) && !is_later(&self.calls)
+    }
+}
+
+/// Puts answers behind those that are there; the turn that has to be made for them where nobody spoke, and its place.
+fn answer(turns: &mut [Turn], gap: Gap) -> Option<(usize, Turn)> {
+    let Gap { missing, behind, next } = gap;
     let result = |id| Part::Result(ToolResult { id, parts: vec![Part::text(NO_RESULT)], is_error: true, cached: None });
     let results = missing.into_iter().map(result);
-    let user = turns[behind..next].iter().position(|turn| turn.role == Role::User);
-    if let Some(user) = user {
-        let parts = &mut turns[behind + user].parts;
-        let place = parts.iter().rposition(|part| matches!(part, Part::Result(_))).map_or(0, |last| last + 1);
-        parts.splice(place..place, results);
-    } else {
-        turns.insert(behind, Turn { role: Role::User, parts: results.collect() });
-    }
-    user.is_none()
+    let Some(user) = turns[behind..next].iter_mut().find(|turn| turn.role == Role::User) else {
+        return Some((behind, Turn { role: Role::User, parts: results.collect() }));
+    };
+    let place = user.parts.iter().rposition(|part| matches!(part, Part::Result(_))).map_or(0, |last| last + 1);
+    user.parts.splice(place..place, results);
+    None
 }
 
 fn calls(turn: &Turn) -> impl Iterator<Item = &str> {
@@ -116,5 +158,54 @@ mod tests {
         }
         // The second call by this id is answered, and the first one not.
         check(&["model +a", "user go", "model +a", "user -a"], &["model +a", "user !a go", "model +a", "user -a"]);
+    }
+
+    /// Minutes, where all later turns are looked through for each call, or are moved for each answer.
+    #[test]
+    fn many_calls_that_nobody_answered_are_answered_in_one_go() {
+        let groups = 80_000;
+        for (behind, expected) in [("user x", 2 * groups + 1), ("system x", 3 * groups + 1)] {
+            let turns = (0..groups).flat_map(|at| [turn(&format!("model +a{at}")), turn(behind)]);
+            let turns = answered(turns.chain([turn("model ok")]).collect());
+            assert!(turns.iter().flat_map(results).eq((0..groups).map(|at| format!("a{at}"))));
+            assert_eq!(turns.len(), expected);
+        }
+    }
+
+    /// The ids of the calls that are to be answered, with each looked for in all that comes later.
+    fn by_the_rule(turns: &[Turn]) -> Vec<&str> {
+        let speaks = |turn: &Turn| turn.role == Role::Assistant;
+        let is_open = |at: usize, id: &str| {
+            let behind = turns[at..].iter().position(|turn| !speaks(turn)).map(|behind| at + behind);
+            let next = behind.map(|behind| turns[behind..].iter().position(speaks).map_or(turns.len(), |next| behind + next));
+            let has = |turns: &[Turn]| turns.iter().flat_map(results).any(|result| result == id);
+            behind.zip(next).is_some_and(|(behind, next)| {
+                let again = turns[next..].iter().flat_map(calls).any(|call| call == id);
+                !has(&turns[behind..next]) && (!has(&turns[next..]) || again)
+            })
+        };
+        let said = turns.iter().enumerate().filter(|(_, turn)| speaks(turn));
+        said.flat_map(|(at, turn)| calls(turn).filter(move |id| is_open(at, id)).collect::<Vec<_>>()).collect()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_has_no_answer_is_answered_and_nothing_else_changes(
+            lines in proptest::collection::vec("(user|system|model)( [-][abc]){0,2}( go)?|model( [+][abc]){1,3}", 0..12),
+        ) {
+            let before: Vec<Turn> = lines.iter().map(|line| turn(line)).collect();
+            let mut after = answered(before.clone());
+            let is_ours = |part: &Part| matches!(part, Part::Result(result) if result.is_error);
+            let ours = |turn: &Turn| Turn { role: turn.role, parts: turn.parts.iter().filter(|part| is_ours(part)).cloned().collect() };
+            let said: Vec<Turn> = after.iter().map(ours).collect();
+            proptest::prop_assert_eq!(said.iter().flat_map(results).collect::<Vec<_>>(), by_the_rule(&before));
+            after.retain_mut(|turn| {
+                let were = turn.parts.len();
+                turn.parts.retain(|part| !is_ours(part));
+                turn.parts.len() == were || !turn.parts.is_empty()
+            });
+            let kept = |turns: &[Turn]| turns.iter().filter(|turn| !turn.parts.is_empty()).cloned().collect::<Vec<_>>();
+            proptest::prop_assert_eq!(kept(&after), kept(&before));
+        }
     }
 }
