@@ -6,7 +6,7 @@
 //! one. Members keep their order, for models answer in it.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
@@ -35,7 +35,8 @@ pub enum Closed {
     AsItIs,
     /// So, and what is lacking is to be checked.
     Told(Json),
-    /// Not at all: it refers to itself, names too many schemas, or has objects whose members have no names.
+    /// Not at all: it refers to itself, names too many schemas, has objects whose members have no names, or asks
+    /// for several at once.
     No,
 }
 
@@ -45,32 +46,57 @@ pub fn closed(schema: &str) -> Closed {
     if !top.is_object() || top.refers_to_itself() {
         return Closed::No;
     }
-    let mut changed = false;
-    match told(&top, &mut changed, 0).and_then(Json::parse) {
+    let mut telling = Telling { no_objects: top.no_objects(), changed: false };
+    match told(&top, &mut telling, 0).and_then(|told| Json::parse(told.text)) {
         None => Closed::No,
-        Some(_) if !changed => Closed::AsItIs,
+        Some(_) if !telling.changed => Closed::AsItIs,
         Some(told) => Closed::Told(told),
     }
 }
 
-/// The text of a schema; `None` where it cannot be told.
-fn told(schema: &Members<'_>, changed: &mut bool, depth: usize) -> Option<String> {
+/// What is known while a schema is told.
+struct Telling {
+    /// References, as they are written, to what is certainly no object.
+    no_objects: HashSet<String>,
+    /// Whether it is told otherwise than it stands.
+    changed: bool,
+}
+
+/// A schema as it is told.
+struct Told {
+    text: String,
+    /// How many closed objects a value has to keep to at once: one or none.
+    objects: usize,
+}
+
+/// `None` where it cannot be told.
+fn told(schema: &Members<'_>, telling: &mut Telling, depth: usize) -> Option<Told> {
     if depth > MOST_DEPTH {
         return None;
     }
     let (mut out, mut lost, mut description) = (Vec::new(), Vec::new(), None);
+    let mut objects = usize::from(schema.is_object());
     for (word, value) in &schema.0 {
         let text = value.get();
         match &**word {
-            "properties" | "$defs" | "definitions" => out.push(member(word, &each(value, changed, depth)?)),
-            "items" => out.push(member(word, &told(&Members::of(value)?, changed, depth + 1)?)),
-            "anyOf" | "allOf" => out.push(member(word, &all(value, changed, depth)?)),
-            // One that fits is what either asks for; that no other fits is checked.
-            "oneOf" if schema.get("anyOf").is_none() => {
-                *changed = true;
-                out.push(member("anyOf", &all(value, changed, depth)?));
+            "properties" | "$defs" | "definitions" => out.push(member(word, &each(value, telling, depth)?)),
+            "items" => out.push(member(word, &told(&Members::of(value)?, telling, depth + 1)?.text)),
+            "allOf" => {
+                let (text, among) = all(value, telling, depth)?;
+                objects += among.into_iter().sum::<usize>();
+                out.push(member(word, &text));
             }
-            "$ref" if text.starts_with("\"#/$defs/") || text.starts_with("\"#/definitions/") => out.push(member(word, text)),
+            // One that fits is what either asks for; that no other fits is checked.
+            "anyOf" | "oneOf" if word == "anyOf" || schema.get("anyOf").is_none() => {
+                telling.changed |= word == "oneOf";
+                let (text, among) = all(value, telling, depth)?;
+                objects += among.into_iter().max().unwrap_or_default();
+                out.push(member("anyOf", &text));
+            }
+            "$ref" if text.starts_with("\"#/$defs/") || text.starts_with("\"#/definitions/") => {
+                objects += usize::from(!telling.no_objects.contains(text));
+                out.push(member(word, text));
+            }
             "oneOf" | "$ref" | "patternProperties" | "prefixItems" => return None,
             "additionalProperties" => {}
             "description" => description = serde_json::from_str::<Cow<'_, str>>(text).ok(),
@@ -79,21 +105,25 @@ fn told(schema: &Members<'_>, changed: &mut bool, depth: usize) -> Option<String
             "pattern" if BEYOND_GRAMMAR.iter().all(|beyond| !text.contains(beyond)) => out.push(member(word, text)),
             "minItems" if matches!(text, "0" | "1") => out.push(member(word, text)),
             word if KEPT.contains(&word) => out.push(member(word, text)),
-            word if REMARKS.contains(&word) => *changed = true,
+            word if REMARKS.contains(&word) => telling.changed = true,
             word => lost.push(member(word, text)),
         }
     }
+    // Closed each by itself, they leave no value: what is a member of one is none of another.
+    if objects > 1 {
+        return None;
+    }
     if schema.is_object() {
-        *changed |= schema.closes()?;
+        telling.changed |= schema.closes()?;
         out.push("\"additionalProperties\":false".to_owned());
     }
     let described = [description.map(Cow::into_owned), (!lost.is_empty()).then(|| format!("{{{}}}", lost.join(",")))];
-    *changed |= !lost.is_empty();
+    telling.changed |= !lost.is_empty();
     let described: Vec<String> = described.into_iter().flatten().collect();
     if !described.is_empty() {
         out.push(member("description", &serde_json::Value::from(described.join(" ")).to_string()));
     }
-    Some(format!("{{{}}}", out.join(",")))
+    Some(Told { text: format!("{{{}}}", out.join(",")), objects })
 }
 
 fn member(word: &str, value: &str) -> String {
@@ -101,18 +131,20 @@ fn member(word: &str, value: &str) -> String {
 }
 
 /// Schemas by their names.
-fn each(value: &RawValue, changed: &mut bool, depth: usize) -> Option<String> {
+fn each(value: &RawValue, telling: &mut Telling, depth: usize) -> Option<String> {
     let named = Members::of(value)?;
-    let one = |(name, schema): &(Cow<'_, str>, &RawValue)| Some(member(name, &told(&Members::of(schema)?, changed, depth + 1)?));
+    let one =
+        |(name, schema): &(Cow<'_, str>, &RawValue)| Some(member(name, &told(&Members::of(schema)?, telling, depth + 1)?.text));
     let all: Option<Vec<String>> = named.0.iter().map(one).collect();
     Some(format!("{{{}}}", all?.join(",")))
 }
 
-/// Schemas in a list.
-fn all(value: &RawValue, changed: &mut bool, depth: usize) -> Option<String> {
+/// Schemas in a list, and how many objects each of them has.
+fn all(value: &RawValue, telling: &mut Telling, depth: usize) -> Option<(String, Vec<usize>)> {
     let list: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
-    let all: Option<Vec<String>> = list.into_iter().map(|schema| told(&Members::of(schema)?, changed, depth + 1)).collect();
-    Some(format!("[{}]", all?.join(",")))
+    let all: Option<Vec<Told>> = list.into_iter().map(|schema| told(&Members::of(schema)?, telling, depth + 1)).collect();
+    let (texts, objects): (Vec<String>, _) = all?.into_iter().map(|told| (told.text, told.objects)).unzip();
+    Some((format!("[{}]", texts.join(",")), objects))
 }
 
 /// Whether a list has nothing but texts, numbers and the like.
@@ -146,6 +178,15 @@ impl<'b> Members<'b> {
             Some("true") | None if has_members => Some(true),
             Some(_) | None => None,
         }
+    }
+
+    /// The references to schemas that have a type which is none of objects.
+    fn no_objects(&self) -> HashSet<String> {
+        let tables = ["$defs", "definitions"].into_iter().filter_map(|table| Some((table, self.get(table).and_then(Self::of)?)));
+        let named = tables.flat_map(|(table, named)| named.0.into_iter().map(move |(name, schema)| (table, name, schema)));
+        let is_none = |schema: &Members<'_>| schema.get("type").is_some() && !schema.is_object();
+        let no_objects = named.filter(|(_, _, schema)| Self::of(schema).is_some_and(|schema| is_none(&schema)));
+        no_objects.map(|(table, name, _)| format!("\"#/{table}/{name}\"")).collect()
     }
 
     /// Whether one of the schemas that are referred to leads to itself, or there are too many to tell.
@@ -241,8 +282,6 @@ impl<'de> Visitor<'de> for MembersVisitor {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     fn check(schema: &str, expected: &str) {
@@ -315,6 +354,37 @@ mod tests {
         let deep = (0..MOST_DEPTH + 9)
             .fold(r#"{"type":"string"}"#.to_owned(), |inner, _| format!(r#"{{"type":"array","items":{inner}}}"#));
         check(&with(&deep), "no");
+    }
+
+    /// Each would be closed by itself, and no answer could have the members of both.
+    #[test]
+    fn several_objects_at_once_cannot_be_told() {
+        let object = |name: &str| format!(r#"{{"type":"object","properties":{{"{name}":{{"type":"null"}}}},"required":["{name}"]}}"#);
+        let (a, b) = (object("a"), object("b"));
+        let defined = |member: &str| {
+            format!(
+                r##"{{"type":"object","properties":{{"a":{member}}},"$defs":{{"a":{a},"b":{b},"text":{{"type":"string"}}}},"additionalProperties":false}}"##
+            )
+        };
+        let (to_a, to_b, to_text) = (r##"{"$ref":"#/$defs/a"}"##, r##"{"$ref":"#/$defs/b"}"##, r##"{"$ref":"#/$defs/text"}"##);
+        for member in [
+            format!(r#"{{"allOf":[{a},{b}]}}"#),
+            format!(r#"{{"allOf":[{to_a},{to_b}]}}"#),
+            format!(r#"{{"allOf":[{{"anyOf":[{{"type":"null"}},{a}]}},{{"allOf":[{to_b}]}}]}}"#),
+            format!(r#"{{"type":"object","properties":{{"c":{{"type":"null"}}}},"allOf":[{a}]}}"#),
+            format!(r#"{{"properties":{{"c":{{"type":"null"}}}},"oneOf":[{a},{b}]}}"#),
+            r##"{"properties":{"c":{"type":"null"}},"$ref":"#/$defs/a"}"##.to_owned(),
+        ] {
+            check(&defined(&member), "no");
+        }
+        for member in [
+            format!(r#"{{"allOf":[{to_a}],"description":"d"}}"#),
+            format!(r#"{{"allOf":[{a},{{"required":["a"]}}]}}"#),
+            format!(r#"{{"anyOf":[{a},{to_b},{{"allOf":[{b}]}}]}}"#),
+            format!(r#"{{"allOf":[{to_text},{{"pattern":"^a"}},{to_text}]}}"#),
+        ] {
+            assert!(matches!(closed(&defined(&member)), Closed::Told(_)), "{member}");
+        }
     }
 
     /// As many schemas as are asked for, each of which refers to the next one, and the last to whatever is given.
