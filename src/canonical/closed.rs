@@ -133,9 +133,8 @@ fn member(word: &str, value: &str) -> String {
 /// Schemas by their names.
 fn each(value: &RawValue, telling: &mut Telling, depth: usize) -> Option<String> {
     let named = Members::of(value)?;
-    let one =
-        |(name, schema): &(Cow<'_, str>, &RawValue)| Some(member(name, &told(&Members::of(schema)?, telling, depth + 1)?.text));
-    let all: Option<Vec<String>> = named.0.iter().map(one).collect();
+    let mut one = |schema: &RawValue| told(&Members::of(schema)?, telling, depth + 1);
+    let all: Option<Vec<String>> = named.0.iter().map(|(name, schema)| Some(member(name, &one(schema)?.text))).collect();
     Some(format!("{{{}}}", all?.join(",")))
 }
 
@@ -204,8 +203,8 @@ impl<'b> Members<'b> {
     }
 }
 
-/// Whether one of the names leads to itself by those that each refers to. Each is gone through once, and on no stack but its own: who
-/// asks names as many as they like.
+/// Whether one of the names leads to itself by those that each refers to. Each is gone through once, and not by recursion: how far
+/// they lead is up to the client.
 fn leads_back(named: &HashMap<String, Vec<String>>) -> bool {
     // By the names that were come by: whether the way leads through them still.
     let mut on_the_way: HashMap<&str, bool> = HashMap::new();
@@ -363,7 +362,7 @@ mod tests {
         let (a, b) = (object("a"), object("b"));
         let defined = |member: &str| {
             format!(
-                r##"{{"type":"object","properties":{{"a":{member}}},"$defs":{{"a":{a},"b":{b},"text":{{"type":"string"}}}},"additionalProperties":false}}"##
+                r#"{{"type":"object","properties":{{"a":{member}}},"$defs":{{"a":{a},"b":{b},"text":{{"type":"string"}}}},"additionalProperties":false}}"#
             )
         };
         let (to_a, to_b, to_text) = (r##"{"$ref":"#/$defs/a"}"##, r##"{"$ref":"#/$defs/b"}"##, r##"{"$ref":"#/$defs/text"}"##);
@@ -418,9 +417,9 @@ mod tests {
             ways.iter().for_each(|(from, to)| named.entry(from.to_string()).or_default().push(to.to_string()));
             let mut reached: HashSet<(usize, usize)> = ways.iter().copied().collect();
             for _ in 0..9 {
-                let further = |(from, at): (usize, usize)| ways.iter().filter(move |way| way.0 == at).map(move |way| (from, way.1));
-                let all: Vec<_> = reached.iter().copied().flat_map(further).collect();
-                reached.extend(all);
+                let pairs = reached.iter().flat_map(|(from, at)| ways.iter().map(move |way| (from, at, way)));
+                let further: Vec<_> = pairs.filter(|(_, at, way)| **at == way.0).map(|(from, _, way)| (*from, way.1)).collect();
+                reached.extend(further);
             }
             proptest::prop_assert_eq!(leads_back(&named), reached.iter().any(|(from, to)| from == to));
         }
