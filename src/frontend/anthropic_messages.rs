@@ -202,9 +202,11 @@ fn read(body: &[u8], mut wishes: Wishes, check: impl FnOnce(&Top<'_>) -> Result<
         wishes,
     };
     let plain = !conversation.with_parts;
-    let (call_ids, begun) = (top.layout.conversation.call_ids, top.layout.conversation.begun);
+    // A turn in which the provider's own tools are at work is not begun by the client: it is sent back to be gone on with.
+    let pauses = || memchr::memmem::find(body, b"\"server_tool_use\"").is_some();
+    let (call_ids, begun) = (top.layout.conversation.call_ids, top.layout.conversation.begun && !pauses());
     let begins = top.layout.conversation.begins();
-    request.members = Members { plain, call_ids, begun, begins, ..members };
+    request.members = Members { plain, begun, call_ids, begins, ..members };
     Ok(request)
 }
 
