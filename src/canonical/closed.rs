@@ -358,7 +358,8 @@ mod tests {
     /// Each would be closed by itself, and no answer could have the members of both.
     #[test]
     fn several_objects_at_once_cannot_be_told() {
-        let object = |name: &str| format!(r#"{{"type":"object","properties":{{"{name}":{{"type":"null"}}}},"required":["{name}"]}}"#);
+        let object =
+            |name: &str| format!(r#"{{"type":"object","properties":{{"{name}":{{"type":"null"}}}},"required":["{name}"]}}"#);
         let (a, b) = (object("a"), object("b"));
         let defined = |member: &str| {
             format!(
@@ -414,7 +415,9 @@ mod tests {
         #[test]
         fn what_leads_back_is_found_wherever_it_begins(ways in proptest::collection::vec((0usize..7, 0usize..9), 0..9)) {
             let mut named: HashMap<String, Vec<String>> = HashMap::new();
-            ways.iter().for_each(|(from, to)| named.entry(from.to_string()).or_default().push(to.to_string()));
+            for (from, to) in &ways {
+                named.entry(from.to_string()).or_default().push(to.to_string());
+            }
             let mut reached: HashSet<(usize, usize)> = ways.iter().copied().collect();
             for _ in 0..9 {
                 let pairs = reached.iter().flat_map(|(from, at)| ways.iter().map(move |way| (from, at, way)));

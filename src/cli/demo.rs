@@ -109,7 +109,7 @@ async fn start_gateway(
     config.routing.baseline = Some(BASELINE.to_owned());
     let keys: ProviderKeys = sandbox.provider_keys().iter().map(|(name, key)| (name.clone(), Secret::new(key.clone()))).collect();
     let setup = Setup { config_file: None, config, snapshot: parsed_table(sandbox)?, provider_keys: keys, unused: Vec::new() };
-    Ok(Gateway::start(setup, None, clock).await?)
+    Ok(Box::pin(Gateway::start(setup, None, clock)).await?)
 }
 
 fn parsed_table(sandbox: &Sandbox) -> anyhow::Result<Snapshot> {

@@ -70,7 +70,7 @@ async fn serve(args: &ServeArgs, setup: Setup, reloading: Reloading, output: &mu
     let summary = summary(&setup);
     let grace = setup.config.server.drain;
     let warnings = setup.warnings(SystemClock::shared().wall());
-    let gateway = Gateway::start(setup, Some(reloading), SystemClock::shared()).await?;
+    let gateway = Box::pin(Gateway::start(setup, Some(reloading), SystemClock::shared())).await?;
     let ready =
         Ready { api: format!("http://{}", gateway.api_addr()), operations: format!("http://{}", gateway.operations_addr()) };
     if args.json {

@@ -71,13 +71,12 @@ impl Structured {
     pub fn held(conversation: &Conversation, forces_tools: bool) -> Option<(Option<Self>, Conversation)> {
         let Format::JsonSchema(wanted) = &conversation.format else { return None };
         match closed(wanted.schema.get()) {
-            Closed::AsItIs => None,
             Closed::Told(_) => {
                 let schema = Schema::parse(wanted.schema.get())?;
                 Some((Some(Self { tool: None, schema }), conversation.clone()))
             }
             Closed::No if forces_tools => Self::ask(conversation, SchemaBy::Tool).ok().flatten(),
-            Closed::No => None,
+            Closed::AsItIs | Closed::No => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 /// Whole when the brackets that were opened are closed. What begins with none is no JSON, of which nobody knows where it ends.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(super) struct Extent {
     depth: usize,
     in_string: bool,

@@ -392,7 +392,7 @@ mod tests {
         fn a_text_comes_back_as_it_went(text in "\\PC*|[\u{0}-\u{1f}\"\\\\\u{10000}-\u{10010}]{0,20}") {
             prop_assert_eq!(input(&arguments(&text)), text.clone());
             // Also where all that is not ASCII is escaped, as many serializers do.
-            let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+            let escaped = text.encode_utf16().fold(String::new(), |escaped, unit| format!("{escaped}\\u{unit:04x}"));
             prop_assert_eq!(input(&format!("{{\"input\":\"{escaped}\"}}")), text);
         }
 
