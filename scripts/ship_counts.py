@@ -58,11 +58,19 @@ def counts(data):
         yield (known[name], shape), struct.unpack_from(f"<{many}Q", data, at)
 
 
+def readable(file):
+    """What one file counts; ends in words where its parts do not fit together."""
+    try:
+        yield from counts(file.read_bytes())
+    except (struct.error, zlib.error, KeyError, IndexError) as error:
+        sys.exit(f"scripts/ship: what was counted is damaged: {file.name} is not whole ({error!r})")
+
+
 def as_text(files):
     """The sum of what the files count, in llvm-profdata's text form; and how many functions ran."""
     total = {}
     for file in files:
-        for function, counted in counts(file.read_bytes()):
+        for function, counted in readable(file):
             known = total.get(function)
             total[function] = counted if known is None else tuple(map(sum, zip(known, counted)))
     lines = [b":ir"]

@@ -85,6 +85,8 @@ def test_the_compiler_takes_them(ship, counted, tmp_path):
         (lambda data: b"", "damaged"),
         (lambda data: data[:100], "damaged"),
         (lambda data: b"\0" + data[1:], "damaged"),
+        (lambda data: data[: len(data) // 2], "damaged.*foreign.profraw is not whole"),
+        (lambda data: data[:-16], "damaged.*foreign.profraw is not whole"),
         (lambda data: data[:8] + b"\x09" + data[9:], "version 0x100000000000009, not 0x10000000000000a"),
     ],
 )
