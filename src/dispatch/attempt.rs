@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
@@ -13,8 +13,8 @@ use super::opening::{Frame, FrameSource, OpenStream, Opening, SourceError};
 use super::retelling::{Reading, Retelling};
 use super::structured::Unfolding;
 use super::wording::Letter;
-use crate::canonical::event::{FrameKind, ProviderError};
-use crate::canonical::{Answer, Delta, Mismatch, Request, Translation};
+use crate::canonical::event::{AnswerFacts, FrameFacts, FrameKind, ProviderError};
+use crate::canonical::{Answer, CallIds, Delta, Mismatch, Request, Translation};
 use crate::dialect::{BodyProblem, Dialect, Framing, limits};
 use crate::market::Offer;
 use crate::meter::OwnCount;
@@ -117,10 +117,16 @@ impl Errand<'_> {
         if let Some(framing) = self.dialect().arrives(&media_type, self.request.stream) {
             return self.open_stream(answer, framing, reading, text).await.map(Opening::Stream);
         }
-        self.read_whole(answer, &media_type, reading).await
+        self.read_whole(answer, &media_type, reading, text).await
     }
 
-    async fn read_whole(&self, answer: UpstreamAnswer, media_type: &str, reading: Reading) -> Result<Opening, AttemptFailure> {
+    async fn read_whole(
+        &self,
+        answer: UpstreamAnswer,
+        media_type: &str,
+        reading: Reading,
+        text: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Opening, AttemptFailure> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.whole(ANSWER_CAP).await.map_err(|e| self.broke(&e))?;
         let facts = match self.dialect().read_typed(&body, media_type, self.offer.provider.quirks) {
@@ -133,14 +139,18 @@ impl Errand<'_> {
             }
             Err(BodyProblem::Malformed(what)) => return Err(self.failed(Cause::Malformed, &what)),
         };
-        if self.request.stream && !self.dialect().may_come_whole() {
-            let failure = self.failed(Cause::Malformed, "answered a stream request with a whole body");
+        let framing = self.dialect().framing();
+        // Some sites answer a stream with a whole body now and then; it is paid for, and can be told as a stream. Choices side by side
+        // cannot.
+        let as_stream = self.request.stream && !self.dialect().may_come_whole();
+        if as_stream && self.request.choices > 1 {
+            let failure = self.failed(Cause::Malformed, "answered a stream request with a whole body of several choices");
             return Err(AttemptFailure { used: facts.usage.map(Metered::reported), ..failure });
         }
         if self.offer.endpoint.quotes_key(&body) {
             return Err(self.failed(Cause::Malformed, QUOTES_KEY));
         }
-        if self.speaks_alike() && reading.is_plain() {
+        if self.speaks_alike() && reading.is_plain() && !as_stream {
             let media_type = self.own_type(&headers);
             return Ok(Opening::Whole { body, facts, media_type });
         }
@@ -152,11 +162,41 @@ impl Errand<'_> {
         if let Some(unfolding) = unfolding {
             deltas = unfolded(unfolding, deltas).map_err(|off| self.off_schema(&off, count.metered(facts.usage)))?;
         }
+        if as_stream {
+            text(&facts.text);
+            let reader = framing.reader(self.dialect(), self.offer.provider.quirks, 1);
+            let source = FrameSource::exhausted(framing.cutter(), reader);
+            return Ok(Opening::Stream(OpenStream { held: self.streamed(deltas, facts, &count), source, media_type: None }));
+        }
         let told = Answer::of(deltas);
         // Usage as it is booked, or by our count.
         let told = Answer { usage: Some(count.or_ours(facts.usage.or(told.usage))), ..told };
         let body = self.translation.whole(&told, &self.offer.backend.upstream_model);
         Ok(Opening::Whole { body, facts, media_type: None })
+    }
+
+    /// A whole answer as the frames of a stream.
+    fn streamed(&self, deltas: Vec<Delta>, facts: AnswerFacts, count: &OwnCount) -> Vec<Frame> {
+        let told = deltas.iter().rev().find_map(|delta| if let Delta::Usage(usage) = delta { Some(*usage) } else { None });
+        let mut writer = self.translation.stream(&self.offer.backend.upstream_model);
+        let (mut said, mut end, mut ids) = (BytesMut::new(), BytesMut::new(), CallIds::default());
+        // First, since what a stream begins with may tell it; as it is booked, or by our count.
+        writer.write(Delta::Usage(count.or_ours(facts.usage.or(told))), &mut said);
+        for delta in deltas.into_iter().filter(|delta| !matches!(delta, Delta::Usage(_))) {
+            writer.write(ids.apart(delta), &mut said);
+        }
+        writer.end(&mut end);
+        let content = FrameFacts {
+            kind: FrameKind::Content,
+            usage: facts.usage,
+            lifetimes_told: facts.lifetimes_told,
+            reasoning_bytes: facts.reasoning_bytes,
+            finished: true,
+            too_long: facts.too_long,
+            served_model: facts.served_model.map(Box::from),
+        };
+        let frame = |bytes: BytesMut, facts| Frame { bytes: bytes.freeze(), facts };
+        vec![frame(said, content), frame(end, FrameFacts::only(FrameKind::Done))]
     }
 
     async fn open_stream(
@@ -203,6 +243,7 @@ impl Errand<'_> {
             held_bytes += frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
             held.extend(frames);
             if meaningful {
+                source.begin();
                 return Ok(OpenStream { held, source, media_type });
             }
             // What begins a stream of Responses says the request again, in each of its events.

@@ -15,6 +15,10 @@ use crate::canonical::event::{AnswerFacts, FrameFacts, FrameKind};
 use crate::dialect::{Cutter, FrameReader, FramingError, sse};
 use crate::upstream::{UpstreamAnswer, UpstreamError};
 
+/// A provider may think for minutes without a word, and what stands between it and the client cuts what is silent (AWS' load
+/// balancers after 60 s by default): a client that is told in our words hears this often that its answer goes on.
+const PING_EVERY: Duration = Duration::from_secs(15);
+
 /// An answer that has begun.
 pub enum Opening {
     /// A whole, unstreamed answer: the provider's bytes and what they say.
@@ -96,7 +100,8 @@ impl std::fmt::Display for SourceError {
 
 /// The frames of one upstream answer.
 pub struct FrameSource {
-    answer: UpstreamAnswer,
+    /// Absent where all of it was read at once.
+    answer: Option<UpstreamAnswer>,
     cutter: Cutter,
     reader: Box<dyn FrameReader>,
     /// Present where the client speaks otherwise.
@@ -104,6 +109,10 @@ pub struct FrameSource {
     idle: Duration,
     /// One timer for the whole stream: setting it off again costs a store, a new one two locks.
     silence: Pin<Box<Sleep>>,
+    /// For how long nothing came while it was waited for.
+    silent: Duration,
+    /// The client has its status line.
+    begun: bool,
     /// Where the cutter puts its frames; empty between two calls.
     blocks: Vec<Bytes>,
     ended: bool,
@@ -118,19 +127,42 @@ impl FrameSource {
         idle: Duration,
     ) -> Self {
         let silence = Box::pin(tokio::time::sleep(idle));
-        Self { answer, cutter, reader, retelling, idle, silence, blocks: Vec::new(), ended: false }
+        let (answer, blocks, silent) = (Some(answer), Vec::new(), Duration::ZERO);
+        Self { answer, cutter, reader, retelling, idle, silence, silent, begun: false, blocks, ended: false }
     }
 
-    /// The frames that arrived next, at least one; `None` once the upstream has closed. `text` is given every piece of
-    /// the answer's text.
+    /// One of which nothing more comes.
+    pub fn exhausted(cutter: Cutter, reader: Box<dyn FrameReader>) -> Self {
+        let (idle, silence) = (Duration::ZERO, Box::pin(tokio::time::sleep(Duration::ZERO)));
+        let (answer, blocks, silent) = (None, Vec::new(), Duration::ZERO);
+        Self { answer, cutter, reader, retelling: None, idle, silence, silent, begun: true, blocks, ended: true }
+    }
+
+    /// From now on the client hears what comes.
+    pub fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// The frames that arrived next, at least one; `None` once the upstream has closed. Where nothing arrives for long, a frame that
+    /// only tells a client that has begun to listen so. `text` is given every piece of the answer's text.
     pub async fn next(&mut self, text: &mut (dyn FnMut(&str) + Send)) -> Result<Option<Vec<Frame>>, SourceError> {
-        while !self.ended {
-            self.silence.as_mut().reset(Instant::now() + self.idle);
+        while let (Some(answer), false) = (&mut self.answer, self.ended) {
+            let left = self.idle.saturating_sub(self.silent);
+            let pings = self.retelling.is_some() && self.begun && left > PING_EVERY;
+            let wait = if pings { PING_EVERY } else { left };
+            self.silence.as_mut().reset(Instant::now() + wait);
             let chunk = tokio::select! {
                 biased;
-                arrived = self.answer.chunk() => arrived.map_err(SourceError::Upstream)?,
-                () = &mut self.silence => return Err(SourceError::Idle(self.idle)),
+                arrived = answer.chunk() => arrived.map_err(SourceError::Upstream)?,
+                () = &mut self.silence => {
+                    self.silent += wait;
+                    return match &self.retelling {
+                        Some(retelling) if pings => Ok(Some(vec![retelling.ping()])),
+                        _ => Err(SourceError::Idle(self.idle)),
+                    };
+                }
             };
+            self.silent = Duration::ZERO;
             if let Some(chunk) = chunk {
                 self.cutter.push(&chunk, &mut self.blocks).map_err(SourceError::Framing)?;
             } else {
@@ -163,8 +195,11 @@ impl FrameSource {
 
     /// Reads the upstream to its end, so that its connection can be used again; gives up on anything unexpected.
     pub async fn drain(&mut self) {
-        while !self.ended {
-            self.ended = !matches!(self.answer.chunk().await, Ok(Some(_)));
+        while let (Some(answer), false) = (&mut self.answer, self.ended) {
+            self.ended = !matches!(answer.chunk().await, Ok(Some(_)));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,6 +112,15 @@ impl Retelling {
         Ok(Frame { bytes: out.freeze(), facts: FrameFacts { kind, ..facts } })
     }
 
+    /// A frame of ours that says that the answer goes on; without bytes where the client's stream has ended.
+    pub fn ping(&self) -> Frame {
+        let mut out = BytesMut::new();
+        if !self.ended {
+            self.writer.keep_alive(&mut out);
+        }
+        Frame { bytes: out.freeze(), facts: FrameFacts::only(FrameKind::KeepAlive) }
+    }
+
     fn read(&mut self, frame: &[u8], facts: &FrameFacts, out: &mut BytesMut) {
         // As it is booked, and first: what a stream begins with may tell it.
         self.deltas.extend(facts.usage.map(Delta::Usage));
