@@ -332,7 +332,8 @@ pub(super) fn limits() -> Group<Limits> {
         setting("stored_responses_mib", whole(0..=1_048_576), |l: &mut Limits| &mut l.stored_responses_mib).means(
             "How many MiB of answers to /v1/responses are kept in memory, so that a request can go on from one by \
              `previous_response_id`; 0 keeps none. Prompts and answers are then in the gateway's memory for that long; one of `store: \
-             false` never is. A restart forgets them, and of a fleet only the gateway that gave an answer has it.",
+             false` never is. It is for all keys together: room is made from the key that holds the most, its oldest first. A restart \
+             forgets them, and of a fleet only the gateway that gave an answer has it.",
         ),
         setting("stored_responses_minutes", whole(1..=43_200), |l: &mut Limits| &mut l.stored_responses_minutes)
             .means("How long such an answer is kept, if it need not make room before."),

@@ -1,10 +1,12 @@
 //! Answers of Responses that are kept for a while, each for the key that asked: a later request goes on from one by its id.
 //!
-//! They are in this process only and bounded by bytes and age, the oldest going first. A restart forgets them, and so does whoever
-//! asks another gateway of a fleet: the client is told, and can send the whole conversation.
+//! They are in this process only and bounded by bytes and age. Room is made from the key that holds the most, its oldest first,
+//! whoever wants it: more than is there is held by somebody who has more than an equal share of it, so a key with no more than that
+//! loses nothing to what others ask. One that goes beyond its share where the others need theirs loses its own, the newest too.
+//! A restart forgets them all, and so does whoever asks another gateway of a fleet: the client is told, and can send the whole
+//! conversation.
 
-use std::collections::{BTreeMap, HashMap};
-use std::mem::take;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,8 +37,6 @@ pub struct StoredSettings {
 #[derive(Debug, Default)]
 pub struct Stored {
     state: Mutex<State>,
-    /// Bytes of all pieces that are alive, those of answers that have gone and whose conversation goes on included.
-    held: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +44,21 @@ struct State {
     answers: HashMap<Name, Answer>,
     /// By the numbers in which they came, those that are in the map.
     order: BTreeMap<u64, Name>,
+    /// Of each key that has any.
+    holdings: HashMap<KeyName, Holding>,
+    /// The same by their bytes: who holds the most stands last.
+    by_bytes: BTreeSet<(usize, KeyName)>,
+    /// Bytes of all keys.
+    held: usize,
     next: u64,
+}
+
+/// What one key has.
+#[derive(Debug, Default)]
+struct Holding {
+    bytes: usize,
+    /// By the numbers in which they came.
+    order: BTreeMap<u64, Arc<str>>,
 }
 
 type Name = (KeyName, Arc<str>);
@@ -53,12 +67,13 @@ type Name = (KeyName, Arc<str>);
 struct Answer {
     number: u64,
     at: Duration,
-    /// The conversation up to its end.
+    /// The conversation up to its end. Each piece is another one.
     items: Arc<[Piece]>,
     body: Piece,
 }
 
-/// Bytes that count as long as somebody has them.
+/// Bytes that count once for their key, as long as any answer has them: those of answers that have gone and whose conversation goes
+/// on too.
 #[derive(Debug, Clone)]
 struct Piece {
     bytes: Bytes,
@@ -68,13 +83,8 @@ struct Piece {
 #[derive(Debug)]
 struct Counted {
     bytes: usize,
-    held: Arc<AtomicUsize>,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.held.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
+    /// How many answers have them; changed by who has the lock.
+    answers: AtomicUsize,
 }
 
 /// A conversation whose answer is to be kept. What it says itself counts from then on only: a request under way makes no room.
@@ -86,10 +96,64 @@ pub(super) struct Thread {
 }
 
 impl State {
+    fn insert(&mut self, (key, id): Name, at: Duration, items: Arc<[Piece]>, body: Piece) {
+        let number = self.next;
+        self.next += 1;
+        let first = |piece: &&Piece| piece.counted.answers.fetch_add(1, Ordering::Relaxed) == 0;
+        let more: usize = items.iter().filter(first).map(|piece| piece.counted.bytes).sum();
+        self.weigh(&key, |holding| {
+            holding.bytes += more;
+            holding.order.insert(number, Arc::clone(&id));
+        });
+        self.order.insert(number, (key.clone(), Arc::clone(&id)));
+        self.answers.insert((key, id), Answer { number, at, items, body });
+    }
+
     fn remove(&mut self, name: &Name) -> Option<Answer> {
         let answer = self.answers.remove(name)?;
+        let last = |piece: &&Piece| piece.counted.answers.fetch_sub(1, Ordering::Relaxed) == 1;
+        let less: usize = answer.items.iter().filter(last).map(|piece| piece.counted.bytes).sum();
         self.order.remove(&answer.number);
+        self.weigh(&name.0, |holding| {
+            holding.bytes -= less;
+            holding.order.remove(&answer.number);
+        });
         Some(answer)
+    }
+
+    /// Changes what a key has, and sees to it that it is found by what it has then.
+    fn weigh(&mut self, key: &KeyName, change: impl FnOnce(&mut Holding)) {
+        let mut holding = self.holdings.remove(key).unwrap_or_default();
+        self.by_bytes.remove(&(holding.bytes, key.clone()));
+        self.held -= holding.bytes;
+        change(&mut holding);
+        self.held += holding.bytes;
+        if !holding.order.is_empty() {
+            self.by_bytes.insert((holding.bytes, key.clone()));
+            self.holdings.insert(key.clone(), holding);
+        }
+    }
+
+    /// Takes out what is too old, some of it at a time, and what is too much: all of that. Each that goes has come once, so nobody
+    /// waits for longer than what came took.
+    fn bound(&mut self, settings: StoredSettings, now: Duration) -> Vec<Answer> {
+        let mut gone = Vec::new();
+        while gone.len() < MOST_LET_GO
+            && let Some((_, name)) = self.order.first_key_value()
+            && self.answers.get(name).is_some_and(|answer| now.saturating_sub(answer.at) >= settings.age)
+        {
+            let name = name.clone();
+            gone.extend(self.remove(&name));
+        }
+        while self.held > settings.most_bytes
+            && let Some((_, key)) = self.by_bytes.last()
+            && let Some((_, id)) = self.holdings.get(key).and_then(|holding| holding.order.first_key_value())
+        {
+            let name = (key.clone(), Arc::clone(id));
+            let Some(answer) = self.remove(&name) else { break };
+            gone.push(answer);
+        }
+        gone
     }
 }
 
@@ -117,7 +181,7 @@ impl Stored {
         now: Duration,
         told: impl FnOnce(&Answer) -> T,
     ) -> Option<T> {
-        let gone = self.bound(&mut self.lock(), settings, now);
+        let gone = self.lock().bound(settings, now);
         // Freed behind the lock.
         drop(gone);
         let state = self.lock();
@@ -135,54 +199,28 @@ impl Stored {
         if alone + shared > settings.most_bytes {
             return;
         }
-        let said = self.piece(said, 0);
-        let body = self.piece(body, OVERHEAD + id.len() + list);
+        let said = Piece::of(said, 0);
+        let body = Piece::of(body, OVERHEAD + id.len() + list);
         let output = Piece { bytes: output, counted: Arc::clone(&body.counted) };
         let items: Arc<[Piece]> = before.iter().cloned().chain([said, output]).collect();
         let name: Name = (key, id.into());
         let mut state = self.lock();
         let same = state.remove(&name);
-        let number = state.next;
-        state.next += 1;
-        state.order.insert(number, name.clone());
-        state.answers.insert(name, Answer { number, at: now, items, body });
-        let gone = self.bound(&mut state, settings, now);
+        state.insert(name, now, items, body);
+        let gone = state.bound(settings, now);
         drop(state);
         drop((same, gone));
-    }
-
-    fn piece(&self, bytes: Bytes, beside: usize) -> Piece {
-        let counted = Counted { bytes: bytes.len() + beside, held: Arc::clone(&self.held) };
-        self.held.fetch_add(counted.bytes, Ordering::Relaxed);
-        Piece { bytes, counted: Arc::new(counted) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Takes out what is too old, some of it at a time, and what is too much: all of that.
-    fn bound(&self, state: &mut State, settings: StoredSettings, now: Duration) -> Vec<Answer> {
-        let mut gone = Vec::new();
-        if settings.most_bytes == 0 {
-            state.order.clear();
-            gone.extend(take(&mut state.answers).into_values());
-            return gone;
-        }
-        while let Some((_, name)) = state.order.first_key_value() {
-            let name = name.clone();
-            let old = state.answers.get(&name).is_none_or(|answer| now.saturating_sub(answer.at) >= settings.age);
-            let too_much = self.held.load(Ordering::Relaxed) > settings.most_bytes;
-            if !too_much && (!old || gone.len() >= MOST_LET_GO) {
-                break;
-            }
-            let Some(answer) = state.remove(&name) else { break };
-            // What is too much is freed at once, as that is how it is known when it is enough.
-            if !too_much {
-                gone.push(answer);
-            }
-        }
-        gone
+impl Piece {
+    fn of(bytes: Bytes, beside: usize) -> Self {
+        let counted = Counted { bytes: bytes.len() + beside, answers: AtomicUsize::new(0) };
+        Self { bytes, counted: Arc::new(counted) }
     }
 }
 
@@ -239,6 +277,8 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const ROOMY: StoredSettings = StoredSettings { most_bytes: 1 << 20, age: Duration::from_mins(1) };
@@ -268,12 +308,12 @@ mod tests {
         assert!(has(&stored, "a", "resp_1", ROOMY, at(59)));
         assert!(!has(&stored, "b", "resp_1", ROOMY, at(59)) && !has(&stored, "a", "resp_2", ROOMY, at(59)));
         assert!(!has(&stored, "a", "resp_1", ROOMY, at(60)));
-        assert_eq!(stored.held.load(Ordering::Relaxed), 0);
+        assert_eq!(held(&stored), 0);
         keep(&stored, "a", "resp_1", Arc::default(), ROOMY, at(60));
         let key = KeyName::new("a");
         assert!(!stored.forget(&KeyName::new("b"), "resp_1", ROOMY, at(61)) && stored.forget(&key, "resp_1", ROOMY, at(61)));
         assert!(stored.body(&key, "resp_1", ROOMY, at(61)).is_none());
-        assert_eq!(stored.held.load(Ordering::Relaxed), 0);
+        assert_eq!(held(&stored), 0);
     }
 
     #[test]
@@ -290,7 +330,7 @@ mod tests {
             };
             let pieces = before.len();
             keep(&stored, "a", &format!("r{number}"), before, settings, at(0));
-            assert!(stored.held.load(Ordering::Relaxed) <= settings.most_bytes, "{number}");
+            assert!(held(&stored) <= settings.most_bytes, "{number}");
             // What is too long for all of the room is not kept, and the one before it stays.
             if !has(&stored, "a", &format!("r{number}"), settings, at(0)) {
                 assert!(pieces >= 20, "{number} {pieces}");
@@ -311,10 +351,103 @@ mod tests {
         assert!(has(&stored, "a", "r", settings, at(1)) && !has(&stored, "b", "large", settings, at(1)));
     }
 
-    /// How many there are, by the map and by the order.
+    fn held(stored: &Stored) -> usize {
+        stored.lock().held
+    }
+
+    /// How many there are, by the map and by the order; those of each key are as many.
     fn counted(stored: &Stored) -> (usize, usize) {
         let state = stored.lock();
+        let of_keys: usize = state.holdings.values().map(|holding| holding.order.len()).sum();
+        assert_eq!((of_keys, state.by_bytes.len()), (state.order.len(), state.holdings.len()));
         (state.answers.len(), state.order.len())
+    }
+
+    /// What a key has, and how many keys have anything.
+    fn has_bytes(stored: &Stored, key: &str) -> (usize, usize) {
+        let state = stored.lock();
+        (state.holdings.get(&KeyName::new(key)).map_or(0, |holding| holding.bytes), state.holdings.len())
+    }
+
+    /// Known before: any key could make another's answers go.
+    #[test]
+    fn a_key_within_its_share_loses_nothing_to_the_flood_of_another() {
+        let stored = Stored::default();
+        let settings = StoredSettings { most_bytes: 60_000, ..ROOMY };
+        for number in 0..10 {
+            keep(&stored, "quiet", &format!("q{number}"), Arc::default(), settings, at(0));
+        }
+        for number in 0..500 {
+            keep_of(&stored, "loud", &format!("l{number}"), Arc::default(), number * 37 % 9_000, settings, at(1));
+        }
+        assert!((0..10).all(|number| has(&stored, "quiet", &format!("q{number}"), settings, at(2))));
+        assert!(has(&stored, "loud", "l499", settings, at(2)) && !has(&stored, "loud", "l0", settings, at(2)));
+        // A third one finds room at whoever has the most of it, and so on until all have the same.
+        for number in 0..100 {
+            keep(&stored, "late", &format!("t{number}"), Arc::default(), settings, at(3));
+        }
+        assert!((0..10).all(|number| has(&stored, "quiet", &format!("q{number}"), settings, at(4))));
+        let [quiet, loud, late] = ["quiet", "loud", "late"].map(|key| has_bytes(&stored, key).0);
+        assert!(quiet <= 20_000 && loud < 30_000 && late > 15_000, "{quiet} {loud} {late}");
+        // What it asks for itself is taken from it as well.
+        for number in 10..60 {
+            keep(&stored, "quiet", &format!("q{number}"), Arc::default(), settings, at(5));
+        }
+        assert!(!has(&stored, "quiet", "q0", settings, at(5)) && has(&stored, "quiet", "q59", settings, at(5)));
+    }
+
+    #[test]
+    fn a_request_under_way_whose_conversation_had_to_go_counts_nowhere_until_it_is_answered() {
+        let stored = Stored::default();
+        let key = KeyName::new("a");
+        keep(&stored, "a", "r0", Arc::default(), ROOMY, at(0));
+        let before = stored.items(&key, "r0", ROOMY, at(0)).unwrap();
+        let alone = held(&stored);
+        assert!(stored.forget(&key, "r0", ROOMY, at(0)));
+        assert_eq!(held(&stored), 0);
+        keep(&stored, "a", "r1", before, ROOMY, at(1));
+        assert!(held(&stored) > 2 * alone && has(&stored, "a", "r1", ROOMY, at(1)));
+        assert!(stored.forget(&key, "r1", ROOMY, at(1)));
+        assert_eq!((counted(&stored), held(&stored)), ((0, 0), 0));
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_has_no_more_than_an_equal_share_keeps_it(steps in proptest::collection::vec((0_u8..5, 0_usize..6_000, 0_u8..4), 1..80)) {
+            let stored = Stored::default();
+            let settings = StoredSettings { most_bytes: 20_000, ..ROOMY };
+            let mut last: [Option<String>; 5] = Default::default();
+            for (number, (who, size, how)) in steps.into_iter().enumerate() {
+                let (key, id) = (format!("k{who}"), format!("r{number}"));
+                let names = |stored: &Stored, key: &str| -> Vec<Arc<str>> {
+                    let state = stored.lock();
+                    let holding = state.holdings.get(&KeyName::new(key));
+                    holding.map_or_else(Vec::new, |holding| holding.order.values().cloned().collect())
+                };
+                let others: Vec<String> = (0..5).map(|other| format!("k{other}")).filter(|other| *other != key).collect();
+                let (own, keys) = has_bytes(&stored, &key);
+                let share = settings.most_bytes / (keys + usize::from(own == 0));
+                let safe: Vec<(&String, Vec<Arc<str>>)> = others
+                    .iter()
+                    .filter(|other| has_bytes(&stored, other).0 <= share)
+                    .map(|other| (other, names(&stored, other)))
+                    .collect();
+                // One in four goes on from what its key was answered last.
+                let before = last[usize::from(who)].as_ref().filter(|_| how == 0);
+                let before = before.and_then(|id| stored.items(&KeyName::new(&key), id, settings, at(0)));
+                keep_of(&stored, &key, &id, before.unwrap_or_default(), size, settings, at(0));
+                last[usize::from(who)] = Some(id);
+                for (other, had) in safe {
+                    prop_assert_eq!(names(&stored, other), had, "{}", other);
+                }
+                prop_assert!(held(&stored) <= settings.most_bytes);
+                counted(&stored);
+                let state = stored.lock();
+                let pieces: HashMap<*const Counted, usize> =
+                    state.answers.values().flat_map(|answer| answer.items.iter()).map(|piece| (Arc::as_ptr(&piece.counted), piece.counted.bytes)).collect();
+                prop_assert_eq!(pieces.values().sum::<usize>(), state.held);
+            }
+        }
     }
 
     #[test]
@@ -337,7 +470,7 @@ mod tests {
         for _ in 0..5 {
             assert!(!has(&stored, "a", "r299", ROOMY, at(100)));
         }
-        assert_eq!((counted(&stored), stored.held.load(Ordering::Relaxed)), ((0, 0), 0));
+        assert_eq!((counted(&stored), held(&stored)), ((0, 0), 0));
     }
 
     #[test]
@@ -347,6 +480,6 @@ mod tests {
         keep(&stored, "a", "r", Arc::default(), ROOMY, at(40));
         assert!(has(&stored, "a", "r", ROOMY, at(70)));
         assert!(!has(&stored, "a", "r", StoredSettings { most_bytes: 0, ..ROOMY }, at(70)));
-        assert_eq!(stored.held.load(Ordering::Relaxed), 0);
+        assert_eq!(held(&stored), 0);
     }
 }
