@@ -542,9 +542,7 @@ impl Pipeline {
                 settlement.too_long(facts.too_long);
                 settlement.served_model(facts.served_model);
                 let cost = settlement.end(Ending::Complete).await?;
-                if let Some(keep) = keep {
-                    keep(&body);
-                }
+                let body = keep.and_then(|keep| keep.ends(&body)).unwrap_or(body);
                 Ok(Reply::Whole { receipt: Receipt { cost: Some(cost), media_type, ..receipt }, body })
             }
             Opening::Stream(stream) => {

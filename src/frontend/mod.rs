@@ -73,7 +73,7 @@ pub use openai_chat::{OpenAiChat, parse};
 pub use openai_responses::OpenAiResponses;
 pub use prompt_text::prompt_text;
 pub use sealed::{holds_google_seals, holds_thoughts, holds_told_thoughts, holds_unsigned_thoughts, is_sealed};
-pub use stored::{Ended, Link};
+pub use stored::{Ended, Link, said_kept};
 pub use unsaid::HARMLESS;
 
 /// One client-side API shape: how its requests are read, and how the gateway's own answers are written in it.

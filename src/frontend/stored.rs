@@ -5,9 +5,10 @@
 //! translated as one that was sent in full.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::errors::{BadRequest, Position};
@@ -80,16 +81,7 @@ impl<'b> Link<'b> {
         if let Some((_, raw)) = &self.previous {
             changes.push((span_in(self.body, raw), b"null".to_vec()));
         }
-        changes.sort_by_key(|(span, _)| span.start);
-        let mut joined = Vec::with_capacity(self.body.len() + changes.iter().map(|(_, new)| new.len()).sum::<usize>());
-        let mut at = 0;
-        for (span, new) in changes {
-            joined.extend_from_slice(&self.body.as_bytes()[at..span.start]);
-            joined.extend_from_slice(&new);
-            at = span.end;
-        }
-        joined.extend_from_slice(&self.body.as_bytes()[at..]);
-        joined.into()
+        changed(self.body, changes)
     }
 
     /// A complaint about the id that it goes on from.
@@ -100,6 +92,65 @@ impl<'b> Link<'b> {
             None => bad,
         }
     }
+}
+
+/// A text with others in the place of some of its spans.
+fn changed(text: &str, mut changes: Vec<(Range<usize>, Vec<u8>)>) -> Bytes {
+    changes.sort_by_key(|(span, _)| span.start);
+    let mut written = Vec::with_capacity(text.len() + changes.iter().map(|(_, new)| new.len()).sum::<usize>());
+    let mut at = 0;
+    for (span, new) in changes {
+        written.extend_from_slice(&text.as_bytes()[at..span.start]);
+        written.extend_from_slice(&new);
+        at = span.end;
+    }
+    written.extend_from_slice(&text.as_bytes()[at..]);
+    written.into()
+}
+
+/// The body of a whole answer, or frames of a stream, in which each response that did not fail says that it is kept; `None` where
+/// there is none.
+pub fn said_kept(told: &[u8]) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Response<'b> {
+        #[serde(borrow, rename = "id")]
+        _id: &'b RawValue,
+        #[serde(borrow, default, deserialize_with = "present")]
+        store: Option<&'b RawValue>,
+    }
+    let told = std::str::from_utf8(told).ok()?;
+    let is_whole = told.trim_ascii_start().starts_with('{');
+    let whole = is_whole.then_some(told).into_iter();
+    let in_events = told.lines().filter(|_| !is_whole).filter_map(response);
+    let responses = whole.chain(in_events.filter(|(kind, _)| !kind.ends_with(".failed")).map(|(_, response)| response));
+    let says = |response: &str| {
+        if let Some(store) = serde_json::from_str::<Response<'_>>(response).ok()?.store {
+            return Some((span_in(told, store.get()), b"true".to_vec()));
+        }
+        // It has an id, so it has a member that this one goes before.
+        let begin = span_in(told, response.trim_ascii_start()).start + 1;
+        Some((begin..begin, br#""store":true,"#.to_vec()))
+    };
+    let changes: Vec<(Range<usize>, Vec<u8>)> = responses.filter_map(says).collect();
+    (!changes.is_empty()).then(|| changed(told, changes))
+}
+
+/// Also what is null.
+fn present<'b, D: Deserializer<'b>>(value: D) -> Result<Option<&'b RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
+}
+
+/// The event in a line of a stream that tells a response: its type and that.
+fn response(line: &str) -> Option<(Cow<'_, str>, &str)> {
+    #[derive(Deserialize)]
+    struct Event<'b> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'b, str>,
+        #[serde(borrow)]
+        response: &'b RawValue,
+    }
+    let event: Event<'_> = serde_json::from_str(line.strip_prefix("data:")?).ok()?;
+    Some((event.kind, event.response.get()))
 }
 
 /// An answer that has ended, as it is kept.
@@ -116,13 +167,6 @@ impl Ended {
     /// Of the body of a whole answer, or of the bytes that end a stream. One that failed is none.
     pub fn of(told: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
-        struct Event<'b> {
-            #[serde(borrow, rename = "type")]
-            kind: Cow<'b, str>,
-            #[serde(borrow)]
-            response: &'b RawValue,
-        }
-        #[derive(Deserialize)]
         struct Answer<'b> {
             #[serde(borrow)]
             id: Cow<'b, str>,
@@ -133,11 +177,8 @@ impl Ended {
         }
         let told = std::str::from_utf8(told).ok()?;
         let ends = |kind: &str| matches!(kind, "response.completed" | "response.incomplete");
-        let in_event = told.lines().rev().filter_map(|line| line.strip_prefix("data:")).find_map(|data| {
-            let event: Event<'_> = serde_json::from_str(data).ok()?;
-            ends(&event.kind).then_some(event.response.get())
-        });
-        let body = in_event.unwrap_or(told);
+        let in_event = told.lines().rev().filter_map(response).find(|(kind, _)| ends(kind));
+        let body = in_event.map_or(told, |(_, response)| response);
         let answer: Answer<'_> = serde_json::from_str(body).ok()?;
         if answer.status.is_some_and(|status| !matches!(&*status, "completed" | "incomplete")) {
             return None;
@@ -220,5 +261,42 @@ mod tests {
         assert_eq!(Ended::of(whole.replace("completed", "failed").as_bytes()), None);
         assert_eq!(Ended::of(b"data: [DONE]\n\n"), None);
         assert_eq!(Ended::of(br#"{"error":{}}"#), None);
+    }
+
+    #[test]
+    fn every_response_that_did_not_fail_says_that_it_is_kept() {
+        let check = |told: &str, expected: Option<&str>| {
+            assert_eq!(said_kept(told.as_bytes()).as_deref(), expected.map(str::as_bytes), "{told}");
+        };
+        check(r#"{"id":"r","store": false,"output":[]}"#, Some(r#"{"id":"r","store": true,"output":[]}"#));
+        check(r#" {"store":null,"id":"r"}"#, Some(r#" {"store":true,"id":"r"}"#));
+        check(r#"{ "id":"r"}"#, Some(r#"{"store":true, "id":"r"}"#));
+        let frames = |store: &str| {
+            let event = |kind: &str, said: &str| {
+                format!(
+                    "event: {kind}\r\ndata: {{\"type\":\"{kind}\",\"response\":{{\"id\":\"r\",\"metadata\":{{\"store\":false}},\"store\":{said}}}}}\r\n\r\n"
+                )
+            };
+            let text = "data: {\"type\":\"response.output_text.delta\",\"delta\":\"\\\"store\\\":false\"}\n\n";
+            [
+                ": ping\n\n",
+                &event("response.created", store),
+                &event("response.in_progress", store),
+                text,
+                &event("response.completed", store),
+                &event("response.failed", "false"),
+            ]
+            .concat()
+        };
+        check(&frames("false"), Some(&frames("true")));
+        for nothing in [
+            "data: [DONE]\n\n",
+            ": ping\n\n",
+            r#"{"error":{}}"#,
+            "data: {\"type\":\"response.failed\",\"response\":{\"id\":\"r\"}}",
+            "",
+        ] {
+            check(nothing, None);
+        }
     }
 }

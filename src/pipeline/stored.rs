@@ -15,7 +15,8 @@ use bytes::Bytes;
 
 use super::{InboundCall, Pipeline, PipelineSettings};
 use crate::canonical::Shape;
-use crate::frontend::{BadRequest, Ended, Link};
+use crate::clock::SharedClock;
+use crate::frontend::{BadRequest, Ended, Link, said_kept};
 use crate::relay::Keep;
 use crate::units::KeyName;
 
@@ -96,7 +97,7 @@ pub(super) struct Thread {
 }
 
 impl State {
-    fn insert(&mut self, (key, id): Name, at: Duration, items: Arc<[Piece]>, body: Piece) {
+    fn insert(&mut self, (key, id): Name, at: Duration, items: Arc<[Piece]>, body: Piece) -> u64 {
         let number = self.next;
         self.next += 1;
         let first = |piece: &&Piece| piece.counted.answers.fetch_add(1, Ordering::Relaxed) == 0;
@@ -107,6 +108,7 @@ impl State {
         });
         self.order.insert(number, (key.clone(), Arc::clone(&id)));
         self.answers.insert((key, id), Answer { number, at, items, body });
+        number
     }
 
     fn remove(&mut self, name: &Name) -> Option<Answer> {
@@ -189,7 +191,8 @@ impl Stored {
         (now.saturating_sub(answer.at) < settings.age).then(|| told(answer))
     }
 
-    fn keep(&self, thread: Thread, ended: Ended, settings: StoredSettings, now: Duration) {
+    /// Whether it is kept.
+    fn keep(&self, thread: Thread, ended: Ended, settings: StoredSettings, now: Duration) -> bool {
         let Ended { id, body, items: output } = ended;
         let Thread { key, before, said } = thread;
         let list = size_of::<Piece>() * (before.len() + 2);
@@ -197,7 +200,7 @@ impl Stored {
         // With what it goes on from, which lives as long as this does.
         let shared: usize = before.iter().map(|piece| piece.counted.bytes).sum();
         if alone + shared > settings.most_bytes {
-            return;
+            return false;
         }
         let said = Piece::of(said, 0);
         let body = Piece::of(body, OVERHEAD + id.len() + list);
@@ -206,10 +209,12 @@ impl Stored {
         let name: Name = (key, id.into());
         let mut state = self.lock();
         let same = state.remove(&name);
-        state.insert(name, now, items, body);
+        let number = state.insert(name, now, items, body);
         let gone = state.bound(settings, now);
+        let kept = state.order.contains_key(&number);
         drop(state);
         drop((same, gone));
+        kept
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -264,14 +269,38 @@ impl Pipeline {
         Ok((body, thread))
     }
 
-    /// Keeps what a conversation is answered with: the body of a whole answer, or the bytes that end its stream.
-    pub(super) fn keeping(&self, thread: Option<&Thread>, settings: StoredSettings) -> Option<Keep> {
+    /// Keeps what a conversation is answered with.
+    pub(super) fn keeping(&self, thread: Option<&Thread>, settings: StoredSettings) -> Option<Box<dyn Keep>> {
         let (thread, stored, clock) = (thread?.clone(), Arc::clone(&self.stored), Arc::clone(&self.clock));
-        Some(Box::new(move |told| {
-            if let Some(ended) = Ended::of(told) {
-                stored.keep(thread, ended, settings, clock.monotonic());
-            }
-        }))
+        Some(Box::new(Keeping { thread, stored, clock, settings, begun: false }))
+    }
+}
+
+/// Keeps one answer, and has it say so. Its beginning says what is meant to be; its end says what is.
+struct Keeping {
+    thread: Thread,
+    stored: Arc<Stored>,
+    clock: SharedClock,
+    settings: StoredSettings,
+    /// What says how it is kept has gone out.
+    begun: bool,
+}
+
+impl Keep for Keeping {
+    fn passes(&mut self, told: &Bytes) -> Option<Bytes> {
+        if self.begun {
+            return None;
+        }
+        let said = said_kept(told);
+        // A comment tells nothing yet.
+        self.begun = said.is_none() && !told.starts_with(b":");
+        said
+    }
+
+    fn ends(self: Box<Self>, told: &Bytes) -> Option<Bytes> {
+        let said = said_kept(told)?;
+        let ended = Ended::of(&said)?;
+        self.stored.keep(self.thread, ended, self.settings, self.clock.monotonic()).then_some(said)
     }
 }
 
@@ -280,6 +309,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clock::ManualClock;
 
     const ROOMY: StoredSettings = StoredSettings { most_bytes: 1 << 20, age: Duration::from_mins(1) };
 
@@ -409,6 +439,36 @@ mod tests {
         assert!(held(&stored) > 2 * alone && has(&stored, "a", "r1", ROOMY, at(1)));
         assert!(stored.forget(&key, "r1", ROOMY, at(1)));
         assert_eq!((counted(&stored), held(&stored)), ((0, 0), 0));
+    }
+
+    /// Says of itself whether it is kept.
+    #[test]
+    fn one_that_is_not_kept_does_not_say_so() {
+        let stored = Arc::new(Stored::default());
+        let settings = StoredSettings { most_bytes: 4_000, ..ROOMY };
+        let thread = Thread { key: KeyName::new("a"), before: Arc::default(), said: Bytes::from_static(b"1") };
+        let clock: SharedClock = ManualClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let keeping = || {
+            Box::new(Keeping {
+                thread: thread.clone(),
+                stored: Arc::clone(&stored),
+                clock: clock.clone(),
+                settings,
+                begun: false,
+            })
+        };
+        let answer = |size| Bytes::from(format!(r#"{{"id":"r","store":false,"output":["{}"]}}"#, "x".repeat(size)));
+        assert_eq!(keeping().ends(&answer(4_000)), None);
+        let kept = keeping().ends(&answer(10)).unwrap();
+        assert!(kept.starts_with(br#"{"id":"r","store":true,"output""#));
+        assert_eq!(stored.body(&thread.key, "r", settings, clock.monotonic()), Some(kept));
+        let mut keeping = keeping();
+        let begins = Bytes::from_static(b"data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"store\":false}}\n\n");
+        assert_eq!(keeping.passes(&Bytes::from_static(b": wait\n\n")), None);
+        assert!(keeping.passes(&begins).unwrap().windows(12).any(|bytes| bytes == b"\"store\":true"));
+        // Nobody else's words are looked at.
+        assert_eq!(keeping.passes(&Bytes::from_static(b"data: {\"type\":\"response.output_item.added\"}\n\n")), None);
+        assert_eq!(keeping.passes(&begins), None);
     }
 
     proptest! {

@@ -58,8 +58,14 @@ pub type EndEvent = Box<dyn Fn(&StreamEnd<'_>) -> Bytes + Send>;
 /// Whether our key stands in these bytes.
 pub type QuotesKey = Box<dyn Fn(&[u8]) -> bool + Send>;
 
-/// Takes the bytes that end a whole answer.
-pub type Keep = Box<dyn FnOnce(&[u8]) + Send>;
+/// Keeps an answer that comes whole. It sees what the client gets, and answers what is told instead, if anything is.
+pub trait Keep: Send {
+    /// Takes bytes before the end.
+    fn passes(&mut self, told: &Bytes) -> Option<Bytes>;
+
+    /// Takes the bytes that end it.
+    fn ends(self: Box<Self>, told: &Bytes) -> Option<Bytes>;
+}
 
 /// A stream on its way to the client.
 pub struct Pump {
@@ -75,7 +81,7 @@ pub struct Pump {
     quotes_key: QuotesKey,
     cost: Option<Usd>,
     cut: bool,
-    keep: Option<Keep>,
+    keep: Option<Box<dyn Keep>>,
 }
 
 impl Pump {
@@ -104,9 +110,9 @@ impl Pump {
         }
     }
 
-    /// What ends it is kept where it is whole and settled, before the client has it.
+    /// It is kept where it is whole and settled, before the client has its end.
     #[must_use]
-    pub fn keeping(self, keep: Option<Keep>) -> Self {
+    pub fn keeping(self, keep: Option<Box<dyn Keep>>) -> Self {
         Self { keep, ..self }
     }
 
@@ -163,11 +169,12 @@ impl Pump {
                 None => Ok(()),
             };
             return match booked {
-                Ok(()) => self.join(&frames),
+                Ok(()) => self.join(&mut frames),
                 Err(error) => self.cut(&StreamEnd::Books(&error)).await,
             };
         };
-        let (before, last) = (self.join(&frames[..end]), &frames[end]);
+        let (before, last) = frames.split_at_mut(end);
+        let (before, last) = (self.join(before), &last[0]);
         let withheld = self.must_not_pass(last);
         let ending = match &last.facts.kind {
             _ if withheld => self.ours_to_cut(),
@@ -187,9 +194,8 @@ impl Pump {
         };
         match settled {
             Ok(()) => {
-                if let Some(keep) = self.keep.take().filter(|_| !self.cut) {
-                    keep(&last);
-                }
+                let keep = self.keep.take().filter(|_| !self.cut);
+                let last = keep.and_then(|keep| keep.ends(&last)).unwrap_or(last);
                 concat(&[before, last])
             }
             // What came with the end is not in the books either: nothing of it may go out.
@@ -252,9 +258,16 @@ impl Pump {
         }
     }
 
-    fn join(&self, frames: &[Frame]) -> Bytes {
+    fn join(&mut self, frames: &mut [Frame]) -> Bytes {
+        if let Some(keep) = &mut self.keep {
+            for frame in &mut *frames {
+                if let Some(told) = keep.passes(&frame.bytes) {
+                    frame.bytes = told;
+                }
+            }
+        }
         let wanted = |frame: &&Frame| self.wants_usage_frame || frame.facts.kind != FrameKind::UsageOnly;
-        if let [only] = frames {
+        if let [only] = &*frames {
             return if wanted(&only) { only.bytes.clone() } else { Bytes::new() };
         }
         let pieces: Vec<Bytes> = frames.iter().filter(wanted).map(|f| f.bytes.clone()).collect();

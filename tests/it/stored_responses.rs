@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::messages::events as sent_events;
 use crate::harness::provider::{begun, stream, then, whole};
 use crate::harness::responses::events;
 use crate::harness::{Call, Gateway, Provider, Setup, Site, Step, Whole, chat, responses};
@@ -134,6 +135,53 @@ async fn an_answer_is_there_for_its_key_alone_and_can_be_had_and_deleted() {
     assert_eq!(east.calls().len(), 1);
 }
 
+/// What each response in the events of a stream says of whether it is kept.
+fn stores(answer: &Whole) -> Vec<Value> {
+    let told = sent_events(answer.text()).into_iter();
+    told.filter_map(|(_, event)| event.get("response").map(|response| response["store"].clone())).collect()
+}
+
+/// Known before: all of them said that they were not, as that is what a provider is told.
+#[tokio::test]
+async fn an_answer_says_whether_it_is_kept_whoever_gave_it() {
+    for own in [false, true] {
+        let (east, gateway) = keeps(|site| if own { site.only_responses() } else { site }).await;
+        let stored_nowhere = |told: &str| told.replace(r#""object":"response""#, r#""object":"response","store":false"#);
+        let output = [responses::message("Hello.")];
+        let (answer, frames) = if own {
+            (responses::answer(&output, &responses::usage(9, 0, 4, 0)), responses::hello())
+        } else {
+            (chat::answer("Hello.", 9, 4), chat::hello())
+        };
+        let frames: Vec<String> = frames.iter().map(|frame| stored_nowhere(frame)).collect();
+        for (store, expected) in [(None, true), (Some(true), true), (Some(false), false)] {
+            let mut body = json!({"input": "Say hello.", "store": store});
+            east.next(whole(&stored_nowhere(&answer)));
+            let told = gateway.ask(&ask(&body)).await.json();
+            assert_eq!(told["store"], expected, "{own} {store:?} {told}");
+            let path = format!("/v1/responses/{}", told["id"].as_str().unwrap());
+            let again = gateway.ask(&Call::get(&path).key(ANN)).await;
+            assert_eq!(again.json() == told, expected, "{}", again.text());
+
+            body["stream"] = json!(true);
+            east.next(stream(&frames));
+            let told = gateway.ask(&ask(&body)).await;
+            let stores = stores(&told);
+            assert!(stores.len() >= 2 && stores.iter().all(|store| *store == expected), "{own} {store:?} {}", told.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_long_to_be_kept_does_not_say_so() {
+    let (east, gateway) = keeps(|site| site).await;
+    east.next(whole(&chat::answer(&"word ".repeat(220_000), 9, 4)));
+    let told = gateway.ask(&ask(&json!({"input": "Say much."}))).await.json();
+    assert_eq!(told["store"], false, "{}", told["error"]);
+    let id = told["id"].as_str().unwrap();
+    unknown(&gateway.ask(&ask(&json!({"input": "x", "previous_response_id": id}))).await, id);
+}
+
 #[tokio::test]
 async fn what_must_not_be_kept_or_did_not_end_is_not() {
     let (east, gateway) = keeps(|site| site).await;
@@ -145,7 +193,7 @@ async fn what_must_not_be_kept_or_did_not_end_is_not() {
     east.next(then(begun(&chat::hello()[..2]), [Step::Close]));
     let cut = gateway.ask(&ask(&json!({"input": "Say hello.", "stream": true}))).await;
     let last = events(cut.text()).pop().unwrap();
-    assert_eq!(last["type"], "response.failed", "{}", cut.text());
+    assert_eq!((&last["type"], &last["response"]["store"]), (&json!("response.failed"), &json!(false)), "{}", cut.text());
     let id = last["response"]["id"].as_str().unwrap();
     unknown(&gateway.ask(&ask(&json!({"input": "x", "previous_response_id": id}))).await, id);
 }
