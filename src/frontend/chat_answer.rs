@@ -199,10 +199,10 @@ fn message<'a>(answer: &'a Answer, tool_calls: Vec<WireCall<'a>>, about: &About)
     }
 }
 
-fn write_call<'a>(call: &'a Call, about: &About, nth: usize) -> WireCall<'a> {
+fn write_call<'a>(call: &'a Call, about: &'a About, nth: usize) -> WireCall<'a> {
     let (id, extra_content) = (call_id(&call.id, about, nth), Extra::of(call.seal.as_ref()));
-    if about.is_custom(&call.name) {
-        let custom = Some(Custom { name: &call.name, input: freeform::input(&call.arguments) });
+    if let Some(own) = about.own_tool(&call.name).filter(|own| own.custom) {
+        let custom = Some(Custom { name: &own.name, input: freeform::input(&call.arguments) });
         return WireCall { id, kind: "custom", function: None, custom, extra_content };
     }
     let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };

@@ -12,10 +12,11 @@ use serde_json::value::RawValue;
 use super::chat_turns::{Message, Turns};
 use super::content::{Content, cannot, unreadable};
 use super::lifetime::{self, Mark};
+use super::tool_names::ToolNames;
 use super::top_level::string;
 use super::unsaid::unsaid;
 use super::{freeform, hints};
-use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, OwnTool, Sampling, ThinkingWish, Tool, ToolChoice};
+use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Sampling, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::unanswered::answered;
 use crate::canonical::{Conversation, Feature, ReasoningWish, Request, Untranslatable};
 use crate::units::Tokens;
@@ -188,24 +189,25 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     let body: Body<'_> = serde_json::from_slice(&request.body).map_err(|error| unreadable(&error))?;
     body.refuse_what_only_chat_has(request)?;
     let thinking = body.thinking(request.reasoning);
-    let mut turns = Turns::default();
+    let mut tools = read_tools(body.tools, body.functions)?;
+    let tool_choice = match (body.tool_choice, body.function_call) {
+        (Some(choice), _) => read_choice("tool_choice", choice, &tools.names, &mut tools.offered)?,
+        (None, Some(call)) => read_choice("function_call", call, &tools.names, &mut tools.offered)?,
+        (None, None) => ToolChoice::Auto,
+    };
+    let mut turns = Turns::naming(&tools.names);
     for (at, message) in body.messages.into_iter().enumerate() {
         turns.add(at, message)?;
     }
-    let mut tools = read_tools(body.tools, body.functions)?;
-    let tool_choice = match (body.tool_choice, body.function_call) {
-        (Some(choice), _) => read_choice("tool_choice", choice, &mut tools.offered)?,
-        (None, Some(call)) => read_choice("function_call", call, &mut tools.offered)?,
-        (None, None) => ToolChoice::Auto,
-    };
+    let (mut system, mut said) = (turns.system, turns.said);
     if let Some(lifetime) = lifetime::read(body.cache_control) {
-        lifetime::mark_last(lifetime, &mut turns.said, &mut turns.system, &mut tools.offered);
+        lifetime::mark_last(lifetime, &mut said, &mut system, &mut tools.offered);
     }
     Ok(Conversation {
-        system: turns.system,
-        turns: answered(turns.said).into(),
+        system,
+        turns: answered(said).into(),
         tools: tools.offered,
-        own_tools: tools.own,
+        own_tools: tools.names.own,
         tool_choice,
         parallel_calls: body.parallel_tool_calls,
         format: body.response_format.map_or(Ok(Format::Text), read_format)?,
@@ -270,7 +272,7 @@ pub(super) fn thinking_wish(
 #[derive(Default)]
 struct Tools {
     offered: Vec<Tool>,
-    own: Vec<OwnTool>,
+    names: ToolNames,
     /// What could not be said of them, by name.
     unsaid: Vec<&'static str>,
 }
@@ -282,14 +284,20 @@ fn read_tools(tools: Option<Vec<WireTool<'_>>>, functions: Option<Vec<Function>>
         read.offered.extend(functions.into_iter().flatten().map(|function| tool(function, None)));
         return Ok(read);
     };
+    let functions = tools.iter().filter(|wire| wire.kind.as_deref() != Some("custom"));
+    let functions = functions.filter_map(|wire| wire.function.as_ref().map(|function| function.name.clone()));
+    read.names = ToolNames::beside(functions);
     for (at, wire) in tools.into_iter().enumerate() {
         match (wire.kind.as_deref(), wire.function, wire.custom) {
-            (None | Some("function"), Some(function), _) => read.offered.push(tool(function, wire.cache_control)),
+            (None | Some("function"), Some(function), _) => {
+                let name = read.names.add(&format!("tools[{at}].function"), None, function.name, false)?;
+                read.offered.push(tool(Function { name, ..function }, wire.cache_control));
+            }
             (Some("custom"), _, Some(Custom { name, description, format })) => {
                 let grammar = freeform::grammar(format).map_err(|what| cannot(format!("`tools[{at}].custom.format`{what}")))?;
                 read.unsaid.extend(grammar.as_ref().map(|_| GRAMMAR));
                 let cached = wire.cache_control.map(|mark| mark.lifetime());
-                read.own.push(OwnTool { function: name.clone(), name: name.clone(), namespace: None, custom: true });
+                let name = read.names.add(&format!("tools[{at}].custom"), None, name, true)?;
                 read.offered.push(Tool { cached, ..freeform::function(name, description, grammar.as_ref()) });
             }
             (Some(kind), _, _) => return Err(cannot(format!("`tools[{at}]` of type `{kind}`"))),
@@ -307,7 +315,12 @@ fn tool(function: Function, mark: Option<Mark>) -> Tool {
 
 /// Reads `tool_choice`, or the forerunner in which a function is named without a type. Where only some tools are allowed, the others
 /// are not offered.
-fn read_choice(member: &str, raw: &RawValue, tools: &mut Vec<Tool>) -> Result<ToolChoice, Untranslatable> {
+fn read_choice(
+    member: &str,
+    raw: &RawValue,
+    tool_names: &ToolNames,
+    tools: &mut Vec<Tool>,
+) -> Result<ToolChoice, Untranslatable> {
     #[derive(Deserialize)]
     struct Forerunner {
         name: String,
@@ -331,11 +344,16 @@ fn read_choice(member: &str, raw: &RawValue, tools: &mut Vec<Tool>) -> Result<To
         _ => choice.function,
     };
     match (choice.kind.as_deref(), named, choice.allowed_tools) {
-        (None | Some("function" | "custom"), Some(named), _) => Ok(ToolChoice::Named(named.name)),
+        (kind @ (None | Some("function" | "custom")), Some(named), _) => {
+            Ok(ToolChoice::Named(tool_names.of(None, named.name, kind == Some("custom"))))
+        }
         (Some("allowed_tools"), _, Some(allowed)) => {
-            let named =
-                |tool: &Choice<'_>, name: &str| [&tool.function, &tool.custom].into_iter().flatten().any(|it| it.name == name);
-            tools.retain(|tool| allowed.tools.iter().any(|allowed| named(allowed, &tool.name)));
+            let function = |Choice { function, custom, .. }: Choice<'_>| match (function, custom) {
+                (Some(named), _) => Some(tool_names.of(None, named.name, false)),
+                (None, custom) => custom.map(|named| tool_names.of(None, named.name, true)),
+            };
+            let few: Vec<String> = allowed.tools.into_iter().filter_map(function).collect();
+            tools.retain(|tool| few.contains(&tool.name));
             of_word(allowed.mode.as_deref().unwrap_or("auto"))
         }
         (Some(word @ ("auto" | "none" | "required" | "any")), _, _) => of_word(word),

@@ -171,7 +171,8 @@ impl ChatStream {
         self.thought.clear();
         let index = self.calls.len();
         let id = call_id(id, &self.about, index);
-        let custom = self.about.is_custom(name).then_some(CustomPiece { name: Some(name), input: "" });
+        let own = self.about.own_tool(name).filter(|own| own.custom);
+        let custom = own.map(|own| CustomPiece { name: Some(&own.name), input: "" });
         let function = custom.is_none().then_some(FunctionPiece { name: Some(name), arguments: "" });
         let unwrapping = custom.as_ref().map(|_| Unwrapping::default());
         self.calls.push(Begun { slot, has_arguments: false, unwrapping });

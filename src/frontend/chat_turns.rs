@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::content::{Content, cannot, link};
 use super::lifetime::{self, Mark};
+use super::tool_names::ToolNames;
 use super::top_level::string;
 use super::{extra_content, freeform, reasoning_details};
 use crate::canonical::conversation::{CacheLifetime, Call, Medium, Role, Source, Text, Thought, ToolResult, Turn};
@@ -116,8 +117,9 @@ struct Function<'b> {
 }
 
 /// The messages read so far.
-#[derive(Default)]
-pub(super) struct Turns {
+pub(super) struct Turns<'t> {
+    /// What the tools' functions are called.
+    names: &'t ToolNames,
     pub(super) system: Vec<Part>,
     pub(super) said: Vec<Turn>,
     /// Calls without an answer yet: id and name.
@@ -126,7 +128,11 @@ pub(super) struct Turns {
     answering: bool,
 }
 
-impl Turns {
+impl<'t> Turns<'t> {
+    pub(super) fn naming(names: &'t ToolNames) -> Self {
+        Self { names, system: Vec::new(), said: Vec::new(), unanswered: Vec::new(), answering: false }
+    }
+
     /// Takes the message at this place.
     pub(super) fn add(&mut self, at: usize, message: Message<'_>) -> Result<(), Untranslatable> {
         match message.role.as_deref() {
@@ -167,7 +173,7 @@ impl Turns {
         }
         let mut calls = Vec::new();
         for (nth, call) in message.tool_calls.into_iter().flatten().enumerate() {
-            calls.push(read_call(at, nth, call)?);
+            calls.push(read_call(at, nth, call, self.names)?);
         }
         // The forerunner's calls have no id.
         if let Some(Function { name: Some(name), arguments }) = message.function_call {
@@ -242,12 +248,14 @@ fn text_of(raw: Option<&RawValue>) -> Option<String> {
     raw.and_then(|raw| string(raw.get())).filter(|text| !text.is_empty()).map(Cow::into_owned)
 }
 
-fn read_call(at: usize, nth: usize, call: WireCall<'_>) -> Result<Call, Untranslatable> {
+fn read_call(at: usize, nth: usize, call: WireCall<'_>, names: &ToolNames) -> Result<Call, Untranslatable> {
     let what = || format!("`messages[{at}].tool_calls[{nth}]`");
     let (name, arguments) = match (call.kind.as_deref(), call.function, call.custom) {
         (None | Some("function" | ""), Some(Function { name: Some(name), arguments }), _) => (name, read_arguments(arguments)),
         (None | Some("function" | ""), _, _) => return Err(cannot(format!("{} without a function", what()))),
-        (Some("custom"), _, Some(Custom { name, input })) => (name, freeform::arguments(&read_arguments(input))),
+        (Some("custom"), _, Some(Custom { name, input })) => {
+            (names.of(None, name, true), freeform::arguments(&read_arguments(input)))
+        }
         (Some(kind), _, _) => return Err(cannot(format!("{} of type `{kind}`", what()))),
     };
     let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| made_up(at, nth));

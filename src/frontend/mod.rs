@@ -49,6 +49,7 @@ pub mod sound;
 mod stored;
 #[cfg(test)]
 mod testing;
+mod tool_names;
 mod top_level;
 mod unsaid;
 pub mod vectors;

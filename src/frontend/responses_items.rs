@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::content::{Content, cannot, link};
-use super::responses_tools::called;
+use super::tool_names::ToolNames;
 use super::top_level::string;
 use super::{freeform, lifetime, seals};
 use crate::canonical::conversation::{Call, Medium, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn};
@@ -63,15 +63,20 @@ struct InputAudio {
 }
 
 /// The items read so far.
-#[derive(Default)]
-pub(super) struct Turns {
+pub(super) struct Turns<'t> {
+    /// What the tools' functions are called.
+    names: &'t ToolNames,
     pub(super) system: Vec<Part>,
     pub(super) said: Vec<Turn>,
     /// The last turn is one of tools' answers, and may take more.
     answering: bool,
 }
 
-impl Turns {
+impl<'t> Turns<'t> {
+    pub(super) fn naming(names: &'t ToolNames) -> Self {
+        Self { names, system: Vec::new(), said: Vec::new(), answering: false }
+    }
+
     /// Takes the item at this place.
     pub(super) fn add(&mut self, at: usize, item: Item<'_>) -> Result<(), Untranslatable> {
         let kind = item.kind.clone().unwrap_or(if item.role.is_some() { "message".into() } else { "".into() });
@@ -84,7 +89,7 @@ impl Turns {
             }
             "function_call" | "custom_tool_call" => {
                 let (Some(id), Some(name)) = (item.call_id, item.name) else { return Err(lacking()) };
-                let name = called(item.namespace.as_deref(), name);
+                let name = self.names.of(item.namespace.as_deref(), name, kind == "custom_tool_call");
                 let arguments = match &*kind {
                     "function_call" => read_text(item.arguments),
                     _ => freeform::arguments(&read_text(item.input)),

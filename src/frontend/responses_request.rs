@@ -107,7 +107,8 @@ struct WireFormat<'b> {
 pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslatable> {
     let body: Body<'_> = serde_json::from_slice(&request.body).map_err(|error| unreadable(&error))?;
     body.refuse_what_only_responses_have(request)?;
-    let mut turns = Turns::default();
+    let tools = Tools::read(body.tools, body.tool_choice)?;
+    let mut turns = Turns::naming(&tools.names);
     turns.system.extend(body.instructions.filter(|text| !text.is_empty()).map(Part::text));
     match body.input {
         Content::Text(text) => turns.say(Role::User, Part::text(text)),
@@ -118,12 +119,12 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         }
     }
     let verbosity = body.text.as_ref().and_then(|text| text.verbosity);
-    let tools = Tools::read(body.tools, body.tool_choice)?;
+    let (system, said) = (turns.system, turns.said);
     Ok(Conversation {
-        system: turns.system,
-        turns: answered(turns.said).into(),
+        system,
+        turns: answered(said).into(),
         tools: tools.offered,
-        own_tools: tools.own,
+        own_tools: tools.names.own,
         tool_choice: tools.choice,
         parallel_calls: body.parallel_tool_calls,
         format: body.text.and_then(|text| text.format).map_or(Ok(Format::Text), read_format)?,

@@ -11,9 +11,10 @@ use serde_json::value::RawValue;
 
 use super::content::cannot;
 use super::freeform;
+use super::tool_names::ToolNames;
 use super::top_level::string;
 use crate::canonical::Untranslatable;
-use crate::canonical::conversation::{Json, OwnTool, Tool, ToolChoice};
+use crate::canonical::conversation::{Json, Tool, ToolChoice};
 
 /// What is told of a grammar that nobody enforces, and of a search that is not offered.
 const GRAMMAR: &str = "tools.format";
@@ -52,7 +53,7 @@ struct Choice<'b> {
 #[derive(Default)]
 pub(super) struct Tools {
     pub(super) offered: Vec<Tool>,
-    pub(super) own: Vec<OwnTool>,
+    pub(super) names: ToolNames,
     pub(super) choice: ToolChoice,
     /// What could not be said of them, by name.
     pub(super) unsaid: Vec<&'static str>,
@@ -60,24 +61,17 @@ pub(super) struct Tools {
     search: Option<(String, String)>,
 }
 
-/// What the function of a tool in a namespace is called.
-pub(super) fn called(namespace: Option<&str>, name: String) -> String {
-    match namespace.filter(|namespace| !namespace.is_empty()) {
-        Some(namespace) if namespace.ends_with("__") => format!("{namespace}{name}"),
-        Some(namespace) => format!("{namespace}__{name}"),
-        None => name,
-    }
-}
-
 impl Tools {
     pub(super) fn read(tools: Option<Vec<WireTool<'_>>>, choice: Option<&RawValue>) -> Result<Self, Untranslatable> {
-        let mut read = Self::default();
-        for (at, tool) in tools.into_iter().flatten().enumerate() {
+        let tools = tools.unwrap_or_default();
+        let functions = tools.iter().filter(|tool| tool.kind.as_deref() == Some("function")).filter_map(|tool| tool.name.clone());
+        let mut read = Self { names: ToolNames::beside(functions), ..Self::default() };
+        for (at, tool) in tools.into_iter().enumerate() {
             read.add(&format!("tools[{at}]"), None, tool)?;
         }
         let alone = read.offered.is_empty();
         if let Some(choice) = choice {
-            read.choice = read_choice(choice, &mut read.offered)?;
+            read.choice = read_choice(choice, &read.names, &mut read.offered)?;
         }
         match read.search.take() {
             Some((place, kind)) if alone || read.choice == ToolChoice::Required => Err(of_type(&place, &kind)),
@@ -93,13 +87,13 @@ impl Tools {
         let WireTool { kind, name, description, parameters, strict, format, tools, namespace: _ } = tool;
         match (kind.as_deref(), name) {
             (Some("function"), Some(name)) => {
-                let name = self.function(namespace, name, false);
+                let name = self.names.add(place, namespace, name, false)?;
                 self.offered.push(Tool { name, description, parameters, strict, cached: None });
             }
             (Some("custom"), Some(name)) => {
                 let grammar = freeform::grammar(format).map_err(|what| cannot(format!("`{place}.format`{what}")))?;
                 self.unsaid.extend(grammar.as_ref().map(|_| GRAMMAR));
-                let name = self.function(namespace, name, true);
+                let name = self.names.add(place, namespace, name, true)?;
                 self.offered.push(freeform::function(name, description, grammar.as_ref()));
             }
             (Some("namespace"), Some(name)) if namespace.is_none() => {
@@ -120,15 +114,6 @@ impl Tools {
         Ok(())
     }
 
-    /// The name of the function that a tool is told as.
-    fn function(&mut self, namespace: Option<&str>, name: String, custom: bool) -> String {
-        let function = called(namespace, name.clone());
-        if custom || namespace.is_some() {
-            self.own.push(OwnTool { function: function.clone(), name, namespace: namespace.map(str::to_owned), custom });
-        }
-        function
-    }
-
     /// Says what a namespace is of before what its first tool does: there is no other place for it.
     fn describe(&mut self, first: usize, namespace: Option<String>) {
         let Some((tool, said)) = self.offered.get_mut(first).zip(namespace.filter(|text| !text.is_empty())) else { return };
@@ -142,7 +127,7 @@ fn of_type(place: &str, kind: &str) -> Untranslatable {
 }
 
 /// Where only some tools are allowed, the others are not offered.
-fn read_choice(raw: &RawValue, tools: &mut Vec<Tool>) -> Result<ToolChoice, Untranslatable> {
+fn read_choice(raw: &RawValue, names: &ToolNames, tools: &mut Vec<Tool>) -> Result<ToolChoice, Untranslatable> {
     let of_word = |word: &str| match word {
         "auto" => Ok(ToolChoice::Auto),
         "none" => Ok(ToolChoice::None),
@@ -154,9 +139,13 @@ fn read_choice(raw: &RawValue, tools: &mut Vec<Tool>) -> Result<ToolChoice, Untr
     }
     let choice: Choice<'_> = serde_json::from_str(raw.get()).map_err(|_| cannot("`tool_choice` that is no choice"))?;
     match (&*choice.kind, choice.name, choice.tools) {
-        ("function" | "custom", Some(name), _) => Ok(ToolChoice::Named(called(choice.namespace.as_deref(), name))),
+        (kind @ ("function" | "custom"), Some(name), _) => {
+            Ok(ToolChoice::Named(names.of(choice.namespace.as_deref(), name, kind == "custom")))
+        }
         ("allowed_tools", _, Some(allowed)) => {
-            let function = |tool: WireTool<'_>| tool.name.map(|name| called(tool.namespace.as_deref(), name));
+            let function = |WireTool { kind, name, namespace, .. }: WireTool<'_>| {
+                name.map(|name| names.of(namespace.as_deref(), name, kind.as_deref() == Some("custom")))
+            };
             let allowed: Vec<String> = allowed.into_iter().filter_map(function).collect();
             tools.retain(|tool| allowed.contains(&tool.name));
             of_word(choice.mode.as_deref().unwrap_or("auto"))

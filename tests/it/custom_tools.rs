@@ -308,3 +308,80 @@ async fn a_search_of_the_providers_that_is_all_there_is_stays_with_whoever_has_i
         assert!(answer.text().contains("web_search"), "{}", answer.text());
     }
 }
+
+/// Known before: both were told as one function, and the first of them was called.
+#[tokio::test]
+async fn tools_that_come_to_one_name_are_told_apart_on_the_way_back() {
+    let (east, gateway) = chats().await;
+    let function = |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object"}, "strict": false});
+    let namespace = |name: &str, tool: Value| json!({"type": "namespace", "name": name, "description": "", "tools": [tool]});
+    let tools = json!([
+        {"type": "custom", "name": "patch"}, function("patch"), namespace("a", function("b__c")), namespace("a__b", function("c")),
+    ]);
+    let made = ["patch_2", "patch", "a__b__c", "a__b__c_2"];
+    let meant = [
+        ("custom_tool_call", "patch", None),
+        ("function_call", "patch", None),
+        ("function_call", "b__c", Some("a")),
+        ("function_call", "c", Some("a__b")),
+    ];
+    let mut input = vec![json!({"role": "user", "content": "Go."})];
+    for (at, (made_name, (kind, name, namespace))) in made.into_iter().zip(meant).enumerate() {
+        east.next(calls(Thinker::Chat, made_name, r#"{"input":"a\nb"}"#));
+        let body = json!({"model": "auto", "input": input, "tools": tools, "stream": true});
+        let answer = gateway.ask(&Call::responses(body.to_string())).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let call = called(&answer);
+        let found = (call["type"].as_str().unwrap(), call["name"].as_str().unwrap(), call["namespace"].as_str());
+        assert_eq!(found, (kind, name, namespace), "{made_name}");
+        let sent: Value = serde_json::from_str(east.call(at).await.text()).unwrap();
+        let offered: Vec<String> = offered(Thinker::Chat, &sent).into_iter().map(|(name, ..)| name).collect();
+        assert_eq!(offered, made);
+        // What was called before goes back under the same names.
+        let before: Vec<String> = told(Thinker::Chat, &sent).into_iter().map(|(name, ..)| name).collect();
+        assert_eq!(before, made[..at]);
+        let id = format!("call_{at}");
+        let mut item = call.clone();
+        item["call_id"] = json!(id);
+        input.extend([item, json!({"type": format!("{kind}_output"), "call_id": id, "output": "Done."})]);
+    }
+    let choice = json!({"type": "custom", "name": "patch"});
+    east.next(calls(Thinker::Chat, "patch_2", "{}"));
+    gateway
+        .ask(&Call::responses(
+            json!({"model": "auto", "input": "hi", "tools": tools, "tool_choice": choice, "stream": true}).to_string(),
+        ))
+        .await;
+    let sent: Value = serde_json::from_str(east.call(4).await.text()).unwrap();
+    assert_eq!(sent["tool_choice"]["function"]["name"], "patch_2", "{sent}");
+
+    let alike = gateway.ask(&ask(&format!(r#""tools":{}"#, json!([function("f"), function("f")])))).await;
+    assert_eq!((alike.status, &alike.json()["error"]["code"]), (400, &json!("untranslatable")), "{}", alike.text());
+    assert!(alike.text().contains("`tools[1].name` is `f`, as is `tools[0].name`"), "{}", alike.text());
+}
+
+#[tokio::test]
+async fn and_those_of_a_client_of_chat_too() {
+    for streamed in [false, true] {
+        let (east, gateway) = alone(Site::only_messages).await;
+        let arguments = json!({"input": PATCH});
+        let block = json!([{"type": "tool_use", "id": "toolu_a", "name": "f_2", "input": arguments}]);
+        east.next(if streamed {
+            calls(Thinker::Messages, "f_2", &arguments.to_string())
+        } else {
+            whole(&messages::answer_with(&block.to_string(), r#"{"input_tokens":9,"output_tokens":4}"#))
+        });
+        let tools = json!([{"type": "custom", "custom": {"name": "f"}}, {"type": "function", "function": {"name": "f"}}]);
+        let answer = gateway.chat(&chat::ask_with("auto", &format!(r#""tools":{tools},"stream":{streamed}"#))).await;
+        let call = if streamed {
+            let all = chunks(answer.text());
+            all.iter().find_map(|chunk| chunk.pointer("/choices/0/delta/tool_calls/0").cloned()).unwrap()
+        } else {
+            answer.json()["choices"][0]["message"]["tool_calls"][0].clone()
+        };
+        assert_eq!((&call["type"], &call["custom"]["name"]), (&json!("custom"), &json!("f")), "{}", answer.text());
+        let sent: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
+        let offered: Vec<String> = offered(Thinker::Messages, &sent).into_iter().map(|(name, ..)| name).collect();
+        assert_eq!(offered, ["f_2", "f"]);
+    }
+}

@@ -7,7 +7,7 @@ use super::super::testing::{KINDS, any_request, conversation, refused, survives}
 use super::*;
 use crate::canonical::Part;
 use crate::canonical::conversation::{
-    CacheLifetime, Call, Hints, Medium, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
+    CacheLifetime, Call, Hints, Medium, OwnTool, Role, Seal, SealKind, Source, Text, Thought, ToolResult, Turn,
 };
 
 fn asked(members: &str) -> Conversation {
