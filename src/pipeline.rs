@@ -37,6 +37,7 @@ use self::in_turn::wait_for_turn;
 use self::learning::Learning;
 pub use self::names::NotAllowed;
 pub use self::not_served::NotServed;
+use self::not_served::no_plan;
 use self::pages::Pages;
 use self::passing::{PASSING, headers, passing};
 use self::said::Said;
@@ -55,7 +56,7 @@ use crate::policy::{Admission, Exploring, Full, Lender, NotAdmitted, OverBudget,
 use crate::relay::{
     Account, AccountOpening, AnswerBasis, Compared, Desk, Learn, Media, Pump, Settlement, StreamEnd, WholeAnswer,
 };
-use crate::route::{self, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
+use crate::route::{self, Ask, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
 use crate::telemetry::Route;
 use crate::units::{BackendId, Pieces, RequestId, Tokens, Usd};
 
@@ -168,6 +169,8 @@ struct Admitted {
     /// Taken once: what changes after this does not concern the request.
     in_force: Arc<InForce>,
     target: Target,
+    /// In the client's own words it would cost what its bound on money does not cover.
+    other_words_only: bool,
     /// Its conversation, where the answer is to be kept.
     thread: Option<Thread>,
 }
@@ -199,6 +202,7 @@ impl Admitted {
             makers,
             strict: self.admission.limits.strict,
             bounded: self.is_bounded(),
+            other_words_only: self.other_words_only,
         }
     }
 
@@ -299,11 +303,10 @@ impl Pipeline {
         let target = route::resolve(&request.model, &in_force.market.snapshot, &in_force.settings.aliases)?;
         bounds::named(&request, &target)?;
         bounds::vectors(&request, &target, &in_force.market.snapshot)?;
-        let admitted = Admitted { admission, request, client_bound, lesser: Lesser::default(), in_force, target, thread };
-        if admitted.is_bounded() {
-            bounds::priced(call.frontend, &admitted.request)?;
-        }
-        Ok(admitted)
+        let (lesser, other_words_only) = (Lesser::default(), false);
+        let admitted = Admitted { admission, request, client_bound, lesser, in_force, target, other_words_only, thread };
+        let other_words_only = admitted.is_bounded() && bounds::priced(call.frontend, &admitted.request)?;
+        Ok(Admitted { other_words_only, ..admitted })
     }
 
     fn plan(&self, call: &InboundCall, admitted: &Admitted, told: &Told<'_>) -> Result<Decided, GatewayError> {
@@ -311,24 +314,14 @@ impl Pipeline {
             let makers = makers(&admitted.request, &trace);
             let (facts, said) = self.said(facts, admitted.settings(), &admitted.wording(told, &makers));
             let Said { planned, ask, why, written } = said;
-            match (planned, why) {
-                (Err(error), Some(unsaid)) if !error.is_passing() => Err(GatewayError::Untranslatable(unsaid)),
-                (Ok(plan), _) => {
+            match planned {
+                Ok(plan) => {
                     let remembered = self.ledger.keeps_facts_of(call.id) || self.desk.feed.is_on();
                     let facts = Facts { ask: ask.as_ref().unwrap_or(facts.ask), ..facts };
                     let facts = if remembered { facts.keep() } else { Vec::new() };
                     Ok(Decided { plan, facts, trace, makers, written })
                 }
-                (Err(error), _) => {
-                    if let Some(other) = NotServed::of(admitted) {
-                        return Err(GatewayError::NotServed(other));
-                    }
-                    if let Some(forbidden) = NotAllowed::of(admitted) {
-                        return Err(GatewayError::NotAllowed(forbidden));
-                    }
-                    let decision = Box::new(Decision::of(Err(&error), facts.snapshot));
-                    Err(GatewayError::NoPlan { error, decision })
-                }
+                Err(error) => Err(no_plan(admitted, error, why)),
             }
         })
     }
@@ -381,7 +374,7 @@ impl Pipeline {
         let now = self.clock.monotonic();
         let (affinity, trace) = affinity::look(&self.learning, request, &admission.key, snapshot, &appraisal.input, now);
         let limits = limits_of(&admission.limits);
-        let ask = asked(request, &settings.alias_wishes);
+        let ask = Ask { other_words_only: admitted.other_words_only, ..asked(request, &settings.alias_wishes) };
         let facts = Facts {
             ask: &ask,
             snapshot,

@@ -28,6 +28,8 @@ pub struct Wording<'a> {
     pub strict: bool,
     /// Money is bounded: the output bound that the quote counts with must reach the provider.
     pub bounded: bool,
+    /// Nobody may be sent the client's own words: something in them costs what no bound on money covers.
+    pub other_words_only: bool,
 }
 
 /// What goes out.
@@ -209,6 +211,10 @@ impl Way<'_> {
 
     /// Whether the client's own words are taken, and nothing is taken out of them that a strict one wants said.
     fn says_all(&self) -> Result<(), Unsaid> {
+        if self.wording.other_words_only {
+            let what = "what has no price, of a request whose money is bounded,".to_owned();
+            return Err(Untranslatable { what, shape: self.wording.request.shape.word() }.into());
+        }
         if self.begins_in_vain() {
             return Err(Untranslatable { what: BEGUN.to_owned(), shape: Untranslatable::THIS_MODEL }.into());
         }

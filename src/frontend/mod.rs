@@ -61,6 +61,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use self::models::ListedModel;
 use crate::canonical::{Answer, Conversation, Request, Shape, StreamWriter, Untranslatable};
@@ -137,19 +138,34 @@ pub trait Frontend: Debug + Send + Sync {
 /// The member of a request whose cost nobody here can tell beforehand, where it has one: a bound on its money would be none.
 /// Asked only where there is such a bound.
 pub fn unpriced(frontend: FrontendRef, request: &Request) -> Option<&'static str> {
+    let tools = || request.body.get(request.members.tools.clone()).filter(|tools| !tools.is_empty());
+    request.unpriced.or_else(|| tools().is_some_and(|tools| any_hosted(frontend, tools)).then_some(HOSTED))
+}
+
+/// The member with the tools that a provider runs itself.
+pub const HOSTED: &str = "tools";
+
+/// Whether a provider runs one of these tools itself. What cannot be read may be one.
+fn any_hosted(frontend: FrontendRef, tools: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Tool<'b> {
         #[serde(borrow, rename = "type")]
         kind: Option<Cow<'b, str>>,
+        /// Of a namespace.
+        #[serde(borrow)]
+        tools: Option<&'b RawValue>,
     }
-    let hosted = |tool: &Tool<'_>| tool.kind.as_deref().is_some_and(|kind| frontend.hosts(kind));
-    let any_hosted = || {
-        let tools = request.body.get(request.members.tools.clone()).filter(|tools| !tools.is_empty());
-        // What cannot be read may be one.
-        tools.is_some_and(|tools| serde_json::from_slice::<Vec<Tool<'_>>>(tools).map_or(true, |all| all.iter().any(hosted)))
+    let hosted = |tool: &Tool<'_>| {
+        let within = |kind| if kind == NAMESPACE { tool.tools } else { None };
+        let kind = tool.kind.as_deref();
+        kind.is_some_and(|kind| frontend.hosts(kind))
+            || kind.and_then(within).is_some_and(|tools| any_hosted(frontend, tools.get().as_bytes()))
     };
-    request.unpriced.or_else(|| any_hosted().then_some("tools"))
+    serde_json::from_slice::<Vec<Tool<'_>>>(tools).map_or(true, |all| all.iter().any(hosted))
 }
+
+/// Tools of a client that stand together (Responses).
+const NAMESPACE: &str = "namespace";
 
 /// A frontend, chosen once for a request.
 pub type FrontendRef = &'static dyn Frontend;

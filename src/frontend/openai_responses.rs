@@ -18,7 +18,7 @@ use super::messages::{Conversation, Tools};
 use super::models::{self, ListedModel};
 use super::responses_stream::{ResponsesStream, failed};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
-use super::{About, Frontend, responses_answer, responses_request};
+use super::{About, Frontend, NAMESPACE, responses_answer, responses_request};
 use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
     self, Answer, Feature, Features, Members, Parameter, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
@@ -117,7 +117,7 @@ impl Frontend for OpenAiResponses {
     }
 
     fn hosts(&self, tool: &str) -> bool {
-        !matches!(tool, "function" | "custom")
+        !matches!(tool, "function" | "custom" | NAMESPACE)
     }
 
     fn error_body(&self, error: &ClientError, _: &str) -> Bytes {

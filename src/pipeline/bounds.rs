@@ -1,7 +1,7 @@
 //! What bounds a request before anything is decided: the length of its answer, what a whole answer may hold, and that a bound on
 //! money is one.
 
-use crate::canonical::{Request, Shape};
+use crate::canonical::{Request, Shape, Untranslatable};
 use crate::catalog::{BackendIndex, Snapshot};
 use crate::dispatch::ANSWER_CAP;
 use crate::frontend::{self, BadRequest, FrontendRef};
@@ -96,16 +96,32 @@ pub(super) fn vectors(request: &Request, target: &Target, snapshot: &Snapshot) -
 }
 
 /// Refuses what changes the cost of a request in a way that nobody here can tell beforehand: neither a budget nor a maximum
-/// cost would bound it.
-pub(super) fn priced(frontend: FrontendRef, request: &Request) -> Result<(), BadRequest> {
-    let Some(member) = frontend::unpriced(frontend, request) else { return Ok(()) };
-    let what = match member {
-        "messages" | "input" => "a document that stands elsewhere is of a length that is not known".to_owned(),
-        "tools" => "a tool that the provider runs itself makes the prompt longer than it was sent, perhaps for a fee".to_owned(),
-        other => format!("`{other}` as it stands changes the price in a way that the table does not tell"),
+/// cost would bound it. Answers whether it may be asked in other words than the client's only, which have no tools that a provider
+/// runs itself.
+pub(super) fn priced(frontend: FrontendRef, request: &Request) -> Result<bool, BadRequest> {
+    let (member, what) = match frontend::unpriced(frontend, request) {
+        None => return Ok(false),
+        Some(frontend::HOSTED) => return Ok(true),
+        Some(member @ ("messages" | "input")) => {
+            (member, "a document that stands elsewhere is of a length that is not known".to_owned())
+        }
+        Some(other) => (other, format!("`{other}` as it stands changes the price in a way that the table does not tell")),
     };
-    let message = format!("{what}, and this request's money is bounded (by its key's budget or a maximum cost); leave it out");
-    Err(BadRequest::new("unpriced_parameter", member, message))
+    Err(unpriced(member, &what, "leave it out"))
+}
+
+/// What is told where nobody is left who would be asked without the tools that a provider runs itself; `unsaid` is what else keeps
+/// the request from being said so.
+pub(super) fn hosted(unsaid: Option<&Untranslatable>) -> BadRequest {
+    let what = "a tool that the provider runs itself makes the prompt longer than it was sent, perhaps for a fee";
+    let why = unsaid.map(|unsaid| format!(" ({unsaid})")).unwrap_or_default();
+    let remedy = format!("no backend that would be asked without it can serve the request{why}: leave it out of `tools`");
+    unpriced(frontend::HOSTED, what, &remedy)
+}
+
+fn unpriced(member: &'static str, what: &str, remedy: &str) -> BadRequest {
+    let message = format!("{what}, and this request's money is bounded (by its key's budget or a maximum cost); {remedy}");
+    BadRequest::new("unpriced_parameter", member, message)
 }
 
 #[cfg(test)]
@@ -152,9 +168,13 @@ mod tests {
             )
         };
         let check = |request: &Request, frontend: FrontendRef, expected: Option<&str>| {
-            let refused = priced(frontend, request).err();
-            assert_eq!(refused.as_ref().and_then(|bad| bad.param.as_deref()), expected, "{request:?}");
-            assert!(refused.is_none_or(|bad| bad.code == "unpriced_parameter"));
+            // Other words may be without the tools.
+            let found = match priced(frontend, request) {
+                Ok(others_only) => others_only.then(|| hosted(None)),
+                Err(refused) => Some(refused).filter(|bad| bad.param.as_deref() != Some("tools")),
+            };
+            assert_eq!(found.as_ref().and_then(|bad| bad.param.as_deref()), expected, "{request:?}");
+            assert!(found.is_none_or(|bad| bad.code == "unpriced_parameter"));
         };
         let ours = &frontend::AnthropicMessages;
         for (members, expected) in [
@@ -190,6 +210,19 @@ mod tests {
             (r#""tools":[{"type":"web_search","web_search":{"enable":true}}]"#, Some("tools")),
         ] {
             check(&chat(members), &frontend::OpenAiChat, expected);
+        }
+        let responses = |tools: &str| {
+            read(
+                &frontend::OpenAiResponses,
+                format!(r#"{{"model":"auto","input":"hi","tools":[{{"type":"function","name":"f"}},{tools}]}}"#),
+            )
+        };
+        for (tools, expected) in [
+            (r#"{"type":"web_search"}"#, Some("tools")),
+            (r#"{"type":"custom","name":"g"},{"type":"namespace","name":"n","tools":[{"type":"function","name":"f"}]}"#, None),
+            (r#"{"type":"namespace","name":"n","tools":[{"type":"mcp"}]}"#, Some("tools")),
+        ] {
+            check(&responses(tools), &frontend::OpenAiResponses, expected);
         }
     }
 }

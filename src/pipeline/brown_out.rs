@@ -75,6 +75,7 @@ impl Course {
                     | GatewayError::NotServed(_)
                     | GatewayError::NotAllowed(_)
                     | GatewayError::Untranslatable(_)
+                    | GatewayError::BadRequest(_)
             ),
         }
     }

@@ -1,14 +1,35 @@
-//! What is said of a model that is asked for something else than it serves: which models serve that.
+//! What is said of a request that nobody can serve, and of a model that is asked for something else than it serves: which models
+//! serve that.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::Admitted;
-use crate::canonical::Direct;
-use crate::route::Target;
+use super::{Admitted, GatewayError, NotAllowed, bounds};
+use crate::canonical::{Direct, Untranslatable};
+use crate::route::{Decision, PlanError, Target, Unfit};
 
 /// So many models are named.
 const NAMED: usize = 10;
+
+/// Why a request has no plan. `unsaid` is why it could not be said to those who would have been asked.
+pub(super) fn no_plan(admitted: &Admitted, error: PlanError, unsaid: Option<Untranslatable>) -> GatewayError {
+    let for_good = !error.is_passing();
+    let unpriced = || unsaid.is_some() || error.rejected().iter().any(|(_, unfit)| *unfit == Unfit::OwnWordsUnpriced);
+    if for_good && admitted.other_words_only && unpriced() {
+        return bounds::hosted(unsaid.as_ref()).into();
+    }
+    if let Some(unsaid) = unsaid.filter(|_| for_good) {
+        return GatewayError::Untranslatable(unsaid);
+    }
+    if let Some(other) = NotServed::of(admitted) {
+        return GatewayError::NotServed(other);
+    }
+    if let Some(forbidden) = NotAllowed::of(admitted) {
+        return GatewayError::NotAllowed(forbidden);
+    }
+    let decision = Box::new(Decision::of(Err(&error), &admitted.market().snapshot));
+    GatewayError::NoPlan { error, decision }
+}
 
 /// A model that does not serve what it is asked for.
 #[derive(Debug)]

@@ -65,6 +65,8 @@ pub enum Unfit {
     Unpriced,
     /// The same of images of such a kind.
     ImageUnpriced,
+    /// It would be asked in the client's own words, in which something is that has no price.
+    OwnWordsUnpriced,
     /// There is no exchange rate for its currency.
     NoExchangeRate(Currency),
     /// In its words, or of the client's own, something would be left out that must not be: these parameters of a client of this shape, or, without any, what
@@ -107,7 +109,7 @@ impl Unfit {
             Unfit::ContextTooSmall { .. } => Rule::ContextTooSmall,
             Unfit::OutputTooSmall { .. } => Rule::OutputTooSmall,
             Unfit::InputUnpriced { .. } => Rule::InputUnpriced,
-            Unfit::Unpriced | Unfit::ImageUnpriced => Rule::Unpriced,
+            Unfit::Unpriced | Unfit::ImageUnpriced | Unfit::OwnWordsUnpriced => Rule::Unpriced,
             Unfit::NoExchangeRate(_) => Rule::NoExchangeRate,
             Unfit::LeavesOut(..) => Rule::LeavesOut,
             Unfit::TooDear { .. } => Rule::TooDear,
@@ -177,6 +179,7 @@ impl fmt::Display for Unfit {
             }
             Unfit::Unpriced => f.write_str("no price in force"),
             Unfit::ImageUnpriced => f.write_str("no price for images of this size and quality"),
+            Unfit::OwnWordsUnpriced => f.write_str("no price for a tool that it would run itself"),
             Unfit::NoExchangeRate(currency) => write!(f, "no exchange rate for {currency}"),
             Unfit::LeavesOut(lost, _) if lost.is_empty() => {
                 f.write_str("asked in words that leave out what must not be left out")
@@ -282,9 +285,12 @@ impl<'n> Rules<'n> {
     }
 }
 
-/// What a backend would leave out, where that must not be.
+/// What a backend would leave out, where that must not be, or would be told that must not.
 pub(super) fn says_all(index: BackendIndex, facts: &Facts<'_>) -> Result<(), Unfit> {
     let ask = facts.ask;
+    if ask.other_words_only && !facts.board.row(index).rewords(ask.manner()) {
+        return Err(Unfit::OwnWordsUnpriced);
+    }
     match ask.unsaid.iter().find(|(mute, _)| *mute == index) {
         Some((_, lost)) => Err(Unfit::LeavesOut(*lost, ask.shape)),
         None => Ok(()),

@@ -26,6 +26,9 @@ pub struct Ask {
     /// Backends that would be asked in other words than the client's, and without something that must not be left out: by their
     /// indexes, each with its parameters that these words lack, none where it is something else.
     pub unsaid: Vec<(BackendIndex, Parameters)>,
+    /// It may be asked in other words than the client's only: in its own it has something that makes it cost what nobody can tell
+    /// beforehand, which is left out in others, and its money is bounded.
+    pub other_words_only: bool,
     /// What the client says about thinking.
     pub reasoning: ReasoningWish,
     /// The client's bound on each choice, after the key's own.
@@ -80,6 +83,7 @@ impl Ask {
             features: request.features,
             no_object: request.no_object,
             unsaid: Vec::new(),
+            other_words_only: false,
             reasoning: request.reasoning,
             output_bound: request.output_bound,
             choices: request.choices.max(1),

@@ -41,6 +41,7 @@ pub fn anybody(needs: &Needs, facts: &Facts<'_>) -> bool {
     ];
     needs.data == DataRules::default()
         && wishes.unsaid.is_empty()
+        && !wishes.other_words_only
         && limits.models.is_empty()
         && lists.iter().all(|list| list.is_empty())
 }

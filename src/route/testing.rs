@@ -211,6 +211,7 @@ pub(crate) struct Case {
     /// What [`Ask`] has of these, which no request says.
     pub(crate) translated: bool,
     pub(crate) unsaid: Vec<(BackendIndex, Parameters)>,
+    pub(crate) other_words_only: bool,
     pub(crate) target: String,
     /// Expected and upper bound, the same for every tokenizer.
     pub(crate) input: (u64, u64),
@@ -244,6 +245,7 @@ impl Case {
             request: Request::saying("Say hello."),
             translated: false,
             unsaid: Vec::new(),
+            other_words_only: false,
             target: "auto".into(),
             input: (1000, 1100),
             own_input: Vec::new(),
@@ -307,7 +309,12 @@ impl Case {
         let tokens = |(expected, upper)| InputTokens::new(Tokens::new(expected), Tokens::new(upper));
         let own = self.own_input.iter().map(|(index, input)| (*index, tokens(*input)));
         decide(&Facts {
-            ask: &Ask { translated: self.translated, unsaid: self.unsaid.clone(), ..Ask::of(&self.request) },
+            ask: &Ask {
+                translated: self.translated,
+                unsaid: self.unsaid.clone(),
+                other_words_only: self.other_words_only,
+                ..Ask::of(&self.request)
+            },
             snapshot,
             board: &Board::of(snapshot, now()),
             target: &resolve(&self.target, snapshot, &BTreeMap::new()).unwrap(),

@@ -309,6 +309,51 @@ async fn a_search_of_the_providers_that_is_all_there_is_stays_with_whoever_has_i
     }
 }
 
+/// Reported: with a budget nobody was asked, though who speaks chat is not told of the search.
+#[tokio::test]
+async fn a_key_with_a_budget_is_served_by_those_who_are_asked_without_the_providers_search() {
+    let (own, east) = (Provider::start("own").await, Provider::start("east").await);
+    let sites = [Site::of(&own).only_responses().price("0.1", "0.1"), Site::of(&east)];
+    let setup = Setup::of(sites).key("free", "tb-free").key("team", "tb-team").key("strict", "tb-strict");
+    let budget = |setup: Setup, key: &str| {
+        setup.set(&format!("keys.{key}.budget_usd"), "5").set(&format!("keys.{key}.budget_window"), "day")
+    };
+    let gateway = budget(budget(setup, "team"), "strict").set("keys.strict.strict", "true").start();
+    let function = json!({"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": false});
+    let asked = |model: &str, tools: &Value, key: &str| {
+        Call::responses(json!({"model": model, "input": "hi", "tools": tools}).to_string()).key(key)
+    };
+    let tools = json!([function, {"type": "web_search"}]);
+    east.next(whole(&chat::answer("Hi.", 9, 4)));
+    let answer = gateway.ask(&asked("auto", &tools, "tb-team")).await;
+    let told = (answer.status, answer.header("x-tokenbroker-backend"), answer.header(DROPPED));
+    assert_eq!(told, (200, "east/jade-v3", "tools.web_search"), "{}", answer.text());
+    let sent = east.call(0).await;
+    assert!(sent.text().contains(r#""name":"f""#) && !sent.text().contains("web_search"), "{}", sent.text());
+
+    // Nobody else is asked where a bound is, and everybody where there is none.
+    for (model, tools, key) in
+        [("own/jade-v3", &tools, "tb-team"), ("auto", &json!([{"type": "web_search"}]), "tb-team"), ("auto", &tools, "tb-strict")]
+    {
+        let refused = gateway.ask(&asked(model, tools, key)).await;
+        let error = &refused.json()["error"];
+        let told = (refused.status, error["code"].as_str(), error["param"].as_str());
+        assert_eq!(told, (400, Some("unpriced_parameter"), Some("tools")), "{error}");
+        assert!(error["message"].as_str().unwrap().ends_with("leave it out of `tools`"), "{error}");
+    }
+    assert_eq!((own.calls().len(), east.calls().len()), (0, 1));
+    let says = || whole(&responses::answer(&[responses::message("Hi.")], &responses::usage(9, 0, 4, 0)));
+    let namespace = json!([{"type": "namespace", "name": "n", "description": "", "tools": [function]}]);
+    for (tools, key) in [(&tools, "tb-free"), (&namespace, "tb-team")] {
+        own.next(says());
+        let answer = gateway.ask(&asked("auto", tools, key)).await;
+        assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "own/jade-v3"), "{}", answer.text());
+    }
+    let dry = json!({"model": "auto", "input": "hi", "tools": tools, "tokenbroker": {"dry_run": true, "max_cost_usd": 1}});
+    let dry = gateway.ask(&Call::responses(dry.to_string()).key("tb-free")).await.json();
+    assert_eq!((&dry["chosen"]["backend"], &dry["rejected"][0]["rule"]), (&json!("east/jade-v3"), &json!("unpriced")), "{dry}");
+}
+
 /// Known before: both were told as one function, and the first of them was called.
 #[tokio::test]
 async fn tools_that_come_to_one_name_are_told_apart_on_the_way_back() {

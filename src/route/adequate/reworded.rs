@@ -55,6 +55,33 @@ fn who_would_leave_out_what_must_not_be_is_told_after_the_rules_of_the_table() {
     check(unpriced, Some((Unfit::Unpriced, "no price in force")));
 }
 
+/// Reported: with a budget nobody was asked for what some would leave out anyway.
+#[test]
+fn what_has_no_price_in_the_clients_own_words_is_asked_in_others_only() {
+    let shape = |dialect: &'static str| {
+        move |c: &mut Case| {
+            c.request.shape = Shape::OpenAiResponses;
+            (c.translated, c.other_words_only) = (true, true);
+            c.provider("north").dialect = dialect.into();
+        }
+    };
+    let told = Some((Unfit::OwnWordsUnpriced, "no price for a tool that it would run itself"));
+    check(shape("openai-responses"), told);
+    check(shape("openai-chat"), None);
+    check(shape("anthropic-messages"), None);
+    let named = |c: &mut Case| {
+        shape("openai-responses")(c);
+        c.target = "north/mist".into();
+    };
+    check(named, told);
+    let own_words = |c: &mut Case| {
+        shape("openai-chat")(c);
+        c.translated = false;
+    };
+    let unfit = Unfit::DialectUnsupported(Shape::OpenAiResponses);
+    check(own_words, Some((unfit, "it has no endpoint for openai-responses")));
+}
+
 #[test]
 fn a_provider_without_an_endpoint_for_the_shape_is_left_out() {
     let messages = |c: &mut Case| c.request.shape = Shape::AnthropicMessages;

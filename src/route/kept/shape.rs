@@ -13,7 +13,8 @@ use crate::units::{ImageWish, Pieces, Pixels, Quality, Wanted};
 const TRANSLATED: u8 = 0x80;
 /// Added where its answer is to keep to a schema of something that is no object.
 const NO_OBJECT: u8 = 0x20;
-/// Added where somebody would leave out what must not be: a list of them stands behind all else.
+/// Added where somebody would leave out what must not be: a list of them stands behind all else. Before it stands an empty one where
+/// the request may be asked in other words only.
 const UNSAID: u8 = 0x10;
 /// Added where its key may have some models only: the lists of them stand behind all else, an empty text (which is no pattern of
 /// anything) between two.
@@ -46,7 +47,7 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
         (facts.ask.translated, TRANSLATED),
         (sealed, SEALED),
         (facts.ask.no_object, NO_OBJECT),
-        (!unsaid.is_empty(), UNSAID),
+        (!unsaid.is_empty() || facts.ask.other_words_only, UNSAID),
         (!facts.limits.models.is_empty(), MODELS),
     ];
     out.byte(flags.into_iter().filter(|(set, _)| *set).fold(shape, |byte, (_, flag)| byte | flag));
@@ -60,7 +61,10 @@ pub(super) fn put(out: &mut Writer, facts: &Facts<'_>) {
     if facts.ask.shape == Shape::OpenAiImages {
         put_image(out, facts.ask.image);
     }
-    if !unsaid.is_empty() {
+    if facts.ask.other_words_only {
+        out.number(0);
+    }
+    if !unsaid.is_empty() || facts.ask.other_words_only {
         out.number(unsaid.len() as u64);
         for (BackendIndex(index), lost) in unsaid {
             out.number((*index).into());
@@ -90,7 +94,9 @@ pub(super) fn read(from: &mut Reader<'_>, kept: &mut Kept, snapshot: &Snapshot) 
         kept.ask.image = read_image(from)?;
     }
     if byte & UNSAID != 0 {
-        kept.ask.unsaid = read_unsaid(from, snapshot)?;
+        let count = from.number()?;
+        kept.ask.other_words_only = count == 0;
+        kept.ask.unsaid = read_unsaid(if count == 0 { from.number()? } else { count }, from, snapshot)?;
     }
     if byte & MODELS != 0 {
         kept.limits.models = from.texts()?.split(String::is_empty).map(<[String]>::to_vec).collect();
@@ -156,9 +162,9 @@ fn read_wanted<T>(
     }
 }
 
-fn read_unsaid(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Vec<(BackendIndex, Parameters)>, Unreadable> {
+fn read_unsaid(count: u64, from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Vec<(BackendIndex, Parameters)>, Unreadable> {
     let mut unsaid = Vec::new();
-    for _ in 0..from.number()? {
+    for _ in 0..count {
         let index: u32 = from.small()?;
         let lost = Parameters::from_bits(from.small()?).ok_or(Unreadable)?;
         if index as usize >= snapshot.backends().len() {
@@ -166,6 +172,5 @@ fn read_unsaid(from: &mut Reader<'_>, snapshot: &Snapshot) -> Result<Vec<(Backen
         }
         unsaid.push((BackendIndex(index), lost));
     }
-    // None at all is said by the flag alone.
-    if unsaid.is_empty() { Err(Unreadable) } else { Ok(unsaid) }
+    Ok(unsaid)
 }

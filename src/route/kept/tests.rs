@@ -195,6 +195,20 @@ fn the_models_that_a_key_may_have_are_kept() {
     });
 }
 
+#[test]
+fn who_may_be_asked_in_other_words_only_is_kept_with_those_who_leave_out_too_much() {
+    for unsaid in [Vec::new(), vec![(BackendIndex(1), [Parameter::Seed].into_iter().collect())]] {
+        let mut case = Case { other_words_only: true, translated: true, unsaid, ..weighed() };
+        case.request.shape = Shape::OpenAiResponses;
+        let table = case.table();
+        case.with_facts_of(&table, |facts| {
+            let kept = Kept::read(&facts.keep(), &table).unwrap();
+            assert_eq!(kept.facts(&table).ask, facts.ask);
+            assert_eq!(kept.decision(&table), Decision::of(explained(facts).as_ref(), &table));
+        });
+    }
+}
+
 fn bytes_of(hex: &str) -> Vec<u8> {
     let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     hex.trim().as_bytes().chunks(2).map(digits).collect()
