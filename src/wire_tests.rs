@@ -11,3 +11,4 @@ mod pairs;
 mod requests;
 mod responses;
 mod splicing;
+mod usage;

@@ -9,7 +9,7 @@ use super::freeform;
 use super::reasoning_details::Detail;
 use crate::canonical::conversation::Call;
 use crate::canonical::{Answer, Finish, Part, quoted};
-use crate::units::Usage;
+use crate::units::{Tokens, Usage};
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -84,19 +84,29 @@ pub(super) struct WireUsage {
 }
 
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the API's names")]
 struct PromptDetails {
     cached_tokens: u64,
     cache_write_tokens: u64,
+    /// Of what was read afresh: how much of a cached beginning was sound or images is not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_tokens: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
 struct CompletionDetails {
     reasoning_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio_tokens: Option<u64>,
 }
 
 impl WireUsage {
     pub(super) fn of(usage: &Usage) -> Self {
         let (prompt, completion) = (usage.input(), usage.output);
+        // Most prompts and answers are text alone, and tell nothing else.
+        let some = |tokens: Tokens| (tokens > Tokens::ZERO).then_some(tokens.get());
         Self {
             prompt_tokens: prompt.get(),
             completion_tokens: completion.get(),
@@ -104,8 +114,13 @@ impl WireUsage {
             prompt_tokens_details: PromptDetails {
                 cached_tokens: usage.cache_read.get(),
                 cache_write_tokens: usage.cache_write.get(),
+                audio_tokens: some(usage.audio_input),
+                image_tokens: some(usage.image_input),
             },
-            completion_tokens_details: CompletionDetails { reasoning_tokens: usage.reasoning.get() },
+            completion_tokens_details: CompletionDetails {
+                reasoning_tokens: usage.reasoning.get(),
+                audio_tokens: some(usage.audio_output),
+            },
         }
     }
 }

@@ -80,6 +80,16 @@ fn cached_input_is_part_of_the_prompt() {
     );
 }
 
+#[test]
+fn sound_and_images_are_told_where_there_are_any() {
+    let t = crate::units::Tokens::new;
+    let usage = Usage { image_input: t(5), audio_input: t(7), audio_output: t(11), ..used() };
+    let told = whole(&OpenAiChat, &[text("a"), Delta::Usage(usage)]);
+    let details = (&told["usage"]["prompt_tokens_details"], &told["usage"]["completion_tokens_details"]);
+    let prompt = json!({"cached_tokens":900,"cache_write_tokens":60,"audio_tokens":7,"image_tokens":5});
+    assert_eq!(details, (&prompt, &json!({"reasoning_tokens":5,"audio_tokens":11})));
+}
+
 /// What a conversation keeps of an answer.
 #[derive(Default)]
 struct Kept {
