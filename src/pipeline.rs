@@ -11,6 +11,7 @@ mod entry;
 mod in_force;
 mod in_turn;
 pub mod learning;
+mod makers;
 mod names;
 mod not_served;
 mod pages;
@@ -48,7 +49,7 @@ pub use self::weighed::ExploreRule;
 use crate::canonical::{Request, Shape, Untranslatable};
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Cause, Dispatcher, Journey, Opening, RunFailure, Wording, Written};
-use crate::frontend::{self, BadRequest, FrontendRef};
+use crate::frontend::{BadRequest, FrontendRef};
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::{Makers, Market};
 use crate::meter::Class;
@@ -311,7 +312,7 @@ impl Pipeline {
 
     fn plan(&self, call: &InboundCall, admitted: &Admitted, told: &Told<'_>) -> Result<Decided, GatewayError> {
         self.with_facts(call, admitted, |facts, trace| {
-            let makers = makers(&admitted.request, &trace);
+            let makers = self.makers(admitted, &trace);
             let (facts, said) = self.said(facts, admitted.settings(), &admitted.wording(told, &makers));
             let Said { planned, ask, why, written } = said;
             match planned {
@@ -330,7 +331,7 @@ impl Pipeline {
         let told = Told::of(call, &admitted.request);
         self.with_facts(call, admitted, |facts, trace| {
             let planned = route::explained(&facts);
-            let makers = makers(&admitted.request, &trace);
+            let makers = self.makers(admitted, &trace);
             let wording = admitted.wording(&told, &makers);
             let said = match planned {
                 Ok(whole) if said::rewords(&whole.plan, &facts, &wording) => {
@@ -346,7 +347,7 @@ impl Pipeline {
     /// planned for that, could be.
     fn left_alone(&self, call: &InboundCall, admitted: &Admitted, told: &Told<'_>) -> Option<AttemptFailure> {
         self.with_facts(call, admitted, |facts, trace| {
-            let makers = makers(&admitted.request, &trace);
+            let makers = self.makers(admitted, &trace);
             let wording = admitted.wording(told, &makers);
             let rejected = match route::explained(&facts) {
                 Ok(whole) => whole.plan.rejected.all(),
@@ -492,6 +493,9 @@ impl Pipeline {
         let quote = answered.planned.quote;
         let backend = market.snapshot.backend(answered.planned.backend);
         self.desk.metrics.first_token(&backend.id, answered.first_byte);
+        if answered.refused_seals {
+            self.seals_refused(admitted, &backend.id);
+        }
         if request.shape.direct().is_none() {
             trace.remember(&self.learning, &backend.id, self.clock.monotonic());
         }
@@ -560,18 +564,6 @@ impl Pipeline {
             }
         }
     }
-}
-
-/// Who answered the turns of a conversation that holds thoughts.
-fn makers(request: &Request, trace: &Trace) -> Makers {
-    if !frontend::holds_thoughts(request) {
-        return Makers::default();
-    }
-    let known = trace.answered().to_vec();
-    // An answer without a signature may be the provider's own; only where nobody remembers it is taken for ours.
-    let told = frontend::holds_told_thoughts(request) || known.is_empty() && frontend::holds_unsigned_thoughts(request);
-    let google = frontend::holds_google_seals(request);
-    Makers { known, told, google, sealed: frontend::is_sealed(request) }
 }
 
 /// When a request must be over, on the monotonic clock.

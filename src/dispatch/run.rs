@@ -69,6 +69,8 @@ pub struct Answered<P> {
     pub first_byte: Duration,
     /// The attempts that failed before this one.
     pub failures: Vec<AttemptFailure>,
+    /// The backend refused the request as it was sent first, and answers it without the seals of the conversation.
+    pub refused_seals: bool,
 }
 
 /// Walks plans.
@@ -342,6 +344,7 @@ impl Dispatcher {
                     sent: sent_at,
                     first_byte: took,
                     failures: Vec::new(),
+                    refused_seals: standing.again,
                 }))
             }
             Err(failure) => {

@@ -3,6 +3,7 @@
 use memchr::memmem;
 
 use super::{extra_content, reasoning_details, seals};
+use crate::canonical::prefix::absorb;
 use crate::canonical::{Request, Shape};
 
 /// Whether any is there that says something. Keys are looked for, not read: inside a text their quotes would be escaped, and a tool
@@ -15,6 +16,52 @@ pub fn is_sealed(request: &Request) -> bool {
     };
     values(request)
         .any(|value| !matches!(value, [b'"', b'"', ..] | [b'[', b']', ..] | [b'n', b'u', b'l', b'l', ..]) && !none(value))
+}
+
+/// The seals in it, each as a hash over it and those before it: what goes on with the same seals begins with the same hashes.
+pub fn seal_chain(request: &Request, seed: u64) -> Vec<u64> {
+    let mut seals: Vec<&[u8]> = sealing(request).into_iter().filter_map(text_of).collect();
+    seals.retain(|seal| !seal.is_empty() && *seal != seals::NONE.as_bytes());
+    // As they stand in the conversation, whatever they are called.
+    seals.sort_unstable_by_key(|seal| seal.as_ptr().addr());
+    let mut hash = seed;
+    let chained = seals.into_iter().map(|seal| {
+        hash = absorb(hash, seal);
+        hash
+    });
+    chained.collect()
+}
+
+/// What begins with each seal.
+fn sealing(request: &Request) -> Vec<&[u8]> {
+    let messages = messages_of(request);
+    let of_all = |keys: &[&str]| keys.iter().flat_map(|key| behind(messages, key)).collect();
+    match request.shape {
+        _ if !request.may_hold_thoughts => Vec::new(),
+        Shape::OpenAiChat => of_all(&["\"signature\"", "\"data\"", extra_content::SIGNATURE_KEY]),
+        Shape::OpenAiResponses => of_all(&["\"encrypted_content\""]),
+        // The `data` of a redacted thought, and not that of an image, which clients drop sooner.
+        Shape::AnthropicMessages => {
+            let redacted = behind(messages, "\"redacted_thinking\"");
+            let data = redacted.filter_map(|block| Some(value_at(block, memmem::find(block, b"\"data\"")? + b"\"data\"".len())));
+            behind(messages, "\"signature\"").chain(data).collect()
+        }
+        // No client asks in these, and what is no conversation has no thoughts.
+        Shape::GeminiGenerate
+        | Shape::BedrockConverse
+        | Shape::OpenAiEmbeddings
+        | Shape::OpenAiCompletions
+        | Shape::Rerank
+        | Shape::OpenAiImages
+        | Shape::OpenAiSpeech
+        | Shape::OpenAiTranscriptions => Vec::new(),
+    }
+}
+
+/// A string's inside. Seals have nothing to escape.
+fn text_of(value: &[u8]) -> Option<&[u8]> {
+    let text = value.strip_prefix(b"\"")?;
+    text.get(..memchr::memchr(b'"', text)?)
 }
 
 /// Whether thoughts stand in it, also without a seal: whoever did not make them may refuse them.
@@ -100,10 +147,13 @@ fn messages_of(request: &Request) -> &[u8] {
 fn behind<'m>(messages: &'m [u8], key: &str) -> impl Iterator<Item = &'m [u8]> {
     let length = key.len();
     let places: Vec<usize> = memmem::find_iter(messages, key.as_bytes()).collect();
-    places.into_iter().map(move |at| {
-        let value = messages.get(at + length..).unwrap_or_default().trim_ascii_start();
-        value.strip_prefix(b":").map_or(value, <[u8]>::trim_ascii_start)
-    })
+    places.into_iter().map(move |at| value_at(messages, at + length))
+}
+
+/// What follows a key that ends here, without the colon between.
+fn value_at(messages: &[u8], end: usize) -> &[u8] {
+    let value = messages.get(end..).unwrap_or_default().trim_ascii_start();
+    value.strip_prefix(b":").map_or(value, <[u8]>::trim_ascii_start)
 }
 
 #[cfg(test)]
@@ -111,7 +161,7 @@ mod tests {
     use bytes::Bytes;
     use http::HeaderMap;
 
-    use super::super::{AnthropicMessages, Frontend, OpenAiChat};
+    use super::super::{AnthropicMessages, Frontend, OpenAiChat, OpenAiResponses};
     use super::*;
 
     fn check(frontend: &dyn Frontend, message: &str, expected: bool) {
@@ -138,6 +188,52 @@ mod tests {
         assert!(holds_google_seals(&OpenAiChat.parse(Bytes::from(body), &HeaderMap::new()).unwrap()));
         let said = r#"{"model":"m","messages":[{"role":"user","content":"the \"thought_signature\""}]}"#;
         assert!(!holds_google_seals(&OpenAiChat.parse(Bytes::from(said), &HeaderMap::new()).unwrap()));
+    }
+
+    /// The number of seals in these messages, and how many of them stand in `other` too, from the first on.
+    #[track_caller]
+    fn check_chain(frontend: &dyn Frontend, (messages, other): (&str, &str), seals: usize, alike: usize) {
+        let chain = |messages: &str, seed| {
+            let list = if frontend.shape() == Shape::OpenAiResponses { "input" } else { "messages" };
+            let body = format!(r#"{{"model":"m","max_tokens":9,"{list}":[{messages}]}}"#);
+            seal_chain(&frontend.parse(Bytes::from(body), &HeaderMap::new()).unwrap(), seed)
+        };
+        let (one, two) = (chain(messages, 1), chain(other, 1));
+        let same = one.iter().zip(&two).take_while(|(one, two)| one == two).count();
+        assert_eq!((one.len(), same), (seals, alike), "{messages} and {other}");
+        assert!(one.iter().all(|hash| !chain(messages, 2).contains(hash)));
+    }
+
+    #[test]
+    fn conversations_are_alike_as_far_as_their_seals_are() {
+        let said = |blocks: &str| format!(r#"{{"role":"user","content":"u"}},{{"role":"assistant","content":[{blocks}]}}"#);
+        let east = r#"{"type":"thinking","thinking":"hm","signature":"east"}"#;
+        let west = r#"{"type":"thinking","thinking":"hm","signature": "west"}"#;
+        let hidden = r#"{"type":"redacted_thinking","data":"hid"}"#;
+        let image = r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"iVBO"}}"#;
+        let none = r#"{"type":"thinking","thinking":"hm","signature":""},{"type":"thinking","thinking":"","signature":"google-gemini-v1:"}"#;
+        let of = |blocks: &[&str]| said(&blocks.join(","));
+        let check = |one: &[&str], two: &[&str], seals, alike| {
+            check_chain(&AnthropicMessages, (&of(one), &of(two)), seals, alike);
+        };
+        check(&[east, hidden, west], &[east, hidden, west, east], 3, 3);
+        check(&[east, hidden, west], &[east, west], 3, 1);
+        check(&[hidden, east], &[east, hidden], 2, 0);
+        check(&[west], &[east, west], 1, 0);
+        // What has no seal, and images, change nothing.
+        check(&[none, east, image, hidden], &[east, hidden, none], 2, 2);
+        check(&[none], &[east], 0, 0);
+        // The text beside it is not what is refused.
+        check(&[east], &[&east.replace("hm", "ah")], 1, 1);
+
+        let item = |seal: &str| format!(r#"{{"type":"reasoning","summary":[],"encrypted_content":"{seal}"}}"#);
+        check_chain(&OpenAiResponses, (&[item("a"), item("b")].join(","), &item("a")), 2, 1);
+        let detail = |seal: &str| {
+            format!(
+                r#"{{"role":"assistant","content":"x","reasoning_details":[{{"type":"reasoning.text","text":"t","signature":"{seal}"}},{{"type":"reasoning.encrypted","data":"{seal}"}}]}}"#
+            )
+        };
+        check_chain(&OpenAiChat, (&[detail("a"), detail("b")].join(","), &detail("a")), 4, 2);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! A seal does not name its maker. Who answered which turn is remembered, and each API has seals of its own kind: where nobody else
 //! was asked in the API of a backend, all of that kind are the backend's own. What nobody remembers (after a restart, at another gateway
-//! of a fleet) goes out as it is: whoever refuses it is asked again without (`dispatch/run.rs`).
+//! of a fleet) goes out as it is: whoever refuses it is asked again without (`dispatch/run.rs`), and from then on at once.
 
 use super::{Market, Offer};
 use crate::canonical::{Form, Manner, Shape};
@@ -21,6 +21,8 @@ pub struct Makers {
     pub google: bool,
     /// The conversation holds seals, whoever made them.
     pub sealed: bool,
+    /// Who has refused its seals before and did without them.
+    pub refused_by: Vec<BackendIndex>,
 }
 
 /// What of the seals a backend is sent.
@@ -36,6 +38,9 @@ pub enum Seals {
 impl Makers {
     /// What a backend is sent of a request's seals.
     pub fn seals_for(&self, offer: &Offer<'_>, asked: Manner, market: &Market) -> Seals {
+        if self.refused_by.contains(&offer.backend.index) {
+            return Seals::None;
+        }
         let snapshot = &market.snapshot;
         let mut others = self.known.iter().map(|maker| snapshot.backend(*maker)).filter(|maker| {
             // A signature holds for the model that made it, wherever its provider serves it.
@@ -176,6 +181,19 @@ mod tests {
         assert_eq!(sent("signer/ruby-1", &[]), Seals::AsTheyAre);
         assert_eq!(sent("plain/jade-1", &["plain/jade-1"]), Seals::AsTheyAre);
         assert_eq!(sent("plain/jade-1", &["google/topaz-1"]), Seals::None);
+    }
+
+    /// Whoever made them, and whatever is told of them otherwise.
+    #[test]
+    fn who_refused_them_before_is_sent_none() {
+        let (market, asked) = (market(), Manner::plain(Shape::AnthropicMessages));
+        let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
+        for known in [vec![], vec![named("sealer/large-1")], vec![named("signer/ruby-1")]] {
+            let makers = Makers { known, refused_by: vec![named("sealer/large-1")], ..Makers::default() };
+            let sent = |backend| makers.seals_for(&market.offer(named(backend), asked).unwrap(), asked, &market);
+            assert_eq!(sent("sealer/large-1"), Seals::None, "{:?}", makers.known);
+            assert_ne!(sent("signer/ruby-1"), Seals::None, "{:?}", makers.known);
+        }
     }
 
     /// A provider with endpoints of two APIs made its seals in that which the client's requests go to.

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::{Admitted, GatewayError, InboundCall, Pipeline, Told, makers};
+use super::{Admitted, GatewayError, InboundCall, Pipeline, Told};
 use crate::policy::least_left;
 use crate::route::{self, Plan};
 use crate::units::{Tokens, Usd};
@@ -127,7 +127,7 @@ impl Pipeline {
         lesser.request.output_bound = None;
         let told = Told::of(call, &lesser.request);
         let (longest, expected) = self.with_facts(call, &lesser, |facts, trace| {
-            let makers = makers(&lesser.request, &trace);
+            let makers = self.makers(&lesser, &trace);
             // By the one that will be asked: what is explored or can be said decides that too.
             let (_, said) = self.said(facts, lesser.settings(), &lesser.wording(&told, &makers));
             let plan = said.planned.ok()?;

@@ -1,9 +1,9 @@
 //! What this gateway learns from its answers and uses in its next quotes: how long answers are, which prompts are warm
-//! where, how much of them is given back, how conversations go on, what providers report of a text. Whoever decides is handed figures of it as facts; the
+//! where, how much of them is given back, how conversations go on, which seals were refused, what providers report of a text. Whoever decides is handed figures of it as facts; the
 //! decision itself knows nothing of histograms and hashes.
 //!
-//! Everything but the prompts' beginnings is kept between two lives, as text in one file of the data directory; the text is
-//! made and read here, the file is [`server`](crate::server)'s. A prompt's beginning is worth nothing after a restart.
+//! Everything but the prompts' beginnings and the refused seals is kept between two lives, as text in one file of the data directory;
+//! the text is made and read here, the file is [`server`](crate::server)'s. A prompt's beginning is worth nothing after a restart.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::meter::calibration::KeptReports;
 use crate::meter::learned::KeptLengths;
 use crate::meter::{Answer, Calibration, Class, Lengths};
-use crate::policy::{Prefixes, Ratio, Turns};
+use crate::policy::{Prefixes, Ratio, RefusedSeals, Turns};
 use crate::relay::{KeptName, ServedNames};
 use crate::units::BackendId;
 
@@ -26,6 +26,7 @@ pub struct Learning {
     /// By the class's place.
     lengths: Vec<Mutex<Lengths>>,
     pub prefixes: Prefixes,
+    pub refused_seals: RefusedSeals,
     pub turns: Turns,
     /// Which model each backend says it serves.
     pub served: Arc<ServedNames>,
@@ -66,6 +67,7 @@ impl Learning {
         Self {
             lengths,
             prefixes: Prefixes::new(seed),
+            refused_seals: RefusedSeals::default(),
             turns: Turns::default(),
             served: Arc::default(),
             reports: Arc::default(),

@@ -1,6 +1,6 @@
 //! Who may ask, for what, and for how much: keys, what each is allowed, money held against budgets, and the share of all
 //! spend that a vendor may get. And what is remembered of conversations: which backend has read which beginning, what its
-//! cache gave back, how they go on.
+//! cache gave back, how they go on, whose seals it refused.
 
 pub mod allowances;
 pub mod brown_out;
@@ -12,6 +12,7 @@ pub mod portfolio;
 pub mod prefixes;
 pub mod rates;
 pub mod ratio;
+pub mod refused_seals;
 pub mod rolling;
 pub mod turns;
 pub mod window;
@@ -29,5 +30,6 @@ pub use prefixes::{Known, Prefixes, Read};
 pub use rates::slices::{SharedThrottles, SlicedLimit};
 pub use rates::{Counted, Lane, Passage, Rates, Standing, Throttle, Throttles, TooMany};
 pub use ratio::Ratio;
+pub use refused_seals::RefusedSeals;
 pub use turns::Turns;
 pub use window::{BudgetWindow, Window};

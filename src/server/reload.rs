@@ -433,6 +433,7 @@ impl Reloader {
         for id in &reached_otherwise {
             health.trust_again(id);
             front.pipeline.learning.prefixes.forget(id);
+            front.pipeline.learning.refused_seals.forget(id);
         }
         health.keep_only(|id| snapshot.backend_named(id.as_str()).is_some());
         front.reloads.config.store(Some(Arc::new(running.config.clone())));

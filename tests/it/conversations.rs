@@ -160,9 +160,8 @@ async fn a_seal_that_nobody_remembers_is_taken_out_where_it_is_refused() {
         };
         let (first, next) = (Gateway::of(sites("1", "3")), Gateway::of(sites("3", "1")));
         east.next(Thinker::Messages.calls(streamed, &EAST));
-        let refuse = || status(400, &[], &messages::error("invalid_request_error", INVALID));
-        west.next(refuse()).next(Thinker::Messages.calls(streamed, &WEST));
-        west.next(refuse()).next(Thinker::Messages.says(streamed, "Go now."));
+        west.next(status(400, &[], &messages::error("invalid_request_error", INVALID)));
+        west.next(Thinker::Messages.calls(streamed, &WEST)).next(Thinker::Messages.says(streamed, "Go now."));
         let mut talk = Talk::begin(Api::Messages, streamed, &EAST.tools, "May I sail?");
 
         let called = talk.ask(&first).await;
@@ -172,17 +171,50 @@ async fn a_seal_that_nobody_remembers_is_taken_out_where_it_is_refused() {
         let both = [("bad_request"), ("")].map(|cause| ("west/jade-v3".to_owned(), cause.to_owned()));
         assert_eq!((by(&called), attempts(&next, &called).await), ("west/jade-v3", both.to_vec()));
         answer_in_reverse(&mut talk, &called);
-        // Its own thought beside the other's, which cannot be told apart.
+        // Its own thought beside the other's, which cannot be told apart. That the other's is refused is known by now.
         let done = talk.ask(&next).await;
-        assert_eq!((done.text.as_str(), attempts(&next, &done).await), ("Go now.", both.to_vec()));
+        assert_eq!((done.text.as_str(), attempts(&next, &done).await), ("Go now.", both[1..].to_vec()));
 
         let heard = west.calls();
         let seals = heard.iter().map(|arrived| [&EAST, &WEST].map(|thought| arrived.text().contains(&thought.seal())));
-        assert_eq!(seals.collect::<Vec<_>>(), [[true, false], [false, false], [true, true], [false, false]]);
+        assert_eq!(seals.collect::<Vec<_>>(), [[true, false], [false, false], [false, false]]);
         let heard: Vec<Heard> = heard.iter().map(|arrived| Thinker::Messages.heard(arrived)).collect();
         assert_eq!(heard[1].steps(), [of_another(Thinker::Messages, &EAST, true)]);
-        assert_eq!(heard[3].steps(), [&EAST, &WEST].map(|thought| of_another(Thinker::Messages, thought, true)));
+        assert_eq!(heard[2].steps(), [&EAST, &WEST].map(|thought| of_another(Thinker::Messages, thought, true)));
     }
+}
+
+/// What a gateway remembers of refused seals is of those alone: another conversation at the same provider keeps its own.
+#[tokio::test]
+async fn what_was_refused_of_one_conversation_is_not_kept_from_another() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let sites = |east_price, west_price| {
+        let site = |provider, price| Thinker::Messages.site(provider).price(price, price);
+        [site(&east, east_price), site(&west, west_price)]
+    };
+    let (first, next) = (Gateway::of(sites("1", "3")), Gateway::of(sites("3", "1")));
+    east.next(Thinker::Messages.calls(false, &EAST));
+    let mut foreign = Talk::begin(Api::Messages, false, &EAST.tools, "May I sail?");
+    let called = foreign.ask(&first).await;
+    answer_in_reverse(&mut foreign, &called);
+    west.next(status(400, &[], &messages::error("invalid_request_error", INVALID)));
+    west.next(Thinker::Messages.says(false, "Wait for the tide."));
+    foreign.ask(&next).await;
+
+    west.next(Thinker::Messages.calls(false, &WEST)).next(Thinker::Messages.says(false, "Go now."));
+    let mut own = Talk::begin(Api::Messages, false, &WEST.tools, "And I?");
+    let called = own.ask(&next).await;
+    answer_in_reverse(&mut own, &called);
+    let done = own.ask(&next).await;
+    west.next(Thinker::Messages.says(false, "Not yet."));
+    foreign.say("And now?");
+    foreign.ask(&next).await;
+
+    assert_eq!((by(&done), done.text.as_str()), ("west/jade-v3", "Go now."));
+    let heard = west.calls();
+    let seals = heard.iter().map(|arrived| [&EAST, &WEST].map(|thought| arrived.text().contains(&thought.seal())));
+    let expected = [[true, false], [false, false], [false, false], [false, true], [false, false]];
+    assert_eq!(seals.collect::<Vec<_>>(), expected);
 }
 
 /// What is wrong all the same is told in the provider's words, after one more request and no other.

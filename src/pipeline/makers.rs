@@ -1,0 +1,41 @@
+//! Who made what a conversation holds that its maker alone can read, and who has refused it: as far as that is remembered.
+
+use super::affinity::Trace;
+use super::{Admitted, Pipeline};
+use crate::frontend;
+use crate::market::Makers;
+use crate::units::BackendId;
+
+impl Pipeline {
+    /// Who answered the turns of a conversation that holds thoughts.
+    pub(super) fn makers(&self, admitted: &Admitted, trace: &Trace) -> Makers {
+        let request = &admitted.request;
+        if !frontend::holds_thoughts(request) {
+            return Makers::default();
+        }
+        let known = trace.answered().to_vec();
+        // An answer without a signature may be the provider's own; only where nobody remembers it is taken for ours.
+        let told = frontend::holds_told_thoughts(request) || known.is_empty() && frontend::holds_unsigned_thoughts(request);
+        let google = frontend::holds_google_seals(request);
+        let sealed = frontend::is_sealed(request);
+        let refused_by = if sealed && !self.learning.refused_seals.is_empty() {
+            let refused = self.learning.refused_seals.by(&self.seals(admitted), self.clock.monotonic());
+            let snapshot = &admitted.market().snapshot;
+            refused.iter().filter_map(|id| Some(snapshot.backend_named(id.as_str())?.index)).collect()
+        } else {
+            Vec::new()
+        };
+        Makers { known, told, google, sealed, refused_by }
+    }
+
+    /// A backend has refused the request with the seals of its conversation, and answers it without.
+    pub(super) fn seals_refused(&self, admitted: &Admitted, backend: &BackendId) {
+        if let Some(seals) = self.seals(admitted).last() {
+            self.learning.refused_seals.note(*seals, backend, self.clock.monotonic());
+        }
+    }
+
+    fn seals(&self, admitted: &Admitted) -> Vec<u64> {
+        frontend::seal_chain(&admitted.request, self.learning.prefixes.seed(&admitted.admission.key))
+    }
+}
