@@ -173,7 +173,10 @@ pub(super) fn routing() -> Group<Routing> {
         setting("default_quality", Word(&QUALITY_WORDS), |r: &mut Routing| &mut r.default_quality)
             .means("The quality floor of requests that name none."),
         setting("max_attempts", whole(1..=16), |r: &mut Routing| &mut r.max_attempts)
-            .means("Upstream requests that one client request may lead to."),
+            .means(
+                "Upstream requests that one client request may lead to. One that is made again without the seals of its conversation, \
+                 since its provider refused those, is not counted.",
+            ),
         setting("risk_weight_percent", whole(0..=1_000), |r: &mut Routing| &mut r.risk_weight_percent)
             .means("How much the expected cost of failure weighs, in percent: 100 as computed, 0 not at all."),
         setting("price_risk_weight_percent", whole(0..=1_000), |r: &mut Routing| &mut r.price_risk_weight_percent).means(
@@ -316,7 +319,10 @@ pub(super) fn timeouts() -> Group<Timeouts> {
 pub(super) fn retries() -> Group<Retries> {
     let settings = vec![
         setting("share_percent", whole(0..=100), |r: &mut Retries| &mut r.share_percent)
-            .means("Upstream requests beyond the first ones, per hundred client requests."),
+            .means(
+                "Upstream requests beyond the first ones, per hundred client requests. One that is made again without seals that were \
+                 refused is one of them.",
+            ),
         setting("floor_per_second", whole(0..=1_000), |r: &mut Retries| &mut r.floor_per_second)
             .means("Such requests per second that are always allowed, so that a quiet gateway can fail over."),
     ];
