@@ -27,10 +27,12 @@ pub enum Parameter {
     Verbosity,
     /// That an image may be looked at from afar, which costs less.
     ImageDetail,
+    /// What is told to the template of the model.
+    TemplateArguments,
 }
 
 impl Parameter {
-    pub const ALL: [Parameter; 12] = [
+    pub const ALL: [Parameter; 13] = [
         Parameter::Temperature,
         Parameter::TopP,
         Parameter::TopK,
@@ -43,6 +45,7 @@ impl Parameter {
         Parameter::ServiceTier,
         Parameter::Verbosity,
         Parameter::ImageDetail,
+        Parameter::TemplateArguments,
     ];
 
     /// What a client of a shape calls it; of several names that which its documents use.
@@ -73,6 +76,7 @@ impl Parameter {
             Parameter::Verbosity => "verbosity",
             Parameter::ImageDetail if matches!(client, Shape::OpenAiResponses) => "input_image.detail",
             Parameter::ImageDetail => "image_url.detail",
+            Parameter::TemplateArguments => "chat_template_kwargs",
         }
     }
 

@@ -220,6 +220,19 @@ pub struct ThinkingSaid {
     pub wish: ThinkingWish,
     /// Where it stands, in which words.
     pub members: Vec<(ThinkingWord, Member)>,
+    /// What is told to the template of the model, where anything is.
+    pub template: Option<TemplateSaid>,
+}
+
+/// `chat_template_kwargs` of chat: arguments for the template that the model's prompt is written by, as servers take them that run a
+/// model themselves (vLLM, `SGLang`, llama.cpp). Whether to think is one of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateSaid {
+    pub member: Member,
+    /// Whether to think is said in it.
+    pub switch: bool,
+    /// Others stand in it, which nobody else has words for.
+    pub more: bool,
 }
 
 /// A word in which chat says how to think: every site knows one or two of them, and many refuse the others.

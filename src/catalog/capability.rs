@@ -223,6 +223,8 @@ pub struct Quirks {
     pub thinking_switch: ThinkingSwitch,
     /// Whether its chat takes `reasoning_effort` for how deep to think where the switch is `thinking`.
     pub thinking_effort: ThinkingEffort,
+    /// Its chat takes `chat_template_kwargs` (providers.md 3, 2026-11-22): what is not said is so of a server of one's own.
+    pub template_arguments: bool,
     /// Its chat refuses a conversation in which a model called tools without what it thought before: it is sent back in
     /// `reasoning_content`.
     pub reasoning_returned: bool,
@@ -265,6 +267,7 @@ impl Default for Quirks {
             messages_input_includes_cache: false,
             thinking_switch: ThinkingSwitch::ReasoningEffort,
             thinking_effort: ThinkingEffort::Never,
+            template_arguments: false,
             reasoning_returned: false,
             thoughts_refused: RefusedThoughts::NONE,
             thinking_depth: ThinkingDepth::Tokens,

@@ -15,6 +15,8 @@ pub enum ThinkingSwitch {
     EnableThinking,
     /// `reasoning: {"effort": "high"}`, or its `max_tokens`.
     Reasoning,
+    /// `chat_template_kwargs: {"enable_thinking": true, "thinking": true}`: templates have either name, and take no notice of the other.
+    TemplateArguments,
     /// It cannot be told.
     None,
 }
@@ -30,26 +32,38 @@ impl Quirks {
     ) -> bool {
         let switch = self.thinking_switch;
         let own = match switch {
-            ThinkingSwitch::ReasoningEffort => ThinkingWord::ReasoningEffort,
-            ThinkingSwitch::Thinking => ThinkingWord::Thinking,
-            ThinkingSwitch::EnableThinking => ThinkingWord::EnableThinking,
-            ThinkingSwitch::Reasoning => ThinkingWord::Reasoning,
+            ThinkingSwitch::ReasoningEffort => Some(ThinkingWord::ReasoningEffort),
+            ThinkingSwitch::Thinking => Some(ThinkingWord::Thinking),
+            ThinkingSwitch::EnableThinking => Some(ThinkingWord::EnableThinking),
+            ThinkingSwitch::Reasoning => Some(ThinkingWord::Reasoning),
+            ThinkingSwitch::TemplateArguments => None,
             ThinkingSwitch::None => return true,
         };
         let beside = match switch {
             ThinkingSwitch::Thinking => self.thinking_effort != ThinkingEffort::Never && !steering.efforts.is_empty(),
-            ThinkingSwitch::EnableThinking => steering.by_words(),
+            ThinkingSwitch::EnableThinking | ThinkingSwitch::TemplateArguments => steering.by_words(),
             ThinkingSwitch::ReasoningEffort | ThinkingSwitch::Reasoning | ThinkingSwitch::None => false,
         };
-        let known = word == own || beside && word == ThinkingWord::ReasoningEffort && wish != ReasoningWish::Off;
+        let known = Some(word) == own || beside && word == ThinkingWord::ReasoningEffort && wish != ReasoningWish::Off;
         known && reasoning != Reasoning::Never
+    }
+
+    /// Whether chat takes arguments for the template of a model; many sites refuse the member, or take no notice of it.
+    pub fn knows_template_arguments(&self) -> bool {
+        self.template_arguments || self.thinking_switch == ThinkingSwitch::TemplateArguments
     }
 }
 
 impl ThinkingSwitch {
     /// Whether it is known to take thinking off a model that can do without: not every site knows the effort `none`.
     pub const fn switches_off(self) -> bool {
-        matches!(self, ThinkingSwitch::Thinking | ThinkingSwitch::EnableThinking | ThinkingSwitch::Reasoning)
+        match self {
+            ThinkingSwitch::Thinking
+            | ThinkingSwitch::EnableThinking
+            | ThinkingSwitch::Reasoning
+            | ThinkingSwitch::TemplateArguments => true,
+            ThinkingSwitch::ReasoningEffort | ThinkingSwitch::None => false,
+        }
     }
 }
 

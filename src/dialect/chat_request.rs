@@ -221,14 +221,25 @@ impl<'c> ResponseFormat<'c> {
 
 /// Whether a model is told to think and not how deep, though that is said.
 pub(super) fn loses_depth(thinking: ThinkingWish, out: &Outgoing<'_>) -> bool {
-    let Switches { thinking: switched, reasoning_effort, .. } = Switches::of(thinking, out);
+    let Switches { thinking: kind, chat_template_kwargs: arguments, reasoning_effort, .. } = Switches::of(thinking, out);
     let said = thinking.effort.is_some() || thinking.budget.is_some();
-    said && thinking.wish != ReasoningWish::Off && switched.is_some() && reasoning_effort.is_none()
+    said && thinking.wish != ReasoningWish::Off && (kind.is_some() || arguments.is_some()) && reasoning_effort.is_none()
 }
 
 /// How the site is told about thinking, as members of an object; empty where it is not told.
 pub(super) fn thinking_members(thinking: ThinkingWish, out: &Outgoing<'_>) -> String {
-    let told = serde_json::to_string(&Switches::of(thinking, out)).unwrap_or_default();
+    members(&Switches::of(thinking, out))
+}
+
+/// The same where the client has arguments for the template that stay: the members beside those, and what is added to those.
+pub(super) fn thinking_beside_template(thinking: ThinkingWish, out: &Outgoing<'_>) -> (String, String) {
+    let mut told = Switches::of(thinking, out);
+    let added = told.chat_template_kwargs.take();
+    (members(&told), added.as_ref().map(members).unwrap_or_default())
+}
+
+fn members(object: &impl Serialize) -> String {
+    let told = serde_json::to_string(object).unwrap_or_default();
     told.strip_prefix('{').and_then(|told| told.strip_suffix('}')).unwrap_or_default().to_owned()
 }
 
@@ -245,6 +256,15 @@ struct Switches {
     thinking_budget: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<Depth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chat_template_kwargs: Option<TemplateArguments>,
+}
+
+/// Whether to think, by the two names that templates have for it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct TemplateArguments {
+    enable_thinking: bool,
+    thinking: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -311,6 +331,11 @@ impl Switches {
                     (None, None) => Depth { enabled: Some(on), ..Depth::default() },
                 };
                 Self { reasoning: Some(depth), ..Self::default() }
+            }
+            ThinkingSwitch::TemplateArguments => {
+                let arguments = TemplateArguments { enable_thinking: on, thinking: on };
+                let reasoning_effort = word.filter(|_| by_words);
+                Self { chat_template_kwargs: Some(arguments), reasoning_effort, ..Self::default() }
             }
             ThinkingSwitch::None => Self::default(),
         }

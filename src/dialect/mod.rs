@@ -55,7 +55,7 @@ pub use framing::{Cutter, Framing, FramingError};
 pub use gemini::GeminiGenerate;
 pub use openai::OpenAiChat;
 pub use responses::OpenAiResponses;
-pub use splice::loses_thinking;
+pub use splice::{loses_template_arguments, loses_thinking};
 
 /// What `include` of Responses asks for thoughts with: encrypted, so that they can be sent back to a provider that stores nothing.
 const SEALS_WANTED: &str = "reasoning.encrypted_content";

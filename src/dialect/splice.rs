@@ -12,11 +12,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::chat_request::{loses_depth, thinking_members};
+use super::chat_request::{loses_depth, thinking_beside_template, thinking_members};
 use super::{Outgoing, SEALS_WANTED};
 use crate::canonical::request::Member;
-use crate::canonical::{Request, ThinkingSaid};
-use crate::catalog::capability::{OutputBoundField, Reasoning, StreamUsage};
+use crate::canonical::{Request, TemplateSaid, ThinkingSaid};
+use crate::catalog::capability::{OutputBoundField, Reasoning, StreamUsage, ThinkingSwitch};
 
 /// The body that goes out to chat completions.
 pub(super) fn chat(request: &Request, out: &Outgoing<'_>) -> Bytes {
@@ -88,16 +88,34 @@ pub(super) fn responses(request: &Request, out: &Outgoing<'_>) -> Bytes {
     edits.apply(&request.body)
 }
 
-/// How a request says how to think, where it does so in a word that the site does not know.
-fn strange_thinking<'r>(request: &'r Request, out: &Outgoing<'_>) -> Option<&'r ThinkingSaid> {
+/// How a request says how to think, where the site does not know all of that.
+struct Strange<'r> {
+    said: &'r ThinkingSaid,
+    /// It is told in the site's own word instead.
+    retold: bool,
+    /// The arguments for the template, which the site does not know.
+    template: Option<&'r TemplateSaid>,
+}
+
+fn strange_thinking<'r>(request: &'r Request, out: &Outgoing<'_>) -> Option<Strange<'r>> {
     let said = request.members.thinking.as_deref()?;
     let knows = |word| out.quirks.knows_thinking_word(word, (out.reasoning, &out.steering), request.reasoning);
-    (!said.members.iter().all(|(word, _)| knows(*word))).then_some(said)
+    let template = said.template.as_ref().filter(|_| !out.quirks.knows_template_arguments());
+    let retold = !said.members.iter().all(|(word, _)| knows(*word)) || template.is_some_and(|template| template.switch);
+    (retold || template.is_some()).then_some(Strange { said, retold, template })
 }
 
 /// Whether a site of the client's own shape is told to think and not how deep, since it has no word for that.
 pub fn loses_thinking(request: &Request, out: &Outgoing<'_>) -> bool {
-    strange_thinking(request, out).is_some_and(|said| loses_depth(said.wish, out))
+    strange_thinking(request, out).is_some_and(|strange| strange.retold && loses_depth(strange.said.wish, out))
+}
+
+/// Whether some of the arguments for the template are told to a site of the client's own shape in no way: all but whether to think,
+/// and that as well where the site cannot be told.
+pub fn loses_template_arguments(request: &Request, out: &Outgoing<'_>) -> bool {
+    let mute = out.quirks.thinking_switch == ThinkingSwitch::None && out.reasoning == Reasoning::Switchable;
+    let template = strange_thinking(request, out).and_then(|strange| strange.template);
+    template.is_some_and(|template| template.more || template.switch && mute)
 }
 
 struct Edits<'r> {
@@ -134,9 +152,24 @@ impl<'r> Edits<'r> {
 
     /// What the site does not know is told in its own word.
     fn tell_thinking(&mut self, request: &'r Request, out: &Outgoing<'_>) {
-        let Some(said) = strange_thinking(request, out) else { return };
+        let Some(Strange { said, retold, template }) = strange_thinking(request, out) else { return };
+        self.cut.extend(template.map(|template| &template.member));
+        if !retold {
+            return;
+        }
         self.cut.extend(said.members.iter().map(|(_, member)| member));
-        let told = thinking_members(said.wish, out);
+        let told = match said.template.as_ref().filter(|_| template.is_none()) {
+            Some(kept) => {
+                let (told, added) = thinking_beside_template(said.wish, out);
+                // What it says itself stays as it is.
+                if !kept.switch && !added.is_empty() {
+                    let (comma, inside) = (if kept.more { "," } else { "" }, kept.member.value.start + 1);
+                    self.replaced.push((inside..inside, format!("{added}{comma}").into()));
+                }
+                told
+            }
+            None => thinking_members(said.wish, out),
+        };
         if !told.is_empty() {
             self.insert(request, format!(",{told}"));
         }

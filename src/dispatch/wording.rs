@@ -10,7 +10,7 @@ use crate::canonical::{
     Conversation, Feature, IdForms, Parameter, Parameters, Request, SchemaBy, Shape, Translation, Untranslatable,
 };
 use crate::catalog::BackendIndex;
-use crate::dialect::{Outgoing, loses_thinking};
+use crate::dialect::{Outgoing, loses_template_arguments, loses_thinking};
 use crate::market::{Makers, Market, Offer, Seals};
 use crate::route::PlannedAttempt;
 use crate::units::Tokens;
@@ -233,12 +233,14 @@ impl Way<'_> {
     }
 
     /// What is taken out of the client's own bytes: what the model refuses of how the client wants to draw, and how deep it is to
-    /// think where its site has another word and none for that.
+    /// think where its site has another word and none for that, and what is for a template that nobody there fills in.
     fn taken_out(&self) -> Parameters {
         let (request, out) = (self.wording.request, self.offer.outgoing());
         let refused = !request.members.drawn.is_empty() && !out.draws(request.reasoning);
         let drawn = if refused { request.draws() } else { Parameters::NONE };
-        drawn.with_if(loses_thinking(request, &out), Parameter::Thinking)
+        drawn
+            .with_if(loses_thinking(request, &out), Parameter::Thinking)
+            .with_if(loses_template_arguments(request, &out), Parameter::TemplateArguments)
     }
 
     /// Parameters by the client's names.

@@ -23,6 +23,8 @@ use crate::units::Tokens;
 
 /// What is told of a grammar that nobody enforces.
 const GRAMMAR: &str = "tools.custom.format";
+/// What is for the template of the model that writes its prompt.
+const TEMPLATE_ARGUMENTS: &str = "chat_template_kwargs";
 /// Members that are read or refused, here or when the request was first read.
 const KNOWN: &[&str] = &[
     "model",
@@ -49,7 +51,7 @@ const KNOWN: &[&str] = &[
     "thinking",
     "thinking_budget",
     "enable_thinking",
-    "chat_template_kwargs",
+    TEMPLATE_ARGUMENTS,
     "temperature",
     "top_p",
     "top_k",
@@ -190,6 +192,9 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
     body.refuse_what_only_chat_has(request)?;
     let thinking = body.thinking(request.reasoning);
     let mut tools = read_tools(body.tools, body.functions)?;
+    // Whether to think is said; templates of other sites take nothing else.
+    let template = request.members.thinking.as_ref().and_then(|said| said.template.as_ref());
+    tools.unsaid.extend(template.filter(|template| template.more).map(|_| TEMPLATE_ARGUMENTS));
     let tool_choice = match (body.tool_choice, body.function_call) {
         (Some(choice), _) => read_choice("tool_choice", choice, &tools.names, &mut tools.offered)?,
         (None, Some(call)) => read_choice("function_call", call, &tools.names, &mut tools.offered)?,

@@ -1,6 +1,7 @@
 //! What a request needs of a backend, read from its top-level members: features and thinking.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -10,7 +11,7 @@ use super::errors::BadRequest;
 use super::openai_chat::{Chat, Name};
 use super::top_level::{TopLevel, string};
 use crate::canonical::schema::may_be_an_object;
-use crate::canonical::{Feature, Features, ReasoningWish, ThinkingSaid, ThinkingWord};
+use crate::canonical::{Feature, Features, ReasoningWish, TemplateSaid, ThinkingSaid, ThinkingWord};
 
 impl<'b> TopLevel<'b, Chat<'b>> {
     pub(super) fn features(&self, choices: u64, format: Option<&ResponseFormat<'_>>) -> Result<Features, BadRequest> {
@@ -72,7 +73,8 @@ impl<'b> TopLevel<'b, Chat<'b>> {
         ];
         let said = words.into_iter().filter(|(name, _)| self.value(*name).is_some());
         let members: Vec<_> = said.filter_map(|(name, word)| Some((word, self.member(name)?))).collect();
-        if members.is_empty() {
+        let template = self.template();
+        if members.is_empty() && template.is_none() {
             return None;
         }
         let object = |name| self.value(name).and_then(|raw| serde_json::from_str::<chat_request::Thinking<'_>>(raw).ok());
@@ -80,7 +82,19 @@ impl<'b> TopLevel<'b, Chat<'b>> {
         let budget = self.value(Name::ThinkingBudget).and_then(|raw| raw.parse().ok());
         let objects = [object(Name::Thinking), object(Name::Reasoning)];
         let wish = chat_request::thinking_wish(wish, effort.as_deref(), objects.each_ref().map(Option::as_ref), budget);
-        Some(Box::new(ThinkingSaid { wish, members }))
+        Some(Box::new(ThinkingSaid { wish, members, template }))
+    }
+
+    /// The arguments of a template; what is no object is left to whoever knows it.
+    fn template(&self) -> Option<TemplateSaid> {
+        let arguments = self.template_arguments()?;
+        let switches = arguments.iter().filter(|(name, value)| thinks(name, value).is_some()).count();
+        let member = self.member(Name::ChatTemplateKwargs)?;
+        Some(TemplateSaid { member, switch: switches > 0, more: switches < arguments.len() })
+    }
+
+    fn template_arguments(&self) -> Option<BTreeMap<Cow<'b, str>, &'b RawValue>> {
+        serde_json::from_str(self.value(Name::ChatTemplateKwargs)?).ok()
     }
 
     /// Any member that says "off" settles it: a model that cannot stop thinking would then be wrong.
@@ -92,10 +106,6 @@ impl<'b> TopLevel<'b, Chat<'b>> {
             #[serde(borrow)]
             effort: Option<Cow<'b, str>>,
             enabled: Option<bool>,
-        }
-        #[derive(Deserialize)]
-        struct TemplateArguments {
-            enable_thinking: Option<bool>,
         }
         let mut said = Vec::new();
         if let Some(raw) = self.value(Name::ReasoningEffort) {
@@ -112,14 +122,22 @@ impl<'b> TopLevel<'b, Chat<'b>> {
             said.extend(thinking.enabled);
         }
         // A template's arguments are a server's own: what does not read as the switch we know says nothing to us.
-        let template = self.value(Name::ChatTemplateKwargs).and_then(|raw| serde_json::from_str::<TemplateArguments>(raw).ok());
-        said.extend(template.and_then(|t| t.enable_thinking));
+        let template = self.template_arguments().unwrap_or_default();
+        said.extend(template.iter().filter_map(|(name, value)| thinks(name, value)));
         Ok(match (said.is_empty(), said.contains(&false)) {
             (true, _) => ReasoningWish::Unsaid,
             (false, true) => ReasoningWish::Off,
             (false, false) => ReasoningWish::On,
         })
     }
+}
+
+/// Whether to think, where an argument of a template says so: templates have one of two names for it.
+fn thinks(name: &str, value: &RawValue) -> Option<bool> {
+    if !matches!(name, "enable_thinking" | "thinking") {
+        return None;
+    }
+    value.get().parse().ok()
 }
 
 /// Whether a word, quotes included, says that some tool must be called: in `OpenAI`'s way or in Mistral's.

@@ -48,6 +48,7 @@ pub(super) struct ChatRequest<'b> {
     reasoning_effort: Option<String>,
     thinking: Option<Thinking>,
     enable_thinking: Option<bool>,
+    chat_template_kwargs: Option<TemplateArguments>,
     sandbox: Option<Directions>,
 }
 
@@ -69,6 +70,13 @@ pub(super) struct StreamOptions {
 #[derive(Debug, Deserialize)]
 struct Thinking {
     r#type: Option<String>,
+}
+
+/// Arguments of a model's template.
+#[derive(Debug, Deserialize)]
+struct TemplateArguments {
+    enable_thinking: Option<bool>,
+    thinking: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -198,7 +206,9 @@ impl<'b> ChatRequest<'b> {
     /// The client said that the model must not think.
     pub(super) fn thinking_off(&self) -> bool {
         let kind = self.thinking.as_ref().and_then(|thinking| thinking.r#type.as_deref());
-        self.reasoning_effort.as_deref() == Some("none") || kind == Some("disabled") || self.enable_thinking == Some(false)
+        let template = self.chat_template_kwargs.as_ref().and_then(|arguments| arguments.enable_thinking.or(arguments.thinking));
+        let switches = [self.enable_thinking, template];
+        self.reasoning_effort.as_deref() == Some("none") || kind == Some("disabled") || switches.contains(&Some(false))
     }
 
     /// The functions on offer that the model may call: none, one that is named, or all.

@@ -63,6 +63,8 @@ const CHAT: &[Row] = &[
     ("`reasoning_effort`: none", "", r#""reasoning_effort":"none""#),
     ("`thinking`", "", r#""thinking":{"type":"enabled","budget_tokens":2000}"#),
     ("`enable_thinking`", "", r#""enable_thinking":true"#),
+    ("`chat_template_kwargs`: whether to think", "", r#""chat_template_kwargs":{"enable_thinking":true}"#),
+    ("`chat_template_kwargs`: other arguments", "", r#""chat_template_kwargs":{"x":1}"#),
     ("`verbosity`", "", r#""verbosity":"low""#),
     ("`top_k`", "", r#""top_k":5"#),
     ("`min_p` and other members of single sites", "", r#""min_p":0.1"#),
@@ -330,7 +332,8 @@ fn page() -> String {
          Bedrock is told in the words of a model with `converse_fields = \"messages\"`; where none are known, `top_k` and thinking are\n\
          dropped there, and marks of a cache left out. Chat and Responses are told as at a site whose `hints` have `prompt_cache_key`,\n\
          `service_tier` and `verbosity`, with a model that has `cache_marks`; elsewhere these are dropped, and what concerns a cache is\n\
-         left out.\n",
+         left out. `chat_template_kwargs` passes to chats of servers that take it; another chat is told of it what\n\
+         endpoints of other APIs are.\n",
     );
     let clients = [
         (Shape::OpenAiChat, "Chat completions", CHAT),

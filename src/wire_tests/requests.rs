@@ -107,6 +107,11 @@ fn thinking_is_said_in_many_words() {
         (r#""reasoning":{"enabled":true}"#, On),
         (r#""chat_template_kwargs":{"enable_thinking":false,"type":7}"#, Off),
         (r#""chat_template_kwargs":{"other":1}"#, Unsaid),
+        (r#""chat_template_kwargs":{"thinking":true}"#, On),
+        (r#""chat_template_kwargs":{"thinking":true,"enable_thinking":false}"#, Off),
+        (r#""chat_template_kwargs":{"thinking":{"type":"enabled"},"enable_thinking":true}"#, On),
+        (r#""chat_template_kwargs":"enable_thinking""#, Unsaid),
+        (r#""chat_template_kwargs":null"#, Unsaid),
     ] {
         assert_eq!(with(members).reasoning, expected, "{members}");
     }

@@ -24,6 +24,7 @@ const PLAIN: Quirks = Quirks {
     thinking_depth: ThinkingDepth::Tokens,
     thinking_switch: ThinkingSwitch::ReasoningEffort,
     thinking_effort: ThinkingEffort::Never,
+    template_arguments: false,
     reasoning_returned: false,
     thoughts_refused: RefusedThoughts::NONE,
     adaptive_thinking: false,

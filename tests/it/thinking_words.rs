@@ -29,18 +29,21 @@ async fn a_site_is_told_in_its_own_words_how_to_think() {
         r#""thinking":{"type":"disabled"}"#,
         r#""enable_thinking":false"#,
         r#""reasoning":{"effort":"none"}"#,
+        r#""chat_template_kwargs":{"enable_thinking":false}"#,
+        r#""chat_template_kwargs":{"thinking":false}"#,
     ];
     for (switch, expected) in [
         ("thinking", json!({"thinking": {"type": "disabled"}})),
         ("enable_thinking", json!({"enable_thinking": false})),
         ("reasoning_effort", json!({"reasoning_effort": "none"})),
         ("reasoning", json!({"reasoning": {"enabled": false}})),
+        ("chat_template_kwargs", json!({"chat_template_kwargs": {"enable_thinking": false, "thinking": false}})),
     ] {
         let east = Provider::start("east").await;
         let gateway = Gateway::of([Site::of(&east).thinks().quirk(&format!("thinking_switch = \"{switch}\""))]);
         for members in off {
             let (body, answer) = sent(&gateway, &east, members).await;
-            let told: Vec<_> = ["thinking", "enable_thinking", "reasoning_effort", "reasoning"]
+            let told: Vec<_> = ["thinking", "enable_thinking", "reasoning_effort", "reasoning", "chat_template_kwargs"]
                 .into_iter()
                 .filter_map(|word| body.get(word).map(|value| (word.to_owned(), value.clone())))
                 .collect();
@@ -109,4 +112,66 @@ async fn a_model_that_does_not_think_is_not_told_to_stop() {
     assert_eq!((answer.status, answer.header("x-tokenbroker-dropped")), (200, ""), "{}", answer.text());
     let body: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
     assert_eq!((body.get("reasoning_effort"), &body["max_tokens"]), (None, &json!(64)), "{body}");
+}
+
+/// Found by a reader: arguments of a template went to every site, also to those that refuse a member they do not know.
+#[tokio::test]
+async fn arguments_of_a_template_reach_those_who_run_a_model_themselves() {
+    let more = r#""chat_template_kwargs" : {"enable_thinking":false, "keep":1.50},"odd":1"#;
+    let east = Provider::start("east").await;
+    let site = || Site::of(&east).thinks();
+    for knows in [site().region("local"), site().quirk("template_arguments = true"), template_site(&east)] {
+        let gateway = Gateway::of([knows]);
+        let before = east.calls().len();
+        let (_, answer) = sent(&gateway, &east, more).await;
+        assert_eq!(answer.header("x-tokenbroker-dropped"), "");
+        assert!(east.call(before).await.text().ends_with(&format!(r#","max_tokens": 64,{more}}}"#)));
+    }
+    let site = site().quirk("thinking_switch = \"thinking\"");
+    let gateway = Setup::of([site]).key("ann", ANN).key("ben", BEN).set("keys.ben.strict", "true").start();
+    for (members, thinking, dropped) in [
+        (more, json!({"type": "disabled"}), "chat_template_kwargs"),
+        (
+            r#""chat_template_kwargs":{"keep":1},"thinking":{"type":"enabled","budget_tokens":7},"odd":1"#,
+            json!({"type": "enabled", "budget_tokens": 7}),
+            "chat_template_kwargs",
+        ),
+        (r#""odd":1,"chat_template_kwargs":{}"#, Value::Null, ""),
+    ] {
+        let before = east.calls().len();
+        east.next(whole(&chat::answer("Hello.", 9, 4)));
+        let answer = gateway.ask(&ask(members).key(ANN)).await;
+        let body: Value = serde_json::from_str(east.call(before).await.text()).unwrap();
+        assert_eq!((&body["thinking"], body.get("chat_template_kwargs"), &body["odd"]), (&thinking, None, &json!(1)), "{body}");
+        assert_eq!((answer.status, answer.header("x-tokenbroker-dropped")), (200, dropped), "{members}");
+        if !dropped.is_empty() {
+            let refused = gateway.ask(&ask(members).key(BEN)).await;
+            assert_eq!((refused.status, refused.error("code").as_str()), (400, Some("untranslatable")), "{members}");
+        }
+    }
+}
+
+fn template_site(provider: &Provider) -> Site {
+    Site::of(provider).thinks().quirk("thinking_switch = \"chat_template_kwargs\"")
+}
+
+#[tokio::test]
+async fn whether_to_think_joins_the_arguments_that_the_client_has_for_the_template() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([template_site(&east)]);
+    let off = json!({"enable_thinking": false, "thinking": false});
+    let joined = json!({"enable_thinking": false, "thinking": false, "keep": 1});
+    for (members, expected) in [
+        (r#""reasoning_effort":"none","chat_template_kwargs":{"keep":1}"#, joined),
+        (r#""chat_template_kwargs":{ },"reasoning_effort":"none""#, off),
+        (r#""enable_thinking":false,"chat_template_kwargs":{"thinking":false,"keep":1}"#, json!({"thinking": false, "keep": 1})),
+    ] {
+        let (body, answer) = sent(&gateway, &east, members).await;
+        let others = ["reasoning_effort", "enable_thinking"].map(|word| body.get(word));
+        assert_eq!((&body["chat_template_kwargs"], others), (&expected, [None; 2]), "{members}");
+        assert_eq!(answer.header("x-tokenbroker-dropped"), "", "{members}");
+    }
+    let (body, answer) = sent(&gateway, &east, r#""reasoning_effort":"high""#).await;
+    let on = json!({"enable_thinking": true, "thinking": true});
+    assert_eq!((&body["chat_template_kwargs"], answer.header("x-tokenbroker-dropped")), (&on, "reasoning_effort"), "{body}");
 }

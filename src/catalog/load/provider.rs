@@ -59,11 +59,12 @@ const STREAM_USAGES: [(StreamUsage, &str); 3] =
     [(StreamUsage::OnRequest, "on_request"), (StreamUsage::Always, "always"), (StreamUsage::Never, "never")];
 
 /// Of a site, or of a model that differs from its site.
-pub(super) const THINKING_SWITCHES: [(ThinkingSwitch, &str); 5] = [
+pub(super) const THINKING_SWITCHES: [(ThinkingSwitch, &str); 6] = [
     (ThinkingSwitch::ReasoningEffort, "reasoning_effort"),
     (ThinkingSwitch::Thinking, "thinking"),
     (ThinkingSwitch::EnableThinking, "enable_thinking"),
     (ThinkingSwitch::Reasoning, "reasoning"),
+    (ThinkingSwitch::TemplateArguments, "chat_template_kwargs"),
     (ThinkingSwitch::None, "none"),
 ];
 
@@ -75,6 +76,8 @@ const THINKING_DEPTHS: [(ThinkingDepth, &str); 2] = [(ThinkingDepth::Tokens, "to
 /// How long prompts are kept, as the table says it; the number of days stands beside it.
 const RETENTIONS: [(Retention, &str); 3] = [(Retention::None, "none"), (Retention::Days(0), "days"), (Retention::Kept, "kept")];
 
+/// Where a server of one's own is.
+const LOCAL: &str = "local";
 const COUNTRY: &str = "a country code of two capitals, or \"local\"";
 const REGION: &str = "a country code of two capitals, \"EU\", \"local\", or \"global\" where it may be served anywhere";
 
@@ -99,6 +102,7 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
     let addresses = || [base_url.as_str()].into_iter().chain(more_endpoints.iter().map(|more| more.base_url.as_str()));
     let places: Vec<String> = addresses().filter_map(address::places).flatten().map(str::to_owned).collect();
     let placeholders = placeholders(&section, &addresses().filter_map(address::places).flatten().collect());
+    let region = place(&section, "region", REGION, &[LOCAL, "global"]);
     let (auth, api_key_env) = (section.word("auth", &KEY_HEADERS).unwrap_or_default(), api_key_env(&section));
     if api_key_env.is_none()
         && !section.has("api_key_env")
@@ -107,6 +111,7 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
         let accepted = "the name (never the value) of a variable: EXAMPLE_API_KEY; or another `auth`";
         section.problem("api_key_env", "missing: `auth` says that a token is had with a key", accepted);
     }
+    let own = region == LOCAL;
     let provider = Provider {
         index: ProviderIndex(0),
         id: id.to_owned(),
@@ -121,7 +126,7 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
         signing: section.section("sigv4").map(|sigv4| signing::read(sigv4, &places)),
         owner: section.required_text("owner", "who controls the site").unwrap_or_default(),
         jurisdiction: place(&section, "jurisdiction", COUNTRY, &["local"]),
-        region: place(&section, "region", REGION, &["local", "global"]),
+        region,
         trains_on_data: section.truth("trains_on_data"),
         retention: retention(&section),
         registered: section.truth("registered"),
@@ -129,7 +134,7 @@ fn provider(id: &str, section: Section<'_, '_>) -> Provider {
         currency,
         cache: section.section("cache").map(cache).unwrap_or_default(),
         prepaid: section.section("prepaid").and_then(|section| allowance::prepaid(section, currency)),
-        quirks: section.section("quirks").map(quirks).unwrap_or_default(),
+        quirks: quirks(section.section("quirks"), own),
         extra_headers: section.section("extra_headers").map(|s| extra_headers(&s)).unwrap_or_default(),
         disabled,
         sandbox: section.section("sandbox").map(sandbox),
@@ -344,8 +349,10 @@ fn price_changes(section: Section<'_, '_>) -> PriceChanges {
     changes
 }
 
-fn quirks(section: Section<'_, '_>) -> Quirks {
-    let plain = Quirks::default();
+/// `own`: a server of one's own, as those are that run a model for oneself.
+fn quirks(section: Option<Section<'_, '_>>, own: bool) -> Quirks {
+    let plain = Quirks { template_arguments: own, ..Quirks::default() };
+    let Some(section) = section else { return plain };
     let quirks = Quirks {
         output_bound: section.word("output_bound", &OUTPUT_BOUNDS).unwrap_or(plain.output_bound),
         developer_role: section.truth("developer_role").unwrap_or(plain.developer_role),
@@ -356,6 +363,7 @@ fn quirks(section: Section<'_, '_>) -> Quirks {
             .unwrap_or(plain.messages_input_includes_cache),
         thinking_switch: section.word("thinking_switch", &THINKING_SWITCHES).unwrap_or(plain.thinking_switch),
         thinking_effort: section.word("thinking_effort", &THINKING_EFFORTS).unwrap_or(plain.thinking_effort),
+        template_arguments: section.truth("template_arguments").unwrap_or(plain.template_arguments),
         reasoning_returned: section.truth("reasoning_returned").unwrap_or(plain.reasoning_returned),
         thoughts_refused: words(&section, "thoughts_refused", &RefusedThoughts::WORDS).into_iter().collect(),
         thinking_depth: section.word("thinking_depth", &THINKING_DEPTHS).unwrap_or(plain.thinking_depth),

@@ -255,6 +255,10 @@ fn thinking_is_told_as_the_site_understands_it() {
             [json!({"enabled": false}), json!({"enabled": true}), json!({"effort": "high"}), json!({"max_tokens": 2_000})]
                 .map(|depth| json!({"reasoning": depth})),
         ),
+        (
+            ThinkingSwitch::TemplateArguments,
+            [false, true, true, true].map(|on| json!({"chat_template_kwargs": {"enable_thinking": on, "thinking": on}})),
+        ),
         (ThinkingSwitch::None, [(); 4].map(|()| json!({}))),
     ] {
         let quirks = Quirks { thinking_switch: switch, ..Quirks::default() };
@@ -289,6 +293,11 @@ fn how_deep_to_think_is_told_as_the_model_takes_it() {
     assert_eq!(told(ThinkingSwitch::EnableThinking, numbers, None, Some(1)), on(128));
     let word = json!({"enable_thinking": true, "reasoning_effort": "high"});
     assert_eq!(told(ThinkingSwitch::EnableThinking, deep, None, Some(2_000)), word);
+    let arguments = json!({"enable_thinking": true, "thinking": true});
+    let beside = json!({"chat_template_kwargs": arguments, "reasoning_effort": "high"});
+    assert_eq!(told(ThinkingSwitch::TemplateArguments, deep, Some(Effort::Low), None), beside);
+    let alone = json!({"chat_template_kwargs": arguments});
+    assert_eq!(told(ThinkingSwitch::TemplateArguments, numbers, None, Some(90_000)), alone);
     assert_eq!(told(ThinkingSwitch::ReasoningEffort, deep, Some(Effort::Low), None), json!({"reasoning_effort": "high"}));
     assert_eq!(told(ThinkingSwitch::ReasoningEffort, deep, Some(Effort::XHigh), None), json!({"reasoning_effort": "max"}));
     assert_eq!(told(ThinkingSwitch::ReasoningEffort, numbers, Some(Effort::Max), None), json!({"reasoning_effort": "high"}));
@@ -348,6 +357,7 @@ fn no_thinking_by_default_is_told_to_a_model_that_thinks_by_default() {
         (ThinkingSwitch::Thinking, json!({"thinking": {"type": "disabled"}})),
         (ThinkingSwitch::EnableThinking, json!({"enable_thinking": false})),
         (ThinkingSwitch::Reasoning, json!({"reasoning": {"enabled": false}})),
+        (ThinkingSwitch::TemplateArguments, json!({"chat_template_kwargs": {"enable_thinking": false, "thinking": false}})),
         (ThinkingSwitch::ReasoningEffort, json!({})),
         (ThinkingSwitch::None, json!({})),
     ] {

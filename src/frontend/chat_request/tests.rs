@@ -326,6 +326,18 @@ fn thinking_is_read_in_the_words_of_many_servers() {
     check(r#""enable_thinking":true,"thinking_budget":300"#, On, None, Some(300));
     check(r#""thinking_budget":0"#, Off, None, None);
     check(r#""reasoning_effort":"high","chat_template_kwargs":{"enable_thinking":false}"#, Off, None, None);
+    check(r#""chat_template_kwargs":{"thinking":true,"x":1}"#, On, None, None);
+}
+
+#[test]
+fn of_a_templates_arguments_nobody_else_takes_more_than_whether_to_think() {
+    let told = |arguments: &str| beside(&format!(r#""chat_template_kwargs":{arguments}"#)).unsaid;
+    for said in ["{}", r#"{"enable_thinking":false}"#, r#"{"thinking":true,"enable_thinking":true}"#] {
+        assert!(told(said).is_empty(), "{said}");
+    }
+    for more in [r#"{"x":1}"#, r#"{"enable_thinking":false,"x":1}"#, r#"{"enable_thinking":"no"}"#] {
+        assert_eq!(told(more), ["chat_template_kwargs"], "{more}");
+    }
 }
 
 #[test]
