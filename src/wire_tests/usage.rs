@@ -26,7 +26,9 @@ fn told(provider: Shape, body: &Value) -> (Usage, Usage) {
     let heard = dialect::OpenAiChat.read_answer(&whole, Quirks::default()).unwrap().usage.unwrap();
 
     let (mut writer, mut stream) = (OpenAiChat.stream_writer(about()), BytesMut::new());
-    deltas.into_iter().for_each(|delta| writer.write(delta, &mut stream));
+    for delta in deltas {
+        writer.write(delta, &mut stream);
+    }
     writer.end(&mut stream);
     let (mut cutter, mut frames) = (dialect::OpenAiChat.framing().cutter(), Vec::new());
     cutter.push(&Bytes::from(stream), &mut frames).unwrap();
