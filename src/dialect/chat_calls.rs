@@ -2,7 +2,7 @@
 //! are missing, equal or growing, ids that are missing or repeated, names in pieces, arguments as text or as an object.
 //!
 //! A piece belongs to the call with its id; without one, to the call at its index, else to the last. A new id begins a new call,
-//! and so does a name once the call it would belong to is whole.
+//! and so does a name once the call it would belong to is whole, unless that call's own name is only repeated with its id.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub(super) struct Piece<'b> {
     #[serde(borrow, default)]
     index: Option<&'b RawValue>,
     #[serde(borrow, default)]
-    id: Option<Cow<'b, str>>,
+    id: Option<&'b RawValue>,
     #[serde(borrow, default)]
     function: Option<Function<'b>>,
     #[serde(borrow, default)]
@@ -49,8 +49,13 @@ impl<'b> Piece<'b> {
         self.index?.get().parse().ok()
     }
 
-    fn id(&self) -> &str {
-        self.id.as_deref().unwrap_or_default()
+    /// As text, also where it is a number.
+    fn id(&self) -> Cow<'b, str> {
+        match self.id.map(RawValue::get) {
+            Some(text) if text.starts_with('"') => serde_json::from_str(text).unwrap_or_default(),
+            Some(number) if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => Cow::Borrowed(number),
+            _ => Cow::default(),
+        }
     }
 
     fn name(&self) -> &str {
@@ -111,6 +116,13 @@ impl Call {
         !self.arguments.trim().is_empty() && serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok()
     }
 
+    /// Whether a piece with its id is the beginning of another call all the same: it has another name, or arguments at another index,
+    /// and to this one nothing can be added.
+    fn is_followed_by(&self, piece: &Piece<'_>) -> bool {
+        let again = || piece.index().is_some_and(|index| self.index != Some(index)) && !piece.arguments().trim().is_empty();
+        !piece.name().is_empty() && (piece.name() != self.name || again()) && self.is_whole()
+    }
+
     /// Takes a piece of its name, which may come repeated.
     fn called(&mut self, name: &str) {
         if !self.name.ends_with(name) {
@@ -147,7 +159,7 @@ impl Calls {
         if !told {
             call.called(piece.name());
             if call.id.is_empty() {
-                piece.id().clone_into(&mut call.id);
+                call.id = piece.id().into_owned();
             }
             call.seal = seal.or(call.seal.take());
         }
@@ -167,7 +179,11 @@ impl Calls {
             let same = self.all.iter().rposition(|call| call.id == id);
             // An id that comes behind the beginning of its call.
             let nameless = |place: &usize| self.all[*place].id.is_empty() && !self.all[*place].is_whole() && name.is_empty();
-            return same.or(at_index.filter(nameless));
+            return match same {
+                Some(place) if self.all[place].is_followed_by(piece) => None,
+                Some(place) => Some(place),
+                None => at_index.filter(nameless),
+            };
         }
         if name.is_empty() {
             return at_index.or(last);
@@ -186,7 +202,7 @@ impl Calls {
             return None;
         }
         self.held += size_of::<Call>();
-        self.all.push(Call { index: piece.index(), id: piece.id().to_owned(), ..Call::default() });
+        self.all.push(Call { index: piece.index(), id: piece.id().into_owned(), ..Call::default() });
         self.all.len().checked_sub(1)
     }
 

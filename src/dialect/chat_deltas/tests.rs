@@ -189,6 +189,44 @@ fn item_17_calls_are_told_apart_where_indexes_are_missing_equal_or_growing() {
     );
 }
 
+/// Found by an audit: the second of these was lost in the first, whose arguments were no JSON any more.
+#[test]
+fn item_17_another_name_behind_a_whole_call_is_the_next_whatever_its_id_and_index() {
+    let piece = |index: u64, id: &str, name: &str, arguments: &str| {
+        let function = format!(r#"{{"name":{name},"arguments":"{arguments}"}}"#);
+        format!(r#"{{"tool_calls":[{{"index":{index},"id":{id},"function":{function}}}]}}"#)
+    };
+    let check = |pieces: &[String], expected: &[(&str, &str, &str)]| {
+        check_calls(&pieces.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    };
+    for index in [0, 1] {
+        let first = piece(0, r#""a""#, r#""f""#, "{}");
+        // Ids are told apart where an answer is put together.
+        let both = [("a", "f", "{}"), ("", "g", r#"{"x":1}"#)];
+        check(&[first.clone(), piece(index, r#""a""#, r#""g""#, r#"{\"x\":1}"#)], &both);
+        let begun = piece(index, r#""a""#, r#""g""#, r#"{\"x\""#);
+        check(&[first.clone(), begun.clone(), piece(index, r#""a""#, "null", ":1}")], &both);
+        check(&[first, begun, piece(index, r#""a""#, r#""g""#, ":1}")], &both);
+    }
+    // The same tool twice, where the index says so.
+    let twice = [piece(0, r#""a""#, r#""f""#, "{}"), piece(1, r#""a""#, r#""f""#, r#"{\"x\":1}"#)];
+    check(&twice, &[("a", "f", "{}"), ("", "f", r#"{"x":1}"#)]);
+    // What is repeated begins nothing.
+    check(&[piece(0, r#""a""#, r#""f""#, "{}"), piece(0, r#""a""#, r#""f""#, "")], &[("a", "f", "{}")]);
+    check(&[piece(0, r#""a""#, r#""f""#, "{}"), piece(1, r#""a""#, r#""f""#, "")], &[("a", "f", "{}")]);
+}
+
+#[test]
+fn item_18_an_id_may_be_a_number() {
+    check_calls(
+        &[
+            r#"{"tool_calls":[{"index":0,"id":7,"function":{"name":"f","arguments":"{"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"id":7,"function":{"arguments":"}"}},{"index":1,"id":{},"function":{"name":"g","arguments":"{}"}}]}"#,
+        ],
+        &[("7", "f", "{}"), ("call_c1_1", "g", "{}")],
+    );
+}
+
 #[test]
 fn item_18_ids_and_names_may_be_missing_repeated_or_in_pieces() {
     check_calls(

@@ -26,6 +26,16 @@ async fn corner_17_calls_are_told_apart_where_indexes_are_missing_equal_or_growi
     assert_eq!(called(&[&[A], &[B]], "stop").await.called(), both, "missing, one after the other");
     let at_zero = [A, B].map(|call| call.replacen('{', r#"{"index":0,"#, 1));
     assert_eq!(called(&[&[&at_zero[0]], &[&at_zero[1]]], "tool_calls").await.called(), both, "always 0, as at Ollama");
+    // Found by an audit: one id for all, or a number.
+    let named = [
+        r#"{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}"#,
+        r#"{"index":1,"id":"a","function":{"name":"g","arguments":"{\"x\":1}"}}"#,
+    ];
+    let told = called(&[&[named[0]], &[named[1]]], "tool_calls").await;
+    assert_eq!(told.called(), [("f", "{}"), ("g", r#"{"x":1}"#)], "one id");
+    assert_ne!(told.calls[0].0, told.calls[1].0, "clients tell them apart by their ids");
+    let number = B.replace("\"b\"", "7");
+    assert_eq!(called(&[&[&number]], "tool_calls").await.called(), [both[1]], "a number");
     let growing: [&[&str]; 3] = [
         &[r#"{"index":0,"id":"a","function":{"name":"f","arguments":""}}"#],
         &[r#"{"index":1,"function":{"arguments":"{\"x\":"}}"#],
