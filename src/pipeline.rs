@@ -6,6 +6,7 @@ mod affinity;
 pub mod appraise;
 mod bounds;
 mod brown_out;
+mod closing;
 mod counting;
 mod entry;
 mod in_force;
@@ -33,6 +34,7 @@ use http::{HeaderMap, HeaderValue};
 use self::affinity::{Heard, Lesson, Trace};
 use self::appraise::{Appraisal, allowances_at, limits_of, thinks_on};
 use self::brown_out::Lesser;
+use self::closing::InWords;
 pub use self::in_force::{AliasWishes, InForce, PipelineSettings, asked};
 use self::in_turn::wait_for_turn;
 use self::learning::Learning;
@@ -49,14 +51,12 @@ pub use self::weighed::ExploreRule;
 use crate::canonical::{Request, Shape, Untranslatable};
 use crate::clock::SharedClock;
 use crate::dispatch::{Answered, AttemptFailure, Cause, Dispatcher, Journey, Opening, RunFailure, Wording, Written};
-use crate::frontend::{BadRequest, FrontendRef};
+use crate::frontend::{BadRequest, FrontendRef, Seen};
 use crate::ledger::{Ending, Ledger, LedgerError, OpenAttempt, Outcome, Tab, Unwritable};
 use crate::market::{Makers, Market};
 use crate::meter::Class;
 use crate::policy::{Admission, Exploring, Full, Lender, NotAdmitted, OverBudget, Places, Portfolio, Standing, TooMany};
-use crate::relay::{
-    Account, AccountOpening, AnswerBasis, Compared, Desk, Learn, Media, Pump, Settlement, StreamEnd, WholeAnswer,
-};
+use crate::relay::{Account, AccountOpening, AnswerBasis, Compared, Desk, Learn, Media, Pump, Settlement, WholeAnswer};
 use crate::route::{self, Ask, Decision, Facts, Plan, PlanError, PlannedAttempt, Target, UnknownModel};
 use crate::telemetry::Route;
 use crate::units::{BackendId, Pieces, RequestId, Tokens, Usd};
@@ -554,12 +554,8 @@ impl Pipeline {
                 let (frontend, stream_error) = (call.frontend, admitted.settings().stream_error);
                 let about = told.about(&backend.upstream_model);
                 let (media_type, silent) = (stream.media_type.clone(), stream.media_type.is_some());
-                let end_event = Box::new(
-                    move |end: &StreamEnd<'_>| {
-                        if silent { Bytes::new() } else { frontend.error_event(&stream_error(end), &about) }
-                    },
-                );
-                let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, end_event, quotes_key).keeping(keep);
+                let closing = Box::new(InWords { frontend, about, stream_error, silent, seen: Seen::default() });
+                let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, closing, quotes_key).keeping(keep);
                 Ok(Reply::Stream { receipt: Receipt { media_type, ..receipt }, pump: Box::new(pump) })
             }
         }

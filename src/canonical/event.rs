@@ -25,6 +25,17 @@ pub enum FrameKind {
     Done,
 }
 
+/// What a client makes of the frame by which a provider of its own shape tells an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Understood {
+    /// An error.
+    Error,
+    /// A part of the answer: that it failed is a word in it that clients pass by.
+    Part,
+    /// Nothing that stands in its shape.
+    Nothing,
+}
+
 /// What one frame of a stream says, as far as the gateway acts on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrameFacts {

@@ -18,7 +18,8 @@ use super::messages::{Conversation, Messages, Tools};
 use super::messages_stream::MessagesStream;
 use super::models::ListedModel;
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
-use super::{About, Frontend, anthropic_errors, messages_answer, messages_request};
+use super::{About, Frontend, Seen, anthropic_errors, messages_answer, messages_request, seen};
+use crate::canonical::event::Understood;
 use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
     self, Answer, Feature, Features, Members, Parameter, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
@@ -137,8 +138,15 @@ impl Frontend for AnthropicMessages {
         anthropic_errors::body(error, Some(id))
     }
 
-    fn error_event(&self, error: &ClientError, _: &About) -> Bytes {
+    fn error_event(&self, error: &ClientError, _: &About, _: &Seen) -> Bytes {
         anthropic_errors::event(error)
+    }
+
+    /// SDKs go by the event's name.
+    fn understands(&self, frame: &[u8]) -> Understood {
+        let named = seen::lines(frame).any(|line| line.strip_prefix(b"event:").is_some_and(|name| name.trim_ascii() == b"error"));
+        let is_error = || seen::lines(frame).filter_map(seen::data).any(anthropic_errors::is_error);
+        if named && is_error() { Understood::Error } else { Understood::Nothing }
     }
 
     fn model_list(&self, models: &[ListedModel]) -> Bytes {

@@ -19,7 +19,7 @@ use super::errors::{BadRequest, ClientError};
 use super::messages::Conversation;
 use super::models::{self, ListedModel};
 use super::top_level::{Layout, Named, TopLevel, keeping, named, string, utf8};
-use super::{About, Frontend, wishes};
+use super::{About, Frontend, Seen, wishes};
 use crate::canonical::{
     self, Answer, Delta, Direct, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Takes, TextProfile,
     Untranslatable, Wishes, Writes, Yields,
@@ -166,7 +166,7 @@ impl Frontend for OpenAiDirect {
         error.body()
     }
 
-    fn error_event(&self, error: &ClientError, _: &About) -> Bytes {
+    fn error_event(&self, error: &ClientError, _: &About, _: &Seen) -> Bytes {
         error.sse_frame()
     }
 

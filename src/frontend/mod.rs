@@ -45,6 +45,7 @@ mod responses_stream;
 mod responses_tools;
 mod sealed;
 mod seals;
+mod seen;
 pub mod sound;
 mod stored;
 #[cfg(test)]
@@ -64,6 +65,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::models::ListedModel;
+use crate::canonical::event::Understood;
 use crate::canonical::{Answer, Conversation, Request, Shape, StreamWriter, Untranslatable};
 
 pub use about::About;
@@ -75,6 +77,7 @@ pub use openai_chat::{OpenAiChat, parse};
 pub use openai_responses::OpenAiResponses;
 pub use prompt_text::prompt_text;
 pub use sealed::{holds_google_seals, holds_thoughts, holds_told_thoughts, holds_unsigned_thoughts, is_sealed, seal_chain};
+pub use seen::Seen;
 pub use stored::{Ended, Link, said_kept};
 pub use unsaid::HARMLESS;
 
@@ -120,8 +123,16 @@ pub trait Frontend: Debug + Send + Sync {
     /// The body of an error. `id` is our own id of the request.
     fn error_body(&self, error: &ClientError, id: &str) -> Bytes;
 
-    /// The event that tells an error within a stream, which it ends.
-    fn error_event(&self, error: &ClientError, about: &About) -> Bytes;
+    /// The event that tells an error within a stream, which it ends behind what the client has seen.
+    fn error_event(&self, error: &ClientError, about: &About, seen: &Seen) -> Bytes;
+
+    /// Takes note of what goes out of a stream, as far as [`Self::error_event`] goes on from it.
+    fn sees(&self, _seen: &mut Seen, _bytes: &Bytes) {}
+
+    /// What a client makes of the frame by which a provider of this shape tells an error.
+    fn understands(&self, _frame: &[u8]) -> Understood {
+        Understood::Error
+    }
 
     /// The body of a list of models.
     fn model_list(&self, models: &[ListedModel]) -> Bytes;

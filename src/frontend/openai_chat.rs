@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
+use serde::Deserialize;
 use serde::de::MapAccess;
+use serde_json::value::RawValue;
 
 use super::chat_stream::ChatStream;
 use super::errors::{BadRequest, ClientError};
@@ -13,7 +15,8 @@ use super::messages::{ChatTurn, Conversation, Messages, Tools};
 use super::models::{self, ListedModel};
 use super::needs::{ResponseFormat, is_forced};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
-use super::{About, Frontend, chat_answer, chat_request};
+use super::{About, Frontend, Seen, chat_answer, chat_request, seen};
+use crate::canonical::event::Understood;
 use crate::canonical::{self, Answer, Members, Parameter, Request, Shape, StreamWriter, Untranslatable, Wishes};
 use crate::units::{ImageWish, Pieces, Tokens};
 
@@ -116,8 +119,27 @@ impl Frontend for OpenAiChat {
         error.body()
     }
 
-    fn error_event(&self, error: &ClientError, _: &About) -> Bytes {
+    fn error_event(&self, error: &ClientError, _: &About, _: &Seen) -> Bytes {
         error.sse_frame()
+    }
+
+    /// SDKs look for an object `error` in every chunk.
+    fn understands(&self, frame: &[u8]) -> Understood {
+        #[derive(Default, Deserialize)]
+        struct Chunk<'b> {
+            #[serde(borrow, default)]
+            error: Option<&'b RawValue>,
+            #[serde(borrow, default)]
+            choices: Option<Vec<&'b RawValue>>,
+        }
+        let chunk = seen::events::<Chunk<'_>>(frame).next().unwrap_or_default();
+        if chunk.error.is_some_and(|error| error.get().starts_with('{')) {
+            Understood::Error
+        } else if chunk.choices.is_some_and(|choices| !choices.is_empty()) {
+            Understood::Part
+        } else {
+            Understood::Nothing
+        }
     }
 
     fn model_list(&self, models: &[ListedModel]) -> Bytes {

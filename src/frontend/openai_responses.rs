@@ -18,7 +18,8 @@ use super::messages::{Conversation, Tools};
 use super::models::{self, ListedModel};
 use super::responses_stream::{ResponsesStream, failed};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
-use super::{About, Frontend, NAMESPACE, responses_answer, responses_request};
+use super::{About, Frontend, NAMESPACE, Seen, responses_answer, responses_request, seen};
+use crate::canonical::event::Understood;
 use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
     self, Answer, Feature, Features, Members, Parameter, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
@@ -124,8 +125,23 @@ impl Frontend for OpenAiResponses {
         error.body()
     }
 
-    fn error_event(&self, error: &ClientError, about: &About) -> Bytes {
-        failed(error, about)
+    fn error_event(&self, error: &ClientError, about: &About, seen: &Seen) -> Bytes {
+        failed(error, about, seen)
+    }
+
+    fn sees(&self, seen: &mut Seen, bytes: &Bytes) {
+        seen.events_pass(bytes);
+    }
+
+    fn understands(&self, frame: &[u8]) -> Understood {
+        #[derive(Deserialize)]
+        struct Event<'b> {
+            #[serde(borrow, rename = "type")]
+            kind: Cow<'b, str>,
+        }
+        let mut events = seen::events::<Event<'_>>(frame);
+        let tells = events.any(|event| matches!(&*event.kind, "response.failed" | "response.cancelled" | "error"));
+        if tells { Understood::Error } else { Understood::Nothing }
     }
 
     fn model_list(&self, models: &[ListedModel]) -> Bytes {

@@ -1,8 +1,8 @@
 //! Writing a whole answer as a response, and what its stream shares with it: the items, the response around them with what it
 //! repeats of the request, and usage.
 //!
-//! The ids of a response and of its items are made from our own id of the request, so that each event of a stream, even one that
-//! tells of its failure, names the same response.
+//! The ids of a response and of its items are made from our own id of the request, so that each event of a stream names the same
+//! response. The one that tells of a failure names the response that the client has seen begin, which may be the provider's.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,10 +10,12 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::about::About;
 use super::chat_answer::call_id;
-use super::errors::ClientError;
+use super::errors::{ClientError, ErrorKind};
+use super::seen::Seen;
 use super::{freeform, seals};
 use crate::canonical::conversation::{Call, Seal, Thought};
 use crate::canonical::{Answer, Finish, Part};
@@ -66,11 +68,20 @@ pub(super) struct Response<'a> {
 
 #[derive(Debug, Serialize)]
 struct WireError<'a> {
-    code: Option<&'a str>,
+    code: &'static str,
     message: &'a str,
     param: Option<&'a str>,
     #[serde(rename = "type")]
     kind: &'static str,
+    tokenbroker: Ours<'a>,
+}
+
+/// What their words do not tell.
+#[derive(Debug, Serialize)]
+struct Ours<'a> {
+    code: Option<&'a str>,
+    #[serde(flatten)]
+    extra: &'a Map<String, Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -405,14 +416,29 @@ impl<'a> Response<'a> {
     }
 
     /// One that has broken off.
-    pub(super) fn failed(error: &'a ClientError, about: &'a About) -> Self {
+    pub(super) fn failed(error: &'a ClientError, about: &'a About, seen: &Seen) -> Self {
         let told = WireError {
-            code: error.code.as_deref(),
+            code: code(error),
             message: &error.message,
             param: error.param.as_deref(),
             kind: error.kind.word(),
+            tokenbroker: Ours { code: error.code.as_deref(), extra: &error.extra },
         };
-        Self { status: Status::Failed, error: Some(told), ..Self::begun(&about.model, about) }
+        let begun = Self::begun(&about.model, about);
+        let id = seen.id().map_or_else(|| begun.id.clone(), str::to_owned);
+        Self { id, status: Status::Failed, error: Some(told), ..begun }
+    }
+}
+
+/// The code of a response that failed, of those that OpenAI's API has (`ResponseErrorCode`, and the one that it tells of a
+/// conversation which is too long, for agents look for it). Agents ask again by themselves where it is the server's or a limit.
+fn code(error: &ClientError) -> &'static str {
+    const TOO_LONG: &str = "context_length_exceeded";
+    match error.kind {
+        ErrorKind::RateLimit => "rate_limit_exceeded",
+        ErrorKind::InvalidRequest if error.code.as_deref() == Some(TOO_LONG) => TOO_LONG,
+        ErrorKind::InvalidRequest => "invalid_prompt",
+        ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::InsufficientQuota | ErrorKind::Server => "server_error",
     }
 }
 

@@ -16,11 +16,11 @@ use super::errors::ClientError;
 use super::freeform::{self, Unwrapping};
 use super::in_turn::InTurn;
 use super::responses_answer::{Content, Item, Response, Span, Status, item, item_id};
+use super::seen::Seen;
 use crate::canonical::conversation::{Call, Thought};
 use crate::canonical::{Answer, Delta, Part, StreamWriter};
 
-/// The number of the event that tells a failure. How many came before it is not known where a stream breaks off, so it has the
-/// largest that they may have.
+/// The number of the event that tells a failure where those before it had none: the largest that they may have.
 const LAST: u32 = u32::MAX;
 
 const ARGUMENTS_DELTA: &str = "response.function_call_arguments.delta";
@@ -74,10 +74,10 @@ impl Event<'_> {
 }
 
 /// The event that ends a stream which broke off.
-pub(super) fn failed(error: &ClientError, about: &About) -> Bytes {
+pub(super) fn failed(error: &ClientError, about: &About, seen: &Seen) -> Bytes {
     let mut out = BytesMut::new();
-    let response = Some(Response::failed(error, about));
-    Event { kind: "response.failed", sequence_number: LAST, response, ..Event::default() }.write(&mut out);
+    let (response, sequence_number) = (Some(Response::failed(error, about, seen)), seen.next_number().unwrap_or(LAST));
+    Event { kind: "response.failed", sequence_number, response, ..Event::default() }.write(&mut out);
     out.freeze()
 }
 

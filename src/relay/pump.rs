@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::settlement::Settlement;
 use crate::canonical::Mismatch;
-use crate::canonical::event::{FrameKind, ProviderError};
+use crate::canonical::event::{FrameKind, ProviderError, Understood};
 use crate::dispatch::Failure;
 use crate::dispatch::opening::{Frame, FrameSource, OpenStream, SourceError};
 use crate::ledger::{Ending, LedgerError};
@@ -52,8 +52,17 @@ impl StreamEnd<'_> {
     }
 }
 
-/// Writes an error event in the client's dialect.
-pub type EndEvent = Box<dyn Fn(&StreamEnd<'_>) -> Bytes + Send>;
+/// Ends a stream that breaks off, in the client's dialect.
+pub trait Closing: Send {
+    /// These bytes go out: the event at the end may go on from them.
+    fn passes(&mut self, bytes: &Bytes);
+
+    /// What the client makes of the frame by which its provider tells an error.
+    fn understood(&self, frame: &[u8]) -> Understood;
+
+    /// The error event.
+    fn event(&self, end: &StreamEnd<'_>) -> Bytes;
+}
 
 /// Whether our key stands in these bytes.
 pub type QuotesKey = Box<dyn Fn(&[u8]) -> bool + Send>;
@@ -77,7 +86,7 @@ pub struct Pump {
     finished: bool,
     /// When the whole request must be over.
     ends: Instant,
-    end_event: EndEvent,
+    closing: Box<dyn Closing>,
     quotes_key: QuotesKey,
     cost: Option<Usd>,
     cut: bool,
@@ -91,7 +100,7 @@ impl Pump {
         settlement: Settlement,
         wants_usage_frame: bool,
         left: Duration,
-        end_event: EndEvent,
+        closing: Box<dyn Closing>,
         quotes_key: QuotesKey,
     ) -> Self {
         let OpenStream { held, source, .. } = stream;
@@ -102,7 +111,7 @@ impl Pump {
             wants_usage_frame,
             finished: false,
             ends: Instant::now() + left,
-            end_event,
+            closing,
             quotes_key,
             cost: None,
             cut: false,
@@ -143,6 +152,7 @@ impl Pump {
                 Err(_) => self.cut(&StreamEnd::OutOfTime).await,
             };
             if !bytes.is_empty() {
+                self.closing.passes(&bytes);
                 return Some(bytes);
             }
         }
@@ -185,21 +195,35 @@ impl Pump {
             FrameKind::OffSchema(_) => self.ours_to_cut(),
             _ => Ending::Complete,
         };
-        let settled = self.settle(ending).await;
+        if let Err(event) = self.settle(ending).await {
+            // What came with the end is not in the books either: nothing of it may go out.
+            return event;
+        }
+        self.closing.passes(&before);
         let last = match &last.facts.kind {
-            _ if withheld => (self.end_event)(&StreamEnd::Withheld),
-            FrameKind::Error(error) if last.bytes.is_empty() => (self.end_event)(&StreamEnd::Told(error)),
-            FrameKind::OffSchema(off) => (self.end_event)(&StreamEnd::OffSchema(off)),
+            _ if withheld => self.closing.event(&StreamEnd::Withheld),
+            FrameKind::Error(error) => self.told(&last.bytes, error),
+            FrameKind::OffSchema(off) => self.closing.event(&StreamEnd::OffSchema(off)),
             _ => last.bytes.clone(),
         };
-        match settled {
-            Ok(()) => {
-                let keep = self.keep.take().filter(|_| !self.cut);
-                let last = keep.and_then(|keep| keep.ends(&last)).unwrap_or(last);
-                concat(&[before, last])
+        let keep = self.keep.take().filter(|_| !self.cut);
+        let last = keep.and_then(|keep| keep.ends(&last)).unwrap_or(last);
+        concat(&[before, last])
+    }
+        concat(&[before, last])
+    }
+
+    /// How an error of the provider's goes out: as it came where the client reads it so, else as an event, behind the part of the
+    /// answer that it is. What is neither would look like a part without anything in it.
+    fn told(&mut self, frame: &Bytes, error: &ProviderError) -> Bytes {
+        let understood = if frame.is_empty() { Understood::Nothing } else { self.closing.understood(frame) };
+        match understood {
+            Understood::Error => frame.clone(),
+            Understood::Part => {
+                self.closing.passes(frame);
+                concat(&[frame.clone(), self.closing.event(&StreamEnd::Told(error))])
             }
-            // What came with the end is not in the books either: nothing of it may go out.
-            Err(event) => event,
+            Understood::Nothing => self.closing.event(&StreamEnd::Told(error)),
         }
     }
 
@@ -232,13 +256,13 @@ impl Pump {
         };
         let (settled, _) = tokio::join!(settlement.end(ending), tokio::time::timeout(CLOSING_WAIT, drained));
         self.cut |= settled.is_err();
-        self.cost = Some(settled.map_err(|error| (self.end_event)(&StreamEnd::Books(&error)))?);
+        self.cost = Some(settled.map_err(|error| self.closing.event(&StreamEnd::Books(&error)))?);
         Ok(())
     }
 
     async fn cut(&mut self, end: &StreamEnd<'_>) -> Bytes {
         self.cut = true;
-        let event = (self.end_event)(end);
+        let event = self.closing.event(end);
         self.teaches(end.lesson());
         // First of all the provider is to stop: what it makes while the books are waited for would be in no row.
         drop(self.source.take());
@@ -248,7 +272,7 @@ impl Pump {
                 self.cost = Some(cost);
                 event
             }
-            Err(error) => (self.end_event)(&StreamEnd::Books(&error)),
+            Err(error) => self.closing.event(&StreamEnd::Books(&error)),
         }
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::parameters::WrongParameter;
 use super::rates;
+use crate::canonical::ProviderError;
 use crate::canonical::event::ErrorClass;
 use crate::dispatch::{AttemptFailure, Cause, RunFailure, Stopped};
 use crate::fleet::ForwardError;
@@ -288,12 +289,21 @@ fn verdict(run: &RunFailure) -> (u16, &'static str) {
     }
 }
 
-/// Whether a provider that broke an answer off says "later".
-const fn told_code(class: ErrorClass) -> &'static str {
-    match class {
-        ErrorClass::RateLimited | ErrorClass::Overloaded => "upstream_unavailable",
-        _ => "upstream_error",
-    }
+/// What a provider broke an answer off with, told as it is where nobody else is left to ask. Its cause stands beside it, as that of
+/// each attempt does there. A limit of the provider's is no overload; its words go by the status, which is not sent any more.
+fn told(error: &ProviderError) -> ClientError {
+    let (status, kind, code) = match error.class {
+        ErrorClass::BadRequest | ErrorClass::Moderation => (400, ErrorKind::InvalidRequest, error.class.word()),
+        ErrorClass::Context => (400, ErrorKind::InvalidRequest, TOO_LONG),
+        ErrorClass::RateLimited => (429, ErrorKind::RateLimit, "upstream_unavailable"),
+        ErrorClass::Overloaded => (503, ErrorKind::Server, "upstream_unavailable"),
+        // What is wrong between the gateway and its provider is nothing that the client could mend.
+        ErrorClass::Auth | ErrorClass::Billing | ErrorClass::NotFound | ErrorClass::BrokeOff | ErrorClass::ModelErred => {
+            (502, ErrorKind::Server, "upstream_error")
+        }
+    };
+    let message = format!("the provider broke the answer off: {}", error.message);
+    ClientError::new(status, kind, code, message).with("cause", error.class.word())
 }
 
 /// The error that ends a stream which broke off.
@@ -307,9 +317,7 @@ pub fn stream_error(end: &StreamEnd<'_>) -> ClientError {
         StreamEnd::Books(error) => ("books_unwritable", format!("the answer cannot be booked, so it ends here: {error}")),
         StreamEnd::Withheld => ("upstream_error", "the provider sent something that cannot be passed on".to_owned()),
         StreamEnd::OffSchema(off) => ("schema_mismatch", format!("the answer does not keep to its schema: {off}")),
-        StreamEnd::Told(error) => (told_code(error.class), format!("the provider broke the answer off: {}", error.message)),
+        StreamEnd::Told(error) => return told(error),
     };
-    // The status is not sent any more: the words of Messages go by it.
-    let status = if code == "upstream_unavailable" { 503 } else { 502 };
-    ClientError::new(status, ErrorKind::Server, code, message)
+    ClientError::new(502, ErrorKind::Server, code, message)
 }

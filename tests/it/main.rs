@@ -24,6 +24,7 @@ mod documents;
 mod drain;
 mod edge;
 mod embeddings;
+mod endings;
 mod errors;
 mod failover;
 mod feed;

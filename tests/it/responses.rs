@@ -170,7 +170,9 @@ async fn a_stream_that_breaks_off_ends_as_a_response_that_failed() {
             "{}",
             answer.text()
         );
-        assert_eq!((&last["response"]["error"]["code"], &last["response"]["id"]), (&json!(code), &first["response"]["id"]));
+        let error = &last["response"]["error"];
+        assert_eq!((&error["code"], &error["tokenbroker"]["code"]), (&json!("server_error"), &json!(code)));
+        assert_eq!(last["response"]["id"], first["response"]["id"]);
         assert!(!answer.text().contains("response.completed"));
         let row = gateway.row_of(&answer).await;
         assert_eq!((row.outcome.as_str(), row.attempts[0].ending.as_str()), ("cut", "cut"), "{code}");

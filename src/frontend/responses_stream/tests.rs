@@ -7,7 +7,7 @@ use super::super::testing::{
     about, about_own_tools, arguments, begin, call, deltas, responses_client, sealed, stream, stream_about, text, thought, used,
     whole, whole_about,
 };
-use super::super::{ErrorKind, Frontend, OpenAiResponses};
+use super::super::{ErrorKind, Frontend, OpenAiResponses, seen};
 use super::*;
 use crate::canonical::Finish;
 use crate::canonical::conversation::SealKind;
@@ -239,7 +239,7 @@ fn usage_stands_in_the_event_that_ends_the_answer_and_each_event_on_one_line() {
 #[test]
 fn a_stream_that_broke_off_ends_with_a_response_that_failed() {
     let error = ClientError::new(502, ErrorKind::Server, "upstream_broken", "it broke");
-    let frame = String::from_utf8(OpenAiResponses.error_event(&error, &about(true)).to_vec()).unwrap();
+    let frame = String::from_utf8(OpenAiResponses.error_event(&error, &about(true), &Seen::default()).to_vec()).unwrap();
     let data = frame.strip_prefix("event: response.failed\ndata: ").unwrap().strip_suffix("\n\n").unwrap();
     let told: Value = serde_json::from_str(data).unwrap();
     let response = &told["response"];
@@ -247,8 +247,30 @@ fn a_stream_that_broke_off_ends_with_a_response_that_failed() {
     assert_eq!((&response["id"], &response["status"]), (&json!("resp_req_1"), &json!("failed")));
     assert_eq!(
         response["error"],
-        json!({"code": "upstream_broken", "message": "it broke", "param": null, "type": "server_error"})
+        json!({
+            "code": "server_error", "message": "it broke", "param": null, "type": "server_error",
+            "tokenbroker": {"code": "upstream_broken"},
+        })
     );
+}
+
+#[test]
+fn a_failure_has_a_code_of_theirs() {
+    for (kind, code, expected) in [
+        (ErrorKind::Server, "upstream_error", "server_error"),
+        (ErrorKind::Server, "timeout", "server_error"),
+        (ErrorKind::RateLimit, "upstream_unavailable", "rate_limit_exceeded"),
+        (ErrorKind::InvalidRequest, "moderation", "invalid_prompt"),
+        (ErrorKind::InvalidRequest, "context_length_exceeded", "context_length_exceeded"),
+    ] {
+        let error = ClientError::new(502, kind, code, "it broke");
+        let frame = OpenAiResponses.error_event(&error, &about(true), &Seen::default());
+        let told: Value = seen::events(&frame).next().unwrap();
+        assert_eq!(
+            (&told["response"]["error"]["code"], &told["response"]["error"]["tokenbroker"]["code"]),
+            (&json!(expected), &json!(code))
+        );
+    }
 }
 
 proptest! {

@@ -5,14 +5,15 @@ use bytes::Bytes;
 
 use super::errors::{failed, said_no, told};
 use super::{Golden, about, files, fixtures, hold, laid_out, pairs};
-use crate::canonical::{Answer, FrameKind, Shape};
+use crate::canonical::event::Understood;
+use crate::canonical::{Answer, FrameKind, ProviderError, Shape};
 use crate::catalog::TokenizerFamily;
 use crate::catalog::capability::Quirks;
 use crate::dialect::{self, BodyProblem, Framing};
 use crate::dispatch::Cause;
 use crate::dispatch::opening::Frame;
 use crate::dispatch::retelling::{Reading, Retelling};
-use crate::frontend::FrontendRef;
+use crate::frontend::{FrontendRef, Seen};
 use crate::meter::OwnCount;
 use crate::relay::StreamEnd;
 use crate::server::status::stream_error;
@@ -33,6 +34,7 @@ struct Passing {
     client: FrontendRef,
     provider: Shape,
     retelling: Option<Retelling>,
+    seen: Seen,
     out: Vec<u8>,
     /// Something was said: from here on nobody else can be asked.
     begun: bool,
@@ -44,7 +46,7 @@ impl Passing {
         let reader = || dialect::of(provider).delta_reader();
         let retelling = (client.shape() != provider)
             .then(|| Retelling::new(reader(), client.stream_writer(about()), count(), Reading::default()));
-        Self { client, provider, retelling, out: Vec::new(), begun: false, finished: false }
+        Self { client, provider, retelling, seen: Seen::default(), out: Vec::new(), begun: false, finished: false }
     }
 
     /// Passes a frame on. Answers what the client is told of the whole stream, once it has ended.
@@ -59,18 +61,33 @@ impl Passing {
             FrameKind::Error(error) if !self.begun => {
                 return Some(told(self.client, &said_no(self.client, self.provider, &error, None)));
             }
-            FrameKind::Error(error) if bytes.is_empty() => self.end(&StreamEnd::Told(&error)),
-            FrameKind::KeepAlive | FrameKind::Preamble => self.out.extend_from_slice(&bytes),
+            FrameKind::Error(error) => self.told(&bytes, &error),
+            FrameKind::KeepAlive | FrameKind::Preamble => self.pass(&bytes),
             _ => {
                 self.begun = true;
-                self.out.extend_from_slice(&bytes);
+                self.pass(&bytes);
             }
         }
         ended.then(|| self.text())
     }
 
+    fn pass(&mut self, bytes: &Bytes) {
+        self.client.sees(&mut self.seen, bytes);
+        self.out.extend_from_slice(bytes);
+    }
+
+    fn told(&mut self, bytes: &Bytes, error: &ProviderError) {
+        let understood = if bytes.is_empty() { Understood::Nothing } else { self.client.understands(bytes) };
+        if understood != Understood::Nothing {
+            self.pass(bytes);
+        }
+        if understood != Understood::Error {
+            self.end(&StreamEnd::Told(error));
+        }
+    }
+
     fn end(&mut self, end: &StreamEnd<'_>) {
-        self.out.extend_from_slice(&self.client.error_event(&stream_error(end), &about()));
+        self.out.extend_from_slice(&self.client.error_event(&stream_error(end), &about(), &self.seen));
     }
 
     fn text(&self) -> String {
@@ -83,7 +100,7 @@ impl Passing {
             return told(self.client, &failed(Cause::Broken, "the stream ended before it said anything"));
         }
         match self.retelling.as_mut().and_then(Retelling::close) {
-            Some(frame) => self.out.extend_from_slice(&frame.bytes),
+            Some(frame) => self.pass(&frame.bytes),
             None if self.finished => {}
             None => self.end(&StreamEnd::Truncated),
         }

@@ -59,10 +59,12 @@ def data(stream):
 
 
 def told(client, event):
-    """The event as far as its shape is the vendor's: codes of errors are ours (docs/api.md), and a frame of chat or Messages that
-    tells an error has no model in the SDKs, nor has a ping."""
-    if client == "openai-responses" and event["type"] == "response.failed":
-        event["response"]["error"]["code"] = "server_error"
+    """The event as far as its shape is the vendor's: a frame of chat or Messages that tells an error has no model in the SDKs, nor
+    has a ping."""
+    failed = event["response"]["error"] if client == "openai-responses" and event["type"] == "response.failed" else {}
+    # OpenAI's API tells it, and its SDK's list of codes does not have it.
+    if failed.get("code") == "context_length_exceeded":
+        failed["code"] = "server_error"
     # The SDK's model of a whole answer knows calls of custom tools, its model of a chunk does not.
     for choice in event.get("choices", []):
         for call in choice["delta"].get("tool_calls") or []:
