@@ -2,9 +2,11 @@
 //! code, the member it is about and what else there is to say stand beside it, where SDKs that do not look for them pass by.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::errors::ClientError;
@@ -83,11 +85,15 @@ fn message(error: &ClientError) -> Cow<'_, str> {
 /// Whether a body is an error in these words.
 pub(super) fn is_error(body: &[u8]) -> bool {
     #[derive(Deserialize)]
-    struct Kind<'b> {
+    struct Body<'b> {
         #[serde(borrow, rename = "type")]
         kind: Cow<'b, str>,
+        #[serde(borrow)]
+        error: BTreeMap<String, &'b RawValue>,
     }
-    serde_json::from_slice::<Kind<'_>>(body).is_ok_and(|body| body.kind == "error")
+    let is_text = |value: &&RawValue| value.get().starts_with('"');
+    let told = |error: &BTreeMap<String, &RawValue>| ["type", "message"].iter().all(|name| error.get(*name).is_some_and(is_text));
+    serde_json::from_slice::<Body<'_>>(body).is_ok_and(|body| body.kind == "error" && told(&body.error))
 }
 
 /// The same as the event that ends a stream.
@@ -181,6 +187,9 @@ mod tests {
     fn an_error_in_other_words_is_none_of_theirs() {
         for (body, expected) in [
             (r#"{"type":"error","error":{"type":"invalid_request_error","message":"no"}}"#, true),
+            (r#"{"type":"error","error":{"type":null,"message":"no"}}"#, false),
+            (r#"{"type":"error","error":["invalid_request_error","no"]}"#, false),
+            (r#"{"type":"error","error":"no","message":"no"}"#, false),
             (r#"{"error":{"message":"no","code":"1210"}}"#, false),
             (r#"{"code":1210,"msg":"no"}"#, false),
             ("<html>", false),

@@ -130,8 +130,8 @@ impl Frontend for AnthropicMessages {
         tool != "custom" && !by_client.iter().any(|begin| tool.starts_with(begin))
     }
 
-    fn is_error(&self, body: &[u8]) -> bool {
-        anthropic_errors::is_error(body)
+    fn passed_on(&self, body: &Bytes, _: &ClientError) -> Option<Bytes> {
+        anthropic_errors::is_error(body).then(|| body.clone())
     }
 
     fn error_body(&self, error: &ClientError, id: &str) -> Bytes {

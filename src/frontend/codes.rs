@@ -1,7 +1,8 @@
 //! The list of error codes: every word that may stand in `error.code`. Documents and clients count on it being closed, so a
 //! word that is not here fails the first test that meets it, and `docs/api.md` and `/openapi.json` are held to it.
 //!
-//! One more source there is: when a provider refuses a request for good, its own body passes unchanged, code and all.
+//! One more source there is: when a provider refuses a request for good, its own body passes where it is in the client's shape, code
+//! and all.
 
 /// Where a code occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::errors::{BadRequest, ClientError};
 use super::messages::Conversation;
 use super::models::{self, ListedModel};
 use super::top_level::{Layout, Named, TopLevel, keeping, named, string, utf8};
-use super::{About, Frontend, Seen, wishes};
+use super::{About, Frontend, Seen, errors, wishes};
 use crate::canonical::{
     self, Answer, Delta, Direct, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Takes, TextProfile,
     Untranslatable, Wishes, Writes, Yields,
@@ -160,6 +160,11 @@ impl Frontend for OpenAiDirect {
 
     fn hosts(&self, _: &str) -> bool {
         false
+    }
+
+    /// Rerankers are not of OpenAI's API: their clients read what each of them says.
+    fn passed_on(&self, body: &Bytes, ours: &ClientError) -> Option<Bytes> {
+        if self.0.shape == Shape::Rerank { Some(body.clone()) } else { errors::completed(body, ours) }
     }
 
     fn error_body(&self, error: &ClientError, _: &str) -> Bytes {

@@ -3,11 +3,16 @@
 //! The shape is OpenAI's: one object `error` with `message`, `type`, `param` and `code`, all four always present. This
 //! module knows nothing of what went wrong inside the gateway; whoever maps an error class to a status builds the value.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::codes;
+use super::json::span_in;
 
 /// Where in a body something stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +186,27 @@ impl From<BadRequest> for ClientError {
     }
 }
 
+/// A provider's body as SDKs read an error: as it is where its object `error` has all four members, else with those of ours that it
+/// lacks, behind its own. `None` where it has no such object, or none with a message.
+pub(super) fn completed(body: &Bytes, ours: &ClientError) -> Option<Bytes> {
+    type Members<'b> = BTreeMap<String, &'b RawValue>;
+    let text = std::str::from_utf8(body).ok()?;
+    let members: Members<'_> = serde_json::from_str(text).ok()?;
+    let object = members.get("error")?.get();
+    let theirs: Members<'_> = serde_json::from_str(object).ok()?;
+    theirs.get("message").filter(|message| message.get().starts_with('"'))?;
+    let members = [("type", Some(ours.kind.word())), ("param", ours.param.as_deref()), ("code", ours.code.as_deref())];
+    let mut missing = String::new();
+    for (name, value) in members.into_iter().filter(|(name, _)| !theirs.contains_key(*name)) {
+        let _ = write!(missing, ",\"{name}\":{}", Value::from(value));
+    }
+    if missing.is_empty() {
+        return Some(body.clone());
+    }
+    let (before, behind) = text.split_at(span_in(text, object).end - 1);
+    Some([before, &missing, behind].concat().into())
+}
+
 #[derive(Serialize)]
 struct Envelope<'e> {
     error: Wire<'e>,
@@ -208,6 +234,36 @@ mod tests {
         let expected = r#"{"error":{"message":"all \"busy\"\n","type":"server_error","param":null,"code":"overloaded"}}"#;
         assert_eq!(body, serde_json::from_str::<Value>(expected).unwrap());
         assert_eq!(body["error"].as_object().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn a_providers_body_gets_what_it_lacks_of_the_four_members() {
+        let ours = ClientError::new(400, ErrorKind::InvalidRequest, "moderation", "no");
+        let check = |body: &str, expected: Option<&str>| {
+            let told = completed(&Bytes::copy_from_slice(body.as_bytes()), &ours);
+            assert_eq!(told.as_deref(), expected.map(str::as_bytes), "{body}");
+        };
+        let whole = r#"{"x":1,"error":{"code":7,"param":null,"type":"t","message":"no \" }","more":{}} }"#;
+        check(whole, Some(whole));
+        let expected =
+            r#"{"error":{"message":"no","code":"1301" ,"type":"invalid_request_error","param":null},"contentFilter":[{}]}"#;
+        check(r#"{"error":{"message":"no","code":"1301" },"contentFilter":[{}]}"#, Some(expected));
+        let expected = r#"{"error":{"type":null,"message":"","param":null,"code":"moderation"}}"#;
+        check(r#"{"error":{"type":null,"message":""}}"#, Some(expected));
+        for other in [
+            "",
+            "[]",
+            r#""no""#,
+            "{}",
+            r#"{"error":null}"#,
+            r#"{"error":"no","code":"x"}"#,
+            r#"{"error":{}}"#,
+            r#"{"error":{"message":["no"],"type":"t","param":null,"code":null}}"#,
+            r#"{"error":["no","t",null,null]}"#,
+            r#"[{"error":{"message":"no","type":"t","param":null,"code":null}}]"#,
+        ] {
+            check(other, None);
+        }
     }
 
     #[test]

@@ -115,9 +115,10 @@ pub trait Frontend: Debug + Send + Sync {
     /// Whether a tool of this type is run by the provider, which makes prompts longer than they were sent, for a fee.
     fn hosts(&self, tool: &str) -> bool;
 
-    /// Whether a provider's body is an error in the words of this shape.
-    fn is_error(&self, _body: &[u8]) -> bool {
-        true
+    /// A provider's body as the client gets it, where it tells the error in this shape or comes so near that only members are
+    /// missing, which are those of ours.
+    fn passed_on(&self, body: &Bytes, ours: &ClientError) -> Option<Bytes> {
+        errors::completed(body, ours)
     }
 
     /// The body of an error. `id` is our own id of the request.

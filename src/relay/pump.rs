@@ -210,8 +210,6 @@ impl Pump {
         let last = keep.and_then(|keep| keep.ends(&last)).unwrap_or(last);
         concat(&[before, last])
     }
-        concat(&[before, last])
-    }
 
     /// How an error of the provider's goes out: as it came where the client reads it so, else as an event, behind the part of the
     /// answer that it is. What is neither would look like a part without anything in it.

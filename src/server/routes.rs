@@ -533,8 +533,8 @@ impl<'f> Marks<'f> {
         let status = StatusCode::from_u16(refusal.error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = refusal
             .verbatim
-            .clone()
-            .filter(|body| self.frontend.is_error(body))
+            .as_ref()
+            .and_then(|body| self.frontend.passed_on(body, &refusal.error))
             .unwrap_or_else(|| self.frontend.error_body(&refusal.error, &self.id.to_string()));
         let mut response = self.json(status, body);
         let headers = response.headers_mut();

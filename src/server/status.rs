@@ -35,7 +35,7 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// Whether an SDK should try again by itself.
     pub should_retry: bool,
-    /// The provider's own body, passed on as it is.
+    /// The provider's own body, passed on as far as it is in the client's shape.
     pub verbatim: Option<bytes::Bytes>,
     /// The codings that a body may have, where the one it had is not read.
     pub accepts: Option<HeaderValue>,
@@ -229,7 +229,8 @@ const UNTRANSLATABLE: &str = "untranslatable";
 /// The conversation is longer than anybody takes.
 const TOO_LONG: &str = "context_length_exceeded";
 
-/// After failover: what each attempt died of. When the request itself was refused, the provider's own words pass.
+/// After failover: what each attempt died of. When the request itself was refused, the provider's own words pass, in the
+/// client's shape.
 fn failed(run: &RunFailure) -> Refusal {
     let attempts: Vec<Value> = run.failures.iter().map(attempt).collect();
     if let (Stopped::Refused, Some(last)) = (run.stopped, run.decisive()) {

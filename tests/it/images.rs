@@ -148,7 +148,7 @@ async fn the_cheapest_host_answers_and_no_other_model_stands_in() {
     let other = Site::of(&south).serves("images", "pencil", "", "per_image = 0.001");
     let cheaper = Site::of(&west).serves("images", "brush", "", "per_image = 0.03");
     let gateway = Gateway::of([flat(&east), cheaper, other]);
-    let said = r#"{"error":{"message":"against our rules","code":"moderation_blocked"}}"#;
+    let said = r#"{"error":{"message":"against our rules","code":"moderation_blocked","type":"t","param":null}}"#;
     west.next(status(400, &[], said));
     let refused = gateway.ask(&ask("")).await;
     assert_eq!((refused.status, refused.text()), (400, said));

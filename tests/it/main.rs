@@ -56,6 +56,7 @@ mod price_feeds;
 mod prices;
 mod rates;
 mod readme;
+mod refusals;
 mod reload;
 mod reload_budget;
 mod reload_load;

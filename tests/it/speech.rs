@@ -142,7 +142,7 @@ async fn what_is_no_sound_moves_on_to_another_host_of_the_model_alone() {
     let cheaper = Site::of(&west).serves("speech", "voice", "", "per_million_characters = 1");
     let other = Site::of(&south).serves("speech", "other", "", "per_million_characters = 0.1");
     let gateway = Gateway::of([by_character(&east), cheaper, other]);
-    let said = r#"{"error":{"message":"no such voice","code":"invalid_voice"}}"#;
+    let said = r#"{"error":{"message":"no such voice","code":"invalid_voice","type":"t","param":null}}"#;
     west.next(status(400, &[], said));
     let refused = gateway.ask(&ask("hello", "")).await;
     assert_eq!((refused.status, refused.text()), (400, said));

@@ -139,7 +139,7 @@ async fn what_is_no_transcript_moves_on_to_another_host_of_the_model_alone() {
     let cheaper = Site::of(&west).serves("transcriptions", "ear", "", "per_hour = 0.04");
     let other = Site::of(&south).serves("transcriptions", "other", "", "per_second = 0.000001");
     let gateway = Gateway::of([by_minute(&east), cheaper, other]);
-    let said = r#"{"error":{"message":"unsupported file"}}"#;
+    let said = r#"{"error":{"message":"unsupported file","type":"t","param":null,"code":null}}"#;
     west.next(status(400, &[], said));
     let refused = gateway.ask(&ask(&[], b"odd")).await;
     assert_eq!((refused.status, refused.text()), (400, said));

@@ -60,7 +60,7 @@ pub(super) fn told(client: FrontendRef, failure: &AttemptFailure) -> String {
     let stopped = if failure.cause.another_may_help() { Stopped::Exhausted } else { Stopped::Refused };
     let refused = refusal(&GatewayError::Failed(RunFailure { failures: vec![failure.clone()], stopped }));
     let again = refused.retry_after_seconds().map_or(String::new(), |seconds| format!(", retry-after {seconds}"));
-    let passing = refused.verbatim.filter(|body| client.is_error(body));
+    let passing = refused.verbatim.as_ref().and_then(|body| client.passed_on(body, &refused.error));
     let whose = if passing.is_some() { ", the provider's body" } else { "" };
     let body = passing.unwrap_or_else(|| client.error_body(&refused.error, "req_1"));
     let body = laid_out(std::str::from_utf8(&body).unwrap());
