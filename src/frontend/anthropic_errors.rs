@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::errors::ClientError;
-use super::models::ListedModel;
+use super::models::{ListedModel, Page};
 
 /// When a model is said to have been made where nobody knows.
 const SOME_DAY: &str = "1970-01-01T00:00:00Z";
@@ -140,11 +140,12 @@ impl<'m> Item<'m> {
     }
 }
 
-/// The body of the list of models, which is one page.
-pub(super) fn list_body(models: &[ListedModel]) -> Bytes {
+/// The body of a page of the list of models.
+pub(super) fn list_body(page: &Page<'_>) -> Bytes {
+    let Page { models, has_more } = *page;
     let page = List {
         data: models.iter().map(Item::of).collect(),
-        has_more: false,
+        has_more,
         first_id: models.first().map(|model| model.id.as_str()),
         last_id: models.last().map(|model| model.id.as_str()),
     };
@@ -212,13 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_models_is_one_page() {
+    fn a_list_of_models_is_told_as_pages() {
         let model = |id: &str| ListedModel { id: id.into(), owned_by: "tokenbroker".into(), created: 0 };
         let item = |id: &str| format!(r#"{{"type":"model","id":"{id}","display_name":"{id}","created_at":"{SOME_DAY}"}}"#);
         let (one, two) = (item("auto"), item("jade"));
-        let expected = format!(r#"{{"data":[{one},{two}],"has_more":false,"first_id":"auto","last_id":"jade"}}"#);
-        assert_eq!(list_body(&[model("auto"), model("jade")]), expected);
-        assert_eq!(list_body(&[]), r#"{"data":[],"has_more":false,"first_id":null,"last_id":null}"#);
+        let expected = format!(r#"{{"data":[{one},{two}],"has_more":true,"first_id":"auto","last_id":"jade"}}"#);
+        assert_eq!(list_body(&Page { models: &[model("auto"), model("jade")], has_more: true }), expected);
+        assert_eq!(list_body(&Page::whole(&[])), r#"{"data":[],"has_more":false,"first_id":null,"last_id":null}"#);
         assert_eq!(item_body(&model("auto")), one);
     }
 }

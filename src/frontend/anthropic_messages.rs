@@ -16,7 +16,7 @@ use super::blocks::{BlockTurn, System};
 use super::errors::{BadRequest, ClientError};
 use super::messages::{Conversation, Messages, Tools};
 use super::messages_stream::MessagesStream;
-use super::models::ListedModel;
+use super::models::{ListedModel, Page};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, Seen, anthropic_errors, messages_answer, messages_request, seen};
 use crate::canonical::event::Understood;
@@ -149,8 +149,12 @@ impl Frontend for AnthropicMessages {
         if named && is_error() { Understood::Error } else { Understood::Nothing }
     }
 
-    fn model_list(&self, models: &[ListedModel]) -> Bytes {
-        anthropic_errors::list_body(models)
+    fn has_pages(&self) -> bool {
+        true
+    }
+
+    fn model_list(&self, page: &Page<'_>) -> Bytes {
+        anthropic_errors::list_body(page)
     }
 
     fn model_item(&self, model: &ListedModel) -> Bytes {

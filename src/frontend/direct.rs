@@ -17,7 +17,7 @@ use self::inputs::Inputs;
 use self::media::Text;
 use super::errors::{BadRequest, ClientError};
 use super::messages::Conversation;
-use super::models::{self, ListedModel};
+use super::models::{self, ListedModel, Page};
 use super::top_level::{Layout, Named, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, Seen, errors, wishes};
 use crate::canonical::{
@@ -175,8 +175,8 @@ impl Frontend for OpenAiDirect {
         error.sse_frame()
     }
 
-    fn model_list(&self, models: &[ListedModel]) -> Bytes {
-        models::list_body(models)
+    fn model_list(&self, page: &Page<'_>) -> Bytes {
+        models::list_body(page)
     }
 
     fn model_item(&self, model: &ListedModel) -> Bytes {

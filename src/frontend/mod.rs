@@ -64,7 +64,7 @@ use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use self::models::ListedModel;
+use self::models::{ListedModel, Page};
 use crate::canonical::event::Understood;
 use crate::canonical::{Answer, Conversation, Request, Shape, StreamWriter, Untranslatable};
 
@@ -135,8 +135,13 @@ pub trait Frontend: Debug + Send + Sync {
         Understood::Error
     }
 
+    /// Whether its clients read a list page by page.
+    fn has_pages(&self) -> bool {
+        false
+    }
+
     /// The body of a list of models.
-    fn model_list(&self, models: &[ListedModel]) -> Bytes;
+    fn model_list(&self, page: &Page<'_>) -> Bytes;
 
     /// The body of one model.
     fn model_item(&self, model: &ListedModel) -> Bytes;

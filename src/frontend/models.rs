@@ -15,9 +15,24 @@ pub struct ListedModel {
     pub created: i64,
 }
 
+/// So much of the list as is told at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Page<'m> {
+    pub models: &'m [ListedModel],
+    /// Others follow in the direction in which pages are turned.
+    pub has_more: bool,
+}
+
+impl<'m> Page<'m> {
+    /// The whole list.
+    pub const fn whole(models: &'m [ListedModel]) -> Self {
+        Self { models, has_more: false }
+    }
+}
+
 /// The body of the list.
-pub fn list_body(models: &[ListedModel]) -> Bytes {
-    let list = List { object: "list", data: models.iter().map(Item::of).collect() };
+pub fn list_body(page: &Page<'_>) -> Bytes {
+    let list = List { object: "list", data: page.models.iter().map(Item::of).collect() };
     // Strings and integers: nothing in it can fail to become JSON.
     serde_json::to_vec(&list).unwrap_or_default().into()
 }
@@ -56,7 +71,7 @@ mod tests {
         let model = ListedModel { id: "auto".into(), owned_by: "tokenbroker".into(), created: 1_790_000_000 };
         let item = r#"{"id":"auto","object":"model","created":1790000000,"owned_by":"tokenbroker"}"#;
         assert_eq!(item_body(&model), item);
-        assert_eq!(list_body(&[model]), format!(r#"{{"object":"list","data":[{item}]}}"#));
-        assert_eq!(list_body(&[]), r#"{"object":"list","data":[]}"#);
+        assert_eq!(list_body(&Page::whole(&[model])), format!(r#"{{"object":"list","data":[{item}]}}"#));
+        assert_eq!(list_body(&Page::whole(&[])), r#"{"object":"list","data":[]}"#);
     }
 }

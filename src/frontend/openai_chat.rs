@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::chat_stream::ChatStream;
 use super::errors::{BadRequest, ClientError};
 use super::messages::{ChatTurn, Conversation, Messages, Tools};
-use super::models::{self, ListedModel};
+use super::models::{self, ListedModel, Page};
 use super::needs::{ResponseFormat, is_forced};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, Seen, chat_answer, chat_request, seen};
@@ -142,8 +142,8 @@ impl Frontend for OpenAiChat {
         }
     }
 
-    fn model_list(&self, models: &[ListedModel]) -> Bytes {
-        models::list_body(models)
+    fn model_list(&self, page: &Page<'_>) -> Bytes {
+        models::list_body(page)
     }
 
     fn model_item(&self, model: &ListedModel) -> Bytes {

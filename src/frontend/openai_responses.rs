@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::errors::{BadRequest, ClientError};
 use super::items::{Found, Input, Instructions};
 use super::messages::{Conversation, Tools};
-use super::models::{self, ListedModel};
+use super::models::{self, ListedModel, Page};
 use super::responses_stream::{ResponsesStream, failed};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, NAMESPACE, Seen, responses_answer, responses_request, seen};
@@ -144,8 +144,8 @@ impl Frontend for OpenAiResponses {
         if tells { Understood::Error } else { Understood::Nothing }
     }
 
-    fn model_list(&self, models: &[ListedModel]) -> Bytes {
-        models::list_body(models)
+    fn model_list(&self, page: &Page<'_>) -> Bytes {
+        models::list_body(page)
     }
 
     fn model_item(&self, model: &ListedModel) -> Bytes {

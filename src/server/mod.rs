@@ -21,6 +21,7 @@ mod ids;
 mod in_effect;
 mod learned;
 pub mod listener;
+mod models;
 pub mod openapi;
 mod parameters;
 mod rates;

@@ -44,6 +44,16 @@ pub(super) fn parse(query: Option<&str>, known: &[&str]) -> Result<Given, WrongP
     Ok(given)
 }
 
+/// The same, but for names that are not known, which pass by.
+pub(super) fn parse_known(query: Option<&str>, known: &[&str]) -> Result<Given, WrongParameter> {
+    let is_known = |pair: &&str| {
+        let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
+        decoded(name).is_some_and(|name| known.contains(&name.as_str()))
+    };
+    let pairs: Vec<&str> = query.unwrap_or_default().split('&').filter(is_known).collect();
+    parse(Some(&pairs.join("&")), known)
+}
+
 /// As forms encode: a plus is a blank. `None` where it is no text.
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());

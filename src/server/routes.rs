@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use super::compress::Coder;
 use super::decisions::{self, PastTables};
 use super::discard::discard;
 use super::ids::Ids;
+use super::models;
 use super::openapi;
 use super::rates;
 use super::reload::Reloads;
@@ -37,11 +38,10 @@ use super::{admin_budgets, admin_keys};
 use crate::clock::SharedClock;
 use crate::fleet::Fleet;
 use crate::frontend::errors::{ClientError, ErrorKind};
-use crate::frontend::models::ListedModel;
 use crate::frontend::{self, FrontendRef};
 use crate::key_book::{BudgetBook, KeyBook};
 use crate::ledger::Outcome;
-use crate::pipeline::{GatewayError, InboundCall, Pipeline, Receipt, Reply};
+use crate::pipeline::{InboundCall, Pipeline, Receipt, Reply};
 use crate::policy::KeyRing;
 use crate::price_book::PriceBook;
 use crate::relay::Pump;
@@ -77,6 +77,9 @@ const NOT_SERVED: [&str; 9] = [
     "/v1/messages/batches",
 ];
 
+/// The same behind the id of a response.
+const NOT_SERVED_OF_A_RESPONSE: [&str; 2] = ["cancel", "input_items"];
+
 /// What the handlers share.
 pub struct Front {
     pub pipeline: Pipeline,
@@ -107,8 +110,8 @@ pub fn api(front: Arc<Front>) -> Router {
         .route("/v1/responses/{id}", get(stored::retrieve).delete(stored::delete))
         .route("/v1/messages/count_tokens", post(count_tokens))
         .route("/v1/route", post(decide))
-        .route("/v1/models", get(models))
-        .route("/v1/models/{*id}", get(model))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::one))
         .route("/openapi.json", get(openapi::document))
         .route("/v1/usage", get(usage::own))
         .route("/v1/decisions/{id}", get(decisions::own))
@@ -119,9 +122,12 @@ pub fn api(front: Arc<Front>) -> Router {
         .with_state(front)
 }
 
-/// What the API listener answers to a path it does not have, after the path.
-const BASE_URL_HINT: &str = "an OpenAI SDK's base_url must end in /v1, an Anthropic SDK's must not; served are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/embeddings, POST /v1/completions, POST /v1/rerank, POST /v1/images/generations, POST /v1/audio/speech, POST /v1/audio/transcriptions, GET /v1/models, \
-    POST /v1/route, GET /v1/usage and GET /v1/decisions/{id}";
+/// What the API listener serves.
+const SERVED: &str = "served are POST /v1/chat/completions, POST /v1/responses, GET /v1/responses/{id}, POST /v1/messages, \
+    POST /v1/messages/count_tokens, POST /v1/embeddings, POST /v1/completions, POST /v1/rerank, POST /v1/images/generations, \
+    POST /v1/audio/speech, POST /v1/audio/transcriptions, GET /v1/models, POST /v1/route, GET /v1/usage and GET /v1/decisions/{id}";
+/// What it answers to a path it does not have, after the path.
+const BASE_URL_HINT: &str = "an OpenAI SDK's base_url must end in /v1, an Anthropic SDK's must not";
 /// The same for the operations listener.
 const OPERATIONS_HINT: &str = "here are the page at /, /feed, /usage, /decisions/{id}, /metrics, /healthz and /readyz, and POST /reload; \
      the API is on the other listener";
@@ -208,31 +214,6 @@ async fn decide(State(front): Shared, mut request: Request<Body>) -> Response {
         Ok(decision) => marks.decision(&decision),
         Err(refusal) => marks.refuse(&refusal),
     }
-}
-
-async fn models(State(front): Shared, headers: HeaderMap) -> Response {
-    let marks = Marks::of(&front, Route::Models, &headers);
-    match listed(&front, &headers) {
-        Ok(models) => marks.own(marks.frontend.model_list(&models)),
-        Err(error) => marks.refuse(&refusal(&error)),
-    }
-}
-
-async fn model(State(front): Shared, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let marks = Marks::of(&front, Route::Model, &headers);
-    let models = match listed(&front, &headers) {
-        Ok(models) => models,
-        Err(error) => return marks.refuse(&refusal(&error)),
-    };
-    match models.iter().find(|model| model.id == id) {
-        Some(model) => marks.own(marks.frontend.model_item(model)),
-        None => marks.refuse(&refusal(&GatewayError::UnknownModel(front.pipeline.unknown(&id)))),
-    }
-}
-
-fn listed(front: &Front, headers: &HeaderMap) -> Result<Vec<ListedModel>, GatewayError> {
-    let admission = front.pipeline.in_force.load().keys.admit(headers)?;
-    Ok(front.pipeline.models(&admission))
 }
 
 /// For anybody: what an operator would have to mend is told on the operations listener only.
@@ -337,19 +318,21 @@ async fn not_found(State(front): Shared, request: Request<Body>) -> Response {
     if Route::of(path).is_answered() {
         return method_not_allowed(State(front), request).await;
     }
-    let error = if NOT_SERVED
-        .iter()
-        .any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/')))
-    {
-        let message = format!(
-            "{path} is not served by this gateway; served are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/embeddings, POST /v1/completions, POST /v1/rerank, POST /v1/images/generations, POST /v1/audio/speech, POST /v1/audio/transcriptions, GET /v1/models, POST /v1/route, \
-                 GET /v1/usage and GET /v1/decisions/{{id}}"
-        );
+    let error = if is_known_elsewhere(path) {
+        let message = format!("{path} is not served by this gateway; {SERVED}");
         ClientError::new(501, ErrorKind::InvalidRequest, "not_implemented", message)
+    } else if path == "/metrics" {
+        no_such_path(path, METRICS_HINT)
     } else {
-        no_such_path(path, if path == "/metrics" { METRICS_HINT } else { BASE_URL_HINT })
+        no_such_path(path, &format!("{BASE_URL_HINT}; {SERVED}"))
     };
     refuse_path(&front, &request, error)
+}
+
+fn is_known_elsewhere(path: &str) -> bool {
+    let within = |known: &&str| path.strip_prefix(*known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let of_response = path.strip_prefix("/v1/responses/").and_then(|rest| rest.split_once('/'));
+    NOT_SERVED.iter().any(within) || of_response.is_some_and(|(_, of)| NOT_SERVED_OF_A_RESPONSE.contains(&of))
 }
 
 async fn not_found_for_operators(State(front): Shared, request: Request<Body>) -> Response {
@@ -453,7 +436,7 @@ pub(super) struct Marks<'f> {
     front: &'f Front,
     route: Route,
     /// Whose words the answer is in.
-    frontend: FrontendRef,
+    pub(super) frontend: FrontendRef,
     id: RequestId,
     client_id: Option<HeaderValue>,
     trailers: bool,

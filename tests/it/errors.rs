@@ -127,6 +127,13 @@ async fn paths_and_methods_that_are_not_served_are_told_apart() {
     {
         check(&gateway.ask(&Call::post(path, "{}")).await, 501, "not_implemented");
     }
+    let served = ["POST /v1/messages/count_tokens", "GET /v1/responses/{id}", "GET /v1/models"];
+    for (method, path) in [("GET", "/v1/responses/resp_1/input_items"), ("POST", "/v1/responses/resp_1/cancel")] {
+        let answer = gateway.ask(&Call::new(method, path, "")).await;
+        check(&answer, 501, "not_implemented");
+        assert!(served.iter().all(|path| answer.text().contains(path)), "{}", answer.text());
+    }
+    check(&gateway.ask(&Call::get("/v1/responses/resp_1/nothing")).await, 404, "path_not_found");
     let wrong = [
         ("GET", "/v1/chat/completions", "POST"),
         ("GET", "/v1/route", "POST"),

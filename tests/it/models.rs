@@ -35,6 +35,43 @@ async fn every_name_that_can_be_asked_for_is_listed_and_answers() {
     }
 }
 
+/// Found by an audit: both parameters were ignored, so a client that turns pages got one without end.
+#[tokio::test]
+async fn clients_of_anthropic_turn_pages() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east)]);
+    let page = async |query: &str| {
+        let call = Call::get(&format!("/v1/models{query}")).header("anthropic-version", "2023-06-01");
+        let answer = gateway.ask(&call).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let told = answer.json();
+        let ids: Vec<String> = told["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(
+            (told["first_id"].as_str(), told["last_id"].as_str()),
+            (ids.first().map(String::as_str), ids.last().map(String::as_str))
+        );
+        (ids, told["has_more"].as_bool().unwrap())
+    };
+    let (all, more) = page("").await;
+    assert!(all.len() > 4 && !more, "{all:?}");
+    let count = all.len();
+    assert_eq!(page("?limit=2").await, (all[..2].to_vec(), true));
+    assert_eq!(page(&format!("?limit=2&after_id={}", all[1])).await, (all[2..4].to_vec(), true));
+    assert_eq!(page(&format!("?limit={count}&after_id={}", all[1].replace(':', "%3A"))).await, (all[2..].to_vec(), false));
+    assert_eq!(page(&format!("?limit=1&before_id={}", all[2])).await, (all[1..2].to_vec(), true));
+    assert_eq!(page(&format!("?limit=9&before_id={}", all[2])).await, (all[..2].to_vec(), false));
+    assert_eq!(page(&format!("?after_id={}", all[count - 1])).await, (Vec::new(), false));
+    for wrong in ["limit=0", "limit=1001", "limit=x", "after_id=nobody", "before_id=nobody", "after_id=auto&before_id=auto"] {
+        let call = Call::get(&format!("/v1/models?{wrong}")).header("anthropic-version", "2023-06-01");
+        let answer = gateway.ask(&call).await;
+        assert_eq!((answer.status, answer.error("code")), (400, json!("invalid_parameter")), "{wrong}: {}", answer.text());
+    }
+    // What is none of their parameters passes by, and OpenAI's list has no pages.
+    assert_eq!(page("?beta=true").await.0, all);
+    let of_openai = gateway.ask(&Call::get("/v1/models?limit=2")).await.json();
+    assert_eq!(of_openai["data"].as_array().unwrap().len(), count);
+}
+
 #[tokio::test]
 async fn a_model_that_is_not_there_is_a_404_with_near_names() {
     let east = Provider::start("east").await;

@@ -192,5 +192,5 @@ async fn answers_are_not_stored_and_it_is_said_so() {
     let error = &sought.json()["error"];
     assert_eq!((sought.status, &error["code"]), (404, &json!("response_not_found")), "{error}");
     assert_eq!(gateway.ask(&Call::get("/v1/responses")).await.status, 405);
-    assert_eq!(gateway.ask(&Call::post("/v1/responses/resp_1/cancel", "{}")).await.status, 404);
+    assert_eq!(gateway.ask(&Call::post("/v1/responses/resp_1/cancel", "{}")).await.status, 501);
 }
