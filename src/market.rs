@@ -45,6 +45,11 @@ impl Offer<'_> {
         }
     }
 
+    /// Whether it takes thoughts without a signature in an API whose maker refuses them.
+    pub fn takes_unsigned(&self) -> bool {
+        self.shape == Shape::AnthropicMessages && self.provider.quirks.unsigned_thoughts
+    }
+
     /// What differs between a client's request and the one that it is sent, without a bound of ours.
     pub fn outgoing(&self) -> Outgoing<'_> {
         let Backend { limits, reasoning, steering, .. } = self.backend;

@@ -529,6 +529,9 @@ impl Pipeline {
             media,
             learn: self.learn(admitted, &answered.planned, trace),
         };
+        let now = self.clock.monotonic();
+        let hears = || Trace::hears_seals(&self.learning, (request.shape, &admitted.admission.key), &backend.id, now);
+        let mut hear = request.shape.direct().is_none().then(hears);
         let keep = self.keeping(admitted.thread.as_ref(), admitted.settings().stored);
         let mut settlement = Settlement::new(answered.page, account, answered.running, answered.turn, basis);
         match answered.opening {
@@ -539,6 +542,7 @@ impl Pipeline {
                 settlement.too_long(facts.too_long);
                 settlement.served_model(facts.served_model);
                 let cost = settlement.end(Ending::Complete).await?;
+                hear.iter_mut().for_each(|hear| hear(&body));
                 let body = keep.and_then(|keep| keep.ends(&body)).unwrap_or(body);
                 Ok(Reply::Whole { receipt: Receipt { cost: Some(cost), media_type, ..receipt }, body })
             }
@@ -555,7 +559,8 @@ impl Pipeline {
                 let about = told.about(&backend.upstream_model);
                 let (media_type, silent) = (stream.media_type.clone(), stream.media_type.is_some());
                 let closing = Box::new(InWords { frontend, about, stream_error, silent, seen: Seen::default() });
-                let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, closing, quotes_key).keeping(keep);
+                let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, closing, quotes_key);
+                let pump = pump.keeping(keep).heard_by(hear);
                 Ok(Reply::Stream { receipt: Receipt { media_type, ..receipt }, pump: Box::new(pump) })
             }
         }

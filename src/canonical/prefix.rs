@@ -20,6 +20,8 @@ pub struct Chain {
     pub marked: u32,
     /// What the client calls the conversation, hashed.
     pub session: Option<u64>,
+    /// The seals that stand in it (signatures, encrypted thoughts), hashed, in their order. They tell apart what begins alike.
+    pub seals: Vec<u64>,
 }
 
 /// The prompt up to the end of one message.

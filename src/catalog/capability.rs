@@ -247,6 +247,9 @@ pub struct Quirks {
     pub unopened_thoughts: bool,
     /// Its endpoint for Messages knows `output_config.format`.
     pub messages_formats: bool,
+    /// Its endpoint for Messages takes back thoughts without a signature, as it may tell them (providers.md section 3); Anthropic refuses
+    /// them.
+    pub unsigned_thoughts: bool,
     /// What it knows of the members that shade an answer or its bill.
     pub hints: KnownHints,
     /// Its chat and its Responses take instructions between the turns; elsewhere they are told before the first. Many sites refuse
@@ -278,6 +281,7 @@ impl Default for Quirks {
             required_is_any: false,
             unopened_thoughts: false,
             messages_formats: true,
+            unsigned_thoughts: false,
             hints: KnownHints::NONE,
             instructions_anywhere: false,
             encrypted_reasoning: false,

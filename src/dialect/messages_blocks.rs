@@ -218,7 +218,7 @@ pub(super) fn messages<'c>(
         };
         let mut content = Vec::new();
         for part in &turn.parts {
-            content.extend(block(part, marks)?);
+            content.extend(block(part, out.quirks.unsigned_thoughts, marks)?);
         }
         match messages.last_mut() {
             _ if content.is_empty() => {}
@@ -246,14 +246,16 @@ pub(super) fn messages<'c>(
     Ok(messages)
 }
 
-/// Whether thinking may be on: the last turn that called tools begins with a thought that its maker sealed, or none did.
-pub(super) fn may_think(conversation: &Conversation, is_own: impl Fn(&Seal) -> bool) -> bool {
+/// Whether thinking may be on: the last turn that called tools begins with a thought that its maker sealed, or none did. Some take one
+/// that nobody sealed.
+pub(super) fn may_think(conversation: &Conversation, takes_unsigned: bool, is_own: impl Fn(&Seal) -> bool) -> bool {
     let is_call = |part: &Part| matches!(part, Part::Call(_));
     let last = conversation.turns.iter().rev().find(|turn| turn.role == Role::Assistant);
     let calls = last.filter(|turn| turn.parts.iter().any(is_call));
     calls.is_none_or(|turn| {
-        let sealed = |thought: &Thought| thought.seal.as_ref().is_some_and(&is_own);
-        turn.parts.iter().any(|part| matches!(part, Part::Thought(thought) if sealed(thought)))
+        let taken =
+            |thought: &Thought| thought.seal.as_ref().is_some_and(&is_own) || takes_unsigned && !thought.text.trim().is_empty();
+        turn.parts.iter().any(|part| matches!(part, Part::Thought(thought) if taken(thought)))
     })
 }
 
@@ -261,7 +263,7 @@ pub(super) fn is_ours(seal: &Seal) -> bool {
     matches!(seal.kind, SealKind::AnthropicSignature | SealKind::AnthropicRedacted)
 }
 
-fn block<'c>(part: &'c Part, marks: &mut Marks) -> Result<Option<Block<'c>>, Untranslatable> {
+fn block<'c>(part: &'c Part, takes_unsigned: bool, marks: &mut Marks) -> Result<Option<Block<'c>>, Untranslatable> {
     Ok(match part {
         // White space alone is refused like nothing.
         Part::Text(Text { text, .. }) | Part::Refusal(text) if text.trim().is_empty() => None,
@@ -280,24 +282,28 @@ fn block<'c>(part: &'c Part, marks: &mut Marks) -> Result<Option<Block<'c>>, Unt
             Some(Block::ToolUse { id: fit_id(id), name, input: Input::of(arguments), cache_control: marks.next(*cached) })
         }
         Part::Result(ToolResult { id, parts, is_error, cached }) => {
-            let said = parts.iter().map(|part| block(part, marks)).filter_map(Result::transpose);
+            let said = parts.iter().map(|part| block(part, takes_unsigned, marks)).filter_map(Result::transpose);
             let mut content: Vec<Block<'c>> = said.collect::<Result<_, _>>()?;
             // An error that says nothing is refused.
             content.extend((*is_error && content.is_empty()).then(|| Block::text(FAILED, None)));
             let (tool_use_id, cache_control) = (fit_id(id), marks.next(*cached));
             Some(Block::ToolResult { tool_use_id, content, is_error: *is_error, cache_control })
         }
-        Part::Thought(thought) => thought_of(thought),
+        Part::Thought(thought) => thought_of(thought, takes_unsigned),
     })
 }
 
-/// What is not sealed here would be refused.
-fn thought_of(thought: &Thought) -> Option<Block<'_>> {
-    let seal = thought.seal.as_ref()?;
+/// What is not sealed here would be refused, but by who does not sign all thoughts: there it is told as one of those.
+fn thought_of(thought: &Thought, takes_unsigned: bool) -> Option<Block<'_>> {
+    let Thought { text, seal } = thought;
+    let unsigned = || (takes_unsigned && !text.trim().is_empty()).then_some(Block::Thinking { thinking: text, signature: "" });
+    let Some(seal) = seal else { return unsigned() };
     match seal.kind {
-        SealKind::AnthropicSignature => Some(Block::Thinking { thinking: &thought.text, signature: &seal.value }),
+        SealKind::AnthropicSignature => Some(Block::Thinking { thinking: text, signature: &seal.value }),
         SealKind::AnthropicRedacted => Some(Block::RedactedThinking { data: &seal.value }),
-        SealKind::GeminiSignature | SealKind::OpenAiEncrypted | SealKind::BedrockSignature | SealKind::BedrockRedacted => None,
+        SealKind::GeminiSignature | SealKind::OpenAiEncrypted | SealKind::BedrockSignature | SealKind::BedrockRedacted => {
+            unsigned()
+        }
     }
 }
 

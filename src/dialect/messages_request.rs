@@ -256,7 +256,7 @@ impl Thinking {
             return None;
         }
         let forced = matches!(conversation.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
-        if forced || !messages_blocks::may_think(conversation, is_own) {
+        if forced || !messages_blocks::may_think(conversation, out.quirks.unsigned_thoughts, is_own) {
             return Some(Self::Disabled);
         }
         // Of the two ways that some models know, the one that the client chose.

@@ -76,7 +76,9 @@ pub use lifetime::asks_long_cache;
 pub use openai_chat::{OpenAiChat, parse};
 pub use openai_responses::OpenAiResponses;
 pub use prompt_text::prompt_text;
-pub use sealed::{holds_google_seals, holds_thoughts, holds_told_thoughts, holds_unsigned_thoughts, is_sealed, seal_chain};
+pub use sealed::{
+    hash_seals, holds_google_seals, holds_thoughts, holds_told_thoughts, holds_unsigned_thoughts, is_sealed, seal_chain,
+};
 pub use seen::Seen;
 pub use stored::{Ended, Link, said_kept};
 pub use unsaid::HARMLESS;

@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 use memchr::memchr;
 use memchr::memmem::Finder;
 
+use super::sealed;
 use crate::canonical::prefix::{FIRST_LINKS, MOST_LINKS, WHOLE, absorb};
 use crate::canonical::{Chain, Link, Members, Request};
 
@@ -50,7 +51,7 @@ pub fn chain(request: &Request, seed: u64) -> Chain {
     let share = |weight: u64| u32::try_from(weight * u64::from(WHOLE) / so_far.weight.max(1)).unwrap_or(WHOLE);
     let links = ends.iter().map(|end| Link { hash: end.hash, share: share(end.weight) }).collect();
     let session = request.wishes.session.as_deref().map(|session| absorb(seed ^ 1, session.as_bytes()));
-    Chain { links, marked: share(marked), session }
+    Chain { links, marked: share(marked), session, seals: sealed::hashes(request, seed) }
 }
 
 /// A prompt up to the end of some message.

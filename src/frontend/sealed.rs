@@ -1,6 +1,8 @@
 //! Whether a conversation holds what only the provider that wrote it can read: signatures of thoughts, encrypted thoughts.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::{self, Finder};
 
 use super::{extra_content, reasoning_details, seals};
 use crate::canonical::prefix::absorb;
@@ -10,9 +12,8 @@ use crate::canonical::{Request, Shape};
 /// that has such an argument only makes a conversation stay where it is.
 pub fn is_sealed(request: &Request) -> bool {
     let none = |value: &[u8]| {
-        value
-            .strip_prefix(b"\"")
-            .is_some_and(|text| text.starts_with(seals::NONE.as_bytes()) && text.get(seals::NONE.len()) == Some(&b'"'))
+        let text = value.strip_prefix(b"\"").and_then(|text| Some(&text[..memchr::memchr(b'"', text)?]));
+        text.is_some_and(seals::is_none)
     };
     values(request)
         .any(|value| !matches!(value, [b'"', b'"', ..] | [b'[', b']', ..] | [b'n', b'u', b'l', b'l', ..]) && !none(value))
@@ -21,7 +22,7 @@ pub fn is_sealed(request: &Request) -> bool {
 /// The seals in it, each as a hash over it and those before it: what goes on with the same seals begins with the same hashes.
 pub fn seal_chain(request: &Request, seed: u64) -> Vec<u64> {
     let mut seals: Vec<&[u8]> = sealing(request).into_iter().filter_map(text_of).collect();
-    seals.retain(|seal| !seal.is_empty() && *seal != seals::NONE.as_bytes());
+    seals.retain(|seal| !seal.is_empty() && !seals::is_none(seal));
     // As they stand in the conversation, whatever they are called.
     seals.sort_unstable_by_key(|seal| seal.as_ptr().addr());
     let mut hash = seed;
@@ -66,7 +67,7 @@ fn text_of(value: &[u8]) -> Option<&[u8]> {
 
 /// Whether thoughts stand in it, also without a seal: whoever did not make them may refuse them.
 pub fn holds_thoughts(request: &Request) -> bool {
-    values(request).next().is_some() || summaries(request) > 0
+    values(request).next().is_some() || summaries(request) > 0 || thinking_blocks(request) > 0
 }
 
 /// Whether thoughts stand in it that were told in words of ours, from an API that has others for them.
@@ -104,10 +105,26 @@ pub fn holds_google_seals(request: &Request) -> bool {
 
 /// Whether thoughts stand in it without a signature.
 pub fn holds_unsigned_thoughts(request: &Request) -> bool {
-    let signed = || values(request).filter(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\"")).count();
-    let unsigned = || values(request).any(|value| value.starts_with(b"\"\""));
-    // An item of Responses may leave the member out.
-    if request.shape == Shape::OpenAiResponses { summaries(request) > signed() } else { unsigned() }
+    let is_signature = |value: &&[u8]| value.starts_with(b"\"") && !value.starts_with(b"\"\"");
+    let signed = || values(request).filter(is_signature).count();
+    match request.shape {
+        // An item or a block may leave the member out.
+        Shape::OpenAiResponses => summaries(request) > signed(),
+        Shape::AnthropicMessages => thinking_blocks(request) > signed(),
+        _ => values(request).any(|value| value.starts_with(b"\"\"")),
+    }
+}
+
+/// How many blocks of Messages say that they are thoughts with a text.
+fn thinking_blocks(request: &Request) -> usize {
+    const KIND: &[u8] = b"\"thinking\"";
+    if request.shape != Shape::AnthropicMessages || !request.may_hold_thoughts {
+        return 0;
+    }
+    let messages = messages_of(request);
+    // Not the member of that name.
+    let is_kind = |at: &usize| !messages[at + KIND.len()..].trim_ascii_start().starts_with(b":");
+    memmem::find_iter(messages, KIND).filter(is_kind).count()
 }
 
 /// How many thoughts are told as items of Responses, each of which has a summary, if an empty one.
@@ -137,6 +154,70 @@ fn values(request: &Request) -> impl Iterator<Item = &[u8]> {
     };
     let messages = messages_of(request);
     keys.iter().flat_map(move |key| behind(messages, key))
+}
+
+/// How far behind the word that says what it is the member of a thought stands that is sealed as a whole.
+const NEAR: usize = 256;
+
+/// The keys of seals in one shape: of those that stand beside a thought, and the word of a thought that is nothing but one, whose seal
+/// is the next `data`.
+struct Keys {
+    beside: Vec<Finder<'static>>,
+    whole: Option<Finder<'static>>,
+}
+
+/// The shapes in which clients hold conversations.
+static KEYS: LazyLock<[(Shape, Keys); 3]> = LazyLock::new(|| {
+    let keys = |beside: &[&'static str], whole: Option<&'static str>| Keys {
+        beside: beside.iter().map(|key| Finder::new(*key)).collect(),
+        whole: whole.map(Finder::new),
+    };
+    [
+        (Shape::OpenAiChat, keys(&["\"signature\"", extra_content::SIGNATURE_KEY], Some("\"reasoning.encrypted\""))),
+        (Shape::OpenAiResponses, keys(&["\"encrypted_content\""], None)),
+        (Shape::AnthropicMessages, keys(&["\"signature\""], Some("\"redacted_thinking\""))),
+    ]
+});
+
+/// Hashes each seal in a piece of a conversation, be it a request's or an answer's: both are the client's words. `None` is one that cannot
+/// be read. `seed` must differ from one gateway key to another.
+pub fn hash_seals(shape: Shape, said: &[u8], seed: u64, mut found: impl FnMut(Option<u64>)) {
+    let Some((_, keys)) = KEYS.iter().find(|(of, _)| *of == shape) else { return };
+    let mut hash = |value: Option<&[u8]>| match value {
+        Some(text) if text.is_empty() || seals::is_none(text) => {}
+        value => found(value.map(|text| absorb(seed ^ 2, text))),
+    };
+    for key in &keys.beside {
+        key.find_iter(said).for_each(|at| hash(text_behind(&said[at + key.needle().len()..])));
+    }
+    if let Some(word) = &keys.whole {
+        for at in word.find_iter(said) {
+            let near = &said[at..said.len().min(at + NEAR)];
+            let data = memmem::find(near, DATA).map(|data| at + data + DATA.len());
+            hash(data.and_then(|data| text_behind(&said[data..])));
+        }
+    }
+}
+
+const DATA: &[u8] = b"\"data\"";
+
+/// The text that follows a key, as it is written.
+fn text_behind(rest: &[u8]) -> Option<&[u8]> {
+    let value = rest.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    if value.starts_with(b"null") {
+        return Some(b"");
+    }
+    let text = value.strip_prefix(b"\"")?;
+    Some(&text[..memchr::memchr(b'"', text)?])
+}
+
+/// The hash of each seal of a request, in their order where they have one key; one that cannot be read has that which none has.
+pub(super) fn hashes(request: &Request, seed: u64) -> Vec<u64> {
+    let mut hashes = Vec::new();
+    if request.may_hold_thoughts {
+        hash_seals(request.shape, messages_of(request), seed, |hash| hashes.push(hash.unwrap_or_default()));
+    }
+    hashes
 }
 
 fn messages_of(request: &Request) -> &[u8] {
@@ -247,8 +328,75 @@ mod tests {
         // Found by a reader: a key without a value kept conversations at home.
         check(&AnthropicMessages, &said(r#"{"type":"thinking","thinking":"hm","signature": ""}"#), false);
         check(&AnthropicMessages, &said(r#"{"type":"thinking","thinking":"hm","signature": "google-gemini-v1:"}"#), false);
+        check(&AnthropicMessages, &said(r#"{"type":"thinking","thinking":"hm","signature": "tokenbroker-unsigned-v1:"}"#), false);
         check(&AnthropicMessages, &said(r#"{"type":"thinking","thinking":"hm","signature": "google-gemini-v1:s"}"#), true);
         check(&OpenAiChat, r#"{"role":"assistant","content":"x","reasoning_details":[]}"#, false);
+    }
+
+    /// The seals of a message or of an answer, as many as can be read.
+    fn hashed(shape: Shape, said: &str) -> Vec<Option<u64>> {
+        let mut hashes = Vec::new();
+        hash_seals(shape, said.as_bytes(), 7, |hash| hashes.push(hash));
+        hashes
+    }
+
+    #[test]
+    fn an_answers_seals_are_known_again_in_the_next_request() {
+        let told = |text: &str| Some(absorb(7 ^ 2, text.as_bytes()));
+        let check = |shape, answer: &str, request: &str, expected: &[Option<u64>]| {
+            assert_eq!(hashed(shape, answer), expected, "{answer}");
+            assert_eq!(hashed(shape, request), expected, "{request}");
+        };
+        check(
+            Shape::AnthropicMessages,
+            r#"data: {"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"c2ln/+=="}}"#,
+            r#"{"signature" : "c2ln/+==", "thinking":"hm","type":"thinking"}"#,
+            &[told("c2ln/+==")],
+        );
+        check(
+            Shape::AnthropicMessages,
+            r#"{"type":"redacted_thinking","data":"AAAA"},{"type":"image","data":"BBBB"}"#,
+            r#"{"type": "redacted_thinking", "data": "AAAA"}"#,
+            &[told("AAAA")],
+        );
+        check(Shape::AnthropicMessages, r#"{"type":"thinking","thinking":"","signature":""}"#, r#"{"signature":null}"#, &[]);
+        check(
+            Shape::AnthropicMessages,
+            r#"{"signature":"tokenbroker-unsigned-v1:"}"#,
+            r#"{"text":"the \"signature\":\"x\" "}"#,
+            &[],
+        );
+        check(
+            Shape::OpenAiResponses,
+            r#"{"type":"reasoning","summary":[],"encrypted_content":"gAAA"}"#,
+            r#"{"encrypted_content":"gAAA","type":"reasoning"}"#,
+            &[told("gAAA")],
+        );
+        check(
+            Shape::OpenAiChat,
+            r#"{"reasoning_details":[{"type":"reasoning.text","text":"hm","signature":"s"},{"type":"reasoning.encrypted","id":"c","data":"d"}]}"#,
+            r#"{"extra_content":{"google":{"thought_signature":"s"}},"x":[{"type":"reasoning.encrypted","data":"d"}]}"#,
+            &[told("s"), told("d")],
+        );
+        // There, and not to be read: by nobody known.
+        assert_eq!(hashed(Shape::AnthropicMessages, r#"{"data":"AAAA","type":"redacted_thinking"}"#), [None]);
+        assert_eq!(hashed(Shape::OpenAiEmbeddings, r#"{"signature":"s"}"#), []);
+    }
+
+    #[test]
+    fn a_block_without_a_signature_is_an_unsigned_thought() {
+        let check = |block: &str, expected: (bool, bool)| {
+            let body = format!(r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"assistant","content":[{block}]}}]}}"#);
+            let request = AnthropicMessages.parse(Bytes::from(body), &HeaderMap::new()).unwrap();
+            assert_eq!((holds_thoughts(&request), holds_unsigned_thoughts(&request)), expected, "{block}");
+        };
+        check(r#"{"type":"thinking","thinking":"hm"}"#, (true, true));
+        check(r#"{"type":"thinking","thinking":"hm","signature":null}"#, (true, true));
+        check(r#"{"type":"thinking","thinking":"hm","signature":""}"#, (true, true));
+        check(r#"{"type":"thinking","thinking":"hm","signature":"s"}"#, (true, false));
+        check(r#"{"type":"thinking","thinking":"a","signature":"s"},{"thinking":"b","type":"thinking"}"#, (true, true));
+        check(r#"{"type":"redacted_thinking","data":"AAAA"}"#, (true, false));
+        check(r#"{"type":"text","text":"\"thinking\""}"#, (false, false));
     }
 
     /// Found by a reader: after a restart words of ours went to providers as if they were their own.

@@ -12,24 +12,37 @@ const GEMINI: &str = "google-gemini-v1";
 const OPENAI: &str = "openai-responses-v1";
 const BEDROCK: &str = "bedrock-converse-v1";
 /// How the value of a member of Messages begins that holds a foreign seal ([`in_block`]).
-pub(super) const FOREIGN_IN_BLOCK: [&str; 4] =
-    ["\"google-gemini-v1:", "\"openai-responses-v1:", "\"bedrock-converse-v1:", "\"bedrock-redacted-v1:"];
+pub(super) const FOREIGN_IN_BLOCK: [&str; 5] = [
+    "\"google-gemini-v1:",
+    "\"openai-responses-v1:",
+    "\"bedrock-converse-v1:",
+    "\"bedrock-redacted-v1:",
+    "\"tokenbroker-unsigned-v1:",
+];
 /// What stands for the seal of a thought that nobody sealed, in blocks and in items: many clients (pydantic-ai 2.68, the AI SDK's
 /// providers for Anthropic and `OpenAI`) send back those thoughts alone that have one. A foreign seal, so that it is known to be none
 /// of the shape's maker, and an empty one.
-pub(super) const NONE: &str = "google-gemini-v1:";
+pub(super) const NONE: &str = "tokenbroker-unsigned-v1:";
+/// The same in conversations that were begun before it had a name of its own.
+const NONE_BEFORE: &str = "google-gemini-v1:";
 /// How the value of `encrypted_content` begins that holds one ([`in_item`]).
-pub(super) const FOREIGN_IN_ITEM: [&str; 5] = [
+pub(super) const FOREIGN_IN_ITEM: [&str; 6] = [
     "\"anthropic-claude-v1:",
     "\"google-gemini-v1:",
     "\"anthropic-redacted-v1:",
     "\"bedrock-converse-v1:",
     "\"bedrock-redacted-v1:",
+    "\"tokenbroker-unsigned-v1:",
 ];
 /// Of a whole thought, where nothing beside it tells it from a signature.
 const REDACTED: &str = "anthropic-redacted-v1";
 /// The same of Bedrock, also in blocks: there is no other sign of it.
 const BEDROCK_REDACTED: &str = "bedrock-redacted-v1";
+
+/// Whether a text stands where there is no seal.
+pub(super) fn is_none(text: &[u8]) -> bool {
+    [NONE, NONE_BEFORE].iter().any(|none| none.as_bytes() == text)
+}
 
 /// The name of its format.
 pub(super) const fn format(kind: SealKind) -> &'static str {
@@ -74,7 +87,7 @@ pub(super) fn in_block(seal: &Seal) -> String {
 
 /// Reads what stands in a block, which is of the shape's `own` kind unless it says otherwise.
 pub(super) fn from_block(text: String, own: SealKind) -> Option<Seal> {
-    if text == NONE {
+    if is_none(text.as_bytes()) {
         return None;
     }
     let foreign = text.split_once(':').and_then(|(format, value)| {
@@ -97,7 +110,7 @@ pub(super) fn in_item(seal: &Seal) -> String {
 
 /// Reads what stands in a reasoning item, which is `OpenAI`'s unless it says otherwise.
 pub(super) fn from_item(text: String) -> Option<Seal> {
-    if text == NONE {
+    if is_none(text.as_bytes()) {
         return None;
     }
     let foreign = text.split_once(':').and_then(|(format, value)| {
@@ -122,7 +135,7 @@ mod tests {
             let foreign = !matches!(kind, SealKind::AnthropicSignature | SealKind::AnthropicRedacted);
             assert_eq!(from_block(in_block(&seal), own).unwrap().kind, if foreign { kind } else { own });
         }
-        for none in ["", NONE] {
+        for none in ["", NONE, NONE_BEFORE] {
             assert_eq!((from_block(none.to_owned(), SealKind::AnthropicSignature), from_item(none.to_owned())), (None, None));
         }
         assert_eq!(

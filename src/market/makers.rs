@@ -1,9 +1,10 @@
 //! Who made what a conversation holds that its maker alone can read (signatures of thoughts, encrypted thoughts), and what of it
 //! a backend is therefore sent: another's seal is refused, and without its own a model goes on without its thoughts.
 //!
-//! A seal does not name its maker. Who answered which turn is remembered, and each API has seals of its own kind: where nobody else
-//! was asked in the API of a backend, all of that kind are the backend's own. What nobody remembers (after a restart, at another gateway
-//! of a fleet) goes out as it is: whoever refuses it is asked again without (`dispatch/run.rs`), and from then on at once.
+//! A seal does not name its maker. Who told it is remembered, or at least who answered the turns that it may stand in, and each API has
+//! seals of its own kind: where nobody else was asked in the API of a backend, all of that kind are the backend's own. What a backend may
+//! have made itself, and what nobody remembers (after a restart, at another gateway of a fleet), goes out as it is: whoever refuses it is
+//! asked again without (`dispatch/run.rs`), and from then on at once.
 
 use super::{Market, Offer};
 use crate::canonical::{Form, Manner, Shape};
@@ -12,10 +13,13 @@ use crate::catalog::BackendIndex;
 /// Who answered the turns of a conversation that holds thoughts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Makers {
-    /// As far as that is remembered; empty as well where the conversation holds no thoughts.
-    pub known: Vec<BackendIndex>,
+    /// Of each seal or turn whoever may have made it, as far as that is remembered; several where conversations began alike. Empty as well
+    /// where the conversation holds no thoughts.
+    pub known: Vec<Vec<BackendIndex>>,
     /// Some of it was told in words of ours, which no provider has made.
     pub told: bool,
+    /// Some of its thoughts have no seal.
+    pub unsigned: bool,
     /// Some of it stands where Google's endpoint for chat tells its seals. Where nobody is remembered they are Google's or ours, and
     /// nobody else's chat is sent them.
     pub google: bool,
@@ -42,19 +46,31 @@ impl Makers {
             return Seals::None;
         }
         let snapshot = &market.snapshot;
-        let mut others = self.known.iter().map(|maker| snapshot.backend(*maker)).filter(|maker| {
-            // A signature holds for the model that made it, wherever its provider serves it.
-            maker.provider != offer.backend.provider || maker.model != offer.backend.model
-        });
+        // A signature holds for the model that made it, wherever its provider serves it.
+        let is_own = |maker: &BackendIndex| {
+            let maker = snapshot.backend(*maker);
+            maker.provider == offer.backend.provider && maker.model == offer.backend.model
+        };
+        let mut others = self.known.iter().filter(|makers| !makers.iter().any(is_own));
         // Whatever form the answers had that it gave before.
-        let of_its_kind =
-            |maker| Form::ALL.into_iter().any(|form| snapshot.endpoint_for(maker, Manner { form, ..asked }) == Some(offer.shape));
+        let asked_alike = |maker: &BackendIndex| {
+            let endpoint = |form| snapshot.endpoint_for(snapshot.backend(*maker), Manner { form, ..asked });
+            Form::ALL.into_iter().any(|form| endpoint(form) == Some(offer.shape))
+        };
+        let of_its_kind = |makers: &Vec<BackendIndex>| makers.iter().any(asked_alike);
         match others.next() {
             None if self.told || self.is_anothers_chat(offer) => Seals::OfItsKind,
+            // An answer without a signature may be its own; it is taken for another's where nobody is sure.
+            None if self.unsigned && !offer.takes_unsigned() && !self.is_all(is_own) => Seals::OfItsKind,
             None => Seals::AsTheyAre,
             Some(first) if of_its_kind(first) || others.any(of_its_kind) => Seals::None,
             Some(_) => Seals::OfItsKind,
         }
+    }
+
+    /// Whether makers are known, and all of them are so.
+    fn is_all(&self, is_so: impl Fn(&BackendIndex) -> bool) -> bool {
+        !self.known.is_empty() && self.known.iter().flatten().all(is_so)
     }
 
     /// Whether a conversation with Google's seals, whose makers nobody remembers, is to go to a chat that is not Google's: one
@@ -82,7 +98,8 @@ mod tests {
     /// A provider, its API, another endpoint, and its backends.
     type Listed = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
 
-    const MESSAGES: &str = "[providers.ID.endpoints.anthropic-messages]\nbase_url = \"https://ID.test/anthropic\"";
+    const UNSIGNED: &str = "[providers.ID.endpoints.anthropic-messages]\nbase_url = \"https://ID.test/anthropic\"\n\
+                            [providers.ID.quirks]\nunsigned_thoughts = true";
     const GEMINI: &str = "[providers.ID.endpoints.gemini-generate-content]\nbase_url = \"https://ID.test/v1beta\"";
     /// Providers by their API, with another endpoint where they have one, and their backends: upstream names of a model each.
     const TABLE: [Listed; 6] = [
@@ -91,7 +108,7 @@ mod tests {
         ("signer", "gemini-generate-content", "", &[("ruby", "ruby-1")]),
         ("plain", "openai-chat", "", &[("jade", "jade-1")]),
         ("google", "openai-chat", GEMINI, &[("topaz", "topaz-1")]),
-        ("both", "openai-chat", MESSAGES, &[("opal", "opal-1")]),
+        ("both", "openai-chat", UNSIGNED, &[("opal", "opal-1")]),
     ];
 
     fn market() -> Market {
@@ -127,7 +144,7 @@ mod tests {
     fn check_asked(asked: Shape, backend: &str, known: &[&str], told: bool, expected: Seals) {
         let market = market();
         let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
-        let makers = Makers { known: known.iter().map(|id| named(id)).collect(), told, ..Makers::default() };
+        let makers = Makers { known: known.iter().map(|id| vec![named(id)]).collect(), told, ..Makers::default() };
         let asked = Manner::plain(asked);
         let offer = market.offer(named(backend), asked).unwrap();
         assert_eq!(makers.seals_for(&offer, asked, &market), expected, "{backend} after {known:?}, told: {told}");
@@ -172,7 +189,7 @@ mod tests {
         let market = market();
         let sent = |backend: &str, known: &[&str]| {
             let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
-            let known = known.iter().map(|id| named(id)).collect();
+            let known = known.iter().map(|id| vec![named(id)]).collect();
             let (makers, asked) = (Makers { known, google: true, ..Makers::default() }, Manner::plain(Shape::OpenAiChat));
             makers.seals_for(&market.offer(named(backend), asked).unwrap(), asked, &market)
         };
@@ -188,12 +205,51 @@ mod tests {
     fn who_refused_them_before_is_sent_none() {
         let (market, asked) = (market(), Manner::plain(Shape::AnthropicMessages));
         let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
-        for known in [vec![], vec![named("sealer/large-1")], vec![named("signer/ruby-1")]] {
+        for known in [vec![], vec![vec![named("sealer/large-1")]], vec![vec![named("signer/ruby-1")]]] {
             let makers = Makers { known, refused_by: vec![named("sealer/large-1")], ..Makers::default() };
             let sent = |backend| makers.seals_for(&market.offer(named(backend), asked).unwrap(), asked, &market);
             assert_eq!(sent("sealer/large-1"), Seals::None, "{:?}", makers.known);
             assert_ne!(sent("signer/ruby-1"), Seals::None, "{:?}", makers.known);
         }
+    }
+
+    /// What a backend is sent of a conversation in Messages with an unsigned thought; a set is who may have answered a prompt.
+    #[track_caller]
+    fn check_unsigned(backend: &str, known: &[&[&str]], expected: Seals) {
+        let market = market();
+        let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
+        let known = known.iter().map(|set| set.iter().map(|id| named(id)).collect()).collect();
+        let (makers, asked) = (Makers { known, unsigned: true, ..Makers::default() }, Manner::plain(Shape::AnthropicMessages));
+        let offer = market.offer(named(backend), asked).unwrap();
+        assert_eq!(makers.seals_for(&offer, asked, &market), expected, "{backend} after {makers:?}");
+    }
+
+    #[test]
+    fn an_unsigned_thought_goes_to_who_surely_made_it_or_takes_such() {
+        check_unsigned("sealer/large-1", &[], Seals::OfItsKind);
+        check_unsigned("sealer/large-1", &[&["sealer/large-1"]], Seals::AsTheyAre);
+        check_unsigned("sealer/large-1", &[&["sealer/large-1", "both/opal-1"]], Seals::OfItsKind);
+        check_unsigned("sealer/large-1", &[&["both/opal-1"]], Seals::None);
+        check_unsigned("both/opal-1", &[], Seals::AsTheyAre);
+        check_unsigned("both/opal-1", &[&["sealer/large-1", "both/opal-1"]], Seals::AsTheyAre);
+        check_unsigned("both/opal-1", &[&["sealer/large-1"]], Seals::None);
+    }
+
+    /// A known defect: whoever had answered the same opening was taken for a maker of the turn behind it.
+    #[test]
+    fn what_a_backend_may_have_made_itself_it_is_sent() {
+        let market = market();
+        let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
+        let sent = |backend: &str, known: &[&[&str]]| {
+            let known = known.iter().map(|set| set.iter().map(|id| named(id)).collect()).collect();
+            let (makers, asked) = (Makers { known, ..Makers::default() }, Manner::plain(Shape::AnthropicMessages));
+            makers.seals_for(&market.offer(named(backend), asked).unwrap(), asked, &market)
+        };
+        let both: &[&str] = &["sealer/large-1", "other/large-1"];
+        assert_eq!((sent("sealer/large-1", &[both]), sent("other/large-1", &[both])), (Seals::AsTheyAre, Seals::AsTheyAre));
+        assert_eq!(sent("sealer/small-1", &[both]), Seals::None);
+        assert_eq!(sent("sealer/large-1", &[both, &["other/large-1"]]), Seals::None);
+        assert_eq!(sent("sealer/large-1", &[both, &["signer/ruby-1"]]), Seals::OfItsKind);
     }
 
     /// A provider with endpoints of two APIs made its seals in that which the client's requests go to.

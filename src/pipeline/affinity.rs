@@ -1,14 +1,16 @@
 //! From what is remembered of prompts to the facts of one decision, and from one answer back to what is remembered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::learning::Learning;
-use crate::canonical::{Chain, Request};
+use crate::canonical::{Chain, Request, Shape};
 use crate::catalog::{Backend, BackendIndex, Snapshot};
 use crate::frontend::{self, prefix};
 use crate::meter::{Answer, Class};
 use crate::policy::prefixes::SUPPOSED_HIT;
 use crate::policy::{Known, Read};
+use crate::relay::Hear;
 use crate::route::{Affinity, InputEstimate, Session, Warm};
 use crate::telemetry::{AnswerEnd, Metrics};
 use crate::units::{BackendId, KeyName, Provenance, Tokens, Usage};
@@ -21,8 +23,9 @@ pub(super) struct Trace {
     turn: u16,
     /// The same prompt was sent before.
     repeated: bool,
-    /// The backends that answered its turns, as far as that is remembered.
-    answered: Vec<BackendIndex>,
+    /// The backends that may have answered its turns, and who told each seal in them ([`Known`]).
+    answered: Vec<Vec<BackendIndex>>,
+    made: Vec<Option<BackendIndex>>,
     /// The backends that have surely read its beginning just now, and how much of it, in millionths.
     sure: Vec<(BackendIndex, u32)>,
 }
@@ -39,7 +42,7 @@ pub(super) fn look(
     let chain = prefix::chain(request, learning.prefixes.seed(key));
     let known = learning.prefixes.look(&chain, now);
     let repeated = known.is_repeated();
-    let Known { read, last, answered } = known;
+    let Known { read, last, answered, made } = known;
     let turn = last.as_ref().map_or(1, |last| last.turn.saturating_add(u16::from(!repeated)));
     let (mut warm, mut sure) = (Vec::new(), Vec::new());
     for Read { backend, share, age, .. } in &read {
@@ -54,11 +57,13 @@ pub(super) fn look(
         }
     }
     let home = last.and_then(|last| snapshot.backend_named(last.backend.as_str()));
-    let answered = answered.iter().filter_map(|id| Some(snapshot.backend_named(id.as_str())?.index)).collect();
+    let index = |id: &BackendId| Some(snapshot.backend_named(id.as_str())?.index);
+    let answered = answered.iter().filter_map(|makers| makers.iter().map(index).collect()).collect();
+    let made = made.iter().map(|maker| index(maker.as_ref()?)).collect();
     let sealed = home.is_some() && frontend::is_sealed(request);
     let home = home.filter(|home| sealed || warm.iter().any(|warm| warm.backend == home.index));
     let session = home.map(|home| Session { sealed, ..session(learning, snapshot, home, turn) });
-    (Affinity { warm, marked: chain.marked, session }, Trace { chain, turn, repeated, answered, sure })
+    (Affinity { warm, marked: chain.marked, session }, Trace { chain, turn, repeated, answered, made, sure })
 }
 
 fn session(learning: &Learning, snapshot: &Snapshot, home: &Backend, turn: u16) -> Session {
@@ -78,9 +83,32 @@ impl Trace {
         }
     }
 
-    /// Who answered its turns, as far as that is remembered.
-    pub(super) fn answered(&self) -> &[BackendIndex] {
-        &self.answered
+    /// Who may have made what its turns hold, as far as that is remembered: those who told its seals, and, where seals do not tell it all
+    /// (of one nobody knows, or a thought is `unsigned`), those who answered its turns.
+    pub(super) fn makers(&self, unsigned: bool) -> Vec<Vec<BackendIndex>> {
+        let all = !unsigned && !self.made.is_empty() && self.made.iter().all(Option::is_some);
+        let turns = if all { &[][..] } else { &self.answered };
+        let mut makers = turns.to_vec();
+        for maker in self.made.iter().flatten() {
+            if !makers.iter().any(|set| set == &[*maker]) {
+                makers.push(vec![*maker]);
+            }
+        }
+        makers
+    }
+
+    /// Remembers who told the seals of an answer, of whose words it is handed each piece as the client gets it.
+    pub(super) fn hears_seals(
+        learning: &Arc<Learning>,
+        (shape, key): (Shape, &KeyName),
+        backend: &BackendId,
+        now: Duration,
+    ) -> Hear {
+        let (learning, seed, backend) = (Arc::clone(learning), learning.prefixes.seed(key), backend.clone());
+        Box::new(move |said| {
+            let told = |seal| learning.prefixes.sealed(seal, &backend, now);
+            frontend::hash_seals(shape, said, seed, |seal| seal.into_iter().for_each(told));
+        })
     }
 
     /// How much of the prompt a backend has surely read just before, in millionths.

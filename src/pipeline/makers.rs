@@ -7,16 +7,14 @@ use crate::market::Makers;
 use crate::units::BackendId;
 
 impl Pipeline {
-    /// Who answered the turns of a conversation that holds thoughts.
+    /// Who may have made what stands in the turns of a conversation that holds thoughts.
     pub(super) fn makers(&self, admitted: &Admitted, trace: &Trace) -> Makers {
         let request = &admitted.request;
         if !frontend::holds_thoughts(request) {
             return Makers::default();
         }
-        let known = trace.answered().to_vec();
-        // An answer without a signature may be the provider's own; only where nobody remembers it is taken for ours.
-        let told = frontend::holds_told_thoughts(request) || known.is_empty() && frontend::holds_unsigned_thoughts(request);
-        let google = frontend::holds_google_seals(request);
+        let (told, unsigned) = (frontend::holds_told_thoughts(request), frontend::holds_unsigned_thoughts(request));
+        let (known, google) = (trace.makers(unsigned), frontend::holds_google_seals(request));
         let sealed = frontend::is_sealed(request);
         let refused_by = if sealed && !self.learning.refused_seals.is_empty() {
             let refused = self.learning.refused_seals.by(&self.seals(admitted), self.clock.monotonic());
@@ -25,7 +23,7 @@ impl Pipeline {
         } else {
             Vec::new()
         };
-        Makers { known, told, google, sealed, refused_by }
+        Makers { known, told, unsigned, google, sealed, refused_by }
     }
 
     /// A backend has refused the request with the seals of its conversation, and answers it without.

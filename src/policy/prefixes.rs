@@ -4,6 +4,9 @@
 //! prompt that goes on with a known one shares its links: the longest shared one says how much may be warm there, and
 //! whose next turn this is, without the client naming a session. A session that it does name is one link more.
 //!
+//! Conversations that begin alike share their links, so a link does not say whose turn stands behind it once two backends have answered
+//! there. What stands in the turn does: each seal that an answer held is remembered with the backend that told it.
+//!
 //! Chains are hashed with a seed of this process and the gateway key's name, so one key is never told what another has
 //! sent. Providers cache by account, so a prompt that two keys share may in truth be warm for both: that is left out,
 //! since a dry run would otherwise tell anybody for nothing whether another has sent a given text. It can only make a
@@ -47,6 +50,8 @@ struct Seen {
     turn: u16,
     /// A prompt ended here: what goes on from here is its next turn, and not another prompt that begins alike.
     end: bool,
+    /// It ended here for this backend, which answered it.
+    answered: bool,
 }
 
 type Readers = [Option<Seen>; READERS];
@@ -94,8 +99,11 @@ pub struct Known {
     pub read: Vec<Read>,
     /// The turn before this one: that of the session the client names, else the longest beginning that was a whole prompt.
     pub last: Option<Read>,
-    /// Who answered a prompt that this one goes on from, each once: the turns that stand in it are theirs.
-    pub answered: Vec<BackendId>,
+    /// Who may have made the turns that stand in it: for each prompt that this one goes on from all who answered it, as far as they are
+    /// surely all. Several where conversations began alike. Each set once.
+    pub answered: Vec<Vec<BackendId>>,
+    /// Who told each seal that stands in it, in their order; nobody of one that several told, which is no seal of its own.
+    pub made: Vec<Option<BackendId>>,
 }
 
 impl Known {
@@ -119,23 +127,29 @@ impl Prefixes {
     /// What is known of a prompt.
     pub fn look(&self, chain: &Chain, now: Duration) -> Known {
         let mut found: Vec<(Seen, u32)> = Vec::new();
-        let (mut last, mut answered) = (None, Vec::new());
+        let (mut last, mut answered) = (None, Vec::<Vec<Site>>::new());
+        let made: Vec<Option<Site>> = chain.seals.iter().map(|seal| sole(self.readers(*seal))).collect();
+        let maker = made.last().copied().flatten();
         for link in chain.links.iter().rev() {
             let readers = self.readers(link.hash);
-            last = last.or_else(|| newest(readers).map(|seen| (seen, link.share)));
-            for seen in readers.into_iter().flatten() {
-                // Whoever read all of it answered this prompt: that answer does not stand in it.
-                if seen.end && link.share != WHOLE && !answered.contains(&seen.site) {
-                    answered.push(seen.site);
+            last = last.or_else(|| newest(readers, maker).map(|seen| (seen, link.share)));
+            // Whoever read all of it answered this prompt: that answer does not stand in it. Of more readers than there is room for
+            // some are forgotten.
+            if link.share != WHOLE && readers.iter().any(Option::is_none) {
+                let makers: Vec<Site> = readers.iter().flatten().filter(|seen| seen.answered).map(|seen| seen.site).collect();
+                if !makers.is_empty() && !answered.contains(&makers) {
+                    answered.push(makers);
                 }
+            }
+            for seen in readers.into_iter().flatten() {
                 if found.iter().all(|(known, _)| known.site != seen.site) {
                     found.push((seen, link.share));
                 }
             }
         }
         let repeated = last.is_some_and(|(_, share): (Seen, u32)| share == WHOLE);
-        let session = chain.session.filter(|_| !repeated).and_then(|session| newest(self.readers(session)));
-        if found.is_empty() && session.is_none() {
+        let session = chain.session.filter(|_| !repeated).and_then(|session| newest(self.readers(session), None));
+        if found.is_empty() && session.is_none() && made.iter().all(Option::is_none) {
             return Known::default();
         }
         let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,8 +159,11 @@ impl Prefixes {
         };
         let read: Vec<Read> = found.into_iter().filter_map(|(seen, share)| told(seen, share)).collect();
         let last = session.map(|seen| (seen, 0)).or(last).and_then(|(seen, share)| told(seen, share));
-        let answered = answered.into_iter().filter_map(|site| sites.backend(site)).collect();
-        Known { read, last, answered }
+        // One that is another now may have been any.
+        let all = |makers: Vec<Site>| makers.into_iter().map(|site| sites.backend(site)).collect::<Option<Vec<_>>>();
+        let answered = answered.into_iter().filter_map(all).collect();
+        let made = made.into_iter().map(|site| sites.backend(site?)).collect();
+        Known { read, last, answered, made }
     }
 
     /// A backend has read a prompt, as this turn of its conversation.
@@ -154,11 +171,21 @@ impl Prefixes {
         let at = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
         let site = self.sites.lock().unwrap_or_else(PoisonError::into_inner).number(backend);
         for Link { hash, share } in &chain.links {
-            self.shard(*hash).note(*hash, Seen { site, at, turn, end: *share == WHOLE }, false);
+            let end = *share == WHOLE;
+            self.shard(*hash).note(*hash, Seen { site, at, turn, end, answered: end }, false);
         }
         if let Some(session) = chain.session {
-            self.shard(session).note(session, Seen { site, at, turn, end: true }, true);
+            self.shard(session).note(session, Seen { site, at, turn, end: true, answered: true }, true);
         }
+        // The conversation goes on, so what its turns hold is remembered as long as its links.
+        chain.seals.iter().for_each(|seal| self.shard(*seal).keep(*seal));
+    }
+
+    /// A backend has told a seal, by its hash.
+    pub fn sealed(&self, seal: u64, backend: &BackendId, now: Duration) {
+        let at = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+        let site = self.sites.lock().unwrap_or_else(PoisonError::into_inner).number(backend);
+        self.shard(seal).note(seal, Seen { site, at, turn: 1, end: true, answered: true }, false);
     }
 
     /// A backend is asked with another key, or elsewhere, from now on: what it read before is somebody else's cache.
@@ -228,7 +255,19 @@ impl Generations {
         let same = readers.iter().position(|reader| reader.is_some_and(|known| known.site == seen.site));
         let end = seen.end || readers.iter().flatten().any(|known| known.end);
         let place = same.or_else(|| readers.iter().position(Option::is_none)).unwrap_or_else(|| oldest(&readers));
-        readers[place] = Some(Seen { turn, end, ..seen });
+        let answered = seen.answered || same.and_then(|place| readers[place]).is_some_and(|known| known.answered);
+        readers[place] = Some(Seen { turn, end, answered, ..seen });
+        self.insert(hash, readers);
+    }
+
+    /// What is known of it is young again.
+    fn keep(&mut self, hash: u64) {
+        if let Some(readers) = self.old.get(&hash).filter(|_| !self.young.contains_key(&hash)).copied() {
+            self.insert(hash, readers);
+        }
+    }
+
+    fn insert(&mut self, hash: u64, readers: Readers) {
         if self.young.len() >= GENERATION && !self.young.contains_key(&hash) {
             self.old = std::mem::take(&mut self.young);
         }
@@ -241,9 +280,16 @@ fn oldest(readers: &Readers) -> usize {
     ages.min().map_or(0, |(_, place)| place)
 }
 
-/// The last of those whose prompt ended here.
-fn newest(readers: Readers) -> Option<Seen> {
-    readers.into_iter().flatten().filter(|seen| seen.end).max_by_key(|seen| (seen.turn, seen.at))
+/// The last of those whose prompt ended here; before all others the one that is known to have made what follows.
+fn newest(readers: Readers, maker: Option<Site>) -> Option<Seen> {
+    let ended = readers.into_iter().flatten().filter(|seen| seen.end);
+    ended.max_by_key(|seen| (maker == Some(seen.site), seen.turn, seen.at))
+}
+
+/// The only one there is.
+fn sole(readers: Readers) -> Option<Site> {
+    let mut sites = readers.into_iter().flatten().map(|seen| seen.site);
+    sites.next().filter(|_| sites.next().is_none())
 }
 
 impl Sites {

@@ -11,7 +11,7 @@ pub mod settlement;
 pub use counting::Sampler;
 pub use desk::Desk;
 pub use media::Media;
-pub use pump::{Closing, Keep, Pump, StreamEnd};
+pub use pump::{Closing, Hear, Keep, Pump, StreamEnd};
 pub use reports::Compared;
 pub use served::{KeptName, ServedNames};
 pub use settlement::{Account, AccountOpening, AnswerBasis, Comparison, Learn, Settlement, WholeAnswer};

@@ -76,6 +76,9 @@ pub trait Keep: Send {
     fn ends(self: Box<Self>, told: &Bytes) -> Option<Bytes>;
 }
 
+/// Hears each piece of an answer as the client gets it.
+pub type Hear = Box<dyn FnMut(&[u8]) + Send>;
+
 /// A stream on its way to the client.
 pub struct Pump {
     held: Option<Vec<Frame>>,
@@ -91,6 +94,7 @@ pub struct Pump {
     cost: Option<Usd>,
     cut: bool,
     keep: Option<Box<dyn Keep>>,
+    hear: Option<Hear>,
 }
 
 impl Pump {
@@ -116,6 +120,7 @@ impl Pump {
             cost: None,
             cut: false,
             keep: None,
+            hear: None,
         }
     }
 
@@ -123,6 +128,12 @@ impl Pump {
     #[must_use]
     pub fn keeping(self, keep: Option<Box<dyn Keep>>) -> Self {
         Self { keep, ..self }
+    }
+
+    /// Somebody hears what the client gets.
+    #[must_use]
+    pub fn heard_by(self, hear: Option<Hear>) -> Self {
+        Self { hear, ..self }
     }
 
     /// Whether the client has less than the whole answer, now that nothing more comes. Where no event can say so, its connection has
@@ -160,6 +171,9 @@ impl Pump {
 
     /// Takes what arrived together, and answers what of it the client gets.
     async fn pass(&mut self, mut frames: Vec<Frame>) -> Bytes {
+        if let Some(hear) = &mut self.hear {
+            frames.iter().for_each(|frame| hear(&frame.bytes));
+        }
         if let Some(settlement) = &mut self.settlement {
             for frame in &mut frames {
                 settlement.reported(frame.facts.usage, frame.facts.lifetimes_told);

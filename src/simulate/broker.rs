@@ -130,7 +130,7 @@ impl Broker {
             hash: absorb(session, &place.to_le_bytes()),
             share: u32::try_from(bytes * 1_000_000 / whole).unwrap_or(1_000_000),
         };
-        Chain { links: (0..).zip(&turn.bytes).map(link).collect(), marked: 0, session: Some(session) }
+        Chain { links: (0..).zip(&turn.bytes).map(link).collect(), session: Some(session), ..Chain::default() }
     }
 
     fn elapsed(&self, at: Timestamp) -> Duration {

@@ -327,7 +327,8 @@ fn page() -> String {
          - **dropped**: there is no word for it there. It is left out and named in `x-tokenbroker-dropped`; for a strict key, refused.\n\
          - **in words**: it is said in the tool's description, and nobody holds the model to it. Named and refused as what is dropped.\n\
          - **left out**: there is no word for it there, and the answer is the same without it; or it is a thought that another model had,\n\
-         which is of use to its maker alone (chat is told the text of thoughts at sites with the quirk `reasoning_returned`).\n\
+         which is of use to its maker alone (its text is told in chat at sites with the quirk `reasoning_returned`,\n\
+         and in Messages with `unsigned_thoughts`).\n\
          - **refused**: the provider is not asked; where nobody else is adequate the client gets 400 `untranslatable`.\n\n\
          Bedrock is told in the words of a model with `converse_fields = \"messages\"`; where none are known, `top_k` and thinking are\n\
          dropped there, and marks of a cache left out. Chat and Responses are told as at a site whose `hints` have `prompt_cache_key`,\n\

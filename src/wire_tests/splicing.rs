@@ -33,6 +33,7 @@ const PLAIN: Quirks = Quirks {
     random_seed: false,
     required_is_any: false,
     messages_formats: true,
+    unsigned_thoughts: false,
     unopened_thoughts: false,
     hints: KnownHints::NONE,
     instructions_anywhere: false,

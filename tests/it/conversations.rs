@@ -1,6 +1,9 @@
 //! Conversations that go on at a provider of another API when theirs fails: with everything that was said and no result of a tool
 //! lost, each provider with the seals that it made and none of another's, and without the client noticing.
 
+mod alike;
+mod unsigned;
+
 use serde_json::json;
 
 use crate::harness::provider::status;

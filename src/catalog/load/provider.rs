@@ -373,6 +373,7 @@ fn quirks(section: Option<Section<'_, '_>>, own: bool) -> Quirks {
         random_seed: section.truth("random_seed").unwrap_or(plain.random_seed),
         required_is_any: section.truth("required_is_any").unwrap_or(plain.required_is_any),
         messages_formats: section.truth("messages_formats").unwrap_or(plain.messages_formats),
+        unsigned_thoughts: section.truth("unsigned_thoughts").unwrap_or(plain.unsigned_thoughts),
         unopened_thoughts: section.truth("unopened_thoughts").unwrap_or(plain.unopened_thoughts),
         hints: words(&section, "hints", &Hint::WORDS).into_iter().collect(),
         instructions_anywhere: section.truth("instructions_anywhere").unwrap_or(plain.instructions_anywhere),

@@ -81,6 +81,9 @@ fn what_sites_and_models_take_of_a_translation_is_told_by_their_rows() {
     let refused = |provider: &str| RefusedThoughts::WORDS.map(|(member, _)| quirks(provider).thoughts_refused.contains(member));
     assert_eq!([refused("mistral"), refused("groq"), refused("deepseek")], [[true; 3], [true, false, true], [false; 3]]);
     assert_eq!(["openai", "azure", "deepseek"].map(|id| quirks(id).call_id_chars), [Some(40), Some(40), None]);
+    let unsigned = |id: &&str| quirks(id).unsigned_thoughts;
+    assert!(["deepseek", "zai", "zhipuai", "moonshotai", "xiaomi", "stepfun-ai"].iter().all(unsigned));
+    assert!(!["anthropic", "amazon-bedrock", "openrouter", "xai"].iter().any(unsigned));
     assert_eq!(["gpt-5.6-sol", "gpt-5.5"].map(|model| backend("openai", model).steering.cache_marks), [true, false]);
     let older = backend("google", "gemini-2.5-pro");
     assert_eq!((older.schema_by(true), older.schema_by(false)), (SchemaBy::Tool, SchemaBy::Native));

@@ -121,6 +121,28 @@ fn thinking_is_asked_for_within_the_bound_and_left_where_it_would_be_refused() {
     assert_eq!(answering(thought(None)), disabled());
 }
 
+/// A known defect: a thought that its provider did not sign was left out at that provider too, and thinking was switched off.
+#[test]
+fn a_thought_without_a_seal_is_told_where_such_are_taken() {
+    let takes = Quirks { unsigned_thoughts: true, ..Quirks::default() };
+    let told = |part: Part, quirks| {
+        let mut conversation = asked();
+        conversation.thinking.wish = ReasoningWish::On;
+        conversation.turns.push(turn(Role::Assistant, vec![part, call("a", "{}")]));
+        conversation.turns.push(turn(Role::User, vec![result("a", "4")]));
+        let told: Value = serde_json::from_slice(&body(&conversation, &Outgoing { quirks, ..out() }).unwrap()).unwrap();
+        (told["messages"][1]["content"][0].clone(), told["thinking"]["type"].clone())
+    };
+    let thinking = |signature: &str| (json!({"type": "thinking", "thinking": "hm", "signature": signature}), json!("enabled"));
+    assert_eq!(told(thought(None), takes), thinking(""));
+    assert_eq!(told(thought(Some(SealKind::OpenAiEncrypted)), takes), thinking(""));
+    assert_eq!(told(thought(Some(SealKind::AnthropicSignature)), takes), thinking("sig"));
+    let (block, thinking) = told(thought(None), Quirks::default());
+    assert_eq!((&block["type"], thinking), (&json!("tool_use"), json!("disabled")));
+    let silent = Part::Thought(Thought { text: String::new(), seal: None });
+    assert_eq!(told(silent, takes).1, json!("disabled"));
+}
+
 /// Found by a reviewer: the newest Claude models refuse a number of tokens to think, and temperatures.
 #[test]
 fn a_model_that_takes_words_alone_is_made_to_think_adaptively() {

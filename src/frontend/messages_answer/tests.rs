@@ -37,7 +37,7 @@ fn blocks_stand_in_the_order_in_which_they_were_said() {
 #[test]
 fn thoughts_have_the_signature_that_is_theirs() {
     // Found with pydantic-ai and the AI SDK: they did not send back what had none.
-    const NONE: &str = "google-gemini-v1:";
+    const NONE: &str = "tokenbroker-unsigned-v1:";
     let thinking = |text: &str, signature: &str| json!({"type":"thinking","thinking":text,"signature":signature});
     let redacted = |data: &str| json!({"type":"redacted_thinking","data":data});
     let end = json!(["end_turn", null]);

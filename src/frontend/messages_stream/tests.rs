@@ -72,7 +72,7 @@ fn a_thought_ends_with_its_signature() {
         &[
             r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#,
             r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
-            r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"google-gemini-v1:"}}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"tokenbroker-unsigned-v1:"}}"#,
             r#"{"type":"content_block_stop","index":0}"#,
         ],
         END,

@@ -68,6 +68,60 @@ fn prompts_that_only_begin_alike_are_no_conversation() {
     assert_eq!((known.read.len(), known.read[0].share, known.last), (1, 500_000, None));
 }
 
+/// Who may have made the turns of a prompt, and who told its seals.
+#[track_caller]
+fn check_makers(prefixes: &Prefixes, chain: &Chain, answered: &[&[&str]], made: &[Option<&str>]) {
+    let known = prefixes.look(chain, second(100));
+    let answered: Vec<Vec<BackendId>> = answered.iter().map(|set| set.iter().map(|model| backend(model)).collect()).collect();
+    let made: Vec<Option<BackendId>> = made.iter().map(|model| model.map(backend)).collect();
+    assert_eq!((known.answered, known.made), (answered, made));
+}
+
+/// A known defect: whoever had answered the same opening was taken for a maker of what stands behind it.
+#[test]
+fn who_answered_an_opening_may_have_made_the_turn_behind_it() {
+    let prefixes = Prefixes::new(1);
+    prefixes.remember(&chain("c", 1), &backend("mist"), 1, second(1));
+    check_makers(&prefixes, &chain("c", 3), &[&["mist"]], &[]);
+    check_makers(&prefixes, &chain("c", 1), &[], &[]);
+    // Who reads it as the beginning of a longer one has not answered it.
+    prefixes.remember(&chain("c", 3), &backend("fog"), 2, second(2));
+    check_makers(&prefixes, &chain("c", 5), &[&["fog"], &["mist"]], &[]);
+    prefixes.remember(&chain("c", 1), &backend("dew"), 1, second(3));
+    prefixes.remember(&chain("c", 3), &backend("mist"), 2, second(4));
+    check_makers(&prefixes, &chain("c", 5), &[&["fog", "mist"], &["mist", "dew"]], &[]);
+    // Of more there may be some that are forgotten.
+    prefixes.remember(&chain("c", 1), &backend("rime"), 1, second(5));
+    check_makers(&prefixes, &chain("c", 5), &[&["fog", "mist"]], &[]);
+    prefixes.forget(&backend("fog"));
+    check_makers(&prefixes, &chain("c", 5), &[], &[]);
+}
+
+#[test]
+fn a_seal_tells_who_made_the_turn_that_it_stands_in() {
+    let prefixes = Prefixes::new(1);
+    let sealed = |seals: &[u64]| Chain { seals: seals.to_vec(), ..chain("c", 3) };
+    for (model, at) in ["mist", "fog"].iter().zip(1..) {
+        prefixes.remember(&chain("c", 1), &backend(model), 1, second(at));
+        prefixes.sealed(at, &backend(model), second(at));
+    }
+    let home = |seals: &[u64]| prefixes.look(&sealed(seals), second(100)).last.map(|last| last.backend);
+    assert_eq!([home(&[]), home(&[1]), home(&[2])], [Some(backend("fog")), Some(backend("mist")), Some(backend("fog"))]);
+    check_makers(&prefixes, &sealed(&[2, 3, 1]), &[&["mist", "fog"]], &[Some("fog"), None, Some("mist")]);
+    // What several tell is a word of theirs.
+    ["mist", "fog"].iter().for_each(|model| prefixes.sealed(4, &backend(model), second(3)));
+    check_makers(&prefixes, &sealed(&[4]), &[&["mist", "fog"]], &[None]);
+    // Remembered as long as the conversation goes on.
+    let invented = |n: u64| Chain { links: vec![Link { hash: absorb(3, &n.to_le_bytes()), share: WHOLE }], ..Chain::default() };
+    for n in 0..300_000 {
+        prefixes.remember(&invented(n), &backend("dew"), 1, second(1));
+        if n % 20_000 == 0 {
+            prefixes.remember(&sealed(&[1]), &backend("mist"), 2, second(1));
+        }
+    }
+    check_makers(&prefixes, &Chain { seals: vec![1, 2], ..Chain::default() }, &[], &[Some("mist"), None]);
+}
+
 #[test]
 fn a_named_session_goes_on_though_its_prompt_is_another() {
     let prefixes = Prefixes::new(1);

@@ -16,6 +16,7 @@ pub(crate) enum Api {
 pub(crate) struct Talk {
     api: Api,
     stream: bool,
+    model: String,
     tools: Vec<String>,
     /// Messages, or items of Responses.
     pub(crate) history: Vec<Value>,
@@ -38,9 +39,15 @@ pub(crate) struct Called {
 impl Talk {
     pub(crate) fn begin(api: Api, stream: bool, tools: &[&str], question: &str) -> Self {
         let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
-        let mut talk = Self { api, stream, tools, history: Vec::new() };
+        let mut talk = Self { api, stream, model: "auto".to_owned(), tools, history: Vec::new() };
         talk.say(question);
         talk
+    }
+
+    /// With this model and no other.
+    pub(crate) fn at(mut self, model: &str) -> Self {
+        model.clone_into(&mut self.model);
+        self
     }
 
     /// The user says something.
@@ -95,7 +102,7 @@ impl Talk {
             Api::Responses => json!({"type": "function", "name": name, "parameters": schema, "strict": false}),
         };
         let tools: Vec<Value> = self.tools.iter().map(tool).collect();
-        let (history, stream) = (&self.history, self.stream);
+        let (history, stream, model) = (&self.history, self.stream, self.model.as_str());
         let body = match self.api {
             Api::Chat => json!({"messages": history, "reasoning_effort": "medium"}),
             Api::Messages => {
@@ -108,7 +115,7 @@ impl Talk {
             }
         };
         let Value::Object(mut body) = body else { panic!("a body") };
-        body.extend(Map::from_iter([("model".into(), "auto".into()), ("stream".into(), stream.into())]));
+        body.extend(Map::from_iter([("model".into(), model.into()), ("stream".into(), stream.into())]));
         if !tools.is_empty() {
             body.insert("tools".into(), tools.into());
         }
