@@ -167,7 +167,7 @@ pub struct Members {
     pub forced_word: Range<usize>,
     /// How ids of calls are written in the conversation.
     pub call_ids: IdForms,
-    /// How chat says how to think, where it does.
+    /// How the request says how to think, where it does.
     pub thinking: Option<Box<ThinkingSaid>>,
     /// Where each message begins; empty where that was not seen as they were read.
     pub begins: Vec<usize>,
@@ -213,7 +213,7 @@ pub enum ThoughtMember {
     ReasoningDetails,
 }
 
-/// How a request of chat says how to think.
+/// How a request says how to think.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThinkingSaid {
     /// What all of it comes to.
@@ -235,7 +235,8 @@ pub struct TemplateSaid {
     pub more: bool,
 }
 
-/// A word in which chat says how to think: every site knows one or two of them, and many refuse the others.
+/// A word in which a request says how to think: every site of chat knows one or two of them, and many refuse the others. Messages and
+/// Responses have one each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ThinkingWord {
     /// `reasoning_effort`.

@@ -23,7 +23,7 @@ pub enum ThinkingSwitch {
 
 impl Quirks {
     /// Whether chat knows a word for a model of the site. An effort that is told beside the switch takes no thinking off; of a site
-    /// that cannot be told nothing is known.
+    /// that cannot be told nothing is known. To a model that does not think no word says anything, and many refuse it.
     pub fn knows_thinking_word(
         &self,
         word: ThinkingWord,
@@ -37,7 +37,7 @@ impl Quirks {
             ThinkingSwitch::EnableThinking => Some(ThinkingWord::EnableThinking),
             ThinkingSwitch::Reasoning => Some(ThinkingWord::Reasoning),
             ThinkingSwitch::TemplateArguments => None,
-            ThinkingSwitch::None => return true,
+            ThinkingSwitch::None => return reasoning != Reasoning::Never,
         };
         let beside = match switch {
             ThinkingSwitch::Thinking => self.thinking_effort != ThinkingEffort::Never && !steering.efforts.is_empty(),

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::chat_request::{loses_depth, thinking_beside_template, thinking_members};
 use super::{Outgoing, SEALS_WANTED};
 use crate::canonical::request::Member;
-use crate::canonical::{Request, TemplateSaid, ThinkingSaid};
+use crate::canonical::{ReasoningWish, Request, Shape, TemplateSaid, ThinkingSaid};
 use crate::catalog::capability::{OutputBoundField, Reasoning, StreamUsage, ThinkingSwitch};
 
 /// The body that goes out to chat completions.
@@ -51,6 +51,7 @@ pub(super) fn chat(request: &Request, out: &Outgoing<'_>) -> Bytes {
 pub(super) fn messages(request: &Request, out: &Outgoing<'_>) -> Bytes {
     let mut edits = Edits::of(request, out);
     edits.bound_output(request, out, OutputBoundField::MaxTokens);
+    edits.untell_thinking(request, out);
     edits.apply(&request.body)
 }
 
@@ -82,13 +83,14 @@ pub(super) fn responses(request: &Request, out: &Outgoing<'_>) -> Bytes {
     let mut edits = Edits::of(request, out);
     edits.bound_response(request, out);
     edits.store_nothing(request);
+    edits.untell_thinking(request, out);
     if out.quirks.encrypted_reasoning && out.reasoning != Reasoning::Never {
         edits.include_seals(request);
     }
     edits.apply(&request.body)
 }
 
-/// How a request says how to think, where the site does not know all of that.
+/// How a request of chat says how to think, where the site does not know all of that.
 struct Strange<'r> {
     said: &'r ThinkingSaid,
     /// It is told in the site's own word instead.
@@ -105,9 +107,14 @@ fn strange_thinking<'r>(request: &'r Request, out: &Outgoing<'_>) -> Option<Stra
     (retold || template.is_some()).then_some(Strange { said, retold, template })
 }
 
-/// Whether a site of the client's own shape is told to think and not how deep, since it has no word for that.
+/// Whether what a client asks of thinking is left out at a site of its own shape: the model does not think, or chat has no word there
+/// for how deep.
 pub fn loses_thinking(request: &Request, out: &Outgoing<'_>) -> bool {
-    strange_thinking(request, out).is_some_and(|strange| strange.retold && loses_depth(strange.said.wish, out))
+    let Some(said) = request.members.thinking.as_deref() else { return false };
+    if out.reasoning == Reasoning::Never {
+        return said.wish.is_said() && said.wish.wish != ReasoningWish::Off;
+    }
+    request.shape == Shape::OpenAiChat && strange_thinking(request, out).is_some_and(|strange| strange.retold && loses_depth(said.wish, out))
 }
 
 /// Whether some of the arguments for the template are told to a site of the client's own shape in no way: all but whether to think,
@@ -173,6 +180,12 @@ impl<'r> Edits<'r> {
         if !told.is_empty() {
             self.insert(request, format!(",{told}"));
         }
+    }
+
+    /// To a model that does not think nothing is said of it: `OpenAI`'s refuse what they do not know.
+    fn untell_thinking(&mut self, request: &'r Request, out: &Outgoing<'_>) {
+        let said = request.members.thinking.as_deref().filter(|_| out.reasoning == Reasoning::Never);
+        self.cut.extend(said.into_iter().flat_map(|said| &said.members).map(|(_, member)| member));
     }
 
     fn ask_for_usage(&mut self, request: &'r Request, when: StreamUsage) {

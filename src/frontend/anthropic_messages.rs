@@ -19,10 +19,12 @@ use super::messages_stream::MessagesStream;
 use super::models::{ListedModel, Page};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, Seen, anthropic_errors, messages_answer, messages_request, seen};
+use crate::canonical::conversation::ThinkingWish;
 use crate::canonical::event::Understood;
 use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
-    self, Answer, Feature, Features, Members, Parameter, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
+    self, Answer, Feature, Features, Members, Parameter, ReasoningWish, Request, Shape, StreamWriter, ThinkingSaid, ThinkingWord,
+    Untranslatable, Wishes,
 };
 use crate::units::{ImageWish, Pieces, Tokens};
 
@@ -218,7 +220,10 @@ fn read(body: &[u8], mut wishes: Wishes, check: impl FnOnce(&Top<'_>) -> Result<
     let pauses = || memchr::memmem::find(body, b"\"server_tool_use\"").is_some();
     let (call_ids, begun) = (top.layout.conversation.call_ids, top.layout.conversation.begun && !pauses());
     let begins = top.layout.conversation.begins();
-    request.members = Members { plain, begun, call_ids, begins, ..members };
+    let wish = ThinkingWish { wish: request.reasoning, budget: request.thinking_budget, ..ThinkingWish::default() };
+    let said = top.value(Name::Thinking).and_then(|_| top.member(Name::Thinking));
+    let thinking = said.map(|member| Box::new(ThinkingSaid { wish, members: vec![(ThinkingWord::Thinking, member)] }));
+    request.members = Members { plain, begun, call_ids, begins, thinking, ..members };
     Ok(request)
 }
 

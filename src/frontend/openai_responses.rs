@@ -19,10 +19,12 @@ use super::models::{self, ListedModel, Page};
 use super::responses_stream::{ResponsesStream, failed};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, NAMESPACE, Seen, responses_answer, responses_request, seen};
+use crate::canonical::conversation::ThinkingWish;
 use crate::canonical::event::Understood;
 use crate::canonical::schema::may_be_an_object;
 use crate::canonical::{
-    self, Answer, Feature, Features, Members, Parameter, ReasoningWish, Request, Shape, StreamWriter, Untranslatable, Wishes,
+    self, Answer, Feature, Features, Members, Parameter, ReasoningWish, Request, Shape, StreamWriter, ThinkingSaid, ThinkingWord,
+    Untranslatable, Wishes,
 };
 use crate::units::{ImageWish, Pieces, Tokens};
 
@@ -160,7 +162,8 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
     let top = TopLevel::read(text, Responses { conversation, found: Found::default() })?;
     top.take_wishes(Name::Tokenbroker, &mut wishes)?;
     top.stands_alone()?;
-    let members = top.members()?;
+    let reasoning = top.reasoning()?;
+    let members = Members { thinking: top.thinking(reasoning), ..top.members()? };
     let format = top.format()?;
     let conversation = &top.layout.conversation;
     Ok(Request {
@@ -174,7 +177,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
         output_bound: top.whole(Name::MaxOutputTokens, 1, u64::from(u32::MAX))?.map(Tokens::new),
         choices: 1,
         features: top.features(format.as_ref())?,
-        reasoning: top.reasoning()?,
+        reasoning,
         token_input: Tokens::ZERO,
         dimensions: None,
         pieces: Pieces::default(),
@@ -321,6 +324,12 @@ impl<'b> TopLevel<'b, Responses<'b>> {
     fn wants_logprobs(&self) -> Result<bool, BadRequest> {
         let top = self.whole(Name::TopLogprobs, 0, 1000)?.unwrap_or(0);
         Ok(top > 0 || self.value(Name::Include).is_some_and(|include| include.contains("output_text.logprobs")))
+    }
+
+    fn thinking(&self, wish: ReasoningWish) -> Option<Box<ThinkingSaid>> {
+        let member = self.value(Name::Reasoning).and_then(|_| self.member(Name::Reasoning))?;
+        let wish = ThinkingWish { wish, ..ThinkingWish::default() };
+        Some(Box::new(ThinkingSaid { wish, members: vec![(ThinkingWord::Reasoning, member)] }))
     }
 
     fn reasoning(&self) -> Result<ReasoningWish, BadRequest> {

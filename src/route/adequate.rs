@@ -49,7 +49,7 @@ pub enum Unfit {
     SchemaByHand(SchemaBy, NotByHand),
     /// Thinking was refused, and it always thinks.
     ReasoningAlwaysOn,
-    /// Thinking was asked for, and it never thinks.
+    /// Thinking was asked for of anybody, and it never thinks.
     ReasoningMissing,
     /// It is not good at the prompt's language.
     LanguageUnsupported,
@@ -218,9 +218,9 @@ pub struct Rules<'n> {
 impl<'n> Rules<'n> {
     pub fn of(needs: &'n Needs) -> Self {
         let forbidden = match needs.reasoning {
-            ReasoningWish::Unsaid => None,
             ReasoningWish::Off => Some(Reasoning::Always),
-            ReasoningWish::On => Some(Reasoning::Never),
+            ReasoningWish::On if needs.thinks => Some(Reasoning::Never),
+            ReasoningWish::On | ReasoningWish::Unsaid => None,
         };
         let (floor, bound) = (Quality::floor_of(needs.quality), needs.output_bound.unwrap_or(Tokens::ZERO));
         Self { needs, forbidden, floor, output: needs.output_bound.unwrap_or(Tokens::new(1)), bound }
@@ -412,6 +412,24 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_think_is_left_out_where_anybody_would_do_and_another_thinks() {
+        let thinker = Spec { reasoning: Reasoning::Switchable, ..Spec::named("south/fog").costing("9", "9") };
+        let mut case = Case::of(vec![Spec::named("north/mist"), thinker]);
+        case.request.reasoning = ReasoningWish::On;
+        assert_eq!((case.unfit("north/mist"), case.shape()), (Some(Unfit::ReasoningMissing), Ok("south/fog".to_owned())));
+        assert_eq!(Unfit::ReasoningMissing.to_string(), "never thinks, and thinking was asked for");
+        for named in ["north/mist", "mist"] {
+            let case = Case { target: named.into(), ..case.clone() };
+            assert_eq!((case.unfit("north/mist"), case.shape()), (None, Ok("north/mist".to_owned())), "{named}");
+        }
+        let mut ill = case.clone();
+        ill.specs[1].health.cooling = Some(Duration::from_secs(9));
+        assert_eq!(ill.unfit("north/mist"), Some(Unfit::ReasoningMissing), "health makes no difference");
+        let alone = Case { keyless: list("south"), ..case };
+        assert_eq!((alone.unfit("north/mist"), alone.shape()), (None, Ok("north/mist".to_owned())));
+    }
+
+    #[test]
     fn a_price_per_million_is_of_the_requests_own_mix() {
         // 1,000 tokens in at a dollar and 200 out at 4: 1.5 dollars a million.
         let dear = |max: &'static str| {
@@ -459,8 +477,6 @@ mod tests {
             Unfit::ReasoningAlwaysOn,
             "always thinks, and thinking was refused",
         );
-        let text = "never thinks, and thinking was asked for";
-        check(|c| c.request.reasoning = ReasoningWish::On, Unfit::ReasoningMissing, text);
         check(
             |c| {
                 c.request.text = TextProfile::of("你好，世界");

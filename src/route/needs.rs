@@ -34,6 +34,8 @@ pub struct Needs {
     pub features: Features,
     /// What it must do about thinking.
     pub reasoning: ReasoningWish,
+    /// Thinking is asked for, and only who thinks will do. Whoever names a model has it as it is, and is told that it does not think.
+    pub thinks: bool,
     /// The client's bound on each choice.
     pub output_bound: Option<Tokens>,
     /// Choices wanted, at least one.
@@ -70,6 +72,7 @@ impl Needs {
             sound: ask.shape == Shape::OpenAiTranscriptions,
             features: ask.features,
             reasoning: ask.reasoning,
+            thinks: ask.reasoning == ReasoningWish::On && matches!(facts.target, Target::Auto(_)),
             output_bound: ask.output_bound,
             choices: u64::from(ask.choices.max(1)),
             chinese: ask.chinese,

@@ -215,12 +215,20 @@ pub fn explained(facts: &Facts<'_>) -> Result<Whole, PlanError> {
 fn decide(facts: &Facts<'_>, look: Look) -> Result<Arc<Plan>, PlanError> {
     debug_assert!(facts.board.is_of(facts.snapshot, facts.at), "the board must be that of the table at the instant");
     let needs = Needs::of(facts);
+    match decide_by(facts, needs, look) {
+        // Where none that thinks can, whatever its health, one that does not answers all the same, and its client is told.
+        Err(none) if needs.thinks && !none.is_passing() => decide_by(facts, Needs { thinks: false, ..needs }, look),
+        decided => decided,
+    }
+}
+
+fn decide_by(facts: &Facts<'_>, needs: Needs, look: Look) -> Result<Arc<Plan>, PlanError> {
     let mut sieve = Sieve::over(facts, &needs, look);
     let mut best = sieve.best(look);
     if best.quoted.is_empty() {
         // Only who looks at everybody keeps the reasons.
         let whole = || PlanError::NoneAdequate { rejected: sieve.rejected.all() };
-        return if look == Look::All { Err(whole()) } else { decide(facts, Look::All) };
+        return if look == Look::All { Err(whole()) } else { decide_by(facts, needs, Look::All) };
     }
     let cap_cost = sieve.uncapped.as_ref().and_then(|uncapped| cap_cost(uncapped, &best.quoted[0], facts));
     // Whoever prefers speed is not held back by a cache.

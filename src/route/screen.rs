@@ -182,7 +182,7 @@ impl Wanted {
             shapes,
             [
                 (needs.reasoning == ReasoningWish::Off, Abilities::ANSWERS_AT_ONCE),
-                (needs.reasoning == ReasoningWish::On, Abilities::THINKS),
+                (needs.thinks, Abilities::THINKS),
                 (needs.chinese, Abilities::CHINESE),
                 (true, Abilities::LISTED),
                 (true, Abilities::CONVERTED),

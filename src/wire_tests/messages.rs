@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::canonical::{Feature, Features, QualityTier, ReasoningWish, Request, Shape, TextProfile};
-use crate::catalog::capability::Quirks;
+use crate::catalog::capability::{Quirks, Reasoning};
 use crate::dialect::{AnthropicMessages as Messages, Dialect, Outgoing};
 use crate::frontend::anthropic_messages::parse_prompt;
 use crate::frontend::{AnthropicMessages, BadRequest, Frontend};
@@ -25,7 +25,7 @@ fn with(members: &str) -> Request {
 }
 
 fn send(request: &Request, bound: Option<u64>) -> String {
-    let out = Outgoing { output_bound: bound.map(Tokens::new), ..Outgoing::to("up", Quirks::default()) };
+    let out = Outgoing { output_bound: bound.map(Tokens::new), ..thinker() };
     String::from_utf8(Messages.encode(request, &out).to_vec()).unwrap()
 }
 
@@ -180,7 +180,21 @@ fn a_request_goes_out_as_it_came_but_for_model_wishes_and_bound() {
     assert_eq!(send(&request, Some(500)), expected, "the client's bound is the smaller one");
     assert_eq!(send(&request, Some(300)), expected.replace("\"max_tokens\":400", "\"max_tokens\":300"));
     let same = read(&expected).unwrap();
-    assert_eq!(Messages.encode(&same, &Outgoing::to("up", Quirks::default())).as_ptr(), same.body.as_ptr(), "no copy");
+    assert_eq!(Messages.encode(&same, &thinker()).as_ptr(), same.body.as_ptr(), "no copy");
+}
+
+/// To a model that thinks.
+fn thinker() -> Outgoing<'static> {
+    Outgoing { reasoning: Reasoning::Switchable, ..Outgoing::to("up", Quirks::default()) }
+}
+
+/// Sent to one that does not, `thinking` may be refused.
+#[test]
+fn a_model_that_does_not_think_is_not_told_to() {
+    let request = read(AGENT).unwrap();
+    let told = Messages.encode(&request, &Outgoing::to("auto", Quirks::default()));
+    let expected = AGENT.replace("\"thinking\":{\"type\":\"adaptive\"},", "").replace("\"tokenbroker\":{\"quality\":\"premium\"},", "");
+    assert_eq!(told, expected);
 }
 
 /// A request with members in any order and blocks of any kind.

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::provider::whole;
-use crate::harness::{Call, Gateway, Provider, Setup, Site, Whole, chat};
+use crate::harness::{Call, Gateway, Provider, Setup, Site, Whole, chat, messages, responses};
 
 const ANN: &str = "tb-ann-0123456789";
 const BEN: &str = "tb-ben-0123456789";
@@ -151,6 +151,35 @@ async fn arguments_of_a_template_reach_those_who_run_a_model_themselves() {
     }
 }
 
+/// An audit: `thinking` of a model that does not think was a 400, though the documents say that it is left out and named.
+#[tokio::test]
+async fn what_a_named_model_does_not_think_is_left_out_and_named_in_every_shape_and_refused_to_a_strict_key() {
+    let (chats, speaks, responds) =
+        (Provider::start("chats").await, Provider::start("speaks").await, Provider::start("responds").await);
+    let sites = [Site::of(&chats), Site::of(&speaks).only_messages(), Site::of(&responds).only_responses()];
+    let gateway = Setup::of(sites).key("ann", ANN).key("ben", BEN).set("keys.ben.strict", "true").start();
+    responds.always(whole(&responses::answer(&[responses::message("Hello.")], &responses::usage(9, 0, 4, 0))));
+    let words = ["thinking", "output_config", "reasoning", "reasoning_effort", "enable_thinking", "thinking_budget"];
+    for provider in [&chats, &speaks, &responds] {
+        let model = format!("{}/jade-v3", provider.id);
+        for (call, named) in [
+            (Call::chat(chat::ask_with(&model, r#""reasoning_effort":"high""#)), "reasoning_effort"),
+            (Call::messages(messages::ask_with(&model, r#""thinking":{"type":"adaptive"}"#)), "thinking"),
+            (Call::messages(messages::ask_with(&model, r#""thinking":{"type":"enabled","budget_tokens":1024}"#)), "thinking"),
+            (Call::responses(format!(r#"{{"model":"{model}","input":"Hi.","reasoning":{{"effort":"high"}}}}"#)), "reasoning"),
+        ] {
+            let before = provider.calls().len();
+            let answer = gateway.ask(&call.clone().key(ANN)).await;
+            assert_eq!((answer.status, answer.header("x-tokenbroker-dropped")), (200, named), "{model}: {}", answer.text());
+            let body: Value = serde_json::from_str(provider.call(before).await.text()).unwrap();
+            assert!(words.iter().all(|word| body.get(word).is_none()), "{model}: {body}");
+            let refused = gateway.ask(&call.key(BEN)).await;
+            assert_eq!((refused.status, refused.error("code").as_str()), (400, Some("untranslatable")), "{}", refused.text());
+            assert_eq!(provider.calls().len(), before + 1);
+        }
+    }
+}
+
 fn template_site(provider: &Provider) -> Site {
     Site::of(provider).thinks().quirk("thinking_switch = \"chat_template_kwargs\"")
 }
@@ -174,4 +203,17 @@ async fn whether_to_think_joins_the_arguments_that_the_client_has_for_the_templa
     let (body, answer) = sent(&gateway, &east, r#""reasoning_effort":"high""#).await;
     let on = json!({"enable_thinking": true, "thinking": true});
     assert_eq!((&body["chat_template_kwargs"], answer.header("x-tokenbroker-dropped")), (&on, "reasoning_effort"), "{body}");
+}
+
+#[tokio::test]
+async fn where_the_router_chooses_who_thinks_is_asked_first_and_who_does_not_where_nobody_else_is_left() {
+    let (plain, thinks) = (Provider::start("plain").await, Provider::start("thinks").await);
+    let call = ask(r#""reasoning_effort":"high""#);
+    let both = Gateway::of([Site::of(&plain).price("0.1", "0.1"), Site::of(&thinks).thinks()]);
+    let answer = both.ask(&call).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-dropped")), (200, ""), "{}", answer.text());
+    assert_eq!((plain.calls().len(), thinks.calls().len()), (0, 1));
+    let alone = Gateway::of([Site::of(&plain)]);
+    let answer = alone.ask(&call).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-dropped")), (200, "reasoning_effort"), "{}", answer.text());
 }

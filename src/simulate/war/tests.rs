@@ -28,11 +28,6 @@ fn war(rows: &[Row], requests: usize, seed: u64) -> Outcome {
     play(&World::new(&table(rows), settings(), plan.seed), plan, &turns)
 }
 
-/// No model of these tables thinks.
-fn served(turn: &Turn) -> bool {
-    turn.request.reasoning != crate::canonical::ReasoningWish::On
-}
-
 fn totals(outcome: &Outcome) -> Vec<Usd> {
     Policy::ALL.iter().map(|policy| outcome.spends[policy].total).collect()
 }
@@ -63,7 +58,7 @@ fn where_there_is_one_backend_all_spend_the_same_and_it_is_the_bill() {
     let world = World::new(&table(&STEP[1..]), settings(), plan.seed);
     let outcome = play(&world, plan, &turns);
     let output = |turn: &Turn| world.answer(turn, BackendIndex(0)).unwrap().output;
-    let pico: u64 = turns.iter().filter(|turn| served(turn)).map(|turn| turn.input[0] * 2_000_000 + output(turn)).sum();
+    let pico: u64 = turns.iter().map(|turn| turn.input[0] * 2_000_000 + output(turn)).sum();
     let bill = Usd::from_pico(i128::from(pico));
     assert_eq!(totals(&outcome), [bill; 5]);
     assert_eq!((outcome.optimum.total, outcome.losses.sum()), (bill, Usd::ZERO));
@@ -90,7 +85,7 @@ fn a_dated_step_is_followed_by_all_who_look_at_prices() {
         };
         Usd::from_pico(able.into_iter().map(cost).min().unwrap())
     };
-    let cheapest: Usd = turns.iter().filter(|turn| served(turn)).map(by_hand).sum();
+    let cheapest: Usd = turns.iter().map(by_hand).sum();
     assert_eq!(outcome.optimum.total, cheapest);
     assert_eq!(totals(&outcome)[..3], [cheapest; 3]);
     assert!(outcome.spends[&Policy::RoundRobin].total > cheapest);
