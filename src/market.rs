@@ -145,12 +145,14 @@ impl Market {
         self.offer_at(index, self.snapshot.endpoint_for(self.snapshot.backend(index), manner)?)
     }
 
-    /// The same where the request cannot be said in the words of the endpoint that knows its form: of the one that speaks its own
-    /// shape, and knows none.
-    pub fn formless_offer(&self, index: BackendIndex, manner: Manner) -> Option<Offer<'_>> {
-        let serving = self.snapshot.endpoint_for(self.snapshot.backend(index), manner);
-        let elsewhere = manner.form != Form::Text && serving != Some(manner.shape);
-        elsewhere.then(|| self.offer_at(index, manner.shape)).flatten()
+    /// The same where the request cannot be said in the words of that endpoint: of the one that it would be sent to without tools and
+    /// thinking, then of the one that speaks its own shape and knows no forms.
+    pub fn other_offers(&self, index: BackendIndex, manner: Manner) -> impl Iterator<Item = Offer<'_>> + use<'_> {
+        let serving = |manner| self.snapshot.endpoint_for(self.snapshot.backend(index), manner);
+        let (first, second) = (serving(manner), serving(manner.anywhere()));
+        let own = Some(manner.shape).filter(|own| manner.form != Form::Text && second != Some(*own));
+        let others = [second, own].into_iter().flatten().filter(move |shape| first != Some(*shape));
+        others.filter_map(move |shape| self.offer_at(index, shape))
     }
 
     /// What is needed to ask a backend at its endpoint of a shape.

@@ -311,7 +311,7 @@ pub struct Request {
 impl Request {
     /// What decides to which endpoint of a provider it is sent.
     pub fn manner(&self) -> Manner {
-        Manner::of(self.shape, self.features)
+        Manner::of(self.shape, self.features, self.reasoning)
     }
 
     /// What it says of how to draw beyond what counts without a word.

@@ -4,7 +4,7 @@
 //! Conversations are told in each other's shapes. What is none (vectors of texts, a text written on) has one shape for everybody, and what there
 //! is to know of it is a row: [`Direct`].
 
-use super::request::{Feature, Features};
+use super::request::{Feature, Features, ReasoningWish};
 use crate::units::Piece;
 
 /// The shape of an API.
@@ -211,7 +211,8 @@ impl Shape {
         [Shape::OpenAiChat, Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate, Shape::BedrockConverse];
 
     /// Those that say most first: thinking, its seals and marks of the cache have words of their own in the first two, and none in
-    /// the last two. Responses stand behind chat although they have seals: they have no word for what ends an answer.
+    /// the last two. Responses stand behind chat although they have seals: they have no word for what ends an answer. Who asks for
+    /// thinking goes there all the same ([`Manner::thinks`]).
     const BY_WORDS: [Shape; 5] =
         [Shape::AnthropicMessages, Shape::BedrockConverse, Shape::GeminiGenerate, Shape::OpenAiChat, Shape::OpenAiResponses];
 
@@ -290,22 +291,28 @@ pub struct Manner {
     /// The shape that it is in.
     pub shape: Shape,
     pub form: Form,
+    /// Tools are offered, and thinking is not refused.
+    pub tools: bool,
+    /// Thinking is asked for.
+    pub thinks: bool,
 }
 
 impl Manner {
     /// Every one, each at its [`place`](Self::place).
-    pub const ALL: [Manner; Shape::ALL.len() * Form::ALL.len()] = {
-        let mut all = [Manner { shape: Shape::OpenAiChat, form: Form::Text }; Shape::ALL.len() * Form::ALL.len()];
+    pub const ALL: [Manner; 4 * Form::ALL.len() * Shape::ALL.len()] = {
+        let mut all = [Manner::plain(Shape::OpenAiChat); 4 * Form::ALL.len() * Shape::ALL.len()];
         let mut place = 0;
         while place < all.len() {
-            all[place] = Manner { shape: Shape::ALL[place % Shape::ALL.len()], form: Form::ALL[place / Shape::ALL.len()] };
+            let (shape, rest) = (Shape::ALL[place % Shape::ALL.len()], place / Shape::ALL.len());
+            let (form, rest) = (Form::ALL[rest % Form::ALL.len()], rest / Form::ALL.len());
+            all[place] = Manner { shape, form, tools: rest & 1 != 0, thinks: rest & 2 != 0 };
             place += 1;
         }
         all
     };
 
-    /// Of a request in a shape that needs these of a backend.
-    pub const fn of(shape: Shape, features: Features) -> Self {
+    /// Of a request in a shape that needs these of a backend, and says this of thinking.
+    pub const fn of(shape: Shape, features: Features, reasoning: ReasoningWish) -> Self {
         let form = if features.contains(Feature::JsonSchema) {
             Form::Schema
         } else if features.contains(Feature::JsonObject) {
@@ -313,16 +320,24 @@ impl Manner {
         } else {
             Form::Text
         };
-        Self { shape, form }
+        let tools = features.contains(Feature::Tools) && !matches!(reasoning, ReasoningWish::Off);
+        Self { shape, form, tools, thinks: matches!(reasoning, ReasoningWish::On) }
     }
 
     /// Of a request for a text.
     pub const fn plain(shape: Shape) -> Self {
-        Self { shape, form: Form::Text }
+        Self { shape, form: Form::Text, tools: false, thinks: false }
+    }
+
+    /// The same without what only some endpoints take well.
+    #[must_use]
+    pub const fn anywhere(self) -> Self {
+        Self { tools: false, thinks: false, ..self }
     }
 
     pub const fn place(self) -> usize {
-        self.form as usize * Shape::ALL.len() + self.shape as usize
+        let rest = (self.thinks as usize * 2 + self.tools as usize) * Form::ALL.len() + self.form as usize;
+        rest * Shape::ALL.len() + self.shape as usize
     }
 }
 
@@ -397,7 +412,7 @@ mod tests {
         for (place, manner) in Manner::ALL.into_iter().enumerate() {
             assert_eq!(manner.place(), place, "{manner:?}");
         }
-        let of = |features: &[Feature]| Manner::of(Shape::AnthropicMessages, features.iter().copied().collect()).form;
+        let of = |features: &[Feature]| Manner::of(Shape::AnthropicMessages, features.iter().copied().collect(), ReasoningWish::Unsaid).form;
         assert_eq!([of(&[Feature::Tools]), of(&[Feature::JsonObject])], [Form::Text, Form::Object]);
         assert_eq!(of(&[Feature::Tools, Feature::JsonSchema]), Form::Schema);
     }

@@ -93,10 +93,14 @@ impl Provider {
     }
 
     /// The shape of the endpoint that a request is sent to. Where the endpoint for Messages knows no forms of answers, one that
-    /// wants a form goes to the chat beside it: as asked it would come back as text.
+    /// wants a form goes to the chat beside it: as asked it would come back as text. Tools go past a chat that refuses them, and
+    /// thinking that is told in other words to where it comes back with what proves it.
     pub fn serving(&self, manner: Manner) -> Option<Shape> {
         let (shapes, formless) = (self.shapes(), manner.form != Form::Text && self.is_formless());
-        (if formless { shapes.without(Shape::AnthropicMessages) } else { shapes }).serving(manner.shape)
+        let shapes = if formless { shapes.without(Shape::AnthropicMessages) } else { shapes };
+        let thinks = manner.thinks && manner.shape != Shape::OpenAiChat && self.quirks.encrypted_reasoning;
+        let responds = (manner.tools || thinks) && shapes.contains(Shape::OpenAiResponses);
+        (if responds { shapes.without(Shape::OpenAiChat) } else { shapes }).serving(manner.shape)
     }
 
     /// Whether its endpoint for Messages knows no forms of answers, and there is a chat beside it that does.
@@ -545,8 +549,18 @@ impl Backend {
         form == Form::Schema && self.schema_by(tools) != SchemaBy::Native
     }
 
+    /// What decides to which endpoint of its provider a request is sent that asks so.
+    pub fn asked(&self, manner: Manner) -> Manner {
+        Manner {
+            form: self.form_asked(manner.form),
+            tools: manner.tools && !self.steering.chat_tools,
+            thinks: manner.thinks && self.reasoning != Reasoning::Never,
+            ..manner
+        }
+    }
+
     /// The form that the provider is asked for where the client wants this one.
-    pub const fn form_asked(&self, form: Form) -> Form {
+    const fn form_asked(&self, form: Form) -> Form {
         match (form, self.schema_by) {
             // A tool is no form: it is called in any shape.
             (Form::Schema, SchemaBy::Tool) => Form::Text,

@@ -123,7 +123,7 @@ impl Snapshot {
     /// The shape of the endpoint that a request is sent to, which asks so.
     pub fn endpoint_for(&self, backend: &Backend, manner: Manner) -> Option<Shape> {
         match backend.serves {
-            None => self.provider_of(backend).serving(Manner { form: backend.form_asked(manner.form), ..manner }),
+            None => self.provider_of(backend).serving(backend.asked(manner)),
             Some(direct) => Some(direct.shape).filter(|shape| *shape == manner.shape),
         }
     }

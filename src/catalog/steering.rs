@@ -31,6 +31,10 @@ pub struct Steering {
     /// It answers in a form also where it is offered tools: Gemini's models before 3 refuse both together
     /// (github.com/googleapis/python-genai/issues/867).
     pub form_beside_tools: bool,
+    /// Its chat takes tools while it thinks. That of `OpenAI`'s models from 5.4 on refuses them unless thinking is off, and names Responses
+    /// (openai/openai-openapi#541, pipecat-ai/pipecat#4043; charmbracelet/crush#2913 of 5.5; of 5.6, where nothing said of thinking is
+    /// refused too, GEMISIS/leviath#333 and BerriAI/litellm#34569).
+    pub chat_tools: bool,
 }
 
 /// What Converse passes to a model as it is (`additionalModelRequestFields`), and whether marks of a cache are taken: each maker's
@@ -65,6 +69,7 @@ impl Steering {
         converse: ConverseFields::None,
         cache_marks: false,
         form_beside_tools: true,
+        chat_tools: true,
     };
 
     /// Whether it is told in words alone how hard to think.

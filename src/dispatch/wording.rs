@@ -75,13 +75,13 @@ pub struct Way<'a> {
 }
 
 impl<'a> Wording<'a> {
-    /// The ways in which a backend may be asked, the best first: at the endpoint that knows the form of the answer, and, where that
-    /// cannot be told the request, at the one that speaks the client's shape and knows no form.
+    /// The ways in which a backend may be asked, the best first: at the endpoint that knows the form of the answer and takes the tools,
+    /// and, where that cannot be told the request, at those that know less.
     pub fn ways(&self, index: BackendIndex) -> impl Iterator<Item = Way<'a>> + use<'a> {
         let (wording, manner) = (*self, self.request.manner());
         let first = self.market.offer(index, manner);
-        let second = move || wording.market.formless_offer(index, manner);
-        let offers = first.into_iter().chain(std::iter::once_with(second).flatten());
+        let others = move || wording.market.other_offers(index, manner);
+        let offers = first.into_iter().chain(std::iter::once_with(others).flatten());
         offers.map(move |offer| Way { offer, seals: wording.makers.seals_for(&offer, manner, wording.market), wording })
     }
 

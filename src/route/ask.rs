@@ -68,7 +68,7 @@ pub struct Ask {
 impl Ask {
     /// What decides to which endpoint of a provider it is sent.
     pub const fn manner(&self) -> Manner {
-        Manner::of(self.shape, self.features)
+        Manner::of(self.shape, self.features, self.reasoning)
     }
 
     /// Takes from a request what a decision depends on.

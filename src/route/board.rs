@@ -34,6 +34,7 @@ pub struct Board {
 
 /// One backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Row {
     pub index: BackendIndex,
     pub provider: ProviderIndex,
@@ -43,6 +44,8 @@ pub struct Row {
     pub shapes: Shapes,
     /// One of these is Messages, and knows no forms of answers beside a chat that does.
     pub formless: bool,
+    /// Its chat refuses tools while it thinks, and its Responses take them.
+    pub tools_apart: bool,
     /// How it is made to answer by a schema.
     pub schema_by: SchemaBy,
     /// Of its vectors.
@@ -201,9 +204,12 @@ fn next_step(snapshot: &Snapshot, at: Timestamp) -> Timestamp {
 
 impl Row {
     /// Whether a request that asks so goes out in other words than the client's: its provider has no endpoint for its shape, or one
-    /// that does not know its form, or the form is asked for by hand.
+    /// that does not know its form, or refuses its tools, or the form is asked for by hand.
     pub fn rewords(&self, manner: Manner) -> bool {
-        let Manner { shape, form } = manner;
+        let Manner { shape, form, tools, thinks: _ } = manner;
+        if shape == Shape::OpenAiChat && tools && self.tools_apart {
+            return true;
+        }
         let by_hand = || form == Form::Schema && self.schema_by != SchemaBy::Native;
         let formless = || self.formless && shape == Shape::AnthropicMessages;
         !self.shapes.contains(shape) || form != Form::Text && (by_hand() || formless())
@@ -217,6 +223,7 @@ impl Row {
             by_id: 0,
             shapes: snapshot.shapes_of(backend),
             formless: snapshot.provider_of(backend).is_formless(),
+            tools_apart: !backend.steering.chat_tools && snapshot.shapes_of(backend).contains(Shape::OpenAiResponses),
             schema_by: backend.schema_by,
             dimensions: backend.dimensions,
             features: backend.features,

@@ -76,6 +76,7 @@ mod strict;
 mod structured;
 mod thinking_words;
 mod tokens;
+mod tools_apart;
 mod top;
 mod transcriptions;
 mod translated;

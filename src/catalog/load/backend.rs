@@ -319,6 +319,7 @@ fn steering(section: &Section<'_, '_>) -> Steering {
         converse: section.word("converse_fields", &ConverseFields::WORDS).unwrap_or_default(),
         cache_marks: section.truth("cache_marks").unwrap_or(false),
         form_beside_tools: section.truth("form_beside_tools").unwrap_or(true),
+        chat_tools: section.truth("chat_tools").unwrap_or(true),
     }
 }
 

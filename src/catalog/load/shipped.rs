@@ -85,6 +85,9 @@ fn what_sites_and_models_take_of_a_translation_is_told_by_their_rows() {
     assert!(["deepseek", "zai", "zhipuai", "moonshotai", "xiaomi", "stepfun-ai"].iter().all(unsigned));
     assert!(!["anthropic", "amazon-bedrock", "openrouter", "xai"].iter().any(unsigned));
     assert_eq!(["gpt-5.6-sol", "gpt-5.5"].map(|model| backend("openai", model).steering.cache_marks), [true, false]);
+    let takes_tools = |provider: &str, model: &str| backend(provider, model).steering.chat_tools;
+    assert_eq!(["gpt-6-sol", "gpt-5.6-sol", "gpt-5.4-nano", "gpt-5"].map(|model| takes_tools("openai", model)), [false, false, false, true]);
+    assert!(!takes_tools("azure", "gpt-5.4-mini"));
     let older = backend("google", "gemini-2.5-pro");
     assert_eq!((older.schema_by(true), older.schema_by(false)), (SchemaBy::Tool, SchemaBy::Native));
     assert!(older.by_hand(Form::Schema, true) && !older.by_hand(Form::Schema, false) && !older.by_hand(Form::Object, true));

@@ -81,7 +81,7 @@ mod tests {
         let endpoint = |manner: Manner| Some(if manner.form == Form::Text { manner.shape } else { Shape::OpenAiChat });
         health.of(Shape::OpenAiChat).enter(&id).unwrap().failed(Failure::Connect, None);
         let rosters = health.rosters(&[(&id, endpoint)].into_iter(), &[0]);
-        let risks = |form| rosters[Manner { shape: Shape::AnthropicMessages, form }.place()].risks(None).len();
+        let risks = |form| rosters[Manner { form, ..Manner::plain(Shape::AnthropicMessages) }.place()].risks(None).len();
         assert_eq!(Form::ALL.map(risks), [0, 1, 1]);
     }
 
