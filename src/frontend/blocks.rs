@@ -154,16 +154,17 @@ impl<'de> Visitor<'de> for Block<'_, '_> {
                 BlockKey::Other => members.next_value_seed(conversation.texts())?,
             }
         }
-        conversation.note_part(medium);
         if let (Medium::File, Some(source)) = (medium, source) {
-            read_document(source, conversation, depth);
+            medium = read_document(source, conversation, depth);
         }
+        conversation.note_part(medium);
         Ok(())
     }
 }
 
-/// A document may be a text, or blocks, or encoded; one that stands elsewhere is of a length that nobody here knows.
-fn read_document(source: &str, conversation: &mut Conversation<'_>, depth: usize) {
+/// A document may be a text, or blocks, or encoded; one that stands elsewhere is of a length that nobody here knows. What is a text or blocks is
+/// no file: every model reads it.
+fn read_document(source: &str, conversation: &mut Conversation<'_>, depth: usize) -> Medium {
     #[derive(Deserialize)]
     struct Source<'b> {
         #[serde(borrow, rename = "type")]
@@ -196,4 +197,5 @@ fn read_document(source: &str, conversation: &mut Conversation<'_>, depth: usize
         }
     };
     conversation.wrong_at = None;
+    if matches!(kind, Some("text" | "content")) { Medium::Text } else { Medium::File }
 }

@@ -96,6 +96,11 @@ fn needs_are_read_from_the_members() {
     for (members, expected) in [
         (r#""tools":[],"tool_choice":null,"thinking":null,"output_config":null,"system":null"#, Features::NONE),
         (r#""tools":[{"name":"f"}]"#, one(Feature::Tools)),
+        (r#""system":[{"type":"document","source":{"type":"base64","data":"AAAA"}}]"#, one(Feature::FileInput)),
+        // Every model reads what is a text, or blocks.
+        (r#""system":[{"source":{"type":"text","media_type":"text/plain","data":"Words."},"type":"document"}]"#, Features::NONE),
+        (r#""system":[{"type":"document","source":{"type":"content","content":[{"type":"text","text":"x"}]}}]"#, Features::NONE),
+        (r#""system":[{"type":"document","source":{"type":"content","content":[{"type":"image"}]}}]"#, one(Feature::ImageInput)),
         (r#""tool_choice":{"type":"any"}"#, one(Feature::ForcedTool)),
         (r#""tool_choice":{"type":"tool","name":"f"}"#, one(Feature::ForcedTool)),
         (r#""tool_choice":{"type":"none"}"#, Features::NONE),
