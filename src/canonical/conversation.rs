@@ -476,6 +476,8 @@ pub struct Untranslatable {
 impl Untranslatable {
     /// Whose words lack something where client and endpoint speak alike.
     pub const THIS_MODEL: &str = "what this model takes";
+    /// The same of a site, whatever its model.
+    pub const THIS_SITE: &str = "what this site takes";
 
     /// What a strict client is told of parameters that would be left out.
     pub fn strictly(dropped: &[String], shape: &'static str, client: Shape) -> Self {

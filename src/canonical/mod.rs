@@ -26,7 +26,9 @@ pub use conversation::{Conversation, Part, Untranslatable};
 pub use event::{FrameFacts, FrameKind, ProviderError};
 pub use parameter::{Parameter, Parameters};
 pub use prefix::{Chain, Link};
-pub use request::{Feature, Features, IdForms, Members, ReasoningWish, Request, TemplateSaid, ThinkingSaid, ThinkingWord};
+pub use request::{
+    Feature, Features, IdForms, Members, RareMember, RareMembers, ReasoningWish, Request, TemplateSaid, ThinkingSaid, ThinkingWord,
+};
 pub use schema::{Mismatch, Schema, SchemaBy};
 pub use shape::{Direct, Form, Manner, Shape, Shapes, Takes, Writes, Yields};
 pub use shared::Shared;

@@ -169,6 +169,10 @@ pub struct Members {
     pub call_ids: IdForms,
     /// How the request says how to think, where it does.
     pub thinking: Option<Box<ThinkingSaid>>,
+    /// Tools of chat, or a choice among them, that only `OpenAI`'s sites are known to take: custom ones, `allowed_tools`.
+    pub own_tools: bool,
+    /// Members of chat without which the answer would be another, and that not every site takes.
+    pub rare: RareMembers,
     /// Where each message begins; empty where that was not seen as they were read.
     pub begins: Vec<usize>,
     /// The system prompt where it stands outside of `messages`; empty without one.
@@ -211,6 +215,46 @@ pub enum ThoughtMember {
     ReasoningContent,
     Reasoning,
     ReasoningDetails,
+}
+
+/// A member of a request of chat that not every site takes, and without which the answer would be of another kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RareMember {
+    LogitBias,
+    Prediction,
+    WebSearchOptions,
+}
+
+/// A set of such members: of a request those that stand in it, of a site those that it refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RareMembers(u8);
+
+impl RareMembers {
+    pub const NONE: Self = Self(0);
+
+    /// The members' own names, which are the words in the table.
+    pub const WORDS: [(RareMember, &'static str); 3] = [
+        (RareMember::LogitBias, "logit_bias"),
+        (RareMember::Prediction, "prediction"),
+        (RareMember::WebSearchOptions, "web_search_options"),
+    ];
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The name of the first that is in both.
+    pub fn first_in(self, other: Self) -> Option<&'static str> {
+        let both = self.0 & other.0;
+        Self::WORDS.into_iter().find(|(member, _)| both & 1 << *member as u8 != 0).map(|(_, word)| word)
+    }
+}
+
+impl FromIterator<RareMember> for RareMembers {
+    fn from_iter<I: IntoIterator<Item = RareMember>>(members: I) -> Self {
+        Self(members.into_iter().fold(0, |set, member| set | 1 << member as u8))
+    }
 }
 
 /// How a request says how to think.

@@ -10,7 +10,7 @@ use super::signing::{Signing, key_missing};
 use super::snapshot::{BackendIndex, ProviderIndex};
 use super::steering::Steering;
 pub use super::thinking::{ThinkingDepth, ThinkingEffort, ThinkingSwitch};
-use crate::canonical::{Direct, Features, Form, Manner, QualityTier, SchemaBy, Shape, Shapes};
+use crate::canonical::{Direct, Features, Form, Manner, QualityTier, RareMembers, SchemaBy, Shape, Shapes};
 use crate::units::{BackendId, Currency, Tokens};
 
 /// A site that sells tokens. A company with a China site and a world site is two providers: other keys, other
@@ -234,6 +234,10 @@ pub struct Quirks {
     pub reasoning_returned: bool,
     /// Members of a message in which its chat refuses what was thought, there or elsewhere.
     pub thoughts_refused: RefusedThoughts,
+    /// Its chat takes custom tools and `allowed_tools`; elsewhere the first are told as functions, and of the others only those are offered.
+    pub custom_tools: bool,
+    /// Members without which the answer would be another, and that its chat refuses: a request with one of them goes elsewhere.
+    pub refuses: RareMembers,
     /// How its endpoint for Gemini's `generateContent` is told how deep to think, where that is not known of the model.
     pub thinking_depth: ThinkingDepth,
     /// A model that takes no number of tokens is made to think with `thinking: {"type": "adaptive"}`, and refuses `enabled`.
@@ -277,6 +281,8 @@ impl Default for Quirks {
             template_arguments: false,
             reasoning_returned: false,
             thoughts_refused: RefusedThoughts::NONE,
+            custom_tools: false,
+            refuses: RareMembers::NONE,
             thinking_depth: ThinkingDepth::Tokens,
             adaptive_thinking: false,
             short_call_ids: false,

@@ -98,6 +98,27 @@ impl Cause {
     }
 }
 
+/// How sites say that they do not know something which others do, in small letters: OpenAI ("Unknown parameter", "Unsupported parameter",
+/// "Unrecognized request argument"), Groq ("property 'x' is unsupported", "'tools.0.type' : value must be 'function'"), servers that check with
+/// pydantic or serde ("Extra inputs are not permitted", "Input should be 'function'", "unknown field", "unknown variant").
+const STRANGE: &[&str] = &[
+    "unknown parameter",
+    "unsupported parameter",
+    "unsupported value",
+    "unrecognized request argument",
+    "is unsupported",
+    "is not supported",
+    "are not supported",
+    "not supported by this model",
+    "does not support",
+    "extra inputs are not permitted",
+    "input should be 'function'",
+    "must be 'function'",
+    "unknown field",
+    "unknown variant",
+    "unknown name",
+];
+
 /// One attempt that did not answer.
 #[derive(Debug, Clone)]
 pub struct AttemptFailure {
@@ -131,6 +152,12 @@ impl AttemptFailure {
     /// An attempt of which nothing was sent.
     pub fn idle(backend: &BackendId, cause: Cause, message: String, retry_after: Option<Duration>) -> Self {
         Self { backend: backend.clone(), cause, status: None, message, retry_after, used: None, body: None }
+    }
+
+    /// Whether the request was refused for something that others may take: this site does not know a member, or not its value.
+    pub fn is_of_this_site(&self) -> bool {
+        let message = self.message.to_lowercase();
+        self.cause == Cause::Provider(ErrorClass::BadRequest) && STRANGE.iter().any(|phrase| message.contains(phrase))
     }
 
     /// Whether the provider may bill the attempt although no answer came: it had the request and may have worked on it.

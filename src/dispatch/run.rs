@@ -269,7 +269,7 @@ impl Dispatcher {
                 Err(Unanswered::Failed(failure)) => *failure,
             };
             let refused = failure.cause == Cause::Provider(ErrorClass::BadRequest);
-            let moves_on = failure.cause.another_may_help() || (ours && refused);
+            let moves_on = failure.cause.another_may_help() || (ours && refused) || failure.is_of_this_site();
             let stopped = if moves_on { Stopped::Exhausted } else { Stopped::Refused };
             failures.push(failure);
             let again = if refused && !standing.again { unsealed(planned, &asked, &told) } else { None };

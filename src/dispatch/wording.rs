@@ -136,8 +136,14 @@ impl<'a> Wording<'a> {
     pub fn refuses(&self, index: BackendIndex) -> bool {
         let unsaid = |way: Way<'_>| way.in_clients_words() && way.says_all().is_err();
         let members = &self.request.members;
-        (members.begun || self.strict && (!members.drawn.is_empty() || members.thinking.is_some()))
+        (members.begun || !members.rare.is_empty() || self.strict && (!members.drawn.is_empty() || members.thinking.is_some()))
             && self.ways(index).next().is_some_and(unsaid)
+    }
+
+    /// Whether a backend that speaks the client's shape is told its tools in other words.
+    pub fn retells(&self, index: BackendIndex) -> bool {
+        let retold = |way: Way<'_>| way.speaks_alike() && !way.in_clients_words();
+        self.request.members.own_tools && self.ways(index).next().is_some_and(retold)
     }
 
     /// What a backend would not be told: parameters that its words lack, none of them where the request as a whole has something
@@ -145,7 +151,7 @@ impl<'a> Wording<'a> {
     pub fn leaves_out(&self, index: BackendIndex) -> Option<Parameters> {
         let way = self.ways(index).next()?;
         if way.in_clients_words() {
-            if way.begins_in_vain() {
+            if way.begins_in_vain() || way.refused_member().is_some() {
                 return Some(Parameters::NONE);
             }
             return Some(way.taken_out()).filter(|lost| !lost.is_empty());
@@ -218,6 +224,9 @@ impl Way<'_> {
         if self.begins_in_vain() {
             return Err(Untranslatable { what: BEGUN.to_owned(), shape: Untranslatable::THIS_MODEL }.into());
         }
+        if let Some(member) = self.refused_member() {
+            return Err(Untranslatable { what: format!("`{member}`"), shape: Untranslatable::THIS_SITE }.into());
+        }
         let lost = if self.wording.strict { self.taken_out() } else { Parameters::NONE };
         if lost.is_empty() {
             return Ok(());
@@ -230,6 +239,12 @@ impl Way<'_> {
     /// Whether the client began the answer, and the model goes on with none.
     fn begins_in_vain(&self) -> bool {
         self.wording.request.members.begun && !self.offer.backend.steering.prefill
+    }
+
+    /// A member that the site refuses, and without which the answer would be another.
+    fn refused_member(&self) -> Option<&'static str> {
+        let refuses = self.offer.provider.quirks.refuses;
+        self.wording.request.members.rare.first_in(refuses).filter(|_| self.offer.shape == Shape::OpenAiChat)
     }
 
     /// What is taken out of the client's own bytes: what the model refuses of how the client wants to draw, and how deep it is to
@@ -276,7 +291,12 @@ impl Way<'_> {
 
     /// Whether the client's bytes go out as they are, but for what must differ.
     pub fn in_clients_words(&self) -> bool {
-        self.speaks_alike() && self.seals == Seals::AsTheyAre && !self.by_hand() && self.takes_call_ids()
+        self.speaks_alike() && self.seals == Seals::AsTheyAre && !self.by_hand() && self.takes_call_ids() && self.takes_tools()
+    }
+
+    /// Whether tools may go out as they are.
+    fn takes_tools(&self) -> bool {
+        !self.wording.request.members.own_tools || self.offer.provider.quirks.custom_tools
     }
 
     /// Whether the ids of calls may go out as they are: another site may have made them.

@@ -62,6 +62,23 @@ impl<'b> TopLevel<'b, Chat<'b>> {
         Ok(modalities.iter().any(|m| m == "audio"))
     }
 
+    /// Whether there are tools, or a choice among them, that only `OpenAI`'s chat has.
+    pub(super) fn has_own_tools(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Tool<'b> {
+            #[serde(borrow, rename = "type")]
+            kind: Option<Cow<'b, str>>,
+        }
+        let custom = |tools: &str| {
+            let tools: Vec<Tool<'_>> = serde_json::from_str(tools).unwrap_or_default();
+            tools.iter().any(|tool| tool.kind.as_deref() == Some("custom"))
+        };
+        // Most tools are functions: they are not read once more.
+        let tools = self.value(Name::Tools).filter(|tools| memchr::memmem::find(tools.as_bytes(), b"\"custom\"").is_some());
+        let allowed = |choice: &str| choice.starts_with('{') && choice.contains("\"allowed_tools\"");
+        tools.is_some_and(custom) || self.value(Name::ToolChoice).is_some_and(allowed)
+    }
+
     /// How the client wants it thought, and where it says so; nothing where it does not.
     pub(super) fn thinking(&self, wish: ReasoningWish) -> Option<Box<ThinkingSaid>> {
         let words = [

@@ -17,7 +17,7 @@ use super::needs::{ResponseFormat, is_forced};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
 use super::{About, Frontend, Seen, chat_answer, chat_request, seen};
 use crate::canonical::event::Understood;
-use crate::canonical::{self, Answer, Members, Parameter, Request, Shape, StreamWriter, Untranslatable, Wishes};
+use crate::canonical::{self, Answer, Members, Parameter, RareMember, Request, Shape, StreamWriter, Untranslatable, Wishes};
 use crate::units::{ImageWish, Pieces, Tokens};
 
 const MAX_CHOICES: u64 = 128;
@@ -52,6 +52,8 @@ named! {
         TopP = "top_p",
         PresencePenalty = "presence_penalty",
         FrequencyPenalty = "frequency_penalty",
+        LogitBias = "logit_bias",
+        Prediction = "prediction",
         WebSearchOptions = "web_search_options",
         Tokenbroker = "tokenbroker",
     }
@@ -251,6 +253,16 @@ impl<'b> TopLevel<'b, Chat<'b>> {
                 .map(|_| self.span(Name::ToolChoice))
                 .unwrap_or_default(),
             messages: self.span(Name::Messages),
+            own_tools: self.has_own_tools(),
+            rare: [
+                (Name::LogitBias, RareMember::LogitBias),
+                (Name::Prediction, RareMember::Prediction),
+                (Name::WebSearchOptions, RareMember::WebSearchOptions),
+            ]
+            .into_iter()
+            .filter(|(name, _)| self.value(*name).is_some_and(|value| value != "{}" || *name == Name::WebSearchOptions))
+            .map(|(_, member)| member)
+            .collect(),
             // Tools go before their forerunner.
             tools: if tools.is_empty() { self.span(Name::Functions) } else { tools },
             ..Members::default()

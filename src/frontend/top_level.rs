@@ -25,7 +25,7 @@ use crate::canonical::{Parameter, Request, Wishes};
 
 pub(super) const MAX_MODEL_BYTES: usize = 256;
 /// No layout has more names.
-const MOST_NAMES: usize = 29;
+const MOST_NAMES: usize = 31;
 
 /// Names of members. Written by [`named!`].
 pub(super) trait Named: Copy + PartialEq + 'static {

@@ -52,7 +52,7 @@ impl Pipeline {
 /// Whether the first attempt is asked in other words than the client's, or without some that a strict one wants said: of a later one
 /// it is soon enough to know when it is made.
 pub(super) fn rewords(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> bool {
-    let reworded = |backend: BackendIndex| facts.board.row(backend).rewords(facts.ask.manner()) || wording.refuses(backend);
+    let reworded = |backend: BackendIndex| facts.board.row(backend).rewords(facts.ask.manner()) || wording.refuses(backend) || wording.retells(backend);
     facts.ask.translated && plan.root.attempts().next().is_some_and(|attempt| reworded(attempt.backend))
 }
 
@@ -88,7 +88,8 @@ type Less = (Ask, Option<Untranslatable>);
 fn look(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> Result<Option<Box<Written>>, Box<Less>> {
     let ask = facts.ask;
     let own_words = |why| Box::new((Ask { translated: false, ..ask.clone() }, why));
-    if (wording.strict || wording.request.members.begun) && ask.unsaid.is_empty() {
+    let members = &wording.request.members;
+    if (wording.strict || members.begun || !members.rare.is_empty()) && ask.unsaid.is_empty() {
         let unsaid = unsaid(facts, wording);
         let mute = |backend| unsaid.binary_search_by_key(&backend, |(index, _)| *index).is_ok();
         if let Some(first) = plan.root.attempts().find(|attempt| mute(attempt.backend)) {

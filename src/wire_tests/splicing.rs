@@ -5,7 +5,7 @@ use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::canonical::Request;
+use crate::canonical::{RareMembers, Request};
 use crate::canonical::request::ThoughtMember;
 use crate::catalog::capability::{
     KnownHints, OutputBoundField, Quirks, RefusedThoughts, StreamUsage, ThinkingDepth, ThinkingEffort, ThinkingSwitch,
@@ -27,6 +27,8 @@ const PLAIN: Quirks = Quirks {
     template_arguments: false,
     reasoning_returned: false,
     thoughts_refused: RefusedThoughts::NONE,
+    custom_tools: true,
+    refuses: RareMembers::NONE,
     adaptive_thinking: false,
     short_call_ids: false,
     call_id_chars: None,

@@ -430,3 +430,33 @@ async fn and_those_of_a_client_of_chat_too() {
         assert_eq!(offered, ["f_2", "f"]);
     }
 }
+
+/// An audit: tools that only `OpenAI` has went as they were to the cheapest chat, whose 400 was final.
+#[tokio::test]
+async fn a_chat_that_is_not_openais_is_told_custom_tools_as_functions() {
+    let east = Provider::start("east").await;
+    let setup = |site| Setup::of([site]).key("web", "tb-web").set("keys.web.strict", "true").key("loose", "tb-loose").start();
+    let gateway = setup(Site::of(&east));
+    let tools = json!([{"type": "custom", "custom": {"name": "apply_patch", "format": {"type": "grammar", "grammar": {"syntax": "lark", "definition": GRAMMAR}}}}]);
+    let call = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "call_a", "type": "function", "function": {"name": "apply_patch", "arguments": json!({"input": PATCH}).to_string()}}]});
+    east.next(whole(&chat::answer_with(&call.to_string(), "tool_calls", &chat::usage_object(9, 4))));
+    let body = chat::ask_with("auto", &format!(r#""tools":{tools}"#));
+
+    let answer = gateway.ask(&Call::chat(body.clone()).key("tb-loose")).await;
+
+    assert_eq!((answer.status, answer.header(DROPPED)), (200, "tools.custom.format"), "{}", answer.text());
+    let told = &answer.json()["choices"][0]["message"]["tool_calls"][0];
+    assert_eq!((&told["type"], &told["custom"]["input"]), (&json!("custom"), &json!(PATCH)), "{told}");
+    let sent: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
+    assert_eq!((&sent["tools"][0]["type"], &sent["tools"][0]["function"]["name"]), (&json!("function"), &json!("apply_patch")));
+
+    let refused = gateway.ask(&Call::chat(body.clone()).key("tb-web")).await;
+    assert_eq!((refused.status, refused.error("code")), (400, json!("untranslatable")), "{}", refused.text());
+    assert_eq!(east.calls().len(), 1);
+
+    // What is OpenAI's has its bytes, and so has a choice that only such a site knows.
+    let gateway = setup(Site::of(&east).quirk("custom_tools = true"));
+    let answer = gateway.ask(&Call::chat(body).key("tb-web")).await;
+    assert_eq!((answer.status, answer.header(DROPPED)), (200, ""), "{}", answer.text());
+    assert!(east.call(1).await.text().contains(&format!(r#""tools":{tools}"#)));
+}

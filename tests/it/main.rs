@@ -54,6 +54,7 @@ mod portfolio;
 mod price_admin;
 mod price_feeds;
 mod prices;
+mod rare_members;
 mod rates;
 mod readme;
 mod refusals;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::{CURRENCIES, allowance, required, signing, words};
-use crate::canonical::Shape;
+use crate::canonical::{RareMembers, Shape};
 use crate::catalog::address::{self, DEPLOYMENT};
 use crate::catalog::capability::{
     CacheRules, Hint, KeyHeader, MoreEndpoint, OutputBoundField, PriceChanges, Provider, Quirks, RefusedThoughts, Retention,
@@ -366,6 +366,8 @@ fn quirks(section: Option<Section<'_, '_>>, own: bool) -> Quirks {
         template_arguments: section.truth("template_arguments").unwrap_or(plain.template_arguments),
         reasoning_returned: section.truth("reasoning_returned").unwrap_or(plain.reasoning_returned),
         thoughts_refused: words(&section, "thoughts_refused", &RefusedThoughts::WORDS).into_iter().collect(),
+        custom_tools: section.truth("custom_tools").unwrap_or(plain.custom_tools),
+        refuses: words(&section, "refuses", &RareMembers::WORDS).into_iter().collect(),
         thinking_depth: section.word("thinking_depth", &THINKING_DEPTHS).unwrap_or(plain.thinking_depth),
         adaptive_thinking: section.truth("adaptive_thinking").unwrap_or(plain.adaptive_thinking),
         short_call_ids: section.truth("short_call_ids").unwrap_or(plain.short_call_ids),
