@@ -339,7 +339,7 @@ impl Pipeline {
                 }
                 planned => Said::as_planned(planned),
             };
-            Decision::of(said.planned.as_ref(), facts.snapshot)
+            said.told(&facts, &wording)
         })
     }
 

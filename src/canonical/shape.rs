@@ -412,7 +412,9 @@ mod tests {
         for (place, manner) in Manner::ALL.into_iter().enumerate() {
             assert_eq!(manner.place(), place, "{manner:?}");
         }
-        let of = |features: &[Feature]| Manner::of(Shape::AnthropicMessages, features.iter().copied().collect(), ReasoningWish::Unsaid).form;
+        let of = |features: &[Feature]| {
+            Manner::of(Shape::AnthropicMessages, features.iter().copied().collect(), ReasoningWish::Unsaid).form
+        };
         assert_eq!([of(&[Feature::Tools]), of(&[Feature::JsonObject])], [Form::Text, Form::Object]);
         assert_eq!(of(&[Feature::Tools, Feature::JsonSchema]), Form::Schema);
     }

@@ -126,6 +126,13 @@ impl<'a> Wording<'a> {
         Err(why)
     }
 
+    /// What of the request a backend cannot be told, if there is anything.
+    pub fn unsaid(&self, index: BackendIndex) -> Option<Untranslatable> {
+        let way = self.ways(index).next()?;
+        let said = if way.in_clients_words() { way.says_all() } else { way.write(&way.offer.outgoing()).map(drop) };
+        said.err().map(|unsaid| unsaid.what)
+    }
+
     /// Whether a backend could be told the request, were it asked.
     pub fn can_tell(&self, index: BackendIndex) -> bool {
         self.ways(index).any(|way| way.in_clients_words() && way.says_all().is_ok() || way.write(&way.offer.outgoing()).is_ok())

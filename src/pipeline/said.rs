@@ -7,7 +7,7 @@ use super::{Pipeline, PipelineSettings};
 use crate::canonical::{Parameters, Untranslatable};
 use crate::catalog::BackendIndex;
 use crate::dispatch::{Wording, Written};
-use crate::route::{self, Ask, Facts, Plan, PlanError};
+use crate::route::{self, Ask, Decision, Facts, Plan, PlanError, Rule, Whole};
 
 /// A decision that can be said.
 pub(super) struct Said<P> {
@@ -49,10 +49,34 @@ impl Pipeline {
     }
 }
 
+/// Where more than so many cannot be told a request, those that speak the client's shape are asked: to look costs writing it.
+const MOST_MUTE: usize = 24;
+
+impl Said<Whole> {
+    /// The decision in words, with what cannot be said to those who are left out for that.
+    pub(super) fn told(&self, facts: &Facts<'_>, wording: &Wording<'_>) -> Decision {
+        let mut decision = Decision::of(self.planned.as_ref(), facts.snapshot);
+        let named = |id: &str| facts.snapshot.backend_named(id).map(|backend| backend.index);
+        for refusal in &mut decision.rejected {
+            let unsaid = match refusal.rule {
+                rule if rule == Rule::LeavesOut.word() => named(&refusal.backend).and_then(|index| wording.unsaid(index)),
+                rule if rule == Rule::DialectUnsupported.word() => self.why.clone(),
+                _ => None,
+            };
+            if let Some(unsaid) = unsaid {
+                refusal.why = format!("{}: {unsaid}", refusal.why);
+            }
+        }
+        decision
+    }
+}
+
 /// Whether the first attempt is asked in other words than the client's, or without some that a strict one wants said: of a later one
 /// it is soon enough to know when it is made.
 pub(super) fn rewords(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> bool {
-    let reworded = |backend: BackendIndex| facts.board.row(backend).rewords(facts.ask.manner()) || wording.refuses(backend) || wording.retells(backend);
+    let reworded = |backend: BackendIndex| {
+        facts.board.row(backend).rewords(facts.ask.manner()) || wording.refuses(backend) || wording.retells(backend)
+    };
     facts.ask.translated && plan.root.attempts().next().is_some_and(|attempt| reworded(attempt.backend))
 }
 
@@ -102,7 +126,16 @@ fn look(plan: &Plan, facts: &Facts<'_>, wording: &Wording<'_>) -> Result<Option<
     {
         return Err(own_words(Some(why)));
     }
-    wording.first_of(plan.root.attempts()).map_err(own_words)
+    wording.first_of(plan.root.attempts()).map_err(|why| {
+        if ask.unsaid.len() > MOST_MUTE {
+            return own_words(why);
+        }
+        // None of these can be told it; others may have words for it.
+        let mute = plan.root.attempts().map(|attempt| (attempt.backend, Parameters::NONE));
+        let mut unsaid: Vec<_> = ask.unsaid.iter().copied().chain(mute).collect();
+        unsaid.sort_unstable_by_key(|(index, _)| *index);
+        Box::new((Ask { unsaid, ..ask.clone() }, why))
+    })
 }
 
 /// Whoever can be asked and would not be told all, by the index; of what a client may do without only where it is strict.

@@ -86,7 +86,16 @@ const CHAT: &[Row] = &[
         r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}"#,
         r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA","detail":"low"}}]}"#,
     ),
-    ("`image_url`", SAYS, r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}"#),
+    (
+        "`image_url` behind a link",
+        SAYS,
+        r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://example.com/a.png"}}]}"#,
+    ),
+    (
+        "`image_url` with its data",
+        SAYS,
+        r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}"#,
+    ),
     ("`input_audio`", SAYS, r#"{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"AAAA","format":"wav"}}]}"#),
     (
         "`file` with its data",
@@ -137,7 +146,12 @@ const MESSAGES: &[Row] = &[
     ("`container`", "", r#""container":"c""#),
     ("`mcp_servers`", "", r#""mcp_servers":[{"type":"url","url":"https://example.com","name":"m"}]"#),
     (
-        "an image",
+        "an image behind a link",
+        SAYS,
+        r#"{"role":"user","content":[{"type":"image","source":{"type":"url","url":"https://example.com/a.png"}}]}"#,
+    ),
+    (
+        "an image with its data",
         SAYS,
         r#"{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}]}"#,
     ),
@@ -216,7 +230,16 @@ const RESPONSES: &[Row] = &[
         r#"{"role":"user","content":[{"type":"input_text","text":"x"}]}"#,
         r#"{"role":"user","content":[{"type":"input_text","text":"x","prompt_cache_breakpoint":{"mode":"explicit"}}]}"#,
     ),
-    ("`input_image`", SAYS, r#"{"role":"user","content":[{"type":"input_image","image_url":"data:image/png;base64,AAAA"}]}"#),
+    (
+        "`input_image` behind a link",
+        SAYS,
+        r#"{"role":"user","content":[{"type":"input_image","image_url":"https://example.com/a.png"}]}"#,
+    ),
+    (
+        "`input_image` with its data",
+        SAYS,
+        r#"{"role":"user","content":[{"type":"input_image","image_url":"data:image/png;base64,AAAA"}]}"#,
+    ),
     (
         "`input_file` with its data",
         SAYS,

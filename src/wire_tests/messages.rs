@@ -198,7 +198,8 @@ fn thinker() -> Outgoing<'static> {
 fn a_model_that_does_not_think_is_not_told_to() {
     let request = read(AGENT).unwrap();
     let told = Messages.encode(&request, &Outgoing::to("auto", Quirks::default()));
-    let expected = AGENT.replace("\"thinking\":{\"type\":\"adaptive\"},", "").replace("\"tokenbroker\":{\"quality\":\"premium\"},", "");
+    let expected =
+        AGENT.replace("\"thinking\":{\"type\":\"adaptive\"},", "").replace("\"tokenbroker\":{\"quality\":\"premium\"},", "");
     assert_eq!(told, expected);
 }
 

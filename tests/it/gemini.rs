@@ -276,3 +276,29 @@ async fn a_call_that_the_model_broke_is_no_overload_and_closes_nobody() {
     assert_eq!((answer.status, east.calls().len()), (200, 13), "{}", answer.text());
     assert_eq!(gateway.sample("attempts_total{backend=\"east/jade-v3\",result=\"model_erred\"}").await, Some(6.0));
 }
+
+/// An audit: the dry run said that it has no endpoint for Messages, and a chat that takes links was not asked.
+#[tokio::test]
+async fn an_image_behind_a_link_goes_to_who_takes_links_and_the_reason_is_told() {
+    let (signs, chats) = (Provider::start("signs").await, Provider::start("chats").await);
+    let sees = |provider| Site::of(provider).row(r#"input = ["text", "image"]"#);
+    let gateway = Gateway::of([sees(&signs).price("0.1", "0.1").only_gemini(), sees(&chats)]);
+    let image = r#"{"type":"image","source":{"type":"url","url":"https://example.com/a.png"}}"#;
+    let asking = |model: &str, more: &str| {
+        let turn = format!(r#"{{"role":"user","content":[{image}]}}"#);
+        Call::messages(format!(r#"{{"model":"{model}","max_tokens":64,"messages":[{turn}]{more}}}"#))
+    };
+    let answer = gateway.ask(&asking("auto", "")).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "chats/jade-v3"), "{}", answer.text());
+    let refused = gateway.ask(&asking("signs/jade-v3", "")).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("behind a link"), "{}", refused.text());
+    let dry = gateway.ask(&asking("auto", r#","tokenbroker":{"dry_run":true}"#)).await.json();
+    assert_eq!(
+        (&dry["chosen"]["backend"], &dry["rejected"][0]["rule"]),
+        (&json!("chats/jade-v3"), &json!("leaves_out")),
+        "{dry}"
+    );
+    let why = dry["rejected"][0]["why"].as_str().unwrap();
+    assert!(why.contains("an image behind a link cannot be said in gemini-generate-content"), "{why}");
+}

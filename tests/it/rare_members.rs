@@ -31,8 +31,11 @@ async fn a_site_that_is_known_to_refuse_a_member_is_gone_past_and_where_it_is_na
 async fn what_a_site_does_not_know_is_asked_of_another_and_what_is_wrong_everywhere_is_not() {
     let (cheap, dear) = (Provider::start("cheap").await, Provider::start("dear").await);
     let gateway = Gateway::of([Site::of(&cheap).price("0.1", "0.1"), Site::of(&dear)]);
-    let refusal = |message: &str| status(400, &[], &json!({"error": {"message": message, "type": "invalid_request_error"}}).to_string());
-    for message in ["property 'prediction' is unsupported", "Unknown parameter: 'prediction'.", "'tools.0.type' : value must be 'function'"] {
+    let refusal =
+        |message: &str| status(400, &[], &json!({"error": {"message": message, "type": "invalid_request_error"}}).to_string());
+    for message in
+        ["property 'prediction' is unsupported", "Unknown parameter: 'prediction'.", "'tools.0.type' : value must be 'function'"]
+    {
         cheap.next(refusal(message));
         let answer = gateway.ask(&Call::chat(chat::ask_with("auto", r#""prediction":{"type":"content","content":"x"}"#))).await;
         assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "dear/jade-v3"), "{}", answer.text());

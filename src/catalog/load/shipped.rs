@@ -86,10 +86,14 @@ fn what_sites_and_models_take_of_a_translation_is_told_by_their_rows() {
     assert!(!["anthropic", "amazon-bedrock", "openrouter", "xai"].iter().any(unsigned));
     assert_eq!(["gpt-5.6-sol", "gpt-5.5"].map(|model| backend("openai", model).steering.cache_marks), [true, false]);
     let takes_tools = |provider: &str, model: &str| backend(provider, model).steering.chat_tools;
-    assert_eq!(["gpt-6-sol", "gpt-5.6-sol", "gpt-5.4-nano", "gpt-5"].map(|model| takes_tools("openai", model)), [false, false, false, true]);
+    assert_eq!(
+        ["gpt-6-sol", "gpt-5.6-sol", "gpt-5.4-nano", "gpt-5"].map(|model| takes_tools("openai", model)),
+        [false, false, false, true]
+    );
     assert!(!takes_tools("azure", "gpt-5.4-mini"));
     let reads_files = |b: &&Backend| b.features.contains(Feature::FileInput);
-    let of_files = |provider: &str| table.backends().iter().filter(|b| table.provider_of(b).id == provider).filter(reads_files).count();
+    let of_files =
+        |provider: &str| table.backends().iter().filter(|b| table.provider_of(b).id == provider).filter(reads_files).count();
     assert!(["google", "amazon-bedrock", "anthropic"].into_iter().all(|provider| of_files(provider) > 2), "they take PDFs");
     let older = backend("google", "gemini-2.5-pro");
     assert_eq!((older.schema_by(true), older.schema_by(false)), (SchemaBy::Tool, SchemaBy::Native));
