@@ -27,7 +27,8 @@ pub use event::{FrameFacts, FrameKind, ProviderError};
 pub use parameter::{Parameter, Parameters};
 pub use prefix::{Chain, Link};
 pub use request::{
-    Feature, Features, IdForms, Members, RareMember, RareMembers, ReasoningWish, Request, TemplateSaid, ThinkingSaid, ThinkingWord,
+    Feature, Features, IdForms, Members, RareMember, RareMembers, ReasoningWish, Request, TemplateSaid, ThinkingSaid,
+    ThinkingWord,
 };
 pub use schema::{Mismatch, Schema, SchemaBy};
 pub use shape::{Direct, Form, Manner, Shape, Shapes, Takes, Writes, Yields};

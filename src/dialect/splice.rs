@@ -114,7 +114,8 @@ pub fn loses_thinking(request: &Request, out: &Outgoing<'_>) -> bool {
     if out.reasoning == Reasoning::Never {
         return said.wish.is_said() && said.wish.wish != ReasoningWish::Off;
     }
-    request.shape == Shape::OpenAiChat && strange_thinking(request, out).is_some_and(|strange| strange.retold && loses_depth(said.wish, out))
+    request.shape == Shape::OpenAiChat
+        && strange_thinking(request, out).is_some_and(|strange| strange.retold && loses_depth(said.wish, out))
 }
 
 /// Whether some of the arguments for the template are told to a site of the client's own shape in no way: all but whether to think,

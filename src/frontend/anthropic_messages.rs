@@ -222,7 +222,8 @@ fn read(body: &[u8], mut wishes: Wishes, check: impl FnOnce(&Top<'_>) -> Result<
     let begins = top.layout.conversation.begins();
     let wish = ThinkingWish { wish: request.reasoning, budget: request.thinking_budget, ..ThinkingWish::default() };
     let said = top.value(Name::Thinking).and_then(|_| top.member(Name::Thinking));
-    let thinking = said.map(|member| Box::new(ThinkingSaid { wish, members: vec![(ThinkingWord::Thinking, member)] }));
+    let thinking =
+        said.map(|member| Box::new(ThinkingSaid { wish, members: vec![(ThinkingWord::Thinking, member)], template: None }));
     request.members = Members { plain, begun, call_ids, begins, thinking, ..members };
     Ok(request)
 }

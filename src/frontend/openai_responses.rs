@@ -329,7 +329,7 @@ impl<'b> TopLevel<'b, Responses<'b>> {
     fn thinking(&self, wish: ReasoningWish) -> Option<Box<ThinkingSaid>> {
         let member = self.value(Name::Reasoning).and_then(|_| self.member(Name::Reasoning))?;
         let wish = ThinkingWish { wish, ..ThinkingWish::default() };
-        Some(Box::new(ThinkingSaid { wish, members: vec![(ThinkingWord::Reasoning, member)] }))
+        Some(Box::new(ThinkingSaid { wish, members: vec![(ThinkingWord::Reasoning, member)], template: None }))
     }
 
     fn reasoning(&self) -> Result<ReasoningWish, BadRequest> {

@@ -5,8 +5,8 @@ use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::canonical::{RareMembers, Request};
 use crate::canonical::request::ThoughtMember;
+use crate::canonical::{RareMembers, Request};
 use crate::catalog::capability::{
     KnownHints, OutputBoundField, Quirks, RefusedThoughts, StreamUsage, ThinkingDepth, ThinkingEffort, ThinkingSwitch,
 };
