@@ -185,10 +185,10 @@ async fn a_conversation_that_is_too_long_for_everybody_is_the_clients_to_shorten
 #[tokio::test]
 async fn a_request_that_is_wrong_goes_back_in_the_providers_own_words() {
     let bodies = [
-        (400, r#"{"error": {"message":"temperature: 9 is too much","type":"invalid_request_error","code":"x","novel":[1]}}"#),
-        (422, r#"{"detail":[{"msg":"extra fields"}]}"#),
-        (400, r#"{"error":{"message":"refused","code":"content_filter"}}"#),
-        (451, r#"{"error":{"message":"unavailable for legal reasons"}}"#),
+        (400, r#"{"error": {"message":"9 is too much","type":"invalid_request_error","param":"t","code":"x","novel":[1]}}"#),
+        (422, r#"{"error":{"message":"extra fields","type":"t","param":null,"code":null},"detail":[{"msg":"extra fields"}]}"#),
+        (400, r#"{"error":{"message":"refused","type":"t","param":null,"code":"content_filter"}}"#),
+        (451, r#"{"error":{"message":"unavailable for legal reasons","type":"t","param":null,"code":null}}"#),
     ];
     for (code, body) in bodies {
         let (east, west) = (Provider::start("east").await, Provider::start("west").await);
