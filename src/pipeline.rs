@@ -542,7 +542,9 @@ impl Pipeline {
                 settlement.too_long(facts.too_long);
                 settlement.served_model(facts.served_model);
                 let cost = settlement.end(Ending::Complete).await?;
-                hear.iter_mut().for_each(|hear| hear(&body));
+                if let Some(hear) = &mut hear {
+                    hear(&body);
+                }
                 let body = keep.and_then(|keep| keep.ends(&body)).unwrap_or(body);
                 Ok(Reply::Whole { receipt: Receipt { cost: Some(cost), media_type, ..receipt }, body })
             }

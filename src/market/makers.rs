@@ -12,6 +12,7 @@ use crate::catalog::BackendIndex;
 
 /// Who answered the turns of a conversation that holds thoughts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Makers {
     /// Of each seal or turn whoever may have made it, as far as that is remembered; several where conversations began alike. Empty as well
     /// where the conversation holds no thoughts.

@@ -172,7 +172,9 @@ impl Pump {
     /// Takes what arrived together, and answers what of it the client gets.
     async fn pass(&mut self, mut frames: Vec<Frame>) -> Bytes {
         if let Some(hear) = &mut self.hear {
-            frames.iter().for_each(|frame| hear(&frame.bytes));
+            for frame in &frames {
+                hear(&frame.bytes);
+            }
         }
         if let Some(settlement) = &mut self.settlement {
             for frame in &mut frames {

@@ -109,7 +109,9 @@ fn a_seal_tells_who_made_the_turn_that_it_stands_in() {
     assert_eq!([home(&[]), home(&[1]), home(&[2])], [Some(backend("fog")), Some(backend("mist")), Some(backend("fog"))]);
     check_makers(&prefixes, &sealed(&[2, 3, 1]), &[&["mist", "fog"]], &[Some("fog"), None, Some("mist")]);
     // What several tell is a word of theirs.
-    ["mist", "fog"].iter().for_each(|model| prefixes.sealed(4, &backend(model), second(3)));
+    for model in ["mist", "fog"] {
+        prefixes.sealed(4, &backend(model), second(3));
+    }
     check_makers(&prefixes, &sealed(&[4]), &[&["mist", "fog"]], &[None]);
     // Remembered as long as the conversation goes on.
     let invented = |n: u64| Chain { links: vec![Link { hash: absorb(3, &n.to_le_bytes()), share: WHOLE }], ..Chain::default() };
