@@ -76,7 +76,7 @@ pub struct Market {
     /// The table as decisions look at it, until the next step of its prices.
     board: BoardInForce,
     /// By what decides where requests are sent ([`Manner::place`]); each by backend index.
-    health: [Roster; Manner::ALL.len()],
+    health: Vec<Roster>,
 }
 
 /// A provider that could be used but for its address or its key.

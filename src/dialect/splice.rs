@@ -103,7 +103,10 @@ fn strange_thinking<'r>(request: &'r Request, out: &Outgoing<'_>) -> Option<Stra
     let said = request.members.thinking.as_deref()?;
     let knows = |word| out.quirks.knows_thinking_word(word, (out.reasoning, &out.steering), request.reasoning);
     let template = said.template.as_ref().filter(|_| !out.quirks.knows_template_arguments());
-    let retold = !said.members.iter().all(|(word, _)| knows(*word)) || template.is_some_and(|template| template.switch);
+    // Where the site cannot be told, the words of others pass, and only the template's are taken out.
+    let tells = out.quirks.thinking_switch != ThinkingSwitch::None || out.reasoning == Reasoning::Never;
+    let retold =
+        !said.members.iter().all(|(word, _)| knows(*word)) || (tells && template.is_some_and(|template| template.switch));
     (retold || template.is_some()).then_some(Strange { said, retold, template })
 }
 
@@ -187,6 +190,15 @@ impl<'r> Edits<'r> {
     fn untell_thinking(&mut self, request: &'r Request, out: &Outgoing<'_>) {
         let said = request.members.thinking.as_deref().filter(|_| out.reasoning == Reasoning::Never);
         self.cut.extend(said.into_iter().flat_map(|said| &said.members).map(|(_, member)| member));
+        // Nor is it asked for thoughts, encrypted or not.
+        let Some(member) = request.members.include.as_ref().filter(|_| out.reasoning == Reasoning::Never) else { return };
+        let words = self.body.get(member.value.clone()).map(serde_json::from_slice::<Option<Vec<Cow<'_, str>>>>);
+        if let Some(Ok(Some(mut words))) = words
+            && words.iter().any(|word| word == SEALS_WANTED)
+        {
+            words.retain(|word| word != SEALS_WANTED);
+            self.replaced.push((member.value.clone(), serde_json::to_string(&words).unwrap_or_default().into()));
+        }
     }
 
     fn ask_for_usage(&mut self, request: &'r Request, when: StreamUsage) {

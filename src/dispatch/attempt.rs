@@ -14,7 +14,7 @@ use super::retelling::{Reading, Retelling};
 use super::structured::Unfolding;
 use super::wording::Letter;
 use crate::canonical::event::{AnswerFacts, FrameFacts, FrameKind, ProviderError};
-use crate::canonical::{Answer, CallIds, Delta, Mismatch, Request, Translation};
+use crate::canonical::{Answer, CallIds, Delta, Feature, Mismatch, Request, Translation};
 use crate::dialect::{BodyProblem, Dialect, Framing, limits};
 use crate::market::Offer;
 use crate::meter::OwnCount;
@@ -78,8 +78,8 @@ impl Errand<'_> {
         leaves: impl FnOnce() + Send,
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Begun, AttemptFailure> {
-        let Letter { body, dropped, unfolding, names } = letter;
-        let reading = Reading { unfolding, names };
+        let Letter { body, dropped, unfolding, names, own_tools } = letter;
+        let reading = Reading { unfolding, names, own_tools };
         let limit = self.limit();
         let end = Instant::now() + limit;
         // Whoever waits for a provider's first token has sent nothing that could be billed.
@@ -141,10 +141,11 @@ impl Errand<'_> {
         };
         let framing = self.dialect().framing();
         // Some sites answer a stream with a whole body now and then; it is paid for, and can be told as a stream. Choices side by side
-        // cannot.
+        // cannot, nor what only the client's own API has words for.
         let as_stream = self.request.stream && !self.dialect().may_come_whole();
-        if as_stream && self.request.choices > 1 {
-            let failure = self.failed(Cause::Malformed, "answered a stream request with a whole body of several choices");
+        let own = self.speaks_alike() && (self.request.members.own_tools || self.request.features.contains(Feature::Logprobs));
+        if as_stream && (self.request.choices > 1 || own) {
+            let failure = self.failed(Cause::Malformed, "answered a stream request with a whole body");
             return Err(AttemptFailure { used: facts.usage.map(Metered::reported), ..failure });
         }
         if self.offer.endpoint.quotes_key(&body) {
@@ -157,7 +158,7 @@ impl Errand<'_> {
         let mut deltas = self.dialect().read_deltas(&body).map_err(|e| self.failed(Cause::Malformed, &e.to_string()))?;
         let mut count = self.count.clone();
         count.add(&facts.text);
-        let Reading { unfolding, names } = reading;
+        let Reading { unfolding, names, own_tools: _ } = reading;
         deltas = deltas.into_iter().map(|delta| names.told(delta)).collect();
         if let Some(unfolding) = unfolding {
             deltas = unfolded(unfolding, deltas).map_err(|off| self.off_schema(&off, count.metered(facts.usage)))?;

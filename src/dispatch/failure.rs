@@ -98,7 +98,7 @@ impl Cause {
     }
 }
 
-/// How sites say that they do not know something which others do, in small letters: OpenAI ("Unknown parameter", "Unsupported parameter",
+/// How sites say that they do not know something which others do, in small letters: `OpenAI` ("Unknown parameter", "Unsupported parameter",
 /// "Unrecognized request argument"), Groq ("property 'x' is unsupported", "'tools.0.type' : value must be 'function'"), servers that check with
 /// pydantic or serde ("Extra inputs are not permitted", "Input should be 'function'", "unknown field", "unknown variant").
 const STRANGE: &[&str] = &[

@@ -28,12 +28,14 @@ pub struct Reading {
     pub unfolding: Option<Unfolding>,
     /// What tools are called in it that the client calls otherwise.
     pub names: Names,
+    /// Some of its tools are told as functions that the client declared as something else.
+    pub own_tools: bool,
 }
 
 impl Reading {
     /// Whether the answer is read as it comes.
     pub fn is_plain(&self) -> bool {
-        self.unfolding.is_none() && self.names.is_empty()
+        self.unfolding.is_none() && self.names.is_empty() && !self.own_tools
     }
 }
 

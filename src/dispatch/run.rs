@@ -154,9 +154,9 @@ impl Dispatcher {
             }
             Err(stopped) => {
                 let run = RunFailure { failures, stopped };
-                // Nobody was left to whom it could be said otherwise.
+                // Nobody was left to whom it could be said otherwise, or could be asked.
                 let refused = run.decisive().is_some_and(|last| !last.cause.another_may_help());
-                let stopped = if stopped == Stopped::Exhausted && refused { Stopped::Refused } else { stopped };
+                let stopped = if refused { Stopped::Refused } else { stopped };
                 Err(RunFailure { stopped, ..run })
             }
         }
@@ -269,10 +269,15 @@ impl Dispatcher {
                 Err(Unanswered::Failed(failure)) => *failure,
             };
             let refused = failure.cause == Cause::Provider(ErrorClass::BadRequest);
-            let moves_on = failure.cause.another_may_help() || (ours && refused) || failure.is_of_this_site();
+            let is_of_site = failure.is_of_this_site();
+            // Once: retries are everybody's, and such a request comes again and again.
+            let is_elsewhere = is_of_site && !failures.iter().any(AttemptFailure::is_of_this_site);
+            let moves_on = failure.cause.another_may_help() || (ours && refused) || is_elsewhere;
             let stopped = if moves_on { Stopped::Exhausted } else { Stopped::Refused };
             failures.push(failure);
             let again = if refused && !standing.again { unsealed(planned, &asked, &told) } else { None };
+            // What was written anew may lack what it does not know, as well.
+            standing.blames_seals = !is_of_site;
             way = again.ok_or(stopped)?;
             standing.again = true;
             refused_before = Some(stopped);
@@ -344,7 +349,7 @@ impl Dispatcher {
                     sent: sent_at,
                     first_byte: took,
                     failures: Vec::new(),
-                    refused_seals: standing.again,
+                    refused_seals: standing.again && standing.blames_seals,
                 }))
             }
             Err(failure) => {
@@ -396,6 +401,8 @@ struct Standing<'a> {
     others_behind: bool,
     /// Its backend has refused the request once.
     again: bool,
+    /// And did not say that it was for something else than the seals in it.
+    blames_seals: bool,
 }
 
 /// Why an attempt has no answer.

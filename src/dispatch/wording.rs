@@ -41,6 +41,8 @@ pub struct Letter {
     pub(super) unfolding: Option<Unfolding>,
     /// What its tools are called that the client calls otherwise.
     pub(super) names: Names,
+    /// Some of its tools are told as functions that the client declared as something else.
+    pub(super) own_tools: bool,
 }
 
 /// A letter that was written before its turn, to see whether it can be.
@@ -208,7 +210,7 @@ impl Way<'_> {
         }
         let written = self.reworded(outgoing);
         // Of its own shape it may well understand what another has no words for; but not the seals and ids of another.
-        let may_pass = !self.by_hand() && !self.offer.shape.checks_seals() && self.takes_call_ids();
+        let may_pass = !self.by_hand() && !self.offer.shape.checks_seals() && self.takes_call_ids() && self.takes_tools();
         if written.is_err() && self.speaks_alike() && may_pass {
             return self.own_words(outgoing);
         }
@@ -219,7 +221,7 @@ impl Way<'_> {
         self.says_all()?;
         let body = self.offer.dialect.encode(self.wording.request, outgoing);
         let dropped = self.words(self.taken_out()).collect();
-        Ok(Letter { body, dropped, unfolding: None, names: Names::default() })
+        Ok(Letter { body, dropped, unfolding: None, names: Names::default(), own_tools: false })
     }
 
     /// Whether the client's own words are taken, and nothing is taken out of them that a strict one wants said.
@@ -280,11 +282,12 @@ impl Way<'_> {
             let what = Untranslatable::strictly(&dropped, self.offer.shape.word(), self.wording.request.shape);
             return Err(Unsaid { what, strictly: true });
         }
+        let own_tools = !asked.own_tools.is_empty();
         let renamed = Names::fit(asked, self.offer.shape);
         let body = self.offer.dialect.write(renamed.as_ref().map_or(asked, |(_, renamed)| renamed), outgoing)?;
         let names = renamed.map(|(names, _)| names).unwrap_or_default();
         let unfolding = by_hand.and_then(|(structured, _)| structured).map(Structured::reader);
-        Ok(Letter { body, dropped, unfolding, names })
+        Ok(Letter { body, dropped, unfolding, names, own_tools })
     }
 
     /// Parameters that are left out of what is written, by the client's names.

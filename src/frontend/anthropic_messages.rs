@@ -224,7 +224,7 @@ fn read(body: &[u8], mut wishes: Wishes, check: impl FnOnce(&Top<'_>) -> Result<
     let said = top.value(Name::Thinking).and_then(|_| top.member(Name::Thinking));
     let thinking =
         said.map(|member| Box::new(ThinkingSaid { wish, members: vec![(ThinkingWord::Thinking, member)], template: None }));
-    request.members = Members { plain, begun, call_ids, begins, thinking, ..members };
+    request.members = Members { plain, begun, call_ids, thinking, begins, ..members };
     Ok(request)
 }
 

@@ -5,6 +5,7 @@
 //! kind without it, else told by its name ([`unsaid`]).
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -357,7 +358,7 @@ fn read_choice(
                 (Some(named), _) => Some(tool_names.of(None, named.name, false)),
                 (None, custom) => custom.map(|named| tool_names.of(None, named.name, true)),
             };
-            let few: Vec<String> = allowed.tools.into_iter().filter_map(function).collect();
+            let few: HashSet<String> = allowed.tools.into_iter().filter_map(function).collect();
             tools.retain(|tool| few.contains(&tool.name));
             of_word(allowed.mode.as_deref().unwrap_or("auto"))
         }

@@ -19,7 +19,8 @@ use super::errors::{BadRequest, ClientError};
 use super::messages::Conversation;
 use super::models::{self, ListedModel, Page};
 use super::top_level::{Layout, Named, TopLevel, keeping, named, string, utf8};
-use super::{About, Frontend, Seen, errors, wishes};
+use super::{About, Frontend, Seen, errors, openai_chat, wishes};
+use crate::canonical::event::Understood;
 use crate::canonical::{
     self, Answer, Delta, Direct, Features, Members, ReasoningWish, Request, Shape, StreamWriter, Takes, TextProfile,
     Untranslatable, Wishes, Writes, Yields,
@@ -173,6 +174,11 @@ impl Frontend for OpenAiDirect {
 
     fn error_event(&self, error: &ClientError, _: &About, _: &Seen) -> Bytes {
         error.sse_frame()
+    }
+
+    fn understands(&self, frame: &[u8]) -> Understood {
+        // Events of sound and pictures are their makers' own.
+        if self.0.writes == Writes::Media { Understood::Error } else { openai_chat::understood(frame) }
     }
 
     fn model_list(&self, page: &Page<'_>) -> Bytes {

@@ -133,9 +133,7 @@ pub trait Frontend: Debug + Send + Sync {
     fn sees(&self, _seen: &mut Seen, _bytes: &Bytes) {}
 
     /// What a client makes of the frame by which a provider of this shape tells an error.
-    fn understands(&self, _frame: &[u8]) -> Understood {
-        Understood::Error
-    }
+    fn understands(&self, frame: &[u8]) -> Understood;
 
     /// Whether its clients read a list page by page.
     fn has_pages(&self) -> bool {

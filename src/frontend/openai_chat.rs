@@ -125,23 +125,8 @@ impl Frontend for OpenAiChat {
         error.sse_frame()
     }
 
-    /// SDKs look for an object `error` in every chunk.
     fn understands(&self, frame: &[u8]) -> Understood {
-        #[derive(Default, Deserialize)]
-        struct Chunk<'b> {
-            #[serde(borrow, default)]
-            error: Option<&'b RawValue>,
-            #[serde(borrow, default)]
-            choices: Option<Vec<&'b RawValue>>,
-        }
-        let chunk = seen::events::<Chunk<'_>>(frame).next().unwrap_or_default();
-        if chunk.error.is_some_and(|error| error.get().starts_with('{')) {
-            Understood::Error
-        } else if chunk.choices.is_some_and(|choices| !choices.is_empty()) {
-            Understood::Part
-        } else {
-            Understood::Nothing
-        }
+        understood(frame)
     }
 
     fn model_list(&self, page: &Page<'_>) -> Bytes {
@@ -150,6 +135,25 @@ impl Frontend for OpenAiChat {
 
     fn model_item(&self, model: &ListedModel) -> Bytes {
         models::item_body(model)
+    }
+}
+
+/// What SDKs of `OpenAI`'s make of a chunk that tells an error: they look for an object `error` in every one.
+pub(super) fn understood(frame: &[u8]) -> Understood {
+    #[derive(Default, Deserialize)]
+    struct Chunk<'b> {
+        #[serde(borrow, default)]
+        error: Option<&'b RawValue>,
+        #[serde(borrow, default)]
+        choices: Option<Vec<&'b RawValue>>,
+    }
+    let chunk = seen::events::<Chunk<'_>>(frame).next().unwrap_or_default();
+    if chunk.error.is_some_and(|error| error.get().starts_with('{')) {
+        Understood::Error
+    } else if chunk.choices.is_some_and(|choices| !choices.is_empty()) {
+        Understood::Part
+    } else {
+        Understood::Nothing
     }
 }
 

@@ -5,6 +5,7 @@
 //! told by name. Where nothing else is offered, or something must be called, the request is about it, and cannot be said.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -146,7 +147,7 @@ fn read_choice(raw: &RawValue, names: &ToolNames, tools: &mut Vec<Tool>) -> Resu
             let function = |WireTool { kind, name, namespace, .. }: WireTool<'_>| {
                 name.map(|name| names.of(namespace.as_deref(), name, kind.as_deref() == Some("custom")))
             };
-            let allowed: Vec<String> = allowed.into_iter().filter_map(function).collect();
+            let allowed: HashSet<String> = allowed.into_iter().filter_map(function).collect();
             tools.retain(|tool| allowed.contains(&tool.name));
             of_word(choice.mode.as_deref().unwrap_or("auto"))
         }

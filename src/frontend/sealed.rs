@@ -21,48 +21,18 @@ pub fn is_sealed(request: &Request) -> bool {
 
 /// The seals in it, each as a hash over it and those before it: what goes on with the same seals begins with the same hashes.
 pub fn seal_chain(request: &Request, seed: u64) -> Vec<u64> {
-    let mut seals: Vec<&[u8]> = sealing(request).into_iter().filter_map(text_of).collect();
-    seals.retain(|seal| !seal.is_empty() && !seals::is_none(seal));
+    let mut seals = Vec::new();
+    if request.may_hold_thoughts {
+        each_seal(request.shape, messages_of(request), |seal| seals.extend(seal));
+    }
     // As they stand in the conversation, whatever they are called.
     seals.sort_unstable_by_key(|seal| seal.as_ptr().addr());
-    let mut hash = seed;
+    let (mut hash, older) = (seed, seals.len().saturating_sub(MOST_SEALS));
     let chained = seals.into_iter().map(|seal| {
         hash = absorb(hash, seal);
         hash
     });
-    chained.collect()
-}
-
-/// What begins with each seal.
-fn sealing(request: &Request) -> Vec<&[u8]> {
-    let messages = messages_of(request);
-    let of_all = |keys: &[&str]| keys.iter().flat_map(|key| behind(messages, key)).collect();
-    match request.shape {
-        _ if !request.may_hold_thoughts => Vec::new(),
-        Shape::OpenAiChat => of_all(&["\"signature\"", "\"data\"", extra_content::SIGNATURE_KEY]),
-        Shape::OpenAiResponses => of_all(&["\"encrypted_content\""]),
-        // The `data` of a redacted thought, and not that of an image, which clients drop sooner.
-        Shape::AnthropicMessages => {
-            let redacted = behind(messages, "\"redacted_thinking\"");
-            let data = redacted.filter_map(|block| Some(value_at(block, memmem::find(block, b"\"data\"")? + b"\"data\"".len())));
-            behind(messages, "\"signature\"").chain(data).collect()
-        }
-        // No client asks in these, and what is no conversation has no thoughts.
-        Shape::GeminiGenerate
-        | Shape::BedrockConverse
-        | Shape::OpenAiEmbeddings
-        | Shape::OpenAiCompletions
-        | Shape::Rerank
-        | Shape::OpenAiImages
-        | Shape::OpenAiSpeech
-        | Shape::OpenAiTranscriptions => Vec::new(),
-    }
-}
-
-/// A string's inside. Seals have nothing to escape.
-fn text_of(value: &[u8]) -> Option<&[u8]> {
-    let text = value.strip_prefix(b"\"")?;
-    text.get(..memchr::memchr(b'"', text)?)
+    chained.skip(older).collect()
 }
 
 /// Whether thoughts stand in it, also without a seal: whoever did not make them may refuse them.
@@ -118,12 +88,16 @@ pub fn holds_unsigned_thoughts(request: &Request) -> bool {
 /// How many blocks of Messages say that they are thoughts with a text.
 fn thinking_blocks(request: &Request) -> usize {
     const KIND: &[u8] = b"\"thinking\"";
+    const KEY: &[u8] = b"\"type\"";
     if request.shape != Shape::AnthropicMessages || !request.may_hold_thoughts {
         return 0;
     }
     let messages = messages_of(request);
-    // Not the member of that name.
-    let is_kind = |at: &usize| !messages[at + KIND.len()..].trim_ascii_start().starts_with(b":");
+    // Not the member of that name, nor a tool's name or argument.
+    let is_kind = |at: &usize| {
+        let key = messages[..*at].trim_ascii_end().strip_suffix(b":");
+        key.is_some_and(|key| key.trim_ascii_end().ends_with(KEY))
+    };
     memmem::find_iter(messages, KIND).filter(is_kind).count()
 }
 
@@ -182,19 +156,24 @@ static KEYS: LazyLock<[(Shape, Keys); 3]> = LazyLock::new(|| {
 /// Hashes each seal in a piece of a conversation, be it a request's or an answer's: both are the client's words. `None` is one that cannot
 /// be read. `seed` must differ from one gateway key to another.
 pub fn hash_seals(shape: Shape, said: &[u8], seed: u64, mut found: impl FnMut(Option<u64>)) {
+    each_seal(shape, said, |seal| found(seal.map(|text| absorb(seed ^ 2, text))));
+}
+
+/// Each seal that says something, as it is written; `None` is one that cannot be read.
+fn each_seal<'s>(shape: Shape, said: &'s [u8], mut found: impl FnMut(Option<&'s [u8]>)) {
     let Some((_, keys)) = KEYS.iter().find(|(of, _)| *of == shape) else { return };
-    let mut hash = |value: Option<&[u8]>| match value {
+    let mut tell = |value: Option<&'s [u8]>| match value {
         Some(text) if text.is_empty() || seals::is_none(text) => {}
-        value => found(value.map(|text| absorb(seed ^ 2, text))),
+        value => found(value),
     };
     for key in &keys.beside {
-        key.find_iter(said).for_each(|at| hash(text_behind(&said[at + key.needle().len()..])));
+        key.find_iter(said).for_each(|at| tell(text_behind(&said[at + key.needle().len()..])));
     }
     if let Some(word) = &keys.whole {
         for at in word.find_iter(said) {
             let near = &said[at..said.len().min(at + NEAR)];
             let data = memmem::find(near, DATA).map(|data| at + data + DATA.len());
-            hash(data.and_then(|data| text_behind(&said[data..])));
+            tell(data.and_then(|data| text_behind(&said[data..])));
         }
     }
 }
@@ -211,13 +190,19 @@ fn text_behind(rest: &[u8]) -> Option<&[u8]> {
     Some(&text[..memchr::memchr(b'"', text)?])
 }
 
-/// The hash of each seal of a request, in their order where they have one key; one that cannot be read has that which none has.
+/// So many seals of a conversation are looked up, the newest: each takes a lock that others wait for.
+const MOST_SEALS: usize = 1_024;
+
+/// The hash of each of a request's newest seals, in their order; one that cannot be read has that which none has.
 pub(super) fn hashes(request: &Request, seed: u64) -> Vec<u64> {
-    let mut hashes = Vec::new();
+    let mut seals = Vec::new();
     if request.may_hold_thoughts {
-        hash_seals(request.shape, messages_of(request), seed, |hash| hashes.push(hash.unwrap_or_default()));
+        each_seal(request.shape, messages_of(request), |seal| seals.push(seal));
     }
-    hashes
+    // One that cannot be read comes first, as by nobody known.
+    seals.sort_unstable_by_key(|seal| seal.map(|seal| seal.as_ptr().addr()));
+    let newest = seals.len().saturating_sub(MOST_SEALS);
+    seals[newest..].iter().map(|seal| seal.map_or(0, |text| absorb(seed ^ 2, text))).collect()
 }
 
 fn messages_of(request: &Request) -> &[u8] {
@@ -397,6 +382,18 @@ mod tests {
         check(r#"{"type":"thinking","thinking":"a","signature":"s"},{"thinking":"b","type":"thinking"}"#, (true, true));
         check(r#"{"type":"redacted_thinking","data":"AAAA"}"#, (true, false));
         check(r#"{"type":"text","text":"\"thinking\""}"#, (false, false));
+        // Found by a reader: a tool of that name counted.
+        check(r#"{"type":"tool_use","id":"c","name":"thinking","input":{"mode":"thinking"}}"#, (false, false));
+    }
+
+    /// Found by a reader: the next `data` was looked for to the end of the body, once for each word.
+    #[test]
+    fn the_seal_of_a_redacted_thought_stands_near_it() {
+        let words = format!("[{}]", vec![r#""redacted_thinking""#; 40].join(","));
+        let block = format!(r#"{{"type":"tool_use","id":"c","name":"f","input":{{"x":{words},"data":"far"}}}}"#);
+        let body = format!(r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"assistant","content":[{block}]}}]}}"#);
+        let request = AnthropicMessages.parse(Bytes::from(body), &HeaderMap::new()).unwrap();
+        assert!((1..40).contains(&seal_chain(&request, 1).len()));
     }
 
     /// Found by a reader: after a restart words of ours went to providers as if they were their own.

@@ -2,10 +2,15 @@
 //! and the number of the last event. Read from the bytes that go out, whoever wrote them.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde::Deserialize;
+
+// Looked for in every piece that goes out.
+static RESPONSE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"response\""));
+static NUMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"sequence_number\""));
 
 /// What has gone out of one stream.
 #[derive(Debug, Default)]
@@ -33,10 +38,10 @@ impl Seen {
     /// Events of Responses go out.
     pub(super) fn events_pass(&mut self, bytes: &Bytes) {
         // Mostly pieces of a text, of which none is read.
-        if self.id.is_none() && memmem::find(bytes, b"\"response\"").is_some() {
+        if self.id.is_none() && RESPONSE.find(bytes).is_some() {
             self.id = events::<Event<'_>>(bytes).find_map(|event| event.response?.id.map(Cow::into_owned));
         }
-        if memmem::find(bytes, b"\"sequence_number\"").is_some() {
+        if NUMBER.find(bytes).is_some() {
             self.numbered = bytes.clone();
         }
     }

@@ -292,8 +292,8 @@ impl Keep for Keeping {
             return None;
         }
         let said = said_kept(told);
-        // A comment tells nothing yet.
-        self.begun = said.is_none() && !told.starts_with(b":");
+        // A comment tells nothing yet, nor does a frame of which the client sees nothing.
+        self.begun = said.is_none() && !told.is_empty() && !told.starts_with(b":");
         said
     }
 
@@ -465,6 +465,8 @@ mod tests {
         let mut keeping = keeping();
         let begins = Bytes::from_static(b"data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"store\":false}}\n\n");
         assert_eq!(keeping.passes(&Bytes::from_static(b": wait\n\n")), None);
+        // Found by a reader: a provider's frame of which the client sees nothing was taken for the beginning.
+        assert_eq!(keeping.passes(&Bytes::new()), None);
         assert!(keeping.passes(&begins).unwrap().windows(12).any(|bytes| bytes == b"\"store\":true"));
         // Nobody else's words are looked at.
         assert_eq!(keeping.passes(&Bytes::from_static(b"data: {\"type\":\"response.output_item.added\"}\n\n")), None);

@@ -216,8 +216,8 @@ fn decide(facts: &Facts<'_>, look: Look) -> Result<Arc<Plan>, PlanError> {
     debug_assert!(facts.board.is_of(facts.snapshot, facts.at), "the board must be that of the table at the instant");
     let needs = Needs::of(facts);
     match decide_by(facts, needs, look) {
-        // Where none that thinks can, whatever its health, one that does not answers all the same, and its client is told.
-        Err(none) if needs.thinks && !none.is_passing() => decide_by(facts, Needs { thinks: false, ..needs }, look),
+        // Where none that thinks is left, one that does not answers all the same, and its client is told.
+        Err(_) if needs.thinks => decide_by(facts, Needs { thinks: false, ..needs }, look),
         decided => decided,
     }
 }

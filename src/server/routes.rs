@@ -123,7 +123,7 @@ pub fn api(front: Arc<Front>) -> Router {
 }
 
 /// What the API listener serves.
-const SERVED: &str = "served are POST /v1/chat/completions, POST /v1/responses, GET /v1/responses/{id}, POST /v1/messages, \
+const SERVED: &str = "served are POST /v1/chat/completions, POST /v1/responses, GET /v1/responses/{id}, DELETE /v1/responses/{id}, POST /v1/messages, \
     POST /v1/messages/count_tokens, POST /v1/embeddings, POST /v1/completions, POST /v1/rerank, POST /v1/images/generations, \
     POST /v1/audio/speech, POST /v1/audio/transcriptions, GET /v1/models, POST /v1/route, GET /v1/usage and GET /v1/decisions/{id}";
 /// What it answers to a path it does not have, after the path.

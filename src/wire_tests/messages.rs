@@ -279,8 +279,8 @@ fn whatever_a_model_may_read_counts_and_images_are_told_however_they_are_written
     assert_eq!(of(&format!(r#"{{"type":"im\u0061ge",{source}}}"#)), (0, 1, image));
     let blocks = format!(r#"[{{"type":"text","text":"four"}},{{"type":"image",{source}}}]"#);
     let document = format!(r#"{{"type":"document","source":{{"type":"content","content":{blocks}}}}}"#);
-    assert_eq!(of(&document), (4, 1, image.with(Feature::FileInput)));
-    assert_eq!(of(r#"{"type":"document","source":{"type":"te\u0078t","data":"four"}}"#), (4, 0, file));
+    assert_eq!(of(&document), (4, 1, image));
+    assert_eq!(of(r#"{"type":"document","source":{"type":"te\u0078t","data":"four"}}"#), (4, 0, none));
     // Which of two counts is not for us to guess, so all of it does.
     let twice = r#"{"type":"base64","type":"text","data":"four"}"#;
     assert_eq!(of(&format!(r#"{{"type":"document","source":{twice}}}"#)), (twice.len() as u64, 0, file));

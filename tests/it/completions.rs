@@ -91,6 +91,11 @@ async fn a_stream_is_asked_for_its_usage_and_booked_by_it() {
     assert!(cut.text().contains("\"code\":\"upstream_") && !cut.text().contains("[DONE]"), "{}", cut.text());
     let attempt = &gateway.row_of(&cut).await.attempts[0];
     assert_eq!((attempt.ending.as_str(), attempt.provenance.as_str(), attempt.usage.output.get()), ("cut", "counted", 5));
+
+    // Found by a reader: nor does one that its provider ends with a word for failure.
+    east.next(stream(&[frame(" upon", "null"), frame("", "\"network_error\""), chat::DONE.to_owned()]));
+    let failed = gateway.ask(&ask("base", &json!({"stream": true}))).await;
+    assert!(failed.text().contains("\"code\":\"upstream_error\"") && !failed.text().contains("[DONE]"), "{}", failed.text());
 }
 
 #[tokio::test]

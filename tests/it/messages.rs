@@ -154,7 +154,6 @@ async fn a_failure_before_the_first_content_moves_on_to_another_that_speaks_mess
         ("context_too_long", status(400, &[], &messages::error("invalid_request_error", "prompt is too long: 9 > 8"))),
         ("not_found", status(404, &[], &messages::error("not_found_error", "model: jade-v3"))),
         ("broken", then(begun(&messages::opened()), [Step::Close])),
-        ("malformed", whole(&messages::answer("a whole body", 9, 4))),
     ];
     for (cause, script) in scripts {
         let (east, west) = (Provider::start("east").await, Provider::start("west").await);

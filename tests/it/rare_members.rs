@@ -43,6 +43,13 @@ async fn what_a_site_does_not_know_is_asked_of_another_and_what_is_wrong_everywh
     cheap.next(refusal("'messages' must contain the word 'json'"));
     let answer = gateway.ask(&Call::chat(chat::ask("auto"))).await;
     assert_eq!((answer.status, dear.calls().len()), (400, 3), "{}", answer.text());
+    // A third is not asked: retries are everybody's.
+    let far = Provider::start("far").await;
+    let three = Gateway::of([Site::of(&cheap).price("0.1", "0.1"), Site::of(&dear), Site::of(&far).price("9", "9")]);
+    cheap.next(refusal("Unknown parameter: 'x'."));
+    dear.next(refusal("Unknown parameter: 'x'."));
+    let answer = three.ask(&Call::chat(chat::ask_with("auto", r#""x":1"#))).await;
+    assert_eq!((answer.status, far.calls().len()), (400, 0), "{}", answer.text());
     // Where nobody takes it, the client has the provider's own words.
     cheap.next(refusal("Unknown parameter: 'x'."));
     dear.next(refusal("Unknown parameter: 'x'."));

@@ -28,11 +28,12 @@ impl HealthByShape {
         &self,
         backends: &(impl Iterator<Item = (&'a BackendId, E)> + Clone),
         places: &[usize],
-    ) -> [Roster; Manner::ALL.len()] {
-        Manner::ALL.map(|manner| {
+    ) -> Vec<Roster> {
+        let of = |manner: Manner| {
             let asked = |(id, endpoint): (&BackendId, E)| self.of(endpoint(manner).unwrap_or(manner.shape)).of(id);
             self.of(manner.shape).roster(backends.clone().map(asked), places)
-        })
+        };
+        Manner::ALL.into_iter().map(of).collect()
     }
 
     /// From now on so many may wait on each endpoint of a backend.
