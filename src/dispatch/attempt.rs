@@ -143,7 +143,8 @@ impl Errand<'_> {
         // Some sites answer a stream with a whole body now and then; it is paid for, and can be told as a stream. Choices side by side
         // cannot, nor what only the client's own API has words for.
         let as_stream = self.request.stream && !self.dialect().may_come_whole();
-        let own = self.speaks_alike() && (self.request.members.own_tools || self.request.features.contains(Feature::Logprobs));
+        let has_own = self.request.members.own_tools || self.request.features.contains(Feature::Logprobs);
+        let own = has_own && self.speaks_alike() && reading.is_plain();
         if as_stream && (self.request.choices > 1 || own) {
             let failure = self.failed(Cause::Malformed, "answered a stream request with a whole body");
             return Err(AttemptFailure { used: facts.usage.map(Metered::reported), ..failure });

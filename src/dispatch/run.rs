@@ -271,7 +271,8 @@ impl Dispatcher {
             let refused = failure.cause == Cause::Provider(ErrorClass::BadRequest);
             let is_of_site = failure.is_of_this_site();
             // Once: retries are everybody's, and such a request comes again and again.
-            let is_elsewhere = is_of_site && !failures.iter().any(AttemptFailure::is_of_this_site);
+            let before = |other: &AttemptFailure| other.backend != failure.backend && other.is_of_this_site();
+            let is_elsewhere = is_of_site && !failures.iter().any(before);
             let moves_on = failure.cause.another_may_help() || (ours && refused) || is_elsewhere;
             let stopped = if moves_on { Stopped::Exhausted } else { Stopped::Refused };
             failures.push(failure);

@@ -220,6 +220,29 @@ async fn what_was_refused_of_one_conversation_is_not_kept_from_another() {
     assert_eq!(seals.collect::<Vec<_>>(), expected);
 }
 
+/// Found by a reader: what is written anew without its seals lacks what the provider does not know, too.
+#[tokio::test]
+async fn a_refusal_of_something_else_is_not_kept_as_one_of_seals() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let sites = |east_price, west_price| {
+        let site = |provider, price| Thinker::Messages.site(provider).price(price, price);
+        [site(&east, east_price), site(&west, west_price)]
+    };
+    let (first, next) = (Gateway::of(sites("1", "3")), Gateway::of(sites("3", "1")));
+    east.next(Thinker::Messages.calls(false, &EAST));
+    let mut talk = Talk::begin(Api::Messages, false, &EAST.tools, "May I sail?");
+    let called = talk.ask(&first).await;
+    answer_in_reverse(&mut talk, &called);
+    west.next(status(400, &[], &messages::error("invalid_request_error", "foo: Extra inputs are not permitted")));
+    west.next(Thinker::Messages.says(false, "Wait for the tide.")).next(Thinker::Messages.says(false, "Not yet."));
+    talk.ask(&next).await;
+    talk.say("And now?");
+    talk.ask(&next).await;
+
+    let sealed: Vec<bool> = west.calls().iter().map(|arrived| arrived.text().contains(&EAST.seal())).collect();
+    assert_eq!(sealed, [true, false, true]);
+}
+
 /// What is wrong all the same is told in the provider's words, after one more request and no other.
 #[tokio::test]
 async fn what_is_refused_without_its_seals_too_is_refused_for_good() {

@@ -166,13 +166,20 @@ async fn what_a_named_model_does_not_think_is_left_out_and_named_in_every_shape_
             (Call::chat(chat::ask_with(&model, r#""reasoning_effort":"high""#)), "reasoning_effort"),
             (Call::messages(messages::ask_with(&model, r#""thinking":{"type":"adaptive"}"#)), "thinking"),
             (Call::messages(messages::ask_with(&model, r#""thinking":{"type":"enabled","budget_tokens":1024}"#)), "thinking"),
-            (Call::responses(format!(r#"{{"model":"{model}","input":"Hi.","reasoning":{{"effort":"high"}}}}"#)), "reasoning"),
+            (
+                Call::responses(format!(
+                    r#"{{"model":"{model}","input":"Hi.","reasoning":{{"effort":"high"}},"include":["reasoning.encrypted_content"]}}"#
+                )),
+                "reasoning",
+            ),
         ] {
             let before = provider.calls().len();
             let answer = gateway.ask(&call.clone().key(ANN)).await;
             assert_eq!((answer.status, answer.header("x-tokenbroker-dropped")), (200, named), "{model}: {}", answer.text());
             let body: Value = serde_json::from_str(provider.call(before).await.text()).unwrap();
             assert!(words.iter().all(|word| body.get(word).is_none()), "{model}: {body}");
+            // Found by a reader: `OpenAI`'s that do not think refuse to be asked for thoughts, too.
+            assert!(!body.to_string().contains("encrypted_content"), "{model}: {body}");
             let refused = gateway.ask(&call.key(BEN)).await;
             assert_eq!((refused.status, refused.error("code").as_str()), (400, Some("untranslatable")), "{}", refused.text());
             assert_eq!(provider.calls().len(), before + 1);

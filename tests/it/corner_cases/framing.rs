@@ -93,6 +93,16 @@ async fn corner_05_a_body_may_begin_with_blank_lines_and_a_stream_may_come_as_js
     let row = gateway.row_of(&answer).await;
     assert_eq!((row.attempts.len(), row.cost.to_exact().as_str()), (1, "0.000017"));
 
+    // Not where only its own API has words for what may stand in it.
+    let takes = |provider| Site::of(provider).quirk("custom_tools = true");
+    let both = Gateway::of([takes(&east), takes(&west).price("3", "6")]);
+    east.next(whole(&chat::answer("Hello.", 9, 4)));
+    let tools = r#""stream":true,"tools":[{"type":"custom","custom":{"name":"patch"}}]"#;
+    let answer = both.chat(&chat::ask_with("auto", tools)).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-v3"), "{}", answer.text());
+    let row = both.row_of(&answer).await;
+    assert!(row.attempts[0].cause.as_deref().unwrap().starts_with("malformed"), "{:?}", row.attempts[0]);
+
     // The same in another API's words.
     east.next(whole(&chat::answer("Hello.", 9, 4)));
     let answer = gateway.ask(&Call::messages(messages::ask_stream("auto"))).await;
