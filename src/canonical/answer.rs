@@ -110,7 +110,8 @@ pub struct Answer {
 impl Answer {
     /// Collects what a stream brought, or what a whole body was read as.
     pub fn of(deltas: impl IntoIterator<Item = Delta>) -> Self {
-        let (mut answer, mut ids) = (Self::default(), CallIds::default());
+        // Most answers are one text.
+        let (mut answer, mut ids) = (Self { parts: Vec::with_capacity(1), ..Self::default() }, CallIds::default());
         deltas.into_iter().for_each(|delta| answer.add(ids.apart(delta)));
         answer
     }
@@ -118,6 +119,19 @@ impl Answer {
     /// The calls in it.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
         self.parts.iter().filter_map(|part| if let Part::Call(call) = part { Some(call) } else { None })
+    }
+
+    /// How many bytes were said in it.
+    pub fn said_bytes(&self) -> usize {
+        let said = |part: &Part| match part {
+            Part::Text(text) => text.text.len(),
+            Part::Refusal(text) => text.len(),
+            Part::Thought(thought) => thought.text.len() + thought.seal.as_ref().map_or(0, |seal| seal.value.len()),
+            Part::Call(call) => call.name.len() + call.arguments.len(),
+            // No model answers with these.
+            Part::Image(_) | Part::Document(_) | Part::Audio(_) | Part::Result(_) => 0,
+        };
+        self.parts.iter().map(said).sum()
     }
 
     /// Takes the next piece.

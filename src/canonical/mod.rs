@@ -20,6 +20,7 @@ pub mod text;
 pub mod thought;
 pub mod unanswered;
 pub mod wishes;
+pub mod written;
 
 pub use answer::{Answer, CallIds, Delta, Finish, StreamWriter, Translation};
 pub use conversation::{Conversation, Part, Untranslatable};
@@ -35,3 +36,4 @@ pub use shape::{Direct, Form, Manner, Shape, Shapes, Takes, Writes, Yields};
 pub use shared::Shared;
 pub use text::TextProfile;
 pub use wishes::{DataRules, MOST_TAGS, Preference, QualityTier, TAGS_SHAPE, Wishes, is_tag};
+pub use written::written;

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::chat_calls::{Calls, Piece};
 use super::think_tags::ThinkTags;
+use super::walk::few;
 use super::{DeltaReader, sse};
 use crate::canonical::conversation::{Seal, SealKind};
 use crate::canonical::{Delta, Finish};
@@ -20,7 +21,7 @@ pub(super) struct Chunk<'b> {
     id: Option<&'b RawValue>,
     #[serde(borrow, default)]
     model: Option<&'b RawValue>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "few")]
     choices: Option<Vec<Choice<'b>>>,
 }
 

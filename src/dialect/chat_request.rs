@@ -11,7 +11,7 @@ use crate::canonical::conversation::{
     AnswerSchema, BEGUN, Effort, Format, Json, Part, Role, ThinkingWish, Tool, ToolChoice, Turn,
 };
 use crate::canonical::request::ReasoningWish;
-use crate::canonical::{Conversation, Shape, Untranslatable};
+use crate::canonical::{Conversation, Shape, Untranslatable, written};
 use crate::catalog::Reasoning;
 use crate::catalog::capability::{OutputBoundField, StreamUsage, ThinkingEffort, ThinkingSwitch};
 use crate::units::Tokens;
@@ -71,7 +71,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         user: conversation.user.as_deref().filter(|user| user.len() <= 64),
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
-    serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
+    written(&body, out.client_bytes).map_err(|error| untranslatable(format!("the request ({error})")))
 }
 
 /// No API takes that, and nothing is made up for it.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::walk::few;
 use super::{DeltaReader, sse};
 use crate::canonical::conversation::{Seal, SealKind};
 use crate::canonical::{Delta, Finish};
@@ -16,7 +17,7 @@ pub(super) struct Message<'b> {
     id: Option<Cow<'b, str>>,
     #[serde(borrow, default)]
     model: Option<Cow<'b, str>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "few")]
     content: Option<Vec<Block<'b>>>,
     #[serde(borrow, default)]
     stop_reason: Option<Cow<'b, str>>,

@@ -12,7 +12,7 @@ use super::messages_blocks::{self, Block, CacheControl, Marks, Message};
 use crate::canonical::closed::{Closed, closed};
 use crate::canonical::conversation::{Effort, Format, Json, Part, Seal, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::request::ReasoningWish;
-use crate::canonical::{Conversation, Shape, Untranslatable};
+use crate::canonical::{Conversation, Shape, Untranslatable, written};
 use crate::catalog::Reasoning;
 use crate::units::Tokens;
 
@@ -58,7 +58,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         metadata: conversation.user.as_deref().filter(|user| may_be_named(user)).map(|user_id| Metadata { user_id }),
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
-    serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
+    written(&body, out.client_bytes).map_err(|error| untranslatable(format!("the request ({error})")))
 }
 
 /// The schema of the answer, as models are held to it here; one that cannot be told so is left to the endpoint to judge.

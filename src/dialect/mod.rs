@@ -74,13 +74,15 @@ pub struct Outgoing<'o> {
     pub reasoning: Reasoning,
     /// How deep it can be told to think, and whether it takes `temperature` and its like.
     pub steering: Steering,
+    /// How long the client's request is, which is about how long it will be in other words; 0 where nobody knows.
+    pub client_bytes: usize,
 }
 
 impl<'o> Outgoing<'o> {
     /// A request to a model that does not think, without a bound of ours.
     pub const fn to(upstream_model: &'o str, quirks: Quirks) -> Self {
         let (max_output, steering) = (Tokens::new(4_096), Steering::UNKNOWN);
-        Self { upstream_model, quirks, output_bound: None, max_output, reasoning: Reasoning::Never, steering }
+        Self { upstream_model, quirks, output_bound: None, max_output, reasoning: Reasoning::Never, steering, client_bytes: 0 }
     }
 
     /// Whether the model takes `temperature` and its like beside what the client says about thinking.

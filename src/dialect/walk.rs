@@ -2,8 +2,10 @@
 //! nothing. What each of them looks for is theirs.
 
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{DeserializeSeed, Deserializer, Visitor};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
 /// Reads an object's key by a function from its name, without keeping the name.
 pub(super) struct KeyAs<F>(pub(super) F);
@@ -25,6 +27,43 @@ impl<K, F: FnOnce(&str) -> K> Visitor<'_> for KeyAs<F> {
 
     fn visit_str<E>(self, key: &str) -> Result<K, E> {
         Ok((self.0)(key))
+    }
+}
+
+/// Reads an array that mostly has one item, or null, for `#[serde(deserialize_with)]`: a list that grows by itself begins with room
+/// for four, which of large items is much to ask for.
+pub(super) fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<Vec<T>>, D::Error> {
+    value.deserialize_option(Few(PhantomData))
+}
+
+struct Few<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+    type Value = Option<Vec<T>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, value: D) -> Result<Self::Value, D::Error> {
+        value.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = items.next_element()? {
+            all.reserve_exact(usize::from(all.is_empty()));
+            all.push(item);
+        }
+        Ok(Some(all))
     }
 }
 

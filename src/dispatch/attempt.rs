@@ -122,12 +122,12 @@ impl Errand<'_> {
 
     async fn read_whole(
         &self,
-        answer: UpstreamAnswer,
+        mut answer: UpstreamAnswer,
         media_type: &str,
         reading: Reading,
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Opening, AttemptFailure> {
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let (status, headers) = (answer.status(), answer.take_headers());
         let body = answer.whole(ANSWER_CAP).await.map_err(|e| self.broke(&e))?;
         let facts = match self.dialect().read_typed(&body, media_type, self.offer.provider.quirks) {
             Ok(facts) => facts,
@@ -162,7 +162,7 @@ impl Errand<'_> {
         let Reading { unfolding, names, own_tools: _ } = reading;
         deltas = deltas.into_iter().map(|delta| names.told(delta)).collect();
         if let Some(unfolding) = unfolding {
-            deltas = unfolded(unfolding, deltas).map_err(|off| self.off_schema(&off, count.metered(facts.usage)))?;
+            deltas = unfolded(*unfolding, deltas).map_err(|off| self.off_schema(&off, count.metered(facts.usage)))?;
         }
         if as_stream {
             text(&facts.text);
@@ -203,12 +203,12 @@ impl Errand<'_> {
 
     async fn open_stream(
         &self,
-        answer: UpstreamAnswer,
+        mut answer: UpstreamAnswer,
         framing: Framing,
         reading: Reading,
         text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<OpenStream, AttemptFailure> {
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let (status, headers) = (answer.status(), answer.take_headers());
         let reader = framing.reader(self.dialect(), self.offer.provider.quirks, self.request.choices);
         let media_type = if framing == Framing::Bytes { headers.get(CONTENT_TYPE).cloned() } else { None };
         let retelling = (!self.speaks_alike() || !reading.is_plain()).then(|| {
@@ -255,8 +255,8 @@ impl Errand<'_> {
         }
     }
 
-    async fn refused(&self, answer: UpstreamAnswer) -> AttemptFailure {
-        let (status, headers) = (answer.status(), answer.headers().clone());
+    async fn refused(&self, mut answer: UpstreamAnswer) -> AttemptFailure {
+        let (status, headers) = (answer.status(), answer.take_headers());
         let read = tokio::time::timeout(ERROR_BODY_WAIT, answer.whole(ERROR_BODY_CAP)).await;
         let body = read.ok().and_then(Result::ok).unwrap_or_default();
         let error = self.dialect().classify(status.as_u16(), &headers, &body);

@@ -25,7 +25,7 @@ pub struct HeldTooMuch;
 #[derive(Debug, Default)]
 pub struct Reading {
     /// Present where the answer is structured by hand.
-    pub unfolding: Option<Unfolding>,
+    pub unfolding: Option<Box<Unfolding>>,
     /// What tools are called in it that the client calls otherwise.
     pub names: Names,
     /// Some of its tools are told as functions that the client declared as something else.
@@ -100,7 +100,7 @@ impl Retelling {
                 }
             }
         }
-        let unfolding = self.reading.unfolding.as_ref().map_or(0, Unfolding::held);
+        let unfolding = self.reading.unfolding.as_ref().map_or(0, |unfolding| unfolding.held());
         if self.reader.held() + self.writer.held() + unfolding > self.most_held {
             return Err(HeldTooMuch);
         }

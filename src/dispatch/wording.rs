@@ -37,8 +37,8 @@ pub struct Letter {
     pub(super) body: Bytes,
     /// Parameters that could not be said, by the client's names.
     pub(super) dropped: Vec<String>,
-    /// How the answer is to be read, where a schema is asked for by hand.
-    pub(super) unfolding: Option<Unfolding>,
+    /// How the answer is to be read, where a schema is asked for by hand: seldom, so it takes little room where it is not.
+    pub(super) unfolding: Option<Box<Unfolding>>,
     /// What its tools are called that the client calls otherwise.
     pub(super) names: Names,
     /// Some of its tools are told as functions that the client declared as something else.
@@ -200,7 +200,8 @@ impl Way<'_> {
         let outgoing = self.offer.outgoing();
         let bound = planned.quote.output_bound;
         let max_output: Tokens = bound.min(outgoing.max_output);
-        self.write(&Outgoing { output_bound: self.wording.bounded.then_some(bound), max_output, ..outgoing })
+        let client_bytes = self.wording.request.body.len();
+        self.write(&Outgoing { output_bound: self.wording.bounded.then_some(bound), max_output, client_bytes, ..outgoing })
     }
 
     /// The client's bytes, or the same said in the words of the endpoint.
@@ -286,7 +287,7 @@ impl Way<'_> {
         let renamed = Names::fit(asked, self.offer.shape);
         let body = self.offer.dialect.write(renamed.as_ref().map_or(asked, |(_, renamed)| renamed), outgoing)?;
         let names = renamed.map(|(names, _)| names).unwrap_or_default();
-        let unfolding = by_hand.and_then(|(structured, _)| structured).map(Structured::reader);
+        let unfolding = by_hand.and_then(|(structured, _)| structured).map(|structured| Box::new(structured.reader()));
         Ok(Letter { body, dropped, unfolding, names, own_tools })
     }
 

@@ -8,7 +8,7 @@ use super::extra_content::Extra;
 use super::freeform;
 use super::reasoning_details::Detail;
 use crate::canonical::conversation::Call;
-use crate::canonical::{Answer, Finish, Part, quoted};
+use crate::canonical::{Answer, Finish, Part, quoted, written};
 use crate::units::{Tokens, Usage};
 
 #[derive(Serialize)]
@@ -169,7 +169,7 @@ pub(super) fn body(answer: &Answer, about: &About) -> Bytes {
         usage: answer.usage.as_ref().map(WireUsage::of),
     };
     // Strings and numbers: nothing in it can fail to become JSON.
-    serde_json::to_vec(&body).unwrap_or_default().into()
+    written(&body, answer.said_bytes()).unwrap_or_default()
 }
 
 /// `content` is null where there is something else instead.

@@ -8,7 +8,7 @@ use super::chat_answer::call_id;
 use super::messages_turns::UNPARSED;
 use super::seals;
 use crate::canonical::conversation::{Call, Json, Seal, Thought};
-use crate::canonical::{Answer, Finish, Part, quoted};
+use crate::canonical::{Answer, Finish, Part, quoted, written};
 use crate::units::Usage;
 
 /// A message; in a stream, one without content yet.
@@ -149,7 +149,7 @@ pub(super) fn body(answer: &Answer, about: &About) -> Bytes {
     let begun = Message::begun(id, model, &answer.usage.unwrap_or_default());
     let message = Message { content, stop_reason: Some(stop_reason), stop_sequence, ..begun };
     // Strings, numbers and what was JSON before: nothing in it can fail to become JSON.
-    serde_json::to_vec(&message).unwrap_or_default().into()
+    written(&message, answer.said_bytes()).unwrap_or_default()
 }
 
 fn push_text(text: &str, content: &mut Vec<Block>) {

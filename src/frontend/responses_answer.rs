@@ -18,7 +18,7 @@ use super::errors::{ClientError, ErrorKind};
 use super::seen::Seen;
 use super::{freeform, seals};
 use crate::canonical::conversation::{Call, Seal, Thought};
-use crate::canonical::{Answer, Finish, Part};
+use crate::canonical::{Answer, Finish, Part, written};
 use crate::units::Usage;
 
 /// How far a response or an item has come.
@@ -445,7 +445,7 @@ fn code(error: &ClientError) -> &'static str {
 /// The body of a whole answer.
 pub(super) fn body(answer: &Answer, about: &About) -> Bytes {
     // Strings, numbers and what was JSON before: nothing in it can fail to become JSON.
-    serde_json::to_vec(&Response::ended(answer, about)).unwrap_or_default().into()
+    written(&Response::ended(answer, about), answer.said_bytes()).unwrap_or_default()
 }
 
 #[cfg(test)]

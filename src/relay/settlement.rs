@@ -115,7 +115,12 @@ impl Account {
     /// Counts the attempt of this number, which is about to be sent, for its provider's share until the request ends.
     pub fn share(&self, attempt: u32, share: ShareHold) {
         if let Some(standing) = &self.open {
-            standing.shares.lock().unwrap_or_else(PoisonError::into_inner).push((attempt, share));
+            let mut shares = standing.shares.lock().unwrap_or_else(PoisonError::into_inner);
+            // Most requests are answered by the first who is asked.
+            if shares.is_empty() {
+                shares.reserve_exact(1);
+            }
+            shares.push((attempt, share));
         }
     }
 

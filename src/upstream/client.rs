@@ -261,6 +261,11 @@ impl UpstreamAnswer {
         self.response.headers()
     }
 
+    /// Takes the headers out, for whoever needs them longer than the answer.
+    pub fn take_headers(&mut self) -> HeaderMap {
+        std::mem::take(self.response.headers_mut())
+    }
+
     /// The next piece of the body as it arrived; `None` at its end. Dropping the answer closes the exchange.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         loop {

@@ -10,7 +10,7 @@ use super::blocks::{self, CachePoint, Caches, Message};
 use super::is_own;
 use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Part, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::request::ReasoningWish;
-use crate::canonical::{Conversation, Shape, Untranslatable};
+use crate::canonical::{Conversation, Shape, Untranslatable, written};
 use crate::catalog::ConverseFields;
 use crate::catalog::capability::Reasoning;
 use crate::dialect::Outgoing;
@@ -48,7 +48,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         output_config: OutputConfig::of(conversation, schema.as_deref(), out, thinks),
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
-    serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
+    written(&body, out.client_bytes).map_err(|error| untranslatable(format!("the request ({error})")))
 }
 
 pub(super) fn untranslatable(what: impl Into<String>) -> Untranslatable {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::parts::{self, Content};
 use crate::canonical::conversation::{Effort, Format, Json, Part, Source, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::request::ReasoningWish;
-use crate::canonical::{Conversation, Shape, Untranslatable};
+use crate::canonical::{Conversation, Shape, Untranslatable, written};
 use crate::catalog::Steering;
 use crate::catalog::capability::{Reasoning, ThinkingDepth};
 use crate::dialect::Outgoing;
@@ -43,7 +43,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         generation_config: GenerationConfig::of(conversation, out)?,
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
-    serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
+    written(&body, out.client_bytes).map_err(|error| untranslatable(format!("the request ({error})")))
 }
 
 /// Whether the form of the answer can be told by its member.

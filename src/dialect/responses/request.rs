@@ -9,7 +9,7 @@ use super::super::chat_request::SILENCE;
 use super::items::{self, Item};
 use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::request::ReasoningWish;
-use crate::canonical::{Conversation, Shape, Untranslatable};
+use crate::canonical::{Conversation, Shape, Untranslatable, written};
 use crate::catalog::Reasoning;
 use crate::dialect::hints::Told;
 use crate::dialect::{Outgoing, SEALS_WANTED};
@@ -58,7 +58,7 @@ pub(super) fn body(conversation: &Conversation, out: &Outgoing<'_>) -> Result<By
         service_tier,
     };
     // Strings and checked JSON can be written; that they can is not seen in the types.
-    serde_json::to_vec(&body).map(Bytes::from).map_err(|error| untranslatable(format!("the request ({error})")))
+    written(&body, out.client_bytes).map_err(|error| untranslatable(format!("the request ({error})")))
 }
 
 pub(super) fn untranslatable(what: impl Into<String>) -> Untranslatable {
