@@ -24,7 +24,7 @@ pub fn text<T: AsRef<str> + ?Sized, S: Serializer>(text: &T, serializer: S) -> R
 }
 
 /// Writes a text that may be absent.
-pub fn some_text<S: Serializer>(said: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn some_text<T: AsRef<str>, S: Serializer>(said: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
     match said {
         Some(said) => text(said, serializer),
         None => serializer.serialize_none(),

@@ -30,7 +30,7 @@ pub(super) enum Message<'c> {
     },
     Assistant {
         #[serde(serialize_with = "quoted::some_text")]
-        content: Option<String>,
+        content: Option<Cow<'c, str>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         reasoning_content: Option<String>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -45,7 +45,7 @@ pub(super) enum Message<'c> {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub(super) enum Content<'c> {
-    Text(#[serde(serialize_with = "quoted::text")] String),
+    Text(#[serde(serialize_with = "quoted::text")] Cow<'c, str>),
     Parts(Vec<Piece<'c>>),
 }
 
@@ -98,12 +98,14 @@ impl<'c> Piece<'c> {
 
 impl<'c> Content<'c> {
     /// Plain texts are one, as most sites take it.
-    fn of(pieces: Vec<Piece<'c>>, between: &str) -> Option<Self> {
-        match pieces.iter().map(Piece::plain).collect::<Option<Vec<&str>>>() {
-            Some(texts) if texts.is_empty() => None,
-            Some(texts) => Some(Self::Text(texts.join(between))),
-            None => Some(Self::Parts(pieces)),
+    fn of(mut pieces: Vec<Piece<'c>>, between: &str) -> Option<Self> {
+        let Some(texts) = pieces.iter().map(Piece::plain).collect::<Option<Vec<&str>>>() else {
+            return Some(Self::Parts(pieces));
+        };
+        if texts.len() > 1 {
+            return Some(Self::Text(texts.join(between).into()));
         }
+        pieces.pop().and_then(|only| if let Piece::Text { text, .. } = only { Some(Self::Text(text)) } else { None })
     }
 }
 
@@ -198,7 +200,7 @@ fn answered<'c>(part: &'c Part, out: &Outgoing<'_>) -> Result<Option<Message<'c>
     if let Some(last) = pieces.last_mut() {
         last.mark(Breakpoint::of(*cached, out));
     }
-    let content = Content::of(pieces, "\n").unwrap_or_else(|| Content::Text(String::new()));
+    let content = Content::of(pieces, "\n").unwrap_or(Content::Text(Cow::Borrowed("")));
     Ok(Some(Message::Tool { tool_call_id: call_id(id, out.quirks), content }))
 }
 
@@ -218,7 +220,9 @@ fn user<'c>(turn: &'c Turn, out: &Outgoing<'_>) -> Result<Option<Message<'c>>, U
 /// one that nobody knows (providers.md 3).
 fn assistant(turn: &Turn, returned: bool, quirks: Quirks) -> Option<Message<'_>> {
     let tool_calls: Vec<ToolCall<'_>> = turn.parts.iter().filter_map(|part| tool_call(part, quirks)).collect();
-    let content: String = texts(&turn.parts).collect();
+    let mut said = texts(&turn.parts);
+    let first = Cow::Borrowed(said.next().unwrap_or_default());
+    let content = said.fold(first, |all, text| all + text);
     if content.is_empty() && tool_calls.is_empty() {
         return None;
     }
