@@ -2,7 +2,7 @@
 //!
 //! Asked only for a backend of another shape, and of a request that was read once already: what that reading settled (bound,
 //! choices, thinking) is taken from it. A member that nobody else has a word for is refused where the answer would be of another
-//! kind without it, else told by its name ([`unsaid`]).
+//! kind without it, else told by its name ([`Unsaid`]).
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ use super::content::{Content, cannot, unreadable};
 use super::lifetime::{self, Mark};
 use super::tool_names::ToolNames;
 use super::top_level::string;
-use super::unsaid::unsaid;
+use super::unsaid::Unsaid;
 use super::{freeform, hints};
 use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Sampling, ThinkingWish, Tool, ToolChoice};
 use crate::canonical::unanswered::answered;
@@ -189,7 +189,7 @@ pub(super) struct Thinking<'b> {
 
 /// What the client asks, in nobody's words.
 pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslatable> {
-    let body: Body<'_> = serde_json::from_slice(&request.body).map_err(|error| unreadable(&error))?;
+    let (body, unsaid) = Unsaid::beside::<Body<'_>>(&request.body, KNOWN).map_err(|error| unreadable(&error))?;
     body.refuse_what_only_chat_has(request)?;
     let thinking = body.thinking(request.reasoning);
     let mut tools = read_tools(body.tools, body.functions)?;
@@ -231,7 +231,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         stream: request.stream,
         user: body.safety_identifier.or(body.user),
         hints: hints::read(body.prompt_cache_key, body.service_tier, body.verbosity),
-        unsaid: unsaid(&request.body, KNOWN, &tools.unsaid),
+        unsaid: unsaid.and(&tools.unsaid),
     })
 }
 

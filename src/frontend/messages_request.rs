@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::content::{Content, cannot, unreadable};
 use super::lifetime::{self, Mark};
 use super::messages_turns::{Block, Message, read_message, read_system};
-use super::unsaid::unsaid;
+use super::unsaid::Unsaid;
 use crate::canonical::conversation::{
     AnswerSchema, Effort, Format, Hints, Json, Role, Sampling, ThinkingWish, Tool, ToolChoice, Turn,
 };
@@ -129,7 +129,7 @@ struct Edit<'b> {
 
 /// What the client asks, in nobody's words.
 pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslatable> {
-    let body: Body<'_> = serde_json::from_slice(&request.body).map_err(|error| unreadable(&error))?;
+    let (body, unsaid) = Unsaid::beside::<Body<'_>>(&request.body, KNOWN).map_err(|error| unreadable(&error))?;
     body.refuse_what_only_messages_has()?;
     let effort = body.output_config.as_ref().and_then(|config| config.effort.as_deref()).and_then(Effort::from_word);
     let mut system = read_system("system", body.system)?;
@@ -165,7 +165,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         stream: request.stream,
         user: body.metadata.and_then(|metadata| metadata.user_id),
         hints: Hints::default(),
-        unsaid: unsaid(&request.body, KNOWN, &[]),
+        unsaid: unsaid.and(&[]),
     })
 }
 

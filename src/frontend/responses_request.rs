@@ -13,7 +13,7 @@ use super::content::{Content, cannot, unreadable};
 use super::hints;
 use super::responses_items::{Item, Turns};
 use super::responses_tools::{Tools, WireTool};
-use super::unsaid::unsaid;
+use super::unsaid::Unsaid;
 use crate::canonical::conversation::{AnswerSchema, Effort, Format, Json, Role, Sampling, ThinkingWish};
 use crate::canonical::unanswered::answered;
 use crate::canonical::{Conversation, Feature, Part, ReasoningWish, Request, Untranslatable};
@@ -105,7 +105,7 @@ struct WireFormat<'b> {
 
 /// What the client asks, in nobody's words.
 pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslatable> {
-    let body: Body<'_> = serde_json::from_slice(&request.body).map_err(|error| unreadable(&error))?;
+    let (body, unsaid) = Unsaid::beside::<Body<'_>>(&request.body, KNOWN).map_err(|error| unreadable(&error))?;
     body.refuse_what_only_responses_have(request)?;
     let tools = Tools::read(body.tools, body.tool_choice)?;
     let mut turns = Turns::naming(&tools.names);
@@ -134,7 +134,7 @@ pub(super) fn conversation(request: &Request) -> Result<Conversation, Untranslat
         stream: request.stream,
         user: body.safety_identifier.or(body.user),
         hints: hints::read(body.prompt_cache_key, body.service_tier, verbosity),
-        unsaid: unsaid(&request.body, KNOWN, &tools.unsaid),
+        unsaid: unsaid.and(&tools.unsaid),
     })
 }
 
