@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{frames, retold};
 use crate::harness::provider::{status, stream};
-use crate::harness::{Call, chat, chats, messages, speaks};
+use crate::harness::{Call, Gateway, Provider, Site, chat, chats, messages, speaks};
 
 /// A delta with these elements of `tool_calls`.
 fn pieces(elements: &[&str]) -> String {
@@ -141,31 +141,118 @@ async fn corner_21_arguments_that_were_cut_pass_as_they_are() {
     assert_eq!((told.called(), told.stop.as_str()), (vec![("f", r#"{"x":"a"#)], "max_tokens"));
 }
 
-#[tokio::test]
-async fn corner_22_what_tools_answered_stands_in_one_turn_before_any_text() {
-    let (east, gateway) = speaks().await;
-    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "weather", "arguments": "{}"}});
-    let result = |id: &str, text: &str| json!({"role": "tool", "tool_call_id": id, "content": text});
-    let user = |text: &str| json!({"role": "user", "content": text});
-    let asking = json!({"role": "assistant", "content": null, "tool_calls": [call("a"), call("b")]});
-    let history = json!([user("Weather?"), asking, result("b", "5"), result("a", "4"), user("Go on.")]);
-    let ask = |history: &Value| json!({"model": "auto", "max_tokens": 64, "messages": history}).to_string();
-    assert_eq!(gateway.chat(&ask(&history)).await.status, 200);
+/// A history in chat, with calls of `weather`.
+mod history {
+    use serde_json::{Value, json};
 
-    let sent: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
+    pub(super) fn user(text: &str) -> Value {
+        json!({"role": "user", "content": text})
+    }
+
+    pub(super) fn calls(ids: &[&str]) -> Value {
+        let call = |id| json!({"id": id, "type": "function", "function": {"name": "weather", "arguments": "{}"}});
+        json!({"role": "assistant", "content": null, "tool_calls": ids.iter().map(call).collect::<Vec<_>>()})
+    }
+
+    pub(super) fn result(id: &str, text: &str) -> Value {
+        json!({"role": "tool", "tool_call_id": id, "content": text})
+    }
+
+    pub(super) fn ask(turns: &[Value]) -> String {
+        json!({"model": "auto", "max_tokens": 64, "messages": turns}).to_string()
+    }
+}
+
+/// What a provider of Messages was sent behind the first call: of each block of that turn its type, whose result it is and its text.
+fn behind_the_call(sent: &Value) -> Vec<(String, String, String)> {
     let turns = sent["messages"].as_array().unwrap();
     let roles: Vec<&str> = turns.iter().map(|turn| turn["role"].as_str().unwrap()).collect();
-    assert_eq!(roles, ["user", "assistant", "user"], "{sent}");
-    let blocks = turns[2]["content"].as_array().unwrap();
-    let answered: Vec<(&str, &str)> =
-        blocks.iter().map(|block| (block["type"].as_str().unwrap(), block["tool_use_id"].as_str().unwrap_or_default())).collect();
-    assert_eq!(answered, [("tool_result", "b"), ("tool_result", "a"), ("text", "")], "{sent}");
+    assert!(roles.chunks(2).all(|pair| pair[0] == "user" && pair.get(1).is_none_or(|next| *next == "assistant")), "{sent}");
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let told = |block: &Value| {
+        let said = if block["type"] == "text" { &block["text"] } else { &block["content"][0]["text"] };
+        (word(&block["type"]), word(&block["tool_use_id"]), word(said))
+    };
+    turns[2]["content"].as_array().unwrap().iter().map(told).collect()
+}
 
-    // An answer to no call is refused everywhere: the client is told so in its own words, and nothing is made up for it.
-    let orphan = json!([user("Weather?"), result("x", "4"), user("Go on.")]);
-    let said = "messages.1: `tool_use_id` x has no corresponding `tool_use` block";
-    east.next(status(400, &[], &messages::error("invalid_request_error", said)));
-    let refused = gateway.ask(&Call::chat(ask(&orphan))).await;
-    assert_eq!((refused.status, refused.error("type")), (400, json!("invalid_request_error")), "{}", refused.text());
-    assert!(refused.text().contains("tool_use_id"), "{}", refused.text());
+#[tokio::test]
+async fn corner_22_what_tools_answered_stands_in_one_turn_before_any_text_and_is_complete() {
+    use history::{ask, calls, result, user};
+
+    let (east, gateway) = speaks().await;
+    let block = |kind: &str, id: &str, text: &str| (kind.to_owned(), id.to_owned(), text.to_owned());
+    let (answered, said) = (|id, text| block("tool_result", id, text), block("text", "", "Go on."));
+    let whole = [user("Weather?"), calls(&["a", "b"]), result("b", "5"), result("a", "4"), user("Go on.")];
+    // Of an agent that was stopped while its tools ran.
+    let one_missing = [user("Weather?"), calls(&["a", "b"]), result("b", "5"), user("Go on.")];
+    let all_missing = [user("Weather?"), calls(&["a", "b"]), user("Go on.")];
+    let histories: [(&[Value], Vec<_>); 3] = [
+        (&whole, vec![answered("b", "5"), answered("a", "4"), said.clone()]),
+        (&one_missing, vec![answered("b", "5"), answered("a", "(no result)"), said.clone()]),
+        (&all_missing, vec![answered("a", "(no result)"), answered("b", "(no result)"), said]),
+    ];
+    for (nth, (turns, expected)) in histories.iter().enumerate() {
+        assert_eq!(gateway.chat(&ask(turns)).await.status, 200);
+        let sent: Value = serde_json::from_str(east.call(nth).await.text()).unwrap();
+        assert_eq!(behind_the_call(&sent), *expected, "{sent}");
+        // A model that is told of an error does not take it for what the tool said.
+        let blocks = sent["messages"][2]["content"].as_array().unwrap();
+        let failed = |block: &&Value| block["is_error"] == true;
+        let missing = expected.iter().filter(|(_, _, text)| text == "(no result)").count();
+        assert_eq!(blocks.iter().filter(failed).count(), missing, "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn corner_22_in_chat_each_tool_answers_right_behind_the_call_and_none_is_missing() {
+    let (east, gateway) = chats().await;
+    let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "weather", "input": {}});
+    let answered = |id: &str| json!({"type": "tool_result", "tool_use_id": id, "content": "4"});
+    let go_on = json!({"type": "text", "text": "Go on."});
+    for (nth, (results, missing)) in [(vec![answered("b"), answered("a")], 0), (vec![answered("b")], 1)].into_iter().enumerate() {
+        let said = [results, vec![go_on.clone()]].concat();
+        let turns = json!([
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": [call("a"), call("b")]},
+            {"role": "user", "content": said},
+        ]);
+        let body = json!({"model": "auto", "max_tokens": 64, "messages": turns}).to_string();
+        assert_eq!(gateway.ask(&Call::messages(body)).await.status, 200);
+        let sent: Value = serde_json::from_str(east.call(nth).await.text()).unwrap();
+        let said = sent["messages"].as_array().unwrap().iter();
+        let said: Vec<(&str, &str)> =
+            said.map(|turn| (turn["role"].as_str().unwrap(), turn["tool_call_id"].as_str().unwrap_or_default())).collect();
+        assert_eq!(said, [("user", ""), ("assistant", ""), ("tool", "b"), ("tool", "a"), ("user", "")], "{sent}");
+        assert_eq!(sent.to_string().matches("(no result)").count(), missing, "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn corner_22_an_answer_to_no_call_is_refused_alike_and_nothing_is_made_up_for_it() {
+    use history::{ask, result, user};
+
+    let orphan = ask(&[user("Weather?"), result("x", "4"), user("Go on.")]);
+    let anthropic = messages::error("invalid_request_error", "messages.1: `tool_use_id` x has no corresponding `tool_use` block");
+    let openai = chat::error("messages with role 'tool' must be a response to a preceding message with 'tool_calls'");
+    let openai = openai.replace("some_error", "invalid_request_error");
+    for (refusal, word, translated) in [(anthropic, "tool_use_id", true), (openai, "must be a response", false)] {
+        let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+        let site = |provider| if translated { Site::of(provider).only_messages() } else { Site::of(provider) };
+        let gateway = Gateway::of([site(&east), site(&west).price("3", "6")]);
+        for provider in [&east, &west] {
+            provider.next(status(400, &[], &refusal));
+        }
+        let refused = gateway.chat(&orphan).await;
+        // In the client's own words, whoever refused it.
+        assert_eq!((refused.status, refused.error("type")), (400, json!("invalid_request_error")), "{}", refused.text());
+        assert!(refused.text().contains(word), "{}", refused.text());
+        let sent: Value = serde_json::from_str(east.call(0).await.text()).unwrap();
+        assert!(!sent.to_string().contains("tool_calls") && !sent.to_string().contains("tool_use\""), "{sent}");
+        // What was refused in our words another may take; of the client's own nobody else is asked.
+        assert_eq!((east.calls().len(), west.calls().len()), (1, usize::from(translated)));
+        // The request is at fault and not who refused it.
+        let next = gateway.chat(&chat::ask("auto")).await;
+        assert_eq!((next.status, next.header("x-tokenbroker-backend")), (200, "east/jade-v3"));
+    }
 }
