@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::provider::{stream, whole};
 use crate::harness::talk::{Api, Talk};
 use crate::harness::thinker::{Thinker, Thought};
-use crate::harness::{Gateway, Provider, Site, chat, provider, speaks};
+use crate::harness::{Gateway, Provider, Site, chat, provider, responses, speaks};
 
 #[tokio::test]
 async fn corner_23_thoughts_go_back_to_whoever_thought_them() {
@@ -18,7 +19,7 @@ async fn corner_23_thoughts_go_back_to_whoever_thought_them() {
             let east = Provider::start("east").await;
             let gateway = Gateway::of([thinker.site(&east)]);
             east.next(thinker.calls(streamed, &EAST)).next(thinker.says(streamed, "Go now."));
-            // A client of chat, which has no word for any of this.
+            // In chat, with what it is told of them beside its words.
             let mut talk = Talk::begin(Api::Chat, streamed, &EAST.tools, "May I sail?");
             let said = talk.ask(&gateway).await;
             talk.answer(said.calls.iter().map(|call| (call, "2 metres")));
@@ -26,6 +27,79 @@ async fn corner_23_thoughts_go_back_to_whoever_thought_them() {
 
             let steps = thinker.heard(&east.calls()[1]).steps();
             assert_eq!((&steps[0].thought, &steps[0].seals), (&text, &seals), "{thinker:?}, streamed: {streamed}");
+        }
+    }
+}
+
+/// The same where thoughts are items that are encrypted.
+#[tokio::test]
+async fn corner_23_encrypted_items_go_back_through_a_client_of_chat() {
+    for (streamed, drops) in [(false, false), (true, false), (false, true), (true, true)] {
+        let east = Provider::start("east").await;
+        let gateway = Gateway::of([Site::of(&east).only_responses().thinks()]);
+        let (used, items) = (responses::usage(9, 0, 4, 2), [responses::thought("seal-east"), responses::call("call_1", "{}")]);
+        let (called, said) = (responses::answer(&items, &used), responses::answer(&[responses::message("Go now.")], &used));
+        let events = (0..).zip(&items).flat_map(|(at, item)| [responses::added(at, item), responses::done(at, item)]);
+        let events = [responses::created()].into_iter().chain(events).chain([responses::completed(&items, &used)]);
+        let called = if streamed { stream(&events.collect::<Vec<_>>()) } else { whole(&called) };
+        east.next(called).next(if streamed { stream(&responses::hello()) } else { whole(&said) });
+        let mut talk = Talk::begin(Api::Chat, streamed, &["weather"], "May I sail?");
+        let said = talk.ask(&gateway).await;
+        if drops {
+            drop_thoughts(&mut talk);
+        }
+        talk.answer(said.calls.iter().map(|call| (call, "2 metres")));
+        talk.ask(&gateway).await;
+
+        let sent: Value = serde_json::from_str(east.calls()[1].text()).unwrap();
+        let seals: Vec<&str> =
+            sent["input"].as_array().unwrap().iter().filter_map(|item| item["encrypted_content"].as_str()).collect();
+        // A call may stand there without the thought that led to it.
+        assert_eq!(seals, if drops { vec![] } else { vec!["seal-east"] }, "streamed: {streamed}: {sent}");
+        assert!(!sent["input"].to_string().contains("\"reasoning\"") || !drops, "{sent}");
+    }
+}
+
+/// Leaves of the last answer what chat has words for in `OpenAI`'s own clients, which know no thoughts.
+fn drop_thoughts(talk: &mut Talk) {
+    let keep = |value: &mut Value, members: &[&str]| {
+        value.as_object_mut().unwrap().retain(|name, _| members.contains(&name.as_str()));
+    };
+    let said = talk.history.last_mut().unwrap();
+    keep(said, &["role", "content", "tool_calls"]);
+    for call in said["tool_calls"].as_array_mut().unwrap() {
+        keep(call, &["id", "type", "function"]);
+        keep(&mut call["function"], &["name", "arguments"]);
+    }
+}
+
+/// Who refuses a turn without its thoughts is not told that there were none to tell: an empty one, a word that its maker gives for
+/// that, or not to think.
+#[tokio::test]
+async fn corner_23_where_a_client_drops_thoughts_nobody_is_shown_calls_that_it_would_refuse() {
+    const EAST: Thought = Thought { of: "east", tools: ["weather", "tide"] };
+    const FILLER: &str = "skip_thought_signature_validator";
+    for (thinker, text, seals, thinks) in [
+        (Thinker::Chat, Some(""), vec![], true),
+        (Thinker::StrictChat, None, vec![], true),
+        (Thinker::Messages, None, vec![], false),
+        (Thinker::Gemini, None, vec![FILLER], true),
+    ] {
+        for streamed in [false, true] {
+            let east = Provider::start("east").await;
+            let gateway = Gateway::of([thinker.site(&east)]);
+            east.next(thinker.calls(streamed, &EAST)).next(thinker.says(streamed, "Go now."));
+            let mut talk = Talk::begin(Api::Chat, streamed, &EAST.tools, "May I sail?");
+            let said = talk.ask(&gateway).await;
+            drop_thoughts(&mut talk);
+            talk.answer(said.calls.iter().map(|call| (call, "2 metres")));
+            assert_eq!(talk.ask(&gateway).await.text, "Go now.");
+
+            let heard = thinker.heard(&east.calls()[1]);
+            let steps = heard.steps();
+            let told = (steps[0].thought.as_deref(), steps[0].seals.iter().map(String::as_str).collect());
+            assert_eq!(told, (text, seals.clone()), "{thinker:?}, streamed: {streamed}: {}", heard.body);
+            assert_eq!(heard.body["thinking"]["type"] == "disabled", !thinks, "{thinker:?}: {}", heard.body);
         }
     }
 }
