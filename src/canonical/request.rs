@@ -127,6 +127,15 @@ pub enum ReasoningWish {
     On,
 }
 
+/// A text that begins with a thought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folded {
+    /// Where it stands in the body, quotes included.
+    pub text: Range<usize>,
+    /// The same without the thought, in quotes.
+    pub said: String,
+}
+
 /// Where the members stand in the original bytes that may have to differ on the way out. Byte ranges of the body.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Members {
@@ -152,6 +161,8 @@ pub struct Members {
     pub thoughtless: Vec<usize>,
     /// Members of chat's messages that thoughts stand in, in their order.
     pub thoughts: Vec<(ThoughtMember, Member)>,
+    /// Texts of the assistant in chat's messages that begin with a thought between tags.
+    pub folded: Vec<Folded>,
     /// The array `messages`.
     pub messages: Range<usize>,
     /// Every message's content is one text, and no member of it is unknown: nothing in it is marked to be cached. `false` where

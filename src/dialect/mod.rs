@@ -76,13 +76,24 @@ pub struct Outgoing<'o> {
     pub steering: Steering,
     /// How long the client's request is, which is about how long it will be in other words; 0 where nobody knows.
     pub client_bytes: usize,
+    /// Whether the model itself thought what stands in the texts of the conversation: it may want to see that again.
+    pub own_thoughts: bool,
 }
 
 impl<'o> Outgoing<'o> {
     /// A request to a model that does not think, without a bound of ours.
     pub const fn to(upstream_model: &'o str, quirks: Quirks) -> Self {
         let (max_output, steering) = (Tokens::new(4_096), Steering::UNKNOWN);
-        Self { upstream_model, quirks, output_bound: None, max_output, reasoning: Reasoning::Never, steering, client_bytes: 0 }
+        Self {
+            upstream_model,
+            quirks,
+            output_bound: None,
+            max_output,
+            reasoning: Reasoning::Never,
+            steering,
+            client_bytes: 0,
+            own_thoughts: false,
+        }
     }
 
     /// Whether the model takes `temperature` and its like beside what the client says about thinking.

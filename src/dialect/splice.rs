@@ -42,6 +42,10 @@ pub(super) fn chat(request: &Request, out: &Outgoing<'_>) -> Bytes {
         let places = request.members.thoughtless.iter();
         edits.replaced.extend(places.map(|place| (*place..*place, Cow::Borrowed(",\"reasoning_content\":\"\""))));
     }
+    if !out.own_thoughts {
+        let texts = request.members.folded.iter();
+        edits.replaced.extend(texts.map(|folded| (folded.text.clone(), Cow::Owned(folded.said.clone()))));
+    }
     let refused = |member| out.quirks.thoughts_refused.contains(member);
     edits.cut.extend(request.members.thoughts.iter().filter(|(member, _)| refused(*member)).map(|(_, place)| place));
     edits.apply(&request.body)

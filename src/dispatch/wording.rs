@@ -201,7 +201,9 @@ impl Way<'_> {
         let bound = planned.quote.output_bound;
         let max_output: Tokens = bound.min(outgoing.max_output);
         let client_bytes = self.wording.request.body.len();
-        self.write(&Outgoing { output_bound: self.wording.bounded.then_some(bound), max_output, client_bytes, ..outgoing })
+        let own_thoughts = self.wording.makers.answered_all(&self.offer, self.wording.market);
+        let output_bound = self.wording.bounded.then_some(bound);
+        self.write(&Outgoing { output_bound, max_output, client_bytes, own_thoughts, ..outgoing })
     }
 
     /// The client's bytes, or the same said in the words of the endpoint.

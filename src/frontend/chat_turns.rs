@@ -10,9 +10,9 @@ use super::content::{Content, cannot, link};
 use super::lifetime::{self, Mark};
 use super::tool_names::ToolNames;
 use super::top_level::string;
-use super::{extra_content, freeform, reasoning_details};
+use super::{extra_content, folded, freeform, reasoning_details};
 use crate::canonical::conversation::{CacheLifetime, Call, Medium, Role, Source, Text, Thought, ToolResult, Turn};
-use crate::canonical::{Part, Untranslatable, thought};
+use crate::canonical::{Part, Untranslatable};
 
 #[derive(Deserialize)]
 pub(super) struct Message<'b> {
@@ -227,16 +227,10 @@ impl<'t> Turns<'t> {
     }
 }
 
-/// Takes away a thought that some provider told at the beginning of the text, in tags, and that the client says again: it would be
-/// billed each turn, and read by the next model as something that was said (dialects.md 6, item 24).
+/// Takes away a thought that some provider told at the beginning of the text.
 fn without_folded_thought(text: &mut String) {
-    let told = text.trim_start();
-    let behind = match told.strip_prefix("<think>") {
-        Some(thought) => thought.split_once("</think>"),
-        None => thought::unopened(told),
-    };
-    if let Some((_, said)) = behind {
-        *text = said.trim_start().to_owned();
+    if let Some(said) = folded::said_behind(text).map(str::to_owned) {
+        *text = said;
     }
 }
 

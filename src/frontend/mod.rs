@@ -19,6 +19,7 @@ mod direct;
 pub mod errors;
 mod extent;
 mod extra_content;
+mod folded;
 mod freeform;
 mod hints;
 mod in_turn;

@@ -15,7 +15,7 @@ use super::messages::{ChatTurn, Conversation, Messages, Tools};
 use super::models::{self, ListedModel, Page};
 use super::needs::{ResponseFormat, is_forced};
 use super::top_level::{Layout, TopLevel, keeping, named, string, utf8};
-use super::{About, Frontend, Seen, chat_answer, chat_request, seen};
+use super::{About, Frontend, Seen, chat_answer, chat_request, folded, seen};
 use crate::canonical::event::Understood;
 use crate::canonical::{self, Answer, Members, Parameter, RareMember, Request, Shape, StreamWriter, Untranslatable, Wishes};
 use crate::units::{ImageWish, Pieces, Tokens};
@@ -210,9 +210,19 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
     if !has_calls {
         thoughtless.clear();
     }
-    let thoughts = told_thoughts;
-    request.members =
-        Members { developer_roles, begun, thoughtless, thoughts, begins, call_ids, thinking, plain: !with_parts, ..members };
+    let (thoughts, folded) = (told_thoughts, folded::texts(text, members.messages.clone()));
+    request.members = Members {
+        developer_roles,
+        begun,
+        thoughtless,
+        thoughts,
+        folded,
+        begins,
+        call_ids,
+        thinking,
+        plain: !with_parts,
+        ..members
+    };
     Ok(request)
 }
 

@@ -28,6 +28,9 @@ pub struct Makers {
     pub sealed: bool,
     /// Who has refused its seals before and did without them.
     pub refused_by: Vec<BackendIndex>,
+    /// Who may have answered each turn of a conversation in whose texts thoughts stand. These pass like any text, so nothing else hangs
+    /// on it.
+    pub answered: Vec<Vec<BackendIndex>>,
 }
 
 /// What of the seals a backend is sent.
@@ -47,11 +50,7 @@ impl Makers {
             return Seals::None;
         }
         let snapshot = &market.snapshot;
-        // A signature holds for the model that made it, wherever its provider serves it.
-        let is_own = |maker: &BackendIndex| {
-            let maker = snapshot.backend(*maker);
-            maker.provider == offer.backend.provider && maker.model == offer.backend.model
-        };
+        let is_own = |maker: &BackendIndex| is_of(*maker, offer, market);
         let mut others = self.known.iter().filter(|makers| !makers.iter().any(is_own));
         // Whatever form the answers had that it gave before.
         let asked_alike = |maker: &BackendIndex| {
@@ -69,6 +68,13 @@ impl Makers {
         }
     }
 
+    /// Whether a backend may have answered every turn of a conversation in whose texts thoughts stand. Where nobody is remembered it is
+    /// taken for another's: what it thought once it does without, as after a text of any other model.
+    pub fn answered_all(&self, offer: &Offer<'_>, market: &Market) -> bool {
+        let is_own = |maker: &BackendIndex| is_of(*maker, offer, market);
+        !self.answered.is_empty() && self.answered.iter().all(|makers| makers.iter().any(is_own))
+    }
+
     /// Whether makers are known, and all of them are so.
     fn is_all(&self, is_so: impl Fn(&BackendIndex) -> bool) -> bool {
         !self.known.is_empty() && self.known.iter().flatten().all(is_so)
@@ -80,6 +86,12 @@ impl Makers {
         let anothers = || offer.shape == Shape::OpenAiChat && !offer.provider.shapes().contains(Shape::GeminiGenerate);
         self.google && self.known.is_empty() && anothers()
     }
+}
+
+/// Whether a backend is the one of the offer. A signature holds for the model that made it, wherever its provider serves it.
+fn is_of(maker: BackendIndex, offer: &Offer<'_>, market: &Market) -> bool {
+    let maker = market.snapshot.backend(maker);
+    maker.provider == offer.backend.provider && maker.model == offer.backend.model
 }
 
 #[cfg(test)]
@@ -234,6 +246,19 @@ mod tests {
         check_unsigned("both/opal-1", &[], Seals::AsTheyAre);
         check_unsigned("both/opal-1", &[&["sealer/large-1", "both/opal-1"]], Seals::AsTheyAre);
         check_unsigned("both/opal-1", &[&["sealer/large-1"]], Seals::None);
+    }
+
+    #[test]
+    fn what_was_thought_in_texts_is_the_backends_own_where_it_may_have_answered_every_turn() {
+        let market = market();
+        let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
+        let own = |answered: &[&[&str]]| {
+            let answered = answered.iter().map(|set| set.iter().map(|id| named(id)).collect()).collect();
+            let offer = market.offer(named("plain/jade-1"), Manner::plain(Shape::OpenAiChat)).unwrap();
+            Makers { answered, ..Makers::default() }.answered_all(&offer, &market)
+        };
+        assert!(own(&[&["plain/jade-1"]]) && own(&[&["plain/jade-1"], &["google/topaz-1", "plain/jade-1"]]));
+        assert!(!own(&[&["plain/jade-1"], &["google/topaz-1"]]) && !own(&[]));
     }
 
     /// A known defect: whoever had answered the same opening was taken for a maker of the turn behind it.

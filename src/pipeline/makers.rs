@@ -10,8 +10,9 @@ impl Pipeline {
     /// Who may have made what stands in the turns of a conversation that holds thoughts.
     pub(super) fn makers(&self, admitted: &Admitted, trace: &Trace) -> Makers {
         let request = &admitted.request;
+        let answered = if request.members.folded.is_empty() { Vec::new() } else { trace.makers(true) };
         if !frontend::holds_thoughts(request) {
-            return Makers::default();
+            return Makers { answered, ..Makers::default() };
         }
         let (told, unsigned) = (frontend::holds_told_thoughts(request), frontend::holds_unsigned_thoughts(request));
         let (known, google) = (trace.makers(unsigned), frontend::holds_google_seals(request));
@@ -23,7 +24,7 @@ impl Pipeline {
         } else {
             Vec::new()
         };
-        Makers { known, told, unsigned, google, sealed, refused_by }
+        Makers { known, told, unsigned, google, sealed, refused_by, answered }
     }
 
     /// A backend has refused the request with the seals of its conversation, and answers it without.

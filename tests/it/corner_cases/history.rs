@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::provider::{stream, whole};
+use crate::harness::provider::{status, stream, whole};
 use crate::harness::talk::{Api, Talk};
 use crate::harness::thinker::{Thinker, Thought};
 use crate::harness::{Gateway, Provider, Site, chat, provider, responses, speaks};
@@ -120,6 +120,42 @@ async fn corner_24_a_thought_that_was_folded_into_the_text_is_not_told_to_the_ne
         assert_eq!(gateway.chat(&body).await.status, 200);
         let sent: Value = serde_json::from_str(east.call(number).await.text()).unwrap();
         assert_eq!(sent["messages"][1]["content"], json!([{"type": "text", "text": expected}]), "{sent}");
+    }
+}
+
+/// The same where the client's bytes pass: a thought that its own site folded goes back to that one, which may want it, and to no other.
+#[tokio::test]
+async fn corner_24_a_folded_thought_is_no_others_where_the_clients_bytes_pass() {
+    let told = "<think>A greeting.</think>\n\nHello.";
+    for streamed in [false, true] {
+        let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+        let gateway = Gateway::of([Site::of(&east), Site::of(&west).price("3", "6")]);
+        let folded = || {
+            let written = told.replace('\n', "\\n");
+            let (begins, goes_on) = written.split_at(9);
+            let pieces = [chat::role(), chat::text(begins), chat::text(goes_on), chat::finish(), chat::DONE.to_owned()];
+            if streamed { stream(&pieces) } else { whole(&chat::answer(&written, 9, 4)) }
+        };
+        east.next(folded()).next(folded()).always(status(503, &[], &chat::error("It is down.")));
+        let mut talk = Talk::begin(Api::Chat, streamed, &[], "Hello?");
+        assert_eq!(talk.ask(&gateway).await.text, told, "what a provider says passes as it says it");
+        talk.say("Again?");
+        talk.ask(&gateway).await;
+        talk.say("And again?");
+        let moved = talk.ask(&gateway).await;
+        assert_eq!(moved.answer.header("x-tokenbroker-backend"), "west/jade-v3");
+
+        let said = |provider: &Provider, nth: usize| -> Vec<String> {
+            let sent: Value = serde_json::from_str(provider.calls()[nth].text()).unwrap();
+            let turns = sent["messages"].as_array().unwrap().iter();
+            turns.filter(|turn| turn["role"] == "assistant").map(|turn| turn["content"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(said(&east, 1), [told], "its own");
+        assert_eq!(said(&west, 0), ["Hello.", "Hello."], "another's");
+        // Whose it was is remembered by who was told: a gateway that begins anew takes it for another's.
+        let next = Gateway::of([Site::of(&west)]);
+        talk.ask(&next).await;
+        assert_eq!(said(&west, 1)[..2], ["Hello.", "Hello."], "nobody's that is known");
     }
 }
 
