@@ -562,7 +562,7 @@ impl Pipeline {
                 let (media_type, silent) = (stream.media_type.clone(), stream.media_type.is_some());
                 let closing = Box::new(InWords { frontend, about, stream_error, silent, seen: Seen::default() });
                 let pump = Pump::new(stream, settlement, request.wants_usage_frame, left, closing, quotes_key);
-                let pump = pump.keeping(keep).heard_by(hear);
+                let pump = pump.keeping(keep).heard_by(hear).heard_out_for(admitted.settings().heard_out);
                 Ok(Reply::Stream { receipt: Receipt { media_type, ..receipt }, pump: Box::new(pump) })
             }
         }

@@ -312,6 +312,10 @@ pub(super) fn timeouts() -> Group<Timeouts> {
             "One client request with all its attempts and its whole stream, in milliseconds. An attempt that others could \
              follow gets half of what is left.",
         ),
+        setting("heard_out_seconds", Seconds(0..=3_600), |t: &mut Timeouts| &mut t.heard_out).means(
+            "When a client leaves its stream, how long the provider is heard to the end, in seconds: what was used is then booked as \
+             reported, and the rest of the answer is paid for. With 0 the provider is let go at once, and what was used is counted.",
+        ),
     ];
     Group { name: "timeouts", about: "How long one upstream request may take.", settings }
 }

@@ -282,6 +282,8 @@ pub struct Timeouts {
     /// The whole of one client request, all attempts and the whole stream included. An attempt with others behind it gets
     /// half of what is left, so that one that hangs leaves them some.
     pub total: Duration,
+    /// For how long the rest of a stream is heard whose client has left; zero where its provider is let go at once.
+    pub heard_out: Duration,
 }
 
 impl Default for Timeouts {
@@ -291,6 +293,7 @@ impl Default for Timeouts {
             first_byte: Duration::from_mins(1),
             stream_idle: Duration::from_mins(1),
             total: Duration::from_mins(10),
+            heard_out: Duration::ZERO,
         }
     }
 }

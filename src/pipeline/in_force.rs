@@ -46,6 +46,8 @@ pub struct PipelineSettings {
     pub budgeted_output: Tokens,
     /// How long one client request may take, all attempts and the whole stream included.
     pub total: Duration,
+    /// For how long the rest of a stream is heard whose client has left.
+    pub heard_out: Duration,
     /// How long one attempt may take.
     pub patience: Patience,
     /// Client requests under way; further ones are refused.

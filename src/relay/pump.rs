@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::settlement::Settlement;
 use crate::canonical::Mismatch;
@@ -95,6 +95,8 @@ pub struct Pump {
     cut: bool,
     keep: Option<Box<dyn Keep>>,
     hear: Option<Hear>,
+    /// For how long the rest is heard once the client has left.
+    heard_out: Duration,
 }
 
 impl Pump {
@@ -121,6 +123,7 @@ impl Pump {
             cut: false,
             keep: None,
             hear: None,
+            heard_out: Duration::ZERO,
         }
     }
 
@@ -134,6 +137,27 @@ impl Pump {
     #[must_use]
     pub fn heard_by(self, hear: Option<Hear>) -> Self {
         Self { hear, ..self }
+    }
+
+    /// The rest of it is heard for so long once its client has left.
+    #[must_use]
+    pub fn heard_out_for(self, heard_out: Duration) -> Self {
+        Self { heard_out, ..self }
+    }
+
+    /// The client has left, or has all of it. What is still to come is heard in a task, so that the answer is booked at what its provider
+    /// reports; what is not told in time is booked as it was counted.
+    pub fn left(mut self: Box<Self>) {
+        let (most, is_open) = (self.heard_out, self.source.is_some());
+        let settlement = self.settlement.as_mut().filter(|_| is_open && !most.is_zero());
+        let Some(tasks) = settlement.and_then(Settlement::client_left) else { return };
+        let stopping = tasks.stopping().clone();
+        tracing::debug!("the client has left: the gateway hears an answer out");
+        tasks.spawn("hear an answer out", async move {
+            let heard = async { while self.next().await.is_some() {} };
+            // A drain of the gateway does not wait for whom nobody listens to.
+            let _ = timeout(most, stopping.run_until_cancelled(heard)).await;
+        });
     }
 
     /// Whether the client has less than the whole answer, now that nothing more comes. Where no event can say so, its connection has
@@ -268,7 +292,7 @@ impl Pump {
                 source.drain().await;
             }
         };
-        let (settled, _) = tokio::join!(settlement.end(ending), tokio::time::timeout(CLOSING_WAIT, drained));
+        let (settled, _) = tokio::join!(settlement.end(ending), timeout(CLOSING_WAIT, drained));
         self.cut |= settled.is_err();
         self.cost = Some(settled.map_err(|error| self.closing.event(&StreamEnd::Books(&error)))?);
         Ok(())

@@ -28,6 +28,7 @@ use crate::meter::calibration::Factors;
 use crate::meter::tokenizer::Count;
 use crate::meter::usage::{Heard, Metered, completed, metered};
 use crate::policy::{Budgets, Hold, OverBudget, Passage, Place, ShareHold, Standing as RateStanding};
+use crate::tasks::Tasks;
 use crate::telemetry::{OpenRequest, Route, Settled};
 use crate::units::{BackendId, KeyName, Pieces, Provenance, Thinking, Tokens, Usage, Usd};
 
@@ -298,6 +299,8 @@ struct OpenAnswer {
     too_long: bool,
     /// What the backend's health learns if the answer is cut.
     lesson: Option<Failure>,
+    /// Nobody gets what is still to come.
+    client_left: bool,
     basis: AnswerBasis,
 }
 
@@ -322,6 +325,7 @@ impl Settlement {
                 served_model: None,
                 too_long: false,
                 lesson,
+                client_left: false,
                 basis,
             })),
         }
@@ -370,6 +374,13 @@ impl Settlement {
         if let Some(open) = &mut self.open {
             open.lesson = lesson;
         }
+    }
+
+    /// The client is not there any more: however the answer ends, the request is abandoned. Answers where to run what goes on without it.
+    pub fn client_left(&mut self) -> Option<Tasks> {
+        let open = self.open.as_mut()?;
+        open.client_left = true;
+        Some(open.account.desk.tasks.clone())
     }
 
     /// Takes what was told by the frames that were held back until the answer began, should it end before they go out; and checkpoints.
@@ -480,7 +491,8 @@ impl OpenAnswer {
         }
         // Both ends are queued before either is waited for: one write of the journal carries them.
         open.page.settle(end);
-        let closed = open.account.close(outcome_of(ending), 200, Some(first_byte)).await;
+        let outcome = if open.client_left { Outcome::Abandoned } else { outcome_of(ending) };
+        let closed = open.account.close(outcome, 200, Some(first_byte)).await;
         if let Some(sample) = sample {
             desk.tasks.spawn("count a sample", sample.count(Arc::clone(&desk)));
         }

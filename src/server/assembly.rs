@@ -43,6 +43,7 @@ pub(super) fn settings(config: &Config) -> PipelineSettings {
         baseline: config.routing.baseline.clone(),
         budgeted_output: BUDGETED_OUTPUT,
         total: timeouts.total,
+        heard_out: timeouts.heard_out,
         patience: Patience { first_frame: timeouts.first_byte, idle: timeouts.stream_idle, whole: timeouts.total },
         over_budget_status: config.limits.over_budget_status,
         most_under_way: config.limits.max_concurrent_requests as usize,

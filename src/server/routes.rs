@@ -462,13 +462,14 @@ impl<'f> Marks<'f> {
     /// The pump stays in its box: it is handed on at every chunk.
     fn stream(&self, receipt: Receipt, pump: Box<Pump>) -> Response {
         let (trailers, silent) = (self.trailers, receipt.media_type.is_some());
-        let frames = unfold(Some(pump), move |pump| async move {
-            let mut pump = pump?;
+        let frames = unfold(Some(Leaving(Some(pump))), move |leaving| async move {
+            let mut leaving = leaving?;
+            let pump = leaving.0.as_mut()?;
             match pump.next().await {
-                Some(bytes) => Some((Ok(Frame::data(bytes)), Some(pump))),
+                Some(bytes) => Some((Ok(Frame::data(bytes)), Some(leaving))),
                 // Nothing in the answer itself could tell that it was cut.
                 None if silent && pump.was_cut() => Some((Err(io::Error::other("the answer was cut")), None)),
-                None if trailers => Some((Ok(Frame::trailers(cost_trailer(&pump))), None)),
+                None if trailers => Some((Ok(Frame::trailers(cost_trailer(pump))), None)),
                 None => None,
             }
         });
@@ -560,6 +561,17 @@ fn mark_receipt(response: &mut Response, receipt: Receipt) {
 fn insert(response: &mut Response, name: HeaderName, value: Option<String>) {
     if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
         response.headers_mut().insert(name, value);
+    }
+}
+
+/// An answer on its way to a client that may leave at any time: dropped, it says so.
+struct Leaving(Option<Box<Pump>>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(pump) = self.0.take() {
+            pump.left();
+        }
     }
 }
 

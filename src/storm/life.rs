@@ -207,6 +207,7 @@ fn pipeline(
         baseline: None,
         budgeted_output: Tokens::new(900),
         total: longest,
+        heard_out: Duration::ZERO,
         patience: Patience { first_frame: Duration::from_secs(4), idle: Duration::from_secs(3), whole: longest },
         most_under_way: 100,
         stored: StoredSettings { most_bytes: 0, age: longest },

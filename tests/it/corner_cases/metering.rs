@@ -2,8 +2,8 @@
 
 use tokenbroker::units::{Tokens, Usd};
 
-use crate::harness::provider::{begun, then, whole};
-use crate::harness::{Call, Gate, Gateway, Provider, Site, Step, chat, chats};
+use crate::harness::provider::{begun, stream, then, whole};
+use crate::harness::{Call, Gate, Gateway, Provider, Setup, Site, Step, chat, chats, until};
 
 /// A frame with text and the usage so far.
 fn counted(piece: &str, output: u64) -> String {
@@ -30,6 +30,37 @@ async fn corner_26_a_client_that_leaves_before_the_usage_is_booked_at_what_was_s
         let booked = (attempt.ending.as_str(), attempt.provenance.as_str(), attempt.usage.output.get());
         assert_eq!(booked, ("abandoned", provenance, output));
         assert!(attempt.usage.fresh_input > Tokens::ZERO && row.cost > Usd::ZERO);
+    }
+}
+
+/// The other policy: the provider is heard to its end, and what it reports is booked; one that tells no end in time is let go.
+#[tokio::test]
+async fn corner_26_or_its_provider_is_heard_out_and_what_it_reports_is_booked() {
+    let gate = Gate::shut();
+    // Of a whole stream all but its head.
+    let rest = stream(&[chat::text(" forty-two."), chat::finish(), chat::usage(9, 77), chat::DONE.to_owned()]).split_off(1);
+    let goes_on = then(vec![Step::Wait(gate.clone())], rest);
+    for (seconds, more, booked) in
+        [("600", goes_on, ("complete", "reported", 77)), ("1", vec![Step::Stall], ("abandoned", "counted", 5))]
+    {
+        let east = Provider::start("east").await;
+        let gateway = Setup::of([Site::of(&east)]).set("timeouts.heard_out_seconds", seconds).start();
+        east.next(then(begun(&[chat::role(), chat::text("The answer to everything is")]), more));
+        let mut answer = gateway.call(&Call::chat(chat::ask_stream("auto"))).await;
+        answer.read_past("everything").await;
+        let id = answer.header("x-tokenbroker-request-id").to_owned();
+        drop(answer);
+        until("the client to be missed", async || gateway.setup.log().contains("hears an answer out").then_some(())).await;
+        gate.open();
+
+        let row = gateway.booked(&id).await;
+        let attempt = &row.attempts[0];
+        assert_eq!((attempt.ending.as_str(), attempt.provenance.as_str(), attempt.usage.output.get()), booked);
+        assert_eq!(row.outcome, "abandoned", "the client has not got it");
+        assert!(row.cost > Usd::ZERO);
+        if booked.0 == "abandoned" {
+            east.call(0).await.hung_up().await;
+        }
     }
 }
 
