@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use crate::harness::client::Connection as Client;
 use crate::harness::provider::{begun, raw, status, then, whole};
-use crate::harness::{Call, Gate, Gateway, Provider, Setup, Site, Step, chat, chats};
+use crate::harness::{Call, Gate, Gateway, Provider, Setup, Site, Step, chat, chats, messages};
 
 #[tokio::test]
 async fn corner_29_headers_of_one_hop_stay_there_and_every_event_leaves_at_once() {
@@ -53,27 +54,58 @@ async fn corner_30_an_error_behind_a_good_status_is_one_by_its_body() {
 
 #[tokio::test]
 async fn corner_31_what_a_client_sends_about_itself_goes_no_further_and_no_log_has_a_body_or_a_key() {
-    let east = Provider::start("east").await;
-    let gateway = Setup::of([Site::of(&east)]).key("team", "tb-team-7f3a91c05be2").start();
-    let body = chat::ask("auto").replace("Say hello.", "The fjord is deep.");
-    let call = Call::chat(body)
-        .key("tb-team-7f3a91c05be2")
-        .header("openai-organization", "org-1")
-        .header("x-stainless-lang", "python")
-        .header("x-stainless-retry-count", "1")
-        .header("cookie", "a=b");
-    assert_eq!(gateway.ask(&call).await.status, 200);
-    east.next(status(400, &[], &chat::error("no fjord")));
-    assert_eq!(gateway.ask(&call).await.status, 400);
+    const KEY: &str = "tb-team-7f3a91c05be2";
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let sites = [Site::of(&east), Site::of(&west).model("opal").only_messages()];
+    let gateway = Setup::of(sites).key("team", KEY).start();
+    let about_itself = |call: Call| {
+        call.header("openai-organization", "org-1")
+            .header("openai-project", "proj-1")
+            .header("x-stainless-lang", "python")
+            .header("x-stainless-retry-count", "1")
+            .header("cookie", "a=b")
+    };
+    let said = |body: String| body.replace("Say hello.", "The fjord is deep.");
+    let in_chat = |model: &str| about_itself(Call::chat(said(chat::ask(model))).key(KEY));
+    // Each in its own shape, and told in the other's.
+    let calls = |model: &str| {
+        let messages = about_itself(Call::messages(said(messages::ask(model)))).header("x-api-key", KEY);
+        [in_chat(model), messages.header("anthropic-version", "2023-06-01")]
+    };
+    for (provider, model) in [(&east, "jade"), (&west, "opal")] {
+        for call in calls(model) {
+            let answer = gateway.ask(&call).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        provider.next(status(400, &[], &chat::error("no fjord")));
+        assert_eq!(gateway.ask(&in_chat(model)).await.status, 400);
+    }
+    // One that waits for a word before it sends its body is given it, and here: it is no matter between us and the provider.
+    let mut waiting = Client::open(gateway.api).await;
+    let body = said(chat::ask("jade"));
+    let length = body.len();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {KEY}\r\nexpect: 100-continue\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    waiting.send_raw(head.as_bytes()).await;
+    assert_eq!(waiting.interim().await, 100);
+    waiting.send_raw(body.as_bytes()).await;
+    assert_eq!(waiting.answer().await.whole().await.status, 200);
 
-    for arrived in east.calls() {
-        assert_eq!(arrived.header("authorization"), format!("Bearer {}", east.key()));
-        for name in ["openai-organization", "x-stainless-lang", "x-stainless-retry-count", "cookie", "expect"] {
-            assert_eq!(arrived.header(name), "", "{name}");
+    assert_eq!((east.calls().len(), west.calls().len()), (4, 3));
+    for provider in [&east, &west] {
+        for arrived in provider.calls() {
+            assert_eq!(arrived.header("authorization"), format!("Bearer {}", provider.key()));
+            assert!(arrived.headers.iter().all(|(_, value)| !value.contains(KEY)), "{:?}", arrived.headers);
+            let about = ["openai-organization", "openai-project", "cookie", "expect"];
+            let theirs = |name: &String| about.contains(&name.as_str()) || name.starts_with("x-stainless");
+            assert!(!arrived.headers.iter().any(|(name, _)| theirs(name)), "{:?}", arrived.headers);
         }
     }
     let log = gateway.setup.log();
-    for secret in ["The fjord is deep.", "tb-team-7f3a91c05be2", &east.key()] {
+    assert!(log.contains("TRACE"), "the log was meant to tell everything");
+    for secret in ["The fjord is deep.", "Hello from", KEY, &east.key(), &west.key()] {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
 }

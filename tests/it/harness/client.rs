@@ -121,6 +121,12 @@ impl Connection {
         within("the whole request to be taken", self.stream.write_all(bytes)).await.expect("a connection that stays");
     }
 
+    /// Waits for a head that comes before that of the answer, and answers its status.
+    pub(crate) async fn interim(&mut self) -> u16 {
+        let head = within("a word before the answer", self.head()).await.expect("a head");
+        parse_head(&head).0
+    }
+
     /// Waits for the head of the answer.
     pub(crate) async fn answer(mut self) -> Answer {
         let head = within("the head of an answer", self.head()).await.expect("an answer");
