@@ -257,6 +257,18 @@ fn conversations() -> Vec<Vec<u8>> {
     all.into_iter().zip(0..).flat_map(of).collect()
 }
 
+/// Conversations with seals, and answers that tell some, for a client of each shape in the order of `Shape::CLIENTS`.
+fn sealed() -> Vec<Vec<u8>> {
+    let all = [
+        r#"{"model":"m","messages":[{"role":"assistant","content":"x","reasoning_details":[{"type":"reasoning.text","text":"t","signature":"s"},{"type":"reasoning.encrypted","data":"d","origin":"tokenbroker"}],"extra_content":{"google":{"thought_signature":"g"}}}]}"#,
+        r#"{"model":"m","max_tokens":9,"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"s"},{"type":"thinking","thinking":"u","signature":""},{"type":"redacted_thinking","data":"google-gemini-v1:g"}]}]}"#,
+        r#"{"model":"m","input":[{"type":"reasoning","summary":[],"encrypted_content":"e"},{"type":"reasoning","summary":[{"type":"summary_text","text":"t"}],"encrypted_content":null}]}"#,
+    ];
+    let requests = all.iter().zip(0_u8..).map(|(text, client)| [&[client], text.as_bytes()].concat());
+    let told = [(0, WIRE), (1, MESSAGES), (2, RESPONSES)].map(|(client, folder)| files(folder, ".sse", &[client])).concat();
+    requests.chain(conversations()).chain(told).collect()
+}
+
 /// A provider's streams of each shape, in the order of `Shape::ENDPOINTS`, for a client of each.
 fn streams() -> Vec<Vec<u8>> {
     const CLIENTS: [u8; 4] = [0, 5, 10, 0x82];
@@ -326,6 +338,8 @@ targets! {
     responses_answer "../fuzz/fuzz_targets/responses_answer.rs" files(RESPONSES, ".json", b"");
     responses_stream "../fuzz/fuzz_targets/responses_stream.rs" files(RESPONSES, ".sse", b"");
     retelling "../fuzz/fuzz_targets/retelling.rs" streams();
+    seals "../fuzz/fuzz_targets/seals.rs" sealed();
+    seen "../fuzz/fuzz_targets/seen.rs" files(RESPONSES, ".sse", b"");
     sse "../fuzz/fuzz_targets/sse.rs" files(WIRE, ".sse", &[7]);
     stream "../fuzz/fuzz_targets/stream.rs" files(WIRE, ".sse", &[1]);
 }
