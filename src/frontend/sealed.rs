@@ -386,6 +386,26 @@ mod tests {
         check(r#"{"type":"tool_use","id":"c","name":"thinking","input":{"mode":"thinking"}}"#, (false, false));
     }
 
+    /// Each seal takes a lock that others wait for, and a request may hold as many as its body has room for. The chain goes on as it was.
+    #[test]
+    fn of_many_seals_the_newest_are_looked_up() {
+        let request = |seals: usize| {
+            let block = |nth| format!(r#"{{"type":"thinking","thinking":"hm","signature":"seal-{nth}"}}"#);
+            let blocks: Vec<String> = (0..seals).map(block).collect();
+            let said = format!(r#"{{"role":"assistant","content":[{}]}}"#, blocks.join(","));
+            let body = format!(r#"{{"model":"m","max_tokens":9,"messages":[{said}]}}"#);
+            AnthropicMessages.parse(Bytes::from(body), &HeaderMap::new()).unwrap()
+        };
+        let seal = |nth: usize| hashed(Shape::AnthropicMessages, &format!(r#"{{"signature":"seal-{nth}"}}"#))[0].unwrap();
+        let (all, older) = (MOST_SEALS + 9, 9);
+        assert_eq!(hashes(&request(MOST_SEALS), 7), (0..MOST_SEALS).map(seal).collect::<Vec<_>>());
+        assert_eq!(hashes(&request(all), 7), (older..all).map(seal).collect::<Vec<_>>());
+        let [before, whole, longer] = [MOST_SEALS, all - 1, all].map(|seals| seal_chain(&request(seals), 7));
+        assert_eq!([before.len(), whole.len(), longer.len()], [MOST_SEALS; 3]);
+        assert_eq!(before[older..], longer[..MOST_SEALS - older], "each is over all those before it, looked up or not");
+        assert_eq!(whole[1..], longer[..MOST_SEALS - 1]);
+    }
+
     /// Found by a reader: the next `data` was looked for to the end of the body, once for each word.
     #[test]
     fn the_seal_of_a_redacted_thought_stands_near_it() {

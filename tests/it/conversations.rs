@@ -4,12 +4,14 @@
 mod alike;
 mod unsigned;
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::harness::provider::status;
+use crate::harness::provider::{self, status, then};
 use crate::harness::talk::{Api, Said, Talk};
 use crate::harness::thinker::{Heard, Step, Thinker, Thought};
-use crate::harness::{Gateway, Provider, Setup, chat, messages};
+use crate::harness::{Gate, Gateway, Provider, Setup, chat, messages};
 
 /// Where a conversation begins, and where it goes on: each API to each other one, and from one provider of a shape to another.
 const WAYS: [(Thinker, Thinker); 9] = [
@@ -283,4 +285,64 @@ async fn what_was_refused_stays_refused_where_it_cannot_be_asked_once_more() {
         assert_eq!((answer.status, answer.text()), (400, refusal.as_str()), "{settings:?}");
         assert_eq!((east.calls().len(), west.calls().len()), (2, 0), "{settings:?}");
     }
+}
+
+/// What was written here may be at fault, and not what the client asks: after both refusals the next provider is asked.
+#[tokio::test]
+async fn what_is_refused_in_words_of_ours_with_its_seals_and_without_goes_on_to_another() {
+    // There is no room for a second attempt at the first provider: the first refusal moves on as it would have.
+    let cap = r#"[{ by = "provider", name = "east", share_percent = 50, of = "requests", least = 4 }]"#;
+    for (settings, refusals) in [(&[][..], 2), (&[("portfolio", cap)], 1)] {
+        let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+        let sites = [Thinker::Messages.site(&east), Thinker::Messages.site(&west).price("3", "6")];
+        let gateway = settings.iter().fold(Setup::of(sites), |setup, (path, value)| setup.set(path, value)).start();
+        east.next(Thinker::Messages.calls(false, &EAST));
+        east.always(status(400, &[], &messages::error("invalid_request_error", INVALID)));
+        west.next(Thinker::Messages.says(false, "Go now."));
+        let mut talk = Talk::begin(Api::Chat, false, &EAST.tools, "May I sail?");
+        let called = talk.ask(&gateway).await;
+        answer_in_reverse(&mut talk, &called);
+
+        let done = talk.ask(&gateway).await;
+
+        assert_eq!((by(&done), done.text.as_str()), ("west/jade-v3", "Go now."), "{settings:?}");
+        let refused = ("east/jade-v3".to_owned(), "bad_request".to_owned());
+        let expected = [vec![refused; refusals], vec![("west/jade-v3".to_owned(), String::new())]].concat();
+        assert_eq!(attempts(&gateway, &done).await, expected, "{settings:?}");
+        let sealed: Vec<bool> = east.calls()[1..].iter().map(|arrived| arrived.text().contains(&EAST.seal())).collect();
+        assert_eq!(sealed, [true, false][..refusals], "{settings:?}");
+        assert!(!west.calls()[0].text().contains(&EAST.seal()), "{settings:?}");
+    }
+}
+
+/// Asked once more, a provider has what is left of the request's time and no second helping of it.
+#[tokio::test]
+async fn a_second_attempt_without_seals_ends_when_the_request_does() {
+    const WHOLE: Duration = Duration::from_secs(3);
+    let east = Provider::start("east").await;
+    let setup = Setup::of([Thinker::Messages.site(&east)]).set("timeouts.total_ms", "3000");
+    let gateway = setup.set("timeouts.first_byte_ms", "3000").start();
+    let gate = Gate::shut();
+    let refusal = status(400, &[], &messages::error("invalid_request_error", INVALID));
+    east.next(Thinker::Messages.calls(false, &EAST))
+        .next(then(vec![provider::Step::Wait(gate.clone())], refusal))
+        .next(vec![provider::Step::Stall]);
+    let mut talk = Talk::begin(Api::Messages, false, &EAST.tools, "May I sail?");
+    let called = talk.ask(&gateway).await;
+    answer_in_reverse(&mut talk, &called);
+
+    // Two thirds of its time pass before the first refusal: how long the second attempt takes is what is looked at.
+    let call = talk.call();
+    let refused = async {
+        east.call(1).await;
+        tokio::time::sleep(WHOLE * 2 / 3).await;
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(gateway.ask(&call), refused);
+
+    assert!(answer.status >= 500 && east.calls().len() == 3, "{}", answer.text());
+    let row = gateway.row_of(&answer).await;
+    let second = &row.attempts[1];
+    assert!(second.cause.as_deref().unwrap_or_default().starts_with("timeout"), "{row:?}");
+    assert!(second.duration_ms.is_some_and(|took| Duration::from_millis(took) < WHOLE * 2 / 3), "{row:?}");
 }

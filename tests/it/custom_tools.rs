@@ -460,3 +460,22 @@ async fn a_chat_that_is_not_openais_is_told_custom_tools_as_functions() {
     assert_eq!((answer.status, answer.header(DROPPED)), (200, ""), "{}", answer.text());
     assert!(east.call(1).await.text().contains(&format!(r#""tools":{tools}"#)));
 }
+
+/// In other words there is one choice, so what would be told as functions goes to who takes it as it is, and is never sent to who does not.
+#[tokio::test]
+async fn several_choices_with_custom_tools_go_past_a_chat_that_does_not_take_these() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let body = chat::ask_with("auto", r#""n":2,"tools":[{"type":"custom","custom":{"name":"apply_patch"}}]"#);
+    let both = Gateway::of([Site::of(&east), Site::of(&west).price("3", "6").quirk("custom_tools = true")]);
+    let answer = both.ask(&Call::chat(body.clone())).await;
+    assert_eq!((answer.status, answer.header("x-tokenbroker-backend")), (200, "west/jade-v3"), "{}", answer.text());
+    assert!(west.call(0).await.text().contains(r#""n":2,"tools":[{"type":"custom""#), "{}", west.call(0).await.text());
+
+    let alone = Gateway::of([Site::of(&east)]);
+    let refused = alone.ask(&Call::chat(body)).await;
+    assert_eq!((refused.status, refused.error("code")), (400, json!("untranslatable")), "{}", refused.text());
+    assert!(east.calls().is_empty());
+    // Functions alone pass there as they are.
+    let functions = r#""n":2,"tools":[{"type":"function","function":{"name":"f"}}]"#;
+    assert_eq!(alone.ask(&Call::chat(chat::ask_with("auto", functions))).await.status, 200);
+}

@@ -212,6 +212,20 @@ async fn whether_to_think_joins_the_arguments_that_the_client_has_for_the_templa
     assert_eq!((&body["chat_template_kwargs"], answer.header("x-tokenbroker-dropped")), (&on, "reasoning_effort"), "{body}");
 }
 
+/// Found by a reader: with the template's arguments, which such a site is not known to take, the effort beside them went too.
+#[tokio::test]
+async fn where_a_site_has_no_word_for_thinking_the_clients_effort_passes_and_arguments_of_a_template_go() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).thinks().quirk("thinking_switch = \"none\"")]);
+    for template in [r#"{"enable_thinking":true}"#, r#"{"thinking":true,"keep":1}"#, r#"{"keep":1}"#] {
+        let members = format!(r#""reasoning_effort": "high","chat_template_kwargs":{template},"odd":1"#);
+        let (body, answer) = sent(&gateway, &east, &members).await;
+        let told = (&body["reasoning_effort"], body.get("chat_template_kwargs"), &body["odd"]);
+        assert_eq!(told, (&json!("high"), None, &json!(1)), "{body}");
+        assert_eq!(answer.header("x-tokenbroker-dropped"), "chat_template_kwargs", "{template}");
+    }
+}
+
 #[tokio::test]
 async fn where_the_router_chooses_who_thinks_is_asked_first_and_who_does_not_where_nobody_else_is_left() {
     let (plain, thinks) = (Provider::start("plain").await, Provider::start("thinks").await);

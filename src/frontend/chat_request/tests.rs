@@ -289,6 +289,21 @@ fn a_custom_tool_is_a_function_of_one_text() {
     assert_eq!(few.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["g", "h"]);
 }
 
+/// More than a minute, where each tool is looked for among all that are allowed, or what a tool is called among all others.
+#[test]
+fn very_many_tools_that_are_allowed_are_found_in_one_go() {
+    const TOOLS: usize = 300_000;
+    let function = |nth: usize| format!(r#"{{"type":"function","function":{{"name":"f{nth}"}}}}"#);
+    let custom = |nth: usize| format!(r#"{{"type":"custom","custom":{{"name":"f{nth}"}}}}"#);
+    // In turn, each custom one with the name of a function, so that it has to be called otherwise; and allowed from the last on.
+    let all: Vec<String> = (0..TOOLS / 2).flat_map(|nth| [function(nth), custom(nth)]).collect();
+    let allowed: Vec<&str> = all[1..].iter().rev().map(String::as_str).collect();
+    let choice = format!(r#"{{"type":"allowed_tools","allowed_tools":{{"mode":"auto","tools":[{}]}}}}"#, allowed.join(","));
+    let read = beside(&format!(r#""tools":[{}],"tool_choice":{choice}"#, all.join(",")));
+    assert_eq!((read.tools.len(), read.tools[0].name.as_str()), (TOOLS - 1, "f0_2"));
+    assert_eq!(read.own_tools.len(), TOOLS / 2);
+}
+
 #[test]
 fn the_form_of_the_answer_is_read() {
     let check = |format: &str, expected: Format| assert_eq!(beside(&format!(r#""response_format":{format}"#)).format, expected);

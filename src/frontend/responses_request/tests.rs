@@ -216,6 +216,19 @@ fn a_custom_tool_is_a_function_of_one_text() {
     assert_eq!((names(&allowed), &allowed.tool_choice), (vec!["note"], &ToolChoice::Auto));
 }
 
+/// More than a minute, where each tool is looked for among all that are allowed, or what a tool is called among all others.
+#[test]
+fn very_many_tools_that_are_allowed_are_found_in_one_go() {
+    const TOOLS: usize = 300_000;
+    let tool =
+        |nth: usize| [("function", nth), ("custom", nth)].map(|(kind, nth)| format!(r#"{{"type":"{kind}","name":"f{nth}"}}"#));
+    let all: Vec<String> = (0..TOOLS / 2).flat_map(tool).collect();
+    let allowed: Vec<&str> = all[1..].iter().rev().map(String::as_str).collect();
+    let choice = format!(r#"{{"type":"allowed_tools","mode":"auto","tools":[{}]}}"#, allowed.join(","));
+    let said = of(&format!(r#""input":"hi","tools":[{}],"tool_choice":{choice}"#, all.join(",")));
+    assert_eq!((said.tools.len(), said.tools[0].name.as_str(), said.own_tools.len()), (TOOLS - 1, "f0_2", TOOLS / 2));
+}
+
 #[test]
 fn calls_of_custom_tools_are_calls_with_one_text() {
     let text = |text: &str| Part::text(text);
