@@ -24,7 +24,7 @@ use super::redis::{Connected, Redis, RedisError, Words, words};
 use super::resp::Reply;
 use super::rhythm::{ALIVE_MS, ASKS, EVERY, GIVEN_BACK, LOT, PAUSE};
 use crate::clock::SharedClock;
-use crate::policy::{Budget, Budgets, Leased, SharedBudgets, lease_up};
+use crate::policy::{Budget, Budgets, Leased, Loan, SharedBudgets, lease_up};
 use crate::units::Usd;
 
 /// How often hints about backends are exchanged.
@@ -66,6 +66,8 @@ enum Told {
     Wait,
     /// There is none.
     Nothing,
+    /// Redis could not be asked.
+    Unheard,
 }
 
 struct Ask {
@@ -88,23 +90,24 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    /// Asks for so much more of every budget that does not bear it now. Answers whether to try again.
-    pub(super) async fn lend(&self, budgets: &Arc<Budgets>, wanted: Usd) -> bool {
+    /// Asks for so much more of every budget that does not bear it now.
+    pub(super) async fn lend(&self, budgets: &Arc<Budgets>, wanted: Usd) -> Loan {
         let rounds = async {
             loop {
                 let (told, answer) = oneshot::channel();
                 let ask = Ask { budgets: Arc::clone(budgets), wanted: lease_up(wanted), told };
                 if self.asks.send(ask).await.is_err() {
-                    return false;
+                    return Loan::Unheard;
                 }
                 match answer.await {
-                    Ok(Told::More) => return true,
+                    Ok(Told::More) => return Loan::Granted,
                     Ok(Told::Wait) => sleep(GIVEN_BACK).await,
-                    Ok(Told::Nothing) | Err(_) => return false,
+                    Ok(Told::Nothing) => return Loan::Nothing,
+                    Ok(Told::Unheard) | Err(_) => return Loan::Unheard,
                 }
             }
         };
-        timeout(PATIENCE, rounds).await.unwrap_or(false)
+        timeout(PATIENCE, rounds).await.unwrap_or(Loan::Unheard)
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -198,7 +201,7 @@ impl LeaseKeeper {
         let now = self.clock.monotonic();
         if now < self.again {
             for ask in asks {
-                ask.tell(Told::Nothing);
+                ask.tell(Told::Unheard);
             }
             return;
         }
@@ -225,7 +228,7 @@ impl LeaseKeeper {
                     tracing::debug!(%error, "budgets cannot be shared yet");
                 }
                 for ask in asks {
-                    ask.tell(Told::Nothing);
+                    ask.tell(Told::Unheard);
                 }
             }
         }

@@ -38,7 +38,7 @@ use crate::config::secret::Secret;
 use crate::config::stores::{POSTGRES_PASSWORD, REDIS_PASSWORD};
 use crate::config::{Config, ProviderKeys};
 use crate::ledger::{Ledger, StoreError, UsageLine, UsageQuery, UsageSums};
-use crate::policy::{Budgets, Lender, SharedBounds, Throttles};
+use crate::policy::{Budgets, Lender, Loan, SharedBounds, Throttles};
 use crate::tasks::Tasks;
 use crate::units::{Tokens, Usd};
 use crate::upstream::UpstreamError;
@@ -110,7 +110,7 @@ struct Lending {
 }
 
 impl Lender for Lending {
-    fn lend<'l>(&'l self, budgets: &'l Arc<Budgets>, wanted: Usd) -> BoxFuture<'l, bool> {
+    fn lend<'l>(&'l self, budgets: &'l Arc<Budgets>, wanted: Usd) -> BoxFuture<'l, Loan> {
         Box::pin(self.leases.lend(budgets, wanted))
     }
 

@@ -13,7 +13,7 @@ use crate::dispatch::{AttemptBook, AttemptFailure, Cause};
 use crate::ledger::{AttemptEnd, AttemptOpened, Ending, OpenAttempt, Purse, Tab, Terms};
 use crate::market::Offer;
 use crate::meter::usage::Metered;
-use crate::policy::{Allowances, Budgets, Claim, Lender, Portfolio};
+use crate::policy::{Allowances, Budgets, Claim, Lender, Loan, Portfolio};
 use crate::relay::Account;
 use crate::route::PlannedAttempt;
 use crate::telemetry::Metrics;
@@ -65,7 +65,7 @@ impl Pages<'_> {
         let lender = self.lender?;
         let asked = async {
             for _ in 0..LOANS {
-                if !lender.lend(&lacking.0, lacking.1).await {
+                if lender.lend(&lacking.0, lacking.1).await != Loan::Granted {
                     break;
                 }
                 lacking = match self.try_to_commit(worst) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Admitted, GatewayError, Pipeline};
-use crate::policy::{Hold, Passage, TooMany};
+use crate::policy::{Hold, Loan, Passage, TooMany};
 use crate::route::Plan;
 use crate::units::Tokens;
 
@@ -40,20 +40,24 @@ impl Pipeline {
     pub(super) async fn hold(&self, admitted: &Admitted, plan: &Plan) -> Result<Hold, GatewayError> {
         let (budgets, wanted) = (&admitted.admission.budgets, admitted.lesser.to_hold(plan));
         let mut held = budgets.hold(wanted, self.clock.wall());
+        let mut loan = Loan::Granted;
         if let Some(lender) = &self.lender {
             for _ in 0..LOANS {
-                match &held {
-                    Err(over) if over.shared && lender.lend(budgets, wanted).await => {
-                        held = budgets.hold(wanted, self.clock.wall());
-                    }
-                    _ => break,
+                if !held.as_ref().is_err_and(|over| over.shared) {
+                    break;
                 }
+                loan = lender.lend(budgets, wanted).await;
+                if loan != Loan::Granted {
+                    break;
+                }
+                held = budgets.hold(wanted, self.clock.wall());
             }
         }
+        let cut_off = loan == Loan::Unheard || self.lender.as_ref().is_some_and(|lender| !lender.is_up());
         held.map_err(|mut over| {
             let now = self.clock.wall();
             let refills_in: Option<Duration> = over.refills_at.map(|at| at.duration_since(now).unsigned_abs());
-            over.cut_off = over.shared && self.lender.as_ref().is_some_and(|lender| !lender.is_up());
+            over.cut_off = over.shared && cut_off;
             GatewayError::OverBudget { over, refills_in, status: admitted.settings().over_budget_status }
         })
     }

@@ -20,7 +20,7 @@ pub mod window;
 pub use allowances::{Allowances, Balance, BalanceReport, Claim, FreeQuota};
 pub use brown_out::{BrownOut, WhenEmpty, least_left};
 pub use budget::lease::up as lease_up;
-pub use budget::lease::{Leased, Lender, SharedBounds, SharedBudgets, Whose};
+pub use budget::lease::{Leased, Lender, Loan, SharedBounds, SharedBudgets, Whose};
 pub use budget::{Bound, Budget, BudgetReport, Budgets, Hold, OverBudget, Payer, Spent, TopUp};
 pub use exploring::Exploring;
 pub use keys::{Admission, Groups, KeyLimits, KeyRing, NotAdmitted, NothingLeft};

@@ -21,14 +21,25 @@ const PICO_PER_MICRO: i128 = 1_000_000;
 
 /// Where slices come from.
 pub trait Lender: Send + Sync {
-    /// Asks for so much more of every budget that does not bear it now. Answers whether to try again.
-    fn lend<'l>(&'l self, budgets: &'l Arc<Budgets>, wanted: Usd) -> BoxFuture<'l, bool>;
+    /// Asks for so much more of every budget that does not bear it now.
+    fn lend<'l>(&'l self, budgets: &'l Arc<Budgets>, wanted: Usd) -> BoxFuture<'l, Loan>;
 
     /// Asks for so much more of every limit that does not let a request of so many tokens in now. Answers whether to try again.
     fn let_in<'l>(&'l self, throttles: &'l Arc<Throttles>, tokens: Tokens) -> BoxFuture<'l, bool>;
 
     /// Whether slices of budgets can be had now.
     fn is_up(&self) -> bool;
+}
+
+/// What became of asking for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loan {
+    /// There is more now, if nobody else was faster: try again.
+    Granted,
+    /// There is no more.
+    Nothing,
+    /// It was not said in time, so that nobody knows how much there is.
+    Unheard,
 }
 
 /// What is said beside a refusal while no more of a shared budget can be asked for.
