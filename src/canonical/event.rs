@@ -90,6 +90,8 @@ pub struct AnswerFacts {
 pub enum ErrorClass {
     /// The request is wrong and would be wrong elsewhere: goes back to the client.
     BadRequest,
+    /// This site does not know a member of the request, or not its value: others may.
+    Unsupported,
     /// The prompt is too long for this model.
     Context,
     /// The provider's moderation refused it.
@@ -111,8 +113,9 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
-    pub const ALL: [ErrorClass; 10] = [
+    pub const ALL: [ErrorClass; 11] = [
         ErrorClass::BadRequest,
+        ErrorClass::Unsupported,
         ErrorClass::Context,
         ErrorClass::Moderation,
         ErrorClass::Auth,
@@ -128,6 +131,7 @@ impl ErrorClass {
     pub const fn word(self) -> &'static str {
         match self {
             ErrorClass::BadRequest => "bad_request",
+            ErrorClass::Unsupported => "unsupported",
             ErrorClass::Context => "context_too_long",
             ErrorClass::Moderation => "moderation",
             ErrorClass::Auth => "auth",
@@ -140,9 +144,20 @@ impl ErrorClass {
         }
     }
 
-    /// Whether another provider may well answer the same request.
+    /// Whether another provider may well answer the same request, so that all of a plan are to be asked. What a site does not know is asked
+    /// of one more ([`is_of_this_site`](Self::is_of_this_site)).
     pub const fn another_may_help(self) -> bool {
-        !matches!(self, ErrorClass::BadRequest | ErrorClass::Moderation)
+        !matches!(self, ErrorClass::BadRequest | ErrorClass::Unsupported | ErrorClass::Moderation)
+    }
+
+    /// Whether the request was refused for how it is written: said otherwise, it may be taken.
+    pub const fn blames_request(self) -> bool {
+        matches!(self, ErrorClass::BadRequest | ErrorClass::Unsupported)
+    }
+
+    /// Whether the request was refused for something that others may take as it is.
+    pub const fn is_of_this_site(self) -> bool {
+        matches!(self, ErrorClass::Unsupported)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::markers::{BASE_RESP, ERROR_CODE, PHRASES, PREFIXES, WORDS, of_status};
+use super::markers::{BASE_RESP, ERROR_CODE, PHRASES, PREFIXES, STRANGE, WORDS, of_status};
 use super::retry_after;
 use crate::canonical::ProviderError;
 use crate::canonical::event::ErrorClass;
@@ -147,14 +147,22 @@ impl Words {
     fn class(&self, status: u16) -> ErrorClass {
         let said = [&self.code, &self.reason, &self.kind, &self.status_word].into_iter().flatten();
         let marked = said.into_iter().find_map(|word| self.class_of_word(word));
-        self.used_up
+        let class = self
+            .used_up
             .then_some(ErrorClass::Billing)
             .or(marked)
             .or(self.flagged.then_some(ErrorClass::Moderation))
             .or_else(|| self.class_of_message(status))
             // Where no status says whose fault it is, the type does.
             .or_else(|| (status < 400 && self.kind.as_deref() == Some("invalid_request_error")).then_some(ErrorClass::BadRequest))
-            .unwrap_or_else(|| of_status(status))
+            .unwrap_or_else(|| of_status(status));
+        if class == ErrorClass::BadRequest && self.is_strange() { ErrorClass::Unsupported } else { class }
+    }
+
+    /// Whether the message says that something is not known here.
+    fn is_strange(&self) -> bool {
+        let message = self.message.as_deref().unwrap_or_default().to_lowercase();
+        STRANGE.iter().any(|phrase| message.contains(phrase))
     }
 
     fn class_of_word(&self, word: &str) -> Option<ErrorClass> {
@@ -329,6 +337,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_site_does_not_know_is_not_wrong_everywhere() {
+        for message in [
+            "Unknown parameter: 'prediction'.",
+            "Unsupported value: 'messages[0].role' does not support 'developer' with this model.",
+            "property 'prediction' is unsupported",
+            "'tools.0.type' : value must be 'function'",
+            "logit_bias: Extra inputs are not permitted",
+        ] {
+            let body = serde_json::json!({"error": {"message": message, "type": "invalid_request_error"}}).to_string();
+            check(400, &body, Unsupported);
+            check_good(&body, Unsupported);
+            // Whose fault it is says all else first.
+            check(500, &body, Overloaded);
+            check(401, &body, Auth);
+        }
+        check(422, r#"{"detail":[{"loc":["body","tools"],"msg":"Input should be 'function'"}]}"#, Unsupported);
+        check(400, r#"{"error":{"message":"is not supported","code":"model_not_found"}}"#, NotFound);
+        check(400, r#"{"error":{"message":"'messages' must contain the word 'json'"}}"#, BadRequest);
+    }
+
+    #[test]
     fn the_rest_by_its_word_or_its_status() {
         check(401, r#""Invalid token""#, Auth);
         check(400, r#"[{"error":{"code":400,"message":"API key not valid","details":[{"reason":"API_KEY_INVALID"}]}}]"#, Auth);
@@ -401,7 +430,7 @@ mod tests {
     #[test]
     fn markers_are_written_as_they_are_looked_up() {
         let words = WORDS.iter().chain(PREFIXES).chain(BASE_RESP).chain(ERROR_CODE).map(|(word, _)| *word);
-        for word in words.chain(PHRASES.iter().map(|(phrase, _, _)| *phrase)) {
+        for word in words.chain(PHRASES.iter().map(|(phrase, _, _)| *phrase)).chain(STRANGE.iter().copied()) {
             assert_eq!(word, word.to_lowercase());
         }
         for table in [WORDS, PREFIXES, BASE_RESP, ERROR_CODE] {

@@ -202,6 +202,28 @@ pub(super) const PHRASES: &[(&str, ErrorClass, &[u16])] = &[
     ("overloaded", Overloaded, &[200, 429]),
 ];
 
+/// How sites say in a message that they do not know something which others do, in lower case: `OpenAI` ("Unknown parameter", "Unsupported parameter",
+/// "Unrecognized request argument"), Groq ("property 'x' is unsupported", "'tools.0.type' : value must be 'function'"), servers that check with
+/// pydantic or serde ("Extra inputs are not permitted", "Input should be 'function'", "unknown field", "unknown variant"). Looked for in what is a bad
+/// request by all else.
+pub(super) const STRANGE: &[&str] = &[
+    "unknown parameter",
+    "unsupported parameter",
+    "unsupported value",
+    "unrecognized request argument",
+    "is unsupported",
+    "is not supported",
+    "are not supported",
+    "not supported by this model",
+    "does not support",
+    "extra inputs are not permitted",
+    "input should be 'function'",
+    "must be 'function'",
+    "unknown field",
+    "unknown variant",
+    "unknown name",
+];
+
 /// What a status means where nothing in the body says more.
 pub(super) fn of_status(status: u16) -> ErrorClass {
     match status {

@@ -37,7 +37,11 @@ impl Failure {
     pub const fn blames_backend(self) -> bool {
         match self {
             Failure::Told(class) => match class {
-                ErrorClass::BadRequest | ErrorClass::Context | ErrorClass::Moderation | ErrorClass::ModelErred => false,
+                ErrorClass::BadRequest
+                | ErrorClass::Unsupported
+                | ErrorClass::Context
+                | ErrorClass::Moderation
+                | ErrorClass::ModelErred => false,
                 ErrorClass::Auth
                 | ErrorClass::Billing
                 | ErrorClass::RateLimited

@@ -35,7 +35,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics that must not grow.
-    pub const ALL: [Cause; 18] = [
+    pub const ALL: [Cause; 19] = [
         Cause::Cooling,
         Cause::Saturated,
         Cause::Untranslatable,
@@ -45,6 +45,7 @@ impl Cause {
         Cause::Malformed,
         Cause::OffSchema,
         Cause::Provider(ErrorClass::BadRequest),
+        Cause::Provider(ErrorClass::Unsupported),
         Cause::Provider(ErrorClass::Context),
         Cause::Provider(ErrorClass::Moderation),
         Cause::Provider(ErrorClass::Auth),
@@ -79,6 +80,16 @@ impl Cause {
         }
     }
 
+    /// Whether the request was refused for how it is written.
+    pub const fn blames_request(self) -> bool {
+        matches!(self, Cause::Provider(class) if class.blames_request())
+    }
+
+    /// Whether the request was refused for something that others may take.
+    pub const fn is_of_this_site(self) -> bool {
+        matches!(self, Cause::Provider(class) if class.is_of_this_site())
+    }
+
     /// Whether the provider may bill it although no answer came: it had the request and may have worked on it.
     const fn may_be_billed(self) -> bool {
         matches!(self, Cause::Timeout | Cause::Broken | Cause::Malformed | Cause::OffSchema)
@@ -97,27 +108,6 @@ impl Cause {
         }
     }
 }
-
-/// How sites say that they do not know something which others do, in small letters: `OpenAI` ("Unknown parameter", "Unsupported parameter",
-/// "Unrecognized request argument"), Groq ("property 'x' is unsupported", "'tools.0.type' : value must be 'function'"), servers that check with
-/// pydantic or serde ("Extra inputs are not permitted", "Input should be 'function'", "unknown field", "unknown variant").
-const STRANGE: &[&str] = &[
-    "unknown parameter",
-    "unsupported parameter",
-    "unsupported value",
-    "unrecognized request argument",
-    "is unsupported",
-    "is not supported",
-    "are not supported",
-    "not supported by this model",
-    "does not support",
-    "extra inputs are not permitted",
-    "input should be 'function'",
-    "must be 'function'",
-    "unknown field",
-    "unknown variant",
-    "unknown name",
-];
 
 /// One attempt that did not answer.
 #[derive(Debug, Clone)]
@@ -152,12 +142,6 @@ impl AttemptFailure {
     /// An attempt of which nothing was sent.
     pub fn idle(backend: &BackendId, cause: Cause, message: String, retry_after: Option<Duration>) -> Self {
         Self { backend: backend.clone(), cause, status: None, message, retry_after, used: None, body: None }
-    }
-
-    /// Whether the request was refused for something that others may take: this site does not know a member, or not its value.
-    pub fn is_of_this_site(&self) -> bool {
-        let message = self.message.to_lowercase();
-        self.cause == Cause::Provider(ErrorClass::BadRequest) && STRANGE.iter().any(|phrase| message.contains(phrase))
     }
 
     /// Whether the provider may bill the attempt although no answer came: it had the request and may have worked on it.

@@ -17,7 +17,6 @@ use super::health::{Answers, BackendAttempt, Refused};
 use super::opening::Opening;
 use super::retry_budget::RetryBudget;
 use super::wording::{self, Letter, Wording, Written};
-use crate::canonical::event::ErrorClass;
 use crate::canonical::{Request, Shape};
 use crate::clock::SharedClock;
 use crate::in_place;
@@ -268,10 +267,10 @@ impl Dispatcher {
                 Err(Unanswered::NotAsked(stopped)) => return Err(refused_before.unwrap_or(stopped)),
                 Err(Unanswered::Failed(failure)) => *failure,
             };
-            let refused = failure.cause == Cause::Provider(ErrorClass::BadRequest);
-            let is_of_site = failure.is_of_this_site();
+            let refused = failure.cause.blames_request();
+            let is_of_site = failure.cause.is_of_this_site();
             // Once: retries are everybody's, and such a request comes again and again.
-            let before = |other: &AttemptFailure| other.backend != failure.backend && other.is_of_this_site();
+            let before = |other: &AttemptFailure| other.backend != failure.backend && other.cause.is_of_this_site();
             let is_elsewhere = is_of_site && !failures.iter().any(before);
             let moves_on = failure.cause.another_may_help() || (ours && refused) || is_elsewhere;
             let stopped = if moves_on { Stopped::Exhausted } else { Stopped::Refused };

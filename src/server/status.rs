@@ -226,6 +226,8 @@ fn too_many(many: &TooMany) -> Refusal {
 
 /// The request can be said to nobody.
 const UNTRANSLATABLE: &str = "untranslatable";
+/// The request was refused for how it is written, here or wherever it goes: to the client that is one.
+const BAD_REQUEST: &str = "bad_request";
 /// The conversation is longer than anybody takes.
 const TOO_LONG: &str = "context_length_exceeded";
 
@@ -256,7 +258,10 @@ fn failed(run: &RunFailure) -> Refusal {
 
 fn refused(failure: &AttemptFailure, attempts: Vec<Value>) -> Refusal {
     let status = failure.status.filter(|s| (400..500).contains(s)).unwrap_or(400);
-    let code = failure.cause.word();
+    let code = match failure.cause {
+        Cause::Provider(class) if class.blames_request() => BAD_REQUEST,
+        cause => cause.word(),
+    };
     let error = ClientError::new(status, ErrorKind::InvalidRequest, code, failure.message.clone()).with("attempts", attempts);
     Refusal { verbatim: failure.body.clone(), ..Refusal::of(error) }
 }
@@ -294,7 +299,8 @@ fn verdict(run: &RunFailure) -> (u16, &'static str) {
 /// each attempt does there. A limit of the provider's is no overload; its words go by the status, which is not sent any more.
 fn told(error: &ProviderError) -> ClientError {
     let (status, kind, code) = match error.class {
-        ErrorClass::BadRequest | ErrorClass::Moderation => (400, ErrorKind::InvalidRequest, error.class.word()),
+        ErrorClass::BadRequest | ErrorClass::Unsupported => (400, ErrorKind::InvalidRequest, BAD_REQUEST),
+        ErrorClass::Moderation => (400, ErrorKind::InvalidRequest, error.class.word()),
         ErrorClass::Context => (400, ErrorKind::InvalidRequest, TOO_LONG),
         ErrorClass::RateLimited => (429, ErrorKind::RateLimit, "upstream_unavailable"),
         ErrorClass::Overloaded => (503, ErrorKind::Server, "upstream_unavailable"),

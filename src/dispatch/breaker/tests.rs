@@ -68,7 +68,9 @@ fn failures_of_long_ago_do_not_count() {
 #[test]
 fn what_is_the_requests_fault_never_opens() {
     let (_, breaker) = breaker();
-    for class in [ErrorClass::BadRequest, ErrorClass::Moderation, ErrorClass::Context, ErrorClass::ModelErred] {
+    for class in
+        [ErrorClass::BadRequest, ErrorClass::Unsupported, ErrorClass::Moderation, ErrorClass::Context, ErrorClass::ModelErred]
+    {
         for _ in 0..50 {
             breaker.admit().unwrap().failed(Failure::Told(class), None);
         }
