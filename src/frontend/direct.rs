@@ -163,9 +163,11 @@ impl Frontend for OpenAiDirect {
         false
     }
 
-    /// Rerankers are not of OpenAI's API: their clients read what each of them says.
+    /// Rerankers are not of OpenAI's API, and each has a shape of its own for errors: its members stay beside the `error` that all
+    /// clients here read.
     fn passed_on(&self, body: &Bytes, ours: &ClientError) -> Option<Bytes> {
-        if self.0.shape == Shape::Rerank { Some(body.clone()) } else { errors::completed(body, ours) }
+        let in_shape = errors::completed(body, ours);
+        if self.0.shape == Shape::Rerank { in_shape.or_else(|| errors::joined(body, ours)) } else { in_shape }
     }
 
     fn error_body(&self, error: &ClientError, _: &str) -> Bytes {

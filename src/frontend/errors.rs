@@ -207,6 +207,18 @@ pub(super) fn completed(body: &Bytes, ours: &ClientError) -> Option<Bytes> {
     Some([before, &missing, behind].concat().into())
 }
 
+/// A provider's body with our `error` behind its own members. `None` where it is no object, or has an `error` of its own.
+pub(super) fn joined(body: &Bytes, ours: &ClientError) -> Option<Bytes> {
+    let text = std::str::from_utf8(body).ok()?.trim_end();
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
+    if members.is_empty() || members.contains_key("error") {
+        return None;
+    }
+    // Behind a brace of ours comes one: both bodies are objects.
+    let (theirs, error) = (text.strip_suffix('}')?.trim_end(), ours.body());
+    Some([theirs.as_bytes(), b",", error.strip_prefix(b"{")?].concat().into())
+}
+
 #[derive(Serialize)]
 struct Envelope<'e> {
     error: Wire<'e>,
@@ -250,6 +262,13 @@ mod tests {
         check(r#"{"error":{"message":"no","code":"1301" },"contentFilter":[{}]}"#, Some(expected));
         let expected = r#"{"error":{"type":null,"message":"","param":null,"code":"moderation"}}"#;
         check(r#"{"error":{"type":null,"message":""}}"#, Some(expected));
+        let joins = |body: &str| joined(&Bytes::copy_from_slice(body.as_bytes()), &ours);
+        let expected =
+            r#"{ "detail":"no","error":{"message":"no","type":"invalid_request_error","param":null,"code":"moderation"}}"#;
+        assert_eq!(joins("{ \"detail\":\"no\" } \n").as_deref(), Some(expected.as_bytes()));
+        for other in ["", "[]", "{}", "no", r#"{"detail":"no","error":"no"}"#] {
+            assert_eq!(joins(other), None, "{other}");
+        }
         for other in [
             "",
             "[]",

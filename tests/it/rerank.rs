@@ -123,10 +123,23 @@ async fn the_cheapest_host_answers_whatever_it_bills_by_and_no_other_model_stand
         let answered = gateway.ask(&ask("rank", &few())).await;
         assert_eq!((answered.status, backend(&answered)), (200, "east/rank-v1"), "{}", answered.text());
     }
-    let said = r#"{"message":"too many documents"}"#;
-    west.next(status(400, &[], said));
-    let refused = gateway.ask(&ask("rank", &few())).await;
-    assert_eq!((refused.status, refused.text()), (400, said));
+    // In each vendor's shape, and in that of all errors here.
+    for (said, message) in [
+        (r#"{"message":"too many documents"}"#, "too many documents"),
+        (r#"{"detail":"too many documents"}"#, "too many documents"),
+        (r#"{"code":20015,"message":"too many documents","data":null}"#, "too many documents"),
+        (r#"{"error":{"message":"too many","code":7}}"#, "too many"),
+        (r#"["too many documents"]"#, "the provider gave no message (status 400)"),
+    ] {
+        west.next(status(400, &[], said));
+        let refused = gateway.ask(&ask("rank", &few())).await;
+        let errors = ["message", "type"].map(|member| refused.error(member));
+        assert_eq!((refused.status, errors), (400, [json!(message), json!("invalid_request_error")]), "{}", refused.text());
+        if let serde_json::Value::Object(theirs) = serde_json::from_str(said).unwrap() {
+            let told = refused.json();
+            assert!(theirs.iter().all(|(name, value)| name == "error" || told[name] == *value), "{told}");
+        }
+    }
     let open = gateway.ask(&ask("auto", &few())).await;
     assert_eq!((open.status, open.error("param")), (400, json!("model")), "{}", open.text());
     let talks = gateway.ask(&ask("jade", &few())).await;
