@@ -86,6 +86,24 @@ async fn what_a_provider_tells_within_a_stream_has_the_class_that_it_has_before_
     }
 }
 
+/// It is the gateway's account that is empty, and not the client's: told as the client's own (`insufficient_quota`, `billing_error`), agents
+/// would give up (Codex), where another try is answered by another provider.
+#[tokio::test]
+async fn an_account_that_is_empty_within_a_stream_is_told_as_what_another_try_mends() {
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let gateway = Setup::of([Site::of(&east), Site::of(&west).price("9", "9")]).start();
+    let empty = chat::frame(r#"{"error":{"code":"insufficient_quota","message":"no more of this"}}"#);
+    east.always(stream(&[chat::text("Well,"), empty]));
+
+    let answer = gateway.ask(&responses::ask(r#""stream":true"#)).await;
+    let event = responses::events(answer.text()).pop().unwrap();
+    assert_eq!(event["response"]["error"]["code"], "server_error", "{event}");
+    let again = gateway.ask(&responses::ask(r#""stream":true"#)).await;
+
+    assert_eq!((again.status, again.header("x-tokenbroker-backend")), (200, "west/jade-v3"), "{}", again.text());
+    assert_eq!((east.calls().len(), west.calls().len()), (1, 1));
+}
+
 #[tokio::test]
 async fn moderation_within_streams_is_no_failure_of_the_backend() {
     let (east, gateway) = chats().await;
