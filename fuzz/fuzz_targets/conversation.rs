@@ -44,7 +44,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     };
     let output_bound = (choice & 0x80 != 0).then(|| Tokens::new(7));
     let out = Outgoing { output_bound, reasoning: REASONING[choice / 3 % 3], ..Outgoing::to("up", quirks) };
-    for conversation in [&sealed.without_seals(), &sealed] {
+    for conversation in [&sealed.with_seals(|_| false), &sealed] {
         for provider in Shape::ENDPOINTS {
             let dialect = dialect::of(provider);
             let Ok(told) = dialect.write(conversation, &out) else {

@@ -201,6 +201,12 @@ pub trait Translation: Send + Sync {
     /// When the request has something that only its own shape can say.
     fn conversation(&self, sealed: bool) -> Result<&Conversation, Untranslatable>;
 
+    /// The same for a provider that made some of its seals: with those alone that are `kept`, of which each is told as the client wrote it.
+    ///
+    /// # Errors
+    /// As [`conversation`](Self::conversation).
+    fn conversation_with(&self, kept: &dyn Fn(&[u8]) -> bool) -> Result<Conversation, Untranslatable>;
+
     /// The body of a whole answer. `model` is what the answer says has served it where the provider does not say.
     fn whole(&self, answer: &Answer, model: &str) -> Bytes;
 

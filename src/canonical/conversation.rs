@@ -48,13 +48,17 @@ impl Conversation {
         self.system.iter().chain(later.flat_map(|turn| &turn.parts))
     }
 
-    /// The same for a provider that did not make its seals: thoughts stay as far as they are told in words.
+    /// The same for a provider that did not make all of its seals: with those alone that are `kept`. Thoughts stay as far as they are told
+    /// in words.
     #[must_use]
-    pub fn without_seals(&self) -> Self {
+    pub fn with_seals(&self, kept: impl Fn(&Seal) -> bool) -> Self {
+        let goes = |seal: &Option<Seal>| seal.as_ref().is_some_and(|seal| !kept(seal));
         let unsealed = |part: &Part| match part {
-            Part::Thought(Thought { text, .. }) if text.is_empty() => None,
-            Part::Thought(Thought { text, .. }) => Some(Part::Thought(Thought { text: text.clone(), seal: None })),
-            Part::Call(call) => Some(Part::Call(Call { seal: None, ..call.clone() })),
+            Part::Thought(Thought { text, seal }) if text.is_empty() && (seal.is_none() || goes(seal)) => None,
+            Part::Thought(Thought { text, seal }) if goes(seal) => {
+                Some(Part::Thought(Thought { text: text.clone(), seal: None }))
+            }
+            Part::Call(call) if goes(&call.seal) => Some(Part::Call(Call { seal: None, ..call.clone() })),
             other => Some(other.clone()),
         };
         let turn = |turn: &Turn| Turn { role: turn.role, parts: turn.parts.iter().filter_map(unsealed).collect() };
@@ -528,8 +532,14 @@ mod tests {
             call(seal(SealKind::GeminiSignature)),
         ];
         let said = Conversation { turns: vec![Turn { role: Role::Assistant, parts }].into(), ..Conversation::default() };
-        let left = &said.without_seals().turns[0].parts;
+        let left = &said.with_seals(|_| false).turns[0].parts;
         assert_eq!(left, &[Part::Thought(Thought { text: "hm".into(), seal: None }), Part::text("yes"), call(None)]);
+        let left = &said.with_seals(|seal| seal.kind != SealKind::AnthropicSignature).turns[0].parts;
+        assert_eq!(
+            (&left[0], &left[1..]),
+            (&Part::Thought(Thought { text: "hm".into(), seal: None }), &said.turns[0].parts[1..])
+        );
+        assert_eq!(said.with_seals(|_| true), said);
     }
 
     #[test]

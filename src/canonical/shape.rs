@@ -335,6 +335,14 @@ impl Manner {
         Self { tools: false, thinks: false, ..self }
     }
 
+    /// Of each request in its shape.
+    pub fn any_of_its_shape(self) -> impl Iterator<Item = Self> {
+        Form::ALL.into_iter().flat_map(move |form| {
+            let told = [(false, false), (false, true), (true, false), (true, true)];
+            told.map(|(tools, thinks)| Self { form, tools, thinks, ..self })
+        })
+    }
+
     pub const fn place(self) -> usize {
         let rest = (self.thinks as usize * 2 + self.tools as usize) * Form::ALL.len() + self.form as usize;
         rest * Shape::ALL.len() + self.shape as usize

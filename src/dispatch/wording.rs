@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::names::Names;
 use super::structured::{Structured, Unfolding};
 use crate::canonical::conversation::BEGUN;
+use crate::canonical::prefix::seal_hash;
 use crate::canonical::{
     Conversation, Feature, IdForms, Parameter, Parameters, Request, SchemaBy, Shape, Translation, Untranslatable,
 };
@@ -277,7 +278,17 @@ impl Way<'_> {
     }
 
     fn reworded(&self, outgoing: &Outgoing<'_>) -> Result<Letter, Unsaid> {
-        let conversation = self.wording.translation.conversation(self.seals != Seals::None)?;
+        let with_its_own: Conversation;
+        let (translation, makers) = (self.wording.translation, self.wording.makers);
+        let conversation = match self.seals {
+            Seals::AsTheyAre | Seals::OfItsKind => translation.conversation(true)?,
+            Seals::ItsOwn => {
+                let own = makers.own_seals(&self.offer, self.wording.market);
+                with_its_own = translation.conversation_with(&|written| own.contains(&seal_hash(makers.seed, written)))?;
+                &with_its_own
+            }
+            Seals::None => translation.conversation(false)?,
+        };
         let by_hand = self.structured(conversation)?;
         let asked = by_hand.as_ref().map_or(conversation, |(_, asked)| asked);
         let dropped = self.dropped(asked, outgoing);

@@ -80,6 +80,7 @@ pub use prompt_text::prompt_text;
 pub use sealed::{
     hash_seals, holds_google_seals, holds_thoughts, holds_told_thoughts, holds_unsigned_thoughts, is_sealed, seal_chain,
 };
+pub use seals::written as seal_written;
 pub use seen::Seen;
 pub use stored::{Ended, Link, said_kept};
 pub use unsaid::HARMLESS;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use memchr::memmem::{self, Finder};
 
 use super::{extra_content, reasoning_details, seals};
-use crate::canonical::prefix::absorb;
+use crate::canonical::prefix::{absorb, seal_hash};
 use crate::canonical::{Request, Shape};
 
 /// Whether any is there that says something. Keys are looked for, not read: inside a text their quotes would be escaped, and a tool
@@ -156,7 +156,7 @@ static KEYS: LazyLock<[(Shape, Keys); 3]> = LazyLock::new(|| {
 /// Hashes each seal in a piece of a conversation, be it a request's or an answer's: both are the client's words. `None` is one that cannot
 /// be read. `seed` must differ from one gateway key to another.
 pub fn hash_seals(shape: Shape, said: &[u8], seed: u64, mut found: impl FnMut(Option<u64>)) {
-    each_seal(shape, said, |seal| found(seal.map(|text| absorb(seed ^ 2, text))));
+    each_seal(shape, said, |seal| found(seal.map(|text| seal_hash(seed, text))));
 }
 
 /// Each seal that says something, as it is written; `None` is one that cannot be read.
@@ -202,7 +202,7 @@ pub(super) fn hashes(request: &Request, seed: u64) -> Vec<u64> {
     // One that cannot be read comes first, as by nobody known.
     seals.sort_unstable_by_key(|seal| seal.map(|seal| seal.as_ptr().addr()));
     let newest = seals.len().saturating_sub(MOST_SEALS);
-    seals[newest..].iter().map(|seal| seal.map_or(0, |text| absorb(seed ^ 2, text))).collect()
+    seals[newest..].iter().map(|seal| seal.map_or(0, |text| seal_hash(seed, text))).collect()
 }
 
 fn messages_of(request: &Request) -> &[u8] {
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn an_answers_seals_are_known_again_in_the_next_request() {
-        let told = |text: &str| Some(absorb(7 ^ 2, text.as_bytes()));
+        let told = |text: &str| Some(seal_hash(7, text.as_bytes()));
         let check = |shape, answer: &str, request: &str, expected: &[Option<u64>]| {
             assert_eq!(hashed(shape, answer), expected, "{answer}");
             assert_eq!(hashed(shape, request), expected, "{request}");

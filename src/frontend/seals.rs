@@ -5,6 +5,9 @@
 //! in a `redacted_thinking` block just before it. Responses has `encrypted_content` of a reasoning item, where it is the same: a
 //! foreign one stands behind its format, and one that belongs to a call in an item of its own just before it.
 
+use std::borrow::Cow;
+
+use crate::canonical::Shape;
 use crate::canonical::conversation::{Seal, SealKind};
 
 const ANTHROPIC: &str = "anthropic-claude-v1";
@@ -82,6 +85,16 @@ pub(super) fn in_block(seal: &Seal) -> String {
         SealKind::GeminiSignature | SealKind::OpenAiEncrypted | SealKind::BedrockSignature | SealKind::BedrockRedacted => {
             format!("{}:{}", format(seal.kind), seal.value)
         }
+    }
+}
+
+/// What stands for it in the words of clients of a shape.
+pub fn written(shape: Shape, seal: &Seal) -> Cow<'_, str> {
+    match shape {
+        Shape::AnthropicMessages => in_block(seal).into(),
+        Shape::OpenAiResponses => in_item(seal).into(),
+        // Its kind stands beside it.
+        _ => Cow::Borrowed(&seal.value),
     }
 }
 

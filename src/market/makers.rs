@@ -2,12 +2,13 @@
 //! a backend is therefore sent: another's seal is refused, and without its own a model goes on without its thoughts.
 //!
 //! A seal does not name its maker. Who told it is remembered, or at least who answered the turns that it may stand in, and each API has
-//! seals of its own kind: where nobody else was asked in the API of a backend, all of that kind are the backend's own. What a backend may
-//! have made itself, and what nobody remembers (after a restart, at another gateway of a fleet), goes out as it is: whoever refuses it is
-//! asked again without (`dispatch/run.rs`), and from then on at once.
+//! seals of its own kind: where nobody else was asked in the API of a backend, all of that kind are the backend's own. Where others were, a
+//! backend is sent those alone that it is known to have told. What it may have made itself, and what nobody remembers (after a restart, at
+//! another gateway of a fleet), goes out as it is: whoever refuses it is asked again without (`dispatch/run.rs`), and from then on is sent at
+//! once what it told behind what it refused, and no other.
 
 use super::{Market, Offer};
-use crate::canonical::{Form, Manner, Shape};
+use crate::canonical::{Manner, Shape};
 use crate::catalog::BackendIndex;
 
 /// Who answered the turns of a conversation that holds thoughts.
@@ -26,8 +27,12 @@ pub struct Makers {
     pub google: bool,
     /// The conversation holds seals, whoever made them.
     pub sealed: bool,
-    /// Who has refused its seals before and did without them.
-    pub refused_by: Vec<BackendIndex>,
+    /// The seals by their hashes (`canonical/prefix.rs`), in their order, and who has told each, where that is known.
+    pub made: Vec<(u64, Option<BackendIndex>)>,
+    /// What they are hashed with.
+    pub seed: u64,
+    /// Who has refused its seals before and did without them, with how many stand behind those that it refused.
+    pub refused_by: Vec<(BackendIndex, usize)>,
     /// Who may have answered each turn of a conversation in whose texts thoughts stand. These pass like any text, so nothing else hangs
     /// on it.
     pub answered: Vec<Vec<BackendIndex>>,
@@ -40,22 +45,25 @@ pub enum Seals {
     AsTheyAre,
     /// Those of its own kind.
     OfItsKind,
+    /// Those that it is known to have told ([`Makers::own_seals`]), of which there are some.
+    ItsOwn,
     None,
 }
 
 impl Makers {
     /// What a backend is sent of a request's seals.
     pub fn seals_for(&self, offer: &Offer<'_>, asked: Manner, market: &Market) -> Seals {
-        if self.refused_by.contains(&offer.backend.index) {
-            return Seals::None;
-        }
         let snapshot = &market.snapshot;
-        let is_own = |maker: &BackendIndex| is_of(*maker, offer, market);
+        let told_itself = || if self.own_seals(offer, market).is_empty() { Seals::None } else { Seals::ItsOwn };
+        if self.refusal(offer).is_some() {
+            return told_itself();
+        }
+        let is_own = |maker: &BackendIndex| is_made_by(*maker, offer, market);
         let mut others = self.known.iter().filter(|makers| !makers.iter().any(is_own));
-        // Whatever form the answers had that it gave before.
+        // Whatever was asked of it before: another form of answer, with tools or without, to think or not.
         let asked_alike = |maker: &BackendIndex| {
-            let endpoint = |form| snapshot.endpoint_for(snapshot.backend(*maker), Manner { form, ..asked });
-            Form::ALL.into_iter().any(|form| endpoint(form) == Some(offer.shape))
+            let endpoint = |manner| snapshot.endpoint_for(snapshot.backend(*maker), manner);
+            asked.any_of_its_shape().any(|manner| endpoint(manner) == Some(offer.shape))
         };
         let of_its_kind = |makers: &Vec<BackendIndex>| makers.iter().any(asked_alike);
         match others.next() {
@@ -63,7 +71,7 @@ impl Makers {
             // An answer without a signature may be its own; it is taken for another's where nobody is sure.
             None if self.unsigned && !offer.takes_unsigned() && !self.is_all(is_own) => Seals::OfItsKind,
             None => Seals::AsTheyAre,
-            Some(first) if of_its_kind(first) || others.any(of_its_kind) => Seals::None,
+            Some(first) if of_its_kind(first) || others.any(of_its_kind) => told_itself(),
             Some(_) => Seals::OfItsKind,
         }
     }
@@ -71,8 +79,21 @@ impl Makers {
     /// Whether a backend may have answered every turn of a conversation in whose texts thoughts stand. Where nobody is remembered it is
     /// taken for another's: what it thought once it does without, as after a text of any other model.
     pub fn answered_all(&self, offer: &Offer<'_>, market: &Market) -> bool {
-        let is_own = |maker: &BackendIndex| is_of(*maker, offer, market);
+        let is_own = |maker: &BackendIndex| is_made_by(*maker, offer, market);
         !self.answered.is_empty() && self.answered.iter().all(|makers| makers.iter().any(is_own))
+    }
+
+    /// The seals that a backend is known to have told, by their hashes, and has not refused since.
+    pub fn own_seals(&self, offer: &Offer<'_>, market: &Market) -> Vec<u64> {
+        let behind = self.refusal(offer).unwrap_or(self.made.len());
+        let taken = &self.made[self.made.len().saturating_sub(behind)..];
+        let is_own = |maker: &Option<BackendIndex>| maker.is_some_and(|maker| is_made_by(maker, offer, market));
+        taken.iter().filter(|(_, maker)| is_own(maker)).map(|(seal, _)| *seal).collect()
+    }
+
+    /// How many seals stand behind those that a backend has refused, where it has.
+    fn refusal(&self, offer: &Offer<'_>) -> Option<usize> {
+        self.refused_by.iter().find(|(backend, _)| *backend == offer.backend.index).map(|(_, behind)| *behind)
     }
 
     /// Whether makers are known, and all of them are so.
@@ -88,8 +109,8 @@ impl Makers {
     }
 }
 
-/// Whether a backend is the one of the offer. A signature holds for the model that made it, wherever its provider serves it.
-fn is_of(maker: BackendIndex, offer: &Offer<'_>, market: &Market) -> bool {
+/// Whether what one backend made another can read: a signature holds for the model that made it, wherever its provider serves it.
+fn is_made_by(maker: BackendIndex, offer: &Offer<'_>, market: &Market) -> bool {
     let maker = market.snapshot.backend(maker);
     maker.provider == offer.backend.provider && maker.model == offer.backend.model
 }
@@ -114,14 +135,17 @@ mod tests {
     const UNSIGNED: &str = "[providers.ID.endpoints.anthropic-messages]\nbase_url = \"https://ID.test/anthropic\"\n\
                             [providers.ID.quirks]\nunsigned_thoughts = true";
     const GEMINI: &str = "[providers.ID.endpoints.gemini-generate-content]\nbase_url = \"https://ID.test/v1beta\"";
+    const RESPONSES: &str = "[providers.ID.endpoints.openai-responses]\nbase_url = \"https://ID.test/v1\"";
     /// Providers by their API, with another endpoint where they have one, and their backends: upstream names of a model each.
-    const TABLE: [Listed; 6] = [
+    const TABLE: [Listed; 8] = [
         ("sealer", "anthropic-messages", "", &[("large", "large-1"), ("large", "large-fast"), ("small", "small-1")]),
         ("other", "anthropic-messages", "", &[("large", "large-1")]),
         ("signer", "gemini-generate-content", "", &[("ruby", "ruby-1")]),
         ("plain", "openai-chat", "", &[("jade", "jade-1")]),
         ("google", "openai-chat", GEMINI, &[("topaz", "topaz-1")]),
         ("both", "openai-chat", UNSIGNED, &[("opal", "opal-1")]),
+        ("twofold", "openai-chat", RESPONSES, &[("pearl", "pearl-1")]),
+        ("replier", "openai-responses", "", &[("agate", "agate-1")]),
     ];
 
     fn market() -> Market {
@@ -129,7 +153,7 @@ mod tests {
             let backends = backends.iter().map(|(model, upstream)| {
                 format!(
                     "[[backends]]\nprovider = \"{id}\"\nmodel = \"{model}\"\nupstream_model = \"{upstream}\"\ncontext_tokens = 9_000\n\
-                     max_output_tokens = 900\nfeatures = []\nreasoning = \"switchable\"\nlanguages = [\"*\"]\ntokenizer = \"o200k\"\n\
+                     max_output_tokens = 900\nfeatures = []\nreasoning = \"switchable\"\nlanguages = [\"*\"]\ntokenizer = \"o200k\"\nchat_tools = false\n\
                      [[backends.prices]]\ninput = 1\noutput = 2\nsource = \"invented\"\n"
                 )
             });
@@ -219,11 +243,40 @@ mod tests {
         let (market, asked) = (market(), Manner::plain(Shape::AnthropicMessages));
         let named = |id: &str| market.snapshot.backend_named(id).unwrap().index;
         for known in [vec![], vec![vec![named("sealer/large-1")]], vec![vec![named("signer/ruby-1")]]] {
-            let makers = Makers { known, refused_by: vec![named("sealer/large-1")], ..Makers::default() };
+            let makers = Makers { known, refused_by: vec![(named("sealer/large-1"), 0)], ..Makers::default() };
             let sent = |backend| makers.seals_for(&market.offer(named(backend), asked).unwrap(), asked, &market);
             assert_eq!(sent("sealer/large-1"), Seals::None, "{:?}", makers.known);
             assert_ne!(sent("signer/ruby-1"), Seals::None, "{:?}", makers.known);
         }
+    }
+
+    /// What a backend is sent of a conversation in Messages whose seals these have told, and by their places which of them.
+    #[track_caller]
+    fn check_told(backend: &str, told: &[&str], refused_behind: Option<usize>, expected: (Seals, &[u64])) {
+        let (market, asked) = (market(), Manner::plain(Shape::AnthropicMessages));
+        let named = |id: &str| market.snapshot.backend_named(id).map(|backend| backend.index);
+        let made: Vec<_> = (0..).zip(told.iter().map(|id| named(id))).collect();
+        let known = made.iter().filter_map(|(_, maker)| Some(vec![(*maker)?])).collect();
+        let refused_by = refused_behind.map(|behind| (named(backend).unwrap(), behind)).into_iter().collect();
+        let makers = Makers { known, made, refused_by, ..Makers::default() };
+        let offer = market.offer(named(backend).unwrap(), asked).unwrap();
+        let sent = (makers.seals_for(&offer, asked, &market), makers.own_seals(&offer, &market));
+        assert_eq!(sent, (expected.0, expected.1.to_vec()), "{backend} after {told:?}, refused before {refused_behind:?}");
+    }
+
+    /// A known defect: between two makers of one kind each lost its own, and who had refused another's was never sent its own again.
+    #[test]
+    fn its_own_are_known_among_others_of_the_kind() {
+        let told = ["sealer/large-1", "other/large-1", "", "sealer/large-fast"];
+        check_told("sealer/large-1", &told, None, (Seals::ItsOwn, &[0, 3]));
+        check_told("other/large-1", &told, None, (Seals::ItsOwn, &[1]));
+        check_told("sealer/small-1", &told, None, (Seals::None, &[]));
+        check_told("signer/ruby-1", &told, None, (Seals::OfItsKind, &[]));
+        // Of those that it refused any may have been at fault, and what it told since is not.
+        check_told("sealer/large-1", &told, Some(0), (Seals::None, &[]));
+        check_told("sealer/large-1", &told, Some(2), (Seals::ItsOwn, &[3]));
+        check_told("sealer/large-1", &["", "sealer/large-1"], Some(1), (Seals::ItsOwn, &[1]));
+        check_told("sealer/large-1", &["sealer/large-1"], None, (Seals::AsTheyAre, &[0]));
     }
 
     /// What a backend is sent of a conversation in Messages with an unsigned thought; a set is who may have answered a prompt.
@@ -276,6 +329,16 @@ mod tests {
         assert_eq!(sent("sealer/small-1", &[both]), Seals::None);
         assert_eq!(sent("sealer/large-1", &[both, &["other/large-1"]]), Seals::None);
         assert_eq!(sent("sealer/large-1", &[both, &["signer/ruby-1"]]), Seals::OfItsKind);
+    }
+
+    /// A known defect: whether a maker has seals of a backend's kind was told by what this request would be asked of it, and its turns may
+    /// have been asked otherwise: with tools, which go to Responses.
+    #[test]
+    fn what_was_asked_with_tools_may_be_of_another_kind_than_what_is_asked_without() {
+        let of_twofold = &["twofold/pearl-1"];
+        check_asked(Shape::OpenAiChat, "replier/agate-1", of_twofold, true, Seals::None);
+        check_asked(Shape::OpenAiChat, "plain/jade-1", of_twofold, true, Seals::None);
+        check_asked(Shape::OpenAiChat, "signer/ruby-1", of_twofold, true, Seals::OfItsKind);
     }
 
     /// A provider with endpoints of two APIs made its seals in that which the client's requests go to.

@@ -97,6 +97,11 @@ impl Trace {
         makers
     }
 
+    /// The seals in it by their hashes, in their order, and who told each, where that is known.
+    pub(super) fn seals(&self) -> impl Iterator<Item = (u64, Option<BackendIndex>)> {
+        self.chain.seals.iter().copied().zip(self.made.iter().copied().chain(std::iter::repeat(None)))
+    }
+
     /// Remembers who told the seals of an answer, of whose words it is handed each piece as the client gets it.
     pub(super) fn hears_seals(
         learning: &Arc<Learning>,

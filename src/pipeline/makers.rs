@@ -4,6 +4,7 @@ use super::affinity::Trace;
 use super::{Admitted, Pipeline};
 use crate::frontend;
 use crate::market::Makers;
+use crate::policy::RefusedBy;
 use crate::units::BackendId;
 
 impl Pipeline {
@@ -17,14 +18,16 @@ impl Pipeline {
         let (told, unsigned) = (frontend::holds_told_thoughts(request), frontend::holds_unsigned_thoughts(request));
         let (known, google) = (trace.makers(unsigned), frontend::holds_google_seals(request));
         let sealed = frontend::is_sealed(request);
+        let made = if sealed { trace.seals().collect() } else { Vec::new() };
         let refused_by = if sealed && !self.learning.refused_seals.is_empty() {
             let refused = self.learning.refused_seals.by(&self.seals(admitted), self.clock.monotonic());
             let snapshot = &admitted.market().snapshot;
-            refused.iter().filter_map(|id| Some(snapshot.backend_named(id.as_str())?.index)).collect()
+            let index = |refused: RefusedBy| Some((snapshot.backend_named(refused.backend.as_str())?.index, refused.behind));
+            refused.into_iter().filter_map(index).collect()
         } else {
             Vec::new()
         };
-        Makers { known, told, unsigned, google, sealed, refused_by, answered }
+        Makers { known, told, unsigned, google, sealed, made, seed: self.seed(admitted), refused_by, answered }
     }
 
     /// A backend has refused the request with the seals of its conversation, and answers it without.
@@ -35,6 +38,10 @@ impl Pipeline {
     }
 
     fn seals(&self, admitted: &Admitted) -> Vec<u64> {
-        frontend::seal_chain(&admitted.request, self.learning.prefixes.seed(&admitted.admission.key))
+        frontend::seal_chain(&admitted.request, self.seed(admitted))
+    }
+
+    fn seed(&self, admitted: &Admitted) -> u64 {
+        self.learning.prefixes.seed(&admitted.admission.key)
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::InboundCall;
 use crate::canonical::{Answer, Conversation, Request, StreamWriter, Translation, Untranslatable};
-use crate::frontend::{About, FrontendRef};
+use crate::frontend::{About, FrontendRef, seal_written};
 use crate::units::RequestId;
 
 /// One request's translation.
@@ -42,7 +42,12 @@ impl Translation for Told<'_> {
     fn conversation(&self, sealed: bool) -> Result<&Conversation, Untranslatable> {
         let read = self.conversation.get_or_init(|| self.frontend.conversation(self.request).map(Box::new));
         let conversation = read.as_ref().map_err(Clone::clone)?;
-        Ok(if sealed { conversation } else { self.without_seals.get_or_init(|| Box::new(conversation.without_seals())) })
+        Ok(if sealed { conversation } else { self.without_seals.get_or_init(|| Box::new(conversation.with_seals(|_| false))) })
+    }
+
+    fn conversation_with(&self, kept: &dyn Fn(&[u8]) -> bool) -> Result<Conversation, Untranslatable> {
+        let shape = self.frontend.shape();
+        Ok(self.conversation(true)?.with_seals(|seal| kept(seal_written(shape, seal).as_bytes())))
     }
 
     fn whole(&self, answer: &Answer, model: &str) -> Bytes {

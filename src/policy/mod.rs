@@ -30,6 +30,6 @@ pub use prefixes::{Known, Prefixes, Read};
 pub use rates::slices::{SharedThrottles, SlicedLimit};
 pub use rates::{Counted, Lane, Passage, Rates, Standing, Throttle, Throttles, TooMany};
 pub use ratio::Ratio;
-pub use refused_seals::RefusedSeals;
+pub use refused_seals::{RefusedBy, RefusedSeals};
 pub use turns::Turns;
 pub use window::{BudgetWindow, Window};

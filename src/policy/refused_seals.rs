@@ -3,7 +3,8 @@
 //!
 //! Seals are known by a hash over each and those before it, made with the seed of the gateway key: a conversation that goes on
 //! with the same seals has the hash of those that were refused among its own. Another one, or the same from before the seal that was
-//! refused, has not, and is sent with what it holds.
+//! refused, has not, and is sent with what it holds. What stands behind the refused ones was not refused: how many those are is told, so that
+//! what the backend thinks later comes back to it.
 //!
 //! Bounded in room by turning generations, whatever clients send, and in time: after an hour a backend is asked with them once more,
 //! since nobody says for how long it refuses them.
@@ -34,6 +35,14 @@ struct Generations {
     old: HashMap<u64, Vec<Refusal>>,
 }
 
+/// That a backend has refused some of a conversation's seals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedBy {
+    pub backend: BackendId,
+    /// How many stand behind those that it refused.
+    pub behind: usize,
+}
+
 #[derive(Debug, Clone)]
 struct Refusal {
     backend: BackendId,
@@ -53,12 +62,15 @@ impl RefusedSeals {
     }
 
     /// The backends that have refused some of the seals of a conversation, told by a hash over each and those before it.
-    pub fn by(&self, seals: &[u64], now: Duration) -> Vec<BackendId> {
+    pub fn by(&self, seals: &[u64], now: Duration) -> Vec<RefusedBy> {
         let generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut by: Vec<BackendId> = Vec::new();
-        for refusal in seals.iter().flat_map(|seals| generations.of(*seals)) {
-            if refusal.lasts(now) && !by.contains(&refusal.backend) {
-                by.push(refusal.backend.clone());
+        let mut by: Vec<RefusedBy> = Vec::new();
+        // The last first: what stands before what was refused was refused with it.
+        for (behind, seals) in seals.iter().rev().enumerate() {
+            for Refusal { backend, .. } in generations.of(*seals).iter().filter(|refusal| refusal.lasts(now)) {
+                if by.iter().all(|refused| refused.backend != *backend) {
+                    by.push(RefusedBy { backend: backend.clone(), behind });
+                }
             }
         }
         by
@@ -117,8 +129,19 @@ mod tests {
 
     #[track_caller]
     fn check(refused: &RefusedSeals, seals: &[u64], now: Duration, expected: &[&str]) {
-        let by = refused.by(seals, now);
+        let mut by: Vec<BackendId> = refused.by(seals, now).into_iter().map(|refused| refused.backend).collect();
+        by.sort_unstable();
         assert_eq!(by, expected.iter().map(|model| backend(model)).collect::<Vec<_>>(), "{seals:?}");
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_that_were_refused_is_counted() {
+        let refused = RefusedSeals::default();
+        let behind = |seals: &[u64]| refused.by(seals, minute(1)).iter().map(|refused| refused.behind).collect::<Vec<_>>();
+        refused.note(2, &backend("fog"), minute(0));
+        assert_eq!((behind(&[1, 2]), behind(&[1, 2, 3]), behind(&[1, 2, 3, 4])), (vec![0], vec![1], vec![2]));
+        refused.note(3, &backend("fog"), minute(0));
+        assert_eq!((behind(&[1, 2, 3, 4]), behind(&[1])), (vec![1], vec![]));
     }
 
     #[test]

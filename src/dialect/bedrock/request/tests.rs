@@ -241,7 +241,7 @@ fn own_thoughts_go_back_with_their_seals_and_those_of_others_do_not() {
     ]);
     assert_eq!(said(&conversation), expected);
     // A provider that did not make them gets none.
-    assert_eq!(said(&conversation.without_seals()), json!([{"text": "So."}]));
+    assert_eq!(said(&conversation.with_seals(|_| false)), json!([{"text": "So."}]));
     // And Bedrock's are told to no other.
     for shape in [Shape::AnthropicMessages, Shape::OpenAiResponses, Shape::GeminiGenerate, Shape::OpenAiChat] {
         let told = crate::dialect::of(shape).write(&conversation, &out(ConverseFields::None)).unwrap();
