@@ -140,6 +140,38 @@ async fn a_client_of_responses_goes_on_at_any_other_provider() {
     check_all(Api::Responses).await;
 }
 
+/// It was doubted that a thought without a seal, beside a known seal of another maker, would pass for that maker's own.
+#[tokio::test]
+async fn a_signed_thought_and_anothers_unsigned_one_go_back_each_to_who_thought_it() {
+    for api in [Api::Chat, Api::Messages, Api::Responses] {
+        for streamed in [false, true] {
+            let way = format!("{api:?}, streamed: {streamed}");
+            let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+            let gateway = Gateway::of([Thinker::Messages.site(&east), Thinker::Chat.site(&west)]);
+            east.next(Thinker::Messages.calls(streamed, &EAST)).next(Thinker::Messages.says(streamed, "Go east."));
+            west.next(Thinker::Chat.calls(streamed, &WEST)).next(Thinker::Chat.says(streamed, "Go west."));
+            let mut talk = Talk::begin(api, streamed, &EAST.tools, "May I sail?").at("east/jade-v3");
+            let called = talk.ask(&gateway).await;
+            answer_in_reverse(&mut talk, &called);
+            talk = talk.at("west/jade-v3");
+            let called = talk.ask(&gateway).await;
+            answer_in_reverse(&mut talk, &called);
+
+            talk = talk.at("east/jade-v3");
+            assert_eq!(talk.ask(&gateway).await.text, "Go east.", "{way}");
+            talk.say("And the other?");
+            talk = talk.at("west/jade-v3");
+            assert_eq!(talk.ask(&gateway).await.text, "Go west.", "{way}");
+
+            let heard = |thinker: Thinker, provider: &Provider| thinker.heard(&provider.calls()[1]).steps();
+            let at_east = [of_its_own(Thinker::Messages, &EAST), of_another(Thinker::Messages, &WEST, true)];
+            assert_eq!(heard(Thinker::Messages, &east), at_east, "{way}");
+            let at_west = [of_another(Thinker::Chat, &EAST, false), of_its_own(Thinker::Chat, &WEST)];
+            assert_eq!(heard(Thinker::Chat, &west), at_west, "{way}");
+        }
+    }
+}
+
 /// What Anthropic says of a signature that it did not make.
 const INVALID: &str = "messages.1.content.0: Invalid `signature` in `thinking` block";
 
