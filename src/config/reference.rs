@@ -314,7 +314,7 @@ pub(super) fn timeouts() -> Group<Timeouts> {
         ),
         setting("heard_out_seconds", Seconds(0..=3_600), |t: &mut Timeouts| &mut t.heard_out).means(
             "When a client leaves its stream, how long the provider is heard to the end, in seconds: what was used is then booked as \
-             reported, and the rest of the answer is paid for. With 0 the provider is let go at once, and what was used is counted.",
+             reported, and the rest of the answer is paid for. With 0 the provider is let go at once, and what was used is counted. Until then the request counts as under way, for its key as well; a gateway that drains hears none of them out.",
         ),
     ];
     Group { name: "timeouts", about: "How long one upstream request may take.", settings }

@@ -1,6 +1,8 @@
 //! How a request is said to the backends of a plan: in the client's own bytes (without what the model refuses of them), or written anew in the words of an endpoint. Known
 //! before anything is sent, booked or paid with a retry; what is written to see whether it can be said is what goes out.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::names::Names;
@@ -202,7 +204,7 @@ impl Way<'_> {
         let bound = planned.quote.output_bound;
         let max_output: Tokens = bound.min(outgoing.max_output);
         let client_bytes = self.wording.request.body.len();
-        let own_thoughts = self.wording.makers.answered_all(&self.offer, self.wording.market);
+        let own_thoughts = self.wording.makers.answered_alone(&self.offer, self.wording.market);
         let output_bound = self.wording.bounded.then_some(bound);
         self.write(&Outgoing { output_bound, max_output, client_bytes, own_thoughts, ..outgoing })
     }
@@ -283,7 +285,7 @@ impl Way<'_> {
         let conversation = match self.seals {
             Seals::AsTheyAre | Seals::OfItsKind => translation.conversation(true)?,
             Seals::ItsOwn => {
-                let own = makers.own_seals(&self.offer, self.wording.market);
+                let own: HashSet<u64> = makers.own_seals(&self.offer, self.wording.market).into_iter().collect();
                 with_its_own = translation.conversation_with(&|written| own.contains(&seal_hash(makers.seed, written)))?;
                 &with_its_own
             }

@@ -92,6 +92,7 @@ pub(super) struct Leases {
 impl Leases {
     /// Asks for so much more of every budget that does not bear it now.
     pub(super) async fn lend(&self, budgets: &Arc<Budgets>, wanted: Usd) -> Loan {
+        let mut waits = false;
         let rounds = async {
             loop {
                 let (told, answer) = oneshot::channel();
@@ -101,13 +102,18 @@ impl Leases {
                 }
                 match answer.await {
                     Ok(Told::More) => return Loan::Granted,
-                    Ok(Told::Wait) => sleep(GIVEN_BACK).await,
+                    Ok(Told::Wait) => {
+                        waits = true;
+                        sleep(GIVEN_BACK).await;
+                    }
                     Ok(Told::Nothing) => return Loan::Nothing,
                     Ok(Told::Unheard) | Err(_) => return Loan::Unheard,
                 }
             }
         };
-        timeout(PATIENCE, rounds).await.unwrap_or(Loan::Unheard)
+        let told = timeout(PATIENCE, rounds).await;
+        // It was heard where others were asked for what they have to spare.
+        told.unwrap_or(if waits { Loan::Nothing } else { Loan::Unheard })
     }
 
     pub(super) fn is_up(&self) -> bool {

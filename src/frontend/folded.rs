@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::json::span_in;
@@ -42,7 +43,9 @@ pub(super) fn said_behind(text: &str) -> Option<&str> {
     behind.map(|(_, said)| said.trim_start())
 }
 
-/// The texts of the assistant in the messages of a body that begin with a thought.
+/// The texts of the assistant in the messages of a body that begin with a thought. The last message is none of them: an answer that the
+/// client began was told by nobody. Nor is a text whose thought has no tag before it: it may only speak of the one behind, and these are
+/// the client's own bytes.
 pub(super) fn texts(body: &str, messages: Range<usize>) -> Vec<Folded> {
     let said = body.get(messages).unwrap_or_default();
     // Nearly no conversation has any.
@@ -50,7 +53,8 @@ pub(super) fn texts(body: &str, messages: Range<usize>) -> Vec<Folded> {
         return Vec::new();
     }
     let messages = serde_json::from_str::<Vec<Message<'_>>>(said).unwrap_or_default();
-    messages.iter().filter(|message| message.role.as_deref() == Some("assistant")).filter_map(|told| folded(body, told)).collect()
+    let told = messages.split_last().map_or(&[][..], |(_, before)| before).iter();
+    told.filter(|message| message.role.as_deref() == Some("assistant")).filter_map(|told| folded(body, told)).collect()
 }
 
 fn folded(body: &str, message: &Message<'_>) -> Option<Folded> {
@@ -61,24 +65,36 @@ fn folded(body: &str, message: &Message<'_>) -> Option<Folded> {
         content
     };
     let text = serde_json::from_str::<Cow<'_, str>>(raw.get()).ok()?;
-    // Who says nothing and calls nothing may be refused for that.
-    let said = said_behind(&text).filter(|said| !said.is_empty() || message.tool_calls.is_some())?;
-    Some(Folded { text: span_in(body, raw.get()), said: serde_json::to_string(said).ok()? })
+    let said = said_behind(&text).filter(|_| text.trim_start().starts_with("<think>"))?;
+    // Who says nothing and calls nothing may be refused for that, and so may be a part without a text.
+    let may_be_silent = || raw.get() == content.get() && message.tool_calls.is_some_and(calls);
+    let said = match said {
+        "" if may_be_silent() => "null".to_owned(),
+        "" => return None,
+        said => serde_json::to_string(said).ok()?,
+    };
+    Some(Folded { text: span_in(body, raw.get()), said })
+}
+
+/// Whether there are any.
+fn calls(calls: &RawValue) -> bool {
+    serde_json::from_str::<Vec<IgnoredAny>>(calls.get()).is_ok_and(|calls| !calls.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What the messages are without what was thought in their texts.
+    /// What the messages are, and a last one of the user's, without what was thought in their texts.
     #[track_caller]
     fn check(messages: &str, expected: &str) {
-        let body = format!(r#"{{"model":"m","messages":[{messages}]}}"#);
+        let again = r#"{"role":"user","content":"and?"}"#;
+        let body = format!(r#"{{"model":"m","messages":[{messages},{again}]}}"#);
         let mut left = body.clone();
         for Folded { text, said } in texts(&body, body.find('[').unwrap()..body.len() - 1).into_iter().rev() {
             left.replace_range(text, &said);
         }
-        assert_eq!(left, format!(r#"{{"model":"m","messages":[{expected}]}}"#));
+        assert_eq!(left, format!(r#"{{"model":"m","messages":[{expected},{again}]}}"#));
     }
 
     #[test]
@@ -90,8 +106,6 @@ mod tests {
             // As Go and PHP write them.
             (r#""\u003cthink\u003ehm\u003c/think\u003eyes""#, r#""yes""#),
             (r#""<think>hm<\/think>yes""#, r#""yes""#),
-            // Its opening tag was the template's.
-            (r#""hm</think>\n\nyes""#, r#""yes""#),
             (
                 r#"[{"type":"text","text":"<think>hm</think>yes"},{"type":"text","text":"<think>a</think>b"}]"#,
                 r#"[{"type":"text","text":"yes"},{"type":"text","text":"<think>a</think>b"}]"#,
@@ -100,21 +114,34 @@ mod tests {
             check(&said(text), &said(expected));
         }
         let called = |text: &str| format!(r#"{{"role":"assistant","content":"{text}","tool_calls":[{{"id":"a"}}]}}"#);
-        check(&called("<think>hm</think>"), &called(""));
+        check(&called("<think>hm</think>"), &called("").replace(r#""""#, "null"));
     }
 
     #[test]
     fn what_is_no_thought_stays() {
         let user = r#"{"role":"user","content":"<think>hm</think>yes"}"#;
         check(user, user);
-        for text in
-            ["Tags are <think> and </think>.", "<think>It was cut", "<think>alone</think>", "yes", "End it with `</think>`."]
-        {
-            let said = format!(r#"{{"role":"assistant","content":"{text}"}}"#);
+        for text in [
+            "Tags are <think> and </think>.",
+            "<think>It was cut",
+            "<think>alone</think>",
+            "yes",
+            "End it with `</think>`.",
+            "It ends with </think>, then it answers.",
+        ] {
+            let said = format!(r#"{{"role":"assistant","content":"{text}","tool_calls":[]}}"#);
             check(&said, &said);
         }
+        let part = r#"{"role":"assistant","content":[{"type":"text","text":"<think>alone</think>"}],"tool_calls":[{"id":"a"}]}"#;
+        check(part, part);
         for odd in [r#"{"role":"assistant","content":null,"x":"</think>"}"#, r#"{"role":"assistant","content":[7,"</think>"]}"#] {
             check(odd, odd);
         }
+    }
+
+    #[test]
+    fn an_answer_that_the_client_begins_stays() {
+        let body = r#"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"<think></think>The"}]}"#;
+        assert!(texts(body, body.find('[').unwrap()..body.len() - 1).is_empty());
     }
 }

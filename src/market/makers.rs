@@ -76,11 +76,11 @@ impl Makers {
         }
     }
 
-    /// Whether a backend may have answered every turn of a conversation in whose texts thoughts stand. Where nobody is remembered it is
-    /// taken for another's: what it thought once it does without, as after a text of any other model.
-    pub fn answered_all(&self, offer: &Offer<'_>, market: &Market) -> bool {
+    /// Whether nobody else is remembered to have answered a turn of a conversation in whose texts thoughts stand. What nobody remembers
+    /// may be its own, and passes like any text.
+    pub fn answered_alone(&self, offer: &Offer<'_>, market: &Market) -> bool {
         let is_own = |maker: &BackendIndex| is_made_by(*maker, offer, market);
-        !self.answered.is_empty() && self.answered.iter().all(|makers| makers.iter().any(is_own))
+        self.answered.iter().all(|makers| makers.iter().any(is_own))
     }
 
     /// The seals that a backend is known to have told, by their hashes, and has not refused since.
@@ -308,10 +308,10 @@ mod tests {
         let own = |answered: &[&[&str]]| {
             let answered = answered.iter().map(|set| set.iter().map(|id| named(id)).collect()).collect();
             let offer = market.offer(named("plain/jade-1"), Manner::plain(Shape::OpenAiChat)).unwrap();
-            Makers { answered, ..Makers::default() }.answered_all(&offer, &market)
+            Makers { answered, ..Makers::default() }.answered_alone(&offer, &market)
         };
         assert!(own(&[&["plain/jade-1"]]) && own(&[&["plain/jade-1"], &["google/topaz-1", "plain/jade-1"]]));
-        assert!(!own(&[&["plain/jade-1"], &["google/topaz-1"]]) && !own(&[]));
+        assert!(!own(&[&["plain/jade-1"], &["google/topaz-1"]]) && own(&[]));
     }
 
     /// A known defect: whoever had answered the same opening was taken for a maker of the turn behind it.

@@ -123,7 +123,7 @@ async fn corner_24_a_thought_that_was_folded_into_the_text_is_not_told_to_the_ne
     }
 }
 
-/// The same where the client's bytes pass: a thought that its own site folded goes back to that one, which may want it, and to no other.
+/// The same where the client's bytes pass: a thought that its own site folded goes back to that one, which may want it, and to no other that is known to be one.
 #[tokio::test]
 async fn corner_24_a_folded_thought_is_no_others_where_the_clients_bytes_pass() {
     let told = "<think>A greeting.</think>\n\nHello.";
@@ -152,10 +152,10 @@ async fn corner_24_a_folded_thought_is_no_others_where_the_clients_bytes_pass() 
         };
         assert_eq!(said(&east, 1), [told], "its own");
         assert_eq!(said(&west, 0), ["Hello.", "Hello."], "another's");
-        // Whose it was is remembered by who was told: a gateway that begins anew takes it for another's.
+        // Whose it was is remembered by who was told: where a gateway begins anew, it may be the next one's own.
         let next = Gateway::of([Site::of(&west)]);
         talk.ask(&next).await;
-        assert_eq!(said(&west, 1)[..2], ["Hello.", "Hello."], "nobody's that is known");
+        assert_eq!(said(&west, 1)[..2], [told, told], "nobody's that is known");
     }
 }
 
