@@ -118,7 +118,10 @@ impl Words {
             kind: member("type"),
             status_word: member("status"),
             reason: detail("reason").or_else(|| text(error.pointer("/innererror/code"))),
-            message: member("message").or_else(|| member("detail")).or_else(|| text(error.pointer("/detail/0/msg"))),
+            message: member("message").or_else(|| member("detail")).or_else(|| {
+                // Pydantic's list of what is wrong, bare or as the message.
+                ["/detail/0/msg", "/message/detail/0/msg", "/message/0/msg"].iter().find_map(|at| text(error.pointer(at)))
+            }),
             retry_after: detail("retryDelay").and_then(|delay| retry_after::in_words(&delay)),
             flagged: metadata.is_some_and(|m| m.get("reasons").is_some() || m.get("flagged_input").is_some()),
             shape: Shape::ErrorObject,
@@ -353,6 +356,13 @@ mod tests {
             check(401, &body, Auth);
         }
         check(422, r#"{"detail":[{"loc":["body","tools"],"msg":"Input should be 'function'"}]}"#, Unsupported);
+        let listed =
+            r#"{"detail":[{"type":"extra_forbidden","loc":["body","x"],"msg":"Extra inputs are not permitted","input":1}]}"#;
+        check(
+            422,
+            &format!(r#"{{"object":"error","message":{listed},"type":"invalid_request_error","code":null}}"#),
+            Unsupported,
+        );
         check(400, r#"{"error":{"message":"is not supported","code":"model_not_found"}}"#, NotFound);
         check(400, r#"{"error":{"message":"'messages' must contain the word 'json'"}}"#, BadRequest);
     }

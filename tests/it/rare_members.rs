@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::harness::provider::status;
-use crate::harness::{Call, Gateway, Provider, Setup, Site, chat};
+use crate::harness::{Call, Gateway, Provider, Setup, Site, chat, messages};
 
 const BIAS: &str = r#""logit_bias":{"5":-100}"#;
 
@@ -56,4 +56,16 @@ async fn what_a_site_does_not_know_is_asked_of_another_and_what_is_wrong_everywh
     let answer = gateway.ask(&Call::chat(chat::ask_with("auto", r#""x":1"#))).await;
     assert_eq!(answer.status, 400);
     assert!(answer.text().contains("Unknown parameter: 'x'."), "{}", answer.text());
+}
+
+/// To the client it is a bad request, as any other is; what became of the attempt tells the two apart.
+#[tokio::test]
+async fn what_nobody_knows_is_a_bad_request_in_the_clients_own_words() {
+    let east = Provider::start("east").await;
+    let gateway = Gateway::of([Site::of(&east).only_messages()]);
+    east.next(status(400, &[], &messages::error("invalid_request_error", "x: Extra inputs are not permitted")));
+    let answer = gateway.chat(&chat::ask("auto")).await;
+    assert_eq!((answer.status, answer.error("code")), (400, json!("bad_request")), "{}", answer.text());
+    let attempts = answer.error("tokenbroker")["attempts"].clone();
+    assert_eq!((attempts.as_array().map(Vec::len), &attempts[0]["cause"]), (Some(1), &json!("unsupported")), "{attempts}");
 }
