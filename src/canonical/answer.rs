@@ -24,6 +24,8 @@ pub enum Delta {
     Thought(String),
     /// The thought so far is sealed and ends.
     Sealed(Seal),
+    /// The text so far names a page as its source.
+    Cited(Citation),
     /// The model declines.
     Refusal(String),
     /// The model calls a tool. Pieces of several calls may interleave: each names its slot, counted from 0 in the order in which
@@ -51,6 +53,7 @@ impl Delta {
         match self {
             Delta::Text(piece) | Delta::Thought(piece) | Delta::Refusal(piece) | Delta::Arguments { piece, .. } => piece.len(),
             Delta::Sealed(seal) => seal.value.len(),
+            Delta::Cited(Citation { url, title, .. }) => url.len() + title.len(),
             Delta::Call { id, name, seal, .. } => {
                 id.as_ref().map_or(0, String::len) + name.len() + seal.as_ref().map_or(0, |seal| seal.value.len())
             }
@@ -80,6 +83,21 @@ impl CallIds {
     }
 }
 
+/// A page that a text names as its source.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Citation {
+    pub url: String,
+    pub title: String,
+    /// Where that of which it is the source begins and ends, in characters of all the answer's text.
+    pub start: u64,
+    pub end: u64,
+}
+
+impl Citation {
+    /// Of an answer, no more are told: each is looked for among all before it.
+    pub const MOST: usize = 256;
+}
+
 /// Why a model stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum Finish {
@@ -103,6 +121,8 @@ pub struct Answer {
     pub model: Option<String>,
     /// Thoughts, texts, refusals and calls in their order; of calls whose pieces interleave, that of their beginnings.
     pub parts: Vec<Part>,
+    /// What its texts name as their sources, each with the place of its text among the parts.
+    pub cited: Vec<(usize, Citation)>,
     pub finish: Finish,
     pub usage: Option<Usage>,
 }
@@ -134,6 +154,13 @@ impl Answer {
         self.parts.iter().map(said).sum()
     }
 
+    /// How many characters the texts before a part have.
+    pub fn chars_before(&self, part: usize) -> u64 {
+        let texts =
+            self.parts.iter().take(part).filter_map(|part| if let Part::Text(text) = part { Some(&text.text) } else { None });
+        texts.map(|text| text.chars().count() as u64).sum()
+    }
+
     /// Takes the next piece.
     pub fn add(&mut self, delta: Delta) {
         match delta {
@@ -159,6 +186,11 @@ impl Answer {
                 Some(Part::Thought(thought @ Thought { seal: None, .. })) => thought.seal = Some(seal),
                 _ => self.parts.push(Part::Thought(Thought { text: String::new(), seal: Some(seal) })),
             },
+            Delta::Cited(_) if self.cited.len() >= Citation::MOST => {}
+            Delta::Cited(citation) => {
+                let text = self.parts.iter().rposition(|part| matches!(part, Part::Text(_)));
+                self.cited.extend(text.map(|text| (text, citation)));
+            }
             Delta::Call { slot: _, id, name, seal } => {
                 let id = id.unwrap_or_default();
                 self.parts.push(Part::Call(Call { id, name, arguments: String::new(), seal, cached: None }));
@@ -224,6 +256,19 @@ mod tests {
         let call = |slot, id: Option<&str>| Delta::Call { slot, id: id.map(str::to_owned), name: "f".into(), seal: None };
         let answer = Answer::of([call(0, Some("a")), call(1, Some("a")), call(2, Some("")), call(3, None), call(4, Some("b"))]);
         assert_eq!(answer.calls().map(|call| call.id.as_str()).collect::<Vec<_>>(), ["a", "", "", "", "b"]);
+    }
+
+    #[test]
+    fn a_source_is_that_of_the_text_before_it() {
+        let source = |url: &str| Citation { url: url.into(), ..Citation::default() };
+        let (text, cited) = (|text: &str| Delta::Text(text.into()), |url| Delta::Cited(source(url)));
+        let thought = || Delta::Thought("hm".into());
+        let answer =
+            Answer::of([cited("no text"), text("Ö"), text("n"), cited("a"), thought(), cited("b"), text("e"), cited("c")]);
+        assert_eq!(answer.cited, [(0, source("a")), (0, source("b")), (2, source("c"))]);
+        assert_eq!([0, 1, 2, 3].map(|part| answer.chars_before(part)), [0, 2, 2, 3]);
+        let many = (0..Citation::MOST + 9).map(|nth| Delta::Cited(source(&nth.to_string())));
+        assert_eq!(Answer::of([text("a")].into_iter().chain(many)).cited.len(), Citation::MOST);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub mod unanswered;
 pub mod wishes;
 pub mod written;
 
-pub use answer::{Answer, CallIds, Delta, Finish, StreamWriter, Translation};
+pub use answer::{Answer, CallIds, Citation, Delta, Finish, StreamWriter, Translation};
 pub use conversation::{Conversation, Part, Untranslatable};
 pub use event::{FrameFacts, FrameKind, ProviderError};
 pub use parameter::{Parameter, Parameters};

@@ -161,6 +161,8 @@ pub struct Members {
     pub thoughtless: Vec<usize>,
     /// Members of chat's messages that thoughts stand in, in their order.
     pub thoughts: Vec<(ThoughtMember, Member)>,
+    /// `annotations` of chat's messages of the assistant, which a client says again as they were told.
+    pub annotations: Vec<Member>,
     /// Texts of the assistant in chat's messages that begin with a thought between tags.
     pub folded: Vec<Folded>,
     /// The array `messages`.

@@ -232,7 +232,8 @@ pub struct Quirks {
     /// Its chat refuses a conversation in which a model called tools without what it thought before: it is sent back in
     /// `reasoning_content`.
     pub reasoning_returned: bool,
-    /// Members of a message in which its chat refuses what was thought, there or elsewhere.
+    /// Members of a message in which its chat refuses what was thought, there or elsewhere. Where there are any, `annotations` of what
+    /// the assistant said are taken out as well.
     pub thoughts_refused: RefusedThoughts,
     /// Its chat takes custom tools and `allowed_tools`; elsewhere the first are told as functions, and of the others only those are offered.
     pub custom_tools: bool,

@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use super::chat_calls::{Calls, Piece};
 use super::think_tags::ThinkTags;
 use super::walk::few;
-use super::{DeltaReader, sse};
+use super::{DeltaReader, citations, sse};
 use crate::canonical::conversation::{Seal, SealKind};
-use crate::canonical::{Delta, Finish};
+use crate::canonical::{Citation, Delta, Finish};
 use crate::catalog::capability::Quirks;
 
 /// A chunk, or a whole answer.
@@ -57,6 +57,8 @@ struct Said<'b> {
     tool_calls: Option<&'b RawValue>,
     #[serde(borrow, default)]
     function_call: Option<&'b RawValue>,
+    #[serde(borrow, default)]
+    annotations: Option<&'b RawValue>,
 }
 
 /// An entry of `reasoning_details`, as OpenRouter tells them and our own chat frontend does.
@@ -93,6 +95,11 @@ pub(super) struct Deltas {
     begun: bool,
     calls: Calls,
     tags: ThinkTags,
+    /// The sources of the answer, of which the first so many were told: the others wait for a text to stand behind.
+    cited: Vec<Citation>,
+    told: usize,
+    /// A text was told.
+    spoken: bool,
     finish: Option<Finish>,
     /// It is all there at once, and no thought is told apart from the text.
     may_begin_thinking: bool,
@@ -141,6 +148,7 @@ impl Deltas {
     }
 
     fn said(&mut self, said: &Said<'_>, out: &mut Vec<Delta>) {
+        let before = out.len();
         let thoughts =
             [said.reasoning_content, said.reasoning].into_iter().find_map(|member| text(member).filter(|t| !t.is_empty()));
         self.may_begin_thinking &= thoughts.is_none();
@@ -150,15 +158,37 @@ impl Deltas {
         if let Some(refusal) = text(said.refusal).filter(|refusal| !refusal.is_empty()) {
             out.push(Delta::Refusal(refusal.into_owned()));
         }
+        for citation in citations::all(said.annotations) {
+            // Some tell all of them with each piece.
+            if self.cited.len() < Citation::MOST && !self.cited.contains(&citation) {
+                self.cited.push(citation);
+            }
+        }
+        self.cite(before, out);
         let calls = said.tool_calls.map(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).unwrap_or_default());
         // One that cannot be read does not hide the others.
         let calls = calls.unwrap_or_default().into_iter().filter_map(|raw| serde_json::from_str::<Piece<'_>>(raw.get()).ok());
         let legacy = said.function_call.and_then(|raw| serde_json::from_str(raw.get()).ok()).map(Piece::legacy);
         for piece in calls.chain(legacy) {
             // What was held back of a text stands before the call.
+            let before = out.len();
             self.tags.end(out);
+            self.cite(before, out);
             self.calls.take(&piece, out);
         }
+    }
+
+    /// Tells the sources that wait where there is a text, of which this may be the first.
+    fn cite(&mut self, before: usize, out: &mut Vec<Delta>) {
+        self.spoken |= out[before..].iter().any(|delta| matches!(delta, Delta::Text(_)));
+        if self.spoken && !self.tags.thinks() {
+            self.cite_all(out);
+        }
+    }
+
+    fn cite_all(&mut self, out: &mut Vec<Delta>) {
+        out.extend(self.cited[self.told..].iter().cloned().map(Delta::Cited));
+        self.told = self.cited.len();
     }
 
     /// The thought's text is mostly told twice: beside its details and in them.
@@ -208,12 +238,14 @@ impl DeltaReader for Deltas {
 
     fn end(&mut self, out: &mut Vec<Delta>) {
         self.tags.end(out);
+        self.cite_all(out);
         self.calls.end(out);
         out.extend(self.finish.take().map(Delta::Finish));
     }
 
     fn held(&self) -> usize {
-        self.tags.held() + self.calls.held()
+        let cited: usize = self.cited.iter().map(|source| size_of::<Citation>() + source.url.len() + source.title.len()).sum();
+        self.tags.held() + self.calls.held() + cited
     }
 }
 

@@ -11,6 +11,7 @@ mod chat_calls;
 mod chat_deltas;
 mod chat_messages;
 mod chat_request;
+mod citations;
 mod direct;
 mod errors;
 pub mod eventstream;

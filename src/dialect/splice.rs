@@ -16,7 +16,7 @@ use super::chat_request::{loses_depth, thinking_beside_template, thinking_member
 use super::{Outgoing, SEALS_WANTED};
 use crate::canonical::request::Member;
 use crate::canonical::{ReasoningWish, Request, Shape, TemplateSaid, ThinkingSaid};
-use crate::catalog::capability::{OutputBoundField, Reasoning, StreamUsage, ThinkingSwitch};
+use crate::catalog::capability::{OutputBoundField, Reasoning, RefusedThoughts, StreamUsage, ThinkingSwitch};
 
 /// The body that goes out to chat completions.
 pub(super) fn chat(request: &Request, out: &Outgoing<'_>) -> Bytes {
@@ -48,6 +48,8 @@ pub(super) fn chat(request: &Request, out: &Outgoing<'_>) -> Bytes {
     }
     let refused = |member| out.quirks.thoughts_refused.contains(member);
     edits.cut.extend(request.members.thoughts.iter().filter(|(member, _)| refused(*member)).map(|(_, place)| place));
+    // Such a site takes no member of messages that it does not know.
+    edits.cut.extend(request.members.annotations.iter().filter(|_| out.quirks.thoughts_refused != RefusedThoughts::NONE));
     edits.apply(&request.body)
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn told(deltas: &[Delta]) -> String {
             Delta::Text(text) => writeln!(lines, "text {text}"),
             Delta::Thought(text) => writeln!(lines, "thought {}", text.escape_debug()),
             Delta::Sealed(seal) => writeln!(lines, "sealed {:?} {}", seal.kind, seal.value),
+            Delta::Cited(source) => writeln!(lines, "cited {} {:?} {}..{}", source.url, source.title, source.start, source.end),
             Delta::Refusal(text) => writeln!(lines, "refusal {text}"),
             Delta::Call { slot, id, name, seal } => {
                 let seal = seal.as_ref().map_or(String::new(), |seal| format!(" {}", seal.value));

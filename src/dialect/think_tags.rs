@@ -104,6 +104,11 @@ impl ThinkTags {
         self.held.len()
     }
 
+    /// It is known to be in the middle of a thought.
+    pub(super) fn thinks(&self) -> bool {
+        self.state == State::Thinking
+    }
+
     /// The text has ended, or something else begins: what was held back was no tag.
     pub(super) fn end(&mut self, out: &mut Vec<Delta>) {
         let held = std::mem::take(&mut self.held);

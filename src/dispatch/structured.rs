@@ -163,7 +163,7 @@ impl Unfolding {
                 self.refused = true;
                 out.push(delta);
             }
-            Delta::Begin { .. } | Delta::Thought(_) | Delta::Sealed(_) | Delta::Usage(_) => out.push(delta),
+            Delta::Begin { .. } | Delta::Thought(_) | Delta::Sealed(_) | Delta::Cited(_) | Delta::Usage(_) => out.push(delta),
         }
         Ok(())
     }

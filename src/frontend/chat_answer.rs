@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::about::About;
+use super::citations::Nested;
 use super::extra_content::Extra;
 use super::freeform;
 use super::reasoning_details::Detail;
@@ -44,6 +45,8 @@ struct Message<'a> {
     tool_calls: Vec<WireCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     extra_content: Option<Extra<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    annotations: Vec<Nested<'a>>,
 }
 
 #[derive(Serialize)]
@@ -211,6 +214,7 @@ fn message<'a>(answer: &'a Answer, tool_calls: Vec<WireCall<'a>>, about: &About)
         reasoning_details,
         tool_calls,
         extra_content,
+        annotations: answer.cited.iter().map(|(_, citation)| Nested::of(citation)).collect(),
     }
 }
 

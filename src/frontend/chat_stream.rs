@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::about::About;
 use super::chat_answer::{BETWEEN_THOUGHTS, WireUsage, call_id, finish_reason};
+use super::citations::Nested;
 use super::extra_content::Extra;
 use super::freeform::Unwrapping;
 use super::reasoning_details::Detail;
@@ -57,6 +58,8 @@ struct Piece<'a> {
     tool_calls: Option<[CallPiece<'a>; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     extra_content: Option<Extra<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    annotations: Vec<Nested<'a>>,
 }
 
 #[derive(Serialize)]
@@ -235,6 +238,9 @@ impl StreamWriter for ChatStream {
             Delta::Text(piece) => {
                 self.thought.clear();
                 self.tell(Piece { content: Some(&piece), ..Piece::default() }, out);
+            }
+            Delta::Cited(citation) => {
+                self.tell(Piece { annotations: vec![Nested::of(&citation)], ..Piece::default() }, out);
             }
             Delta::Refusal(piece) => {
                 self.thought.clear();

@@ -45,6 +45,8 @@ pub(super) struct Conversation<'b> {
     pub(super) thoughtless: Vec<usize>,
     /// Members of messages that thoughts stand in.
     pub(super) told_thoughts: Vec<(ThoughtMember, Member)>,
+    /// `annotations` of messages of the assistant.
+    pub(super) annotations: Vec<Member>,
     /// The assistant called a tool.
     pub(super) has_calls: bool,
     pub(super) call_ids: IdForms,
@@ -168,17 +170,17 @@ impl<'b> Conversation<'b> {
         self.texts().deserialize(&mut serde_json::Deserializer::from_str(value)).map_err(A::Error::custom)
     }
 
-    /// Notes a member by its value: its key stands before that, in quotes of which there are no others in it.
     fn note_thought(&mut self, member: ThoughtMember, value: &str) {
+        self.told_thoughts.extend(self.member_of(value).map(|place| (member, place)));
+    }
+
+    /// A member by its value: its key stands before that, in quotes of which there are no others in it.
+    fn member_of(&self, value: &str) -> Option<Member> {
         let value = span_in(self.body, value);
         let before = self.body.get(..value.start).unwrap_or_default().trim_ascii_end();
-        let key = before
-            .strip_suffix(':')
-            .map(str::trim_ascii_end)
-            .and_then(|key| Some((key.strip_suffix('"')?.rfind('"')?, key.len())));
-        if let Some((start, end)) = key {
-            self.told_thoughts.push((member, Member { key: start..end, value }));
-        }
+        let key =
+            before.strip_suffix(':').map(str::trim_ascii_end).and_then(|key| Some(key.strip_suffix('"')?.rfind('"')?..key.len()));
+        key.map(|key| Member { key, value })
     }
 
     fn note_role(&mut self, role: &str) {
@@ -308,6 +310,7 @@ enum MessageKey {
     ReasoningDetails,
     ExtraContent,
     Refusal,
+    Annotations,
     #[serde(other)]
     Other,
 }
@@ -317,7 +320,7 @@ pub(super) struct ChatTurn;
 
 impl Turn for ChatTurn {
     fn read<'de, A: MapAccess<'de>>(conversation: &mut Conversation<'_>, mut members: A) -> Result<(), A::Error> {
-        let (mut said_by_assistant, mut thought) = (None, false);
+        let (mut said_by_assistant, mut thought, mut annotations) = (None, false, Vec::new());
         while let Some(key) = members.next_key::<MessageKey>()? {
             match key {
                 MessageKey::Role => {
@@ -346,6 +349,10 @@ impl Turn for ChatTurn {
                     raw_value(&mut members)?;
                     (conversation.thoughts, conversation.with_parts) = (true, true);
                 }
+                MessageKey::Annotations => {
+                    conversation.with_parts = true;
+                    annotations.extend(conversation.member_of(raw_value(&mut members)?));
+                }
                 MessageKey::ToolCallId => conversation.note_call_id(raw_value(&mut members)?),
                 MessageKey::Other => {
                     conversation.with_parts = true;
@@ -354,6 +361,7 @@ impl Turn for ChatTurn {
             }
             conversation.reading_message("");
         }
+        conversation.annotations.extend(annotations.into_iter().filter(|_| said_by_assistant.is_some()));
         conversation.thoughtless.extend(said_by_assistant.filter(|_| !thought));
         Ok(())
     }

@@ -261,10 +261,12 @@ fn close(done: &Pending, index: u32, out: &mut BytesMut) {
 
 impl StreamWriter for MessagesStream {
     fn write(&mut self, delta: Delta, out: &mut BytesMut) {
-        self.waiting += delta.bytes();
+        let bytes = delta.bytes();
         match delta {
             Delta::Finish(finish) => return self.finish = finish,
             Delta::Usage(usage) => return self.usage = Some(usage),
+            // There is no word for a source here.
+            Delta::Cited(_) => return,
             Delta::Begin { id, model } if !self.begun => {
                 self.about.id = id.unwrap_or_else(|| std::mem::take(&mut self.about.id));
                 self.about.model = model.unwrap_or_else(|| std::mem::take(&mut self.about.model));
@@ -286,6 +288,7 @@ impl StreamWriter for MessagesStream {
             Delta::Call { slot, id, name, seal } => self.push_call(slot, &id.unwrap_or_default(), name, seal.as_ref()),
             Delta::Arguments { slot, piece } => self.push_arguments(slot, &piece),
         }
+        self.waiting += bytes;
         self.begin(out);
         self.drain(false, out);
     }

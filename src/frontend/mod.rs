@@ -13,6 +13,7 @@ mod chat_answer;
 mod chat_request;
 mod chat_stream;
 mod chat_turns;
+mod citations;
 pub mod codes;
 mod content;
 mod direct;

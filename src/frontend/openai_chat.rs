@@ -205,8 +205,9 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
     };
     let mut conversation = top.layout.conversation;
     let begins = conversation.begins();
-    let Conversation { developer_roles, begun, has_calls, with_parts, mut thoughtless, told_thoughts, call_ids, .. } =
-        conversation;
+    let Conversation {
+        developer_roles, begun, has_calls, with_parts, mut thoughtless, told_thoughts, annotations, call_ids, ..
+    } = conversation;
     if !has_calls {
         thoughtless.clear();
     }
@@ -216,6 +217,7 @@ fn read(body: &[u8], mut wishes: Wishes) -> Result<Request, BadRequest> {
         begun,
         thoughtless,
         thoughts,
+        annotations,
         folded,
         begins,
         call_ids,

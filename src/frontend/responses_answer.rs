@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::about::About;
 use super::chat_answer::call_id;
+use super::citations::Flat;
 use super::errors::{ClientError, ErrorKind};
 use super::seen::Seen;
 use super::{freeform, seals};
@@ -274,22 +275,22 @@ pub(super) enum Item<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Content<'a> {
     SummaryText { text: &'a str },
-    OutputText { text: &'a str, annotations: [(); 0], logprobs: [(); 0] },
+    OutputText { text: &'a str, annotations: Vec<Flat<'a>>, logprobs: [(); 0] },
     Refusal { refusal: &'a str },
 }
 
 impl<'a> Content<'a> {
-    /// The part of a message that a part of an answer is; `None` for one that stands in no message.
-    pub(super) fn of(part: &'a Part) -> Option<Self> {
-        match part {
-            Part::Text(text) => Some(Content::text(&text.text)),
+    /// The part of a message that the part at this place of an answer is; `None` for one that stands in no message.
+    pub(super) fn of(answer: &'a Answer, at: usize) -> Option<Self> {
+        match answer.parts.get(at)? {
+            Part::Text(text) => Some(Content::OutputText { text: &text.text, annotations: Flat::all(answer, at), logprobs: [] }),
             Part::Refusal(refusal) => Some(Content::Refusal { refusal }),
             Part::Thought(_) | Part::Call(_) | Part::Image(_) | Part::Document(_) | Part::Audio(_) | Part::Result(_) => None,
         }
     }
 
     pub(super) const fn text(text: &'a str) -> Self {
-        Content::OutputText { text, annotations: [], logprobs: [] }
+        Content::OutputText { text, annotations: Vec::new(), logprobs: [] }
     }
 }
 
@@ -341,12 +342,13 @@ pub(super) fn item_id(span: &Span, index: usize, parts: &[Part], about: &About) 
 }
 
 /// The item at this place of the output.
-pub(super) fn item<'a>(span: &Span, index: usize, parts: &'a [Part], status: Status, about: &'a About) -> Option<Item<'a>> {
+pub(super) fn item<'a>(span: &Span, index: usize, answer: &'a Answer, status: Status, about: &'a About) -> Option<Item<'a>> {
+    let parts = &answer.parts[..];
     let id = item_id(span, index, parts, about);
     let sealed = |seal: &Option<Seal>| Some(seal.as_ref().map_or_else(|| seals::NONE.to_owned(), seals::in_item));
     Some(match (span, parts) {
         (Span::Message(range), _) => {
-            let content = parts.get(range.clone())?.iter().filter_map(Content::of).collect();
+            let content = range.clone().filter_map(|at| Content::of(answer, at)).collect();
             Item::Message { id, status, role: "assistant", content }
         }
         (Span::Thought(at) | Span::SealOf(at) | Span::Call(at, _), _) => match (span, parts.get(*at)?) {
@@ -380,7 +382,7 @@ fn items<'a>(answer: &'a Answer, about: &'a About) -> Vec<Item<'a>> {
     let last = spans.len().saturating_sub(1);
     let status = |index| if index == last { ended } else { Status::Completed };
     let all = spans.iter().enumerate();
-    all.filter_map(|(index, span)| item(span, index, &answer.parts, status(index), about)).collect()
+    all.filter_map(|(index, span)| item(span, index, answer, status(index), about)).collect()
 }
 
 impl<'a> Response<'a> {

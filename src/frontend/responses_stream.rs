@@ -12,6 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
 use super::about::About;
+use super::citations::Flat;
 use super::errors::ClientError;
 use super::freeform::{self, Unwrapping};
 use super::in_turn::InTurn;
@@ -46,6 +47,10 @@ struct Event<'a> {
     item: Option<Item<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     part: Option<Content<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotation_index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotation: Option<Flat<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delta: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,9 +167,9 @@ impl ResponsesStream {
                 Some(Item::Message { id: id.clone(), status: Status::InProgress, role: "assistant", content: Vec::new() })
             }
             Span::Thought(_) => Some(Item::Reasoning { id: id.clone(), summary: Vec::new(), encrypted_content: None }),
-            Span::SealOf(_) => item(&span, index, &self.answer.parts, Status::Completed, &self.about),
+            Span::SealOf(_) => item(&span, index, &self.answer, Status::Completed, &self.about),
             Span::Call(..) => {
-                let begun = item(&span, index, &self.answer.parts, Status::InProgress, &self.about);
+                let begun = item(&span, index, &self.answer, Status::InProgress, &self.about);
                 begun.map(|item| match item {
                     Item::FunctionCall { id, call_id, name, namespace, status, .. } => {
                         Item::FunctionCall { id, call_id, name, namespace, arguments: "", status }
@@ -215,6 +220,26 @@ impl ResponsesStream {
         self.answer.add(if refusal { Delta::Refusal(piece) } else { Delta::Text(piece) });
     }
 
+    /// Tells a source of the text that is being told. One of a text that has ended is told with the whole answer.
+    fn cite(&mut self, cited: Delta, out: &mut BytesMut) {
+        let told = self.answer.cited.len();
+        self.answer.add(cited);
+        if self.answer.cited.len() == told {
+            return;
+        }
+        let (Some(at), Some((index, Begun { span: Span::Message(_), .. }))) =
+            (self.answer.parts.len().checked_sub(1), self.last())
+        else {
+            return;
+        };
+        let mut annotations = Flat::all(&self.answer, at);
+        let Some(annotation) = annotations.pop() else { return };
+        let kind = "response.output_text.annotation.added";
+        let (content_index, annotation_index) = (self.part_of(index), Some(annotations.len()));
+        let event = Event { kind, content_index, annotation_index, annotation: Some(annotation), ..self.about_item(index) };
+        self.teller.tell(event, out);
+    }
+
     fn about_item<'e>(&self, index: usize) -> Event<'e> {
         Event { item_id: Some(self.items[index].id.clone()), output_index: Some(index), ..Event::default() }
     }
@@ -247,7 +272,7 @@ impl ResponsesStream {
             }
             _ => return,
         };
-        let done = Event { kind: "response.content_part.done", part: Content::of(part), ..about() };
+        let done = Event { kind: "response.content_part.done", part: Content::of(&self.answer, range.end - 1), ..about() };
         self.teller.tell(whole, out);
         self.teller.tell(done, out);
     }
@@ -318,7 +343,7 @@ impl ResponsesStream {
             Span::SealOf(_) => {}
         }
         self.items[index].is_open = false;
-        let item = item(&self.items[index].span, index, &self.answer.parts, status, &self.about);
+        let item = item(&self.items[index].span, index, &self.answer, status, &self.about);
         let kind = "response.output_item.done";
         self.teller.tell(Event { kind, output_index: Some(index), item, ..Event::default() }, out);
     }
@@ -411,6 +436,7 @@ impl ResponsesStream {
             | Delta::Refusal(_)
             | Delta::Arguments { .. }
             | Delta::Sealed(_)
+            | Delta::Cited(_)
             | Delta::Call { .. } => self.begin(out),
         }
         match delta {
@@ -418,6 +444,7 @@ impl ResponsesStream {
             Delta::Refusal(piece) => self.say(piece, true, out),
             Delta::Thought(piece) => self.think(piece, out),
             Delta::Sealed(_) => self.seal(delta, out),
+            Delta::Cited(_) => self.cite(delta, out),
             Delta::Call { slot, ref seal, .. } => {
                 let sealed = seal.is_some();
                 self.call(slot, delta, sealed, out);

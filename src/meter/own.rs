@@ -35,7 +35,7 @@ impl OwnCount {
                 self.add(piece);
             }
             Delta::Call { name, .. } => self.add(name),
-            Delta::Begin { .. } | Delta::Sealed(_) | Delta::Finish(_) | Delta::Usage(_) => {}
+            Delta::Begin { .. } | Delta::Sealed(_) | Delta::Cited(_) | Delta::Finish(_) | Delta::Usage(_) => {}
         }
     }
 

@@ -74,6 +74,16 @@ fn thoughts_that_are_refused_are_cut() {
         ),
         (
             content,
+            r#"{"model":"up","messages":[{"annotations":[{"a":"\"}"}] , "role":"assistant","reasoning_content":"a"},{"role":"assistant","annotations":null,"annotation\u0073":[]},{"role":"user","annotations":[]}]}"#,
+            r#"{"model":"up","messages":[{ "role":"assistant"},{"role":"assistant"},{"role":"user","annotations":[]}]}"#,
+        ),
+        (
+            PLAIN,
+            r#"{"model":"up","messages":[{"role":"assistant","annotations":[{}]}]}"#,
+            r#"{"model":"up","messages":[{"role":"assistant","annotations":[{}]}]}"#,
+        ),
+        (
+            content,
             r#"{"model":"up","messages":[{"role":"assistant","reasoning_content":"a","reasoning":"b","content":"{\"reasoning_content\":1}"}]}"#,
             r#"{"model":"up","messages":[{"role":"assistant","reasoning":"b","content":"{\"reasoning_content\":1}"}]}"#,
         ),

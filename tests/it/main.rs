@@ -14,6 +14,7 @@ mod budget;
 mod budget_admin;
 mod budget_levels;
 mod call_ids;
+mod citations;
 mod completions;
 mod conversations;
 mod corner_cases;

@@ -349,3 +349,55 @@ fn a_thought_that_nothing_opens_is_told_apart() {
     reader.end(&mut out);
     assert_eq!(told(&out), "begin - -\nthought hm\ntext yes\n");
 }
+
+/// The deltas of an answer's pieces, at a site with these quirks.
+fn pieces(quirks: Quirks, deltas: &[String]) -> Vec<Delta> {
+    let (mut reader, mut out) = (OpenAiChat.delta_reader_at(quirks), Vec::new());
+    for delta in deltas {
+        reader.read(format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{delta}}}]}}\n\n").as_bytes(), &mut out);
+    }
+    reader.end(&mut out);
+    out.into_iter().filter(|delta| !matches!(delta, Delta::Begin { .. })).collect()
+}
+
+fn source(url: &str) -> Delta {
+    Delta::Cited(Citation { url: url.into(), title: String::new(), start: 0, end: 0 })
+}
+
+/// A piece of a text with the sources that are told beside it.
+fn with_sources(content: &str, urls: &[&str]) -> String {
+    let listed: Vec<String> = urls.iter().map(|url| format!(r#"{{"url":"{url}"}}"#)).collect();
+    format!(r#"{{"content":"{content}","annotations":[{}]}}"#, listed.join(","))
+}
+
+/// Found by a reviewer: a source that was told before any text was lost, for there was nothing yet that could name it.
+#[test]
+fn a_source_that_is_told_before_the_text_is_told_behind_its_first_piece() {
+    let (text, thought) = (|text: &str| Delta::Text(text.into()), |text: &str| Delta::Thought(text.into()));
+    let told = [with_sources("", &["a"]), with_sources("x", &["a"]), with_sources("y", &["a", "b"])];
+    let out = pieces(Quirks::default(), &told);
+    assert_eq!(out, [text("x"), source("a"), text("y"), source("b")]);
+    assert_eq!(Answer::of(out).cited.len(), 2);
+    let in_a_thought = [with_sources("<think>h", &["a"]), with_sources("m</think>", &["a", "b"]), with_sources("yes", &[])];
+    let out = pieces(Quirks::default(), &in_a_thought);
+    assert_eq!(out, [thought("h"), thought("m"), text("yes"), source("a"), source("b")]);
+    assert_eq!(pieces(Quirks::default(), &[with_sources("<thi", &["a"])]), [text("<thi"), source("a")], "at the end");
+    let call = r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}]}"#.to_owned();
+    let out = pieces(Quirks::default(), &[with_sources("<thi", &["a"]), call]);
+    assert_eq!(out[..2], [text("<thi"), source("a")], "before a call");
+    let many: Vec<String> = (0..Citation::MOST + 9).map(|nth| with_sources("x", &[&nth.to_string()])).collect();
+    let out = pieces(Quirks::default(), &many);
+    assert_eq!(out.iter().filter(|delta| matches!(delta, Delta::Cited(_))).count(), Citation::MOST);
+}
+
+/// Found by a reviewer: a source beside a tag that was cut made the thought the answer, or the answer the thought.
+#[test]
+fn a_source_within_a_thought_does_not_end_it() {
+    let (text, thought) = (|text: &str| Delta::Text(text.into()), |text: &str| Delta::Thought(text.into()));
+    let unopened = Quirks { unopened_thoughts: true, ..Quirks::default() };
+    let opened = [with_sources("<think>hm</th", &["a"]), with_sources("ink>yes", &[])];
+    assert_eq!(pieces(Quirks::default(), &opened), [thought("hm"), text("yes"), source("a")]);
+    let cut = [with_sources("hm</th", &["a"]), with_sources("ink>yes", &[])];
+    assert_eq!(pieces(unopened, &cut), [thought("hm"), text("yes"), source("a")]);
+    assert_eq!(pieces(unopened, &[with_sources("yes", &["a"])]), [text("yes"), source("a")], "it did not think");
+}

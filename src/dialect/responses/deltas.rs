@@ -9,9 +9,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::event::{Content, Event, Item, Kind, Response, Status};
 use super::reported_in;
 use crate::canonical::conversation::{Seal, SealKind};
-use crate::canonical::{Delta, Finish};
+use crate::canonical::{Citation, Delta, Finish};
 use crate::dialect::usage::Reported;
-use crate::dialect::{DeltaReader, sse};
+use crate::dialect::{DeltaReader, citations, sse};
 
 /// So much of an answer's id goes into the ids of its calls: with what stands around it they stay below 40 characters, beyond
 /// which `OpenAI` takes none.
@@ -39,6 +39,7 @@ enum Voice {
     Reasoning,
     Arguments,
     Sealed,
+    Cited,
     Opaque,
 }
 
@@ -59,6 +60,11 @@ pub(super) struct Deltas {
     id: String,
     /// What was told of.
     told: BTreeSet<Place>,
+    /// How many characters all texts have that were told, and how many before each that stands there.
+    chars: u64,
+    begins: BTreeMap<(u64, u64), u64>,
+    /// How many sources were told.
+    sources: usize,
     /// The slot of each call by the place of its item.
     calls: BTreeMap<u64, u32>,
     /// The item that the last event was about, for one that does not say.
@@ -112,6 +118,9 @@ impl Deltas {
             "response.reasoning_summary_text.done" => self.rest((at, Voice::Summary, summary), event.whole_text(), out),
             "response.reasoning_text.delta" => self.piece((at, Voice::Reasoning, content), event.delta(), out),
             "response.reasoning_text.done" => self.rest((at, Voice::Reasoning, content), event.whole_text(), out),
+            "response.output_text.annotation.added" => {
+                self.cited((at, content), event.annotation.and_then(citations::one), out);
+            }
             "response.function_call_arguments.delta" => self.arguments(at, event.delta(), out),
             "response.function_call_arguments.done" => self.rest_of_arguments(at, event.arguments(), out),
             "response.output_item.added" => return self.added(at, event.item.as_ref(), out),
@@ -149,13 +158,29 @@ impl Deltas {
         if parted {
             out.push(Delta::Thought("\n\n".to_owned()));
         }
-        self.told.insert(place);
+        if self.told.insert(place) && voice == Voice::Text {
+            self.begins.insert((item, place.2), self.chars);
+        }
+        if voice == Voice::Text {
+            self.chars += piece.chars().count() as u64;
+        }
         let piece = piece.into_owned();
         out.push(match voice {
             Voice::Refusal => Delta::Refusal(piece),
             Voice::Summary | Voice::Reasoning => Delta::Thought(piece),
-            Voice::Text | Voice::Arguments | Voice::Sealed | Voice::Opaque => Delta::Text(piece),
+            Voice::Text | Voice::Arguments | Voice::Sealed | Voice::Cited | Voice::Opaque => Delta::Text(piece),
         });
+    }
+
+    /// The sources that a text names, which says where in its own characters.
+    fn cited(&mut self, (item, content): (u64, u64), sources: impl IntoIterator<Item = Citation>, out: &mut Vec<Delta>) {
+        let Some(before) = self.begins.get(&(item, content)).copied() else { return };
+        for Citation { url, title, start, end } in sources.into_iter().take(Citation::MOST - self.sources) {
+            self.sources += 1;
+            self.told.insert((item, Voice::Cited, content));
+            let (start, end) = (start.saturating_add(before), end.saturating_add(before));
+            out.push(Delta::Cited(Citation { url, title, start, end }));
+        }
     }
 
     /// A text that has ended: told where no piece of it was.
@@ -204,8 +229,11 @@ impl Deltas {
         match item.kind() {
             Kind::Message => {
                 for (part, nth) in item.content().into_iter().zip(0..) {
-                    let Content { text, refusal } = part;
+                    let Content { text, refusal, annotations } = part;
                     self.rest((at, Voice::Text, nth), text, out);
+                    if !self.told.contains(&(at, Voice::Cited, nth)) {
+                        self.cited((at, nth), citations::all(annotations), out);
+                    }
                     self.rest((at, Voice::Refusal, nth), refusal, out);
                 }
             }
@@ -316,7 +344,9 @@ impl DeltaReader for Deltas {
     fn end(&mut self, _: &mut Vec<Delta>) {}
 
     fn held(&self) -> usize {
-        self.told.len() * size_of::<Place>() + self.calls.len() * size_of::<(u64, u32)>()
+        self.told.len() * size_of::<Place>()
+            + self.calls.len() * size_of::<(u64, u32)>()
+            + self.begins.len() * size_of::<[u64; 3]>()
     }
 }
 

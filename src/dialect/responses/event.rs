@@ -33,6 +33,8 @@ pub(super) struct Event<'b> {
     refusal: Option<&'b RawValue>,
     #[serde(borrow, default)]
     arguments: Option<&'b RawValue>,
+    #[serde(borrow, default)]
+    pub(super) annotation: Option<&'b RawValue>,
 }
 
 impl<'b> Event<'b> {
@@ -190,6 +192,8 @@ pub(super) struct Content<'b> {
     pub(super) text: Option<Cow<'b, str>>,
     #[serde(borrow, default)]
     pub(super) refusal: Option<Cow<'b, str>>,
+    #[serde(borrow, default)]
+    pub(super) annotations: Option<&'b RawValue>,
 }
 
 /// What is no array of parts has none.

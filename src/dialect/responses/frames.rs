@@ -27,7 +27,7 @@ pub(super) fn heard(deltas: &[Delta], aside: &[String], text: &mut dyn FnMut(&st
                 text(piece);
             }
             Delta::Sealed(_) => heard.reasoning_bytes += 1,
-            Delta::Begin { .. } | Delta::Finish(_) | Delta::Usage(_) => continue,
+            Delta::Begin { .. } | Delta::Cited(_) | Delta::Finish(_) | Delta::Usage(_) => continue,
         }
         heard.said = true;
     }

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::super::AnthropicMessages;
-use super::super::testing::{arguments, begin, call, deltas, messages_client, sealed, stream, text, thought, used, whole};
+use super::super::testing::{about, arguments, begin, call, deltas, messages_client, sealed, stream, text, thought, used, whole};
+use super::super::{AnthropicMessages, Frontend as _};
 use super::*;
+use crate::canonical::Citation;
 use crate::canonical::conversation::SealKind;
 
 const ZERO: &str = concat!(
@@ -190,6 +191,19 @@ fn what_was_used_is_known_at_the_end_and_as_far_as_known_at_the_start() {
 fn who_answered_is_ours_to_say_where_the_provider_does_not() {
     let told = stream(&AnthropicMessages, &[text("4"), begin()], true);
     assert!(told.contains(r#""id":"req_1""#) && told.contains(r#""model":"served""#) && !told.contains("\"a1\""), "{told}");
+}
+
+/// Found by a reviewer: a source has no word here, and counted as what waits to be told.
+#[test]
+fn what_is_not_told_is_not_held() {
+    let (mut writer, mut out) = (AnthropicMessages.stream_writer(about(true)), BytesMut::new());
+    let source = Citation { url: "https://a.test".into(), title: "A".into(), start: 0, end: 1 };
+    for delta in [begin(), text("4")] {
+        writer.write(delta, &mut out);
+    }
+    let (held, told) = (writer.held(), out.len());
+    writer.write(Delta::Cited(source), &mut out);
+    assert_eq!((writer.held(), out.len()), (held, told));
 }
 
 proptest! {

@@ -82,6 +82,36 @@ fn calls_keep_their_ids_and_slots() {
     );
 }
 
+#[test]
+fn a_source_is_told_once_and_where_it_is_in_all_the_text() {
+    let page = json!({"type": "url_citation", "url": "https://a.test", "title": "A", "start_index": 0, "end_index": 3});
+    let content = json!([{"type": "output_text", "text": "Low.", "annotations": [page]}]);
+    let piece = |at: u64, text: &str| json!({"type": "response.output_text.delta", "output_index": at, "delta": text});
+    let events = [
+        piece(0, "Ö."),
+        piece(1, "Low."),
+        json!({"type": "response.output_text.annotation.added", "output_index": 1, "annotation": page}),
+        json!({"type": "response.output_item.done", "output_index": 1, "item": {"type": "message", "content": content}}),
+    ];
+    let read = |events: &[Value]| {
+        let (mut reader, mut out) = (Deltas::default(), Vec::new());
+        for event in events {
+            reader.read(format!("data: {event}\n\n").as_bytes(), &mut out);
+        }
+        out
+    };
+    let source = Citation { url: "https://a.test".into(), title: "A".into(), start: 2, end: 5 };
+    let expected = [Delta::Text("Ö.".into()), Delta::Text("Low.".into()), Delta::Cited(source)];
+    assert_eq!(read(&events), expected);
+    // Where no event tells it.
+    assert_eq!(read(&[&events[..2], &events[3..]].concat()), expected);
+    // However many a provider names, in events and with an item.
+    let content = json!([{"type": "output_text", "text": "Low.", "annotations": vec![&page; Citation::MOST]}]);
+    let item = json!({"type": "response.output_item.done", "output_index": 2, "item": {"type": "message", "content": content}});
+    let many = read(&[&events[..2], &vec![events[2].clone(); Citation::MOST - 9], &[item][..]].concat());
+    assert_eq!(many.iter().filter(|delta| matches!(delta, Delta::Cited(_))).count(), Citation::MOST);
+}
+
 /// Without a place, whatever comes is of the item that began last.
 #[test]
 fn items_without_a_place_are_counted() {
