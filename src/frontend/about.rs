@@ -22,6 +22,13 @@ pub struct About {
 }
 
 impl About {
+    /// Of a request for tests in which it does not matter.
+    #[cfg(test)]
+    pub(crate) fn of_nobody() -> Self {
+        let (id, model, asked) = ("r1".to_owned(), "m".to_owned(), Bytes::from_static(b"{}"));
+        Self { id, model, created: 1, wants_usage: true, asked, own_tools: Vec::new() }
+    }
+
     /// What a function that is called is to the client, where that is something else.
     pub(super) fn own_tool(&self, function: &str) -> Option<&OwnTool> {
         self.own_tools.iter().find(|tool| tool.function == function)

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::provider::{self, status, then};
+use crate::harness::provider::{self, status};
 use crate::harness::talk::{Api, Said, Talk};
 use crate::harness::thinker::{Heard, Step, Thinker, Thought};
-use crate::harness::{Gate, Gateway, Provider, Setup, chat, messages};
+use crate::harness::{Gateway, Provider, Setup, Site, chat, messages};
 
 /// Where a conversation begins, and where it goes on: each API to each other one, and from one provider of a shape to another.
 const WAYS: [(Thinker, Thinker); 9] = [
@@ -182,17 +182,18 @@ async fn attempts(gateway: &Gateway, said: &Said) -> Vec<(String, String)> {
     row.attempts.iter().map(|attempt| (attempt.backend.as_str().to_owned(), cause(&attempt.cause))).collect()
 }
 
+/// Two sites of Messages at these prices: of two gateways that differ in them, neither knows what the other was told, and each asks another.
+fn sites(east: (&Provider, &str), west: (&Provider, &str)) -> [Site; 2] {
+    [east, west].map(|(provider, price)| Thinker::Messages.site(provider).price(price, price))
+}
+
 /// A known defect: after a restart, or at another gateway, the signature of one maker went to another, whose 400 was final and came again
 /// with every question.
 #[tokio::test]
 async fn a_seal_that_nobody_remembers_is_taken_out_where_it_is_refused() {
     for streamed in [false, true] {
         let (east, west) = (Provider::start("east").await, Provider::start("west").await);
-        let sites = |east_price, west_price| {
-            let site = |provider, price| Thinker::Messages.site(provider).price(price, price);
-            [site(&east, east_price), site(&west, west_price)]
-        };
-        let (first, next) = (Gateway::of(sites("1", "3")), Gateway::of(sites("3", "1")));
+        let (first, next) = (Gateway::of(sites((&east, "1"), (&west, "3"))), Gateway::of(sites((&east, "3"), (&west, "1"))));
         east.next(Thinker::Messages.calls(streamed, &EAST));
         west.next(status(400, &[], &messages::error("invalid_request_error", INVALID)));
         west.next(Thinker::Messages.calls(streamed, &WEST)).next(Thinker::Messages.says(streamed, "Go now."));
@@ -223,11 +224,7 @@ async fn a_seal_that_nobody_remembers_is_taken_out_where_it_is_refused() {
 #[tokio::test]
 async fn what_was_refused_of_one_conversation_is_not_kept_from_another() {
     let (east, west) = (Provider::start("east").await, Provider::start("west").await);
-    let sites = |east_price, west_price| {
-        let site = |provider, price| Thinker::Messages.site(provider).price(price, price);
-        [site(&east, east_price), site(&west, west_price)]
-    };
-    let (first, next) = (Gateway::of(sites("1", "3")), Gateway::of(sites("3", "1")));
+    let (first, next) = (Gateway::of(sites((&east, "1"), (&west, "3"))), Gateway::of(sites((&east, "3"), (&west, "1"))));
     east.next(Thinker::Messages.calls(false, &EAST));
     let mut foreign = Talk::begin(Api::Messages, false, &EAST.tools, "May I sail?");
     let called = foreign.ask(&first).await;
@@ -256,11 +253,7 @@ async fn what_was_refused_of_one_conversation_is_not_kept_from_another() {
 #[tokio::test]
 async fn a_refusal_of_something_else_is_not_kept_as_one_of_seals() {
     let (east, west) = (Provider::start("east").await, Provider::start("west").await);
-    let sites = |east_price, west_price| {
-        let site = |provider, price| Thinker::Messages.site(provider).price(price, price);
-        [site(&east, east_price), site(&west, west_price)]
-    };
-    let (first, next) = (Gateway::of(sites("1", "3")), Gateway::of(sites("3", "1")));
+    let (first, next) = (Gateway::of(sites((&east, "1"), (&west, "3"))), Gateway::of(sites((&east, "3"), (&west, "1"))));
     east.next(Thinker::Messages.calls(false, &EAST));
     let mut talk = Talk::begin(Api::Messages, false, &EAST.tools, "May I sail?");
     let called = talk.ask(&first).await;
@@ -345,34 +338,28 @@ async fn what_is_refused_in_words_of_ours_with_its_seals_and_without_goes_on_to_
     }
 }
 
-/// Asked once more, a provider has what is left of the request's time and no second helping of it.
+/// Asked once more, a provider has what is left of the request's time and no second helping of it. Half of that time goes to one that
+/// keeps silent and is asked first.
 #[tokio::test]
 async fn a_second_attempt_without_seals_ends_when_the_request_does() {
     const WHOLE: Duration = Duration::from_secs(3);
-    let east = Provider::start("east").await;
-    let setup = Setup::of([Thinker::Messages.site(&east)]).set("timeouts.total_ms", "3000");
-    let gateway = setup.set("timeouts.first_byte_ms", "3000").start();
-    let gate = Gate::shut();
-    let refusal = status(400, &[], &messages::error("invalid_request_error", INVALID));
-    east.next(Thinker::Messages.calls(false, &EAST))
-        .next(then(vec![provider::Step::Wait(gate.clone())], refusal))
-        .next(vec![provider::Step::Stall]);
+    let (east, west) = (Provider::start("east").await, Provider::start("west").await);
+    let first = Gateway::of(sites((&east, "1"), (&west, "3")));
+    let setup = Setup::of(sites((&east, "3"), (&west, "1"))).set("timeouts.total_ms", "3000");
+    let next = setup.set("timeouts.first_byte_ms", "3000").start();
+    east.next(Thinker::Messages.calls(false, &EAST));
     let mut talk = Talk::begin(Api::Messages, false, &EAST.tools, "May I sail?");
-    let called = talk.ask(&gateway).await;
+    let called = talk.ask(&first).await;
     answer_in_reverse(&mut talk, &called);
+    west.next(vec![provider::Step::Stall]);
+    east.next(status(400, &[], &messages::error("invalid_request_error", INVALID))).next(vec![provider::Step::Stall]);
 
-    // Two thirds of its time pass before the first refusal: how long the second attempt takes is what is looked at.
-    let call = talk.call();
-    let refused = async {
-        east.call(1).await;
-        tokio::time::sleep(WHOLE * 2 / 3).await;
-        gate.open();
-    };
-    let (answer, ()) = tokio::join!(gateway.ask(&call), refused);
+    let answer = next.ask(&talk.call()).await;
 
     assert!(answer.status >= 500 && east.calls().len() == 3, "{}", answer.text());
-    let row = gateway.row_of(&answer).await;
-    let second = &row.attempts[1];
-    assert!(second.cause.as_deref().unwrap_or_default().starts_with("timeout"), "{row:?}");
+    let row = next.row_of(&answer).await;
+    let [silent, refused, second] = row.attempts.as_slice() else { panic!("{row:?}") };
+    let timed_out = [silent, second].map(|attempt| attempt.cause.as_deref().unwrap_or_default().starts_with("timeout"));
+    assert_eq!((timed_out, refused.backend.as_str()), ([true, true], "east/jade-v3"), "{row:?}");
     assert!(second.duration_ms.is_some_and(|took| Duration::from_millis(took) < WHOLE * 2 / 3), "{row:?}");
 }

@@ -43,17 +43,10 @@ impl Scripted for Slow {
 async fn source(pieces: Vec<(u64, &'static str)>, client: FrontendRef, told: bool) -> FrameSource {
     let upstream = Upstream::scripted(Slow::sends(pieces));
     let answer = upstream.fetch(&Uri::from_static("http://provider.test/"), HeaderMap::new()).await.unwrap();
-    let about = About {
-        id: "r1".into(),
-        model: "m".into(),
-        created: 1,
-        wants_usage: true,
-        asked: Bytes::from_static(b"{}"),
-        own_tools: Vec::new(),
-    };
     let count = OwnCount::new(Tokens::new(9), TokenizerFamily::O200k);
-    let retelling =
-        told.then(|| Box::new(Retelling::new(OpenAiChat.delta_reader(), client.stream_writer(about), count, Reading::default())));
+    let retelling = told.then(|| {
+        Box::new(Retelling::new(OpenAiChat.delta_reader(), client.stream_writer(About::of_nobody()), count, Reading::default()))
+    });
     let reader = OpenAiChat.frame_reader(Quirks::default(), 1);
     FrameSource::new(answer, Framing::Events.cutter(), reader, retelling, Duration::from_secs(50))
 }

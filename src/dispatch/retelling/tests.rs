@@ -19,16 +19,9 @@ struct Told {
 
 impl Told {
     fn to(client: FrontendRef) -> Self {
-        let about = About {
-            id: "r1".into(),
-            model: "m".into(),
-            created: 1,
-            wants_usage: true,
-            asked: Bytes::from_static(b"{}"),
-            own_tools: Vec::new(),
-        };
         let count = OwnCount::new(Tokens::new(90), TokenizerFamily::O200k);
-        let retelling = Retelling::new(OpenAiChat.delta_reader(), client.stream_writer(about), count, Reading::default());
+        let retelling =
+            Retelling::new(OpenAiChat.delta_reader(), client.stream_writer(About::of_nobody()), count, Reading::default());
         Self { reader: OpenAiChat.frame_reader(Quirks::default(), 1), retelling, client: Vec::new() }
     }
 
