@@ -96,3 +96,23 @@ async fn a_second_sigterm_ends_it_at_once_and_the_next_start_books_what_was_open
     assert_eq!(rows.len(), 1);
     assert!(["lost", "abandoned"].contains(&rows[0].ending.as_str()) && rows[0].output > 0 && rows[0].cost > 0, "{rows:?}");
 }
+
+/// Nobody listens to it, so no grace is spent on it: it is booked at what was seen.
+#[tokio::test]
+async fn a_stream_that_is_heard_out_is_let_go_at_once() {
+    let east = Provider::start("east").await;
+    let setup = Setup::of([Site::of(&east)]).set("server.drain_seconds", "600").set("timeouts.heard_out_seconds", "600");
+    let mut gateway = setup.start();
+    east.next(provider::then(provider::begun(&[chat::role(), chat::text("Hel")]), [Step::Stall]));
+    let mut left = gateway.call(&Call::chat(chat::ask_stream("auto"))).await;
+    left.read_past("Hel").await;
+    drop(left);
+    until("the client to be missed", async || gateway.setup.log().contains("hears an answer out").then_some(())).await;
+
+    gateway.signal(Signal::TERM);
+
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    let rows = rows::requests(&gateway.setup.data());
+    assert_eq!((rows.len(), rows[0].outcome.as_str()), (1, "abandoned"));
+    assert!(rows[0].output > 0);
+}

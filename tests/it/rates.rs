@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Call, Crowd, Gate, Provider, Setup, Site, Step, Whole, chat, crowd, crowd_of, provider};
+use crate::harness::{Call, Crowd, Gate, Provider, Setup, Site, Step, Whole, chat, crowd, crowd_of, provider, until};
 
 const ANN: &str = "tb-ann";
 const BEN: &str = "tb-ben";
@@ -116,6 +116,29 @@ async fn requests_at_once_are_counted_until_they_end() {
     gate.open();
     assert!(open.whole().await.complete);
     assert_eq!(gateway.ask(&hello(ANN)).await.status, 200);
+}
+
+/// A stream whose client has left is under way for as long as it is heard out.
+#[tokio::test]
+async fn a_stream_that_is_heard_out_counts_until_its_end() {
+    let (east, gate) = (Provider::start("east").await, Gate::shut());
+    let setup = two_keys(&east).set("keys.ann.max_concurrent_requests", "1");
+    let gateway = setup.set("timeouts.heard_out_seconds", "600").start();
+    let mut script = provider::stream(&chat::hello());
+    script.insert(3, Step::Wait(gate.clone()));
+    east.next(script);
+    let mut left = gateway.call(&Call::chat(chat::ask_stream("auto")).key(ANN)).await;
+    left.read_past("Hel").await;
+    let id = left.header("x-tokenbroker-request-id").to_owned();
+    drop(left);
+    until("the client to be missed", async || gateway.setup.log().contains("hears an answer out").then_some(())).await;
+
+    assert_eq!(refused(&gateway.ask(&hello(ANN)).await), ("key".into(), "concurrent_requests".into(), 1.into()));
+    gate.open();
+    assert_eq!(gateway.booked(&id).await.outcome, "abandoned");
+    east.always(provider::whole(&chat::answer("Hello.", 9, 4)));
+    let let_in = async || Some(gateway.ask(&hello(ANN)).await.status).filter(|status| *status == 200);
+    until("the key to be let in again", let_in).await;
 }
 
 #[tokio::test]
